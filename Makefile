@@ -1,0 +1,43 @@
+# Every target makes what it needs: a virtual environment in .venv, then an editable install.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SECONDS ?= 30
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml setup.cfg
+	$(PYTHON) -c 'import sys; sys.exit("mosaik_actors needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(STAMP)
+
+install: $(STAMP)  ## make the virtual environment in .venv
+
+demo: $(STAMP)  ## watch five processes find each other and stream real readings
+	$(BIN)/mosaik-actors demo $(ARGS)
+
+test: $(STAMP)  ## run the whole test suite
+	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff (lint and format) and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure, with both sides of every ratio in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

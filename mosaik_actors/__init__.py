@@ -1,0 +1,1 @@
+"""Self-organizing, leaderless distributed systems, as actors over QUIC."""
