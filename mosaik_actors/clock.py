@@ -1,0 +1,58 @@
+"""The two clocks of a node, and the randomness it was given.
+
+Nothing in the library reads time or randomness for a decision except through
+these, so that a scenario test can hand in virtual time and one seed.
+
+    * `Clock.monotonic` is for timeouts and rates. It is the event loop's own.
+    * `Clock.wall` is seconds since the Unix epoch, only for what crosses the
+      network or outlives the process: entry versions, ticket expiry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from random import Random
+from typing import Protocol
+
+from blake3 import blake3
+
+
+class Clock(Protocol):
+    """What time it is, in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch; may be wrong and may be set back."""
+
+
+class LoopClock:
+    """The clocks of a real node: the event loop's, and the machine's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        """Return the event loop's time in seconds."""
+        return self._loop.time()
+
+    def wall(self) -> float:
+        """Return the machine's time in seconds since the Unix epoch."""
+        return time.time()
+
+
+class Randomness:
+    """A tree of independent random generators that grows from one seed.
+
+    Each part of a node draws from a branch of its own, so that one part
+    drawing more does not change what another part draws.
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+
+    def branch(self, name: str) -> Random:
+        """Return the generator called `name`; the same seed and name give the same draws."""
+        return Random(int.from_bytes(blake3(self._seed + name.encode()).digest()))

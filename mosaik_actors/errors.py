@@ -1,0 +1,111 @@
+"""What goes wrong on purpose, and whose fault it is.
+
+Everything raised deliberately derives from `MosaikError`. The class says who
+can do something about it and whether trying again makes sense; the instance
+keeps the values, so that a caller never has to parse a message:
+
+    * `ConfigError`: the caller's settings are wrong. Fix them.
+    * `Offline` and its kin: not now. `value` was not accepted; try again later.
+    * `TransportError`: a link or connection failed. The cause is chained.
+    * `RemoteError`: a peer broke a rule. `close_code` is what it is told.
+
+Errors that carry a value survive pickling, because actors send them across
+process boundaries: each class passes its own arguments on to `Exception`, and
+builds its text in ``__str__``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class MosaikError(Exception):
+    """The base of every error this library raises on purpose."""
+
+
+class ConfigError(MosaikError, ValueError):
+    """A setting is wrong; the text names the setting, the value and what was expected."""
+
+
+class WrongThread(MosaikError, RuntimeError):
+    """A blocking call was made where it would stop the event loop it waits for."""
+
+
+class Offline(MosaikError):
+    """Not accepted now; try again later. `value` is what was not accepted."""
+
+    def __init__(self, value: Any = None, reason: str = "") -> None:
+        super().__init__(value, reason)
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or f"not online, nothing was accepted: {_clip(self.value)}"
+
+
+class ProducerOffline(Offline):
+    """The producer's online condition does not hold; `value` is the item or items not sent."""
+
+
+class Full(MosaikError):
+    """A bounded buffer has no room; `value` is what was not accepted."""
+
+    def __init__(self, value: Any = None) -> None:
+        super().__init__(value)
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"no room left, not accepted: {_clip(self.value)}"
+
+
+class Empty(MosaikError):
+    """There is nothing to take at this moment."""
+
+
+class Closed(MosaikError):
+    """The handle, or what stands behind it, is closed; `value` is what was not accepted."""
+
+    def __init__(self, value: Any = None, reason: str = "") -> None:
+        super().__init__(value, reason)
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or "closed"
+
+
+class AlreadyExists(MosaikError):
+    """There is one already; `existing` is it."""
+
+    def __init__(self, existing: Any, what: str = "") -> None:
+        super().__init__(existing, what)
+        self.existing = existing
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what or _clip(self.existing)} exists already"
+
+
+class TransportError(MosaikError, OSError):
+    """A link, connection or socket failed; the cause is chained."""
+
+
+class RemoteError(MosaikError):
+    """A peer broke a rule. `close_code` is the code its link is closed with."""
+
+    def __init__(self, text: str, close_code: int = 400) -> None:
+        super().__init__(text, close_code)
+        self.text = text
+        self.close_code = close_code
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class DecodeError(RemoteError, ValueError):
+    """Bytes from a peer or a file are not what they should be."""
+
+
+def _clip(value: object, length_max: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= length_max else text[: length_max - 3] + "..."

@@ -1,0 +1,1 @@
+"""The network transport: endpoints, links, addresses; QUIC, and its in-memory twin."""

@@ -1,0 +1,83 @@
+"""Where a peer can be reached: its id, its direct addresses, its relay.
+
+The text form is one line that can be pasted into ``bootstrap=[...]``, a
+command line or a chat::
+
+    <64 hex digits>@192.0.2.7:4433,[2001:db8::7]:4433?relay=<64 hex digits>@...
+
+The id alone (no ``@``) is valid too: somebody else may know the rest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Self
+
+from ..ids import PeerId
+
+DIRECT_COUNT_MAX = 32
+TEXT_CHARACTERS_MAX = 4096
+
+SocketAddr = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddr:
+    """A peer and the ways to it.
+
+    Attributes:
+        peer_id: Who must answer there. A connection to anybody else is refused.
+        direct: Socket addresses (numeric host, UDP port), the most likely first.
+        relay: The relay it listens at, as another address's text, or None.
+    """
+
+    peer_id: PeerId
+    direct: tuple[SocketAddr, ...] = ()
+    relay: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.direct) > DIRECT_COUNT_MAX:
+            raise ValueError(f"{len(self.direct)} direct addresses, at most {DIRECT_COUNT_MAX}")
+        for host, port in self.direct:
+            ipaddress.ip_address(host.partition("%")[0])  # raises ValueError, and says what it got
+            if not 1 <= port <= 65535:
+                raise ValueError(f"port is {port}, expected 1 to 65535")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address that `str` wrote as `text`.
+
+        Raises:
+            ValueError: `text` is not an address; says which part is wrong.
+        """
+        if len(text) > TEXT_CHARACTERS_MAX:
+            raise ValueError(f"a peer address of {len(text)} characters, at most {TEXT_CHARACTERS_MAX}")
+        rest, _, query = text.strip().partition("?relay=")
+        peer, _, hosts = rest.partition("@")
+        direct = tuple(parse_socket_addr(part) for part in hosts.split(",") if part)
+        return cls(PeerId(peer), direct, query or None)
+
+    def __str__(self) -> str:
+        text = str(self.peer_id)
+        if self.direct:
+            text += "@" + ",".join(format_socket_addr(addr) for addr in self.direct)
+        if self.relay:
+            text += f"?relay={self.relay}"
+        return text
+
+
+def parse_socket_addr(text: str) -> SocketAddr:
+    """Return (host, port) of ``1.2.3.4:5`` or ``[::1]:5``."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit():
+        raise ValueError(f"{text!r} is not host:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host, int(port)
+
+
+def format_socket_addr(addr: SocketAddr) -> str:
+    """Return ``1.2.3.4:5`` or ``[::1]:5``."""
+    host, port = addr[0], addr[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,67 @@
+"""Why a link or connection ended: a code for programs and a text for people.
+
+The codes are the protocol's, the same on both sides and in every language:
+1xx and 2xx ends that are nobody's fault, 4xx broken rules of the transport,
+104xx and 105xx of streams, 304xx of groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+REASON_BYTES_MAX = 256
+
+
+class CloseCode(IntEnum):
+    """The known close codes. A newer peer may send others."""
+
+    INVALID_PROTOCOL = 100
+    DIFFERENT_NETWORK = 101
+    CANCELLED = 102
+    UNEXPECTED_CLOSE = 103
+    SUCCESS = 200
+    GRACEFUL_SHUTDOWN = 204
+    PROTOCOL_VIOLATION = 400
+    UNKNOWN_PEER = 401
+    STREAM_NOT_FOUND = 10404
+    STREAM_NOT_ALLOWED = 10403
+    STREAM_NO_CAPACITY = 10509
+    STREAM_TOO_SLOW = 10413
+    GROUP_INVALID_HANDSHAKE = 30400
+    GROUP_NOT_FOUND = 30404
+    GROUP_INVALID_PROOF = 30405
+    GROUP_TIMEOUT = 30408
+    GROUP_ALREADY_BONDED = 30429
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReason:
+    """Why something was closed.
+
+    Attributes:
+        code: One of `CloseCode`, or a number that a newer peer sent.
+        text: A sentence for people, at most `REASON_BYTES_MAX` bytes on the wire.
+        remote: Whether the other side closed.
+    """
+
+    code: int
+    text: str = ""
+    remote: bool = False
+
+    @property
+    def name(self) -> str:
+        """The code's name in words, such as ``different network``."""
+        try:
+            return CloseCode(self.code).name.lower().replace("_", " ")
+        except ValueError:
+            return "unknown code"
+
+    def __str__(self) -> str:
+        side = "by the peer" if self.remote else "here"
+        return f"closed {side}: {self.code} {self.name}" + (f" ({self.text})" if self.text else "")
+
+
+SUCCESS = CloseReason(CloseCode.SUCCESS)
+SHUTDOWN = CloseReason(CloseCode.GRACEFUL_SHUTDOWN)
+CANCELLED = CloseReason(CloseCode.CANCELLED)

@@ -1,0 +1,201 @@
+"""What the rest of the library knows of the transport.
+
+An *endpoint* is one node's presence on the network; a *link* is one
+bidirectional channel of frames to one peer, for one protocol. There are two
+endpoints with this interface: `QuicEndpoint` (aioquic over UDP) and
+`MemoryEndpoint` (the simulated network). Both pass the same conformance tests.
+
+A link's life:
+
+    1. The opener names the protocol and sends the protocol's own header.
+    2. The acceptor of that protocol gets the link, attaches itself, and
+       answers with `Link.accept` (and a reply) or `Link.close` (and a reason).
+    3. Frames flow both ways, in order, each one whole.
+    4. Either side closes with a `CloseReason`; the other side's sink gets it
+       as `LinkClosed` after all frames that came before.
+
+Everything here happens on the event loop's thread. Writing is a synchronous
+append: the bytes leave with the current loop turn, so all that one turn writes
+shares datagrams. Frames that arrive in one turn reach the sink as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import TransportError
+from ..ids import NetworkId, PeerId
+from .address import PeerAddr
+from .close import SUCCESS, CloseReason
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+HEADER_BYTES_MAX = 64 * 1024
+
+
+class LinkRefused(TransportError):
+    """The link could not be opened; `reason` says why and who decided so.
+
+    Attributes:
+        reason: The peer's close reason, or one made here (a timeout, no route).
+    """
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramesReceived:
+    """Frames arrived on `link`, in order; one message for all of one loop turn."""
+
+    link: Link
+    frames: list[bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkDrained:
+    """`link` had `unsent_bytes` above its high-water mark and is now below the low one."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkClosed:
+    """`link` ended. Nothing follows; writes from now on are dropped."""
+
+    link: Link
+    reason: CloseReason
+
+
+LinkEvent = FramesReceived | LinkDrained | LinkClosed
+Sink = Callable[[LinkEvent], None]
+
+
+class Link(Protocol):
+    """One channel of frames to one peer."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who is at the other end; proven, not claimed."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name."""
+
+    @property
+    def header(self) -> bytes:
+        """What the opener sent as the protocol's own header."""
+
+    @property
+    def reply(self) -> bytes:
+        """What the acceptor answered; empty before it did."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether writes still go anywhere."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written here that the peer has not acknowledged yet."""
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time of the connection in seconds, None while unmeasured."""
+
+    def attach(self, sink: Sink) -> None:
+        """Send this link's events to `sink` from now on, those that waited first.
+
+        A sink is called with one `LinkEvent` at a time and must not block.
+        """
+
+    def accept(self, reply: bytes = b"") -> None:
+        """Tell the opener that its link is accepted. Only the acceptor calls this, once."""
+
+    def write(self, frame: bytes) -> None:
+        """Append one frame. Dropped when the link is closed.
+
+        Raises:
+            ValueError: The frame is larger than the transport's limit.
+        """
+
+    def write_many(self, frames: Iterable[bytes]) -> None:
+        """Append several frames at once."""
+
+    def close(self, reason: CloseReason = SUCCESS) -> None:
+        """Send what was written, then end the link with `reason`. May be repeated.
+
+        The own sink gets no `LinkClosed` for it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """The first usable connection to a peer stands."""
+
+    peer_id: PeerId
+    remote: PeerAddr
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The last connection to a peer ended."""
+
+    peer_id: PeerId
+    reason: CloseReason
+
+
+ConnectionEvent = PeerConnected | PeerDisconnected
+
+
+class Endpoint(Protocol):
+    """One node's presence on the network."""
+
+    @property
+    def network_id(self) -> NetworkId:
+        """The network whose links are accepted here."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The identity that every connection proves."""
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach this endpoint."""
+
+    async def open_link(
+        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+    ) -> Link:
+        """Open a link, connecting first where needed, and wait until the peer accepts it.
+
+        May be cancelled: the half-open link is then closed as cancelled.
+
+        Raises:
+            LinkRefused: The peer refused, did not answer within `timeout`
+                seconds, could not be reached, or is not who `to` says.
+        """
+
+    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
+        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
+
+    def unserve(self, protocol: str) -> None:
+        """Refuse links of `protocol` from now on."""
+
+    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
+        """Call `listener` when peers connect and disconnect."""
+
+    def rtt(self, peer_id: PeerId) -> float | None:
+        """Return the smoothed round-trip time to a connected peer in seconds, else None."""
+
+    def connected_peers(self) -> list[PeerId]:
+        """Return the peers with a usable connection, in the order they connected."""
+
+    def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """End all connections to a peer with `reason`."""
+
+    async def close(self, reason: CloseReason) -> None:
+        """Close all links and connections with `reason`, then the sockets."""

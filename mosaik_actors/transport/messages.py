@@ -1,0 +1,93 @@
+"""The messages of the transport actor.
+
+`FramesReceived`, `LinkDrained` and `LinkClosed` go straight from a link to the
+actor that owns it; they are defined beside the link, in `interface`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from ..ids import PeerId
+from .address import PeerAddr
+from .close import CloseReason
+from .interface import Endpoint, Link, LinkRefused
+
+
+@dataclass(frozen=True, slots=True)
+class StartTransport:
+    """Bridge this endpoint. The first message of a transport actor."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ServeProtocol:
+    """Send every incoming link of `protocol` to `owner`, as `LinkOffered`."""
+
+    protocol: str
+    owner: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """Open a link for the sender, who gets `LinkOpened` or `LinkFailed` with the same token.
+
+    Attributes:
+        to: The peer and its addresses.
+        protocol: The protocol's name.
+        header: The protocol's own header.
+        token: Anything by which the sender knows its request again.
+        timeout_s: Seconds until it fails.
+    """
+
+    to: PeerAddr
+    protocol: str
+    header: bytes = b""
+    token: Any = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened:
+    """The link that was asked for is open, and its events come to the asker."""
+
+    link: Link
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFailed:
+    """The link that was asked for could not be opened."""
+
+    error: LinkRefused
+    to: PeerAddr
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOffered:
+    """A peer opened a link to us. Its events come to the receiver of this message.
+
+    Answer with `link.accept(reply)` or `link.close(reason)`.
+    """
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class WatchConnections:
+    """Send `PeerConnected` and `PeerDisconnected` to `watcher` from now on."""
+
+    watcher: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectPeer:
+    """End all connections to a peer."""
+
+    peer_id: PeerId
+    reason: CloseReason
