@@ -1,0 +1,80 @@
+"""Ids mean the same everywhere, and keys prove themselves."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mosaik_actors.ids import PeerId, SecretKey, UniqueId, unique_id
+
+VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "ids.json"
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason="shared vectors are not beside this checkout")
+def test_ids_agree_with_the_vectors() -> None:
+    vectors = json.loads(VECTORS.read_text())
+    for text, expected in vectors["strings"].items():
+        assert str(UniqueId(text)) == expected
+    for case in vectors["derive"]:
+        info = case["info_utf8"] if "info_utf8" in case else bytes.fromhex(case["info_hex"])
+        assert str(UniqueId(case["base"]).derive(info)) == case["id"]
+    for text, expected in vectors["hashed"].items():
+        assert str(UniqueId(text).hashed()) == expected
+
+
+def test_hex_digits_are_the_id_itself() -> None:
+    some = UniqueId("some name")
+    assert UniqueId(str(some)) == some
+    assert UniqueId(some.hex.upper()) == some
+    assert UniqueId(bytes(some)) == some
+    assert some.short == str(some)[:10]
+
+
+@given(st.text(), st.text())
+def test_different_names_are_different_ids(one: str, other: str) -> None:
+    assert (UniqueId(one) == UniqueId(other)) == (one == other)
+
+
+def test_ids_are_ordered_hashable_and_pickle() -> None:
+    ids = [UniqueId(str(number)) for number in range(10)]
+    assert sorted(ids) == sorted(ids, key=bytes)
+    assert {UniqueId("0"): 1}[ids[0]] == 1
+    again = pickle.loads(pickle.dumps(ids[0]))  # noqa: S301  # our own bytes
+    assert again == ids[0]
+    assert type(again) is UniqueId
+
+
+def test_parts_and_derive_agree() -> None:
+    base = unique_id("base")
+    assert base.derive("x") == UniqueId.from_parts(base, "x") == UniqueId.from_parts(base, b"x")
+    assert base.hashed() == UniqueId.from_parts(base)
+    assert UniqueId.random() != UniqueId.random()
+    assert bytes(UniqueId.zero()) == bytes(32)
+
+
+@pytest.mark.parametrize("value", [b"", b"short", bytes(33)])
+def test_wrong_length_is_refused(value: bytes) -> None:
+    for kind in (UniqueId, PeerId, SecretKey):
+        with pytest.raises(ValueError, match="32 bytes"):
+            kind(value)
+
+
+def test_secret_key_signs_and_stays_secret() -> None:
+    key = SecretKey.from_seed("alice")
+    assert key == SecretKey("alice") == SecretKey(key.hex) == SecretKey.from_bytes(bytes(key))
+    signature = key.sign(b"data")
+    assert key.peer_id.verifies(signature, b"data")
+    assert not key.peer_id.verifies(signature, b"other")
+    assert not key.peer_id.verifies(b"short", b"data")
+    assert not SecretKey.generate().peer_id.verifies(signature, b"data")
+    assert key.hex not in repr(key)
+
+
+def test_peer_id_is_not_a_name() -> None:
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        PeerId("alice")
+    peer = SecretKey("alice").peer_id
+    assert PeerId(str(peer)) == peer
