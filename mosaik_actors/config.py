@@ -12,6 +12,12 @@ def seconds(value: float | timedelta) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
+def as_seconds(config: object, *names: str) -> None:
+    """Turn the fields `names` of a frozen configuration, given as `timedelta`, into seconds."""
+    for name in names:
+        object.__setattr__(config, name, seconds(getattr(config, name)))
+
+
 def require_above(name: str, value: float, limit: float = 0) -> None:
     """Raise `ConfigError` unless `value` is more than `limit`."""
     if not value > limit:

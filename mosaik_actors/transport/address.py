@@ -52,7 +52,9 @@ class PeerAddr:
             ValueError: `text` is not an address; says which part is wrong.
         """
         if len(text) > TEXT_CHARACTERS_MAX:
-            raise ValueError(f"a peer address of {len(text)} characters, at most {TEXT_CHARACTERS_MAX}")
+            raise ValueError(
+                f"a peer address of {len(text)} characters, at most {TEXT_CHARACTERS_MAX}"
+            )
         rest, _, query = text.strip().partition("?relay=")
         peer, _, hosts = rest.partition("@")
         direct = tuple(parse_socket_addr(part) for part in hosts.split(",") if part)

@@ -1,0 +1,69 @@
+"""The settings of the transport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import as_seconds, require_above, require_between
+from ..errors import ConfigError
+from .frames import LENGTH_MAX
+from .interface import FRAME_BYTES_MAX
+
+DATAGRAM_BYTES_MIN = 1200
+DATAGRAM_BYTES_MAX = 65_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportConfig:
+    """How a node talks to others. Local: peers need not agree on any of it.
+
+    Durations are seconds or a `timedelta`; they are kept as seconds.
+
+    Attributes:
+        idle_timeout: A connection that hears nothing for so many seconds is
+            given up. The smaller value of both sides counts.
+        keep_alive_interval: A connection with links on it pings when it was silent
+            for so many seconds.
+        dial_timeout: Seconds until a dial fails.
+        frame_bytes_max: The largest frame sent or taken in, in bytes.
+        high_water_bytes: Above so many unacknowledged bytes a link counts as
+            congested; its owner hears `LinkDrained` when it is below half.
+        datagram_bytes_loopback: UDP payload between two processes of one
+            machine, in bytes.
+        datagram_bytes_max: Up to which UDP payload a path is searched for
+            larger datagrams, in bytes (RFC 8899); 1200 turns the search off.
+        socket_buffer_bytes: What is asked of the kernel for each direction.
+        connections_max: More connections than this are refused.
+        half_open_max: With more unfinished incoming handshakes than this,
+            newcomers must first show that their address is real (RFC 9000
+            section 8.1.2).
+    """
+
+    idle_timeout: float = 10.0
+    keep_alive_interval: float = 2.5
+    dial_timeout: float = 10.0
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    high_water_bytes: int = 4 * 1024 * 1024
+    datagram_bytes_loopback: int = 16_384
+    datagram_bytes_max: int = 1472
+    socket_buffer_bytes: int = 4 * 1024 * 1024
+    connections_max: int = 4096
+    half_open_max: int = 64
+
+    def __post_init__(self) -> None:
+        as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
+        require_above("idle_timeout", self.idle_timeout)
+        require_above("keep_alive_interval", self.keep_alive_interval)
+        require_above("dial_timeout", self.dial_timeout)
+        if self.keep_alive_interval >= self.idle_timeout:
+            raise ConfigError(
+                f"keep_alive_interval is {self.keep_alive_interval}, expected less than "
+                f"idle_timeout, which is {self.idle_timeout}"
+            )
+        require_between("frame_bytes_max", self.frame_bytes_max, 1024, LENGTH_MAX)
+        require_above("high_water_bytes", self.high_water_bytes)
+        for name in ("datagram_bytes_loopback", "datagram_bytes_max"):
+            require_between(name, getattr(self, name), DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX)
+        require_above("socket_buffer_bytes", self.socket_buffer_bytes)
+        require_above("connections_max", self.connections_max)
+        require_above("half_open_max", self.half_open_max, -1)

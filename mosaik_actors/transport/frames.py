@@ -1,0 +1,172 @@
+"""Frames on a byte stream, and the control frames that open and close a link.
+
+A pure core: bytes in, frames out. One frame is a four-byte big-endian word and
+a payload. The word's low 31 bits are the payload's length; its top bit tells a
+control frame from data. Control payloads are MessagePack arrays::
+
+    [0, protocol version, protocol, network id, header]   open, the opener's first frame
+    [1, reply]                                             accept, the acceptor's first
+    [2, code, text]                                        close, either side's last
+
+Invariants:
+    * No more than one frame's worth of bytes is held back, however slowly the
+      bytes come, and a frame's length is checked before its payload is awaited.
+    * Whatever the bytes are, decoding gives frames or raises `DecodeError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from ..errors import DecodeError
+from ..ids import ID_BYTES, NetworkId
+from .close import REASON_BYTES_MAX, CloseReason
+from .interface import HEADER_BYTES_MAX
+
+WORD_BYTES: Final = 4
+CONTROL_BIT: Final = 0x8000_0000
+LENGTH_MAX: Final = CONTROL_BIT - 1
+CONTROL_BYTES_MAX: Final = HEADER_BYTES_MAX + 1024
+PROTOCOL_CHARACTERS_MAX: Final = 128
+LINK_VERSION: Final = 1
+
+_OPEN: Final = 0
+_ACCEPT: Final = 1
+_CLOSE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFrame:
+    """The opener's first frame."""
+
+    protocol: str
+    network_id: NetworkId
+    header: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptFrame:
+    """The acceptor's first frame."""
+
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFrame:
+    """The last frame of the side that closes."""
+
+    reason: CloseReason
+
+
+ControlFrame = OpenFrame | AcceptFrame | CloseFrame
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames.
+
+    Args:
+        frame_bytes_max: The largest data frame taken in, in bytes.
+    """
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._chunks: list[bytes] = []
+        self._held_bytes = 0
+        self._needed_bytes = WORD_BYTES
+
+    @property
+    def is_inside_frame(self) -> bool:
+        """Whether the stream, ending here, would end inside a frame."""
+        return self._held_bytes > 0
+
+    def receive_data(self, data: bytes) -> list[bytes | ControlFrame]:
+        """Take in the next bytes of the stream and return the frames they complete.
+
+        Raises:
+            DecodeError: A frame is too large or a control frame is malformed.
+                The stream cannot be read any further.
+        """
+        self._held_bytes += len(data)
+        if self._chunks:
+            self._chunks.append(data)
+            if self._held_bytes < self._needed_bytes:
+                return []
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        frames, taken_bytes = self._cut(data)
+        self._held_bytes -= taken_bytes
+        if self._held_bytes:
+            self._chunks.append(data[taken_bytes:] if taken_bytes else data)
+        return frames
+
+    def _cut(self, data: bytes) -> tuple[list[bytes | ControlFrame], int]:
+        """Return the whole frames at the head of `data`, and how many bytes they take."""
+        frames: list[bytes | ControlFrame] = []
+        start, end = 0, len(data)
+        while end - start >= WORD_BYTES:
+            word = int.from_bytes(data[start : start + WORD_BYTES])
+            length = word & LENGTH_MAX
+            is_control = word != length
+            limit = CONTROL_BYTES_MAX if is_control else self._frame_bytes_max
+            if length > limit:
+                raise DecodeError(f"a frame of {length} bytes, at most {limit}")
+            stop = start + WORD_BYTES + length
+            if stop > end:
+                self._needed_bytes = stop - start
+                return frames, start
+            payload = data[start + WORD_BYTES : stop]
+            frames.append(decode_control(payload) if is_control else payload)
+            start = stop
+        self._needed_bytes = WORD_BYTES
+        return frames, start
+
+
+def encode_word(length: int) -> bytes:
+    """Return the word that goes before a data frame of `length` bytes."""
+    return length.to_bytes(WORD_BYTES)
+
+
+def encode_control(frame: ControlFrame) -> bytes:
+    """Return a control frame with its word, ready to send."""
+    match frame:
+        case OpenFrame(protocol, network_id, header):
+            parts: list[Any] = [_OPEN, LINK_VERSION, protocol, bytes(network_id), header]
+        case AcceptFrame(reply):
+            parts = [_ACCEPT, reply]
+        case CloseFrame(reason):
+            parts = [_CLOSE, int(reason.code), clip_text(reason.text)]
+    payload: bytes = msgpack.packb(parts)
+    if len(payload) > CONTROL_BYTES_MAX:
+        raise ValueError(f"a link header of {len(payload)} bytes, at most {CONTROL_BYTES_MAX}")
+    return (CONTROL_BIT | len(payload)).to_bytes(WORD_BYTES) + payload
+
+
+def decode_control(payload: bytes) -> ControlFrame:
+    """Return the control frame in `payload`. Raises `DecodeError`."""
+    try:
+        parts = msgpack.unpackb(payload)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
+        raise DecodeError(f"a control frame is not MessagePack: {exc}") from exc
+    match parts:
+        case [0, int(version), str(protocol), bytes(network), bytes(header), *_]:
+            if version != LINK_VERSION:
+                raise DecodeError(f"link version {version}, expected {LINK_VERSION}")
+            if len(protocol) > PROTOCOL_CHARACTERS_MAX or len(network) != ID_BYTES:
+                raise DecodeError("a malformed open frame")
+            return OpenFrame(protocol, NetworkId(network), header)
+        case [1, bytes(reply), *_]:
+            return AcceptFrame(reply)
+        case [2, int(code), str(text), *_] if 0 <= code < 2**62:
+            return CloseFrame(CloseReason(code, clip_text(text), remote=True))
+    raise DecodeError("an unknown control frame")
+
+
+def clip_text(text: str) -> str:
+    """Return `text` cut to what a close reason may take on the wire."""
+    data = text.encode()
+    return (
+        text if len(data) <= REASON_BYTES_MAX else data[:REASON_BYTES_MAX].decode(errors="ignore")
+    )

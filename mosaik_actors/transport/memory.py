@@ -1,0 +1,421 @@
+"""The in-memory twin of the QUIC transport: the same interface, no sockets.
+
+A `MemoryNetwork` joins the endpoints of one event loop. Frames travel as they
+are, one hand-over for all that one link wrote in one loop turn, after the
+network's latency. Connections are as real as they need to be: they stand from
+the first link until one side closes, or until `idle_timeout` after one side
+became unreachable (`cut`, `crash`), which is when QUIC would notice.
+
+Between two reachable endpoints nothing is lost or reordered, as on a QUIC
+stream. While two endpoints are cut off from each other, what was sent waits,
+as a stream that retransmits would, until they are mended or give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..ids import NetworkId, PeerId, SecretKey
+from .address import PeerAddr
+from .close import CloseCode, CloseReason
+from .config import TransportConfig
+from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
+from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from .link import FramedLink, LinkState
+
+_HOST = "127.0.0.1"
+
+
+class MemoryNetwork:
+    """What joins the memory endpoints of one event loop.
+
+    Args:
+        latency: One-way delay in seconds. 0 means the next loop turn.
+    """
+
+    def __init__(self, *, latency: float = 0.0) -> None:
+        self.latency = latency
+        self._endpoints: dict[PeerId, MemoryEndpoint] = {}
+        self._cuts: set[frozenset[PeerId]] = set()
+        self._next_port = 1
+
+    def cut(self, one: PeerId, other: PeerId) -> None:
+        """Let nothing pass between two peers, in either direction, until `mend`."""
+        self._cuts.add(frozenset((one, other)))
+        self._recheck(one, other)
+
+    def mend(self, one: PeerId, other: PeerId) -> None:
+        """Undo `cut`: what waited is delivered, in order."""
+        self._cuts.discard(frozenset((one, other)))
+        self._recheck(one, other)
+
+    def reaches(self, sender: PeerId, receiver: PeerId) -> bool:
+        """Return whether what `sender` sends now gets to `receiver`."""
+        return receiver in self._endpoints and frozenset((sender, receiver)) not in self._cuts
+
+    def find(self, peer_id: PeerId) -> MemoryEndpoint | None:
+        """Return the endpoint of a peer, None while there is none."""
+        return self._endpoints.get(peer_id)
+
+    def join(self, endpoint: MemoryEndpoint) -> PeerAddr:
+        """Take in an endpoint and return its address."""
+        if endpoint.peer_id in self._endpoints:
+            raise ValueError(f"peer {endpoint.peer_id.short} is on this network already")
+        self._endpoints[endpoint.peer_id] = endpoint
+        port, self._next_port = self._next_port, self._next_port % 65_535 + 1
+        return PeerAddr(endpoint.peer_id, ((_HOST, port),))
+
+    def leave(self, endpoint: MemoryEndpoint) -> None:
+        """Forget an endpoint."""
+        if self._endpoints.get(endpoint.peer_id) is endpoint:
+            del self._endpoints[endpoint.peer_id]
+
+    def _recheck(self, one: PeerId, other: PeerId) -> None:
+        for peer, remote in ((one, other), (other, one)):
+            if endpoint := self._endpoints.get(peer):
+                endpoint.recheck(remote)
+
+
+class MemoryLink(FramedLink):
+    """One end of a link between two memory endpoints."""
+
+    def __init__(
+        self,
+        connection: _Connection,
+        protocol: str,
+        header: bytes,
+        state: LinkState,
+        opened: asyncio.Future[Link] | None = None,
+    ) -> None:
+        endpoint = connection.endpoint
+        super().__init__(
+            connection.remote_id, protocol, header, state, endpoint.config.frame_bytes_max
+        )
+        self.other: MemoryLink | None = None
+        self.connection = connection
+        self._opened = opened
+        self._outbox: list[bytes | ControlFrame] = []
+        self._unsent_bytes = 0
+        self._is_congested = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written here that the peer has not taken yet."""
+        return self._unsent_bytes
+
+    @property
+    def rtt(self) -> float | None:
+        """Twice the network's latency."""
+        return self.connection.endpoint.rtt(self.peer_id)
+
+    def on_accepted(self) -> None:
+        """Resolve the opener's wait."""
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(self)
+
+    def on_refused(self, reason: CloseReason) -> None:
+        """Fail the opener's wait."""
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(LinkRefused(reason))
+
+    def take_outbox(self) -> list[bytes | ControlFrame]:
+        """Return what was written since the last call."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def on_taken(self, frame_bytes: int) -> None:
+        """Note that the other end took in so many bytes."""
+        self._unsent_bytes -= frame_bytes
+        high = self.connection.endpoint.config.high_water_bytes
+        if self._is_congested and self._unsent_bytes < high // 2:
+            self._is_congested = False
+            self.emit_drained()
+
+    def _send_frame(self, frame: bytes) -> None:
+        self._unsent_bytes += len(frame)
+        self._is_congested |= self._unsent_bytes > self.connection.endpoint.config.high_water_bytes
+        self._send(frame)
+
+    def _send_control(self, frame: ControlFrame) -> None:
+        encode_control(frame)  # as on the wire: what is too large is refused here
+        self._send(frame)
+
+    def _send(self, frame: bytes | ControlFrame) -> None:
+        if not self._outbox:
+            self.connection.mark_dirty(self)
+        self._outbox.append(frame)
+
+    def _abandon(self) -> None:
+        self.connection.forget(self)
+
+
+class _Connection:
+    """One end of a connection: its links, and what is on its way out."""
+
+    def __init__(self, endpoint: MemoryEndpoint, remote_id: PeerId) -> None:
+        self.endpoint = endpoint
+        self.remote_id = remote_id
+        self.other: _Connection | None = None
+        self.links: dict[MemoryLink, None] = {}
+        self._dirty: list[MemoryLink] = []
+        self._on_the_way: list[Callable[[], None]] = []
+        self._give_up: asyncio.TimerHandle | None = None
+        self._is_flushing = False
+
+    def mark_dirty(self, link: MemoryLink) -> None:
+        """Flush `link` with this loop turn."""
+        self._dirty.append(link)
+        if not self._is_flushing:
+            self._is_flushing = True
+            self.endpoint.loop.call_soon(self._flush)
+
+    def forget(self, link: MemoryLink) -> None:
+        """Drop a link that ended."""
+        self.links.pop(link, None)
+
+    def send(self, deliver: Callable[[], None]) -> None:
+        """Let `deliver` happen at the other end after the latency, in order."""
+        self._on_the_way.append(deliver)
+        latency = self.endpoint.network.latency
+        if latency:
+            self.endpoint.loop.call_later(latency, self.pump)
+        else:
+            self.endpoint.loop.call_soon(self.pump)
+
+    def pump(self) -> None:
+        """Deliver what has been on its way for long enough, unless the path is cut."""
+        if not self.endpoint.network.reaches(self.endpoint.peer_id, self.remote_id):
+            return
+        if self._on_the_way:
+            self._on_the_way.pop(0)()
+
+    def recheck(self, reaches: bool) -> None:
+        """Start or stop the clock after which this end gives up."""
+        if not reaches and self._give_up is None:
+            self._give_up = self.endpoint.loop.call_later(
+                self.endpoint.config.idle_timeout, self._time_out
+            )
+        elif reaches and self._give_up is not None:
+            self._give_up.cancel()
+            self._give_up = None
+            while self._on_the_way:
+                self.pump()
+
+    def vanish(self) -> None:
+        """Lose what is on its way out, as a crash does."""
+        self._on_the_way.clear()
+
+    def tell_end(self, reason: CloseReason) -> None:
+        """Let the other end learn, after all that was written, that this one ended."""
+        self._flush()
+        other, remote = self.other, CloseReason(reason.code, reason.text, remote=True)
+        if other is not None:
+            self.send(lambda: other.end(remote))
+
+    def end(self, reason: CloseReason) -> None:
+        """End this side of the connection and all its links."""
+        if self._give_up is not None:
+            self._give_up.cancel()
+        for link in list(self.links):
+            link.end_by_peer(reason)
+        self.endpoint.forget(self, reason)
+
+    def _time_out(self) -> None:
+        self.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True))
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            frames = link.take_outbox()
+            if (other := link.other) is not None:
+                self.send(lambda other=other, frames=frames: _deliver(other, frames))  # type: ignore[misc]
+
+
+def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
+    """Hand frames to the link at the other end."""
+    if link.connection.endpoint.is_closed:
+        return
+    remote = [_as_remote(frame) if isinstance(frame, CloseFrame) else frame for frame in frames]
+    taken = sum(len(frame) for frame in frames if type(frame) is bytes)
+    if link.other is not None:
+        link.other.on_taken(taken)
+    link.receive_frames(remote)
+    link.flush_inbox()
+
+
+def _as_remote(frame: CloseFrame) -> CloseFrame:
+    return CloseFrame(CloseReason(frame.reason.code, frame.reason.text, remote=True))
+
+
+class MemoryEndpoint:
+    """A node's presence on a `MemoryNetwork`.
+
+    Args:
+        network: What joins it to others.
+        network_id: The network whose links it accepts.
+        secret_key: Its identity.
+        config: The settings that mean something without sockets.
+    """
+
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        network_id: NetworkId | str,
+        secret_key: SecretKey,
+        config: TransportConfig | None = None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.network = network
+        self.config = config or TransportConfig()
+        self._network_id = NetworkId(network_id)
+        self._peer_id = secret_key.peer_id
+        self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._connections: dict[PeerId, _Connection] = {}
+        self._listeners: list[Callable[[ConnectionEvent], None]] = []
+        self.is_closed = False
+        self._addr = network.join(self)
+
+    @property
+    def network_id(self) -> NetworkId:
+        """The network whose links are accepted here."""
+        return self._network_id
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The identity of this endpoint."""
+        return self._peer_id
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach this endpoint."""
+        return self._addr
+
+    async def open_link(
+        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+    ) -> Link:
+        """Open a link and wait until the peer accepts it. Raises `LinkRefused`."""
+        if to.peer_id == self._peer_id:
+            raise LinkRefused(CloseReason(CloseCode.PROTOCOL_VIOLATION, "that is this peer itself"))
+        opening = OpenFrame(protocol, self._network_id, header)
+        encode_control(opening)
+        connection = self._connection_to(to.peer_id)
+        opened: asyncio.Future[Link] = self.loop.create_future()
+        link = MemoryLink(connection, protocol, header, LinkState.OPENING, opened)
+        connection.links[link] = None
+        connection.send(lambda: _offer(link, opening))
+        try:
+            async with asyncio.timeout(timeout):
+                return await opened
+        except TimeoutError:
+            reason = CloseReason(CloseCode.CANCELLED, f"no answer within {timeout:g} s")
+            link.close(reason)
+            raise LinkRefused(reason) from None
+        except asyncio.CancelledError:
+            link.close(CloseReason(CloseCode.CANCELLED))
+            raise
+
+    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
+        """Hand every incoming link of `protocol` to `acceptor`."""
+        self._acceptors[protocol] = acceptor
+
+    def unserve(self, protocol: str) -> None:
+        """Refuse links of `protocol` from now on."""
+        self._acceptors.pop(protocol, None)
+
+    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
+        """Call `listener` when peers connect and disconnect."""
+        self._listeners.append(listener)
+
+    def rtt(self, peer_id: PeerId) -> float | None:
+        """Return twice the latency to a connected peer, else None."""
+        return 2 * self.network.latency if peer_id in self._connections else None
+
+    def connected_peers(self) -> list[PeerId]:
+        """Return the peers with a connection, in the order they connected."""
+        return list(self._connections)
+
+    def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """End the connection to a peer with `reason`; the peer is told."""
+        if connection := self._connections.get(peer_id):
+            connection.tell_end(reason)
+            connection.end(reason)
+
+    async def close(self, reason: CloseReason) -> None:
+        """Close all links and connections with `reason`."""
+        for link in [link for conn in self._connections.values() for link in conn.links]:
+            link.close(reason)
+        for peer_id in list(self._connections):
+            self.disconnect(peer_id, reason)
+        self.is_closed = True
+        self.network.leave(self)
+
+    def crash(self) -> None:
+        """Vanish without a word; the others notice after their idle timeout."""
+        self.is_closed = True
+        self.network.leave(self)
+        connections, self._connections = self._connections, {}
+        for peer_id, connection in connections.items():
+            connection.vanish()
+            connection.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "crashed"))
+            if other := self.network.find(peer_id):
+                other.recheck(self._peer_id)
+
+    def recheck(self, peer_id: PeerId) -> None:
+        """Look again whether a peer can be reached."""
+        if connection := self._connections.get(peer_id):
+            connection.recheck(self.network.reaches(self._peer_id, peer_id))
+
+    def forget(self, connection: _Connection, reason: CloseReason) -> None:
+        """Drop a connection that ended and tell the listeners."""
+        if self._connections.get(connection.remote_id) is connection:
+            del self._connections[connection.remote_id]
+            self._notify(PeerDisconnected(connection.remote_id, reason))
+
+    def accept_connection(self, connection: _Connection) -> None:
+        """Take in a connection, made here or by the other end, in place of an older one."""
+        if older := self._connections.get(connection.remote_id):
+            older.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True))
+        self._connections[connection.remote_id] = connection
+        self._notify(PeerConnected(connection.remote_id, PeerAddr(connection.remote_id)))
+
+    def accept_link(self, link: MemoryLink, opening: OpenFrame) -> None:
+        """Answer an incoming link: to its acceptor, or no."""
+        acceptor = self._acceptors.get(opening.protocol)
+        if opening.network_id != self._network_id:
+            text = f"this is network {self._network_id.short}"
+            link.close(CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+        elif acceptor is None:
+            text = f"nothing serves {opening.protocol!r} here"
+            link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        else:
+            acceptor(link)
+
+    def _connection_to(self, peer_id: PeerId) -> _Connection:
+        if connection := self._connections.get(peer_id):
+            return connection
+        remote = self.network.find(peer_id)
+        if self.is_closed or remote is None or not self.network.reaches(self._peer_id, peer_id):
+            text = f"peer {peer_id.short} cannot be reached"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
+        here, there = _Connection(self, peer_id), _Connection(remote, self._peer_id)
+        here.other, there.other = there, here
+        self.accept_connection(here)
+        remote.accept_connection(there)
+        return here
+
+    def _notify(self, event: ConnectionEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+
+def _offer(link: MemoryLink, opening: OpenFrame) -> None:
+    """Bring a new link to the other end of its connection."""
+    there = link.connection.other
+    if there is None or there.endpoint.is_closed or link.state is LinkState.CLOSED:
+        return
+    offered = MemoryLink(there, opening.protocol, opening.header, LinkState.OFFERED)
+    offered.other, link.other = link, offered
+    there.links[offered] = None
+    there.endpoint.accept_link(offered, opening)
