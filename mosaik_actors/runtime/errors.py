@@ -1,0 +1,112 @@
+"""What can go wrong between asyncio code and actors.
+
+An `ask` has exactly one outcome: the answer, or one of the three `AskFailed`
+classes. They say what happened to the question, because that decides whether
+asking again is safe:
+
+    * `AskTimeout`: nothing is known; it may have been handled.
+    * `AskPoisoned`: the actor took it twice and failed both times.
+    * `AskUndeliverable`: nobody handles it any more. Not handled, unless the
+      actor died in the middle of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thespian.actors import ActorAddress, ActorSystemException, ActorSystemFailure
+
+from ..errors import MosaikError, WrongThread
+
+
+class AskFailed(MosaikError, ActorSystemException):
+    """An ask got no answer. `address` was asked, `message` was the question."""
+
+    def __init__(self, address: ActorAddress, message: Any) -> None:
+        super().__init__(address, message)
+        self.address = address
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.address} did not answer {type(self.message).__name__}"
+
+
+class AskTimeout(AskFailed, TimeoutError):
+    """No answer came within `timeout` seconds; the message may still be handled."""
+
+    def __init__(self, address: ActorAddress, message: Any, timeout: float) -> None:
+        super().__init__(address, message)
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return (
+            f"no answer from {self.address} to {type(self.message).__name__} within {self.timeout}s"
+        )
+
+
+class AskPoisoned(AskFailed):
+    """The actor failed twice on the message; `details` is its traceback."""
+
+    def __init__(self, address: ActorAddress, message: Any, details: str | None) -> None:
+        super().__init__(address, message)
+        self.details = details
+
+    def __str__(self) -> str:
+        lines = (self.details or "").strip().splitlines()
+        reason = f": {lines[-1]}" if lines else ""
+        return f"{self.address} failed twice on {type(self.message).__name__}{reason}"
+
+
+class AskUndeliverable(AskFailed):
+    """The actor has exited, or exits before it comes to the message."""
+
+    def __str__(self) -> str:
+        return f"{self.address} has exited and cannot answer {type(self.message).__name__}"
+
+
+class BlockingCallOnLoop(WrongThread, ActorSystemException):
+    """A blocking call on the thread of the event loop would wait for itself."""
+
+    def __init__(self, call: str, instead: str) -> None:
+        super().__init__(call, instead)
+        self.call = call
+        self.instead = instead
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call} blocks the event loop thread that has to run the actors; "
+            f"use '{self.instead}' there, or call it from another thread"
+        )
+
+
+class NotOnLoopThread(WrongThread, ActorSystemException):
+    """An asyncio call was made from a thread that does not run the loop."""
+
+    def __init__(self, call: str, instead: str) -> None:
+        super().__init__(call, instead)
+        self.call = call
+        self.instead = instead
+
+    def __str__(self) -> str:
+        return f"{self.call} belongs on the event loop's thread; use {self.instead} elsewhere"
+
+
+class ActorSystemClosed(MosaikError, ActorSystemFailure):
+    """The actor system is shut down, or shutting down."""
+
+    def __str__(self) -> str:
+        return "the actor system is shut down"
+
+
+class AddressNotPortable(MosaikError, ActorSystemException, TypeError):
+    """An address of this process cannot be pickled: it holds its actor directly."""
+
+    def __init__(self, address: ActorAddress) -> None:
+        super().__init__(address)
+        self.address = address
+
+    def __str__(self) -> str:
+        return (
+            f"{self.address} is only good inside its process and cannot be pickled; "
+            "an actor elsewhere answers to its sender instead"
+        )

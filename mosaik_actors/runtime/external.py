@@ -1,0 +1,190 @@
+"""Endpoints: how code that is no actor sends to actors and hears from them.
+
+To an actor every endpoint is just an address:
+
+    * `Inbox` collects messages for ``await listen()``.
+    * `Question` is one `ask`, with an address of its own, so that answers to
+      concurrent asks never mix. It ends after the first answer.
+    * `ThreadEndpoint` is what Thespian's blocking `ask` and `listen` wait on in
+      another thread. Every message that comes to it ends the wait, whoever
+      sent it: that is Thespian's rule (user guide, "ask").
+
+Messages between the runtime and actors are filtered out, as in Thespian; only
+PoisonMessage and status answers reach code outside (user guide, "ActorSystem
+Messages").
+
+Backlogs are bounded; what exceeds them goes to dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from thespian.actors import ActorAddress, ActorSystemMessage, PoisonMessage
+from thespian.system import isInternalActorSystemMessage
+
+from .errors import ActorSystemClosed, AskPoisoned, AskTimeout, AskUndeliverable
+
+if TYPE_CHECKING:
+    from .host import ActorHost
+
+
+class Question:
+    """One ask on the event loop: an address that takes one answer."""
+
+    __slots__ = ("_host", "_message", "_target", "address", "future")
+
+    def __init__(self, host: ActorHost, target: ActorAddress, message: Any) -> None:
+        self._host = host
+        self._target = target
+        self._message = message
+        self.future: asyncio.Future[Any] = host.loop.create_future()
+        self.address = host.new_address(self.deliver)
+        self.address.undeliverable = self._undeliverable
+
+    def deliver(self, message: Any, sender: ActorAddress) -> None:
+        """Take the answer; answers after the first are dead letters."""
+        if isinstance(message, ActorSystemMessage):
+            if isinstance(message, PoisonMessage) and message.poisonMessage is self._message:
+                self.fail(AskPoisoned(self._target, self._message, message.details))
+                return
+            if isInternalActorSystemMessage(message):
+                return
+        if self.future.done():
+            self._host.dead_letter(message, self.address, sender)
+        else:
+            self.future.set_result(message)
+
+    def _undeliverable(self, message: Any, target: ActorAddress) -> None:
+        if message is self._message:
+            self.fail(AskUndeliverable(self._target, message))
+
+    def expire(self, timeout: float) -> None:
+        """End the ask because its time is over."""
+        self.fail(AskTimeout(self._target, self._message, timeout))
+
+    def fail(self, error: Exception) -> None:
+        """End the ask with an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def close(self) -> None:
+        """Give the address up; what still comes is a dead letter."""
+        self._host.retire(self.address)
+        self.address.undeliverable = None
+
+
+class Inbox:
+    """The endpoint behind `tell` and `listen` on the event loop."""
+
+    def __init__(self, host: ActorHost) -> None:
+        self._host = host
+        self._messages: deque[Any] = deque()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self.address = host.new_address(self._deliver)
+
+    def _deliver(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, ActorSystemMessage) and isInternalActorSystemMessage(message):
+            return
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(message)
+                return
+        if len(self._messages) < self._host.config.external_backlog_max:
+            self._messages.append(message)
+        else:
+            self._host.dead_letter(message, self.address, sender)
+
+    async def listen(self) -> Any:
+        """Return the next message. Cancelling loses none."""
+        if self._messages:
+            return self._messages.popleft()
+        waiting: asyncio.Future[Any] = self._host.loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._messages.appendleft(waiting.result())
+            raise
+
+    def close(self) -> None:
+        """Fail all who wait; what still comes is a dead letter."""
+        self._host.retire(self.address)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(ActorSystemClosed())
+        self._waiting.clear()
+        self._messages.clear()
+
+
+class _Pending:
+    """A blocking ask that waits; `is_lost` once its message was undeliverable."""
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+        self.is_lost = False
+
+
+class ThreadEndpoint:
+    """The endpoint behind Thespian's blocking `ask` and `listen`.
+
+    `deliver` and its kin run on the loop's thread, `wait` on any other; the
+    lock is held for a few instructions only.
+    """
+
+    def __init__(self, host: ActorHost) -> None:
+        self._host = host
+        self._messages: deque[Any] = deque()
+        self._pending: list[_Pending] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self.address = host.new_address(self._deliver)
+        self.address.undeliverable = self._undeliverable
+
+    def _deliver(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, ActorSystemMessage) and isInternalActorSystemMessage(message):
+            return
+        with self._changed:
+            if len(self._messages) < self._host.config.external_backlog_max:
+                self._messages.append(message)
+                self._changed.notify()
+                return
+        self._host.dead_letter(message, self.address, sender)
+
+    def _undeliverable(self, message: Any, target: ActorAddress) -> None:
+        with self._changed:
+            for pending in self._pending:
+                if pending.message is message:
+                    pending.is_lost = True
+            self._changed.notify_all()
+
+    def expect(self, message: Any) -> _Pending:
+        """Note that an ask with this message is about to be sent."""
+        pending = _Pending(message)
+        with self._changed:
+            self._pending.append(pending)
+        return pending
+
+    def wait(self, timeout: float | None, pending: _Pending | None = None) -> Any:
+        """Return the next message; None after `timeout` seconds, at the end, or if lost."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._messages or self._closed or (pending is not None and pending.is_lost),
+                timeout,
+            )
+            if pending is not None:
+                self._pending.remove(pending)
+            return self._messages.popleft() if self._messages else None
+
+    def close(self) -> None:
+        """Wake up all who wait, on the loop's thread."""
+        self._host.retire(self.address)
+        self.address.undeliverable = None
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,9 @@
+from datetime import timedelta
+from typing import Any
+
+class ExpirationTimer:
+    duration: timedelta | float | None
+    def __init__(self, duration: timedelta | float | None = None) -> None: ...
+    def view(self, curtime: float | None = None) -> Any: ...
+
+def timePeriodSeconds(basis: timedelta | float) -> float: ...

@@ -1,0 +1,13 @@
+from collections.abc import Callable
+from typing import TypeVar
+
+from thespian.actors import Actor
+
+_A = TypeVar("_A", bound=type[Actor])
+
+class UpdateTroupeSettings:
+    max_count: int | None
+    idle_count: int | None
+    def __init__(self, max_count: int | None = None, idle_count: int | None = None) -> None: ...
+
+def troupe(max_count: int = 10, idle_count: int = 2) -> Callable[[_A], _A]: ...
