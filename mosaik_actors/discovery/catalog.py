@@ -1,0 +1,484 @@
+"""The catalog: which peers this node currently believes in.
+
+A pure state machine. It opens no socket, reads no clock and sends nothing: the
+caller passes ``now``, which is the wall clock in seconds everywhere in this
+module because it is compared with the versions that peers write, and then
+collects what happened with `Catalog.next_event` and `Catalog.take_fresh`.
+
+A peer's signed entry goes through three states:
+
+    1. live: shown in snapshots, told to others.
+    2. hidden: its last update is ``purge_after`` ago. It is no longer shown or
+       told, and no longer accepted from others, so that it cannot come back
+       from a peer that has not noticed yet. It is kept for one more
+       ``purge_after``, for its version and its addresses.
+    3. forgotten.
+
+A departure notice replaces the live entry, is told to others, and is forgotten
+after ``purge_after``: by then nobody accepts what it replaced.
+
+Invariants:
+    * A peer has at most one signed entry, and its version never goes down.
+    * No entry of this node's own id comes from anybody else.
+    * There are at most ``peers_max`` signed entries, and as many unsigned ones.
+    * `get_timer` is never later than the next moment at which time alone
+      changes something.
+    * A snapshot never changes after it was taken.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from ..config import seconds
+from ..errors import DecodeError
+from ..ids import NetworkId, PeerId, SecretKey
+from ..transport.address import PeerAddr
+from .config import DiscoveryConfig
+from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
+from .info import PeerInfo
+from .local import LocalEntry
+
+_RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
+
+
+class Verdict(StrEnum):
+    """What became of an entry that was offered."""
+
+    ACCEPTED = "accepted"
+    NOT_NEWER = "not newer"
+    MALFORMED = "malformed"
+    OVERSIZED = "oversized"
+    FORGED = "forged"
+    DIFFERENT_NETWORK = "different network"
+    OWN_ID = "own id"
+    FUTURE = "future"
+    OUTDATED = "outdated"
+    FULL = "full"
+
+
+class DepartureReason(StrEnum):
+    """Why a peer is not shown any more."""
+
+    LEFT = "left"
+    SILENT = "silent"
+    REMOVED = "removed"
+    TOO_FAR = "too far"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDiscovered:
+    """A peer is shown that was not shown before."""
+
+    peer: PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUpdated:
+    """A peer says something else about itself than before."""
+
+    peer: PeerInfo
+    previous: PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDeparted:
+    """A peer is not shown any more; `peer` is the last that was known."""
+
+    peer: PeerInfo
+    reason: DepartureReason
+
+
+CatalogEvent = PeerDiscovered | PeerUpdated | PeerDeparted
+
+
+class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
+    """The peers that were known at one moment, without this node itself.
+
+    Immutable; look up by id or by its hexadecimal digits.
+
+    Attributes:
+        me: This node's own entry at that moment.
+        version: Grows with each change that can be seen in a snapshot.
+    """
+
+    __slots__ = ("_peers", "me", "version")
+
+    def __init__(self, peers: dict[PeerId, PeerInfo], me: SignedPeerEntry, version: int) -> None:
+        self._peers = peers
+        self.me = me
+        self.version = version
+
+    def __getitem__(self, key: PeerId | str) -> PeerInfo:
+        return self._peers[PeerId(key) if isinstance(key, str) else key]
+
+    def __contains__(self, key: object) -> bool:
+        return (PeerId(key) if isinstance(key, str) else key) in self._peers
+
+    def __iter__(self) -> Iterator[PeerId]:
+        return iter(self._peers)
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CatalogSnapshot):
+            return NotImplemented
+        return self.me == other.me and self._peers == other._peers
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, like every mapping
+
+    def __repr__(self) -> str:
+        return f"CatalogSnapshot(version {self.version}, {len(self)} peers)"
+
+
+@dataclass(slots=True)
+class _Signed:
+    signed: SignedPeerEntry
+    hidden: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return not self.hidden and not self.signed.entry.departed
+
+
+class Catalog:
+    """The state machine of this module's docstring.
+
+    Args:
+        network_id: Entries of other networks are refused.
+        secret_key: This node's identity; signs the own entry.
+        addr: Where this node can be reached.
+        config: The limits.
+        now: Wall-clock time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        network_id: NetworkId,
+        secret_key: SecretKey,
+        addr: PeerAddr,
+        config: DiscoveryConfig,
+        now: float,
+    ) -> None:
+        self.local = LocalEntry(network_id, secret_key, addr, now=now)
+        self.network_id = network_id
+        self.peer_id = secret_key.peer_id
+        self._purge_after_s = seconds(config.purge_after)
+        self._drift_s = seconds(config.max_time_drift)
+        self._supersede_gap_s = seconds(config.announce_interval)
+        self._max_rtt_s = None if config.max_rtt is None else seconds(config.max_rtt)
+        self._peers_max = config.peers_max
+        self._signed: dict[PeerId, _Signed] = {}
+        self._unsigned: dict[PeerId, PeerEntry] = {}
+        self._rtts: dict[PeerId, float] = {}
+        self._shown: dict[PeerId, PeerInfo] = {}
+        self._shown_is_shared = False
+        self._snapshot: CatalogSnapshot | None = None
+        self._told: Mapping[PeerId, SignedPeerEntry] | None = None
+        self._version = 0
+        self._deadlines: list[tuple[float, PeerId]] = []
+        self._deadline_of: dict[PeerId, float] = {}
+        self._gone: dict[PeerId, None] = {}  # hidden or departed: the first to make room
+        self._events: deque[CatalogEvent] = deque()
+        self._fresh: dict[PeerId, SignedPeerEntry] = {}
+        self._local_told: Version | None = None
+        self._superseded_at = float("-inf")
+        self._refused: dict[Verdict, int] = {}
+
+    # What is known.
+
+    @property
+    def me(self) -> SignedPeerEntry:
+        """The own entry."""
+        return self.local.signed
+
+    @property
+    def version(self) -> int:
+        """Grows with each change that can be seen in a snapshot."""
+        return self._version
+
+    @property
+    def refused(self) -> Mapping[Verdict, int]:
+        """How many entries were refused, by reason."""
+        return MappingProxyType(self._refused)
+
+    def snapshot(self) -> CatalogSnapshot:
+        """Return the peers that are shown now. Costs nothing while nothing changes.
+
+        Taking one makes the next change copy the table, once.
+        """
+        if self._snapshot is None or self._snapshot.me is not self.me:
+            self._shown_is_shared = True
+            self._snapshot = CatalogSnapshot(self._shown, self.me, self._version)
+        return self._snapshot
+
+    def told_entries(self) -> Mapping[PeerId, SignedPeerEntry]:
+        """Return what is told to others: live entries, departures, and the own entry.
+
+        The mapping does not change afterwards.
+        """
+        if self._told is None or self._told[self.peer_id] is not self.me:
+            told = {peer: one.signed for peer, one in self._signed.items() if not one.hidden}
+            told[self.peer_id] = self.me
+            self._told = MappingProxyType(told)
+        return self._told
+
+    def hidden_addrs(self) -> list[PeerAddr]:
+        """Return where hidden peers were last, for a node that lost everybody else."""
+        return [
+            one.signed.addr
+            for one in self._signed.values()
+            if one.hidden and not one.signed.entry.departed
+        ]
+
+    # What others say.
+
+    def receive_bytes(self, encoded: bytes, *, now: float) -> Verdict:
+        """Take in an entry as it travels; as `receive_entry`, and counts what is no entry."""
+        if len(encoded) > ENTRY_BYTES_MAX:
+            return self._refuse(Verdict.OVERSIZED)
+        try:
+            signed = SignedPeerEntry.decode(encoded)
+        except DecodeError:
+            return self._refuse(Verdict.MALFORMED)
+        return self.receive_entry(signed, now=now)
+
+    def receive_entry(self, signed: SignedPeerEntry, *, now: float) -> Verdict:
+        """Take in an entry that another peer announced or synced, or that a user fed.
+
+        An entry that is not newer than the stored one is ignored, so the call
+        may be repeated. Afterwards drain `next_event` and `take_fresh`, and
+        re-read `get_timer`. The signature is checked last: it costs the most.
+
+        Args:
+            signed: The entry, in good form, its signature not yet trusted.
+            now: Wall-clock time in seconds.
+        """
+        verdict = self._judge(signed, now)
+        if verdict is Verdict.OWN_ID:
+            self._receive_own(signed, now)
+        if verdict is not Verdict.ACCEPTED:
+            return self._refuse(verdict)
+        self._store(signed)
+        return verdict
+
+    def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
+        """Take in a smoothed round-trip time; return whether the peer now shows another one."""
+        if peer_id not in self._signed and peer_id not in self._unsigned:
+            return False
+        known_s = self._rtts.get(peer_id)
+        if known_s is not None and abs(rtt_s - known_s) <= known_s * _RTT_CHANGE_SHOWN:
+            return False
+        self._rtts[peer_id] = rtt_s
+        return self._show(peer_id, DepartureReason.TOO_FAR)
+
+    # What the user says.
+
+    def insert(self, entry: PeerEntry) -> bool:
+        """Show a peer that has not signed an entry; it is never told to others.
+
+        A signed entry of the same peer takes precedence, now and later.
+
+        Returns:
+            Whether it is shown: False for the own id, another network, a
+            departed entry, a peer with a signed entry, or when there is no room.
+        """
+        peer_id = entry.peer
+        known = self._signed.get(peer_id)
+        if (
+            peer_id == self.peer_id
+            or entry.network != self.network_id
+            or entry.departed
+            or (known is not None and known.is_live)
+            or (peer_id not in self._unsigned and len(self._unsigned) >= self._peers_max)
+        ):
+            return False
+        self._unsigned[peer_id] = entry
+        self._show(peer_id, DepartureReason.REMOVED)
+        return True
+
+    def remove(self, peer_id: PeerId) -> bool:
+        """Forget a peer. It is shown again when it announces itself again.
+
+        Returns:
+            Whether it was known.
+        """
+        known = self._forget(peer_id)
+        known = self._unsigned.pop(peer_id, None) is not None or known
+        if known:
+            self._show(peer_id, DepartureReason.REMOVED)
+        return known
+
+    def clear_unsigned(self) -> int:
+        """Forget all entries made with `insert`; return how many there were."""
+        cleared = list(self._unsigned)
+        self._unsigned.clear()
+        for peer_id in cleared:
+            self._show(peer_id, DepartureReason.REMOVED)
+        return len(cleared)
+
+    # Time, and what came of it all.
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, in seconds of the wall clock; None for never."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def handle_timer(self, *, now: float) -> None:
+        """Hide and forget what time has overtaken. May be called early."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due_at, peer_id = heapq.heappop(self._deadlines)
+            if self._deadline_of.get(peer_id) != due_at:
+                continue
+            del self._deadline_of[peer_id]
+            record = self._signed.get(peer_id)
+            if record is not None:
+                self._age(peer_id, record, now)
+
+    def next_event(self) -> CatalogEvent | None:
+        """Return the oldest event not yet handed out, or None."""
+        return self._events.popleft() if self._events else None
+
+    def take_fresh(self) -> list[SignedPeerEntry]:
+        """Return the entries accepted since the last call: what others may not know yet.
+
+        The own entry is among them, last, when it has changed.
+        """
+        fresh = list(self._fresh.values())
+        self._fresh.clear()
+        if self._local_told != self.local.entry.version:
+            self._local_told = self.local.entry.version
+            fresh.append(self.me)
+        return fresh
+
+    # Helpers.
+
+    def _judge(self, signed: SignedPeerEntry, now: float) -> Verdict:
+        version = signed.version
+        if signed.network_id != self.network_id:
+            return Verdict.DIFFERENT_NETWORK
+        if max(version) / 1000 > now + self._drift_s:
+            return Verdict.FUTURE
+        if signed.peer_id == self.peer_id:
+            return Verdict.OWN_ID
+        if self._expires_at(signed) <= now:
+            return Verdict.OUTDATED
+        known = self._signed.get(signed.peer_id)
+        if known is not None and version <= known.signed.version:
+            return Verdict.NOT_NEWER
+        if not signed.is_valid:
+            return Verdict.FORGED
+        if known is None and len(self._signed) >= self._peers_max and not self._evict():
+            return Verdict.FULL
+        return Verdict.ACCEPTED
+
+    def _refuse(self, verdict: Verdict) -> Verdict:
+        self._refused[verdict] = self._refused.get(verdict, 0) + 1
+        return verdict
+
+    def _receive_own(self, signed: SignedPeerEntry, now: float) -> None:
+        # An earlier self with a clock ahead of ours would outlive us in every
+        # catalog. At most once per interval: a second node with our key, which
+        # would answer in kind, must not start a storm.
+        if signed.version < self.local.entry.version or not signed.is_valid:
+            return
+        if signed == self.me or now < self._superseded_at + self._supersede_gap_s:
+            return
+        self._superseded_at = now
+        self.local.supersede(signed.version, now=now)
+
+    def _store(self, signed: SignedPeerEntry) -> None:
+        peer_id = signed.peer_id
+        self._signed[peer_id] = _Signed(signed)
+        self._gone.pop(peer_id, None)
+        if signed.entry.departed:
+            self._gone[peer_id] = None
+        self._arm(peer_id, self._expires_at(signed))
+        self._fresh[peer_id] = signed
+        self._told = None
+        self._show(peer_id, DepartureReason.LEFT)
+
+    def _age(self, peer_id: PeerId, record: _Signed, now: float) -> None:
+        expires_at = self._expires_at(record.signed)
+        if not record.is_live:
+            expires_at += self._purge_after_s if record.hidden else 0.0
+            if expires_at <= now:
+                self._forget(peer_id)
+                return
+        elif expires_at <= now:
+            record.hidden = True
+            self._gone[peer_id] = None
+            self._told = None
+            self._show(peer_id, DepartureReason.SILENT)
+            expires_at += self._purge_after_s
+        self._arm(peer_id, expires_at)
+
+    def _expires_at(self, signed: SignedPeerEntry) -> float:
+        return signed.version.update / 1000 + self._purge_after_s
+
+    def _arm(self, peer_id: PeerId, due_at: float) -> None:
+        # One deadline per peer is enough, as long as it is not late: what is
+        # due is looked at again when it passes.
+        if due_at < self._deadline_of.get(peer_id, float("inf")):
+            self._deadline_of[peer_id] = due_at
+            heapq.heappush(self._deadlines, (due_at, peer_id))
+
+    def _evict(self) -> bool:
+        for peer_id in self._gone:
+            self._forget(peer_id)
+            return True
+        return False
+
+    def _forget(self, peer_id: PeerId) -> bool:
+        known = self._signed.pop(peer_id, None) is not None
+        self._gone.pop(peer_id, None)
+        if known:
+            self._told = None
+            if peer_id not in self._shown:
+                self._rtts.pop(peer_id, None)
+        return known
+
+    def _show(self, peer_id: PeerId, reason: DepartureReason) -> bool:
+        """Bring what is shown of a peer in line with what is known of it."""
+        info = self._find_info(peer_id)
+        shown = self._shown.get(peer_id)
+        if info == shown:
+            return False
+        if self._shown_is_shared:
+            self._shown = dict(self._shown)
+            self._shown_is_shared = False
+        self._snapshot = None
+        if info is None:
+            if shown is None:
+                return False
+            del self._shown[peer_id]
+            if peer_id not in self._signed and peer_id not in self._unsigned:
+                self._rtts.pop(peer_id, None)
+            self._events.append(PeerDeparted(shown, reason))
+        elif shown is None:
+            self._shown[peer_id] = info
+            self._events.append(PeerDiscovered(info))
+        else:
+            self._shown[peer_id] = info
+            if info.is_signed != shown.is_signed or not info.entry.says_the_same_as(shown.entry):
+                self._events.append(PeerUpdated(info, shown))
+            elif info.rtt == shown.rtt:
+                return False  # only the time of writing differs: nothing to look at
+        self._version += 1
+        return True
+
+    def _find_info(self, peer_id: PeerId) -> PeerInfo | None:
+        rtt_s = self._rtts.get(peer_id)
+        if self._max_rtt_s is not None and rtt_s is not None and rtt_s > self._max_rtt_s:
+            return None
+        record = self._signed.get(peer_id)
+        if record is not None and record.is_live:
+            return PeerInfo(record.signed.entry, rtt_s)
+        entry = self._unsigned.get(peer_id)
+        return None if entry is None else PeerInfo(entry, rtt_s, is_signed=False)

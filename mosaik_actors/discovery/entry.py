@@ -1,0 +1,302 @@
+"""A peer's entry: what a node says about itself, signed by that node.
+
+An entry travels as 64 bytes of signature and then the signed bytes, exactly as
+their owner wrote them. They are MessagePack; fields that this version does not
+know are skipped when reading and stay in the bytes, so that an older node
+forwards a newer node's entry whole.
+
+    * The signature (Ed25519, RFC 8032) covers a fixed prefix and the bytes, so
+      that nothing else that a node ever signs can pass for an entry.
+    * An entry has a version: the moment its node started and the moment it was
+      written, in milliseconds of the owner's wall clock. The greater one
+      replaces the smaller; a restarted node supersedes its old self.
+    * A departure is an entry too, empty and marked, with a greater version.
+    * Every field has a limit, checked when an entry is made and when it is
+      read, and so has the whole.
+
+Sizes come from what must fit: a quote of a trusted domain is 5 to 8 KiB, and a
+node with more than a thousand streams is better split.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple, Self
+
+import msgspec
+
+from ..errors import ConfigError, DecodeError
+from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
+from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
+
+ENTRY_BYTES_MAX = 64 * 1024
+SIGNATURE_BYTES = 64
+NAME_CHARACTERS_MAX = 256
+RELAY_CHARACTERS_MAX = 1024
+TAG_COUNT_MAX = 1024
+STREAM_COUNT_MAX = 1024
+GROUP_COUNT_MAX = 1024
+ACTOR_COUNT_MAX = 1024
+TICKET_COUNT_MAX = 32
+TICKET_BYTES_MAX = 32 * 1024
+SCHEMA_BYTES_MAX = 64
+TIMESTAMP_MS_MAX = 2**53
+
+_SIGNED_PREFIX = b"mosaik peer entry v1\0"
+
+_Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
+_Timestamp = Annotated[int, msgspec.Meta(ge=0, le=TIMESTAMP_MS_MAX)]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+_Host = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Version(NamedTuple):
+    """Which of two entries of one peer is the newer one: the greater tuple.
+
+    Attributes:
+        start: When the peer's node started, in milliseconds since the Unix epoch.
+        update: When the entry was written, likewise.
+    """
+
+    start: _Timestamp
+    update: _Timestamp
+
+
+class StreamInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stream that a peer produces.
+
+    Attributes:
+        id: The stream.
+        name: The name behind the id, for people; empty when there is none.
+        schema: The fingerprint of the item type; empty when unknown.
+    """
+
+    id: StreamId
+    name: _Name = ""
+    schema: Annotated[bytes, msgspec.Meta(max_length=SCHEMA_BYTES_MAX)] = b""
+
+
+class GroupInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A group that a peer is a member of, with the name behind its id."""
+
+    id: UniqueId
+    name: _Name = ""
+
+
+class ActorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An actor that can be resolved by name at a peer."""
+
+    id: UniqueId
+    name: _Name = ""
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A proof that a peer shows to others, opaque to discovery.
+
+    Attributes:
+        class_id: What kind of proof it is: which validator reads it.
+        data: The proof itself.
+    """
+
+    class_id: UniqueId
+    data: Annotated[bytes, msgspec.Meta(max_length=TICKET_BYTES_MAX)]
+
+    @property
+    def id(self) -> UniqueId:
+        """The hash of the class and the data."""
+        return self.class_id.derive(self.data)
+
+
+class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node says about itself.
+
+    Attributes:
+        network: The network it belongs to.
+        peer: Its identity.
+        version: Which of its entries this is.
+        direct: The socket addresses it can be reached at.
+        relay: The relay it listens at, as an address's text, or None.
+        tags: Labels that others filter by, sorted.
+        streams: What it produces.
+        groups: What it is a member of.
+        actors: What can be resolved by name.
+        tickets: What it may prove.
+        departed: Whether this is its last word: it has left the network.
+    """
+
+    network: NetworkId
+    peer: PeerId
+    version: Version
+    direct: Annotated[
+        tuple[tuple[_Host, _Port], ...], msgspec.Meta(max_length=DIRECT_COUNT_MAX)
+    ] = ()
+    relay: Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)] | None = None
+    tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=TAG_COUNT_MAX)] = ()
+    streams: Annotated[tuple[StreamInfo, ...], msgspec.Meta(max_length=STREAM_COUNT_MAX)] = ()
+    groups: Annotated[tuple[GroupInfo, ...], msgspec.Meta(max_length=GROUP_COUNT_MAX)] = ()
+    actors: Annotated[tuple[ActorInfo, ...], msgspec.Meta(max_length=ACTOR_COUNT_MAX)] = ()
+    tickets: Annotated[tuple[Ticket, ...], msgspec.Meta(max_length=TICKET_COUNT_MAX)] = ()
+    departed: bool = False
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where the peer can be reached."""
+        return PeerAddr(self.peer, self.direct, self.relay)
+
+    def says_the_same_as(self, other: PeerEntry) -> bool:
+        """Return whether both entries differ in nothing but when they were written."""
+        return self.version.start == other.version.start and self == msgspec.structs.replace(
+            other, version=self.version
+        )
+
+
+class SignedPeerEntry:
+    """An entry and its owner's signature of it. Immutable.
+
+    `decode` checks the form only. `is_valid` checks the signature, once, when
+    it is first asked.
+
+    Attributes:
+        entry: The entry, as far as this version understands it.
+        data: The signed bytes, as the owner wrote them.
+        signature: The owner's signature.
+    """
+
+    __slots__ = ("_valid", "data", "entry", "signature")
+
+    def __init__(self, entry: PeerEntry, data: bytes, signature: bytes) -> None:
+        self.entry = entry
+        self.data = data
+        self.signature = signature
+        self._valid: bool | None = None
+
+    @classmethod
+    def sign(cls, entry: PeerEntry, key: SecretKey) -> Self:
+        """Return `entry` signed with its owner's key.
+
+        Raises:
+            ValueError: `key` belongs to somebody else.
+            EntryTooLarge: The entry breaks a limit; says which.
+        """
+        if entry.peer != key.peer_id:
+            raise ValueError(
+                f"an entry of {entry.peer.short} cannot be signed by {key.peer_id.short}"
+            )
+        data = encode_entry(entry)
+        signed = cls(entry, data, key.sign(_SIGNED_PREFIX + data))
+        signed._valid = True
+        return signed
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Self:
+        """Return the entry that `encode` wrote. The signature is not checked yet.
+
+        Raises:
+            DecodeError: The bytes are not an entry, or break a limit.
+        """
+        if len(encoded) > ENTRY_BYTES_MAX:
+            raise DecodeError(f"an entry of {len(encoded)} bytes, at most {ENTRY_BYTES_MAX}")
+        if len(encoded) <= SIGNATURE_BYTES:
+            raise DecodeError(f"an entry of {len(encoded)} bytes is shorter than its signature")
+        data = bytes(encoded[SIGNATURE_BYTES:])
+        return cls(decode_entry(data), data, bytes(encoded[:SIGNATURE_BYTES]))
+
+    def encode(self) -> bytes:
+        """Return the bytes that travel: the signature, then what was signed."""
+        return self.signature + self.data
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the peer that the entry names has signed it."""
+        if self._valid is None:
+            self._valid = self.entry.peer.verifies(self.signature, _SIGNED_PREFIX + self.data)
+        return self._valid
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Whose entry it is."""
+        return self.entry.peer
+
+    @property
+    def network_id(self) -> NetworkId:
+        """The network it is about."""
+        return self.entry.network
+
+    @property
+    def version(self) -> Version:
+        """Which of its owner's entries it is."""
+        return self.entry.version
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where its owner can be reached."""
+        return self.entry.addr
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, SignedPeerEntry)
+            and self.data == other.data
+            and self.signature == other.signature
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.signature)
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        return type(self).decode, (self.encode(),)
+
+    def __repr__(self) -> str:
+        return f"SignedPeerEntry({self.peer_id.short}, {self.version})"
+
+
+class EntryTooLarge(ConfigError):
+    """The own entry would break a limit; nothing was changed."""
+
+
+def encode_entry(entry: PeerEntry) -> bytes:
+    """Return the bytes of `entry` that are signed; the same entry gives the same bytes.
+
+    Raises:
+        EntryTooLarge: The entry breaks a limit; says which.
+    """
+    data = _encoder.encode(entry)
+    if len(data) + SIGNATURE_BYTES > ENTRY_BYTES_MAX:
+        raise EntryTooLarge(
+            f"the entry has {len(data) + SIGNATURE_BYTES} bytes, at most {ENTRY_BYTES_MAX}"
+        )
+    try:
+        decode_entry(data)
+    except DecodeError as exc:
+        raise EntryTooLarge(f"the entry breaks a limit: {exc}") from exc
+    return data
+
+
+def decode_entry(data: bytes) -> PeerEntry:
+    """Return the entry written as `data`.
+
+    Raises:
+        DecodeError: The bytes are not an entry, or break a limit.
+    """
+    try:
+        entry = _decoder.decode(data)
+        _ = entry.addr  # raises ValueError when a host is not a numeric address
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
+        raise DecodeError(f"not a peer entry: {exc}") from exc
+    return entry
+
+
+def write_id(value: object) -> bytes:
+    """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    raise NotImplementedError(f"{type(value).__name__} has no place in an entry")
+
+
+def read_id(kind: type, value: object) -> object:
+    """Return the id of type `kind` that was encoded as `value` (a decoding hook of msgspec)."""
+    if not isinstance(value, bytes):
+        raise ValueError(f"an id is bytes, got {type(value).__name__}")
+    return kind(value)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
+_decoder = msgspec.msgpack.Decoder(PeerEntry, dec_hook=read_id)

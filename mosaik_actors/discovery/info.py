@@ -1,0 +1,133 @@
+"""What a node knows of another peer, in the form that users see.
+
+A `PeerInfo` is immutable: a newer entry or a new measurement makes a new one.
+Wherever an id is looked up, its name is accepted too: ``"fast" in info.tags``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self, cast
+
+from ..config import seconds
+from ..ids import PeerId, UniqueId
+from ..transport.address import PeerAddr
+from .entry import PeerEntry, Ticket, Version
+
+
+class IdSet(frozenset[UniqueId | str]):
+    """An immutable set of ids in which names can be looked up."""
+
+    # The type says that names may be looked up; what comes out are ids.
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[UniqueId]:
+        return cast("Iterator[UniqueId]", super().__iter__())
+
+    def __contains__(self, item: object) -> bool:
+        return super().__contains__(UniqueId(item) if isinstance(item, str) else item)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[UniqueId]]]:
+        return type(self), (sorted(iter(self)),)
+
+
+class IdMap(Mapping[UniqueId | str, str]):
+    """An immutable mapping from ids to the names behind them; look up by id or by name."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, items: Iterable[tuple[UniqueId, str]] = ()) -> None:
+        self._names = dict(items)
+
+    def __getitem__(self, key: UniqueId | str) -> str:
+        return self._names[UniqueId(key) if isinstance(key, str) else key]
+
+    def __contains__(self, key: object) -> bool:
+        return (UniqueId(key) if isinstance(key, str) else key) in self._names
+
+    def __iter__(self) -> Iterator[UniqueId]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> KeysView[UniqueId]:
+        """Return the ids."""
+        return self._names.keys()
+
+    def items(self) -> ItemsView[UniqueId, str]:
+        """Return the ids, each with its name."""
+        return self._names.items()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._names))
+
+    def __repr__(self) -> str:
+        return f"IdMap({[name or key.short for key, name in self._names.items()]})"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """A peer as this node knows it.
+
+    Attributes:
+        entry: The peer's own words.
+        rtt: The smoothed round-trip time to it in seconds; None while unmeasured.
+        is_signed: Whether the peer signed the entry; False when it was
+            inserted by hand.
+        tags: Its labels.
+        streams: The streams it produces, with their names.
+        groups: The groups it is a member of, with their names.
+        actors: The actors that can be resolved at it, with their names.
+    """
+
+    entry: PeerEntry
+    rtt: float | None = None
+    is_signed: bool = True
+    tags: IdSet = field(init=False, repr=False, compare=False)
+    streams: IdMap = field(init=False, repr=False, compare=False)
+    groups: IdMap = field(init=False, repr=False, compare=False)
+    actors: IdMap = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        entry = self.entry
+        fill = object.__setattr__
+        fill(self, "tags", IdSet(entry.tags))
+        fill(self, "streams", IdMap((one.id, one.name) for one in entry.streams))
+        fill(self, "groups", IdMap((one.id, one.name) for one in entry.groups))
+        fill(self, "actors", IdMap((one.id, one.name) for one in entry.actors))
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who it is."""
+        return self.entry.peer
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where it can be reached."""
+        return self.entry.addr
+
+    @property
+    def version(self) -> Version:
+        """Which of its entries this is."""
+        return self.entry.version
+
+    @property
+    def tickets(self) -> tuple[Ticket, ...]:
+        """What it may prove, opaque and unchecked."""
+        return self.entry.tickets
+
+    def rtt_below(self, limit: float | timedelta) -> bool:
+        """Return whether it was measured to be nearer than `limit`; False while unmeasured."""
+        return self.rtt is not None and self.rtt < seconds(limit)
+
+    def tickets_of(self, class_id: UniqueId | str) -> tuple[Ticket, ...]:
+        """Return its tickets of one class, in its own order."""
+        wanted = UniqueId(class_id)
+        return tuple(ticket for ticket in self.entry.tickets if ticket.class_id == wanted)
+
+    def has_valid_ticket(self, class_id: UniqueId | str, is_valid: Callable[[bytes], bool]) -> bool:
+        """Return whether `is_valid` accepts the data of one of its tickets of a class."""
+        return any(is_valid(ticket.data) for ticket in self.tickets_of(class_id))

@@ -1,0 +1,376 @@
+"""Which peers a node believes in. `now` is wall-clock time."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosaik_actors.discovery.catalog import (
+    Catalog,
+    CatalogEvent,
+    DepartureReason,
+    PeerDeparted,
+    PeerDiscovered,
+    PeerUpdated,
+    Verdict,
+)
+from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
+from mosaik_actors.ids import NetworkId, UniqueId
+
+from .helpers import NOW, catalog, entry, key, peer, signed
+
+
+def drain(core: Catalog) -> list[CatalogEvent]:
+    events = []
+    while (event := core.next_event()) is not None:
+        events.append(event)
+    return events
+
+
+def test_a_valid_entry_is_shown_and_told_on() -> None:
+    core = catalog()
+    assert core.receive_entry(signed("a"), now=NOW) is Verdict.ACCEPTED
+    assert list(core.snapshot()) == [peer("a")]
+    assert [event.peer.peer_id for event in drain(core)] == [peer("a")]
+    assert core.take_fresh() == [signed("a"), core.me]
+    assert core.take_fresh() == []
+    assert set(core.told_entries()) == {peer("a"), peer("me")}
+
+
+def test_the_newest_version_wins_in_any_order() -> None:
+    versions = [signed("a", update=NOW + n, tags=(UniqueId(str(n)),)) for n in range(4)]
+    restarted = signed("a", start=NOW + 1, update=NOW + 1, tags=(UniqueId("new"),))
+    for seed in range(20):
+        core = catalog()
+        offered = [*versions, restarted]
+        Random(seed).shuffle(offered)
+        for one in offered:
+            core.receive_entry(one, now=NOW)
+        assert "new" in core.snapshot()[peer("a")].tags
+
+
+def test_a_restarted_peer_supersedes_its_old_self() -> None:
+    core = catalog()
+    core.receive_entry(signed("a", start=NOW, update=NOW + 5), now=NOW + 5)
+    drain(core)
+    assert core.receive_entry(signed("a", start=NOW + 2, update=NOW + 2), now=NOW + 5)
+    assert [type(event) for event in drain(core)] == [PeerUpdated]
+    assert core.receive_entry(signed("a", update=NOW + 6), now=NOW + 6) is Verdict.NOT_NEWER
+
+
+@pytest.mark.parametrize(
+    ("offered", "verdict"),
+    [
+        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("a").data), Verdict.FORGED),
+        (signed("a", network=NetworkId("another")), Verdict.DIFFERENT_NETWORK),
+        (signed("a", start=NOW + 11, update=NOW + 11), Verdict.FUTURE),
+        (signed("a", update=NOW + 11), Verdict.FUTURE),
+        (signed("a", update=NOW - 300), Verdict.OUTDATED),
+        (signed("me", update=NOW - 1), Verdict.OWN_ID),
+    ],
+)
+def test_a_bad_entry_is_refused_and_counted(offered: SignedPeerEntry, verdict: Verdict) -> None:
+    core = catalog()
+    before = core.me
+    assert core.receive_entry(offered, now=NOW) is verdict
+    assert core.refused == {verdict: 1}
+    assert len(core.snapshot()) == 0
+    assert core.me is before
+    assert drain(core) == []
+
+
+def test_bytes_that_are_no_entry_are_counted() -> None:
+    core = catalog()
+    assert core.receive_bytes(b"rubbish", now=NOW) is Verdict.MALFORMED
+    assert core.receive_bytes(bytes(64 * 1024 + 1), now=NOW) is Verdict.OVERSIZED
+    assert core.receive_bytes(signed("a").encode(), now=NOW) is Verdict.ACCEPTED
+    assert core.refused == {Verdict.MALFORMED: 1, Verdict.OVERSIZED: 1}
+
+
+def test_a_forged_newer_entry_does_not_replace_the_real_one() -> None:
+    core = catalog()
+    core.receive_entry(signed("a", tags=(UniqueId("real"),)), now=NOW)
+    newer = signed("a", update=NOW + 1)
+    forged = SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + newer.data)
+    assert core.receive_entry(forged, now=NOW + 1) is Verdict.FORGED
+    assert "real" in core.snapshot()[peer("a")].tags
+
+
+def test_a_clock_within_the_drift_is_accepted() -> None:
+    core = catalog()
+    assert core.receive_entry(signed("a", update=NOW + 10), now=NOW) is Verdict.ACCEPTED
+
+
+def test_a_silent_peer_is_hidden_then_forgotten() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    drain(core)
+    assert core.get_timer() == NOW + 300
+
+    # One moment before: still there.
+    core.handle_timer(now=NOW + 299.9)
+    assert peer("a") in core.snapshot()
+
+    # Hidden: not shown, not told, not accepted from others again.
+    core.handle_timer(now=NOW + 300)
+    assert peer("a") not in core.snapshot()
+    assert peer("a") not in core.told_entries()
+    assert [(type(e), e.reason) for e in drain(core) if isinstance(e, PeerDeparted)] == [
+        (PeerDeparted, DepartureReason.SILENT)
+    ]
+    assert core.receive_entry(signed("a"), now=NOW + 300) is Verdict.OUTDATED
+    assert [one.peer_id for one in core.hidden_addrs()] == [peer("a")]
+
+    # Forgotten.
+    assert core.get_timer() == NOW + 600
+    core.handle_timer(now=NOW + 600)
+    assert core.hidden_addrs() == []
+    assert core.get_timer() is None
+
+
+def test_a_hidden_peer_that_announces_again_is_discovered_again() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    core.handle_timer(now=NOW + 301)
+    drain(core)
+    core.receive_entry(signed("a", update=NOW + 301), now=NOW + 301)
+    assert [type(event) for event in drain(core)] == [PeerDiscovered]
+
+
+def test_an_announcement_postpones_the_purge() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    core.receive_entry(signed("a", update=NOW + 200), now=NOW + 200)
+    core.handle_timer(now=NOW + 300)
+    assert peer("a") in core.snapshot()
+    assert core.get_timer() == NOW + 500
+    core.handle_timer(now=NOW + 500)
+    assert peer("a") not in core.snapshot()
+
+
+def test_a_departure_is_seen_at_once_and_outlives_older_entries() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    drain(core)
+    core.take_fresh()
+    notice = signed("a", update=NOW + 1, departed=True)
+    assert core.receive_entry(notice, now=NOW + 1) is Verdict.ACCEPTED
+    assert [(type(e), e.reason) for e in drain(core) if isinstance(e, PeerDeparted)] == [
+        (PeerDeparted, DepartureReason.LEFT)
+    ]
+    assert core.take_fresh() == [notice]
+    assert peer("a") in core.told_entries()
+    assert core.receive_entry(signed("a", update=NOW + 0.5), now=NOW + 2) is Verdict.NOT_NEWER
+
+    # The notice itself is forgotten once nobody accepts what it replaced.
+    core.handle_timer(now=NOW + 301)
+    assert peer("a") not in core.told_entries()
+    assert core.get_timer() is None
+
+
+def test_a_peer_that_left_may_come_back() -> None:
+    core = catalog()
+    core.receive_entry(signed("a", departed=True), now=NOW)
+    assert core.receive_entry(signed("a", start=NOW + 1, update=NOW + 1), now=NOW + 1)
+    assert peer("a") in core.snapshot()
+
+
+def test_a_refreshed_entry_is_told_but_is_no_event() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    drain(core)
+    core.take_fresh()
+    version = core.version
+    core.receive_entry(signed("a", update=NOW + 15), now=NOW + 15)
+    assert drain(core) == []
+    assert core.version == version
+    assert len(core.take_fresh()) == 1
+    assert core.snapshot()[peer("a")].version.update == (NOW + 15) * 1000
+
+
+def test_entry_bombs_are_bounded_and_the_gone_make_room() -> None:
+    core = catalog(peers_max=10)
+    for n in range(30):
+        core.receive_entry(signed(f"p{n}"), now=NOW)
+    assert len(core.snapshot()) == 10
+    assert core.refused == {Verdict.FULL: 20}
+
+    # Known peers are still updated.
+    assert core.receive_entry(signed("p3", update=NOW + 1), now=NOW + 1) is Verdict.ACCEPTED
+
+    # One that left makes room for one other.
+    core.receive_entry(signed("p3", update=NOW + 2, departed=True), now=NOW + 2)
+    assert core.receive_entry(signed("p20"), now=NOW + 2) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("p21"), now=NOW + 2) is Verdict.FULL
+
+
+def test_a_snapshot_never_changes_and_costs_nothing_when_unchanged() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    first = core.snapshot()
+    assert core.snapshot() is first
+    core.receive_entry(signed("b"), now=NOW)
+    assert list(first) == [peer("a")]
+    assert list(core.snapshot()) == [peer("a"), peer("b")]
+    assert core.snapshot().version > first.version
+
+
+def test_a_snapshot_is_looked_up_by_id_or_digits_and_carries_the_own_entry() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    snapshot = core.snapshot()
+    assert snapshot[str(peer("a"))] is snapshot[peer("a")]
+    assert snapshot.get(str(peer("a")))  # type: ignore[call-overload]
+    assert peer("me") not in snapshot
+    assert snapshot.me == core.me
+    core.local.change_tags((UniqueId("x"),), now=NOW)
+    assert core.snapshot().me == core.me != snapshot.me
+
+
+def test_unsigned_entries_are_shown_but_never_told() -> None:
+    core = catalog()
+    assert core.insert(entry("a"))
+    assert not core.snapshot()[peer("a")].is_signed
+    assert peer("a") not in core.told_entries()
+    assert core.take_fresh() == [core.me]
+
+    # A signed one takes precedence; without it the other shows again.
+    core.receive_entry(signed("a"), now=NOW)
+    assert core.snapshot()[peer("a")].is_signed
+    assert not core.insert(entry("a"))
+
+    core.insert(entry("b"))
+    assert core.clear_unsigned() == 2
+    assert list(core.snapshot()) == [peer("a")]
+
+
+def test_an_unsigned_entry_of_another_network_or_of_oneself_is_refused() -> None:
+    core = catalog()
+    assert not core.insert(entry("a", network=NetworkId("another")))
+    assert not core.insert(entry("me"))
+    assert not core.insert(entry("a", departed=True))
+
+
+def test_a_removed_peer_is_back_when_it_announces_itself() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    assert core.remove(peer("a"))
+    assert not core.remove(peer("a"))
+    assert len(core.snapshot()) == 0
+    assert core.receive_entry(signed("a"), now=NOW) is Verdict.ACCEPTED
+    drain(core)
+    core.handle_timer(now=NOW + 300)
+    core.handle_timer(now=NOW + 600)
+    assert core.get_timer() is None
+
+
+def test_a_peer_measured_too_far_is_not_shown() -> None:
+    core = catalog(max_rtt=0.1)
+    core.receive_entry(signed("a"), now=NOW)
+    assert peer("a") in core.snapshot()  # not measured yet
+    assert core.receive_rtt(peer("a"), 0.05)
+    assert core.snapshot()[peer("a")].rtt == 0.05
+    assert core.receive_rtt(peer("a"), 0.2)
+    assert peer("a") not in core.snapshot()
+    assert peer("a") in core.told_entries()
+    assert core.receive_rtt(peer("a"), 0.01)
+    assert peer("a") in core.snapshot()
+
+
+def test_a_measurement_that_hardly_moves_is_not_shown() -> None:
+    core = catalog()
+    core.receive_entry(signed("a"), now=NOW)
+    assert core.receive_rtt(peer("a"), 0.100)
+    assert not core.receive_rtt(peer("a"), 0.105)
+    assert not core.receive_rtt(peer("nobody"), 0.1)
+
+
+def test_an_earlier_self_is_superseded_once_per_interval() -> None:
+    core = catalog()
+    ahead = signed("me", start=NOW + 5, update=NOW + 5)
+    assert core.receive_entry(ahead, now=NOW) is Verdict.OWN_ID
+    assert core.me.version > ahead.version
+    bumped = core.me
+    further = signed("me", start=NOW + 6, update=NOW + 6)
+    core.receive_entry(further, now=NOW)
+    assert core.me is bumped
+    core.receive_entry(further, now=NOW + 15)
+    assert core.me.version > further.version
+
+
+def test_a_forged_own_entry_supersedes_nothing() -> None:
+    core = catalog()
+    before = core.me
+    ahead = signed("me", start=NOW + 5, update=NOW + 5)
+    core.receive_entry(SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + ahead.data), now=NOW)
+    assert core.me is before
+
+
+NAMES = ("a", "b", "c", "me")
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(("receive", "receive", "leave", "time", "remove", "insert", "rtt")),
+        st.sampled_from(NAMES),
+        st.integers(0, 3),
+        st.integers(-400, 400),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int, int]]) -> None:
+    core = catalog(peers_max=2)
+    now = NOW
+    shown: set[object] = set()
+    newest: dict[object, object] = {}
+    for action, name, start, offset in history:
+        if action == "time":
+            now += abs(offset)
+            core.handle_timer(now=now)
+            timer = core.get_timer()
+            assert timer is None or timer > now
+        elif action == "remove":
+            core.remove(peer(name))
+            newest.pop(peer(name), None)
+        elif action == "insert":
+            core.insert(entry(name))
+        elif action == "rtt":
+            core.receive_rtt(peer(name), abs(offset) / 1000)
+        else:
+            offered = signed(
+                name, start=NOW + start, update=now + offset, departed=action == "leave"
+            )
+            if core.receive_entry(offered, now=now) is Verdict.ACCEPTED:
+                assert offered.version >= newest.get(peer(name), offered.version)  # type: ignore[operator]
+                newest[peer(name)] = offered.version
+        for event in drain(core):
+            if isinstance(event, PeerDiscovered):
+                assert event.peer.peer_id not in shown
+                shown.add(event.peer.peer_id)
+            elif isinstance(event, PeerDeparted):
+                shown.remove(event.peer.peer_id)
+            else:
+                assert event.peer.peer_id in shown
+        told = core.told_entries()
+        assert shown == set(core.snapshot())
+        assert len(told) <= 3
+        assert told[peer("me")] == core.me
+        for known in told:
+            if known != peer("me"):
+                newest.setdefault(known, told[known].version)
+        # What was forgotten may start again from any version.
+        newest = {k: v for k, v in newest.items() if k in core._signed}
+
+
+def test_deadlines_do_not_pile_up_when_peers_come_and_go() -> None:
+    core = catalog()
+    for n in range(200):
+        core.receive_entry(signed("a", update=NOW + n), now=NOW + n)
+        core.remove(peer("a"))
+    assert len(core._deadlines) <= 2
+    assert key("a").peer_id not in core.snapshot()
