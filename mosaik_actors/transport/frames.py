@@ -68,11 +68,12 @@ class FrameDecoder:
     """Cuts a byte stream into frames.
 
     Args:
-        frame_bytes_max: The largest data frame taken in, in bytes.
+        frame_bytes_max: The largest data frame taken in, in bytes; may be
+            changed at any time.
     """
 
     def __init__(self, frame_bytes_max: int) -> None:
-        self._frame_bytes_max = frame_bytes_max
+        self.frame_bytes_max = frame_bytes_max
         self._chunks: list[bytes] = []
         self._held_bytes = 0
         self._needed_bytes = WORD_BYTES
@@ -110,7 +111,7 @@ class FrameDecoder:
             word = int.from_bytes(data[start : start + WORD_BYTES])
             length = word & LENGTH_MAX
             is_control = word != length
-            limit = CONTROL_BYTES_MAX if is_control else self._frame_bytes_max
+            limit = CONTROL_BYTES_MAX if is_control else self.frame_bytes_max
             if length > limit:
                 raise DecodeError(f"a frame of {length} bytes, at most {limit}")
             stop = start + WORD_BYTES + length

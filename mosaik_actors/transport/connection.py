@@ -1,0 +1,382 @@
+"""One connection to one peer: the links on it, and what leaves with a loop turn.
+
+The connection drives its engine. Bytes that links write in one loop turn are
+joined and given to the engine once; frames that arrive in one turn reach each
+link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
+`process` and `flush`; it learns what happened through `ConnectionOwner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
+
+from ..errors import DecodeError, RemoteError
+from ..ids import NetworkId, PeerId
+from .address import SocketAddr
+from .close import CloseCode, CloseReason
+from .config import TransportConfig
+from .engine import (
+    CidIssued,
+    CidRetired,
+    ConnectionEnded,
+    Engine,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
+from .identity import ProvenPeer
+from .interface import Link, LinkRefused
+from .link import FramedLink, LinkState
+
+logger = logging.getLogger(__name__)
+
+
+class ConnectionState(Enum):
+    """Where a connection stands."""
+
+    HANDSHAKE = "handshake"
+    READY = "ready"
+    CLOSED = "closed"
+
+
+class ConnectionOwner(Protocol):
+    """What a connection asks of its endpoint."""
+
+    network_id: NetworkId
+
+    def on_ready(self, connection: Connection) -> None:
+        """Both sides have proven who they are."""
+
+    def on_ended(self, connection: Connection, reason: CloseReason) -> None:
+        """The connection is over."""
+
+    def on_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
+        """A connection id came into use or went out of it."""
+
+    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+        """The peer opened a link; accept or close it."""
+
+    def on_violation(self, connection: Connection, error: RemoteError) -> None:
+        """The peer broke a rule; the link was closed for it."""
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Call `flush` with this loop turn."""
+
+
+class QuicLink(FramedLink):
+    """One end of a link on a QUIC stream."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream_id: int,
+        protocol: str,
+        header: bytes,
+        state: LinkState,
+        peer: PeerId,
+    ) -> None:
+        super().__init__(peer, protocol, header, state, connection.config.frame_bytes_max)
+        self.connection = connection
+        self.stream_id = stream_id
+        self.decoder = FrameDecoder(connection.config.frame_bytes_max)
+        self.opened: asyncio.Future[Link] | None = None
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._is_finishing = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes written here that the peer has not acknowledged yet."""
+        return self._outbox_bytes + self.connection.engine.unacked_bytes(self.stream_id)
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time of the connection in seconds."""
+        return self.connection.engine.rtt
+
+    def send_open(self, opening: OpenFrame) -> None:
+        """Send the opener's first frame."""
+        self._send_control(opening)
+
+    def accept(self, reply: bytes = b"") -> None:
+        """Tell the opener that its link is accepted, and take in data from now on."""
+        self.decoder.frame_bytes_max = self.connection.config.frame_bytes_max
+        super().accept(reply)
+
+    def on_accepted(self) -> None:
+        """Resolve the opener's wait."""
+        if self.opened is not None and not self.opened.done():
+            self.opened.set_result(self)
+
+    def on_refused(self, reason: CloseReason) -> None:
+        """Fail the opener's wait."""
+        if self.opened is not None and not self.opened.done():
+            self.opened.set_exception(LinkRefused(reason))
+
+    def flush(self, engine: Engine) -> None:
+        """Give the engine what was written in this loop turn."""
+        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        engine.write(self.stream_id, data, is_end=self._is_finishing)
+
+    def _send_frame(self, frame: bytes) -> None:
+        if not self._outbox:
+            self.connection.mark_dirty(self)
+        self._outbox.append(encode_word(len(frame)))
+        self._outbox.append(frame)
+        self._outbox_bytes += len(frame) + 4
+
+    def _send_control(self, frame: ControlFrame) -> None:
+        data = encode_control(frame)
+        if not self._outbox:
+            self.connection.mark_dirty(self)
+        self._outbox.append(data)
+        self._outbox_bytes += len(data)
+
+    def _abandon(self) -> None:
+        self._is_finishing = True
+        self.connection.mark_dirty(self)
+        self.connection.forget(self)
+
+
+class Connection:
+    """One QUIC connection and its links.
+
+    Args:
+        owner: The endpoint.
+        engine: The QUIC connection.
+        config: The transport's settings.
+        send: What its datagrams leave by.
+        is_initiator: Whether this side dialled.
+
+    Attributes:
+        expected_id: Who must be at the other end, when this side dialled.
+        is_retiring: Another connection to the same peer is used instead; this
+            one ends with its last link.
+        handshake_done: Resolved when the connection is ready, for the dialler.
+    """
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        engine: Engine,
+        config: TransportConfig,
+        send: Callable[[bytes, Any], None],
+        *,
+        is_initiator: bool,
+    ) -> None:
+        self.owner = owner
+        self.engine = engine
+        self.config = config
+        self.is_initiator = is_initiator
+        self.state = ConnectionState.HANDSHAKE
+        self.peer: ProvenPeer | None = None
+        self.cids: dict[bytes, None] = {engine.host_cid: None}
+        self.expected_id: PeerId | None = None
+        self.is_retiring = False
+        self.last_sent_at = 0.0
+        self.last_heard_at = 0.0
+        self.handshake_done: asyncio.Future[Connection] | None = None
+        self._send = send
+        self._links: dict[int, QuicLink] = {}
+        self._unopened: dict[int, FrameDecoder] = {}
+        self._draining: dict[int, QuicLink] = {}
+        self._congested: dict[int, QuicLink] = {}
+        self._dirty: dict[QuicLink, None] = {}
+        self._touched: dict[QuicLink, None] = {}
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who is at the other end, once the handshake is done."""
+        assert self.peer is not None, "a connection has no peer before its handshake is done"
+        return self.peer.peer_id
+
+    @property
+    def remote(self) -> SocketAddr | None:
+        """Where its datagrams go."""
+        return self.engine.remote
+
+    @property
+    def link_count(self) -> int:
+        """Links that are not closed."""
+        return len(self._links)
+
+    @property
+    def links(self) -> list[QuicLink]:
+        """The links that are not closed."""
+        return list(self._links.values())
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether anything that a link wrote is not acknowledged yet."""
+        ids = [*self._links, *self._draining]
+        return bool(self._dirty) or any(self.engine.unacked_bytes(stream) for stream in ids)
+
+    def open_link(self, opening: OpenFrame, opened: asyncio.Future[Link]) -> QuicLink:
+        """Open a link to the peer; `opened` is resolved with the peer's answer."""
+        assert self.state is ConnectionState.READY, f"cannot open a link while {self.state.value}"
+        stream_id = self.engine.open_stream()
+        link = QuicLink(
+            self, stream_id, opening.protocol, opening.header, LinkState.OPENING, self.peer_id
+        )
+        link.opened = opened
+        self._links[stream_id] = link
+        link.send_open(opening)
+        return link
+
+    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
+        """Take in a datagram; call `process` when this loop turn has no more."""
+        self.last_heard_at = now
+        self.engine.receive_datagram(data, remote, now=now)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due, then call `process`."""
+        self.engine.handle_timer(now=now)
+
+    def process(self) -> None:
+        """React to all that the engine has seen."""
+        while (event := self.engine.next_event()) is not None:
+            match event:
+                case StreamData():
+                    self._receive_stream_data(event)
+                case StreamAborted(stream_id, code):
+                    self._unopened.pop(stream_id, None)
+                    self._draining.pop(stream_id, None)
+                    if link := self._links.get(stream_id):
+                        link.end_by_peer(CloseReason(code, "reset", remote=True))
+                case HandshakeDone(peer):
+                    self.peer = peer
+                    self.state = ConnectionState.READY
+                    self.owner.on_ready(self)
+                case CidIssued(cid):
+                    self.cids[cid] = None
+                    self.owner.on_cid(self, cid, True)
+                case CidRetired(cid):
+                    self.cids.pop(cid, None)
+                    self.owner.on_cid(self, cid, False)
+                case ConnectionEnded(reason):
+                    self.end(reason)
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for link in touched:
+                link.flush_inbox()
+        if self._congested:
+            self._release_drained()
+
+    def flush(self, *, now: float) -> None:
+        """Send what may leave now."""
+        if self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for link in dirty:
+                link.flush(self.engine)
+                if self.engine.unacked_bytes(link.stream_id) > self.config.high_water_bytes:
+                    self._congested[link.stream_id] = link
+        datagrams = self.engine.datagrams_to_send(now=now)
+        if datagrams:
+            self.last_sent_at = now
+            send = self._send
+            for data, remote in datagrams:
+                send(data, remote)
+
+    def keep_alive(self, *, now: float) -> bool:
+        """Ping the peer if links need the connection and it was silent; return whether it did."""
+        silent_since = max(self.last_heard_at, self.last_sent_at)
+        if self._links and now - silent_since >= self.config.keep_alive_interval:
+            self.engine.ping()
+            return True
+        return False
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection now; what links have not sent is lost."""
+        if self.state is not ConnectionState.CLOSED:
+            self.engine.close(reason)
+            self.owner.mark_dirty(self)
+            self.end(reason)
+
+    def end(self, reason: CloseReason) -> None:
+        """Note that the connection is over, and end its links."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        self.state = ConnectionState.CLOSED
+        for link in self.links:
+            link.end_by_peer(reason)
+        if self.handshake_done is not None and not self.handshake_done.done():
+            self.handshake_done.set_exception(LinkRefused(reason))
+        self.owner.on_ended(self, reason)
+
+    def mark_dirty(self, link: QuicLink) -> None:
+        """Flush `link` with this loop turn."""
+        self._dirty[link] = None
+        self.owner.mark_dirty(self)
+
+    def forget(self, link: QuicLink) -> None:
+        """Note that a link ended; what it wrote may still be on its way."""
+        if self._links.pop(link.stream_id, None) is not None:
+            self._draining[link.stream_id] = link
+        self._congested.pop(link.stream_id, None)
+
+    def _receive_stream_data(self, event: StreamData) -> None:
+        link = self._links.get(event.stream_id)
+        try:
+            if link is not None:
+                frames = link.decoder.receive_data(event.data)
+            else:
+                link, frames = self._receive_first_data(event)
+            if link is not None:
+                if frames:
+                    link.receive_frames(frames)
+                    self._touched[link] = None
+                if event.is_end and link.is_open:
+                    self._end_of_stream(link)
+        except RemoteError as error:
+            self.owner.on_violation(self, error)
+            self._links[event.stream_id].violate(error)
+        if event.is_end:
+            self._draining.pop(event.stream_id, None)
+
+    def _receive_first_data(
+        self, event: StreamData
+    ) -> tuple[QuicLink | None, list[bytes | ControlFrame]]:
+        """Return the link that the head of a stream opens, and the frames behind its head."""
+        stream_id = event.stream_id
+        is_ours = bool(stream_id & 1) != self.is_initiator
+        if stream_id in self._draining or is_ours or stream_id & 2:
+            return None, []  # it ended here already, or is one-way, which nothing uses
+        decoder = self._unopened.setdefault(stream_id, FrameDecoder(0))
+        link = QuicLink(self, stream_id, "", b"", LinkState.OFFERED, self.peer_id)
+        try:
+            frames = decoder.receive_data(event.data)
+            if not frames and not event.is_end:
+                return None, []
+            if not frames or not isinstance(frames[0], OpenFrame):
+                raise DecodeError("the first frame does not open a link")
+        except RemoteError:
+            self._links[stream_id] = link  # to be closed with the reason
+            raise
+        del self._unopened[stream_id]
+        opening = frames[0]
+        link = QuicLink(
+            self, stream_id, opening.protocol, opening.header, LinkState.OFFERED, self.peer_id
+        )
+        link.decoder = decoder
+        self._links[stream_id] = link
+        self.owner.on_link(link, opening)
+        return link, frames[1:]
+
+    def _end_of_stream(self, link: QuicLink) -> None:
+        if link.decoder.is_inside_frame:
+            raise DecodeError("the stream ended inside a frame")
+        link.end_by_peer(CloseReason(CloseCode.UNEXPECTED_CLOSE, "no reason given", remote=True))
+
+    def _release_drained(self) -> None:
+        low_water_bytes = self.config.high_water_bytes // 2
+        for stream_id, link in list(self._congested.items()):
+            if self.engine.unacked_bytes(stream_id) < low_water_bytes:
+                del self._congested[stream_id]
+                link.emit_drained()

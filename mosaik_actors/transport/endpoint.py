@@ -1,0 +1,759 @@
+"""The QUIC endpoint: sockets, connections, and the way between them.
+
+One UDP socket per address family dials and accepts, so that a peer that was
+dialled from a port can be reached at it. All links between two peers share one
+connection:
+
+    * Two simultaneous dials leave two connections. Both sides prefer the one
+      that the smaller `PeerId` dialled; the other takes no new links and ends
+      with its last one.
+    * A connection that proves another *instance* of the same key means that
+      the peer restarted: the older connections end at once.
+
+Bad input from outside never raises: it is counted in `TransportCounters`,
+logged once per kind, and costs at most the connection it came on.
+
+One pass through the event loop costs one read of all that the sockets hold,
+one hand-over per link, and one flush per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any, Self
+
+from ..clock import Clock
+from ..errors import RemoteError, TransportError
+from ..ids import NetworkId, PeerId, SecretKey
+from .address import PeerAddr, SocketAddr, format_socket_addr
+from .close import CloseCode, CloseReason
+from .config import DATAGRAM_BYTES_MIN, TransportConfig
+from .connection import Connection, ConnectionState, QuicLink
+from .engine import Engine, EngineFactory
+from .frames import OpenFrame, encode_control
+from .identity import ProvenPeer
+from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from .path_mtu import BASE, PathMtu, SendProbe
+from .sockets import advertised_addrs, bind_udp, family_of, is_loopback
+
+logger = logging.getLogger(__name__)
+
+READS_PER_TURN = 64
+DIAL_STAGGER_S = 0.25
+DRAIN_TIMEOUT_S = 2.0
+LOG_KINDS_MAX = 1000
+BLACK_HOLE_PROBES = 3
+
+NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
+RESTARTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True)
+
+# Datagrams that are not QUIC: the fixed bit 0x40 is clear (RFC 9000 section 17, RFC 9443).
+_PROBE = b"\x01mosaik-probe"
+_ANSWER = b"\x02mosaik-answer"
+_TOKEN_BYTES = 8
+_SEQUENCE_BYTES = 4
+
+
+@dataclass(slots=True)
+class TransportCounters:
+    """What an endpoint has seen since it started. All are counts but the two of bytes."""
+
+    datagrams_received: int = 0
+    datagrams_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    datagrams_refused: int = 0
+    datagrams_unsent: int = 0
+    connections_opened: int = 0
+    connections_refused: int = 0
+    handshakes_failed: int = 0
+    links_opened: int = 0
+    links_accepted: int = 0
+    links_refused: int = 0
+    violations: int = 0
+
+
+class QuicEndpoint:
+    """One node's presence on the network, over QUIC. Made by `start`."""
+
+    def __init__(
+        self,
+        network_id: NetworkId,
+        secret_key: SecretKey,
+        sockets: list[socket.socket],
+        clock: Clock,
+        rng: Random,
+        config: TransportConfig,
+    ) -> None:
+        self.network_id = network_id
+        self.config = config
+        self.counters = TransportCounters()
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._rng = rng
+        self._peer_id = secret_key.peer_id
+        self._factory = EngineFactory(secret_key, rng.getrandbits(63) + 1, config.idle_timeout, rng)
+        self._sockets = {sock.family: sock for sock in sockets}
+        direct = [addr for sock in sockets for addr in advertised_addrs(sock)]
+        self._addr = PeerAddr(self._peer_id, tuple(direct))
+        self._buffer = bytearray(65_536)
+        self._view = memoryview(self._buffer)
+        self._by_cid: dict[bytes, Connection] = {}
+        self._by_peer: dict[PeerId, list[Connection]] = {}
+        self._connections: dict[Connection, None] = {}
+        self._timers: dict[Connection, asyncio.TimerHandle] = {}
+        self._paths: dict[Connection, _Path] = {}
+        self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
+        self._dirty: dict[Connection, None] = {}
+        self._is_flush_scheduled = False
+        self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._listeners: list[Callable[[ConnectionEvent], None]] = []
+        self._logged: set[str] = set()
+        self._is_closing = False
+        self._closed: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        for sock in sockets:
+            self._loop.add_reader(sock, self._read, sock)
+        self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
+
+    @classmethod
+    async def start(
+        cls,
+        network_id: NetworkId | str,
+        secret_key: SecretKey,
+        *,
+        bind: Iterable[SocketAddr] = (("127.0.0.1", 0),),
+        clock: Clock,
+        rng: Random,
+        config: TransportConfig | None = None,
+    ) -> Self:
+        """Bind the sockets and listen.
+
+        Args:
+            network_id: The network whose links are accepted.
+            secret_key: The identity that every connection proves.
+            bind: At most one (numeric host, port) per address family; port 0
+                takes any free one.
+            clock: Where `now` comes from.
+            rng: Where connection ids and the instance are drawn from.
+            config: The settings, the defaults when None.
+
+        Raises:
+            TransportError: An address cannot be bound; says which port and why.
+        """
+        config = config or TransportConfig()
+        sockets: list[socket.socket] = []
+        try:
+            for addr in bind:
+                if any(sock.family == family_of(addr[0]) for sock in sockets):
+                    raise TransportError(
+                        f"cannot also bind {format_socket_addr(addr)}: "
+                        "one socket per address family, and this family has one"
+                    )
+                sockets.append(bind_udp(addr, config.socket_buffer_bytes))
+            if not sockets:
+                raise TransportError("bind is empty, expected one address or more")
+            return cls(NetworkId(network_id), secret_key, sockets, clock, rng, config)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The identity that every connection proves."""
+        return self._peer_id
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach this endpoint."""
+        return self._addr
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that stand or are being made."""
+        return len(self._connections)
+
+    async def open_link(
+        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+    ) -> Link:
+        """Open a link, connecting first where needed, and wait until the peer accepts it.
+
+        May be cancelled: the half-open link is then closed as cancelled.
+
+        Raises:
+            LinkRefused: The peer refused, did not answer within `timeout`
+                seconds, could not be reached, or is not who `to` says.
+            ValueError: `header` is larger than a header may be.
+        """
+        opening = OpenFrame(protocol, self.network_id, header)
+        encode_control(opening)
+        try:
+            async with asyncio.timeout(timeout):
+                connection = self._usable(to.peer_id) or await self._dial(to)
+                try:
+                    return await self._open_on(connection, opening)
+                except LinkRefused as refused:
+                    if not (refused.reason.remote and refused.reason.text == NOT_NEEDED.text):
+                        raise
+                    # The two sides settled on another connection meanwhile.
+                    connection = self._usable(to.peer_id) or await self._dial(to)
+                    return await self._open_on(connection, opening)
+        except TimeoutError:
+            text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
+
+    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
+        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
+        self._acceptors[protocol] = acceptor
+
+    def unserve(self, protocol: str) -> None:
+        """Refuse links of `protocol` from now on."""
+        self._acceptors.pop(protocol, None)
+
+    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
+        """Call `listener` when peers connect and disconnect."""
+        self._listeners.append(listener)
+
+    def rtt(self, peer_id: PeerId) -> float | None:
+        """Return the smoothed round-trip time to a connected peer in seconds, else None."""
+        connection = self._usable(peer_id)
+        return connection.engine.rtt if connection else None
+
+    def connected_peers(self) -> list[PeerId]:
+        """Return the peers with a usable connection, in the order they connected."""
+        return list(self._by_peer)
+
+    def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """End all connections to a peer with `reason`, after what their links wrote."""
+        for connection in list(self._by_peer.get(peer_id, ())):
+            for link in connection.links:
+                link.close(reason)
+            connection.flush(now=self._clock.monotonic())
+            connection.close(reason)
+
+    async def close(self, reason: CloseReason) -> None:
+        """Close all links and connections with `reason`, then the sockets.
+
+        What links have written is sent first, for at most `DRAIN_TIMEOUT_S`
+        seconds. May be repeated; a cancelled close still closes at once.
+        """
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = self._loop.create_future()
+        self._is_closing = True
+        try:
+            await self._end_dials()
+            for connection in list(self._connections):
+                for link in connection.links:
+                    link.close(reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                    await self._drain()
+        finally:
+            self._close_now(reason)
+            self._closed.set_result(None)
+
+    # What connections ask of their owner.
+
+    def on_ready(self, connection: Connection) -> None:
+        """Take in a connection whose two sides have proven who they are."""
+        peer = connection.peer
+        assert peer is not None, "a connection is ready only with a proven peer"
+        if reason := self._objection(connection, peer):
+            self.counters.handshakes_failed += 1
+            self._log_once(f"identity {peer.peer_id}", "refused a connection: %s", reason.text)
+            if connection.handshake_done is not None and not connection.handshake_done.done():
+                connection.handshake_done.set_exception(LinkRefused(reason))
+            connection.close(reason)
+            return
+        for mate in list(self._by_peer.get(peer.peer_id, ())):
+            if mate.peer is not None and mate.peer.instance != peer.instance:
+                mate.close(RESTARTED)
+        mates = self._by_peer.setdefault(peer.peer_id, [])
+        mates.append(connection)
+        self._settle(mates)
+        self.counters.connections_opened += 1
+        self._start_path_search(connection)
+        if len(mates) == 1:
+            remote = connection.remote
+            addr = PeerAddr(peer.peer_id, (remote,) if remote else ())
+            self._notify(PeerConnected(peer.peer_id, addr))
+        if connection.handshake_done is not None and not connection.handshake_done.done():
+            connection.handshake_done.set_result(connection)
+
+    def on_ended(self, connection: Connection, reason: CloseReason) -> None:
+        """Forget a connection."""
+        for cid in connection.cids:
+            self._by_cid.pop(cid, None)
+        self._connections.pop(connection, None)
+        self._paths.pop(connection, None)
+        if timer := self._timers.pop(connection, None):
+            timer.cancel()
+        if connection.peer is None:
+            self.counters.handshakes_failed += 1
+            return
+        mates = self._by_peer.get(connection.peer_id)
+        if mates is None or connection not in mates:
+            return
+        mates.remove(connection)
+        if mates:
+            self._settle(mates)
+        else:
+            del self._by_peer[connection.peer_id]
+            self._notify(PeerDisconnected(connection.peer_id, reason))
+
+    def on_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
+        """Route datagrams for `cid` to a connection, or not any more."""
+        if is_live:
+            self._by_cid[cid] = connection
+        else:
+            self._by_cid.pop(cid, None)
+
+    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+        """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
+        acceptor = self._acceptors.get(opening.protocol)
+        if opening.network_id != self.network_id:
+            text = f"this is network {self.network_id.short}, not {opening.network_id.short}"
+            self._refuse(link, CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+        elif acceptor is None or self._is_closing:
+            text = f"nothing serves {opening.protocol[:64]!r} here"
+            self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        else:
+            self.counters.links_accepted += 1
+            acceptor(link)
+
+    def on_violation(self, connection: Connection, error: RemoteError) -> None:
+        """Count a broken rule."""
+        self.counters.violations += 1
+        peer = connection.peer_id.short
+        self._log_once(f"violation {peer}", "peer %s broke a rule: %s", peer, error)
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Flush a connection with this loop turn."""
+        self._dirty[connection] = None
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    # Datagrams in.
+
+    def _read(self, sock: socket.socket) -> None:
+        """Take in what a socket holds, then let each connection react once."""
+        now = self._clock.monotonic()
+        touched: dict[Connection, None] = {}
+        view, counters = self._view, self.counters
+        for _ in range(READS_PER_TURN):
+            try:
+                size, remote = sock.recvfrom_into(view)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as exc:
+                self._log_once(f"read {exc.errno}", "reading a UDP socket failed: %s", exc)
+                break
+            counters.datagrams_received += 1
+            counters.bytes_received += size
+            connection = self._receive(bytes(view[:size]), (remote[0], remote[1]), sock, now)
+            if connection is not None:
+                touched[connection] = None
+        for connection in touched:
+            connection.process()
+            if connection.state is not ConnectionState.CLOSED:
+                self.mark_dirty(connection)
+        if self._is_closing:
+            self._check_drained()
+
+    def _receive(
+        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+    ) -> Connection | None:
+        """Feed a datagram to its connection and return that, None when it has none."""
+        if data and not data[0] & 0x40:
+            self._receive_other(data, remote, sock, now)
+            return None
+        # A short header, the common case: its connection id follows the first byte.
+        connection = self._by_cid.get(data[1:9]) if data and not data[0] & 0x80 else None
+        if connection is None:
+            connection = self._route(data, remote, sock, now)
+            if connection is None:
+                return None
+        connection.receive_datagram(data, remote, now=now)
+        return connection
+
+    def _route(
+        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+    ) -> Connection | None:
+        """Return the connection of a datagram with a long header, or open one for it."""
+        head = self._factory.read_head(data)
+        if head is None:
+            self.counters.datagrams_refused += 1
+            return None
+        if connection := self._by_cid.get(head.cid):
+            return connection
+        if not head.is_known_version:
+            self.counters.datagrams_refused += 1
+            if len(data) >= DATAGRAM_BYTES_MIN:
+                self._send(sock, self._factory.version_packet(head), remote)
+            return None
+        if not head.opens_connection or self._is_closing:
+            self.counters.datagrams_refused += 1
+            return None
+        if len(self._connections) >= self.config.connections_max:
+            self.counters.connections_refused += 1
+            self._log_once("connections", "refusing connections: %d stand", len(self._connections))
+            return None
+        checked = head
+        if head.token:
+            verified = self._factory.check_token(head, remote, now=now)
+            if verified is None:
+                self.counters.datagrams_refused += 1
+                return None
+            checked = verified
+        elif self._half_open_count() > self.config.half_open_max:
+            self._send(sock, self._factory.retry_packet(head, remote, now=now), remote)
+            return None
+        engine = self._factory.accept(checked, self._first_datagram_bytes(remote))
+        connection = self._add(engine, sock, is_initiator=False)
+        connection.cids[head.cid] = None
+        self._by_cid[head.cid] = connection
+        return connection
+
+    def _receive_other(
+        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+    ) -> None:
+        """Answer a path probe of a connected peer, or take in the answer to ours."""
+        token = data[len(_PROBE) : len(_PROBE) + _TOKEN_BYTES + _SEQUENCE_BYTES]
+        if data.startswith(_PROBE) and len(token) == _TOKEN_BYTES + _SEQUENCE_BYTES:
+            if any(connection.remote == remote for connection in self._connections):
+                self._send(sock, _ANSWER + token, remote)
+                return
+        elif data.startswith(_ANSWER):
+            answer = data[len(_ANSWER) :]
+            for connection, path in self._paths.items():
+                if connection.remote == remote and path.takes(answer, now):
+                    connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+                    self._arm(connection)
+                    return
+        self.counters.datagrams_refused += 1
+
+    # Datagrams out.
+
+    def _flush(self) -> None:
+        self._is_flush_scheduled = False
+        dirty, self._dirty = self._dirty, {}
+        now = self._clock.monotonic()
+        for connection in dirty:
+            connection.flush(now=now)
+            if connection.state is not ConnectionState.CLOSED:
+                self._arm(connection)
+
+    def _send(self, sock: socket.socket, data: bytes, remote: Any) -> None:
+        """Send one datagram. What the kernel does not take is lost, as on any network."""
+        try:
+            sock.sendto(data, remote)
+        except OSError as exc:
+            self.counters.datagrams_unsent += 1
+            if exc.errno == errno.EMSGSIZE and len(data) > BASE:
+                self._shrink(remote)
+            elif exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
+                self._log_once(f"send {exc.errno}", "sending to %s failed: %s", remote, exc)
+            return
+        self.counters.datagrams_sent += 1
+        self.counters.bytes_sent += len(data)
+
+    def _shrink(self, remote: Any) -> None:
+        for connection, path in self._paths.items():
+            if connection.remote == (remote[0], remote[1]):
+                path.mtu.receive_black_hole(now=self._clock.monotonic())
+                connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+
+    # Timers.
+
+    def _arm(self, connection: Connection) -> None:
+        """Wake up when a connection's timer is due; an earlier wake-up is kept as it is."""
+        due = connection.engine.get_timer()
+        if (path := self._paths.get(connection)) and (probe_at := path.mtu.get_timer()) is not None:
+            due = probe_at if due is None else min(due, probe_at)
+        if due is None:
+            return
+        timer = self._timers.get(connection)
+        if timer is not None:
+            if timer.when() <= due:
+                return
+            timer.cancel()
+        self._timers[connection] = self._loop.call_at(due, self._on_timer, connection)
+
+    def _on_timer(self, connection: Connection) -> None:
+        self._timers.pop(connection, None)
+        now = self._clock.monotonic()
+        due = connection.engine.get_timer()
+        if path := self._paths.get(connection):
+            self._search_path(connection, path, now)
+        if due is not None and due <= now:
+            connection.handle_timer(now=now)
+            connection.process()
+        if connection.state is not ConnectionState.CLOSED:
+            connection.flush(now=now)
+            self._arm(connection)
+        if self._is_closing:
+            self._check_drained()
+
+    @property
+    def _tick_interval(self) -> float:
+        return self.config.keep_alive_interval / 2
+
+    def _tick(self) -> None:
+        """Keep connections alive, and end those that are not needed any more."""
+        self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
+        now = self._clock.monotonic()
+        for connection in list(self._connections):
+            if connection.is_retiring and connection.is_initiator and not connection.link_count:
+                connection.close(NOT_NEEDED)
+            elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
+                self.mark_dirty(connection)
+
+    # Connections.
+
+    def _add(self, engine: Engine, sock: socket.socket, *, is_initiator: bool) -> Connection:
+        connection = Connection(
+            self, engine, self.config, partial(self._send, sock), is_initiator=is_initiator
+        )
+        self._connections[connection] = None
+        self._by_cid[engine.host_cid] = connection
+        return connection
+
+    def _usable(self, peer_id: PeerId) -> Connection | None:
+        """Return the connection to use for new links to a peer."""
+        for connection in self._by_peer.get(peer_id, ()):
+            if not connection.is_retiring:
+                return connection
+        return None
+
+    def _settle(self, mates: list[Connection]) -> None:
+        """Choose one connection of several to the same peer, the same one on both sides."""
+        is_smaller = self._peer_id < mates[0].peer_id
+        preferred = [mate for mate in mates if mate.is_initiator == is_smaller]
+        chosen = preferred[0] if preferred else mates[0]
+        for mate in mates:
+            mate.is_retiring = mate is not chosen
+
+    def _objection(self, connection: Connection, peer: ProvenPeer) -> CloseReason | None:
+        """Return why a proven peer is not the one wanted, None when it is."""
+        if peer.peer_id == self._peer_id:
+            return CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself")
+        expected = connection.expected_id
+        if expected is not None and peer.peer_id != expected:
+            text = f"peer {peer.peer_id.short} answered where {expected.short} was dialled"
+            return CloseReason(CloseCode.UNKNOWN_PEER, text)
+        return None
+
+    def _half_open_count(self) -> int:
+        return sum(
+            connection.state is ConnectionState.HANDSHAKE and not connection.is_initiator
+            for connection in self._connections
+        )
+
+    async def _open_on(self, connection: Connection, opening: OpenFrame) -> Link:
+        opened: asyncio.Future[Link] = self._loop.create_future()
+        link = connection.open_link(opening, opened)
+        try:
+            accepted = await opened
+        except asyncio.CancelledError:
+            link.close(CloseReason(CloseCode.CANCELLED))
+            raise
+        except LinkRefused:
+            self.counters.links_refused += 1
+            raise
+        self.counters.links_opened += 1
+        return accepted
+
+    def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
+        self.counters.links_refused += 1
+        self._log_once(
+            f"refused {link.peer_id} {reason.code}",
+            "refused a link of peer %s: %s",
+            link.peer_id.short,
+            reason.text,
+        )
+        link.close(reason)
+
+    # Dialling.
+
+    async def _dial(self, to: PeerAddr) -> Connection:
+        """Return a connection to a peer. Callers that dial the same peer share the dial."""
+        if self._is_closing:
+            raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing"))
+        task = self._dials.get(to.peer_id)
+        if task is None:
+            task = self._loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
+            self._dials[to.peer_id] = task
+            task.add_done_callback(partial(self._end_dial, to.peer_id))
+        return await asyncio.shield(task)
+
+    def _end_dial(self, peer_id: PeerId, task: asyncio.Task[Connection]) -> None:
+        if self._dials.get(peer_id) is task:
+            del self._dials[peer_id]
+        if not task.cancelled():
+            task.exception()  # seen: whoever waited has it too
+
+    async def _race(self, to: PeerAddr) -> Connection:
+        """Dial all addresses, one after the other until one answers; keep the first."""
+        if to.peer_id == self._peer_id:
+            raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
+        addrs = [addr for addr in to.direct if family_of(addr[0]) in self._sockets]
+        if not addrs:
+            text = f"no address of peer {to.peer_id.short} can be dialled from here"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
+        tries: dict[asyncio.Future[Connection], Connection] = {}
+        try:
+            async with asyncio.timeout(self.config.dial_timeout):
+                return await self._first_to_answer(to.peer_id, addrs, tries)
+        except TimeoutError:
+            where = ", ".join(map(format_socket_addr, addrs))
+            text = f"peer {to.peer_id.short} did not answer at {where}"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
+        finally:
+            winner = next((done for done in tries if _succeeded(done)), None)
+            for done, connection in tries.items():
+                if done is not winner:
+                    done.cancel()
+                    connection.close(NOT_NEEDED)
+
+    async def _first_to_answer(
+        self,
+        peer_id: PeerId,
+        addrs: list[SocketAddr],
+        tries: dict[asyncio.Future[Connection], Connection],
+    ) -> Connection:
+        waiting = list(addrs)
+        pending: set[asyncio.Future[Connection]] = set()
+        refusal: LinkRefused | None = None
+        while waiting or pending:
+            if waiting:
+                done = self._start_dial(peer_id, waiting.pop(0), tries)
+                pending.add(done)
+            await asyncio.wait(
+                pending,
+                timeout=DIAL_STAGGER_S if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for done in [done for done in tries if done in pending and done.done()]:
+                pending.discard(done)
+                error = done.exception()
+                if error is None:
+                    return done.result()
+                if isinstance(error, LinkRefused):
+                    refusal = error
+        assert refusal is not None, "every dial either answers or is refused"
+        raise refusal
+
+    def _start_dial(
+        self,
+        peer_id: PeerId,
+        addr: SocketAddr,
+        tries: dict[asyncio.Future[Connection], Connection],
+    ) -> asyncio.Future[Connection]:
+        sock = self._sockets[family_of(addr[0])]
+        now = self._clock.monotonic()
+        engine = self._factory.dial(addr, self._first_datagram_bytes(addr), now=now)
+        connection = self._add(engine, sock, is_initiator=True)
+        connection.expected_id = peer_id
+        connection.handshake_done = self._loop.create_future()
+        tries[connection.handshake_done] = connection
+        self.mark_dirty(connection)
+        return connection.handshake_done
+
+    async def _end_dials(self) -> None:
+        dials = list(self._dials.values())
+        for dial in dials:
+            dial.cancel()
+        if dials:
+            await asyncio.wait(dials)
+
+    # The path to a peer.
+
+    def _first_datagram_bytes(self, remote: SocketAddr) -> int:
+        return self.config.datagram_bytes_loopback if is_loopback(remote[0]) else BASE
+
+    def _start_path_search(self, connection: Connection) -> None:
+        remote = connection.remote
+        limit = self.config.datagram_bytes_max
+        if remote is None or connection.engine.datagram_bytes > BASE or limit <= BASE:
+            return
+        if family_of(remote[0]) == socket.AF_INET6:
+            limit = max(BASE, limit - 20)  # an IPv6 header is 20 bytes longer
+        mtu = PathMtu(limit, now=self._clock.monotonic())
+        self._paths[connection] = _Path(mtu, self._rng.randbytes(_TOKEN_BYTES))
+
+    def _search_path(self, connection: Connection, path: _Path, now: float) -> None:
+        if connection.engine.probe_count >= BLACK_HOLE_PROBES:
+            path.mtu.receive_black_hole(now=now)
+            connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+        probe = path.mtu.handle_timer(now=now)
+        if probe is not None and connection.remote is not None:
+            sock = self._sockets[family_of(connection.remote[0])]
+            self._send(sock, path.write_probe(probe), connection.remote)
+
+    # The end.
+
+    async def _drain(self) -> None:
+        """Wait until every peer has acknowledged what was written to it."""
+        self._drained = self._loop.create_future()
+        self._check_drained()
+        await self._drained
+
+    def _check_drained(self) -> None:
+        if self._drained is None or self._drained.done():
+            return
+        if not any(connection.has_unsent for connection in self._connections):
+            self._drained.set_result(None)
+
+    def _close_now(self, reason: CloseReason) -> None:
+        self._tick_handle.cancel()
+        for connection in list(self._connections):
+            connection.close(reason)
+        self._flush()
+        for sock in self._sockets.values():
+            self._loop.remove_reader(sock)
+            sock.close()
+
+    def _notify(self, event: ConnectionEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _log_once(self, kind: str, text: str, *values: object) -> None:
+        if kind not in self._logged and len(self._logged) < LOG_KINDS_MAX:
+            self._logged.add(kind)
+            logger.warning(text, *values)
+
+
+class _Path:
+    """The search for larger datagrams on one connection's path."""
+
+    def __init__(self, mtu: PathMtu, token: bytes) -> None:
+        self.mtu = mtu
+        self._token = token
+
+    def write_probe(self, probe: SendProbe) -> bytes:
+        """Return a datagram of the size to try."""
+        head = _PROBE + self._token + probe.sequence.to_bytes(_SEQUENCE_BYTES)
+        return head.ljust(probe.datagram_bytes, b"\0")
+
+    def takes(self, answer: bytes, now: float) -> bool:
+        """Take in an answer if it is to a probe of ours, and return whether it is."""
+        if len(answer) != _TOKEN_BYTES + _SEQUENCE_BYTES or answer[:_TOKEN_BYTES] != self._token:
+            return False
+        self.mtu.receive_answer(int.from_bytes(answer[_TOKEN_BYTES:]), now=now)
+        return True
+
+
+def _succeeded(done: asyncio.Future[Connection]) -> bool:
+    return done.done() and not done.cancelled() and done.exception() is None

@@ -1,0 +1,367 @@
+"""One QUIC connection without its socket: the only module that knows aioquic.
+
+Datagrams and time go in, datagrams and events come out, so that another QUIC
+implementation can take this one's place and be measured against it. The caller
+drives it: after `receive_datagram`, a write or `handle_timer`, drain
+`next_event`, send what `datagrams_to_send` returns, and re-read `get_timer`.
+
+``now`` is monotonic time in seconds.
+
+Where it reaches past aioquic's documented interface, a test pins the attribute
+(`tests/unit/transport/test_engine.py`):
+
+    * a server asks for the client's certificate (``_request_client_certificate``);
+    * both sides read the certificate that the other proved (``tls._peer_certificate``);
+    * bytes not acknowledged, round-trip time and probe count, which aioquic
+      keeps but does not show;
+    * the size of datagrams, which follows the path.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from aioquic._buffer import Buffer
+from aioquic.quic import events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import (
+    QuicPacketType,
+    QuicProtocolVersion,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+from cryptography import x509
+
+from ..errors import RemoteError
+from ..ids import SecretKey
+from .address import SocketAddr
+from .close import CloseCode, CloseReason
+from .frames import clip_text
+from .identity import ProvenPeer, make_certificate, read_certificate
+
+ALPN = "mosaik/1"
+CID_BYTES = 8
+RECEIVE_WINDOW_BYTES = 8 * 1024 * 1024
+DATAGRAM_BYTES_INITIAL_MIN = 1200
+STREAMS_MAX = 128
+
+_IDLE_TEXT = "Idle timeout"  # the reason that aioquic gives
+
+# aioquic warns of every malformed packet that anybody sends. Here such packets
+# are counted and end in a `ConnectionEnded`; whoever wants the detail sets a level.
+if logging.getLogger("quic").level == logging.NOTSET:
+    logging.getLogger("quic").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeDone:
+    """Both sides have proven who they are."""
+
+    peer: ProvenPeer
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """Bytes of a stream, in order. `is_end`: no more will come."""
+
+    stream_id: int
+    data: bytes
+    is_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAborted:
+    """The peer gave up its side of a stream with a code."""
+
+    stream_id: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class CidIssued:
+    """Datagrams to this connection id belong to this connection from now on."""
+
+    cid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CidRetired:
+    """Datagrams to this connection id belong to nobody any more."""
+
+    cid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """The connection is over."""
+
+    reason: CloseReason
+
+
+EngineEvent = HandshakeDone | StreamData | StreamAborted | CidIssued | CidRetired | ConnectionEnded
+
+
+class _MutualConnection(QuicConnection):
+    """An aioquic connection whose server side asks the client for its certificate."""
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self.tls._request_client_certificate = True
+
+
+class EngineFactory:
+    """Makes the connections of one endpoint, and reads the heads of its datagrams.
+
+    Args:
+        secret_key: The identity that every connection proves.
+        instance: Which run of the endpoint this is; a random positive number.
+        idle_timeout: Seconds of silence after which a connection ends.
+        rng: Where connection ids made here are drawn from.
+    """
+
+    def __init__(
+        self, secret_key: SecretKey, instance: int, idle_timeout: float, rng: Random
+    ) -> None:
+        self._rng = rng
+        self._configuration = QuicConfiguration(
+            alpn_protocols=[ALPN],
+            connection_id_length=CID_BYTES,
+            idle_timeout=idle_timeout,
+            max_data=RECEIVE_WINDOW_BYTES,
+            max_stream_data=RECEIVE_WINDOW_BYTES,
+            supported_versions=[QuicProtocolVersion.VERSION_1],
+            verify_mode=ssl.CERT_NONE,
+        )
+        self._configuration.certificate = make_certificate(secret_key, instance)
+        self._configuration.private_key = secret_key.private_key
+        self._retry_tokens = QuicRetryTokenHandler()
+
+    def dial(self, remote: SocketAddr, datagram_bytes: int, *, now: float) -> Engine:
+        """Return a new connection to `remote`, its first datagram ready to send."""
+        connection = _MutualConnection(configuration=self._configured(True, datagram_bytes))
+        connection.connect(remote, now=now)
+        return Engine(connection)
+
+    def accept(self, head: DatagramHead, datagram_bytes: int) -> Engine:
+        """Return the connection that the datagram with this head opens; feed it next."""
+        connection = _MutualConnection(
+            configuration=self._configured(False, datagram_bytes),
+            original_destination_connection_id=head.original_cid,
+            retry_source_connection_id=head.cid if head.original_cid != head.cid else None,
+        )
+        return Engine(connection)
+
+    def retry_packet(self, head: DatagramHead, remote: SocketAddr, *, now: float) -> bytes:
+        """Return what makes a newcomer show that its address is real."""
+        source_cid = self._rng.randbytes(CID_BYTES)
+        token = self._retry_tokens.create_token(
+            address=remote,
+            original_destination_connection_id=head.cid,
+            retry_source_connection_id=source_cid,
+            now=now,
+        )
+        return encode_quic_retry(
+            version=head.version,
+            source_cid=source_cid,
+            destination_cid=head.source_cid,
+            original_destination_cid=head.cid,
+            retry_token=token,
+        )
+
+    def check_token(
+        self, head: DatagramHead, remote: SocketAddr, *, now: float
+    ) -> DatagramHead | None:
+        """Return the head with its original id, None when its token proves nothing."""
+        try:
+            original = self._retry_tokens.validate_token(
+                address=remote, destination_cid=head.cid, token=head.token, now=now
+            )
+        except ValueError:
+            return None
+        return replace(head, original_cid=original)
+
+    def version_packet(self, head: DatagramHead) -> bytes:
+        """Return what tells a peer which QUIC versions are spoken here."""
+        return encode_quic_version_negotiation(
+            source_cid=head.cid,
+            destination_cid=head.source_cid,
+            supported_versions=self._configuration.supported_versions,
+        )
+
+    def read_head(self, data: bytes) -> DatagramHead | None:
+        """Return the head of a datagram, None when it is not QUIC."""
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=CID_BYTES)
+        except ValueError:
+            return None
+        kind = header.packet_type
+        known = header.version is None or header.version in self._configuration.supported_versions
+        return DatagramHead(
+            cid=header.destination_cid,
+            source_cid=header.source_cid,
+            version=header.version or 0,
+            token=header.token,
+            original_cid=header.destination_cid,
+            is_known_version=known or kind is QuicPacketType.VERSION_NEGOTIATION,
+            opens_connection=known
+            and kind is QuicPacketType.INITIAL
+            and len(data) >= DATAGRAM_BYTES_INITIAL_MIN,
+        )
+
+    def _configured(self, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+        return replace(self._configuration, is_client=is_client, max_datagram_size=datagram_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramHead:
+    """What an endpoint needs to know to route a datagram.
+
+    Attributes:
+        cid: The connection id it is for.
+        source_cid: The connection id to answer to.
+        version: Its QUIC version; 0 for a short header.
+        token: Its address token, empty for none.
+        original_cid: The id the newcomer chose first; differs after a retry.
+        is_known_version: Whether its version is spoken here.
+        opens_connection: Whether it may open a new connection.
+    """
+
+    cid: bytes
+    source_cid: bytes
+    version: int
+    token: bytes
+    original_cid: bytes
+    is_known_version: bool
+    opens_connection: bool
+
+
+class Engine:
+    """One QUIC connection."""
+
+    def __init__(self, connection: QuicConnection) -> None:
+        self._quic = connection
+
+    @property
+    def host_cid(self) -> bytes:
+        """The first connection id that datagrams for this connection carry."""
+        return self._quic.host_cid
+
+    @property
+    def remote(self) -> SocketAddr | None:
+        """Where datagrams go at present; follows a peer that moves."""
+        addr = self._quic.get_peer_address()
+        return None if addr is None else (addr[0], addr[1])
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds (RFC 9002 section 5), None while unmeasured."""
+        loss = self._quic._loss
+        return loss._rtt_smoothed if loss._rtt_initialized else None
+
+    @property
+    def probe_count(self) -> int:
+        """How many probe timeouts in a row went unanswered (RFC 9002 section 6.2)."""
+        return self._quic._loss._pto_count
+
+    @property
+    def datagram_bytes(self) -> int:
+        """The largest datagram sent."""
+        return self._quic._max_datagram_size
+
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Send datagrams of up to so many bytes from now on."""
+        self._quic._max_datagram_size = datagram_bytes
+        self._quic._loss._cc._max_datagram_size = datagram_bytes  # type: ignore[attr-defined]
+        self._quic._loss._pacer._max_datagram_size = datagram_bytes
+
+    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
+        """Take in a datagram that `read_head` routed here."""
+        self._quic.receive_datagram(data, remote, now)
+
+    def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
+        """Return the datagrams that may leave now, each with where it goes."""
+        return self._quic.datagrams_to_send(now)
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, None for never."""
+        return self._quic.get_timer()
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        self._quic.handle_timer(now)
+
+    def next_event(self) -> EngineEvent | None:
+        """Return the next thing that happened, None when there is none left."""
+        while (event := self._quic.next_event()) is not None:
+            translated = self._translate(event)
+            if translated is not None:
+                return translated
+        return None
+
+    def open_stream(self) -> int:
+        """Return the id of a new bidirectional stream; it exists with its first write."""
+        stream_id = self._quic.get_next_available_stream_id()
+        self._quic.send_stream_data(stream_id, b"")
+        return stream_id
+
+    def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
+        """Append to a stream. Dropped when the peer refused to hear more of it."""
+        stream = self._quic._streams.get(stream_id)
+        if stream is None or stream.sender._buffer_fin is not None:
+            return
+        if stream.sender._reset_error_code is None:
+            stream.sender.write(data, end_stream=is_end)
+
+    def unacked_bytes(self, stream_id: int) -> int:
+        """Return how much of what was written to a stream the peer has not acknowledged."""
+        stream = self._quic._streams.get(stream_id)
+        return 0 if stream is None else len(stream.sender._buffer)
+
+    def ping(self) -> None:
+        """Make the peer answer, which keeps the connection alive."""
+        self._quic.send_ping(0)
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection; the peer is told with the next datagram."""
+        self._quic.close(error_code=int(reason.code), reason_phrase=clip_text(reason.text))
+
+    def _translate(self, event: events.QuicEvent) -> EngineEvent | None:
+        if isinstance(event, events.StreamDataReceived):
+            return StreamData(event.stream_id, event.data, event.end_stream)
+        if isinstance(event, events.StreamReset):
+            return StreamAborted(event.stream_id, event.error_code)
+        if isinstance(event, events.HandshakeCompleted):
+            return self._prove_peer()
+        if isinstance(event, events.ConnectionIdIssued):
+            return CidIssued(event.connection_id)
+        if isinstance(event, events.ConnectionIdRetired):
+            return CidRetired(event.connection_id)
+        if isinstance(event, events.ConnectionTerminated):
+            return ConnectionEnded(_as_reason(event))
+        return None
+
+    def _prove_peer(self) -> EngineEvent | None:
+        certificate: x509.Certificate | None = self._quic.tls._peer_certificate
+        try:
+            return HandshakeDone(read_certificate(certificate))
+        except RemoteError as error:
+            self.close(CloseReason(error.close_code, str(error)))
+            return None
+
+
+def _as_reason(event: events.ConnectionTerminated) -> CloseReason:
+    """Return aioquic's word for an end in ours."""
+    text = clip_text(event.reason_phrase)
+    if event.frame_type is None:  # an application's close, with its own code
+        return CloseReason(event.error_code, text, remote=True)
+    if event.reason_phrase == _IDLE_TEXT:
+        return CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
+    why = f"QUIC error 0x{event.error_code:x}" + (f": {text}" if text else "")
+    return CloseReason(CloseCode.UNEXPECTED_CLOSE, why, remote=True)

@@ -1,0 +1,117 @@
+"""UDP sockets as QUIC wants them: large buffers, no fragments, clear errors."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import sys
+
+import ifaddr
+
+from ..errors import TransportError
+from .address import SocketAddr, format_socket_addr
+
+logger = logging.getLogger(__name__)
+
+# From <netinet/in.h> of Linux; Python does not name them.
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_PROBE = 3
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a numeric address is this machine's own loopback."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the socket family of a numeric address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bind_udp(addr: SocketAddr, buffer_bytes: int) -> socket.socket:
+    """Return a bound, non-blocking UDP socket.
+
+    The kernel may give smaller buffers than asked for; then bursts are lost
+    even on loopback, and this is logged with what to do.
+
+    Raises:
+        TransportError: The address cannot be bound; says which and why.
+    """
+    host, port = addr
+    try:
+        family = family_of(host)
+        ipaddress.ip_address(host.partition("%")[0])
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except (ValueError, OSError) as exc:
+        raise TransportError(f"cannot listen at {host!r}: {exc}") from exc
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _forbid_fragments(sock, family)
+        _set_buffers(sock, buffer_bytes)
+        sock.bind((host, port))
+    except OSError as exc:
+        sock.close()
+        raise TransportError(_explain_bind(addr, exc)) from exc
+    return sock
+
+
+def advertised_addrs(sock: socket.socket) -> list[SocketAddr]:
+    """Return where others can reach a socket: all interfaces when it is bound to all."""
+    host, port = sock.getsockname()[:2]
+    if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return [(host, port)]
+    wanted = 4 if sock.family == socket.AF_INET else 6
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            address = ipaddress.ip_address(text.partition("%")[0])
+            if address.version == wanted and not address.is_link_local:
+                found.append(address)
+    remote = [address for address in found if not address.is_loopback]
+    return [(str(address), port) for address in remote or found]
+
+
+def _explain_bind(addr: SocketAddr, exc: OSError) -> str:
+    where = format_socket_addr(addr)
+    if exc.errno == errno.EADDRINUSE:
+        return (
+            f"UDP port {addr[1]} is in use at {where}: another node may be running there; "
+            "bind another port, or port 0 for any free one"
+        )
+    if exc.errno == errno.EACCES:
+        return (
+            f"not allowed to bind UDP port {addr[1]} at {where}: ports below 1024 need privileges"
+        )
+    return f"cannot listen at {where}: {exc.strerror or exc}"
+
+
+def _forbid_fragments(sock: socket.socket, family: socket.AddressFamily) -> None:
+    """Let no router or kernel cut our datagrams up (RFC 9000 section 14)."""
+    if sys.platform != "linux":
+        return
+    if family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+
+
+def _set_buffers(sock: socket.socket, buffer_bytes: int) -> None:
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
+    given = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    # Linux books twice what is asked for, to cover its own overhead (socket(7)).
+    usable = given // 2 if sys.platform == "linux" else given
+    if usable < buffer_bytes:
+        logger.info(
+            "the kernel gave a UDP receive buffer of %d bytes where %d were asked for; "
+            "bursts may be lost. Raise net.core.rmem_max to at least %d",
+            usable,
+            buffer_bytes,
+            buffer_bytes,
+        )

@@ -1,0 +1,115 @@
+"""Endpoints of both kinds for the tests that hold for any transport."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+
+from mosaik_actors.clock import LoopClock
+from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport.close import SHUTDOWN
+from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.endpoint import QuicEndpoint
+from mosaik_actors.transport.interface import (
+    Endpoint,
+    FramesReceived,
+    Link,
+    LinkClosed,
+    LinkDrained,
+    LinkEvent,
+)
+from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
+
+KINDS = ("memory", "quic")
+MakeEndpoint = Callable[..., Awaitable[Endpoint]]
+
+
+@asynccontextmanager
+async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
+    """Give a function ``make(name, network="net", config=None)``; all it made is closed."""
+    memory = MemoryNetwork()
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            name: str, network: str = "net", config: TransportConfig | None = None
+        ) -> Endpoint:
+            key = SecretKey.from_seed(name)
+            endpoint: Endpoint
+            if kind == "memory":
+                endpoint = MemoryEndpoint(memory, network, key, config)
+            else:
+                endpoint = await QuicEndpoint.start(
+                    network,
+                    key,
+                    clock=LoopClock(asyncio.get_running_loop()),
+                    rng=Random(name),
+                    config=config,
+                )
+            stack.push_async_callback(endpoint.close, SHUTDOWN)
+            return endpoint
+
+        yield make
+
+
+class Inbox:
+    """A sink that keeps what it gets and can be awaited."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.frames: list[bytes] = []
+        self.batches: list[int] = []
+        self.drained_count = 0
+        self.closed: list[LinkClosed] = []
+        self._changed = asyncio.Event()
+        link.attach(self._take)
+
+    def _take(self, event: LinkEvent) -> None:
+        match event:
+            case FramesReceived(_, frames):
+                self.frames += frames
+                self.batches.append(len(frames))
+            case LinkDrained():
+                self.drained_count += 1
+            case LinkClosed():
+                self.closed.append(event)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds, checking after every event."""
+        async with asyncio.timeout(20):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def until_frames(self, count: int) -> list[bytes]:
+        """Wait for so many frames and return all."""
+        await self.until(lambda: len(self.frames) >= count)
+        return self.frames
+
+    async def until_closed(self) -> LinkClosed:
+        """Wait for the link's end."""
+        await self.until(lambda: bool(self.closed))
+        return self.closed[0]
+
+
+class Server:
+    """Accepts all links of one protocol and keeps their inboxes."""
+
+    def __init__(self, endpoint: Endpoint, protocol: str, reply: bytes = b"") -> None:
+        self.inboxes: list[Inbox] = []
+        self._reply = reply
+        self._came = asyncio.Event()
+        endpoint.serve(protocol, self._accept)
+
+    def _accept(self, link: Link) -> None:
+        self.inboxes.append(Inbox(link))
+        link.accept(self._reply)
+        self._came.set()
+
+    async def inbox(self, number: int = 0) -> Inbox:
+        """Wait for the link of this number and return its inbox."""
+        async with asyncio.timeout(20):
+            while len(self.inboxes) <= number:
+                self._came.clear()
+                await self._came.wait()
+        return self.inboxes[number]

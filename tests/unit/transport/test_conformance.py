@@ -1,0 +1,267 @@
+"""What every endpoint promises, on the in-memory network and on QUIC alike."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mosaik_actors.transport.address import PeerAddr
+from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.interface import (
+    FRAME_BYTES_MAX,
+    Link,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+)
+
+from tests.waiting import until
+
+from .endpoints import KINDS, Inbox, MakeEndpoint, Server, endpoint_maker
+
+
+@pytest.fixture(params=KINDS)
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[MakeEndpoint]:
+    async with endpoint_maker(request.param) as maker:
+        yield maker
+
+
+async def test_link_carries_header_reply_and_frames_both_ways(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "echo", reply=b"welcome")
+    link = await a.open_link(b.addr, "echo", b"hello")
+    here, there = Inbox(link), await server.inbox()
+    assert (link.peer_id, link.reply, link.protocol) == (b.peer_id, b"welcome", "echo")
+    assert (there.link.peer_id, there.link.header) == (a.peer_id, b"hello")
+    link.write_many([b"one", b"", b"three"])
+    there.link.write(b"back")
+    assert await there.until_frames(3) == [b"one", b"", b"three"]
+    assert await here.until_frames(1) == [b"back"]
+
+
+async def test_frames_of_one_turn_arrive_as_one_batch(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    for number in range(100):
+        link.write(bytes([number]))
+    inbox = await server.inbox()
+    await inbox.until_frames(100)
+    assert inbox.batches == [100]
+
+
+async def test_many_frames_of_all_sizes_keep_their_order(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    sent = [bytes([n % 256]) * (n * 997 % 70_000) for n in range(200)]
+    link.write_many(sent)
+    assert await (await server.inbox()).until_frames(200) == sent
+    await until(lambda: not link.unsent_bytes)
+
+
+async def test_largest_frame_arrives_and_a_larger_one_is_refused_here(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    with pytest.raises(ValueError, match="at most"):
+        link.write(bytes(FRAME_BYTES_MAX + 1))
+    link.write(bytes(FRAME_BYTES_MAX))
+    frames = await (await server.inbox()).until_frames(1)
+    assert len(frames[0]) == FRAME_BYTES_MAX
+
+
+async def test_close_reason_arrives_after_the_last_frame(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    here = Inbox(link)
+    link.write(b"last")
+    link.close(CloseReason(10509, "full up"))
+    link.close()
+    link.write(b"dropped")
+    there = await server.inbox()
+    closed = await there.until_closed()
+    assert there.frames == [b"last"]
+    assert closed.reason == CloseReason(10509, "full up", remote=True)
+    assert not there.link.is_open
+    assert here.closed == []
+
+
+async def test_unknown_protocol_is_refused(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    with pytest.raises(LinkRefused) as caught:
+        await a.open_link(b.addr, "nobody")
+    assert caught.value.reason.code == CloseCode.INVALID_PROTOCOL
+    Server(b, "p")
+    assert (await a.open_link(b.addr, "p")).is_open
+    b.unserve("p")
+    with pytest.raises(LinkRefused, match="nothing serves 'p' here"):
+        await a.open_link(b.addr, "p")
+
+
+async def test_different_network_is_refused_and_named(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b", "other")
+    Server(b, "p")
+    with pytest.raises(LinkRefused) as caught:
+        await a.open_link(b.addr, "p")
+    assert caught.value.reason.code == CloseCode.DIFFERENT_NETWORK
+    assert caught.value.reason.remote
+    assert b.network_id.short in str(caught.value)
+
+
+async def test_acceptor_may_refuse_with_its_own_reason(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    b.serve("p", lambda link: link.close(CloseReason(CloseCode.STREAM_NOT_ALLOWED, "not you")))
+    with pytest.raises(LinkRefused) as caught:
+        await a.open_link(b.addr, "p")
+    assert caught.value.reason == CloseReason(10403, "not you", remote=True)
+
+
+async def test_open_times_out_when_nobody_answers(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    offered: list[Link] = []
+    b.serve("p", offered.append)
+    with pytest.raises(LinkRefused, match="within"):
+        await a.open_link(b.addr, "p", timeout=0.2)
+    inbox = Inbox(offered[0])
+    assert (await inbox.until_closed()).reason.code == CloseCode.CANCELLED
+
+
+async def test_cancelled_open_closes_the_half_open_link(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    came = asyncio.Event()
+    offered: list[Link] = []
+
+    def hold(link: Link) -> None:
+        offered.append(link)
+        came.set()
+
+    b.serve("p", hold)
+    opening = asyncio.create_task(a.open_link(b.addr, "p"))
+    await came.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert (await Inbox(offered[0]).until_closed()).reason.code == CloseCode.CANCELLED
+
+
+async def test_events_wait_for_a_sink(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    accepted: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+
+    def accept(link: Link) -> None:
+        link.accept()
+        accepted.set_result(link)
+
+    b.serve("p", accept)
+    link = await a.open_link(b.addr, "p")
+    link.write(b"early")
+    link.close()
+    there = await accepted
+    await until(lambda: not there.is_open)
+    inbox = Inbox(there)
+    assert inbox.frames == [b"early"]
+    assert len(inbox.closed) == 1
+
+
+async def test_connection_events_name_the_peer(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    Server(b, "p")
+    seen: asyncio.Queue[PeerConnected | PeerDisconnected] = asyncio.Queue()
+    b.on_connection_event(seen.put_nowait)
+    link = await a.open_link(b.addr, "p")
+    connected = await asyncio.wait_for(seen.get(), 10)
+    assert isinstance(connected, PeerConnected)
+    assert connected.peer_id == a.peer_id
+    assert a.connected_peers() == [b.peer_id]
+    assert a.rtt(b.peer_id) is not None
+    inbox = Inbox(link)
+    b.disconnect(a.peer_id, CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "bye"))
+    closed = await inbox.until_closed()
+    assert closed.reason == CloseReason(204, "bye", remote=True)
+    disconnected = await asyncio.wait_for(seen.get(), 10)
+    assert isinstance(disconnected, PeerDisconnected)
+    await until(lambda: not a.connected_peers())
+
+
+async def test_closing_endpoint_delivers_what_was_written_and_says_why(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    sent = [bytes(50_000) for _ in range(100)]
+    link.write_many(sent)
+    await a.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "done"))
+    inbox = await server.inbox()
+    closed = await inbox.until_closed()
+    assert inbox.frames == sent
+    assert closed.reason == CloseReason(204, "done", remote=True)
+    with pytest.raises(LinkRefused):
+        await a.open_link(b.addr, "p")
+    await a.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN))
+
+
+async def test_congested_link_tells_when_there_is_room(make: MakeEndpoint) -> None:
+    config = TransportConfig(high_water_bytes=100_000)
+    a, b = await make("a", config=config), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    inbox = Inbox(link)
+    link.write(bytes(300_000))
+    assert link.unsent_bytes >= 300_000
+    await inbox.until(lambda: inbox.drained_count > 0)
+    assert link.unsent_bytes < 50_000
+    assert inbox.drained_count == 1
+    await (await server.inbox()).until_frames(1)
+
+
+async def test_many_links_share_one_connection(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    events: list[object] = []
+    b.on_connection_event(events.append)
+    server = Server(b, "p")
+    links = await asyncio.gather(*(a.open_link(b.addr, "p") for _ in range(100)))
+    for number, link in enumerate(links):
+        link.write(bytes([number]))
+    got = [(await (await server.inbox(n)).until_frames(1))[0] for n in range(100)]
+    assert sorted(got) == [bytes([n]) for n in range(100)]
+    assert len(events) == 1
+    # Closed links make room for new ones: more in all than may stand at once.
+    for link in links:
+        link.close()
+    more = await asyncio.gather(*(a.open_link(b.addr, "p") for _ in range(100)))
+    assert all(link.is_open for link in more)
+
+
+async def test_simultaneous_dials_settle_and_links_work_both_ways(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    at_a, at_b = Server(a, "p"), Server(b, "p")
+    to_b, to_a = await asyncio.gather(a.open_link(b.addr, "p"), b.open_link(a.addr, "p"))
+    to_b.write(b"to b")
+    to_a.write(b"to a")
+    assert await (await at_b.inbox()).until_frames(1) == [b"to b"]
+    assert await (await at_a.inbox()).until_frames(1) == [b"to a"]
+    assert a.connected_peers() == [b.peer_id]
+    assert b.connected_peers() == [a.peer_id]
+
+
+async def test_dialling_oneself_is_refused(make: MakeEndpoint) -> None:
+    a = await make("a")
+    with pytest.raises(LinkRefused, match="this peer itself"):
+        await a.open_link(a.addr, "p")
+
+
+async def test_peer_without_an_address_is_refused_at_once(make: MakeEndpoint) -> None:
+    a = await make("a")
+    stranger = PeerAddr((await make("b")).peer_id)
+    await asyncio.sleep(0)
+    if a.__class__.__name__ == "QuicEndpoint":
+        with pytest.raises(LinkRefused, match="no address"):
+            await a.open_link(stranger, "p")
+
+
+async def test_oversized_header_is_refused_here(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    with pytest.raises(ValueError, match="link header"):
+        await a.open_link(b.addr, "p", bytes(100_000))
