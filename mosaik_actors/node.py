@@ -7,15 +7,16 @@ through it, and take time and randomness from nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 from thespian.actors import ActorAddress
 
+from .actors.transport import TransportActor
 from .clock import Clock, Randomness
 from .ids import NetworkId, PeerId, SecretKey
-
-if TYPE_CHECKING:
-    from .runtime import AsyncActorSystem
+from .runtime import AsyncActorSystem
+from .transport.interface import Endpoint
+from .transport.messages import StartTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Node:
         clock: Its clocks.
         randomness: Where its parts draw from.
         system: Its actor system.
+        endpoint: Its presence on the network; closed by whoever made it.
         transport: The transport actor, which opens and offers links.
     """
 
@@ -36,7 +38,34 @@ class Node:
     clock: Clock
     randomness: Randomness
     system: AsyncActorSystem
+    endpoint: Endpoint
     transport: ActorAddress
+
+    @classmethod
+    async def start(
+        cls,
+        endpoint: Endpoint,
+        secret_key: SecretKey,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> Self:
+        """Start an actor system and bridge `endpoint` to it.
+
+        In the end shut `system` down, then close the endpoint.
+        """
+        system = await AsyncActorSystem.start(name=secret_key.peer_id.short)
+        transport = system.createActor(TransportActor)
+        system.tell(transport, StartTransport(endpoint))
+        return cls(
+            network_id=endpoint.network_id,
+            secret_key=secret_key,
+            clock=clock,
+            randomness=randomness,
+            system=system,
+            endpoint=endpoint,
+            transport=transport,
+        )
 
     @property
     def peer_id(self) -> PeerId:
