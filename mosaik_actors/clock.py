@@ -55,4 +55,8 @@ class Randomness:
 
     def branch(self, name: str) -> Random:
         """Return the generator called `name`; the same seed and name give the same draws."""
-        return Random(int.from_bytes(blake3(self._seed + name.encode()).digest()))
+        return Random(int.from_bytes(self.secret(name)))
+
+    def secret(self, name: str) -> bytes:
+        """Return 32 bytes that nobody without the seed can tell, the same for the same name."""
+        return blake3(self._seed + name.encode()).digest()

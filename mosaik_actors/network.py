@@ -1,0 +1,257 @@
+"""The network handle: one node, from its sockets to its streams.
+
+    async with Network("my-app", tags=["worker"]) as net:
+        prices = net.streams.consume(Price)
+        async for price in prices:
+            ...
+
+A `Network` is one node's part in a network. Everything that the node opens
+through it (streams, watches, links) ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from .discovery.api import Discovery
+from .discovery.config import DiscoveryConfig
+from .environment import Environment, Machine
+from .errors import Closed, ConfigError
+from .ids import NetworkId, PeerId, SecretKey, Tag
+from .node import Node
+from .streams.api import Streams
+from .streams.config import StreamsConfig
+from .transport.address import PeerAddr, SocketAddr, parse_socket_addr
+from .transport.close import SHUTDOWN
+from .transport.config import TransportConfig
+
+logger = logging.getLogger(__name__)
+
+BindAddr = SocketAddr | str
+
+
+class Network:
+    """One node of a network.
+
+    Use it as an async context manager, or `start` it and `close` it.
+
+    Args:
+        network_id: The network's name, or its id. Nodes with another one never
+            exchange anything with this one.
+        secret_key: This node's identity: a `SecretKey`, 64 hexadecimal digits,
+            or a seed text. A new random one when None.
+        bootstrap: Peers to begin with, as `PeerAddr` or its text. With
+            `rendezvous`, nodes on this machine need none.
+        tags: What this node is, for others to choose by.
+        bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
+            them, at most one per address family. Port 0 takes any free one.
+            The default hears this machine only; ``("0.0.0.0", 4433)`` all.
+        rendezvous: Find, and be found by, nodes of the same user on this
+            machine through a private directory.
+        discovery: The settings of discovery.
+        streams: The settings of streams.
+        transport: The settings of the transport.
+        environment: Where the node lives; the real machine when None.
+
+    Raises:
+        ConfigError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        network_id: NetworkId | str,
+        *,
+        secret_key: SecretKey | str | bytes | None = None,
+        bootstrap: PeerAddr | str | Iterable[PeerAddr | str] = (),
+        tags: Tag | str | Iterable[Tag | str] = (),
+        bind: BindAddr | Iterable[BindAddr] = ("127.0.0.1", 0),
+        rendezvous: bool = True,
+        discovery: DiscoveryConfig | None = None,
+        streams: StreamsConfig | None = None,
+        transport: TransportConfig | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self._id = NetworkId(network_id)
+        self._secret_key = _as_secret_key(secret_key)
+        self._bootstrap = _as_peer_addrs(bootstrap)
+        self._tags = [Tag(tag) for tag in ([tags] if isinstance(tags, str | bytes) else tags)]
+        self._bind = _as_socket_addrs(bind)
+        self._rendezvous = rendezvous
+        self._discovery_config = discovery or DiscoveryConfig()
+        self._streams_config = streams or StreamsConfig()
+        self._transport_config = transport or TransportConfig()
+        self._environment = environment
+        self._node: Node | None = None
+        self._discovery: Discovery | None = None
+        self._streams: Streams | None = None
+        self._undo: list[Callable[[], Awaitable[object]]] = []
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, network_id: NetworkId | str, **settings: Any) -> Self:
+        """Return a running node; the arguments are those of the class. `close` it in the end.
+
+        Raises:
+            ConfigError: An argument is wrong.
+            TransportError: An address cannot be bound; says which port and why.
+        """
+        network = cls(network_id, **settings)
+        await network._open()
+        return network
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def id(self) -> NetworkId:
+        """The network's id."""
+        return self._id
+
+    @property
+    def peer_id(self) -> PeerId:
+        """This node's identity."""
+        return self._started.peer_id
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach this node; its text can be pasted into `bootstrap`."""
+        return self._started.endpoint.addr
+
+    @property
+    def discovery(self) -> Discovery:
+        """Who is on the network."""
+        if self._discovery is None:
+            raise self._not_running()
+        return self._discovery
+
+    @property
+    def streams(self) -> Streams:
+        """Typed publish and subscribe."""
+        if self._streams is None:
+            raise self._not_running()
+        return self._streams
+
+    @property
+    def node(self) -> Node:
+        """The node's parts, for actors of one's own."""
+        return self._started
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the node was closed."""
+        return self._closing is not None
+
+    async def close(self) -> None:
+        """Leave the network: drain what was accepted, announce the departure, end everything.
+
+        Takes a few seconds at most. May be repeated. When cancelled, it is
+        still carried through before the cancellation goes on.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(
+                self._unwind(), name=f"close {self._id.short}"
+            )
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            await asyncio.wait([self._closing])
+            raise
+
+    @property
+    def _started(self) -> Node:
+        if self._node is None:
+            raise self._not_running()
+        return self._node
+
+    def _not_running(self) -> Closed:
+        if self._closing is not None:
+            return Closed(reason="the network handle is closed")
+        return Closed(
+            reason="the network handle is not started: use `async with Network(...) as net` "
+            "or `await Network.start(...)`"
+        )
+
+    async def _open(self) -> None:
+        if self._node is not None or self._closing is not None:
+            raise Closed(reason="a network handle starts once; make a new one")
+        try:
+            await self._build()
+        except BaseException:
+            await self.close()
+            raise
+        logger.info("node %s of network %s listens at %s", self.peer_id.short, self._id, self.addr)
+
+    async def _build(self) -> None:
+        environment = self._environment or Machine()
+        randomness = environment.randomness
+        secret_key = self._secret_key or SecretKey(randomness.secret("identity"))
+        endpoint = await environment.open_endpoint(
+            self._id, secret_key, self._bind, self._transport_config
+        )
+        self._undo.append(lambda: endpoint.close(SHUTDOWN))
+        self._node = node = await Node.start(
+            endpoint, secret_key, clock=environment.clock, randomness=randomness
+        )
+        self._undo.append(node.system.shutdown)
+        self._discovery = discovery = await Discovery.start(
+            node,
+            endpoint,
+            config=self._discovery_config,
+            bootstrap=self._bootstrap,
+            tags=self._tags,
+            rendezvous=self._rendezvous and environment.has_machine,
+        )
+        self._undo.append(discovery.close)
+        self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
+        self._undo.append(streams.close)
+
+    async def _unwind(self) -> None:
+        """End the parts, the newest first; one that fails does not keep the others."""
+        while self._undo:
+            step = self._undo.pop()
+            try:
+                await step()
+            except Exception:
+                logger.exception("closing a part of the node failed; going on with the others")
+
+
+def _as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
+    if value is None or isinstance(value, SecretKey):
+        return value
+    try:
+        return SecretKey(value)
+    except ValueError as exc:
+        raise ConfigError(f"secret_key: {exc}") from exc
+
+
+def _as_peer_addrs(value: PeerAddr | str | Iterable[PeerAddr | str]) -> list[PeerAddr]:
+    addrs = [value] if isinstance(value, PeerAddr | str) else list(value)
+    try:
+        return [addr if isinstance(addr, PeerAddr) else PeerAddr.parse(addr) for addr in addrs]
+    except ValueError as exc:
+        raise ConfigError(f"bootstrap: {exc}") from exc
+
+
+def _as_socket_addrs(value: BindAddr | Iterable[BindAddr]) -> list[SocketAddr]:
+    match value:
+        case str() | (str(), int()):
+            addrs: list[Any] = [value]
+        case _:
+            addrs = list(value)
+    try:
+        return [parse_socket_addr(addr) if isinstance(addr, str) else addr for addr in addrs]
+    except ValueError as exc:
+        raise ConfigError(f"bind: {exc}") from exc
