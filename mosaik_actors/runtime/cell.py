@@ -219,7 +219,10 @@ class Cell:
         except (Exception, asyncio.CancelledError) as error:
             failure = error
         if failure is not None:
-            self._failed(message, sender, failure, attempt)
+            try:
+                self._failed(message, sender, failure, attempt)
+            finally:
+                del failure  # its traceback holds this frame
 
     def _failed(
         self, message: Any, sender: ActorAddress, error: BaseException, attempt: int

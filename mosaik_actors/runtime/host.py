@@ -231,7 +231,11 @@ class ActorHost:
             cell.end()
 
     def _construct(self, cell: Cell) -> Actor:
-        found = actualActorClass(cell.actor_class, self.sources.loader(cell.source_hash))
+        loader = self.sources.loader(cell.source_hash)
+        try:
+            found = actualActorClass(cell.actor_class, loader)
+        except AttributeError as error:
+            raise InvalidActorSpecification(cell.actor_class, str(error)) from error
         _check_specification(found)
         if not checkActorCapabilities(found, self.capabilities, cell.requirements):
             raise NoCompatibleSystemForActor(found, "the system lacks a capability")

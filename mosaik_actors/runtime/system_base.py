@@ -154,13 +154,18 @@ class AsyncioSystemBase:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+            # Also when a handler ended the loop with SystemExit: nobody may wait.
+            self._close_endpoints()
 
     def _close(self) -> None:
+        if self._thread is not None:
+            self.host.loop.stop()
+        self._close_endpoints()
+
+    def _close_endpoints(self) -> None:
         for endpoint in list(self._endpoints.values()):
             endpoint.close()
         self._endpoints.clear()
-        if self._thread is not None:
-            self.host.loop.stop()
         self._closed.set()
 
     @property
@@ -279,7 +284,7 @@ class AsyncioSystemBase:
         return self._wait(future, host.config.source_validation_s + _MARGIN_S)
 
     def _main_endpoint(self) -> ThreadEndpoint:
-        assert self.host is not None
+        _ = self.host  # starts the loop's thread, which makes the endpoint
         assert self._endpoint is not None
         return self._endpoint
 
