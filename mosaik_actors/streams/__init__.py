@@ -1,0 +1,1 @@
+"""Typed publish/subscribe: producers, consumers, and the sessions between them."""

@@ -1,0 +1,120 @@
+"""What a producer or consumer shows of its channels: a published snapshot.
+
+The actor writes, the handle reads. A *channel* is one subscription seen from
+one side: who is at the other end, whether it stands, and what went through it.
+Whoever wants to hear of changes adds a listener; counters change silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..ids import PeerId, StreamId
+from ..transport.close import CloseReason
+
+if TYPE_CHECKING:
+    from ..discovery.info import PeerInfo
+
+
+class ChannelState(Enum):
+    """Whether a channel stands."""
+
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class Channel:
+    """One subscription, seen from one side. Live: it changes as things happen.
+
+    Attributes:
+        stream_id: The stream.
+        producer_id: Who produces.
+        consumer_id: Who consumes.
+        peer: The other side's catalog entry, the newest known.
+        state: Whether it stands.
+        reason: Why it does not, None while it does.
+        item_count: Items sent or received so far.
+        byte_count: Bytes of frames sent or received so far.
+        opened_at_s: When it was opened, monotonic.
+        closed_at_s: When it was closed, None while it stands.
+    """
+
+    __slots__ = (
+        "byte_count", "closed_at_s", "consumer_id", "item_count", "on_closed", "opened_at_s",
+        "peer", "producer_id", "reason", "state", "stream_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        stream_id: StreamId,
+        producer_id: PeerId,
+        consumer_id: PeerId,
+        peer: PeerInfo,
+        now: float,
+    ) -> None:
+        self.stream_id = stream_id
+        self.producer_id = producer_id
+        self.consumer_id = consumer_id
+        self.peer = peer
+        self.state = ChannelState.CONNECTED
+        self.reason: CloseReason | None = None
+        self.item_count = 0
+        self.byte_count = 0
+        self.opened_at_s = now
+        self.closed_at_s: float | None = None
+        self.on_closed: list[Callable[[], None]] = []
+
+    def uptime_s(self, *, now: float) -> float:
+        """Return for how many seconds it stands, or stood."""
+        return (now if self.closed_at_s is None else self.closed_at_s) - self.opened_at_s
+
+    def close(self, reason: CloseReason, *, now: float) -> None:
+        """Take in that it ended. Only the first reason counts."""
+        if self.state is ChannelState.CLOSED:
+            return
+        self.state = ChannelState.CLOSED
+        self.reason = reason
+        self.closed_at_s = now
+        for listener in self.on_closed:
+            listener()
+        self.on_closed.clear()
+
+
+class Board:
+    """The channels of one producer or consumer that stand, and whether it is online."""
+
+    def __init__(self) -> None:
+        self.channels: dict[Hashable, Channel] = {}
+        self.refusals: dict[PeerId, Exception] = {}
+        self.is_online = False
+        self.is_closed = False
+        self._listeners: dict[int, Callable[[], None]] = {}
+        self._listener_count = 0
+
+    def peers(self) -> list[PeerInfo]:
+        """Return the other sides of the channels that stand, in the order they came."""
+        return [channel.peer for channel in self.channels.values()]
+
+    def listen(self, listener: Callable[[], None]) -> int:
+        """Call `listener` after each change; return the number to `unlisten` with."""
+        self._listener_count += 1
+        self._listeners[self._listener_count] = listener
+        return self._listener_count
+
+    def unlisten(self, number: int) -> None:
+        """Forget a listener; may be repeated."""
+        self._listeners.pop(number, None)
+
+    def publish(self, *, is_online: bool) -> None:
+        """Tell all listeners that something changed."""
+        self.is_online = is_online
+        for listener in list(self._listeners.values()):
+            listener()
+
+    def close(self) -> None:
+        """Take in that nothing will change any more."""
+        self.is_closed = True
+        self.publish(is_online=False)

@@ -1,0 +1,99 @@
+"""The settings of streams, and how a consumer waits before it tries again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from ..config import require_above, require_between
+from ..errors import ConfigError
+
+BUFFER_ITEMS_MAX = 1 << 24
+WINDOW_BYTES_MAX = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long a consumer waits before it subscribes to a producer again.
+
+    Attempt n waits ``initial * factor ** n`` seconds, at most `max`, and up to
+    `jitter` of that more or less, so that consumers that lost one producer
+    together do not return together.
+
+    Attributes:
+        initial: Seconds before the first retry.
+        factor: What each further failure multiplies the wait by.
+        max: The longest wait in seconds, before jitter.
+        jitter: The share of the wait that is random, 0 to 1.
+        attempts_max: Failures in a row after which a producer is given up,
+            until it restarts, moves or produces anew. None: never.
+    """
+
+    initial: float = 0.1
+    factor: float = 2.0
+    max: float = 15.0
+    jitter: float = 0.2
+    attempts_max: int | None = None
+
+    def __post_init__(self) -> None:
+        require_above("backoff initial", self.initial)
+        require_between("backoff factor", self.factor, 1, 100)
+        if self.max < self.initial:
+            raise ConfigError(f"backoff max is {self.max}, expected at least {self.initial}")
+        require_between("backoff jitter", self.jitter, 0, 1)
+        if self.attempts_max is not None:
+            require_above("backoff attempts_max", self.attempts_max)
+
+    def delay_s(self, failures: int, rng: Random) -> float:
+        """Return the seconds to wait after `failures` failures in a row (1 or more)."""
+        wait_s = self.initial
+        for _ in range(failures - 1):
+            wait_s *= self.factor
+            if wait_s >= self.max:
+                break
+        return min(wait_s, self.max) * (1 + self.jitter * rng.uniform(-1, 1))
+
+    def is_exhausted(self, failures: int) -> bool:
+        """Return whether `failures` in a row are too many."""
+        return self.attempts_max is not None and failures >= self.attempts_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsConfig:
+    """What all streams of a node start from.
+
+    Attributes:
+        buffer_size: Items a producer holds for `send`, and items a consumer may
+            be behind; the default of each producer's own `buffer_size`.
+        buffer_bytes: The same bound in bytes. One frame is always let through.
+        lag_grace: Seconds for which a consumer that is `buffer_size` behind may
+            hold its producer up without taking anything, before it is
+            disconnected as too slow. 0: at once.
+        frame_bytes: The size a frame of many items is cut at. A larger item
+            travels alone, up to the transport's limit.
+        window_items: Items a consumer takes in before its application does.
+        window_bytes: The same bound in bytes.
+        open_timeout: Seconds a subscription may take to be answered.
+        drain_timeout: Seconds that closing waits for accepted items to leave.
+        backoff: How consumers retry.
+    """
+
+    buffer_size: int = 1024
+    buffer_bytes: int = 64 * 1024 * 1024
+    lag_grace: float = 0.5
+    frame_bytes: int = 256 * 1024
+    window_items: int = 16_384
+    window_bytes: int = 64 * 1024 * 1024
+    open_timeout: float = 10.0
+    drain_timeout: float = 5.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        require_between("buffer_size", self.buffer_size, 1, BUFFER_ITEMS_MAX)
+        require_between("buffer_bytes", self.buffer_bytes, 1, WINDOW_BYTES_MAX)
+        require_between("window_items", self.window_items, 1, BUFFER_ITEMS_MAX)
+        require_between("window_bytes", self.window_bytes, 1, WINDOW_BYTES_MAX)
+        require_between("lag_grace", self.lag_grace, 0, 3600)
+        require_between("frame_bytes", self.frame_bytes, 1024, 16 * 1024 * 1024)
+        require_above("open_timeout", self.open_timeout)
+        require_above("drain_timeout", self.drain_timeout)

@@ -1,0 +1,276 @@
+"""The producer's side of its subscriptions: one encoding, many subscribers.
+
+A pure state machine. Frames are made once and handed to every subscriber as the
+same bytes. Each subscriber has a *window*, which it granted: the items and
+bytes on their way to it that its application has not taken. Frames beyond the
+window wait in the subscriber's *backlog*, as references. In flight and backlog
+together are what it is *behind*: never more than ``buffer_items`` items, nor
+``buffer_bytes`` bytes (one frame may always exceed them, or large items would
+never pass).
+
+The slowest subscriber thus decides how much may be published (`room`). What
+happens to one that leaves no room is the policy:
+
+    * ``disconnect_lagging`` off: everybody waits for it.
+    * on: it may hold the others up for ``lag_grace_s`` without taking
+      anything; then `LaggardFound` tells the owner to disconnect it. With a
+      grace of 0, that is at once.
+
+Invariants:
+    * A subscriber is sent every item from its first sequence on, in order, once.
+    * ``acked <= sent <= next_sequence`` for each subscriber.
+
+Clock: monotonic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from ..errors import RemoteError
+from .wire import data_frame
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some items, encoded: what a frame carries."""
+
+    item_count: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FramesReady:
+    """Write `frames` to the subscriber `key`, in order."""
+
+    key: Hashable
+    frames: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class LaggardFound:
+    """The subscriber `key` is too slow and already removed; close its link."""
+
+    key: Hashable
+    behind_items: int
+
+
+FanOutEvent = FramesReady | LaggardFound
+
+
+class Subscription:
+    """One subscriber's place in the stream."""
+
+    __slots__ = (
+        "_ends", "acked", "backlog", "backlog_items", "behind_bytes", "blocking_since",
+        "flight_bytes", "key", "sent", "window_bytes", "window_items",
+    )  # fmt: skip
+
+    def __init__(
+        self, key: Hashable, first_sequence: int, window_items: int, window_bytes: int
+    ) -> None:
+        self.key = key
+        self.window_items = window_items
+        self.window_bytes = window_bytes
+        self.sent = first_sequence
+        self.acked = first_sequence
+        self.flight_bytes = 0
+        self.backlog: deque[tuple[int, bytes]] = deque()
+        self.backlog_items = 0
+        self.behind_bytes = 0
+        self.blocking_since: float | None = None
+        self._ends: deque[tuple[int, int]] = deque()
+
+    @property
+    def behind_items(self) -> int:
+        """Items published that this subscriber's application has not taken."""
+        return self.sent - self.acked + self.backlog_items
+
+    def offer(self, frames: Sequence[tuple[int, bytes]], into: list[bytes]) -> None:
+        """Take in new frames; append to `into` those to be written now."""
+        for item_count, frame in frames:
+            self.behind_bytes += len(frame)
+            if not self.backlog and self._has_credit(item_count, len(frame)):
+                self._send(item_count, frame, into)
+            else:
+                self.backlog.append((item_count, frame))
+                self.backlog_items += item_count
+
+    def acknowledge(self, sequence: int, into: list[bytes]) -> None:
+        """Free what comes before `sequence`; append to `into` what may be written now."""
+        if not self.acked <= sequence <= self.sent:
+            raise RemoteError(f"acknowledged {sequence}, expected {self.acked} to {self.sent}")
+        self.acked = sequence
+        ends = self._ends
+        while ends and ends[0][0] <= sequence:
+            freed = ends.popleft()[1]
+            self.flight_bytes -= freed
+            self.behind_bytes -= freed
+        while self.backlog and self._has_credit(self.backlog[0][0], len(self.backlog[0][1])):
+            item_count, frame = self.backlog.popleft()
+            self.backlog_items -= item_count
+            self._send(item_count, frame, into)
+
+    def _has_credit(self, item_count: int, byte_count: int) -> bool:
+        if not self._ends:
+            return True  # nothing in flight: one frame may always go, however large
+        return (
+            self.sent + item_count - self.acked <= self.window_items
+            and self.flight_bytes + byte_count <= self.window_bytes
+        )
+
+    def _send(self, item_count: int, frame: bytes, into: list[bytes]) -> None:
+        self.sent += item_count
+        self.flight_bytes += len(frame)
+        self._ends.append((self.sent, len(frame)))
+        into.append(frame)
+
+
+class FanOut:
+    """All subscriptions of one producer.
+
+    After each call, drain `next_event` and read `get_timer` again.
+    """
+
+    def __init__(
+        self,
+        *,
+        buffer_items: int,
+        buffer_bytes: int,
+        disconnect_lagging: bool = True,
+        lag_grace_s: float = 0.5,
+    ) -> None:
+        self.next_sequence = 0
+        self.subscriptions: dict[Hashable, Subscription] = {}
+        self._buffer_items = buffer_items
+        self._buffer_bytes = buffer_bytes
+        self._disconnect_lagging = disconnect_lagging
+        self._lag_grace_s = lag_grace_s
+        self._events: deque[FanOutEvent] = deque()
+
+    def subscribe(self, key: Hashable, *, window_items: int, window_bytes: int) -> Subscription:
+        """Add a subscriber: it gets everything published from now on.
+
+        Its window is cut to what it may be behind, so that its
+        acknowledgements, due at half a window, come in time to matter.
+        """
+        assert key not in self.subscriptions, f"subscriber {key!r} is there already"
+        window_items = min(window_items, self._buffer_items)
+        window_bytes = min(window_bytes, self._buffer_bytes)
+        subscription = Subscription(key, self.next_sequence, window_items, window_bytes)
+        self.subscriptions[key] = subscription
+        return subscription
+
+    def unsubscribe(self, key: Hashable) -> None:
+        """Forget a subscriber, if it is there, and all that waits for it."""
+        self.subscriptions.pop(key, None)
+
+    def room(self) -> tuple[int, int]:
+        """Return how many items and bytes may be published now.
+
+        While there is room for a byte, one item of any size may pass.
+        """
+        items, byte_count = self._buffer_items, self._buffer_bytes
+        for subscription in self.subscriptions.values():
+            items = min(items, self._buffer_items - subscription.behind_items)
+            byte_count = min(byte_count, self._buffer_bytes - subscription.behind_bytes)
+        return max(items, 0), max(byte_count, 0)
+
+    def frame_items_max(self) -> int:
+        """Return how many items a frame may have.
+
+        Half a window at most: a consumer that took everything may still hold
+        back the acknowledgement of the other half.
+        """
+        windows = (s.window_items for s in self.subscriptions.values())
+        return (min(windows, default=self._buffer_items) + 1) // 2
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether no subscriber has a backlog: all that was published is written."""
+        return not any(subscription.backlog for subscription in self.subscriptions.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every subscriber has taken everything."""
+        return not any(s.behind_items for s in self.subscriptions.values())
+
+    def publish(self, batches: Sequence[Batch]) -> int:
+        """Send items to all subscribers; return the bytes of the frames made.
+
+        The caller asked `room` and `frame_items_max` before.
+        """
+        frames: list[tuple[int, bytes]] = []
+        byte_count = 0
+        for batch in batches:
+            frame = data_frame(self.next_sequence, batch.item_count, batch.data)
+            self.next_sequence += batch.item_count
+            byte_count += len(frame)
+            frames.append((batch.item_count, frame))
+        for subscription in self.subscriptions.values():
+            writable: list[bytes] = []
+            subscription.offer(frames, writable)
+            if writable:
+                self._events.append(FramesReady(subscription.key, writable))
+        return byte_count
+
+    def receive_ack(self, key: Hashable, sequence: int) -> int:
+        """Take in a subscriber's acknowledgement; return how many items it freed.
+
+        Raises:
+            RemoteError: It goes back, or beyond what was sent. Nothing changed.
+        """
+        subscription = self.subscriptions.get(key)
+        if subscription is None:
+            return 0
+        freed = sequence - subscription.acked
+        writable: list[bytes] = []
+        subscription.acknowledge(sequence, writable)
+        if freed:
+            subscription.blocking_since = None
+        if writable:
+            self._events.append(FramesReady(key, writable))
+        return freed
+
+    def note_blocked(self, *, now: float) -> None:
+        """Take in that items wait for `room`: whoever leaves none is holding them up."""
+        for subscription in list(self.subscriptions.values()):
+            if subscription.blocking_since is None and self._is_full(subscription):
+                subscription.blocking_since = now
+        self.handle_timer(now=now)
+
+    def note_unblocked(self) -> None:
+        """Take in that nothing waits any more: nobody holds anything up."""
+        for subscription in self.subscriptions.values():
+            subscription.blocking_since = None
+
+    def get_timer(self) -> float | None:
+        """Return when to call `handle_timer`, None for never."""
+        if not self._disconnect_lagging:
+            return None
+        since = [
+            s.blocking_since for s in self.subscriptions.values() if s.blocking_since is not None
+        ]
+        return min(since) + self._lag_grace_s if since else None
+
+    def handle_timer(self, *, now: float) -> None:
+        """Remove the subscribers that held the stream up for too long."""
+        if not self._disconnect_lagging:
+            return
+        for subscription in list(self.subscriptions.values()):
+            since = subscription.blocking_since
+            if since is not None and now >= since + self._lag_grace_s:
+                del self.subscriptions[subscription.key]
+                self._events.append(LaggardFound(subscription.key, subscription.behind_items))
+
+    def next_event(self) -> FanOutEvent | None:
+        """Return the next thing to do, None when there is nothing."""
+        return self._events.popleft() if self._events else None
+
+    def _is_full(self, subscription: Subscription) -> bool:
+        return (
+            subscription.behind_items >= self._buffer_items
+            or subscription.behind_bytes >= self._buffer_bytes
+        )

@@ -1,0 +1,61 @@
+"""Who may subscribe to a producer: asked at the subscription and on every catalog change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..transport.close import CloseCode, CloseReason
+from .schema import Schema, SchemaMismatch, check_compatible
+
+if TYPE_CHECKING:
+    from ..discovery.info import PeerInfo
+
+logger = logging.getLogger(__name__)
+
+Requirement = Callable[["PeerInfo"], bool]
+
+NOT_ALLOWED = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "the requirements are not met")
+UNKNOWN_PEER = CloseReason(CloseCode.UNKNOWN_PEER, "your entry is not known here, sync first")
+
+
+def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool:
+    """Return whether a peer meets a requirement. One that raises is not met."""
+    if require is None:
+        return True
+    try:
+        return bool(require(peer))
+    except Exception:
+        logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
+        return False
+
+
+def refusal(
+    peer: PeerInfo | None,
+    *,
+    require: Requirement | None,
+    here: Schema,
+    there: Schema,
+    consumer_count: int,
+    consumers_max: int | None,
+) -> CloseReason | None:
+    """Return why a subscription is refused, None when it is not."""
+    if peer is None:
+        return UNKNOWN_PEER
+    if not is_allowed(peer, require):
+        return NOT_ALLOWED
+    if consumers_max is not None and consumer_count >= consumers_max:
+        text = f"there are {consumer_count} consumers already, the most allowed"
+        return CloseReason(CloseCode.STREAM_NO_CAPACITY, text)
+    try:
+        check_compatible(here, there)
+    except SchemaMismatch as exc:
+        return CloseReason(CloseCode.STREAM_SCHEMA_MISMATCH, clip(str(exc)))
+    return None
+
+
+def clip(text: str, bytes_max: int = 250) -> str:
+    """Return a text cut to what a close reason may carry."""
+    data = text.encode()
+    return text if len(data) <= bytes_max else data[: bytes_max - 3].decode(errors="ignore") + "..."

@@ -1,0 +1,259 @@
+"""Which producers a consumer subscribes to, and when it tries again.
+
+A pure state machine. The owner tells it what the catalog says and what became
+of its links; it answers with what to do (`next_event`) and when to be woken
+(`get_timer`). Each producer is in one of these states:
+
+    WAITING   to be subscribed to at `retry_at`, or never (`retry_at` None)
+    SYNCING   it did not know us: our entries are being exchanged
+    OPENING   the link is being opened
+    ACTIVE    subscribed
+
+    WAITING -> OPENING -> ACTIVE -> WAITING -> ...
+                  `-> SYNCING -> OPENING
+
+Rules:
+    * A producer is tried as soon as the catalog shows it.
+    * After a failure it is tried again after `Backoff.delay_s`, until
+      `attempts_max` failures in a row; then only when it restarts, moves, or
+      stops and starts to produce.
+    * A producer that does not know us (401) is synced with first and tried
+      again at once, but only once in a row.
+    * A producer that restarted (another start in its version) is tried at once;
+      a link to its former life is dropped.
+    * A producer that is not allowed (any more) is dropped. One that merely left
+      the catalog keeps its link until that ends: there may be items in it.
+
+Clock: monotonic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+from ..ids import PeerId
+from ..transport.address import PeerAddr
+from ..transport.close import CloseCode, CloseReason
+from .config import Backoff
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A producer that the catalog shows.
+
+    Attributes:
+        addr: Where it is.
+        start: The moment its node started.
+        allowed: Whether the consumer's own requirements let it in.
+    """
+
+    addr: PeerAddr
+    start: int
+    allowed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionWanted:
+    """Open a link to `addr`; answer with `receive_opened` or `receive_failed` and `attempt`."""
+
+    addr: PeerAddr
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncWanted:
+    """Exchange entries with `addr`, then call `receive_synced`, whether it worked or not."""
+
+    addr: PeerAddr
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionDropped:
+    """Close the link to `peer_id`, with `reason`; it is forgotten already."""
+
+    peer_id: PeerId
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerGivenUp:
+    """`peer_id` is not tried any more until it restarts, moves or produces anew."""
+
+    peer_id: PeerId
+    failures: int
+
+
+SubscriptionsEvent = SubscriptionWanted | SyncWanted | SubscriptionDropped | ProducerGivenUp
+
+
+class State(Enum):
+    """What the consumer is doing about one producer."""
+
+    WAITING = "waiting"
+    SYNCING = "syncing"
+    OPENING = "opening"
+    ACTIVE = "active"
+
+
+_ALLOWED_FROM = {
+    State.WAITING: {State.WAITING, State.SYNCING, State.OPENING, State.ACTIVE},
+    State.SYNCING: {State.OPENING},
+    State.OPENING: {State.WAITING, State.SYNCING, State.ACTIVE},
+    State.ACTIVE: {State.OPENING},
+}
+
+
+class _Producer:
+    __slots__ = ("attempt", "candidate", "failures", "listed", "retry_at", "state", "was_synced")
+
+    def __init__(self, candidate: Candidate, now: float) -> None:
+        self.candidate = candidate
+        self.state = State.WAITING
+        self.listed = True
+        self.retry_at: float | None = now
+        self.failures = 0
+        self.attempt = 0
+        self.was_synced = False
+
+    def become(self, state: State) -> None:
+        assert self.state in _ALLOWED_FROM[state], f"{self.state} does not become {state}"
+        self.state = state
+
+
+class Subscriptions:
+    """The producers of one consumer."""
+
+    def __init__(self, backoff: Backoff, rng: Random) -> None:
+        self._backoff = backoff
+        self._rng = rng
+        self._producers: dict[PeerId, _Producer] = {}
+        self._events: deque[SubscriptionsEvent] = deque()
+        self._attempt_count = 0
+
+    def state_of(self, peer_id: PeerId) -> State | None:
+        """Return what is being done about a producer, None when it is unknown."""
+        producer = self._producers.get(peer_id)
+        return producer.state if producer is not None else None
+
+    def receive_catalog(self, candidates: Mapping[PeerId, Candidate], *, now: float) -> None:
+        """Take in all producers that the catalog shows at this moment. May be repeated."""
+        for peer_id, producer in list(self._producers.items()):
+            if peer_id not in candidates:
+                producer.listed = False
+                if producer.state is not State.ACTIVE:
+                    self._forget(peer_id)
+        for peer_id, candidate in candidates.items():
+            known = self._producers.get(peer_id)
+            if not candidate.allowed:
+                if known is not None:
+                    self._drop(peer_id, "not wanted any more")
+            elif known is None:
+                self._producers[peer_id] = _Producer(candidate, now)
+            else:
+                self._update(peer_id, known, candidate, now)
+        self.handle_timer(now=now)
+
+    def receive_opened(self, peer_id: PeerId, attempt: int) -> bool:
+        """Take in that a link was opened; return whether it is still wanted."""
+        producer = self._producers.get(peer_id)
+        if producer is None or producer.state is not State.OPENING or producer.attempt != attempt:
+            return False
+        producer.become(State.ACTIVE)
+        producer.failures = 0
+        producer.was_synced = False
+        return True
+
+    def receive_failed(
+        self, peer_id: PeerId, attempt: int, reason: CloseReason, *, now: float
+    ) -> None:
+        """Take in that a link could not be opened."""
+        producer = self._producers.get(peer_id)
+        if producer is None or producer.state is not State.OPENING or producer.attempt != attempt:
+            return
+        if reason.code == CloseCode.UNKNOWN_PEER and reason.remote and not producer.was_synced:
+            producer.was_synced = True
+            producer.become(State.SYNCING)
+            self._events.append(SyncWanted(producer.candidate.addr))
+            return
+        producer.was_synced = False
+        self._retry_later(peer_id, producer, now)
+
+    def receive_closed(self, peer_id: PeerId, *, now: float) -> None:
+        """Take in that the link of an active subscription ended."""
+        producer = self._producers.get(peer_id)
+        if producer is None or producer.state is not State.ACTIVE:
+            return
+        if producer.listed:
+            self._retry_later(peer_id, producer, now)
+        else:
+            del self._producers[peer_id]
+
+    def receive_synced(self, peer_id: PeerId, *, now: float) -> None:
+        """Take in that the exchange of entries ended, one way or the other."""
+        producer = self._producers.get(peer_id)
+        if producer is not None and producer.state is State.SYNCING:
+            producer.become(State.WAITING)
+            producer.retry_at = now
+            self.handle_timer(now=now)
+
+    def get_timer(self) -> float | None:
+        """Return when to call `handle_timer`, None for never."""
+        return min(
+            (
+                producer.retry_at
+                for producer in self._producers.values()
+                if producer.state is State.WAITING and producer.retry_at is not None
+            ),
+            default=None,
+        )
+
+    def handle_timer(self, *, now: float) -> None:
+        """Try those whose time has come."""
+        for producer in self._producers.values():
+            due = producer.retry_at
+            if producer.state is State.WAITING and due is not None and due <= now:
+                self._attempt_count += 1
+                producer.attempt = self._attempt_count
+                producer.retry_at = None
+                producer.become(State.OPENING)
+                self._events.append(SubscriptionWanted(producer.candidate.addr, producer.attempt))
+
+    def next_event(self) -> SubscriptionsEvent | None:
+        """Return the next thing to do, None when there is nothing."""
+        return self._events.popleft() if self._events else None
+
+    def _update(
+        self, peer_id: PeerId, producer: _Producer, candidate: Candidate, now: float
+    ) -> None:
+        before = producer.candidate
+        producer.candidate = candidate
+        producer.listed = True
+        if candidate.start != before.start:
+            self._drop(peer_id, "the producer restarted")
+            self._producers[peer_id] = _Producer(candidate, now)
+        elif producer.state is State.WAITING and candidate.addr != before.addr:
+            producer.failures = 0
+            producer.retry_at = now
+
+    def _retry_later(self, peer_id: PeerId, producer: _Producer, now: float) -> None:
+        producer.become(State.WAITING)
+        producer.failures += 1
+        if self._backoff.is_exhausted(producer.failures):
+            producer.retry_at = None
+            self._events.append(ProducerGivenUp(peer_id, producer.failures))
+        else:
+            producer.retry_at = now + self._backoff.delay_s(producer.failures, self._rng)
+
+    def _drop(self, peer_id: PeerId, text: str) -> None:
+        if self._producers[peer_id].state is State.ACTIVE:
+            reason = CloseReason(CloseCode.CANCELLED, text)
+            self._events.append(SubscriptionDropped(peer_id, reason))
+        self._forget(peer_id)
+
+    def _forget(self, peer_id: PeerId) -> None:
+        # An answer to a running attempt finds another attempt or none, and is ignored.
+        del self._producers[peer_id]

@@ -1,0 +1,65 @@
+"""A queue of those who wait for something, woken in the order they came.
+
+Not bound to asyncio: whoever makes it says how futures are made. A waiter that
+is cancelled after it was woken passes its turn on, so no wake-up gets lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+
+class FutureLike(Awaitable[Any], Protocol):
+    """What is needed of a future."""
+
+    def done(self) -> bool:
+        """Return whether it has a result or was cancelled."""
+
+    def cancelled(self) -> bool:
+        """Return whether it was cancelled."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Wake whoever awaits it."""
+
+
+MakeFuture = Callable[[], FutureLike]
+
+
+class Waiters:
+    """Coroutines that wait for one thing, first come, first woken."""
+
+    __slots__ = ("_make_future", "_waiting")
+
+    def __init__(self, make_future: MakeFuture) -> None:
+        self._make_future = make_future
+        self._waiting: deque[FutureLike] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    async def wait(self) -> None:
+        """Wait until woken; then check again what was waited for. May be cancelled."""
+        future = self._make_future()
+        self._waiting.append(future)
+        try:
+            await future
+        except BaseException:
+            if future.done() and not future.cancelled():
+                self.wake(1)
+            else:
+                self._waiting.remove(future)
+            raise
+
+    def wake(self, count: int) -> None:
+        """Wake up to `count` waiters."""
+        while count > 0 and self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                count -= 1
+
+    def wake_all(self) -> None:
+        """Wake everybody."""
+        self.wake(len(self._waiting))

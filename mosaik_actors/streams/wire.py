@@ -1,0 +1,147 @@
+"""What streams say to each other over a link.
+
+The consumer opens a link of `PROTOCOL` with a `Subscribe` as the header; the
+producer answers with an `Accepted`, or closes the link with the reason. Then
+the producer sends data frames and the consumer acknowledgements:
+
+    data   1 byte 1 | 8 bytes sequence of the first item | 4 bytes count | batch
+    ack    1 byte 2 | 8 bytes sequence
+
+All numbers are big-endian. A sequence numbers the items of one producer since
+it started. An acknowledgement says: every item before this one is taken by the
+application, so room for as many is free again. The batch is the codec's own
+format (`codec`); it is looked at by nobody but the decoder of the item's type.
+
+Everything here comes from a peer: it is checked against the limits below, and
+what does not fit raises `RemoteError` with the close code for the link.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Final
+
+import msgspec
+
+from ..errors import RemoteError
+from ..ids import ID_BYTES, StreamId
+from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
+from .schema import Schema
+
+PROTOCOL: Final = "mosaik/streams/1"
+VERSION: Final = 1
+
+SEQUENCE_MAX: Final = (1 << 63) - 1
+NAME_CHARACTERS_MAX: Final = 512
+
+_DATA: Final = 1
+_ACK: Final = 2
+_DATA_HEADER: Final = struct.Struct(">BQI")
+_ACK_FRAME: Final = struct.Struct(">BQ")
+DATA_HEADER_BYTES: Final = _DATA_HEADER.size
+
+_Items = Annotated[int, msgspec.Meta(ge=1, le=BUFFER_ITEMS_MAX)]
+_Bytes = Annotated[int, msgspec.Meta(ge=1, le=WINDOW_BYTES_MAX)]
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
+    """The header of a subscription.
+
+    Attributes:
+        stream: The stream's id.
+        name: What the consumer calls it, for people.
+        schema: What the consumer can read.
+        window_items: Items it takes in before its application does.
+        window_bytes: The same bound in bytes; one frame may always be above it.
+        version: The version of this protocol.
+    """
+
+    stream: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+    name: Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
+    schema: Schema
+    window_items: _Items
+    window_bytes: _Bytes
+    version: int = VERSION
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream's id, as an id."""
+        return StreamId(self.stream)
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a subscription.
+
+    Attributes:
+        first_sequence: The sequence of the first item that will come.
+        window_items: The window in force: never above the one asked for.
+        window_bytes: The same in bytes.
+    """
+
+    first_sequence: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
+    window_items: _Items
+    window_bytes: _Bytes
+
+
+_subscribe = msgspec.msgpack.Decoder(Subscribe)
+_accepted = msgspec.msgpack.Decoder(Accepted)
+
+
+def encode(message: Subscribe | Accepted) -> bytes:
+    """Return a header or its answer as bytes."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode_subscribe(data: bytes) -> Subscribe:
+    """Return the header of a subscription.
+
+    Raises:
+        RemoteError: It is not one, or one of a version unknown here; says why.
+    """
+    try:
+        header = _subscribe.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise RemoteError(f"not a subscription: {exc}") from exc
+    if header.version != VERSION:
+        raise RemoteError(f"subscription of version {header.version}, this node speaks {VERSION}")
+    return header
+
+
+def decode_accepted(data: bytes) -> Accepted:
+    """Return the answer to a subscription. Raises `RemoteError` if it is not one."""
+    try:
+        return _accepted.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise RemoteError(f"not an answer to a subscription: {exc}") from exc
+
+
+def data_frame(first_sequence: int, item_count: int, batch: bytes) -> bytes:
+    """Return the frame of a batch."""
+    return _DATA_HEADER.pack(_DATA, first_sequence, item_count) + batch
+
+
+def read_data(frame: bytes) -> tuple[int, int, memoryview]:
+    """Return (first sequence, item count, batch) of a data frame. Raises `RemoteError`."""
+    if len(frame) < DATA_HEADER_BYTES:
+        raise RemoteError(f"a data frame of {len(frame)} bytes, at least {DATA_HEADER_BYTES}")
+    kind, first_sequence, item_count = _DATA_HEADER.unpack_from(frame)
+    if kind != _DATA:
+        raise RemoteError(f"a frame of kind {kind}, expected data ({_DATA})")
+    if not 1 <= item_count <= BUFFER_ITEMS_MAX or first_sequence + item_count > SEQUENCE_MAX:
+        raise RemoteError(f"a data frame of {item_count} items from {first_sequence} on")
+    return first_sequence, item_count, memoryview(frame)[DATA_HEADER_BYTES:]
+
+
+def ack_frame(sequence: int) -> bytes:
+    """Return the acknowledgement of all items before `sequence`."""
+    return _ACK_FRAME.pack(_ACK, sequence)
+
+
+def read_ack(frame: bytes) -> int:
+    """Return the sequence of an acknowledgement. Raises `RemoteError`."""
+    if len(frame) != _ACK_FRAME.size:
+        raise RemoteError(f"an acknowledgement of {len(frame)} bytes, expected {_ACK_FRAME.size}")
+    kind, sequence = _ACK_FRAME.unpack(frame)
+    if kind != _ACK:
+        raise RemoteError(f"a frame of kind {kind}, expected an acknowledgement ({_ACK})")
+    return int(sequence)

@@ -1,0 +1,149 @@
+"""The two buffers between handles and actors: outbox and inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mosaik_actors.errors import Empty
+from mosaik_actors.streams.inbox import Inbox
+from mosaik_actors.streams.outbox import LARGE_PART_BYTES, Outbox
+from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.waiters import Waiters
+from mosaik_actors.streams.wire import Accepted, data_frame
+
+MB = 1 << 20
+
+
+def no_future() -> Any:
+    raise AssertionError("nobody waits in this test")
+
+
+def outbox(items_max: int = 4, bytes_max: int = MB) -> tuple[Outbox, list[int]]:
+    wakes: list[int] = []
+    box = Outbox(
+        items_max=items_max,
+        bytes_max=bytes_max,
+        wake=lambda: wakes.append(1),
+        make_future=no_future,
+    )
+    box.set_online(True)
+    return box, wakes
+
+
+def test_only_the_first_item_of_a_burst_asks_for_a_flush() -> None:
+    box, wakes = outbox()
+    for part in (b"a", b"b", b"c"):
+        box.append(part)
+    assert wakes == [1]
+    assert box.take(10, MB) == [b"a", b"b", b"c"]
+    box.append(b"d")
+    assert wakes == [1, 1]
+
+
+def test_an_outbox_is_bounded_and_closed_while_offline() -> None:
+    box, _ = outbox(items_max=2)
+    box.append(b"a")
+    box.append(b"b")
+    assert not box.has_room(1)
+    box.set_online(False)
+    assert box.take(10, MB) == [b"a", b"b"]
+    assert not box.has_room(1)
+    box.set_online(True)
+    assert box.has_room(1)
+    box.close()
+    box.set_online(True)
+    assert not box.has_room(1)
+
+
+def test_taking_stops_at_the_room_there_is() -> None:
+    box, _ = outbox(items_max=10)
+    for part in (b"aa", b"bb", b"cc", b"dd"):
+        box.append(part)
+    assert box.take(0, MB) == []
+    assert box.take(2, 0) == []
+    assert box.take(3, 4) == [b"aa", b"bb"]
+    assert box.take(10, 1) == [b"cc"]  # one at least, however large
+    assert box.take(10, MB) == [b"dd"]
+
+
+def test_large_items_are_bounded_in_bytes_but_one_always_passes() -> None:
+    box, _ = outbox(items_max=100, bytes_max=2 * LARGE_PART_BYTES)
+    large = bytes(LARGE_PART_BYTES)
+    assert box.has_room(10 * LARGE_PART_BYTES)
+    box.append(large)
+    box.append(large)
+    assert not box.has_room(LARGE_PART_BYTES)
+    assert box.has_room(10)
+    box.take(1, MB)
+    assert box.has_room(LARGE_PART_BYTES)
+
+
+def session(window_items: int = 10) -> ReceiverSession:
+    return ReceiverSession(
+        Accepted(first_sequence=0, window_items=window_items, window_bytes=64 * MB)
+    )
+
+
+def deliver(box: Inbox, origin: ReceiverSession, items: list[Any]) -> None:
+    frame = data_frame(origin.expected, len(items), b"")
+    origin.receive_frame(frame)
+    box.put(origin, items.copy(), len(frame))
+
+
+def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> None:
+    due: list[ReceiverSession] = []
+    box = Inbox(on_ack_due=due.append, make_future=no_future)
+    origin = session(window_items=4)
+    deliver(box, origin, [1, 2])
+    assert (box.pop(), due) == (1, [])
+    assert (box.pop(), due) == (2, [origin])
+    with pytest.raises(Empty):
+        box.pop()
+
+
+@given(st.lists(st.lists(st.integers(), min_size=1, max_size=5), max_size=8), st.integers(0, 10**6))
+def test_items_come_out_in_order_however_they_are_taken(frames: list[list[int]], seed: int) -> None:
+    rng = Random(seed)
+    origin = session(window_items=1000)
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    out: list[int] = []
+    for frame in frames:
+        deliver(box, origin, frame)
+        if rng.random() < 0.5 and box.items:
+            out.append(box.pop())
+        if rng.random() < 0.5:
+            limit = rng.randint(1, 7)
+            some = box.pop_many(limit)
+            assert len(some) <= limit
+            out += some
+    out += box.pop_many(10**6)
+    assert out == [item for frame in frames for item in frame]
+    assert origin.taken == origin.expected
+    assert not box.items
+
+
+async def test_waiters_are_woken_in_order_and_cancelled_ones_pass_their_turn_on() -> None:
+    waiters = Waiters(asyncio.get_running_loop().create_future)
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await waiters.wait()
+        woken.append(number)
+
+    tasks = [asyncio.ensure_future(wait(n)) for n in range(4)]
+    await asyncio.sleep(0)
+    waiters.wake(1)
+    tasks[0].cancel()  # after it was woken
+    tasks[2].cancel()  # while it waits
+    await asyncio.wait(tasks[:3])
+    assert woken == [1]
+    waiters.wake_all()
+    await tasks[3]
+    assert woken == [1, 3]
+    assert not waiters

@@ -1,0 +1,318 @@
+"""The producer's side, alone and played against the consumer's side."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosaik_actors.errors import RemoteError
+from mosaik_actors.streams.fanout import Batch, FanOut, FramesReady, LaggardFound
+from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.wire import Accepted, ack_frame, data_frame, read_ack, read_data
+
+KB = 1024
+
+
+def fan_out(**changes: Any) -> FanOut:
+    settings_: dict[str, Any] = {"buffer_items": 10, "buffer_bytes": 100 * KB, **changes}
+    return FanOut(**settings_)
+
+
+def batch(item_count: int, byte_count: int = 10) -> Batch:
+    return Batch(item_count, bytes(byte_count))
+
+
+def events(core: FanOut) -> list[Any]:
+    found = []
+    while (event := core.next_event()) is not None:
+        found.append(event)
+    return found
+
+
+def sequences(found: list[Any], key: str) -> list[int]:
+    return [
+        read_data(frame)[0]
+        for event in found
+        if isinstance(event, FramesReady) and event.key == key
+        for frame in event.frames
+    ]
+
+
+def test_all_subscribers_get_the_same_bytes_object() -> None:
+    core = fan_out()
+    for key in "abc":
+        core.subscribe(key, window_items=10, window_bytes=KB)
+    core.publish([batch(3)])
+    frames = [event.frames[0] for event in events(core)]
+    assert len(frames) == 3
+    assert frames[0] is frames[1] is frames[2]
+
+
+def test_a_subscriber_starts_at_its_subscription() -> None:
+    core = fan_out()
+    core.publish([batch(4)])
+    assert core.subscribe("late", window_items=10, window_bytes=KB).sent == 4
+    core.publish([batch(2)])
+    assert sequences(events(core), "late") == [4]
+
+
+def test_frames_beyond_the_window_wait_for_acknowledgements() -> None:
+    core = fan_out()
+    core.subscribe("a", window_items=4, window_bytes=KB)
+    for _ in range(4):
+        core.publish([batch(2)])
+    assert sequences(events(core), "a") == [0, 2]
+    core.receive_ack("a", 2)
+    assert sequences(events(core), "a") == [4]
+    core.receive_ack("a", 6)
+    assert sequences(events(core), "a") == [6]
+    assert core.is_drained
+    assert not core.is_idle
+
+
+def test_bytes_in_flight_are_bounded_too_but_one_frame_always_passes() -> None:
+    core = fan_out()
+    core.subscribe("a", window_items=10, window_bytes=KB)
+    core.publish([batch(1, 50 * KB), batch(1), batch(1)])
+    assert sequences(events(core), "a") == [0]
+    core.receive_ack("a", 1)
+    assert sequences(events(core), "a") == [1, 2]
+
+
+def test_the_slowest_subscriber_decides_how_much_room_there_is() -> None:
+    core = fan_out()
+    core.subscribe("fast", window_items=10, window_bytes=KB)
+    core.subscribe("slow", window_items=2, window_bytes=KB)
+    assert core.room()[0] == 10
+    core.publish([batch(3), batch(3)])
+    core.receive_ack("fast", 6)
+    assert core.room()[0] == 4
+    core.unsubscribe("slow")
+    assert core.room()[0] == 10
+
+
+def test_a_frame_holds_half_the_smallest_window_at_most() -> None:
+    core = fan_out()
+    assert core.frame_items_max() == 5
+    core.subscribe("a", window_items=3, window_bytes=KB)
+    assert core.frame_items_max() == 2
+
+
+@pytest.mark.parametrize("sequence", [3, 100, -1])
+def test_an_acknowledgement_of_what_was_not_sent_breaks_the_rules(sequence: int) -> None:
+    core = fan_out()
+    core.subscribe("a", window_items=10, window_bytes=KB)
+    core.publish([batch(2)])
+    with pytest.raises(RemoteError, match=f"acknowledged {sequence}, expected 0 to 2"):
+        core.receive_ack("a", sequence)
+    core.receive_ack("a", 2)
+    with pytest.raises(RemoteError, match="acknowledged 1"):
+        core.receive_ack("a", 1)  # acknowledgements never go back
+
+
+def test_a_laggard_that_blocks_for_the_grace_is_removed() -> None:
+    core = fan_out(lag_grace_s=0.5)
+    core.subscribe("stalled", window_items=10, window_bytes=KB)
+    core.subscribe("healthy", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    core.receive_ack("healthy", 10)
+    events(core)
+    assert core.get_timer() is None  # it is behind, but holds nobody up yet
+    core.note_blocked(now=1.0)
+    assert core.get_timer() == 1.5
+    core.handle_timer(now=1.49)
+    assert events(core) == []
+    core.handle_timer(now=1.5)
+    assert events(core) == [LaggardFound("stalled", 10)]
+    assert core.room()[0] == 10
+
+
+def test_a_subscriber_that_takes_something_is_not_a_laggard() -> None:
+    core = fan_out(lag_grace_s=0.5)
+    core.subscribe("slow", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    core.note_blocked(now=1.0)
+    core.receive_ack("slow", 5)
+    assert core.get_timer() is None
+    core.publish([batch(5)])
+    core.note_blocked(now=1.4)
+    assert core.get_timer() == pytest.approx(1.9)
+
+
+def test_without_grace_a_laggard_is_removed_at_once() -> None:
+    core = fan_out(lag_grace_s=0)
+    core.subscribe("stalled", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    events(core)
+    core.note_blocked(now=1.0)
+    assert events(core) == [LaggardFound("stalled", 10)]
+
+
+def test_by_policy_everybody_waits_for_the_slowest() -> None:
+    core = fan_out(disconnect_lagging=False)
+    core.subscribe("stalled", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    events(core)
+    core.note_blocked(now=1.0)
+    core.handle_timer(now=1e9)
+    assert core.get_timer() is None
+    assert events(core) == []
+    assert core.room()[0] == 0
+
+
+def test_what_no_longer_blocks_has_no_timer() -> None:
+    core = fan_out()
+    core.subscribe("stalled", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    core.note_blocked(now=1.0)
+    core.note_unblocked()
+    assert core.get_timer() is None
+
+
+def accepted(**changes: int) -> Accepted:
+    return Accepted(
+        **{"first_sequence": 0, "window_items": 10, "window_bytes": 64 << 20, **changes}
+    )
+
+
+def test_an_acknowledgement_is_due_when_half_the_window_is_taken() -> None:
+    session = ReceiverSession(accepted())
+    session.receive_frame(data_frame(0, 4, b"x"))
+    session.receive_frame(data_frame(4, 4, b"x"))
+    assert session.make_ack() is None  # received, but nothing is taken
+    assert not session.take(4, 14)
+    assert session.take(4, 14)
+    assert session.make_ack() == 8
+    assert session.make_ack() is None
+
+
+def test_half_the_bytes_taken_make_an_acknowledgement_due() -> None:
+    session = ReceiverSession(accepted(window_bytes=40 << 20))
+    for n in range(2):
+        frame = data_frame(n, 1, bytes(12 << 20))
+        session.receive_frame(frame)
+        assert session.take(1, len(frame)) is (n == 1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (data_frame(3, 1, b""), "items from 3 on, expected 2"),
+        (data_frame(1, 1, b""), "items from 1 on, expected 2"),  # a duplicate
+        (data_frame(2, 9, b""), "9 items"),
+        (data_frame(2, 1, bytes(2 * KB)), "the window is 10 items and 1024 bytes"),
+        (ack_frame(2), "a data frame of 9 bytes"),
+        (b"\x07" + bytes(20), "kind 7"),
+    ],
+)
+def test_a_producer_that_breaks_sequence_or_credit_is_refused(frame: bytes, reason: str) -> None:
+    session = ReceiverSession(accepted(window_bytes=KB))
+    session.receive_frame(data_frame(0, 2, b""))
+    with pytest.raises(RemoteError, match=reason) as caught:
+        session.receive_frame(frame)
+    assert caught.value.close_code == 400
+    session.receive_frame(data_frame(2, 2, b""))  # nothing changed
+
+
+class Consumer:
+    """A consumer with links that keep order, and an application that takes at its own pace."""
+
+    def __init__(self, core: FanOut, key: str, window_items: int, window_bytes: int) -> None:
+        self.key = key
+        self.core = core
+        subscription = core.subscribe(key, window_items=window_items, window_bytes=window_bytes)
+        self.first = subscription.sent
+        self.session = ReceiverSession(
+            Accepted(
+                first_sequence=subscription.sent,
+                window_items=subscription.window_items,
+                window_bytes=subscription.window_bytes,
+            )
+        )
+        self.to_consumer: deque[bytes] = deque()
+        self.to_producer: deque[bytes] = deque()
+        self.inbox: deque[tuple[int, int]] = deque()
+        self.received: list[int] = []
+
+    def arrive(self) -> None:
+        if self.to_consumer:
+            frame = self.to_consumer.popleft()
+            first, count, _ = read_data(frame)
+            self.session.receive_frame(frame)
+            self.received += range(first, first + count)
+            self.inbox.append((count, len(frame)))
+
+    def take(self) -> None:
+        if self.inbox and self.session.take(*self.inbox.popleft()):
+            sequence = self.session.make_ack()
+            assert sequence is not None
+            self.to_producer.append(ack_frame(sequence))
+
+    def acknowledge(self) -> None:
+        if self.to_producer:
+            self.core.receive_ack(self.key, read_ack(self.to_producer.popleft()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**9),
+    st.integers(1, 20),
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 3000)), min_size=1, max_size=3),
+    st.integers(100, 3000),
+)
+def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
+    seed: int, buffer_items: int, windows: list[tuple[int, int]], buffer_bytes: int
+) -> None:
+    rng = Random(seed)
+    core = FanOut(buffer_items=buffer_items, buffer_bytes=buffer_bytes, disconnect_lagging=False)
+    consumers = {
+        str(n): Consumer(core, str(n), items, size) for n, (items, size) in enumerate(windows)
+    }
+    total = 60
+
+    def publish() -> None:
+        items, byte_room = core.room()
+        count = min(items, core.frame_items_max(), total - core.next_sequence)
+        if count > 0 and byte_room > 0:
+            core.publish([Batch(rng.randint(1, count), bytes(rng.randint(0, 500)))])
+
+    def pump() -> None:
+        while (event := core.next_event()) is not None:
+            assert isinstance(event, FramesReady)
+            assert isinstance(event.key, str)
+            consumers[event.key].to_consumer.extend(event.frames)
+
+    def step(action: int) -> None:
+        if action == 0:
+            publish()
+        else:
+            consumer = rng.choice(list(consumers.values()))
+            (consumer.arrive, consumer.take, consumer.acknowledge)[action - 1]()
+        pump()
+        for subscription in core.subscriptions.values():
+            assert subscription.behind_items <= buffer_items
+
+    for _ in range(300):
+        step(rng.randrange(4))
+    # With everybody willing, all must arrive, whatever the windows.
+    for _ in range(total * 40):
+        if (
+            core.next_sequence == total
+            and all(not c.to_consumer and not c.inbox for c in consumers.values())
+            and core.is_drained
+        ):
+            break
+        for action in range(4):
+            publish() if action == 0 else None
+            for consumer in consumers.values():
+                consumer.arrive()
+                consumer.take()
+                consumer.acknowledge()
+            pump()
+    for consumer in consumers.values():
+        assert consumer.received == list(range(consumer.first, total))

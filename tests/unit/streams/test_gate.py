@@ -1,0 +1,60 @@
+from typing import Any
+
+import msgspec
+
+from mosaik_actors.discovery.info import PeerInfo
+from mosaik_actors.streams.gate import clip, is_allowed, refusal
+from mosaik_actors.streams.schema import describe
+from mosaik_actors.transport.close import CloseCode
+
+from .fakes import peer
+
+
+def code(**changes: Any) -> int | None:
+    arguments: dict[str, Any] = {
+        "require": None,
+        "here": describe(int),
+        "there": describe(int),
+        "consumer_count": 0,
+        "consumers_max": None,
+        **changes,
+    }
+    who = arguments.pop("who", peer("a", ["good"]))
+    reason = refusal(who, **arguments)
+    return reason.code if reason is not None else None
+
+
+def test_everybody_known_may_subscribe_by_default() -> None:
+    assert code() is None
+    assert code(consumer_count=10**6) is None
+
+
+def test_each_refusal_has_its_code() -> None:
+    assert code(who=None) == CloseCode.UNKNOWN_PEER
+    assert code(require=lambda info: "bad" in info.tags) == CloseCode.STREAM_NOT_ALLOWED
+    assert code(consumer_count=2, consumers_max=2) == CloseCode.STREAM_NO_CAPACITY
+    assert code(there=describe(str)) == CloseCode.STREAM_SCHEMA_MISMATCH
+    assert code(require=lambda info: "good" in info.tags, consumers_max=1) is None
+
+
+def test_a_predicate_that_raises_is_not_met() -> None:
+    def broken(info: PeerInfo) -> bool:
+        raise RuntimeError(info)
+
+    assert not is_allowed(peer("a"), broken)
+
+
+def test_a_reason_fits_a_close_frame() -> None:
+    long_name = "é" * 400
+    huge = msgspec.defstruct("R", [(long_name, int)])
+    reason = refusal(
+        peer("a"),
+        require=None,
+        here=describe(huge),
+        there=describe(msgspec.defstruct("R", [("b", int)])),
+        consumer_count=0,
+        consumers_max=None,
+    )
+    assert reason is not None
+    assert len(reason.text.encode()) <= 250
+    assert clip("short") == "short"

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from mosaik_actors.ids import PeerId
+from mosaik_actors.streams.config import Backoff
+from mosaik_actors.streams.subscriptions import (
+    Candidate,
+    ProducerGivenUp,
+    State,
+    SubscriptionDropped,
+    Subscriptions,
+    SubscriptionWanted,
+    SyncWanted,
+)
+from mosaik_actors.transport.address import PeerAddr
+from mosaik_actors.transport.close import CloseCode, CloseReason
+
+from .fakes import peer_id
+
+A, B = peer_id("a"), peer_id("b")
+TIMEOUT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
+UNKNOWN = CloseReason(CloseCode.UNKNOWN_PEER, remote=True)
+
+
+def addr(peer: PeerId, port: int = 1) -> PeerAddr:
+    return PeerAddr(peer, (("127.0.0.1", port),))
+
+
+def candidate(peer: PeerId, *, start: int = 1, port: int = 1, allowed: bool = True) -> Candidate:
+    return Candidate(addr(peer, port), start, allowed)
+
+
+def core(**backoff: Any) -> Subscriptions:
+    values: dict[str, Any] = {"initial": 1.0, "factor": 2.0, "max": 4.0, "jitter": 0.0, **backoff}
+    return Subscriptions(Backoff(**values), Random(1))
+
+
+def events(subscriptions: Subscriptions) -> list[Any]:
+    found = []
+    while (event := subscriptions.next_event()) is not None:
+        found.append(event)
+    return found
+
+
+def opened(subscriptions: Subscriptions, peer: PeerId = A, now: float = 0.0) -> None:
+    """Subscribe to one producer."""
+    subscriptions.receive_catalog({peer: candidate(peer)}, now=now)
+    (wanted,) = events(subscriptions)
+    assert subscriptions.receive_opened(peer, wanted.attempt)
+
+
+def test_producers_are_tried_as_soon_as_they_are_seen() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A), B: candidate(B)}, now=0)
+    assert events(subscriptions) == [
+        SubscriptionWanted(addr(A), 1),
+        SubscriptionWanted(addr(B), 2),
+    ]
+    subscriptions.receive_catalog({A: candidate(A), B: candidate(B)}, now=0)
+    assert events(subscriptions) == []  # they are being opened
+    assert subscriptions.state_of(A) is State.OPENING
+
+
+def test_failures_are_retried_after_growing_waits() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    now = 0.0
+    for wait_s in (1, 2, 4, 4):
+        (wanted,) = events(subscriptions)
+        subscriptions.receive_failed(A, wanted.attempt, TIMEOUT, now=now)
+        assert subscriptions.get_timer() == now + wait_s
+        subscriptions.handle_timer(now=now + wait_s - 0.01)
+        assert events(subscriptions) == []
+        now += wait_s
+        subscriptions.handle_timer(now=now)
+
+
+def test_a_success_starts_the_waits_anew() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (first,) = events(subscriptions)
+    subscriptions.receive_failed(A, first.attempt, TIMEOUT, now=0)
+    subscriptions.handle_timer(now=1)
+    (second,) = events(subscriptions)
+    assert subscriptions.receive_opened(A, second.attempt)
+    assert subscriptions.get_timer() is None
+    subscriptions.receive_closed(A, now=5)
+    assert subscriptions.get_timer() == 6
+
+
+def test_a_producer_is_given_up_as_configured_until_it_restarts_or_moves() -> None:
+    subscriptions = core(attempts_max=1)
+    for producer in (candidate(A), candidate(A, start=2), candidate(A, start=2, port=9)):
+        subscriptions.receive_catalog({A: producer}, now=0)
+        (wanted,) = events(subscriptions)
+        assert wanted.addr == producer.addr
+        subscriptions.receive_failed(A, wanted.attempt, TIMEOUT, now=0)
+        assert events(subscriptions) == [ProducerGivenUp(A, 1)]
+        assert subscriptions.get_timer() is None
+
+
+def test_a_producer_that_does_not_know_us_is_synced_with_and_tried_at_once() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (first,) = events(subscriptions)
+    subscriptions.receive_failed(A, first.attempt, UNKNOWN, now=0)
+    assert events(subscriptions) == [SyncWanted(addr(A))]
+    assert subscriptions.state_of(A) is State.SYNCING
+    subscriptions.receive_synced(A, now=0.2)
+    (second,) = events(subscriptions)
+    # Still unknown: syncing did not help, so from here it is an ordinary failure.
+    subscriptions.receive_failed(A, second.attempt, UNKNOWN, now=0.3)
+    assert events(subscriptions) == []
+    assert subscriptions.get_timer() == pytest.approx(1.3)
+
+
+def test_a_restarted_producer_is_picked_up_at_once() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=5)
+    dropped, wanted = events(subscriptions)
+    assert isinstance(dropped, SubscriptionDropped)
+    assert dropped.peer_id == A
+    assert isinstance(wanted, SubscriptionWanted)
+
+
+def test_a_restart_ends_the_wait_for_the_former_life() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    subscriptions.receive_closed(A, now=1)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=1.1)
+    assert events(subscriptions) == [SubscriptionWanted(addr(A), 2)]
+
+
+def test_an_answer_to_a_former_attempt_is_not_wanted() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (old,) = events(subscriptions)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0)
+    (new,) = events(subscriptions)
+    assert not subscriptions.receive_opened(A, old.attempt)
+    subscriptions.receive_failed(A, old.attempt, TIMEOUT, now=0)
+    assert subscriptions.state_of(A) is State.OPENING
+    assert subscriptions.receive_opened(A, new.attempt)
+
+
+def test_a_producer_that_is_not_allowed_any_more_is_dropped() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    subscriptions.receive_catalog({A: candidate(A, allowed=False)}, now=1)
+    (dropped,) = events(subscriptions)
+    assert dropped.peer_id == A
+    subscriptions.receive_catalog({A: candidate(A)}, now=2)
+    assert isinstance(events(subscriptions)[0], SubscriptionWanted)
+
+
+def test_a_producer_that_left_the_catalog_keeps_its_link_until_that_ends() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    subscriptions.receive_catalog({}, now=1)
+    assert events(subscriptions) == []
+    assert subscriptions.state_of(A) is State.ACTIVE
+    subscriptions.receive_closed(A, now=2)
+    assert subscriptions.state_of(A) is None
+    assert subscriptions.get_timer() is None
+
+
+def test_a_producer_that_left_while_it_was_tried_is_forgotten() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (wanted,) = events(subscriptions)
+    subscriptions.receive_catalog({}, now=1)
+    assert not subscriptions.receive_opened(A, wanted.attempt)
+
+
+def test_an_impossible_transition_is_a_bug_of_ours() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    producer = subscriptions._producers[A]
+    with pytest.raises(AssertionError, match=r"OPENING does not become .*OPENING"):
+        producer.become(State.OPENING)
