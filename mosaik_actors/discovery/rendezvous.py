@@ -1,0 +1,121 @@
+"""Same-host rendezvous: the form of the notices, and when to look for them.
+
+Each node leaves one small file in a folder that belongs to its user and its
+network, and looks for the files of others there. A notice is only a hint: the
+address in it is dialled, and who answers proves who it is.
+
+A notice is a few lines of text::
+
+    mosaik rendezvous 1
+    addr <a peer address in one line>
+    pid 4711
+    start 1700000000.25
+
+Lines with other first words are skipped. A file's name is the peer's id and
+sixteen random digits, so that no name is ever used twice: a file found to be
+stale can be removed without the risk of removing its successor.
+
+The files themselves, and how a dead process's file is told from a living one's,
+are the business of `mosaik_actors.actors.rendezvous`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+
+from ..errors import DecodeError
+from ..ids import PeerId
+from ..transport.address import PeerAddr
+
+NOTICE_BYTES_MAX = 8 * 1024
+NOTICE_COUNT_MAX = 1024
+POLL_MIN_S = 0.1
+POLL_MAX_S = 5.0
+
+_FIRST_LINE = "mosaik rendezvous 1"
+_NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}\.peer")
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a node leaves for others on the same machine.
+
+    Attributes:
+        addr: Where it can be reached.
+        pid: Its process, for people.
+        started_at: When it started, in seconds since the Unix epoch, for people.
+    """
+
+    addr: PeerAddr
+    pid: int
+    started_at: float
+
+
+def make_name(peer_id: PeerId, rng: Random) -> str:
+    """Return a file name for a peer's notice that was never used before."""
+    return f"{peer_id}-{rng.getrandbits(64):016x}.peer"
+
+
+def parse_name(name: str) -> PeerId | None:
+    """Return whose notice a file is by its name; None when it is no notice."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else PeerId(match.group(1))
+
+
+def format_notice(notice: Notice) -> bytes:
+    """Return the content of a notice's file."""
+    lines = (
+        _FIRST_LINE,
+        f"addr {notice.addr}",
+        f"pid {notice.pid}",
+        f"start {notice.started_at!r}",
+    )
+    return ("\n".join(lines) + "\n").encode()
+
+
+def parse_notice(name: str, data: bytes) -> Notice:
+    """Return the notice in a file.
+
+    Raises:
+        DecodeError: The file is too large, not a notice, or about another peer
+            than its name says.
+    """
+    peer_id = parse_name(name)
+    if peer_id is None:
+        raise DecodeError(f"{name!r} is not the name of a notice")
+    if len(data) > NOTICE_BYTES_MAX:
+        raise DecodeError(f"a notice of {len(data)} bytes, at most {NOTICE_BYTES_MAX}")
+    try:
+        first, *rest = data.decode("ascii").split("\n")
+        if first != _FIRST_LINE:
+            raise ValueError(f"it begins with {first[:40]!r}")
+        words = dict(line.partition(" ")[::2] for line in rest)
+        notice = Notice(PeerAddr.parse(words["addr"]), int(words["pid"]), float(words["start"]))
+    except (ValueError, KeyError) as exc:
+        raise DecodeError(f"{name!r} is not a notice: {exc}") from exc
+    if notice.addr.peer_id != peer_id:
+        raise DecodeError(f"{name!r} is a notice about {notice.addr.peer_id.short}")
+    return notice
+
+
+class PollSchedule:
+    """When to look at the folder: often at first, then less and less.
+
+    ``now`` is monotonic time in seconds.
+    """
+
+    def __init__(self, rng: Random, *, now: float) -> None:
+        self._rng = rng
+        self._wait_s = POLL_MIN_S
+        self._due_at = now
+
+    def get_timer(self) -> float:
+        """Return when to look, in monotonic seconds."""
+        return self._due_at
+
+    def receive_look(self, *, has_news: bool, now: float) -> None:
+        """Note that somebody looked. News make it look often again."""
+        self._wait_s = POLL_MIN_S if has_news else min(self._wait_s * 2, POLL_MAX_S)
+        self._due_at = now + self._wait_s * (0.75 + self._rng.random() / 2)

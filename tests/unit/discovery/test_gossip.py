@@ -1,0 +1,300 @@
+"""The cores of many nodes together, in virtual time, with no actor and no socket."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.gossip import Gossip
+from mosaik_actors.discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer
+from mosaik_actors.discovery.reconcile import Reconciler
+from mosaik_actors.discovery.wire import Announce, decode_frame
+from mosaik_actors.ids import PeerId, Tag
+from mosaik_actors.transport.address import PeerAddr
+from mosaik_actors.transport.close import CloseCode
+
+from .helpers import NETWORK, NOW, addr, key
+
+LATENCY_S = 0.01
+
+
+class World:
+    """Nodes joined by links that take LATENCY_S, and a clock that jumps."""
+
+    def __init__(self, seed: int, **settings: Any) -> None:
+        self.config = DiscoveryConfig(**settings)
+        self.seed = seed
+        self.now = 0.0
+        self.nodes: dict[PeerId, SimNode] = {}
+        self.down: set[PeerId] = set()
+        self.watched = b"the signature of an entry whose copies are counted"
+        self.sent_count = 0
+        self.cut: Callable[[PeerId, PeerId], bool] = lambda one, other: False
+        self._order = count()
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+
+    def add(self, name: str, *bootstrap: str) -> SimNode:
+        node = SimNode(self, name, [addr(other) for other in bootstrap])
+        self.nodes[node.peer_id] = node
+        node.pump()
+        return node
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (self.now + delay_s, next(self._order), action))
+
+    def reaches(self, one: PeerId, other: PeerId) -> bool:
+        return other in self.nodes and other not in self.down and not self.cut(one, other)
+
+    def run_until(self, is_met: Callable[[], bool], limit_s: float) -> float:
+        """Run until a condition holds and return how long it took."""
+        began = self.now
+        while not is_met():
+            at, _, action = heapq.heappop(self._agenda)
+            assert at <= began + limit_s, f"not met within {limit_s} s"
+            self.now = at
+            action()
+        return self.now - began
+
+    def is_busy(self) -> bool:
+        """Whether anything but timers is under way."""
+        return any(at <= self.now + LATENCY_S for at, _, _ in self._agenda)
+
+    def living(self) -> list[SimNode]:
+        return [node for node in self.nodes.values() if node.peer_id not in self.down]
+
+    def is_converged(self) -> bool:
+        living = self.living()
+        return all(len(node.catalog.snapshot()) == len(living) - 1 for node in living)
+
+    def is_connected(self) -> bool:
+        """Whether the links that both ends know of join all living nodes."""
+        living = {node.peer_id: node for node in self.living()}
+        reached = {next(iter(living))}
+        frontier = list(reached)
+        while frontier:
+            node = living[frontier.pop()]
+            for other in node.gossip.neighbours:
+                is_new = other in living and other not in reached
+                if is_new and node.peer_id in living[other].gossip.neighbours:
+                    reached.add(other)
+                    frontier.append(other)
+        return len(reached) == len(living)
+
+
+class SimNode:
+    def __init__(self, world: World, name: str, bootstrap: list[PeerAddr]) -> None:
+        self.world = world
+        self.peer_id = key(name).peer_id
+        self.catalog = Catalog(
+            network_id=NETWORK,
+            secret_key=key(name),
+            addr=addr(name),
+            config=world.config,
+            now=NOW + world.now,
+        )
+        rng = Random(f"{world.seed} {name}")
+        self.gossip = Gossip(self.peer_id, world.config, rng, now=world.now)
+        self._armed: float | None = None
+        self.gossip.receive_hints("bootstrap", bootstrap, now=world.now)
+
+    def pump(self, source: PeerId | None = None) -> None:
+        world = self.world
+        self.gossip.receive_fresh(self.catalog.take_fresh(), source, now=world.now)
+        while self.catalog.next_event() is not None:
+            pass
+        self.gossip.receive_known(self.catalog.snapshot(), now=world.now)
+        while (event := self.gossip.next_event()) is not None:
+            match event:
+                case RefreshOwnEntry():
+                    self.catalog.local.refresh(now=NOW + world.now)
+                    own = self.catalog.take_fresh()
+                    self.gossip.receive_fresh(own, None, now=world.now)
+                case SendFrames(peers, frames):
+                    copies = sum(frame.count(world.watched) for frame in frames)
+                    world.sent_count += len(peers) * copies
+                    for other in peers:
+                        self._to(other, partial(SimNode.receive, sender=self, frames=frames))
+                case DialNeighbour(to, urgent):
+                    self._dial(to.peer_id, urgent)
+                case DialForSync(to):
+                    world.later(2 * LATENCY_S, partial(self._sync_once, to.peer_id))
+                case DropNeighbour(other):
+                    self._to(other, lambda node: node.lose(self.peer_id, 204))
+        self._arm()
+
+    def _to(self, other: PeerId, action: Callable[[SimNode], None]) -> None:
+        def arrive() -> None:
+            if self.world.reaches(self.peer_id, other) and self.peer_id not in self.world.down:
+                action(self.world.nodes[other])
+
+        self.world.later(LATENCY_S, arrive)
+
+    def _arm(self) -> None:
+        due = self.gossip.get_timer()
+        if due is not None and due != self._armed:
+            self._armed = due
+            self.world.later(max(0.0, due - self.world.now), lambda: self._fire(due))
+
+    def _fire(self, due: float) -> None:
+        if self._armed == due and self.peer_id not in self.world.down:
+            self._armed = None
+            self.gossip.handle_timer(now=self.world.now)
+            self.catalog.handle_timer(now=NOW + self.world.now)
+            self.pump()
+
+    def _dial(self, other: PeerId, urgent: bool) -> None:
+        def answer() -> None:
+            if self.peer_id in self.world.down:
+                return None
+            if not self.world.reaches(self.peer_id, other):
+                code = int(CloseCode.CANCELLED)
+                self.gossip.receive_dial_failed(other, code=code, now=self.world.now)
+                return self.pump()
+            remote = self.world.nodes[other]
+            offer = remote.gossip.receive_offer(self.peer_id, urgent=urgent, now=self.world.now)
+            if offer is Offer.ACCEPT:
+                self.gossip.receive_link_up(other, now=self.world.now)
+                self._sync(remote)
+            else:
+                self.gossip.receive_dial_failed(other, code=204, now=self.world.now)
+            remote.pump()
+            return self.pump()
+
+        self.world.later(2 * LATENCY_S, answer)
+
+    def _sync_once(self, other: PeerId) -> None:
+        if self.world.reaches(self.peer_id, other) and self.peer_id not in self.world.down:
+            self._sync(self.world.nodes[other])
+            self.gossip.receive_sync_done(other, now=self.world.now)
+        else:
+            self.gossip.receive_dial_failed(other, code=102, now=self.world.now)
+        self.pump()
+
+    def _sync(self, remote: SimNode) -> None:
+        nodes = (self, remote)
+        sides = [Reconciler(n.catalog.told_entries(), peers_max=10_000) for n in nodes]
+        waiting = [(1, frame) for frame in sides[0].open().frames]
+        while waiting:
+            to, frame = waiting.pop(0)
+            step = sides[to].receive_frame(frame)
+            for encoded in step.entries:
+                nodes[to].catalog.receive_bytes(encoded, now=NOW + self.world.now)
+            waiting.extend((1 - to, one) for one in step.frames)
+            nodes[to].pump(nodes[1 - to].peer_id)
+
+    def receive(self, sender: SimNode, frames: tuple[bytes, ...]) -> None:
+        for frame in map(decode_frame, frames):
+            assert isinstance(frame, Announce)
+            for encoded in frame.entries:
+                self.catalog.receive_bytes(encoded, now=NOW + self.world.now)
+        self.pump(sender.peer_id)
+
+    def lose(self, other: PeerId, code: int) -> None:
+        self.gossip.receive_link_down(other, code=code, now=self.world.now)
+        self.pump()
+
+
+NAMES = [f"n{n}" for n in range(24)]
+
+
+def start(seed: int, **settings: Any) -> World:
+    world = World(seed, **settings)
+    world.add(NAMES[0])
+    for name in NAMES[1:]:
+        world.add(name, NAMES[0])
+    return world
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_meet_through_one_and_keep_few_links(seed: int) -> None:
+    world = start(seed)
+    took_s = world.run_until(world.is_converged, limit_s=5.0)
+    assert took_s < 2.0
+
+    def is_settled() -> bool:
+        degrees = [len(node.gossip.neighbours) for node in world.living()]
+        return min(degrees) >= 4 and max(degrees) <= 8 and world.is_connected()
+
+    world.run_until(is_settled, limit_s=10.0)
+
+
+def test_a_tag_reaches_everyone_within_a_few_hops() -> None:
+    world = start(1)
+    world.run_until(world.is_converged, limit_s=5.0)
+    world.run_until(lambda: world.now > 3.0, limit_s=10.0)
+    origin = world.living()[7]
+    origin.catalog.local.change_tags((Tag("x"),), now=NOW + world.now)
+    world.watched = origin.catalog.me.signature
+    origin.pump()
+
+    def all_see_it() -> bool:
+        others = [node for node in world.living() if node is not origin]
+        return all("x" in n.catalog.snapshot()[origin.peer_id].tags for n in others)
+
+    assert world.run_until(all_see_it, limit_s=5.0) <= 6 * LATENCY_S
+    # A flood: each node sends it once, to all its neighbours but one.
+    world.run_until(lambda: not world.is_busy(), limit_s=1.0)
+    links = sum(len(node.gossip.neighbours) for node in world.living())
+    assert world.sent_count == links - (len(NAMES) - 1)
+
+
+def test_a_departure_is_known_to_all_at_once() -> None:
+    world = start(2)
+    world.run_until(world.is_converged, limit_s=5.0)
+    leaver = world.living()[3]
+    leaver.catalog.local.depart(now=NOW + world.now)
+    leaver.pump()
+    others = [node for node in world.living() if node is not leaver]
+
+    def is_gone() -> bool:
+        return all(leaver.peer_id not in node.catalog.snapshot() for node in others)
+
+    assert world.run_until(is_gone, limit_s=5.0) <= 6 * LATENCY_S
+
+
+def test_the_overlay_heals_after_a_third_crashes_and_the_dead_are_purged() -> None:
+    world = start(3, announce_interval=2.0, purge_after=20.0)
+    world.run_until(world.is_converged, limit_s=5.0)
+    victims = world.living()[::3]
+    for victim in victims:
+        world.down.add(victim.peer_id)
+        for node in world.living():
+            world.later(1.0, lambda node=node, v=victim: node.lose(v.peer_id, 103))  # type: ignore[misc]
+    world.run_until(lambda: world.now > 4.0 and world.is_connected(), limit_s=15.0)
+    world.run_until(world.is_converged, limit_s=25.0)
+    assert all(len(node.gossip.neighbours) >= 4 for node in world.living())
+
+
+def test_two_halves_grow_together_after_a_partition() -> None:
+    world = start(4)
+    world.run_until(world.is_converged, limit_s=5.0)
+    left = {key(name).peer_id for name in NAMES[:12]}
+    world.cut = lambda one, other: (one in left) != (other in left)
+    for node in world.living():
+        for other in node.gossip.neighbours:
+            if world.cut(node.peer_id, other):
+                world.later(1.0, lambda node=node, other=other: node.lose(other, 103))  # type: ignore[misc]
+    world.run_until(lambda: world.now > 60.0, limit_s=100.0)
+    assert not world.is_connected()
+    world.cut = lambda one, other: False
+    took_s = world.run_until(world.is_connected, limit_s=60.0)
+    assert took_s < 45.0
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    def play(seed: int) -> list[tuple[PeerId, ...]]:
+        world = start(seed)
+        world.run_until(lambda: world.now > 30.0, limit_s=60.0)
+        return [node.gossip.neighbours for node in world.living()]
+
+    assert play(5) == play(5)
+    assert play(5) != play(6)
