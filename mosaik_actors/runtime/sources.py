@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -176,7 +177,16 @@ class Sources:
             return None
         if source_hash not in self.loaded:
             raise InvalidActorSourceHash(source_hash)
-        return partial(loadModuleFromHashSource, source_hash, self.loaded)
+        return partial(_load_class, source_hash, self.loaded)
+
+
+def _load_class(
+    source_hash: str, sources: dict[str, Source], module_name: str, class_name: str
+) -> Any:
+    with warnings.catch_warnings():
+        # Thespian's loader for the root of a source has the older interface only.
+        warnings.filterwarnings("ignore", "HashRootLoader", ImportWarning)
+        return loadModuleFromHashSource(source_hash, sources, module_name, class_name)
 
 
 def _forget_modules(source_hash: str) -> None:

@@ -352,6 +352,11 @@ class AsyncioSystemBase:
 
     # --- ours ---
 
+    @property
+    def adminAddr(self) -> ActorAddress:
+        """The system's own address, under the name that Thespian's bases use."""
+        return self.host.address
+
     def actor_system(self) -> ActorSystem:
         """Return a Thespian ActorSystem on this base, with its capabilities in it."""
         system = ActorSystem(systemBase=self, transientUnique=True)
