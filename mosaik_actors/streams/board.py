@@ -7,9 +7,9 @@ Whoever wants to hear of changes adds a listener; counters change silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseReason
@@ -84,10 +84,17 @@ class Channel:
 
 
 class Board:
-    """The channels of one producer or consumer that stand, and whether it is online."""
+    """The channels of one producer or consumer that stand, and whether it is online.
+
+    Attributes:
+        channels: The channels by their link, in the order they came.
+        refusals: Why producers that were found are not subscribed to.
+        is_online: Whether ``online_when`` holds.
+        is_closed: Nothing changes any more.
+    """
 
     def __init__(self) -> None:
-        self.channels: dict[Hashable, Channel] = {}
+        self.channels: dict[Any, Channel] = {}
         self.refusals: dict[PeerId, Exception] = {}
         self.is_online = False
         self.is_closed = False

@@ -26,8 +26,9 @@ Clock: monotonic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import RemoteError
 from .wire import data_frame
@@ -43,17 +44,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class FramesReady:
-    """Write `frames` to the subscriber `key`, in order."""
+    """Write `frames`, with `item_count` items in all, to the subscriber `key`, in order."""
 
-    key: Hashable
+    key: Any
     frames: list[bytes]
+    item_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class LaggardFound:
     """The subscriber `key` is too slow and already removed; close its link."""
 
-    key: Hashable
+    key: Any
     behind_items: int
 
 
@@ -68,9 +70,7 @@ class Subscription:
         "flight_bytes", "key", "sent", "window_bytes", "window_items",
     )  # fmt: skip
 
-    def __init__(
-        self, key: Hashable, first_sequence: int, window_items: int, window_bytes: int
-    ) -> None:
+    def __init__(self, key: Any, first_sequence: int, window_items: int, window_bytes: int) -> None:
         self.key = key
         self.window_items = window_items
         self.window_bytes = window_bytes
@@ -143,14 +143,14 @@ class FanOut:
         lag_grace_s: float = 0.5,
     ) -> None:
         self.next_sequence = 0
-        self.subscriptions: dict[Hashable, Subscription] = {}
+        self.subscriptions: dict[Any, Subscription] = {}
         self._buffer_items = buffer_items
         self._buffer_bytes = buffer_bytes
         self._disconnect_lagging = disconnect_lagging
         self._lag_grace_s = lag_grace_s
         self._events: deque[FanOutEvent] = deque()
 
-    def subscribe(self, key: Hashable, *, window_items: int, window_bytes: int) -> Subscription:
+    def subscribe(self, key: Any, *, window_items: int, window_bytes: int) -> Subscription:
         """Add a subscriber: it gets everything published from now on.
 
         Its window is cut to what it may be behind, so that its
@@ -163,7 +163,7 @@ class FanOut:
         self.subscriptions[key] = subscription
         return subscription
 
-    def unsubscribe(self, key: Hashable) -> None:
+    def unsubscribe(self, key: Any) -> None:
         """Forget a subscriber, if it is there, and all that waits for it."""
         self.subscriptions.pop(key, None)
 
@@ -210,13 +210,15 @@ class FanOut:
             byte_count += len(frame)
             frames.append((batch.item_count, frame))
         for subscription in self.subscriptions.values():
+            sent = subscription.sent
             writable: list[bytes] = []
             subscription.offer(frames, writable)
             if writable:
-                self._events.append(FramesReady(subscription.key, writable))
+                count = subscription.sent - sent
+                self._events.append(FramesReady(subscription.key, writable, count))
         return byte_count
 
-    def receive_ack(self, key: Hashable, sequence: int) -> int:
+    def receive_ack(self, key: Any, sequence: int) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.
 
         Raises:
@@ -226,12 +228,13 @@ class FanOut:
         if subscription is None:
             return 0
         freed = sequence - subscription.acked
+        sent = subscription.sent
         writable: list[bytes] = []
         subscription.acknowledge(sequence, writable)
         if freed:
             subscription.blocking_since = None
         if writable:
-            self._events.append(FramesReady(key, writable))
+            self._events.append(FramesReady(key, writable, subscription.sent - sent))
         return freed
 
     def note_blocked(self, *, now: float) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..transport.close import CloseCode, CloseReason
+from .conditions import Condition
 from .schema import Schema, SchemaMismatch, check_compatible
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool:
         return bool(require(peer))
     except Exception:
         logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
+        return False
+
+
+def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:
+    """Return whether a condition holds. One whose predicate raises does not."""
+    try:
+        return condition.holds(peers)
+    except Exception:
+        logger.exception("a predicate of an online_when condition failed")
         return False
 
 

@@ -82,6 +82,13 @@ class Outbox:
         if len(self.parts) == 1:
             self.wake()
 
+    def extend(self, parts: list[bytes]) -> None:
+        """Accept several parts, none of them large; call only with room for all."""
+        was_empty = not self.parts
+        self.parts += parts
+        if was_empty and parts:
+            self.wake()
+
     def take(self, item_room: int, byte_room: int) -> list[bytes]:
         """Return the next parts that fit, in order; at least one if there is any room."""
         parts = self.parts

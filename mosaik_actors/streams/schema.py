@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import sys
 import types
-from functools import lru_cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -115,7 +114,6 @@ def stream_id_of(type_: Any) -> StreamId:
     return StreamId(stream_name(type_))
 
 
-@lru_cache(maxsize=1024)
 def describe(type_: Any) -> Schema:
     """Return the schema of a type.
 

@@ -1,0 +1,315 @@
+"""The consumer actor: the subscriptions of one consumer of this node.
+
+Receives: `StartConsumer`, `AckDue` and `CloseConsumer` from its handle;
+    `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
+    `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
+Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
+    acknowledgements to links; `ConsumerClosed` to whoever closed it.
+Owns: a `Subscriptions`, one `ReceiverSession` per link, the board and the inbox
+    of its handle.
+Failure: a producer that breaks a rule is closed with the rule's code and tried
+    again later, as one that was lost.
+
+Inbound, a burst takes one way: one `FramesReceived` per loop turn, one decode
+call per frame, one hand-over to the inbox per frame.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
+
+from ..discovery.info import PeerInfo
+from ..discovery.messages import (
+    CatalogChanged,
+    SyncFailed,
+    SyncFinished,
+    SyncWith,
+    UnwatchCatalog,
+    WatchCatalog,
+)
+from ..errors import RemoteError
+from ..ids import PeerId
+from ..runtime import TypeDispatcher
+from ..streams.board import Channel
+from ..streams.gate import clip, holds, is_allowed
+from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
+from ..streams.schema import SchemaMismatch
+from ..streams.session import ReceiverSession
+from ..streams.subscriptions import (
+    Candidate,
+    ProducerGivenUp,
+    SubscriptionDropped,
+    Subscriptions,
+    SubscriptionWanted,
+    SyncWanted,
+)
+from ..streams.wire import PROTOCOL, Subscribe, ack_frame, decode_accepted, encode
+from ..transport.close import CANCELLED, CloseCode, CloseReason
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkRefused
+from ..transport.messages import LinkFailed, LinkOpened, OpenLink
+
+logger = logging.getLogger(__name__)
+
+
+class ConsumerActor(TypeDispatcher):
+    """Keeps one consumer subscribed to all producers it wants."""
+
+    def __init__(self) -> None:
+        self._subscriptions: Subscriptions | None = None
+        self._sessions: dict[Link, ReceiverSession] = {}
+        self._links: dict[ReceiverSession, Link] = {}
+        self._link_of: dict[PeerId, Link] = {}
+        self._peers: dict[PeerId, PeerInfo] = {}
+        self._timer_at: float | None = None
+
+    # Lifecycle.
+
+    def receiveMsg_StartConsumer(self, message: StartConsumer, _sender: ActorAddress) -> None:
+        """Look for producers."""
+        spec = message.spec
+        self._node = message.node
+        self._catalog = message.catalog
+        self._spec = spec
+        self._inbox = message.inbox
+        self._board = message.board
+        self._subscriptions = Subscriptions(
+            spec.backoff, message.node.randomness.branch(f"consumer {spec.stream_id}")
+        )
+        self._header = encode(
+            Subscribe(
+                stream=bytes(spec.stream_id),
+                name=spec.name,
+                schema=spec.schema,
+                window_items=spec.config.window_items,
+                window_bytes=spec.config.window_bytes,
+            )
+        )
+        self.send(self._catalog, WatchCatalog(self.myAddress))
+        self._publish_board()
+
+    def receiveMsg_CloseConsumer(self, _message: CloseConsumer, sender: ActorAddress) -> None:
+        """Unsubscribe from everything and stop."""
+        self.send(self._catalog, UnwatchCatalog(self.myAddress))
+        self._stop()
+        self.send(sender, ConsumerClosed())
+        self.send(self.myAddress, ActorExitRequest())
+
+    def receiveMsg_ActorExitRequest(
+        self, _message: ActorExitRequest, _sender: ActorAddress
+    ) -> None:
+        """Stop at once: the actor system is going down."""
+        if self._subscriptions is not None and not self._board.is_closed:
+            self._stop()
+
+    # Commands.
+
+    def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
+        """Take in who produces the stream now."""
+        if self._board.is_closed:
+            return
+        stream_id, require = self._spec.stream_id, self._spec.require
+        candidates: dict[PeerId, Candidate] = {}
+        for peer_id, info in message.snapshot.items():
+            if stream_id in info.streams:
+                self._peers[peer_id] = info
+                allowed = is_allowed(info, require)
+                candidates[peer_id] = Candidate(info.addr, info.version.start, allowed)
+        changed = False
+        for peer_id, link in self._link_of.items():
+            channel = self._board.channels[link]
+            info = message.snapshot.get(peer_id, channel.peer)
+            changed |= info is not channel.peer
+            channel.peer = info
+        self._core.receive_catalog(candidates, now=self._now())
+        for peer_id in list(self._peers):
+            if self._core.state_of(peer_id) is None:
+                del self._peers[peer_id]
+                self._board.refusals.pop(peer_id, None)
+        if changed:
+            self._publish_board()
+        self._pump()
+
+    def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
+        """Start a session on a link that was asked for."""
+        link = message.link
+        peer_id, attempt = message.token
+        if link in self._sessions:
+            return
+        if self._board.is_closed or not self._core.receive_opened(peer_id, attempt):
+            link.close(CANCELLED)
+            return
+        try:
+            accepted = decode_accepted(link.reply)
+        except RemoteError as exc:
+            self._refuse(link, exc)
+            self._core.receive_closed(peer_id, now=self._now())
+            self._pump()
+            return
+        session = ReceiverSession(accepted)
+        self._sessions[link] = session
+        self._links[session] = link
+        self._link_of[peer_id] = link
+        self._board.refusals.pop(peer_id, None)
+        self._board.channels[link] = Channel(
+            stream_id=self._spec.stream_id,
+            producer_id=peer_id,
+            consumer_id=self._node.peer_id,
+            peer=self._peers[peer_id],
+            now=self._now(),
+        )
+        logger.info("%s: subscribed to peer %s", self._spec.name, peer_id.short)
+        self._publish_board()
+
+    def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
+        """Note why a subscription failed, and try again later."""
+        if self._board.is_closed:
+            return
+        peer_id, attempt = message.token
+        self._note_refusal(peer_id, message.error)
+        self._core.receive_failed(peer_id, attempt, message.error.reason, now=self._now())
+        self._pump()
+
+    def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
+        """Decode what one loop turn brought and hand it over."""
+        link = message.link
+        session = self._sessions.get(link)
+        if session is None:
+            return
+        inbox, decode = self._inbox, self._spec.encoder.codec.decode_batch
+        try:
+            for frame in message.frames:
+                item_count, batch = session.receive_frame(frame)
+                items = decode(batch, count_max=item_count)  # type: ignore[arg-type]
+                if len(items) != item_count:
+                    raise RemoteError(f"{len(items)} items in a frame of {item_count}")
+                inbox.put(session, items, len(frame))
+        except RemoteError as exc:
+            self._refuse(link, exc)
+            self._forget(link, CloseReason(exc.close_code, clip(str(exc))))
+            self._pump()
+            return
+        channel = self._board.channels[link]
+        channel.item_count = session.item_count
+        channel.byte_count = session.byte_count
+
+    def receiveMsg_AckDue(self, message: AckDue, _sender: ActorAddress) -> None:
+        """Acknowledge what the application took."""
+        link = self._links.get(message.session)
+        if link is None:
+            return
+        sequence = message.session.make_ack()
+        if sequence is not None:
+            link.write(ack_frame(sequence))
+
+    def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
+        """Ignore the link's own marks: acknowledgements are few and small."""
+
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
+        """Subscribe again, later."""
+        if message.link in self._sessions:
+            self._forget(message.link, message.reason)
+            self._pump()
+
+    def receiveMsg_SyncFinished(self, message: SyncFinished, _sender: ActorAddress) -> None:
+        """Try again where we were unknown."""
+        self._after_sync(message.addr.peer_id)
+
+    def receiveMsg_SyncFailed(self, message: SyncFailed, _sender: ActorAddress) -> None:
+        """Try again all the same: somebody else may have told them meanwhile."""
+        self._after_sync(message.addr.peer_id)
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Try those whose time has come."""
+        if message.payload == self._timer_at and not self._board.is_closed:
+            self._timer_at = None
+            self._core.handle_timer(now=self._now())
+            self._pump()
+
+    # Helpers.
+
+    @property
+    def _core(self) -> Subscriptions:
+        assert self._subscriptions is not None, "StartConsumer comes first"
+        return self._subscriptions
+
+    def _now(self) -> float:
+        return self._node.clock.monotonic()
+
+    def _after_sync(self, peer_id: PeerId) -> None:
+        if not self._board.is_closed:
+            self._core.receive_synced(peer_id, now=self._now())
+            self._pump()
+
+    def _pump(self) -> None:
+        """Do what the core wants and arm the timer."""
+        while (event := self._core.next_event()) is not None:
+            match event:
+                case SubscriptionWanted(addr, attempt):
+                    token = (addr.peer_id, attempt)
+                    timeout_s = self._spec.config.open_timeout
+                    opening = OpenLink(addr, PROTOCOL, self._header, token, timeout_s)
+                    self.send(self._node.transport, opening)
+                case SyncWanted(addr):
+                    self.send(self._catalog, SyncWith(addr))
+                case SubscriptionDropped(peer_id, reason):
+                    link = self._link_of[peer_id]
+                    link.close(reason)
+                    self._forget_link(link, reason)
+                case ProducerGivenUp(peer_id, failures):
+                    logger.warning(
+                        "%s: gave up peer %s after %d failures",
+                        self._spec.name, peer_id.short, failures,
+                    )  # fmt: skip
+        due = self._core.get_timer()
+        if due is not None and due != self._timer_at:
+            self._timer_at = due
+            self.wakeupAfter(max(0.0, due - self._now()), due)
+
+    def _refuse(self, link: Link, error: RemoteError) -> None:
+        logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, error)
+        link.close(CloseReason(error.close_code, clip(str(error))))
+        self._board.refusals[link.peer_id] = error
+
+    def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
+        reason = error.reason
+        refusal: Exception = error
+        if reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
+            refusal = SchemaMismatch(reason.text)
+        if str(self._board.refusals.get(peer_id)) != str(refusal):
+            ordinary = reason.code in (CloseCode.UNKNOWN_PEER, CloseCode.CANCELLED)
+            level = logging.INFO if ordinary else logging.WARNING
+            logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
+        self._board.refusals[peer_id] = refusal
+
+    def _forget(self, link: Link, reason: CloseReason) -> None:
+        """Take in that a link ended without our wish."""
+        self._forget_link(link, reason)
+        self._core.receive_closed(link.peer_id, now=self._now())
+
+    def _forget_link(self, link: Link, reason: CloseReason) -> None:
+        session = self._sessions.pop(link)
+        del self._links[session]
+        if self._link_of.get(link.peer_id) is link:
+            del self._link_of[link.peer_id]
+        channel = self._board.channels.pop(link)
+        channel.close(reason, now=self._now())
+        logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        self._publish_board()
+
+    def _publish_board(self) -> None:
+        self._board.publish(is_online=holds(self._spec.online_when, self._board.peers()))
+
+    def _stop(self) -> None:
+        for link in list(self._sessions):
+            link.close(CANCELLED)
+            channel = self._board.channels.pop(link)
+            channel.close(CANCELLED, now=self._now())
+        self._sessions.clear()
+        self._links.clear()
+        self._link_of.clear()
+        self._inbox.close()
+        self._board.close()

@@ -1,0 +1,332 @@
+"""The producer actor: one stream of this node, and its subscribers.
+
+Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
+    `SubscriberOffered` from the streams actor; `FramesReceived` (the
+    acknowledgements) and `LinkClosed` from its links; `CatalogChanged`.
+Sends: frames to links; `AdvertiseStream`, `WithdrawStream`, `WatchCatalog` to
+    the catalog; `ProducerClosed` to whoever closed it.
+Owns: a `FanOut`, the links to its subscribers, the board of its handle.
+Failure: a subscriber that breaks a rule is closed with the rule's code and
+    forgotten; the others do not notice.
+
+One burst takes one way: the handle's outbox, `FanOut.publish`, one write per
+subscriber of the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
+
+from ..discovery.catalog import CatalogSnapshot
+from ..discovery.entry import StreamInfo
+from ..discovery.info import PeerInfo
+from ..discovery.messages import (
+    AdvertiseStream,
+    CatalogChanged,
+    UnwatchCatalog,
+    WatchCatalog,
+    WithdrawStream,
+)
+from ..errors import RemoteError
+from ..runtime import TypeDispatcher
+from ..streams.board import Channel
+from ..streams.fanout import FanOut, FramesReady, LaggardFound
+from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
+from ..streams.messages import (
+    CloseProducer,
+    FlushOutbox,
+    ProducerClosed,
+    StartProducer,
+    SubscriberOffered,
+)
+from ..streams.schema import fingerprint
+from ..streams.wire import Accepted, encode, read_ack
+from ..transport.close import SHUTDOWN, CloseCode, CloseReason
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+
+logger = logging.getLogger(__name__)
+
+
+class ProducerActor(TypeDispatcher):
+    """Serves the subscriptions of one stream."""
+
+    def __init__(self) -> None:
+        self._fan_out: FanOut | None = None
+        self._snapshot: CatalogSnapshot | None = None
+        self._timer_at: float | None = None
+        self._closing: list[ActorAddress] = []
+        self._close_at: float | None = None
+        self._is_blocked = False
+
+    # Lifecycle.
+
+    def receiveMsg_StartProducer(self, message: StartProducer, _sender: ActorAddress) -> None:
+        """Advertise the stream and wait for subscribers."""
+        spec = message.spec
+        self._node = message.node
+        self._catalog = message.catalog
+        self._spec = spec
+        self._outbox = message.outbox
+        self._board = message.board
+        self._fan_out = FanOut(
+            buffer_items=spec.buffer_size,
+            buffer_bytes=spec.config.buffer_bytes,
+            disconnect_lagging=spec.disconnect_lagging,
+            lag_grace_s=spec.config.lag_grace,
+        )
+        self.send(self._catalog, WatchCatalog(self.myAddress))
+        info = StreamInfo(spec.stream_id, spec.name, fingerprint(spec.schema))
+        self.send(self._catalog, AdvertiseStream(info))
+        self._publish_board()
+
+    def receiveMsg_CloseProducer(self, message: CloseProducer, sender: ActorAddress) -> None:
+        """Stop once everything accepted is written, or time is up."""
+        self._closing.append(sender)
+        if self._close_at is None:
+            self._close_at = self._now() + message.drain_timeout_s
+            self._outbox.close()
+            self.send(self._catalog, WithdrawStream(self._spec.stream_id))
+            self.send(self._catalog, UnwatchCatalog(self.myAddress))
+        self._pump()
+
+    def receiveMsg_ActorExitRequest(
+        self, _message: ActorExitRequest, _sender: ActorAddress
+    ) -> None:
+        """Stop at once: the actor system is going down."""
+        if self._fan_out is not None and not self._board.is_closed:
+            self._stop()
+
+    # Commands.
+
+    def receiveMsg_FlushOutbox(self, _message: FlushOutbox, _sender: ActorAddress) -> None:
+        """Publish what piled up since the last burst."""
+        self._pump()
+
+    def receiveMsg_SubscriberOffered(
+        self, message: SubscriberOffered, _sender: ActorAddress
+    ) -> None:
+        """Accept or refuse a subscription."""
+        link, header = message.link, message.header
+        if not link.is_open or link in self._board.channels:
+            return
+        peer = self._peer(link)
+        reason = refusal(
+            peer,
+            require=self._spec.require,
+            here=self._spec.schema,
+            there=header.schema,
+            consumer_count=len(self._board.channels),
+            consumers_max=self._spec.max_consumers,
+        )
+        if self._close_at is not None:
+            reason = CloseReason(CloseCode.STREAM_NOT_FOUND, "the producer is closing")
+        if reason is not None or peer is None:
+            assert reason is not None, "an unknown peer is refused with a reason"
+            logger.info("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
+            link.close(reason)
+            return
+        self._pump()  # what was accepted before is not for the new subscriber
+        subscription = self._core.subscribe(
+            link, window_items=header.window_items, window_bytes=header.window_bytes
+        )
+        answer = Accepted(
+            first_sequence=subscription.sent,
+            window_items=subscription.window_items,
+            window_bytes=subscription.window_bytes,
+        )
+        link.accept(encode(answer))
+        self._board.channels[link] = Channel(
+            stream_id=self._spec.stream_id,
+            producer_id=self._node.peer_id,
+            consumer_id=link.peer_id,
+            peer=peer,
+            now=self._now(),
+        )
+        logger.info("%s: peer %s subscribed", self._spec.name, link.peer_id.short)
+        self._publish_board()
+
+    def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
+        """Take in acknowledgements."""
+        link = message.link
+        if link not in self._board.channels:
+            return
+        try:
+            for frame in message.frames:
+                self._core.receive_ack(link, read_ack(frame))
+        except RemoteError as exc:
+            logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, exc)
+            reason = CloseReason(exc.close_code, clip(str(exc)))
+            link.close(reason)
+            self._forget(link, reason)
+        self._pump()
+
+    def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
+        """Ignore the link's own marks: the credit bounds what is unsent."""
+
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
+        """Forget a subscriber that left."""
+        if message.link in self._board.channels:
+            self._forget(message.link, message.reason)
+            self._pump()
+
+    def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
+        """Check all subscribers against the new catalog."""
+        self._snapshot = message.snapshot
+        if self._fan_out is None or not self._board.channels:
+            return
+        for link, channel in list(self._channels()):
+            channel.peer = self._peer(link) or channel.peer
+            if not is_allowed(channel.peer, self._spec.require):
+                link.close(NOT_ALLOWED)
+                self._forget(link, NOT_ALLOWED)
+        self._publish_board()
+        self._pump()
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Disconnect laggards, or end the drain."""
+        if message.payload == self._timer_at:
+            self._timer_at = None
+            self._core.handle_timer(now=self._now())
+            self._pump()
+
+    # Helpers.
+
+    @property
+    def _core(self) -> FanOut:
+        assert self._fan_out is not None, "StartProducer comes first"
+        return self._fan_out
+
+    def _now(self) -> float:
+        return self._node.clock.monotonic()
+
+    def _peer(self, link: Link) -> PeerInfo | None:
+        return self._snapshot.get(link.peer_id) if self._snapshot is not None else None
+
+    def _channels(self) -> list[tuple[Link, Channel]]:
+        return list(self._board.channels.items())
+
+    def _pump(self) -> None:
+        """Publish what there is room for, write, and arm the timer."""
+        core, outbox = self._core, self._outbox
+        if self._board.is_closed:
+            return
+        while True:
+            self._publish_parts()
+            self._write()
+            if not outbox.parts:
+                break
+            # Whoever leaves no room is holding the others up. A laggard that
+            # goes for it may make room at once.
+            self._is_blocked = True
+            core.note_blocked(now=self._now())
+            if not self._write():
+                break
+        if self._is_blocked and not outbox.parts:
+            self._is_blocked = False
+            core.note_unblocked()
+        if self._close_at is not None and self._is_drained():
+            self._stop()
+        elif self._is_blocked or self._close_at is not None:
+            self._arm()
+
+    def _publish_parts(self) -> None:
+        core, spec = self._core, self._spec
+        while True:
+            parts = self._outbox.take(*core.room())
+            if not parts:
+                return
+            if not self._board.channels:
+                self._hand_back(parts)
+                continue
+            core.publish(
+                spec.encoder.batches(
+                    parts,
+                    frame_items_max=core.frame_items_max(),
+                    frame_bytes_max=spec.config.frame_bytes,
+                )
+            )
+
+    def _write(self) -> bool:
+        """Do what the core wants; return whether a subscriber was lost."""
+        lost = False
+        channels = self._board.channels
+        while (event := self._core.next_event()) is not None:
+            link: Link = event.key
+            channel = channels.get(link)
+            if channel is None:
+                continue
+            if isinstance(event, FramesReady):
+                channel.item_count += event.item_count
+                for frame in event.frames:
+                    channel.byte_count += len(frame)
+                    link.write(frame)
+            else:
+                assert isinstance(event, LaggardFound)
+                text = f"{event.behind_items} items behind"
+                reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
+                logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+                link.close(reason)
+                self._forget(link, reason)
+                lost = True
+        return lost
+
+    def _forget(self, link: Link, reason: CloseReason) -> None:
+        self._core.unsubscribe(link)
+        channel = self._board.channels.pop(link, None)
+        if channel is not None:
+            channel.close(reason, now=self._now())
+            logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        self._publish_board()
+
+    def _publish_board(self) -> None:
+        online = self._close_at is None and holds(self._spec.online_when, self._board.peers())
+        if online != self._outbox.is_ready:
+            self._outbox.set_online(online)
+        self._board.publish(is_online=online)
+
+    def _hand_back(self, parts: list[bytes]) -> None:
+        """Give items that nobody is there to take back to the application."""
+        spec = self._spec
+        if spec.undelivered is None:
+            logger.info("%s: %d items had no consumer", spec.name, len(parts))
+            return
+        for part in parts:
+            try:
+                spec.undelivered(spec.encoder.decode(part))
+            except Exception:
+                logger.exception("%s: the undelivered callback failed", spec.name)
+
+    def _is_drained(self) -> bool:
+        assert self._close_at is not None
+        if self._now() >= self._close_at:
+            return True
+        return not self._outbox.parts and self._core.is_drained
+
+    def _stop(self) -> None:
+        parts, self._outbox.parts = self._outbox.parts, []
+        unsent = len(parts) + max(
+            (s.backlog_items for s in self._core.subscriptions.values()), default=0
+        )
+        if parts:
+            self._hand_back(parts)
+        for link, channel in self._channels():
+            link.close(SHUTDOWN)
+            self._core.unsubscribe(link)
+            channel.close(SHUTDOWN, now=self._now())
+        self._board.channels.clear()
+        self._outbox.close()
+        self._board.close()
+        for asker in self._closing:
+            self.send(asker, ProducerClosed(unsent))
+        self.send(self.myAddress, ActorExitRequest())
+
+    def _arm(self) -> None:
+        times = [t for t in (self._core.get_timer(), self._close_at) if t is not None]
+        due = min(times, default=None)
+        if due is not None and due != self._timer_at:
+            self._timer_at = due
+            self.wakeupAfter(max(0.0, due - self._now()), due)

@@ -1,0 +1,735 @@
+"""Streams as users see them: `net.streams`, producers and consumers.
+
+    producer = net.streams.produce(Price)
+    await producer.when().online()
+    await producer.send(Price("ETH", 1234.5))
+
+    async for price in net.streams.consume(Price):
+        ...
+
+A handle is thin: it encodes what it is given, shares a buffer with its actor,
+and reads what the actor publishes. Sending and receiving touch the event loop
+only when there is no room or nothing to take.
+
+What is promised (``docs/streams.md`` says it in full): per producer the items
+come in order, each at most once, beginning with the subscription. Nothing is
+unbounded: a consumer that does not take makes its producer wait or is
+disconnected, by the producer's choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from thespian.actors import ActorAddress, ActorExitRequest
+
+from ..actors.consumer import ConsumerActor
+from ..actors.producer import ProducerActor
+from ..actors.streams import StreamsActor
+from ..config import require_above, require_between
+from ..discovery.info import PeerInfo
+from ..errors import AlreadyExists, Closed, Full, ProducerOffline
+from ..ids import PeerId, StreamId
+from ..node import Node
+from ..runtime import ActorSystemClosed, AskUndeliverable
+from .board import Board, Channel, ChannelState
+from .conditions import Condition, When
+from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
+from .gate import Requirement
+from .inbox import Inbox
+from .messages import (
+    AckDue,
+    CloseConsumer,
+    CloseProducer,
+    ConsumerSpec,
+    FlushOutbox,
+    ProducerSpec,
+    RegisterProducer,
+    StartConsumer,
+    StartProducer,
+    StartStreams,
+    UnregisterProducer,
+)
+from .outbox import LARGE_PART_BYTES, Outbox
+from .parts import PartEncoder
+from .schema import describe, stream_name
+from .session import ReceiverSession
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+OnlineWhen = Callable[[Condition], Condition]
+
+PAUSE_ITEMS = 512  # a receiver that never has to wait lets the loop have a turn this often
+ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have a turn
+NAME_CHARACTERS_MAX = 256
+
+_FLUSH = FlushOutbox()
+
+
+def _at_least_one(condition: Condition) -> Condition:
+    return condition.minimum_of(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What went through one channel.
+
+    Attributes:
+        datums: Items sent or received.
+        bytes: Bytes of frames sent or received.
+        uptime: Seconds for which the channel has stood, or stood.
+    """
+
+    datums: int
+    bytes: int
+    uptime: float
+
+
+class ChannelInfo:
+    """One subscription, seen from one side. Live: it always shows the present."""
+
+    __slots__ = ("_channel", "_node")
+
+    def __init__(self, channel: Channel, node: Node) -> None:
+        self._channel = channel
+        self._node = node
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream."""
+        return self._channel.stream_id
+
+    @property
+    def producer_id(self) -> PeerId:
+        """Who produces."""
+        return self._channel.producer_id
+
+    @property
+    def consumer_id(self) -> PeerId:
+        """Who consumes."""
+        return self._channel.consumer_id
+
+    @property
+    def peer(self) -> PeerInfo:
+        """The other side's catalog entry, the newest known."""
+        return self._channel.peer
+
+    @property
+    def state(self) -> ChannelState:
+        """Whether the channel stands."""
+        return self._channel.state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the channel stands."""
+        return self._channel.state is ChannelState.CONNECTED
+
+    @property
+    def reason(self) -> object:
+        """Why the channel ended (a `CloseReason`), None while it stands."""
+        return self._channel.reason
+
+    @property
+    def stats(self) -> Stats:
+        """What went through so far."""
+        channel = self._channel
+        uptime_s = channel.uptime_s(now=self._node.clock.monotonic())
+        return Stats(channel.item_count, channel.byte_count, uptime_s)
+
+    async def disconnected(self) -> None:
+        """Wait until the channel ended; at once if it has. May be cancelled."""
+        if not self.is_connected:
+            return
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        self._channel.on_closed.append(end)
+        try:
+            await ended
+        finally:
+            with suppress(ValueError):
+                self._channel.on_closed.remove(end)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChannelInfo) and self._channel is other._channel
+
+    def __hash__(self) -> int:
+        return id(self._channel)
+
+    def __repr__(self) -> str:
+        return (
+            f"ChannelInfo({self.producer_id.short} -> {self.consumer_id.short}, {self.state.value})"
+        )
+
+
+class _Source:
+    """The one producer of a stream on this node, which its handles share."""
+
+    def __init__(self, streams: Streams, spec: ProducerSpec) -> None:
+        loop = asyncio.get_running_loop()
+        system = streams._node.system
+        address = system.createActor(ProducerActor)
+        self.streams = streams
+        self.spec = spec
+        self.address = address
+        self.board = Board()
+        self.outbox = Outbox(
+            items_max=spec.buffer_size,
+            bytes_max=spec.config.buffer_bytes,
+            wake=lambda: system.tell(address, _FLUSH),
+            make_future=loop.create_future,
+        )
+        self.closed_outbox = Outbox(
+            items_max=1, bytes_max=1, wake=_never, make_future=loop.create_future
+        )
+        self.closed_outbox.close()
+        self.handles: dict[int, None] = {}
+        self.closing: asyncio.Future[int] | None = None
+        start = StartProducer(streams._node, streams._catalog, spec, self.outbox, self.board)
+        system.tell(address, start)
+        system.tell(streams._actor, RegisterProducer(spec.stream_id, address))
+
+    async def close(self) -> int:
+        """Drain and stop, once; return how many accepted items did not leave."""
+        if self.closing is None:
+            self.outbox.close()
+            system = self.streams._node.system
+            self.streams._forget_source(self)
+            with suppress(ActorSystemClosed):
+                system.tell(
+                    self.streams._actor, UnregisterProducer(self.spec.stream_id, self.address)
+                )
+            self.closing = asyncio.ensure_future(self._drain())
+        return await asyncio.shield(self.closing)
+
+    async def _drain(self) -> int:
+        limit_s = self.spec.config.drain_timeout
+        try:
+            answer = await self.streams._node.system.ask(
+                self.address, CloseProducer(limit_s), timeout=limit_s + 1
+            )
+        except (ActorSystemClosed, AskUndeliverable, TimeoutError):
+            self.board.close()
+            return len(self.outbox.parts)
+        unsent: int = answer.unsent_items
+        if unsent:
+            logger.warning("%s: closed with %d items not sent", self.spec.name, unsent)
+        return unsent
+
+
+def _never() -> None:
+    raise AssertionError("nothing is appended to a closed outbox")
+
+
+class Producer(Generic[T]):
+    """Sends items to all who subscribed. Made by `Streams.produce` and `Streams.producer`.
+
+    Handles of one stream share one producer; it is closed with the last of them.
+    """
+
+    __slots__ = ("_encode", "_outbox", "_record_class", "_source")
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._outbox = source.outbox
+        self._encode = source.spec.encoder.encode_unchecked
+        # A class no item has, where every item needs the full check.
+        self._record_class: type = source.spec.encoder.record_class or _Source
+        source.handles[id(self)] = None
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream."""
+        return self._source.spec.stream_id
+
+    @property
+    def name(self) -> str:
+        """The name behind the stream's id."""
+        return self._source.spec.name
+
+    @property
+    def is_online(self) -> bool:
+        """Whether ``online_when`` holds: whether items are accepted."""
+        return self._source.board.is_online
+
+    def consumers(self) -> list[ChannelInfo]:
+        """Return the subscriptions that stand at this moment, in the order they came."""
+        node = self._source.streams._node
+        return [ChannelInfo(channel, node) for channel in self._source.board.channels.values()]
+
+    def when(self) -> When:
+        """Return what can be waited for, such as ``await producer.when().online()``."""
+        return When(self._source.board, asyncio.get_running_loop().create_future)
+
+    async def send(self, item: T) -> None:
+        """Send an item to all subscribers; wait while offline or without room.
+
+        Returns when the item is accepted into the buffer, which is at once
+        while there is room. The item is encoded before that, so changing it
+        afterwards changes nothing. When cancelled while it waits, the item was
+        not accepted.
+
+        Raises:
+            EncodeError: The item is not of the stream's type.
+            TooLargeError: It is larger than a frame may be.
+            Closed: The producer is closed; `value` is the item.
+        """
+        if item.__class__ is not self._record_class:
+            part = self._source.spec.encoder.encode(item)
+        else:
+            try:
+                part = self._encode(item)
+            except Exception:
+                part = self._source.spec.encoder.encode(item)
+        box = self._outbox
+        parts = box.parts
+        if len(parts) < box.room and len(part) < LARGE_PART_BYTES:
+            parts.append(part)
+            if len(parts) == 1:
+                box.wake()
+        else:
+            await self._append_when_room(part, item)
+
+    def try_send(self, item: T) -> None:
+        """Send an item without waiting.
+
+        Raises:
+            ProducerOffline: ``online_when`` does not hold; `value` is the item.
+            Full: The buffer has no room; `value` is the item.
+            Closed: The producer is closed; `value` is the item.
+            EncodeError, TooLargeError: As for `send`.
+        """
+        part = self._encode_checked(item)
+        box = self._outbox
+        if box.has_room(len(part)):
+            box.append(part)
+        elif box.is_closed:
+            raise Closed(item, self._closed_text())
+        elif not box.is_ready:
+            raise ProducerOffline(item)
+        else:
+            raise Full(item)
+
+    async def send_many(self, items: Iterable[T]) -> None:
+        """Send items in order, waiting as `send` does. Faster than sending one by one.
+
+        All items are encoded first: if one cannot be, nothing is sent. When
+        cancelled while it waits for room, the items before are sent, those
+        after are not.
+
+        Raises:
+            EncodeError, TooLargeError: As for `send`; nothing was sent.
+            Closed: The producer is closed; `value` is the list of items not accepted.
+        """
+        items = items if isinstance(items, list | tuple) else list(items)
+        parts: list[bytes] = []
+        for start in range(0, len(items), ENCODE_ITEMS):
+            if start:
+                await asyncio.sleep(0)
+            parts += self._encode_many(items[start : start + ENCODE_ITEMS])
+        largest = max(map(len, parts), default=0)
+        done = 0
+        while done < len(parts):
+            box = self._outbox
+            room = box.room - len(box.parts)
+            if largest >= LARGE_PART_BYTES:
+                await self._append_when_room(parts[done], items[done:])
+                done += 1
+            elif room > 0:
+                box.extend(parts[done : done + room])
+                done += room
+            else:
+                await self._wait_for_room(items[done:] if box.is_closed else None)
+
+    async def close(self) -> None:
+        """Accept nothing more, send what was accepted, and end the subscriptions.
+
+        Waits `StreamsConfig.drain_timeout` at most for slow consumers. While
+        other handles share the producer it goes on for them. May be repeated;
+        when cancelled, closing goes on.
+        """
+        source = self._source
+        self._outbox = source.closed_outbox
+        source.handles.pop(id(self), None)
+        if not source.handles:
+            await source.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _encode_checked(self, item: T) -> bytes:
+        if item.__class__ is self._record_class:
+            with suppress(Exception):
+                part = self._encode(item)
+                if len(part) < LARGE_PART_BYTES:
+                    return part
+        return self._source.spec.encoder.encode(item)
+
+    def _encode_many(self, items: list[T] | tuple[T, ...]) -> list[bytes]:
+        if set(map(type, items)) <= {self._record_class}:
+            with suppress(Exception):
+                parts = list(map(self._encode, items))
+                if max(map(len, parts), default=0) < LARGE_PART_BYTES:
+                    return parts
+        return list(map(self._source.spec.encoder.encode, items))
+
+    async def _append_when_room(self, part: bytes, item: Any) -> None:
+        self._source.spec.encoder.check_size(item, len(part))
+        while True:
+            box = self._outbox
+            if box.has_room(len(part)):
+                box.append(part)
+                return
+            await self._wait_for_room(item if box.is_closed else None)
+
+    async def _wait_for_room(self, value: Any) -> None:
+        box = self._outbox
+        if box.is_closed:
+            raise Closed(value, self._closed_text())
+        await box.senders.wait()
+
+    def _closed_text(self) -> str:
+        return f"the producer of {self.name} is closed"
+
+    def __repr__(self) -> str:
+        return f"Producer({self.name})"
+
+
+class Consumer(Generic[T]):
+    """Receives the items of a stream from all its producers. Made by `Streams.consume`.
+
+    One consumer may be used by several tasks; each item goes to one of them.
+    """
+
+    __slots__ = ("_address", "_board", "_closing", "_inbox", "_spec", "_streams")
+
+    def __init__(self, streams: Streams, spec: ConsumerSpec) -> None:
+        loop = asyncio.get_running_loop()
+        system = streams._node.system
+        address = system.createActor(ConsumerActor)
+
+        def on_ack_due(session: ReceiverSession) -> None:
+            with suppress(ActorSystemClosed):
+                system.tell(address, AckDue(session))
+
+        self._streams = streams
+        self._spec = spec
+        self._address: ActorAddress = address
+        self._board = Board()
+        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
+        self._closing: asyncio.Future[None] | None = None
+        start = StartConsumer(streams._node, streams._catalog, spec, self._inbox, self._board)
+        system.tell(address, start)
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream."""
+        return self._spec.stream_id
+
+    @property
+    def name(self) -> str:
+        """The name behind the stream's id."""
+        return self._spec.name
+
+    @property
+    def is_online(self) -> bool:
+        """Whether ``online_when`` holds."""
+        return self._board.is_online
+
+    def producers(self) -> list[ChannelInfo]:
+        """Return the subscriptions that stand at this moment, in the order they came."""
+        node = self._streams._node
+        return [ChannelInfo(channel, node) for channel in self._board.channels.values()]
+
+    def refusals(self) -> Mapping[PeerId, Exception]:
+        """Return why producers that were found are not subscribed to.
+
+        A `SchemaMismatch` names the field that differs; everything else is a
+        `LinkRefused` with the reason, or a `RemoteError`.
+        """
+        return dict(self._board.refusals)
+
+    def when(self) -> When:
+        """Return what can be waited for, such as ``await consumer.when().online()``."""
+        return When(self._board, asyncio.get_running_loop().create_future)
+
+    async def recv(self) -> T:
+        """Return the next item; wait for it. When cancelled, no item is lost.
+
+        Raises:
+            Closed: The consumer is closed and everything received is taken.
+        """
+        box = self._inbox
+        while True:
+            if box.items:
+                if box.taken_since_pause < PAUSE_ITEMS:
+                    item: T = box.pop()
+                    return item
+                box.taken_since_pause = 0
+                await asyncio.sleep(0)
+                continue
+            self._raise_if_closed()
+            box.taken_since_pause = 0
+            await box.receivers.wait()
+
+    def try_recv(self) -> T:
+        """Return the next item without waiting.
+
+        Raises:
+            Empty: There is none at this moment.
+            Closed: There will be none.
+        """
+        if not self._inbox.items:
+            self._raise_if_closed()
+        item: T = self._inbox.pop()
+        return item
+
+    async def recv_many(self, limit: int = 1024) -> list[T]:
+        """Return what is there, at least one item and at most `limit`; wait for the first.
+
+        When cancelled, no item is lost.
+
+        Raises:
+            Closed: The consumer is closed and everything received is taken.
+        """
+        require_above("limit", limit)
+        box = self._inbox
+        while not box.items or box.taken_since_pause >= PAUSE_ITEMS:
+            if box.items:
+                box.taken_since_pause = 0
+                await asyncio.sleep(0)
+                continue
+            self._raise_if_closed()
+            box.taken_since_pause = 0
+            await box.receivers.wait()
+        return box.pop_many(limit)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        items = self._inbox.items
+        if len(items) > 1:  # the last one of a frame has consequences
+            item: T = items.pop()
+            return item
+        try:
+            return await self.recv()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    async def close(self) -> None:
+        """End the subscriptions. What was received can still be taken.
+
+        May be repeated; when cancelled, closing goes on.
+        """
+        if self._closing is None:
+            self._streams._consumers.pop(self, None)
+            self._closing = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._closing)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _stop(self) -> None:
+        try:
+            await self._streams._node.system.ask(self._address, CloseConsumer(), timeout=5)
+        except (ActorSystemClosed, AskUndeliverable, TimeoutError):
+            self._inbox.close()
+            self._board.close()
+
+    def _raise_if_closed(self) -> None:
+        if self._inbox.is_closed:
+            raise Closed(reason=f"the consumer of {self.name} is closed")
+
+    def __repr__(self) -> str:
+        return f"Consumer({self.name})"
+
+
+class Streams:
+    """The streams of one node: ``net.streams``.
+
+    Args:
+        node: The node.
+        catalog: The catalog actor.
+        config: The settings.
+    """
+
+    def __init__(
+        self, node: Node, catalog: ActorAddress, config: StreamsConfig | None = None
+    ) -> None:
+        self._node = node
+        self._catalog = catalog
+        self._config = config or StreamsConfig()
+        self._sources: dict[StreamId, _Source] = {}
+        self._closing_sources: dict[_Source, None] = {}
+        self._consumers: dict[Consumer[Any], None] = {}
+        self._is_closed = False
+        self._actor = node.system.createActor(StreamsActor)
+        node.system.tell(self._actor, StartStreams(node))
+
+    def produce(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Producer[T]:
+        """Return a producer with default settings, or another handle of the one there is.
+
+        Args:
+            type_: What the items are: a `msgspec.Struct`, a dataclass, any annotated type.
+            stream_id: The stream, or its name; the type's own by default.
+        """
+        found = self._sources.get(_identify(type_, stream_id)[0])
+        return Producer(found) if found is not None else self.producer(type_, stream_id=stream_id)
+
+    def producer(
+        self,
+        type_: type[T],
+        *,
+        stream_id: StreamId | str | None = None,
+        require: Requirement | None = None,
+        online_when: OnlineWhen = _at_least_one,
+        max_consumers: int | None = None,
+        buffer_size: int | None = None,
+        disconnect_lagging: bool = True,
+        undelivered: Callable[[T], object] | None = None,
+    ) -> Producer[T]:
+        """Return a new producer.
+
+        Args:
+            type_: What the items are.
+            stream_id: The stream, or its name; the type's own by default.
+            require: Who may subscribe. Asked at the subscription and on every
+                catalog change; who does not meet it any more is disconnected.
+            online_when: When items are accepted; by default with one consumer or more.
+            max_consumers: How many may subscribe; None is no limit.
+            buffer_size: How many items the buffer holds, and how many a
+                consumer may be behind; the config's by default.
+            disconnect_lagging: Whether a consumer that is `buffer_size` behind
+                and holds up the others for `StreamsConfig.lag_grace` without
+                taking anything is disconnected. False: the sender waits for it.
+            undelivered: Called with each accepted item that no consumer was
+                connected to take when its turn came.
+
+        Raises:
+            AlreadyExists: There is one; `existing` is another handle of it.
+            ConfigError: A number is out of range.
+            Closed: The network is closed.
+        """
+        stream, name = _identify(type_, stream_id)
+        found = self._sources.get(stream)
+        if found is not None:
+            raise AlreadyExists(Producer(found), f"a producer of {name}")
+        self._check_open()
+        if max_consumers is not None:
+            require_above("max_consumers", max_consumers)
+        size = self._config.buffer_size if buffer_size is None else buffer_size
+        require_between("buffer_size", size, 1, BUFFER_ITEMS_MAX)
+        spec = ProducerSpec(
+            stream_id=stream,
+            name=name,
+            schema=describe(type_),
+            encoder=PartEncoder(type_),
+            require=require,
+            online_when=online_when(Condition()),
+            max_consumers=max_consumers,
+            buffer_size=size,
+            disconnect_lagging=disconnect_lagging,
+            undelivered=undelivered,
+            config=self._config,
+        )
+        source = self._sources[stream] = _Source(self, spec)
+        return Producer(source)
+
+    def consume(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Consumer[T]:
+        """Return a new consumer with default settings."""
+        return self.consumer(type_, stream_id=stream_id)
+
+    def consumer(
+        self,
+        type_: type[T],
+        *,
+        stream_id: StreamId | str | None = None,
+        require: Requirement | None = None,
+        online_when: OnlineWhen = _at_least_one,
+        backoff: Backoff | None = None,
+    ) -> Consumer[T]:
+        """Return a new consumer, which subscribes to all other nodes' producers it wants.
+
+        Args:
+            type_: What the items are.
+            stream_id: The stream, or its name; the type's own by default.
+            require: Which producers it wants. Asked on every catalog change.
+            online_when: When it counts as online; by default with one producer or more.
+            backoff: How it retries; the config's by default.
+
+        Raises:
+            Closed: The network is closed.
+        """
+        self._check_open()
+        stream, name = _identify(type_, stream_id)
+        spec = ConsumerSpec(
+            stream_id=stream,
+            name=name,
+            schema=describe(type_),
+            encoder=PartEncoder(type_),
+            require=require,
+            online_when=online_when(Condition()),
+            backoff=backoff or self._config.backoff,
+            config=self._config,
+        )
+        consumer: Consumer[T] = Consumer(self, spec)
+        self._consumers[consumer] = None
+        return consumer
+
+    async def close(self) -> None:
+        """Close all producers, which drains them, and all consumers. May be repeated."""
+        self._is_closed = True
+        sources = [*self._sources.values(), *self._closing_sources]
+        await asyncio.gather(
+            *(source.close() for source in sources),
+            *(consumer.close() for consumer in list(self._consumers)),
+        )
+        with suppress(ActorSystemClosed):
+            self._node.system.tell(self._actor, ActorExitRequest())
+
+    def _forget_source(self, source: _Source) -> None:
+        if self._sources.get(source.spec.stream_id) is source:
+            del self._sources[source.spec.stream_id]
+        self._closing_sources[source] = None
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed(reason="the network is closed")
+
+
+def _identify(type_: Any, stream_id: StreamId | str | None) -> tuple[StreamId, str]:
+    """Return a stream's id and the name behind it."""
+    if stream_id is None:
+        name = stream_name(type_)
+        return StreamId(name), name[:NAME_CHARACTERS_MAX]
+    if isinstance(stream_id, str):
+        return StreamId(stream_id), stream_id[:NAME_CHARACTERS_MAX]
+    return StreamId(stream_id), stream_name(type_)[:NAME_CHARACTERS_MAX]

@@ -1,0 +1,176 @@
+"""The messages of the stream actors.
+
+What the wire carries is in `wire`; these stay within one node. They hold the
+buffers and the board that a handle shares with its actor, so they are for
+actors of the same process only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from ..ids import StreamId
+from ..node import Node
+from ..transport.interface import Link
+from .board import Board
+from .conditions import Condition
+from .config import Backoff, StreamsConfig
+from .gate import Requirement
+from .inbox import Inbox
+from .outbox import Outbox
+from .parts import PartEncoder
+from .schema import Schema
+from .session import ReceiverSession
+from .wire import Subscribe
+
+
+@dataclass(frozen=True, slots=True)
+class StartStreams:
+    """Serve the subscriptions of this node. The first message of the streams actor."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterProducer:
+    """Pass the subscriptions of a stream to `producer` from now on."""
+
+    stream_id: StreamId
+    producer: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class UnregisterProducer:
+    """Refuse the subscriptions of a stream, if `producer` is still the one who gets them."""
+
+    stream_id: StreamId
+    producer: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberOffered:
+    """A peer asks for the stream. The link's events come to the receiver of this message."""
+
+    link: Link
+    header: Subscribe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerSpec:
+    """What a producer was asked to be.
+
+    Attributes:
+        stream_id: The stream.
+        name: The name behind the id, for people.
+        schema: What its items look like.
+        encoder: What encoded the items; asked to read those nobody took.
+        require: Who may subscribe; None is everybody known.
+        online_when: When it counts as online.
+        max_consumers: How many may subscribe; None is no limit.
+        buffer_size: How many items a consumer may be behind.
+        disconnect_lagging: What happens to one that is.
+        undelivered: Called with each item that no consumer was there to take.
+        config: The settings of the node's streams.
+    """
+
+    stream_id: StreamId
+    name: str
+    schema: Schema
+    encoder: PartEncoder
+    require: Requirement | None
+    online_when: Condition
+    max_consumers: int | None
+    buffer_size: int
+    disconnect_lagging: bool
+    undelivered: Callable[[Any], object] | None
+    config: StreamsConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StartProducer:
+    """Advertise and serve a stream. The first message of a producer actor."""
+
+    node: Node
+    catalog: ActorAddress
+    spec: ProducerSpec
+    outbox: Outbox
+    board: Board
+
+
+@dataclass(frozen=True, slots=True)
+class FlushOutbox:
+    """There are items in the outbox; one message per burst."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseProducer:
+    """Send what was accepted, for `drain_timeout_s` at most, then stop.
+
+    Answered with `ProducerClosed`.
+    """
+
+    drain_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerClosed:
+    """The producer stopped; `unsent_items` accepted items had no time to leave."""
+
+    unsent_items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerSpec:
+    """What a consumer was asked to be.
+
+    Attributes:
+        stream_id: The stream.
+        name: The name behind the id, for people.
+        schema: What it can read.
+        encoder: What decodes the items.
+        require: Which producers it wants; None is all.
+        online_when: When it counts as online.
+        backoff: How it retries.
+        config: The settings of the node's streams.
+    """
+
+    stream_id: StreamId
+    name: str
+    schema: Schema
+    encoder: PartEncoder
+    require: Requirement | None
+    online_when: Condition
+    backoff: Backoff
+    config: StreamsConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StartConsumer:
+    """Find producers of a stream and subscribe. The first message of a consumer actor."""
+
+    node: Node
+    catalog: ActorAddress
+    spec: ConsumerSpec
+    inbox: Inbox
+    board: Board
+
+
+@dataclass(frozen=True, slots=True)
+class AckDue:
+    """The application took about half a window of a session."""
+
+    session: ReceiverSession
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConsumer:
+    """Unsubscribe and stop. Answered with `ConsumerClosed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerClosed:
+    """The consumer stopped."""
