@@ -17,6 +17,7 @@ call per frame, one hand-over to the inbox per frame.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
@@ -33,7 +34,7 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
-from ..streams.gate import clip, holds, is_allowed
+from ..streams.gate import clip, holds, is_allowed, near_miss
 from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
 from ..streams.schema import SchemaMismatch
 from ..streams.session import ReceiverSession
@@ -63,6 +64,7 @@ class ConsumerActor(TypeDispatcher):
         self._link_of: dict[PeerId, Link] = {}
         self._peers: dict[PeerId, PeerInfo] = {}
         self._timer_at: float | None = None
+        self._hint = ""
 
     # Lifecycle.
 
@@ -122,6 +124,8 @@ class ConsumerActor(TypeDispatcher):
             info = message.snapshot.get(peer_id, channel.peer)
             changed |= info is not channel.peer
             channel.peer = info
+        if not candidates:
+            self._explain(message.snapshot.values())
         self._core.receive_catalog(candidates, now=self._now())
         for peer_id in list(self._peers):
             if self._core.state_of(peer_id) is None:
@@ -214,11 +218,11 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_SyncFinished(self, message: SyncFinished, _sender: ActorAddress) -> None:
         """Try again where we were unknown."""
-        self._after_sync(message.addr.peer_id)
+        self._after_sync(message.token)
 
     def receiveMsg_SyncFailed(self, message: SyncFailed, _sender: ActorAddress) -> None:
         """Try again all the same: somebody else may have told them meanwhile."""
-        self._after_sync(message.addr.peer_id)
+        self._after_sync(message.token)
 
     # Timers.
 
@@ -254,7 +258,7 @@ class ConsumerActor(TypeDispatcher):
                     opening = OpenLink(addr, PROTOCOL, self._header, token, timeout_s)
                     self.send(self._node.transport, opening)
                 case SyncWanted(addr):
-                    self.send(self._catalog, SyncWith(addr))
+                    self.send(self._catalog, SyncWith(addr, addr.peer_id))
                 case SubscriptionDropped(peer_id, reason):
                     link = self._link_of[peer_id]
                     link.close(reason)
@@ -268,6 +272,13 @@ class ConsumerActor(TypeDispatcher):
         if due is not None and due != self._timer_at:
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
+
+    def _explain(self, peers: Iterable[PeerInfo]) -> None:
+        """Say once when somebody offers nearly what we look for."""
+        hint = near_miss(self._spec.name, self._spec.stream_id, peers)
+        if hint is not None and hint != self._hint:
+            self._hint = hint
+            logger.warning("%s", hint)
 
     def _refuse(self, link: Link, error: RemoteError) -> None:
         logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, error)

@@ -3,8 +3,8 @@
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     `SubscriberOffered` from the streams actor; `FramesReceived` (the
     acknowledgements) and `LinkClosed` from its links; `CatalogChanged`.
-Sends: frames to links; `AdvertiseStream`, `WithdrawStream`, `WatchCatalog` to
-    the catalog; `ProducerClosed` to whoever closed it.
+Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
+    catalog; `ProducerClosed` to whoever closed it.
 Owns: a `FanOut`, the links to its subscribers, the board of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
@@ -27,7 +27,6 @@ from ..discovery.messages import (
     CatalogChanged,
     UnwatchCatalog,
     WatchCatalog,
-    WithdrawStream,
 )
 from ..errors import RemoteError
 from ..runtime import TypeDispatcher
@@ -87,7 +86,6 @@ class ProducerActor(TypeDispatcher):
         if self._close_at is None:
             self._close_at = self._now() + message.drain_timeout_s
             self._outbox.close()
-            self.send(self._catalog, WithdrawStream(self._spec.stream_id))
             self.send(self._catalog, UnwatchCatalog(self.myAddress))
         self._pump()
 

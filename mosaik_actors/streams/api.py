@@ -34,6 +34,7 @@ from ..actors.producer import ProducerActor
 from ..actors.streams import StreamsActor
 from ..config import require_above, require_between
 from ..discovery.info import PeerInfo
+from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
@@ -206,10 +207,12 @@ class _Source:
             self.outbox.close()
             system = self.streams._node.system
             self.streams._forget_source(self)
+            stream_id = self.spec.stream_id
             with suppress(ActorSystemClosed):
-                system.tell(
-                    self.streams._actor, UnregisterProducer(self.spec.stream_id, self.address)
-                )
+                # Here and not in the actor, so that a producer made right after this one
+                # advertises after this was withdrawn.
+                system.tell(self.streams._catalog, WithdrawStream(stream_id))
+                system.tell(self.streams._actor, UnregisterProducer(stream_id, self.address))
             self.closing = asyncio.ensure_future(self._drain())
         return await asyncio.shield(self.closing)
 
@@ -222,6 +225,8 @@ class _Source:
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
             self.board.close()
             return len(self.outbox.parts)
+        finally:
+            self.streams._closing_sources.pop(self, None)
         unsent: int = answer.unsent_items
         if unsent:
             logger.warning("%s: closed with %d items not sent", self.spec.name, unsent)

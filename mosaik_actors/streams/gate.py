@@ -1,4 +1,8 @@
-"""Who may subscribe to a producer: asked at the subscription and on every catalog change."""
+"""Who may subscribe to a producer: asked at the subscription and on every catalog change.
+
+The users' own predicates run here, and one that raises counts as not met: a
+mistake in one must not take a node's streams down.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ..ids import StreamId
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
 from .schema import Schema, SchemaMismatch, check_compatible
@@ -69,3 +74,16 @@ def clip(text: str, bytes_max: int = 250) -> str:
     """Return a text cut to what a close reason may carry."""
     data = text.encode()
     return text if len(data) <= bytes_max else data[: bytes_max - 3].decode(errors="ignore") + "..."
+
+
+def near_miss(name: str, stream_id: StreamId, peers: Iterable[PeerInfo]) -> str | None:
+    """Return a hint when a peer offers a stream that is probably meant, None when none does."""
+    last = name.rpartition(".")[2]
+    for peer in peers:
+        for other_id, other_name in peer.streams.items():
+            if other_id != stream_id and other_name.rpartition(".")[2] == last:
+                return (
+                    f"no producer of {name}; peer {peer.peer_id.short} offers {other_name}; "
+                    "give both the same stream_id"
+                )
+    return None

@@ -68,7 +68,11 @@ class PartEncoder:
 
     def check(self, item: Any) -> None:
         """Raise `EncodeError` when `item` is plainly not of the type."""
-        if self._accepted is not None and not isinstance(item, self._accepted):
+        accepted = self._accepted
+        if accepted is None:
+            return
+        # To Python a bool is an int; to whoever decodes it, it is not.
+        if not isinstance(item, accepted) or (type(item) is bool and bool not in accepted):
             name = getattr(self._type, "__qualname__", None) or str(self._type)
             raise EncodeError(item, f"expected {name}, got {type(item).__qualname__}")
 
@@ -107,18 +111,22 @@ class PartEncoder:
 
         A part above the size gets a batch of its own.
         """
-        whole = WholeBatch in set(map(type, parts))
-        if not whole and len(parts) <= frame_items_max and sum(map(len, parts)) <= frame_bytes_max:
-            return [Batch(len(parts), self.join(parts))]
-        return self._cut(parts, frame_items_max, frame_bytes_max)
+        batches: list[Batch] = []
+        for start in range(0, len(parts), frame_items_max):
+            run = parts[start : start + frame_items_max]
+            if sum(map(len, run)) <= frame_bytes_max and WholeBatch not in set(map(type, run)):
+                batches.append(Batch(len(run), self.join(run)))
+            else:
+                batches += self._cut(run, frame_bytes_max)
+        return batches
 
-    def _cut(self, parts: Sequence[bytes], items_max: int, bytes_max: int) -> list[Batch]:
+    def _cut(self, parts: Sequence[bytes], bytes_max: int) -> list[Batch]:
         batches: list[Batch] = []
         run: list[bytes] = []
         run_bytes = 0
         for part in parts:
             is_whole = isinstance(part, WholeBatch)
-            if run and (is_whole or len(run) >= items_max or run_bytes + len(part) > bytes_max):
+            if run and (is_whole or run_bytes + len(part) > bytes_max):
                 batches.append(Batch(len(run), self.join(run)))
                 run, run_bytes = [], 0
             if is_whole:

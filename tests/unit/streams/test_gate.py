@@ -3,7 +3,9 @@ from typing import Any
 import msgspec
 
 from mosaik_actors.discovery.info import PeerInfo
-from mosaik_actors.streams.gate import clip, is_allowed, refusal
+from mosaik_actors.ids import StreamId
+from mosaik_actors.streams.conditions import Condition
+from mosaik_actors.streams.gate import clip, holds, is_allowed, near_miss, refusal
 from mosaik_actors.streams.schema import describe
 from mosaik_actors.transport.close import CloseCode
 
@@ -42,6 +44,17 @@ def test_a_predicate_that_raises_is_not_met() -> None:
         raise RuntimeError(info)
 
     assert not is_allowed(peer("a"), broken)
+    assert not holds(Condition().with_predicate(broken), [peer("a")])
+    assert holds(Condition(), [peer("a")])
+
+
+def test_a_near_miss_is_explained() -> None:
+    peers = [peer("a", streams=["other.Thing"]), peer("b", streams=["feeds.Price"])]
+    hint = near_miss("myapp.Price", StreamId("myapp.Price"), peers)
+    assert hint is not None
+    assert hint.startswith("no producer of myapp.Price; peer ")
+    assert hint.endswith(" offers feeds.Price; give both the same stream_id")
+    assert near_miss("myapp.Cost", StreamId("myapp.Cost"), peers) is None
 
 
 def test_a_reason_fits_a_close_frame() -> None:

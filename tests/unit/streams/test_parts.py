@@ -84,7 +84,15 @@ def test_ids_and_untyped_values_survive() -> None:
 
 @pytest.mark.parametrize(
     ("type_", "wrong"),
-    [(Reading, 5), (int, "x"), (float, "x"), (Reading | None, 5), (dict[str, int], []), (None, 1)],
+    [
+        (Reading, 5),
+        (int, "x"),
+        (float, "x"),
+        (Reading | None, 5),
+        (dict[str, int], []),
+        (None, 1),
+        (int, True),
+    ],
 )
 def test_an_item_of_another_type_is_refused_where_it_is_sent(type_: Any, wrong: Any) -> None:
     with pytest.raises(EncodeError, match="expected"):
