@@ -15,7 +15,6 @@ from mosaik_actors.transport.interface import (
     PeerConnected,
     PeerDisconnected,
 )
-
 from tests.waiting import until
 
 from .endpoints import KINDS, Inbox, MakeEndpoint, Server, endpoint_maker

@@ -1,0 +1,140 @@
+"""A peer that is not ours: bare aioquic, to send what no endpoint of ours would."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.asyncio.server import serve
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from mosaik_actors.ids import NetworkId, PeerId, SecretKey
+from mosaik_actors.transport.close import CloseReason
+from mosaik_actors.transport.engine import ALPN
+from mosaik_actors.transport.frames import (
+    CloseFrame,
+    ControlFrame,
+    FrameDecoder,
+    OpenFrame,
+    encode_control,
+)
+from mosaik_actors.transport.identity import make_certificate
+from tests.waiting import until
+
+MALLORY = SecretKey.from_seed("mallory")
+
+
+class RawPeer(QuicConnectionProtocol):
+    """One raw connection: streams of bytes, and what the endpoint answers on them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.frames: dict[int, list[bytes | ControlFrame]] = {}
+        self.ended: ConnectionTerminated | None = None
+        self._decoders: dict[int, FrameDecoder] = {}
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived):
+            decoder = self._decoders.setdefault(event.stream_id, FrameDecoder(1 << 24))
+            got = self.frames.setdefault(event.stream_id, [])
+            got += decoder.receive_data(event.data)
+        elif isinstance(event, ConnectionTerminated):
+            self.ended = event
+
+    def send(self, data: bytes, *, stream_id: int | None = None, is_end: bool = False) -> int:
+        """Write raw bytes to a stream, a new one by default, and return its id."""
+        if stream_id is None:
+            stream_id = self._quic.get_next_available_stream_id()
+        self._quic.send_stream_data(stream_id, data, end_stream=is_end)
+        self.transmit()
+        return stream_id
+
+    async def close_reason(self, stream_id: int) -> CloseReason:
+        """Wait until the endpoint closes a stream and return why."""
+
+        def closing() -> list[CloseFrame]:
+            got = self.frames.get(stream_id, [])
+            return [frame for frame in got if isinstance(frame, CloseFrame)]
+
+        await until(closing)
+        return closing()[0].reason
+
+    async def end(self) -> ConnectionTerminated:
+        """Wait until the endpoint ends the connection and return how."""
+        await until(lambda: self.ended)
+        assert self.ended is not None
+        return self.ended
+
+
+def open_bytes(protocol: str = "p", network: str = "net", header: bytes = b"") -> bytes:
+    """Return a well-formed open frame."""
+    return encode_control(OpenFrame(protocol, NetworkId(network), header))
+
+
+def configuration(
+    certificate: x509.Certificate | None = None,
+    key: CertificateIssuerPrivateKeyTypes | None = None,
+    *,
+    is_client: bool = True,
+    is_anonymous: bool = False,
+    **settings: Any,
+) -> QuicConfiguration:
+    """Return the settings of a raw peer: Mallory's own identity unless told otherwise."""
+    made = QuicConfiguration(
+        alpn_protocols=[ALPN], is_client=is_client, verify_mode=ssl.CERT_NONE, **settings
+    )
+    if not is_anonymous:
+        made.certificate = certificate or make_certificate(MALLORY, 7)
+        made.private_key = key or MALLORY.private_key
+    return made
+
+
+@asynccontextmanager
+async def raw_client(
+    addr: tuple[str, int], config: QuicConfiguration | None = None
+) -> AsyncIterator[RawPeer]:
+    """Connect a raw client."""
+    async with connect(
+        *addr,
+        configuration=config or configuration(),
+        create_protocol=RawPeer,
+        wait_connected=False,
+    ) as protocol:
+        client = cast(RawPeer, protocol)
+        client.transmit()
+        yield client
+
+
+@asynccontextmanager
+async def raw_server(config: QuicConfiguration) -> AsyncIterator[tuple[str, int]]:
+    """Run a raw server and give its address."""
+    server = await serve("127.0.0.1", 0, configuration=config, create_protocol=RawPeer)
+    transport = cast(Any, server)._transport
+    try:
+        yield transport.get_extra_info("sockname")[:2]
+    finally:
+        server.close()
+        await asyncio.sleep(0)
+
+
+def forged_certificate(claimed: PeerId, signer: SecretKey) -> x509.Certificate:
+    """Return a certificate that carries `claimed`'s public key but is signed by another."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    real = make_certificate(signer, 7)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(real.subject)
+        .issuer_name(real.issuer)
+        .public_key(Ed25519PublicKey.from_public_bytes(bytes(claimed)))
+        .serial_number(7)
+        .not_valid_before(real.not_valid_before_utc)
+        .not_valid_after(real.not_valid_after_utc)
+        .sign(signer.private_key, algorithm=None)
+    )

@@ -1,0 +1,384 @@
+"""What outsiders may send: each case costs them their link or connection, and nobody else."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import cast
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import CertificateBuilder
+
+from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport.address import PeerAddr, SocketAddr
+from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.endpoint import QuicEndpoint
+from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
+from mosaik_actors.transport.identity import make_certificate
+from mosaik_actors.transport.interface import FRAME_BYTES_MAX, LinkRefused
+from tests.waiting import until
+
+from .endpoints import Inbox, Server, endpoint_maker
+from .raw import (
+    MALLORY,
+    RawPeer,
+    configuration,
+    forged_certificate,
+    open_bytes,
+    raw_client,
+    raw_server,
+)
+
+
+class Scene:
+    """An endpoint under attack, and an honest peer whose link must not notice."""
+
+    def __init__(self, victim: QuicEndpoint, server: Server, honest: Inbox) -> None:
+        self.victim = victim
+        self.server = server
+        self.honest = honest
+
+    @property
+    def addr(self) -> SocketAddr:
+        return self.victim.addr.direct[0]
+
+    async def check_undisturbed(self) -> None:
+        """Assert that the honest link still carries frames."""
+        there = await self.server.inbox()
+        count = len(there.frames)
+        self.honest.link.write(b"still here")
+        await there.until_frames(count + 1)
+        assert there.frames[-1] == b"still here"
+        assert not self.honest.closed
+
+
+@asynccontextmanager
+async def scene(config: TransportConfig | None = None) -> AsyncIterator[Scene]:
+    async with endpoint_maker("quic") as make:
+        victim = cast(QuicEndpoint, await make("victim", config=config))
+        server = Server(victim, "p")
+        honest = Inbox(await (await make("honest")).open_link(victim.addr, "p"))
+        await server.inbox()
+        it = Scene(victim, server, honest)
+        yield it
+        await it.check_undisturbed()
+
+
+@pytest.fixture
+async def attacked() -> AsyncIterator[Scene]:
+    async with scene() as it:
+        yield it
+
+
+@pytest.fixture
+async def mallory(attacked: Scene) -> AsyncIterator[RawPeer]:
+    async with raw_client(attacked.addr) as client:
+        await client.wait_connected()
+        yield client
+
+
+async def test_garbage_datagrams_are_counted_and_dropped(attacked: Scene) -> None:
+    rng = Random(1)
+    garbage = [
+        b"",
+        b"\0",
+        b"\x40",
+        b"\x80",
+        b"\xc0",
+        b"\xff" * 1500,
+        *map(rng.randbytes, range(1, 1400, 7)),
+    ]
+    before = attacked.victim.counters.datagrams_received
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for datagram in garbage:
+            sock.sendto(datagram, attacked.addr)
+    counters = attacked.victim.counters
+    await until(lambda: counters.datagrams_received >= before + len(garbage))
+    assert counters.datagrams_refused >= len(garbage) * 0.9
+    assert attacked.victim.connection_count <= 1 + len(garbage) // 50
+
+
+async def test_datagrams_of_a_connection_from_elsewhere_change_nothing(attacked: Scene) -> None:
+    """Bytes that look like the honest connection's, from a stranger without its keys."""
+    [cid, *_] = [cid for cid in attacked.victim._by_cid if len(cid) == 8]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for size in range(20, 1200, 50):
+            sock.sendto(b"\x40" + cid + Random(size).randbytes(size), attacked.addr)
+    await attacked.check_undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("data", "is_end", "text"),
+    [
+        pytest.param(encode_word(4) + b"data", False, "does not open|at most 0", id="data first"),
+        pytest.param(encode_control(AcceptFrame(b"")), False, "does not open", id="accept first"),
+        pytest.param(
+            encode_control(CloseFrame(CloseReason(200))), False, "does not open", id="close"
+        ),
+        pytest.param(b"\x80\0\0\x01\xc1", False, "not MessagePack", id="not msgpack"),
+        pytest.param(b"\xff\xff\xff\xff", False, "at most", id="oversized control frame"),
+        pytest.param(b"\x7f\xff\xff\xff", False, "at most", id="oversized data frame"),
+        pytest.param(b"", True, "does not open", id="empty stream"),
+        pytest.param(b"\x80\0", True, "does not open", id="ends inside the first word"),
+        pytest.param(open_bytes() + open_bytes(), False, "second open", id="opens twice"),
+        pytest.param(open_bytes() + b"\x80\0\0", True, "inside a frame", id="truncated"),
+    ],
+)
+async def test_broken_frames_close_the_link_as_a_violation(
+    attacked: Scene, mallory: RawPeer, data: bytes, is_end: bool, text: str
+) -> None:
+    stream_id = mallory.send(data, is_end=is_end)
+    reason = await mallory.close_reason(stream_id)
+    assert reason.code == CloseCode.PROTOCOL_VIOLATION
+    assert pytest.RaisesExc(Exception, match=text).matches(Exception(reason.text)), reason.text
+    assert attacked.victim.counters.violations == 1
+    # The connection itself goes on: the next link of the same peer is served.
+    good = mallory.send(open_bytes())
+    await until(lambda: mallory.frames.get(good) == [AcceptFrame(b"")])
+
+
+async def test_oversized_frame_on_an_open_link_closes_it(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    mallory.send(encode_word(2) + b"ok" + encode_word(FRAME_BYTES_MAX + 1), stream_id=stream_id)
+    reason = await mallory.close_reason(stream_id)
+    assert reason.code == CloseCode.PROTOCOL_VIOLATION
+    assert f"at most {FRAME_BYTES_MAX}" in reason.text
+    assert (await inbox.until_closed()).reason.code == CloseCode.PROTOCOL_VIOLATION
+
+
+async def test_truncated_frame_on_an_open_link_closes_it(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    mallory.send(encode_word(100) + b"only this", stream_id=stream_id, is_end=True)
+    assert (await mallory.close_reason(stream_id)).code == CloseCode.PROTOCOL_VIOLATION
+    assert "inside a frame" in (await inbox.until_closed()).reason.text
+    assert inbox.frames == []
+
+
+async def test_stream_that_just_ends_is_an_unexpected_close(
+    attacked: Scene, mallory: RawPeer
+) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    mallory.send(encode_word(3) + b"bye", stream_id=stream_id, is_end=True)
+    closed = await inbox.until_closed()
+    assert inbox.frames == [b"bye"]
+    assert closed.reason.code == CloseCode.UNEXPECTED_CLOSE
+
+
+async def test_reset_stream_closes_its_link_with_the_code(
+    attacked: Scene, mallory: RawPeer
+) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    mallory._quic.reset_stream(stream_id, 4242)
+    mallory.transmit()
+    assert (await inbox.until_closed()).reason == CloseReason(4242, "reset", remote=True)
+
+
+async def test_wrong_network_is_told_so(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes(network="another"))
+    reason = await mallory.close_reason(stream_id)
+    assert reason.code == CloseCode.DIFFERENT_NETWORK
+    assert attacked.victim.counters.links_refused == 1
+
+
+async def test_unknown_protocol_is_told_so(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes(protocol="telnet"))
+    assert (await mallory.close_reason(stream_id)).code == CloseCode.INVALID_PROTOCOL
+    assert attacked.victim.counters.links_refused == 1
+
+
+async def test_one_way_streams_are_ignored(attacked: Scene, mallory: RawPeer) -> None:
+    one_way = mallory._quic.get_next_available_stream_id(is_unidirectional=True)
+    mallory.send(open_bytes(), stream_id=one_way)
+    good = mallory.send(open_bytes())
+    await until(lambda: mallory.frames.get(good) == [AcceptFrame(b"")])
+    assert attacked.victim.counters.links_accepted == 2
+
+
+# Identities.
+
+
+async def test_client_without_a_certificate_is_turned_away(attacked: Scene) -> None:
+    async with raw_client(attacked.addr, configuration(is_anonymous=True)) as client:
+        ended = await client.end()
+    assert ended.error_code == CloseCode.UNKNOWN_PEER
+    assert "did not say who it is" in ended.reason_phrase
+    assert attacked.victim.counters.handshakes_failed == 1
+    assert len(attacked.victim.connected_peers()) == 1
+
+
+async def test_client_that_claims_anothers_id_is_turned_away(attacked: Scene) -> None:
+    honest_id = attacked.honest.link.peer_id
+    claimed = attacked.victim.connected_peers()[0]
+    assert claimed != honest_id
+    config = configuration(forged_certificate(claimed, MALLORY), MALLORY.private_key)
+    async with raw_client(attacked.addr, config) as client:
+        ended = await client.end()
+    assert ended.error_code & 0x100, "a TLS alert (RFC 9001 section 4.8)"
+    assert attacked.victim.counters.handshakes_failed == 1
+    assert attacked.victim.connected_peers() == [claimed]
+
+
+async def test_client_with_another_kind_of_key_is_turned_away(attacked: Scene) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    template = make_certificate(MALLORY, 7)
+    certificate = (
+        CertificateBuilder()
+        .subject_name(template.subject)
+        .issuer_name(template.issuer)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(template.not_valid_before_utc)
+        .not_valid_after(template.not_valid_after_utc)
+        .sign(key, SHA256())
+    )
+    async with raw_client(attacked.addr, configuration(certificate, key)) as client:
+        ended = await client.end()
+    assert ended.error_code == CloseCode.UNKNOWN_PEER
+    assert "Ed25519" in ended.reason_phrase
+
+
+async def test_server_that_claims_anothers_id_is_not_believed() -> None:
+    bob = SecretKey.from_seed("bob")
+    config = configuration(
+        forged_certificate(bob.peer_id, MALLORY), MALLORY.private_key, is_client=False
+    )
+    async with endpoint_maker("quic") as make, raw_server(config) as addr:
+        alice = await make("alice")
+        with pytest.raises(LinkRefused, match="QUIC error 0x1"):
+            await alice.open_link(PeerAddr(bob.peer_id, (addr,)), "p")
+        assert alice.connected_peers() == []
+
+
+async def test_server_with_another_id_than_dialled_is_refused_and_named() -> None:
+    async with endpoint_maker("quic") as make:
+        alice, bob = await make("alice"), await make("bob")
+        Server(bob, "p")
+        wanted = SecretKey.from_seed("carol").peer_id
+        with pytest.raises(LinkRefused) as caught:
+            await alice.open_link(PeerAddr(wanted, bob.addr.direct), "p")
+        assert caught.value.reason.code == CloseCode.UNKNOWN_PEER
+        assert bob.peer_id.short in str(caught.value)
+        assert wanted.short in str(caught.value)
+        assert alice.connected_peers() == []
+
+
+class Relay(asyncio.DatagramProtocol):
+    """A man in the middle that passes datagrams on and keeps a copy of the client's."""
+
+    def __init__(self, server: SocketAddr) -> None:
+        self.server = server
+        self.client: SocketAddr | None = None
+        self.recorded: list[bytes] = []
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: SocketAddr) -> None:
+        assert self.transport is not None
+        if addr == self.server:
+            self.transport.sendto(data, self.client)
+        else:
+            self.client = addr
+            self.recorded.append(data)
+            self.transport.sendto(data, self.server)
+
+
+async def test_recorded_proof_is_worth_nothing(attacked: Scene) -> None:
+    """All that an honest client ever sent, sent again from elsewhere, proves nobody."""
+    loop = asyncio.get_running_loop()
+    relay = Relay(attacked.addr)
+    async with AsyncExitStack() as stack:
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: relay, local_addr=("127.0.0.1", 0)
+        )
+        stack.callback(transport.close)
+        make = await stack.enter_async_context(endpoint_maker("quic"))
+        client = await make("recorded")
+        via = PeerAddr(attacked.victim.peer_id, (transport.get_extra_info("sockname")[:2],))
+        link = await client.open_link(via, "p")
+        link.write(b"secret order")
+        inbox = await attacked.server.inbox(1)
+        await inbox.until_frames(1)
+        events: list[object] = []
+        attacked.victim.on_connection_event(events.append)
+        before = attacked.victim.counters.datagrams_received
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+            for datagram in relay.recorded:
+                elsewhere.sendto(datagram, attacked.addr)
+        counters = attacked.victim.counters
+        await until(lambda: counters.datagrams_received >= before + len(relay.recorded))
+        await attacked.check_undisturbed()
+        assert events == []
+        assert inbox.frames == [b"secret order"]
+        assert counters.links_accepted == 2
+        # The honest client goes on, although a stranger repeated its datagrams.
+        link.write(b"next")
+        await inbox.until_frames(2)
+
+
+# Floods.
+
+
+async def test_unknown_version_is_answered_with_ours(attacked: Scene) -> None:
+    initial = b"\xc0" + (0x1A2A3A4A).to_bytes(4) + b"\x08" + b"d" * 8 + b"\x08" + b"s" * 8
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        await loop.sock_sendto(sock, initial.ljust(1200, b"\0"), attacked.addr)
+        answer = await asyncio.wait_for(loop.sock_recv(sock, 2000), 10)
+    assert answer[0] & 0x80
+    assert answer[1:5] == bytes(4)
+    assert (1).to_bytes(4) in answer
+
+
+async def test_half_open_flood_makes_newcomers_prove_their_address() -> None:
+    async with scene(TransportConfig(half_open_max=5)) as attacked, AsyncExitStack() as stack:
+        first_datagrams = [await _first_datagram() for _ in range(20)]
+        for datagram in first_datagrams:
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.sendto(datagram, attacked.addr)
+        await until(lambda: attacked.victim.connection_count >= 6)
+        await attacked.check_undisturbed()
+        assert attacked.victim.connection_count <= 7
+        # A real newcomer answers the challenge and is served.
+        client = await stack.enter_async_context(raw_client(attacked.addr))
+        await client.wait_connected()
+        stream_id = client.send(open_bytes())
+        await until(lambda: client.frames.get(stream_id) == [AcceptFrame(b"")])
+        assert client._quic._retry_count == 1
+
+
+async def test_connections_above_the_limit_are_refused() -> None:
+    async with scene(TransportConfig(connections_max=1)) as attacked, raw_client(attacked.addr):
+        await until(lambda: attacked.victim.counters.connections_refused > 0)
+        assert attacked.victim.connection_count == 1
+
+
+async def test_path_probes_of_strangers_are_not_answered(attacked: Scene) -> None:
+    before = attacked.victim.counters.datagrams_refused
+    sent = attacked.victim.counters.datagrams_sent
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"\x01mosaik-probe" + bytes(1200), attacked.addr)
+        sock.sendto(b"\x02mosaik-answer" + bytes(12), attacked.addr)
+    await until(lambda: attacked.victim.counters.datagrams_refused >= before + 2)
+    assert attacked.victim.counters.datagrams_sent <= sent + 1
+
+
+async def _first_datagram() -> bytes:
+    """Return a valid first datagram of a client that will never say another word."""
+    from aioquic.quic.connection import QuicConnection
+
+    quic = QuicConnection(configuration=configuration())
+    quic.connect(("127.0.0.1", 1), now=0.0)
+    data: bytes = quic.datagrams_to_send(now=0.0)[0][0]
+    return data
