@@ -40,7 +40,7 @@ from ..errors import DecodeError
 from ..ids import NetworkId, PeerId, SecretKey
 from ..transport.address import PeerAddr
 from .config import DiscoveryConfig
-from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
+from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry
 from .info import PeerInfo
 from .local import LocalEntry
 
@@ -188,7 +188,7 @@ class Catalog:
         self._gone: dict[PeerId, None] = {}  # hidden or departed: the first to make room
         self._events: deque[CatalogEvent] = deque()
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
-        self._local_told: Version | None = None
+        self._own_told: PeerEntry | None = None
         self._superseded_at = float("-inf")
         self._refused: dict[Verdict, int] = {}
 
@@ -352,8 +352,12 @@ class Catalog:
         """
         fresh = list(self._fresh.values())
         self._fresh.clear()
-        if self._local_told != self.local.entry.version:
-            self._local_told = self.local.entry.version
+        own = self.local.entry
+        if self._own_told is None or self._own_told.version != own.version:
+            if self._own_told is None or not own.says_the_same_as(self._own_told):
+                self._version += 1
+                self._snapshot = None
+            self._own_told = own
             fresh.append(self.me)
         return fresh
 
@@ -366,7 +370,9 @@ class Catalog:
         if max(version) / 1000 > now + self._drift_s:
             return Verdict.FUTURE
         if signed.peer_id == self.peer_id:
-            return Verdict.OWN_ID
+            # What we said ourselves comes back on other ways.
+            is_echo = signed.version <= self.me.version and signed.is_valid
+            return Verdict.NOT_NEWER if is_echo else Verdict.OWN_ID
         if self._expires_at(signed) <= now:
             return Verdict.OUTDATED
         known = self._signed.get(signed.peer_id)
@@ -386,12 +392,9 @@ class Catalog:
         # An earlier self with a clock ahead of ours would outlive us in every
         # catalog. At most once per interval: a second node with our key, which
         # would answer in kind, must not start a storm.
-        if signed.version < self.local.entry.version or not signed.is_valid:
-            return
-        if signed == self.me or now < self._superseded_at + self._supersede_gap_s:
-            return
-        self._superseded_at = now
-        self.local.supersede(signed.version, now=now)
+        if signed.is_valid and now >= self._superseded_at + self._supersede_gap_s:
+            self._superseded_at = now
+            self.local.supersede(signed.version, now=now)
 
     def _store(self, signed: SignedPeerEntry) -> None:
         peer_id = signed.peer_id

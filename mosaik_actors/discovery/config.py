@@ -40,6 +40,8 @@ class DiscoveryConfig:
         neighbours_min: Neighbours kept where that many peers are known.
         neighbours_max: Neighbours kept at most.
         links_max: Incoming discovery links served at the same time.
+        unsent_bytes_max: A neighbour with more than this many bytes of
+            announcements not taken in loses its link.
         dials_max: Neighbours dialled at the same time.
         dial_timeout: How long one dial may take.
         sync_timeout: How long a catalog sync may take.
@@ -62,6 +64,7 @@ class DiscoveryConfig:
     neighbours_min: int = 4
     neighbours_max: int = 8
     links_max: int = 64
+    unsent_bytes_max: int = 16 * 1024 * 1024
     dials_max: int = 3
     dial_timeout: float | timedelta = 10.0
     sync_timeout: float | timedelta = 10.0
@@ -83,7 +86,13 @@ class DiscoveryConfig:
             require_above(name, seconds(getattr(self, name)))
         for name in ("announce_gap", "max_time_drift", "graceful_departure_window"):
             require_between(name, seconds(getattr(self, name)), 0, float("inf"))
-        for name in ("events_backlog", "neighbours_min", "dials_max", "peers_max"):
+        for name in (
+            "events_backlog",
+            "neighbours_min",
+            "dials_max",
+            "peers_max",
+            "unsent_bytes_max",
+        ):
             require_above(name, getattr(self, name))
         require_between("announce_jitter", self.announce_jitter, 0, 1)
         if self.max_rtt is not None:

@@ -13,6 +13,8 @@ meanwhile travel as announcements.
     4. acceptor -> opener: what it has newer or alone (`SyncEntries`), then whose
        entries it wants (`SyncWant`).
     5. opener -> acceptor: those, then `SyncDone`.
+    6. acceptor -> opener: `SyncDone`, once its catalog has taken all of them in:
+       from here on each side knows that the other knows.
 
 Two equal catalogs cost about 60 bytes at any size. One that differs in d peers
 costs 8 bytes for every eight peers, and about 400 bytes and the entry for each
@@ -68,6 +70,7 @@ class SyncState(Enum):
     WANTED = "the entries it wanted"
     BUCKETS = "the digests of the buckets"  # the opener
     ANSWER = "entries, and which are wanted"
+    CONFIRMATION = "the confirmation"
     DONE = "nothing, it is done"
 
 
@@ -77,7 +80,8 @@ class SyncStep:
 
     Attributes:
         entries: Hand these encoded entries to the catalog.
-        frames: Then send these.
+        frames: Then send these. After the acceptor's last step, only once the
+            catalog has judged all entries of this sync.
     """
 
     entries: tuple[bytes, ...] = ()
@@ -140,9 +144,12 @@ class Reconciler:
                 return SyncStep(entries=frame.entries)
             case SyncWant(), SyncState.ANSWER:
                 return self._serve(frame)
-            case SyncDone(), SyncState.BUCKETS | SyncState.WANTED:
+            case SyncDone(), SyncState.BUCKETS | SyncState.CONFIRMATION:
                 self._state = SyncState.DONE
                 return SyncStep()
+            case SyncDone(), SyncState.WANTED:
+                self._state = SyncState.DONE
+                return SyncStep(frames=[SyncDone()])
         raise RemoteError(f"a sync frame {type(frame).__name__}, expected {self._state.value}")
 
     def _compare_root(self, root: SyncRoot) -> SyncStep:
@@ -210,7 +217,7 @@ class Reconciler:
         step = SyncStep(frames=list(self._entry_frames(wanted)))
         if not frame.more:
             step.frames.append(SyncDone())
-            self._state = SyncState.DONE
+            self._state = SyncState.CONFIRMATION
         return step
 
     def _entry_frames(self, entries: Iterable[SignedPeerEntry]) -> Iterator[SyncFrame]:

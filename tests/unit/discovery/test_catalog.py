@@ -69,7 +69,8 @@ def test_a_restarted_peer_supersedes_its_old_self() -> None:
         (signed("a", start=NOW + 11, update=NOW + 11), Verdict.FUTURE),
         (signed("a", update=NOW + 11), Verdict.FUTURE),
         (signed("a", update=NOW - 300), Verdict.OUTDATED),
-        (signed("me", update=NOW - 1), Verdict.OWN_ID),
+        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("me").data), Verdict.OWN_ID),
+        (signed("me", update=NOW - 1), Verdict.NOT_NEWER),
     ],
 )
 def test_a_bad_entry_is_refused_and_counted(offered: SignedPeerEntry, verdict: Verdict) -> None:

@@ -1,0 +1,251 @@
+"""The catalog actor: what this node believes, and what it says about itself.
+
+Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
+    `AdvertiseStream`, `WithdrawStream`, `ChangeTags`, `SyncWith`, `DialPeer`,
+    `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
+    `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry` from the gossip
+    actor; `CatalogTouched` from the handle.
+Sends: `CatalogChanged` to watchers; `EntriesMerged`, `PeersKnown`, `StartSync`
+    and `LeaveOverlay` to the gossip actor; the answers.
+Owns: the `Catalog`. The handle changes it too, on the same loop, so that a change
+    is visible when the call returns; it then sends `CatalogTouched`, and
+    everything else goes the same way.
+Failure: entries that are refused are counted in the core, and logged once per
+    reason. They never fail the actor.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from thespian.actors import ActorAddress, WakeupMessage
+
+from ..config import seconds
+from ..discovery.catalog import Catalog, CatalogEvent, Verdict
+from ..discovery.entry import EntryTooLarge
+from ..discovery.messages import (
+    AdvertiseStream,
+    AnnounceDeparture,
+    AwaitMerge,
+    CatalogChanged,
+    CatalogTouched,
+    ChangeTags,
+    DialPeer,
+    EntriesMerged,
+    EntriesReceived,
+    FlushCatalog,
+    LeaveOverlay,
+    MergeDone,
+    PeersKnown,
+    Publish,
+    RefreshEntry,
+    StartCatalog,
+    StartSync,
+    SyncEnded,
+    SyncWith,
+    TakeToldEntries,
+    ToldEntries,
+    UnwatchCatalog,
+    WatchCatalog,
+    WithdrawStream,
+)
+from ..ids import PeerId
+from ..node import Node
+from ..runtime import TypeDispatcher
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED = (Verdict.ACCEPTED, Verdict.NOT_NEWER)
+_TIMER_SLACK_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class _CatalogTimer:
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadRtts:
+    pass
+
+
+class CatalogActor(TypeDispatcher):
+    """Keeps the catalog, and tells those who watch it."""
+
+    def __init__(self) -> None:
+        self._node: Node
+        self._catalog: Catalog
+        self._publish: Publish
+        self._gossip: ActorAddress
+        self._rtt_interval_s = 0.0
+        self._watchers: dict[ActorAddress, None] = {}
+        self._events: list[CatalogEvent] = []
+        self._flushed_version = -1
+        self._is_flush_due = False
+        self._armed: float | None = None
+        self._logged: set[Verdict] = set()
+
+    # Lifecycle.
+
+    def receiveMsg_StartCatalog(self, message: StartCatalog, _sender: ActorAddress) -> None:
+        """Take the core, and say what it says."""
+        self._node = message.node
+        self._catalog = message.catalog
+        self._publish = message.publish
+        self._gossip = message.gossip
+        self._rtt_interval_s = seconds(message.config.rtt_probe_interval)
+        self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
+        self._pump()
+
+    def receiveMsg_AnnounceDeparture(
+        self, _message: AnnounceDeparture, sender: ActorAddress
+    ) -> None:
+        """Say that this node leaves; the gossip actor answers."""
+        self._catalog.local.depart(now=self._node.clock.wall())
+        self._pump()
+        self.send(self._gossip, LeaveOverlay(sender))
+
+    # Commands.
+
+    def receiveMsg_WatchCatalog(self, message: WatchCatalog, _sender: ActorAddress) -> None:
+        """Tell one more actor, now and from now on."""
+        self._watchers[message.watcher] = None
+        self.send(message.watcher, CatalogChanged(self._catalog.snapshot()))
+
+    def receiveMsg_UnwatchCatalog(self, message: UnwatchCatalog, _sender: ActorAddress) -> None:
+        """Tell one actor less."""
+        self._watchers.pop(message.watcher, None)
+
+    def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, _sender: ActorAddress) -> None:
+        """Put a stream into the own entry."""
+        try:
+            self._catalog.local.put_stream(message.stream, now=self._node.clock.wall())
+        except EntryTooLarge as error:
+            logger.error("stream %r is not advertised: %s", message.stream.name, error)
+        self._pump()
+
+    def receiveMsg_WithdrawStream(self, message: WithdrawStream, _sender: ActorAddress) -> None:
+        """Take a stream out of the own entry."""
+        self._catalog.local.remove_stream(message.stream_id, now=self._node.clock.wall())
+        self._pump()
+
+    def receiveMsg_ChangeTags(self, message: ChangeTags, _sender: ActorAddress) -> None:
+        """Change the tags in the own entry."""
+        try:
+            now = self._node.clock.wall()
+            self._catalog.local.change_tags(message.add, message.remove, now=now)
+        except EntryTooLarge as error:
+            logger.error("the tags are not changed: %s", error)
+        self._pump()
+
+    def receiveMsg_SyncWith(self, message: SyncWith, sender: ActorAddress) -> None:
+        """Sync once, and answer the sender in the end."""
+        self.send(self._gossip, StartSync(message, sender))
+
+    def receiveMsg_DialPeer(self, message: DialPeer, sender: ActorAddress) -> None:
+        """Sync once, answer the sender in the end, and keep the address."""
+        request = SyncWith(message.addr, message.token)
+        self.send(self._gossip, StartSync(request, sender, is_lasting=True))
+
+    # From the other actors of discovery, and from the handle.
+
+    def receiveMsg_CatalogTouched(self, _message: CatalogTouched, _sender: ActorAddress) -> None:
+        """See what the handle did."""
+        self._pump()
+
+    def receiveMsg_RefreshEntry(self, _message: RefreshEntry, _sender: ActorAddress) -> None:
+        """Give a sign of life."""
+        self._catalog.local.refresh(now=self._node.clock.wall())
+        self._pump()
+
+    def receiveMsg_EntriesReceived(self, message: EntriesReceived, _sender: ActorAddress) -> None:
+        """Judge what a peer sent."""
+        now = self._node.clock.wall()
+        for encoded in message.entries:
+            verdict = self._catalog.receive_bytes(encoded, now=now)
+            if verdict not in _EXPECTED and verdict not in self._logged:
+                self._log_refusal(verdict, message.source)
+        self._pump(message.source)
+
+    def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:
+        """Hand out what a sync compares."""
+        self.send(sender, ToldEntries(self._catalog.told_entries()))
+
+    def receiveMsg_AwaitMerge(self, _message: AwaitMerge, sender: ActorAddress) -> None:
+        """Let the watchers know first, then the asker."""
+        self._flush()
+        self.send(sender, MergeDone())
+
+    def receiveMsg_SyncEnded(self, message: SyncEnded, _sender: ActorAddress) -> None:
+        """Let the watchers know first, then the asker."""
+        self._flush()
+        self.send(message.asker, message.outcome)
+
+    def receiveMsg_FlushCatalog(self, _message: FlushCatalog, _sender: ActorAddress) -> None:
+        """Tell the watchers what piled up."""
+        self._is_flush_due = False
+        self._flush()
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Let time do its work on the catalog; read the round-trip times again."""
+        match message.payload:
+            case _CatalogTimer(due_at) if due_at == self._armed:
+                self._armed = None
+                self._catalog.handle_timer(now=self._node.clock.wall())
+            case _ReadRtts():
+                self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
+                self._read_rtts()
+        self._pump()
+
+    # Helpers.
+
+    def _pump(self, source: PeerId | None = None) -> None:
+        fresh = self._catalog.take_fresh()
+        if fresh:
+            self.send(self._gossip, EntriesMerged(tuple(fresh), source))
+        while (event := self._catalog.next_event()) is not None:
+            self._events.append(event)
+        if self._catalog.version != self._flushed_version and not self._is_flush_due:
+            self._is_flush_due = True
+            self.send(self.myAddress, FlushCatalog())
+        self._arm()
+
+    def _flush(self) -> None:
+        self._read_rtts()
+        if self._catalog.version == self._flushed_version:
+            return
+        self._flushed_version = self._catalog.version
+        snapshot = self._catalog.snapshot()
+        events, self._events = tuple(self._events), []
+        self._publish(snapshot, events)
+        changed = CatalogChanged(snapshot)
+        for watcher in self._watchers:
+            self.send(watcher, changed)
+        self.send(self._gossip, PeersKnown(snapshot, tuple(self._catalog.hidden_addrs())))
+
+    def _read_rtts(self) -> None:
+        endpoint = self._node.endpoint
+        for peer_id in endpoint.connected_peers():
+            rtt_s = endpoint.rtt(peer_id)
+            if rtt_s is not None:
+                self._catalog.receive_rtt(peer_id, rtt_s)
+        while (event := self._catalog.next_event()) is not None:
+            self._events.append(event)
+
+    def _arm(self) -> None:
+        due_at = self._catalog.get_timer()
+        if due_at is not None and (self._armed is None or due_at < self._armed):
+            self._armed = due_at
+            wait_s = max(0.0, due_at - self._node.clock.wall()) + _TIMER_SLACK_S
+            self.wakeupAfter(wait_s, _CatalogTimer(due_at))
+
+    def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
+        self._logged.add(verdict)
+        logger.warning(
+            "an entry from peer %s is refused: %s; further ones are only counted",
+            source.short,
+            verdict,
+        )

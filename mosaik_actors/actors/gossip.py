@@ -1,0 +1,304 @@
+"""The gossip actor: which peers this node has discovery links to, and what they get.
+
+Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
+    `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`, `StartSync`,
+    `LeaveOverlay` from the catalog actor; `PeersSighted` from whoever looks
+    for peers.
+Sends: `DialLink`, `AdoptLink`, `BeginSync`, `WriteFrames`, `EndLink` to its peer
+    actors; `RefreshEntry` to the catalog actor; `OverlayLeft` in the end.
+Owns: the `Gossip` core, and one peer actor per link.
+Failure: a link that fails takes its peer actor along; the core decides whom to
+    dial instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
+
+from ..config import seconds
+from ..discovery.broadcast import RefreshOwnEntry, SendFrames
+from ..discovery.config import DiscoveryConfig
+from ..discovery.errors import SyncError
+from ..discovery.gossip import Gossip, GossipEvent
+from ..discovery.messages import (
+    AdoptLink,
+    BeginSync,
+    DialLink,
+    EndLink,
+    EntriesMerged,
+    LeaveOverlay,
+    LinkDown,
+    LinkUp,
+    OverlayLeft,
+    PeersKnown,
+    PeersSighted,
+    RefreshEntry,
+    StartGossip,
+    StartSync,
+    SyncFailed,
+    SyncWith,
+    WriteFrames,
+)
+from ..discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer
+from ..discovery.wire import PROTOCOL, LinkPurpose, decode_purpose
+from ..errors import DecodeError
+from ..ids import PeerId
+from ..node import Node
+from ..runtime import TypeDispatcher
+from ..transport.address import PeerAddr
+from ..transport.close import SHUTDOWN, CloseCode, CloseReason
+from ..transport.interface import Link, LinkClosed
+from ..transport.messages import LinkOffered, ServeProtocol
+from .peer import PeerActor
+
+logger = logging.getLogger(__name__)
+
+_ENOUGH = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "enough neighbours")
+_REPLACED = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "a newer link replaces this one")
+_BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
+_LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
+_LASTING_MAX = 1024
+_TIMER_SLACK_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class _GossipTimer:
+    due_at: float
+
+
+class GossipActor(TypeDispatcher):
+    """Keeps the links of the overlay, and sends over them."""
+
+    def __init__(self) -> None:
+        self._node: Node
+        self._config: DiscoveryConfig
+        self._catalog: ActorAddress
+        self._gossip: Gossip
+        self._links: dict[PeerId, ActorAddress] = {}
+        self._dials: dict[PeerId, ActorAddress] = {}
+        self._syncs: dict[PeerId, ActorAddress] = {}
+        self._peers: dict[ActorAddress, None] = {}
+        self._adopted: dict[Link, ActorAddress] = {}
+        self._lasting: dict[PeerId, PeerAddr] = {}
+        self._armed: float | None = None
+        self._leaver: ActorAddress | None = None
+
+    # Lifecycle.
+
+    def receiveMsg_StartGossip(self, message: StartGossip, _sender: ActorAddress) -> None:
+        """Serve the protocol, and begin with the bootstrap peers."""
+        self._node = message.node
+        self._config = message.config
+        self._catalog = message.catalog
+        clock, rng = message.node.clock, message.node.randomness.branch("gossip")
+        now = clock.monotonic()
+        self._gossip = Gossip(message.node.peer_id, message.config, rng, now=now)
+        self._gossip.receive_hints("bootstrap", message.bootstrap, now=now)
+        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress))
+        self._pump()
+
+    def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:
+        """Close all links once what was written is out, then answer."""
+        self._leaver = message.asker
+        end = EndLink(SHUTDOWN, seconds(self._config.graceful_departure_window))
+        for peer in self._peers:
+            self.send(peer, end)
+        self._answer_leaver()
+
+    def receiveMsg_ChildActorExited(self, message: ChildActorExited, _sender: ActorAddress) -> None:
+        """Forget a peer actor; one that failed takes its link along."""
+        child = message.childAddress
+        self._peers.pop(child, None)
+        for peer_id in [peer for peer, actor in self._links.items() if actor == child]:
+            self._lose_link(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._dials.items() if actor == child]:
+            self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._syncs.items() if actor == child]:
+            self._lose_sync(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for link in [link for link, actor in self._adopted.items() if actor == child]:
+            del self._adopted[link]
+        self._answer_leaver()
+        self._pump()
+
+    # From the catalog actor, and from whoever looks for peers.
+
+    def receiveMsg_EntriesMerged(self, message: EntriesMerged, _sender: ActorAddress) -> None:
+        """Spread what is new."""
+        self._gossip.receive_fresh(message.entries, message.source, now=self._now())
+        self._pump()
+
+    def receiveMsg_PeersKnown(self, message: PeersKnown, _sender: ActorAddress) -> None:
+        """Take in whom to pick neighbours from."""
+        self._gossip.receive_hints("past", message.past, now=self._now())
+        self._gossip.receive_known(message.snapshot, now=self._now())
+        self._pump()
+
+    def receiveMsg_PeersSighted(self, message: PeersSighted, _sender: ActorAddress) -> None:
+        """Take in where somebody may be found."""
+        self._gossip.receive_hints(message.source, message.addrs, now=self._now())
+        self._pump()
+
+    def receiveMsg_StartSync(self, message: StartSync, _sender: ActorAddress) -> None:
+        """Sync once for somebody."""
+        addr = message.request.addr
+        if message.is_lasting and (
+            addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX
+        ):
+            self._lasting[addr.peer_id] = addr
+        if self._leaver is not None and message.asker is not None:
+            failed = SyncFailed(SyncError(addr, _LEAVING), message.request.token)
+            self.send(message.asker, failed)
+            return
+        self._dial(addr, LinkPurpose("sync"), message)
+        if message.is_lasting:
+            hints = self._lasting.values()
+            self._gossip.receive_hints("dialled", hints, now=self._now())
+            self._pump()
+
+    # Links that peers open.
+
+    def receiveMsg_LinkOffered(self, message: LinkOffered, _sender: ActorAddress) -> None:
+        """Accept a link, or say why not."""
+        link = message.link
+        try:
+            purpose = decode_purpose(link.header)
+        except DecodeError as error:
+            link.close(CloseReason(error.close_code, str(error)[:200]))
+            return
+        refusal = self._find_refusal(link, purpose)
+        if refusal is not None:
+            link.close(refusal)
+        else:
+            self._adopt(link, purpose)
+        self._pump()
+
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
+        """Pass on the end of a link that came before its peer actor had it."""
+        if (peer := self._adopted.get(message.link)) is not None:
+            self.send(peer, message)
+
+    # What became of links.
+
+    def receiveMsg_LinkUp(self, message: LinkUp, sender: ActorAddress) -> None:
+        """Note a neighbour that we dialled."""
+        peer_id = message.peer_id
+        if self._dials.get(peer_id) != sender or self._leaver is not None:
+            self.send(sender, EndLink(_REPLACED))
+            return
+        del self._dials[peer_id]
+        self._gossip.receive_link_up(peer_id, now=self._now())
+        self._replace_link(peer_id, sender)
+        self.send(sender, BeginSync())
+        self._pump()
+
+    def receiveMsg_LinkDown(self, message: LinkDown, sender: ActorAddress) -> None:
+        """Note a link that ended, or that could not be opened."""
+        peer_id, code = message.peer_id, message.reason.code
+        if self._links.get(peer_id) == sender:
+            self._lose_link(peer_id, code)
+        elif self._dials.get(peer_id) == sender:
+            self._lose_dial(peer_id, code)
+        elif self._syncs.get(peer_id) == sender:
+            self._lose_sync(peer_id, code)
+        self._pump()
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Do what is due."""
+        if isinstance(message.payload, _GossipTimer) and message.payload.due_at == self._armed:
+            self._armed = None
+            self._gossip.handle_timer(now=self._now())
+            self._pump()
+
+    # Helpers.
+
+    def _pump(self) -> None:
+        while (event := self._gossip.next_event()) is not None:
+            self._follow(event)
+        due_at = self._gossip.get_timer()
+        if due_at is not None and due_at != self._armed:
+            self._armed = due_at
+            wait_s = max(0.0, due_at - self._now()) + _TIMER_SLACK_S
+            self.wakeupAfter(wait_s, _GossipTimer(due_at))
+
+    def _follow(self, event: GossipEvent) -> None:
+        match event:
+            case SendFrames(peers, frames):
+                message = WriteFrames(frames)
+                for peer_id in peers:
+                    if (actor := self._links.get(peer_id)) is not None:
+                        self.send(actor, message)
+            case RefreshOwnEntry():
+                self.send(self._catalog, RefreshEntry())
+            case DialNeighbour(addr, urgent):
+                purpose = LinkPurpose("neighbour", urgent)
+                self._dials[addr.peer_id] = self._dial(addr, purpose)
+            case DialForSync(addr):
+                request = StartSync(SyncWith(addr), None)
+                self._syncs[addr.peer_id] = self._dial(addr, LinkPurpose("sync"), request)
+            case DropNeighbour(peer_id):
+                self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
+
+    def _dial(
+        self, addr: PeerAddr, purpose: LinkPurpose, request: StartSync | None = None
+    ) -> ActorAddress:
+        peer = self.createActor(PeerActor)
+        self._peers[peer] = None
+        start = DialLink(self._node, self._config, self._catalog, addr, purpose, request)
+        self.send(peer, start)
+        return peer
+
+    def _find_refusal(self, link: Link, purpose: LinkPurpose) -> CloseReason | None:
+        if self._leaver is not None:
+            return _LEAVING
+        if len(self._adopted) >= self._config.links_max:
+            return _BUSY
+        if purpose.purpose == "sync":
+            return None
+        offer = self._gossip.receive_offer(link.peer_id, urgent=purpose.urgent, now=self._now())
+        if offer is Offer.ACCEPT:
+            return None
+        return CloseReason(CloseCode.GRACEFUL_SHUTDOWN, offer.value)
+
+    def _adopt(self, link: Link, purpose: LinkPurpose) -> None:
+        peer = self.createActor(PeerActor)
+        self._peers[peer] = None
+        self._adopted[link] = peer
+        self.send(peer, AdoptLink(self._node, self._config, self._catalog, link, purpose))
+        link.attach(partial(self.send, peer))
+        if purpose.purpose == "neighbour":
+            self._replace_link(link.peer_id, peer)
+        link.accept()
+
+    def _replace_link(self, peer_id: PeerId, actor: ActorAddress) -> None:
+        older = self._links.get(peer_id)
+        self._links[peer_id] = actor
+        if older is not None:
+            self.send(older, EndLink(_REPLACED))
+
+    def _lose_link(self, peer_id: PeerId, code: int) -> None:
+        del self._links[peer_id]
+        self._gossip.receive_link_down(peer_id, code=code, now=self._now())
+
+    def _lose_dial(self, peer_id: PeerId, code: int) -> None:
+        del self._dials[peer_id]
+        self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
+
+    def _lose_sync(self, peer_id: PeerId, code: int) -> None:
+        del self._syncs[peer_id]
+        if code == CloseCode.SUCCESS:
+            self._gossip.receive_sync_done(peer_id, now=self._now())
+        else:
+            self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
+
+    def _answer_leaver(self) -> None:
+        if self._leaver is not None and not self._peers:
+            self.send(self._leaver, OverlayLeft())
+
+    def _now(self) -> float:
+        return self._node.clock.monotonic()

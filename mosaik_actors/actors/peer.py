@@ -1,0 +1,289 @@
+"""The peer actor: one discovery link to one peer, from its dial to its end.
+
+Receives: `DialLink` or `AdoptLink` first; `BeginSync`, `WriteFrames`, `EndLink`
+    from the gossip actor; `ToldEntries`, `MergeDone` from the catalog actor;
+    the link's events.
+Sends: `LinkUp` and, as its last word, `LinkDown` to the gossip actor;
+    `EntriesReceived` and `SyncEnded` to the catalog actor.
+Owns: one `Reconciler` while a sync runs, and the link.
+Failure: a peer that breaks a rule, or does not finish a sync in time, loses the
+    link with the reason. The actor exits with its link.
+
+The opener begins the sync. A neighbour link stays open after it, and carries
+announcements both ways; they may overtake a sync that is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
+
+from ..config import seconds
+from ..discovery.config import DiscoveryConfig
+from ..discovery.errors import DifferentNetwork, SyncError
+from ..discovery.messages import (
+    AdoptLink,
+    AwaitMerge,
+    BeginSync,
+    DialLink,
+    EndLink,
+    EntriesReceived,
+    LinkDown,
+    LinkUp,
+    MergeDone,
+    StartSync,
+    SyncEnded,
+    SyncFailed,
+    SyncFinished,
+    TakeToldEntries,
+    ToldEntries,
+    WriteFrames,
+)
+from ..discovery.reconcile import Reconciler, SyncStep
+from ..discovery.wire import (
+    PROTOCOL,
+    Announce,
+    LinkPurpose,
+    SyncFrame,
+    SyncRoot,
+    decode_frame,
+    encode_frame,
+    encode_purpose,
+)
+from ..errors import RemoteError
+from ..node import Node
+from ..runtime import TypeDispatcher
+from ..transport.address import PeerAddr
+from ..transport.close import CANCELLED, SUCCESS, CloseCode, CloseReason
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+from ..transport.messages import LinkFailed, LinkOpened, OpenLink
+
+logger = logging.getLogger(__name__)
+
+# Checking a signature takes a tenth of a millisecond: others get their turn in between.
+_ENTRIES_PER_MESSAGE = 32
+_DRAIN_CHECK_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class _SyncDeadline:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _DrainCheck:
+    until: float
+
+
+class PeerActor(TypeDispatcher):
+    """One discovery link."""
+
+    def __init__(self) -> None:
+        self._node: Node
+        self._config: DiscoveryConfig
+        self._catalog: ActorAddress
+        self._gossip: ActorAddress
+        self._addr: PeerAddr
+        self._purpose: LinkPurpose
+        self._request: StartSync | None = None
+        self._link: Link | None = None
+        self._sync: Reconciler | None = None
+        self._sync_number = 0
+        self._is_opener = False
+        self._waiting_root: SyncRoot | None = None
+        self._last_frames: list[SyncFrame] = []
+        self._closing_with: CloseReason | None = None
+        self._is_over = False
+
+    # Lifecycle.
+
+    def receiveMsg_DialLink(self, message: DialLink, sender: ActorAddress) -> None:
+        """Open the link."""
+        self._begin(message, sender)
+        self._addr = message.addr
+        self._request = message.request
+        self._is_opener = True
+        header = encode_purpose(message.purpose)
+        timeout_s = seconds(message.config.dial_timeout)
+        request = OpenLink(message.addr, PROTOCOL, header, timeout_s=timeout_s)
+        self.send(message.node.transport, request)
+
+    def receiveMsg_AdoptLink(self, message: AdoptLink, sender: ActorAddress) -> None:
+        """Take over a link that the peer opened."""
+        self._begin(message, sender)
+        self._link = message.link
+        self._addr = PeerAddr(message.link.peer_id)
+        if message.purpose.purpose == "sync":
+            self._arm_sync_deadline()
+
+    def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
+        """Begin a lone sync at once; a neighbour's begins when the overlay agrees."""
+        if self._is_over:
+            message.link.close(CANCELLED)
+            return
+        self._link = message.link
+        if self._purpose.purpose == "sync":
+            self.send(self._catalog, TakeToldEntries())
+        else:
+            self.send(self._gossip, LinkUp(self._addr.peer_id))
+
+    def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
+        """Report it, and exit."""
+        self._end(message.error.reason, was_open=False)
+
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
+        """Report it, and exit."""
+        self._end(message.reason, was_open=True)
+
+    # Commands.
+
+    def receiveMsg_BeginSync(self, _message: BeginSync, _sender: ActorAddress) -> None:
+        """Ask for what to sync."""
+        self.send(self._catalog, TakeToldEntries())
+
+    def receiveMsg_WriteFrames(self, message: WriteFrames, _sender: ActorAddress) -> None:
+        """Write announcements; a peer that does not take them in loses the link."""
+        if self._link is None:
+            return
+        if self._link.unsent_bytes > self._config.unsent_bytes_max:
+            self._close(CloseReason(CloseCode.CANCELLED, "announcements are not taken in"))
+        else:
+            self._link.write_many(message.frames)
+
+    def receiveMsg_EndLink(self, message: EndLink, _sender: ActorAddress) -> None:
+        """Close the link, at the latest after the time to drain."""
+        self._closing_with = message.reason
+        if self._link is None:
+            # Only a node that leaves ends a dial; its transport cancels it.
+            self._end(message.reason, was_open=False)
+        else:
+            self._drain(self._node.clock.monotonic() + message.drain_s)
+
+    # What the catalog answers.
+
+    def receiveMsg_ToldEntries(self, message: ToldEntries, _sender: ActorAddress) -> None:
+        """Begin a sync with them, or answer one."""
+        if self._link is None or self._is_over:
+            return
+        self._sync = Reconciler(message.entries, peers_max=self._config.peers_max)
+        self._arm_sync_deadline()
+        if self._is_opener:
+            self._follow(self._sync, self._sync.open())
+        elif self._waiting_root is not None:
+            root, self._waiting_root = self._waiting_root, None
+            self._take(root)
+
+    def receiveMsg_MergeDone(self, _message: MergeDone, _sender: ActorAddress) -> None:
+        """Confirm the sync to the opener."""
+        frames, self._last_frames = self._last_frames, []
+        if self._link is not None:
+            self._link.write_many(encode_frame(frame) for frame in frames)
+
+    # What the peer sends.
+
+    def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
+        """Pass entries on to the catalog, and go on with the sync."""
+        if self._is_over:
+            return
+        try:
+            for frame in map(decode_frame, message.frames):
+                if isinstance(frame, Announce):
+                    self._pass_on(frame.entries)
+                else:
+                    self._receive_sync_frame(frame)
+        except RemoteError as error:
+            logger.warning("peer %s: %s", self._addr.peer_id.short, error)
+            self._close(CloseReason(error.close_code, str(error)[:200]))
+
+    def receiveMsg_LinkDrained(self, message: LinkDrained, _sender: ActorAddress) -> None:
+        """Nothing waits for it: what is written is small, or limited."""
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Give up on a sync that takes too long; look whether the link has drained."""
+        match message.payload:
+            case _SyncDeadline(number) if number == self._sync_number:
+                self._close(CloseReason(CloseCode.CANCELLED, "the sync took too long"))
+            case _DrainCheck(until):
+                self._drain(until)
+
+    # Helpers.
+
+    def _begin(self, message: DialLink | AdoptLink, sender: ActorAddress) -> None:
+        self._node = message.node
+        self._config = message.config
+        self._catalog = message.catalog
+        self._purpose = message.purpose
+        self._gossip = sender
+
+    def _receive_sync_frame(self, frame: SyncFrame) -> None:
+        if isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():
+            self._waiting_root = frame
+            self.send(self._catalog, TakeToldEntries())
+        else:
+            self._take(frame)
+
+    def _is_idle(self) -> bool:
+        return self._waiting_root is None and (self._sync is None or self._sync.is_done)
+
+    def _take(self, frame: SyncFrame) -> None:
+        if self._sync is None:
+            raise RemoteError(f"a sync frame {type(frame).__name__} without a sync")
+        self._follow(self._sync, self._sync.receive_frame(frame))
+
+    def _follow(self, sync: Reconciler, step: SyncStep) -> None:
+        assert self._link is not None
+        self._pass_on(step.entries)
+        if sync.is_done and (self._is_opener or self._purpose.purpose == "neighbour"):
+            self._sync_number += 1  # the deadline is void; a lone sync's link must end too
+        if sync.is_done and not self._is_opener:
+            self._last_frames = step.frames
+            self.send(self._catalog, AwaitMerge())
+            return
+        self._link.write_many(encode_frame(frame) for frame in step.frames)
+        if sync.is_done and self._purpose.purpose == "sync":
+            self._close(SUCCESS)
+
+    def _pass_on(self, entries: tuple[bytes, ...]) -> None:
+        for first in range(0, len(entries), _ENTRIES_PER_MESSAGE):
+            chunk = entries[first : first + _ENTRIES_PER_MESSAGE]
+            self.send(self._catalog, EntriesReceived(chunk, self._addr.peer_id))
+
+    def _arm_sync_deadline(self) -> None:
+        self._sync_number += 1
+        payload = _SyncDeadline(self._sync_number)
+        self.wakeupAfter(seconds(self._config.sync_timeout), payload)
+
+    def _drain(self, until: float) -> None:
+        assert self._link is not None
+        if self._link.unsent_bytes and self._node.clock.monotonic() < until:
+            self.wakeupAfter(_DRAIN_CHECK_S, _DrainCheck(until))
+        elif self._closing_with is not None:
+            self._close(self._closing_with)
+
+    def _close(self, reason: CloseReason) -> None:
+        if self._link is not None and not self._is_over:
+            self._link.close(reason)
+            self._end(reason, was_open=True)
+
+    def _end(self, reason: CloseReason, *, was_open: bool) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._request is not None and self._request.asker is not None:
+            outcome = self._find_outcome(self._request, reason)
+            self.send(self._catalog, SyncEnded(self._request.asker, outcome))
+        self.send(self._gossip, LinkDown(self._addr.peer_id, reason, was_open))
+        self.send(self.myAddress, ActorExitRequest())
+
+    def _find_outcome(self, request: StartSync, reason: CloseReason) -> SyncFinished | SyncFailed:
+        token = request.request.token
+        if self._sync is not None and self._sync.is_done:
+            counts = self._sync.received_count, self._sync.sent_count
+            return SyncFinished(self._addr.peer_id, *counts, token)
+        if reason.code == CloseCode.DIFFERENT_NETWORK:
+            return SyncFailed(DifferentNetwork(self._addr, reason), token)
+        return SyncFailed(SyncError(self._addr, reason), token)

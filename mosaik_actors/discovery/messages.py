@@ -1,0 +1,340 @@
+"""The messages between the actors of discovery, and to them from others.
+
+Actors of other subsystems, and of users, talk to the catalog actor only: they
+watch it, advertise through it, and ask it for a sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from thespian.actors import ActorAddress
+
+from ..ids import PeerId, StreamId, Tag
+from ..transport.address import PeerAddr
+from ..transport.close import CloseReason
+from ..transport.interface import Link
+from .catalog import Catalog, CatalogEvent, CatalogSnapshot
+from .config import DiscoveryConfig
+from .entry import SignedPeerEntry, StreamInfo
+from .errors import SyncError
+from .wire import LinkPurpose
+
+if TYPE_CHECKING:
+    from ..node import Node
+
+Publish = Callable[[CatalogSnapshot, tuple[CatalogEvent, ...]], None]
+
+
+# To the catalog actor, from anybody.
+
+
+@dataclass(frozen=True, slots=True)
+class WatchCatalog:
+    """Send `CatalogChanged` to `watcher` now, and after each change."""
+
+    watcher: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchCatalog:
+    """Send nothing more to `watcher`."""
+
+    watcher: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    """What is known now. Changes that came close together are one message."""
+
+    snapshot: CatalogSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertiseStream:
+    """Say in the own entry that this node produces a stream. May be repeated."""
+
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawStream:
+    """Take a stream out of the own entry. May be repeated."""
+
+    stream_id: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTags:
+    """Change the tags in the own entry."""
+
+    add: tuple[Tag, ...] = ()
+    remove: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncWith:
+    """Exchange catalogs with a peer; the sender gets `SyncFinished` or `SyncFailed`.
+
+    When it is finished, both sides' catalogs have what the other had, and both
+    sides' watchers have been sent it.
+
+    Attributes:
+        addr: The peer, and where it is.
+        token: Anything by which the sender knows its request again.
+    """
+
+    addr: PeerAddr
+    token: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class DialPeer:
+    """As `SyncWith`, and keep the address: try it again whenever the peer is not known."""
+
+    addr: PeerAddr
+    token: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFinished:
+    """A sync is through.
+
+    Attributes:
+        peer_id: With whom.
+        received_count: Entries that came.
+        sent_count: Entries that went.
+        token: The request's.
+    """
+
+    peer_id: PeerId
+    received_count: int
+    sent_count: int
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFailed:
+    """A sync did not happen, or was broken off. `token` is the request's."""
+
+    error: SyncError
+    token: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceDeparture:
+    """Tell everybody that this node leaves; the sender gets `OverlayLeft`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayLeft:
+    """The departure is out as far as it will get, and all discovery links are closed."""
+
+
+# Between the actors of discovery.
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOverlay:
+    """Close all discovery links once what was written is out; answer `asker`."""
+
+    asker: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class StartCatalog:
+    """The first message of the catalog actor.
+
+    Attributes:
+        node: The node.
+        config: The settings.
+        catalog: The core; the handle changes it too, and then sends `CatalogTouched`.
+        publish: Called with each new snapshot and what happened since the last.
+        gossip: The gossip actor.
+    """
+
+    node: Node
+    config: DiscoveryConfig
+    catalog: Catalog
+    publish: Publish
+    gossip: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class StartGossip:
+    """The first message of the gossip actor."""
+
+    node: Node
+    config: DiscoveryConfig
+    catalog: ActorAddress
+    bootstrap: tuple[PeerAddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartRendezvous:
+    """The first message of the rendezvous actor."""
+
+    node: Node
+    gossip: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveRendezvous:
+    """Take the notice away; the sender gets `RendezvousLeft`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RendezvousLeft:
+    """The notice is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogTouched:
+    """The core was changed by the handle: look what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushCatalog:
+    """To oneself: tell the watchers, after what is in the mailbox already."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesReceived:
+    """A peer sent these encoded entries."""
+
+    entries: tuple[bytes, ...]
+    source: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesMerged:
+    """The catalog accepted these; they are new to it. `source` is None for the own."""
+
+    entries: tuple[SignedPeerEntry, ...]
+    source: PeerId | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeersKnown:
+    """The catalog, and where hidden peers were last."""
+
+    snapshot: CatalogSnapshot
+    past: tuple[PeerAddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSighted:
+    """Somebody named `source` saw these peers, in place of those it saw before."""
+
+    source: str
+    addrs: tuple[PeerAddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshEntry:
+    """Give the own entry a new version."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeToldEntries:
+    """Send what is told to others back, as `ToldEntries`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEntries:
+    """What is told to others; does not change."""
+
+    entries: Mapping[PeerId, SignedPeerEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitMerge:
+    """Answer with `MergeDone` once all earlier messages are dealt with and flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeDone:
+    """All that was sent before `AwaitMerge` is in the catalog, and its watchers know."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartSync:
+    """Sync once, for `asker` or, when that is None, for the overlay."""
+
+    request: SyncWith
+    asker: ActorAddress | None
+    is_lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEnded:
+    """Pass the outcome on to `asker`, after all entries that came with it."""
+
+    asker: ActorAddress
+    outcome: SyncFinished | SyncFailed
+
+
+@dataclass(frozen=True, slots=True)
+class DialLink:
+    """The first message of a peer actor for a link it opens itself."""
+
+    node: Node
+    config: DiscoveryConfig
+    catalog: ActorAddress
+    addr: PeerAddr
+    purpose: LinkPurpose
+    request: StartSync | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptLink:
+    """The first message of a peer actor for a link that the peer opened."""
+
+    node: Node
+    config: DiscoveryConfig
+    catalog: ActorAddress
+    link: Link
+    purpose: LinkPurpose
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """From a peer actor: the neighbour link it dialled is open."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """From a peer actor, its last word: its link ended, or could not be opened."""
+
+    peer_id: PeerId
+    reason: CloseReason
+    was_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BeginSync:
+    """To a peer actor: the link is known to the broadcast, begin the catalog sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFrames:
+    """To a peer actor: write these to the link."""
+
+    frames: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndLink:
+    """To a peer actor: close the link and exit.
+
+    Attributes:
+        reason: What the peer is told.
+        drain_s: Seconds to wait for the peer to acknowledge what was written.
+    """
+
+    reason: CloseReason
+    drain_s: float = 0.0
