@@ -1,0 +1,192 @@
+"""The demo's live table and summary, drawn with rich.
+
+Reads the facts and changes nothing. Made for 100 columns; narrower terminals
+lose the curve first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from .claims import Claim
+from .facts import Event, Facts, SensorFacts
+from .wording import (
+    Progress,
+    curve,
+    describe,
+    milliseconds,
+    moment,
+    state_of,
+    steps,
+)
+
+EVENT_ROWS: Final = 8
+CURVE_COLUMNS_MIN: Final = 98
+
+_TONES: Final = {"good": "green", "bad": "red", "plain": ""}
+_MARKS: Final = {
+    Progress.DONE: ("✔", "green"),
+    Progress.NOW: ("▶", "bold yellow"),
+    Progress.AHEAD: ("·", "dim"),
+}
+
+
+def live(facts: Facts, console: Console, *, now: float, sensor_count: int) -> RenderableType:
+    """Return the picture of the run at this moment."""
+    return Panel(
+        Group(
+            _steps(facts, sensor_count),
+            Text(),
+            _sensors(facts, now=now, with_curve=console.width >= CURVE_COLUMNS_MIN),
+            _collector(facts),
+            Text(),
+            _events(facts),
+        ),
+        title=f"[bold]mosaik-actors demo[/] · network [bold cyan]{facts.network}[/]",
+        subtitle=f"{now - facts.started_at:.1f} s · look in from another terminal: "
+        f"mosaik-actors peers {facts.network}",
+        border_style="blue",
+        box=box.ROUNDED,
+    )
+
+
+def summary(facts: Facts, claims: Sequence[Claim]) -> RenderableType:
+    """Return the account of a finished run: a row per process, then the claims."""
+    return Group(_figures(facts), Text(), _claims(claims))
+
+
+def _steps(facts: Facts, sensor_count: int) -> Text:
+    line = Text()
+    for step in steps(facts, sensor_count=sensor_count):
+        mark, style = _MARKS[step.progress]
+        line.append(f"{mark} {step.text}   ", style)
+    return line
+
+
+def _sensors(facts: Facts, *, now: float, with_curve: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("sensor", no_wrap=True)
+    table.add_column("peer", no_wrap=True)
+    table.add_column("state", no_wrap=True, min_width=9)
+    table.add_column("reading", no_wrap=True, min_width=27)
+    if with_curve:
+        table.add_column("", no_wrap=True, min_width=12)
+    for name in ("items/s", "items", "ms p50", "p99", "order", "knows", "rtt ms", "msg/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for sensor in facts.sensors.values():
+        table.add_row(*_row(facts, sensor, now=now, with_curve=with_curve))
+    return table
+
+
+def _row(
+    facts: Facts, sensor: SensorFacts, *, now: float, with_curve: bool
+) -> list[RenderableType]:
+    state, tone = state_of(sensor)
+    is_over = sensor.killed_at is not None or sensor.exit_code is not None
+    style = "dim" if is_over else ""
+    reading = describe(sensor.measure) if sensor.measure is not None else ""
+    peer = sensor.node.peer
+    rtt_s = facts.collector.rtt_s.get(peer) if peer else None
+    cells: list[RenderableType] = [
+        Text(sensor.name, style or "bold"),
+        Text(peer[:6] if peer else "", style or "cyan"),
+        Text(state, _TONES[tone]),
+        Text(reading, style),
+    ]
+    if with_curve:
+        cells.append(Text(curve(list(sensor.trend)[-12:]), style or "blue"))
+    wrong = sensor.out_of_order_count
+    figures = [
+        (f"{sensor.rate(now=now):.0f}", style),
+        (str(sensor.item_count), style),
+        (milliseconds(sensor.latency_s(0.5)), style),
+        (milliseconds(sensor.latency_s(0.99)), style),
+        ("ok" if not wrong else f"{wrong} !", style if not wrong else "bold red"),
+        ("" if is_over else str(len(sensor.node.knows)), style),
+        ("" if is_over else milliseconds(rtt_s), style),
+        ("" if is_over else f"{sensor.messages_per_s:.0f}", style),
+    ]
+    return cells + [Text(text, one) for text, one in figures]
+
+
+def _collector(facts: Facts) -> Text:
+    peer = facts.collector.peer
+    if peer is None:
+        return Text("collector: starting", "dim")
+    total = sum(sensor.item_count for sensor in facts.sensors.values())
+    line = Text("collector ", "bold")
+    line.append(peer[:6], "cyan")
+    line.append(f" · this process · knows {len(facts.collector.knows)} · {total} items received")
+    return line
+
+
+def _events(facts: Facts) -> Group:
+    newest = list(facts.events)[-EVENT_ROWS:]
+    blank = [Text() for _ in range(EVENT_ROWS - len(newest))]
+    return Group(*(_event(facts, event) for event in newest), *blank)
+
+
+def _event(facts: Facts, event: Event) -> Text:
+    line = Text(f"{event.at - facts.started_at:6.2f} s  ", "dim", no_wrap=True, overflow="ellipsis")
+    line.append(event.text, _TONES[event.tone])
+    return line
+
+
+def _figures(facts: Facts) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+    table.title = "seconds are from each process's start, milliseconds from send to receipt"
+    for name in ("process", "peer"):
+        table.add_column(name, no_wrap=True)
+    for name in (
+        "found all s", "first item s", "items", "ms p50", "ms p99", "out of order", "lost",
+    ):  # fmt: skip
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in figure_rows(facts):
+        table.add_row(*row)
+    return table
+
+
+def figure_rows(facts: Facts) -> list[tuple[str, ...]]:
+    """Return the rows of the summary as texts."""
+    found_s = facts.all_found_s(facts.initial)
+    if facts.replacement is not None:
+        now_living = [*facts.survivors, facts.replacement]
+        found_s[facts.replacement.name] = facts.all_found_s(now_living)[facts.replacement.name]
+    peer = facts.collector.peer or ""
+    rows: list[tuple[str, ...]] = [
+        ("collector", peer[:6], moment(found_s["collector"]), "", "", "", "", "", "")
+    ]
+    for one in facts.sensors.values():
+        name = f"{one.name} (killed)" if one.killed_at is not None else one.name
+        first_at = one.first_item_at
+        rows.append(
+            (
+                name,
+                (one.node.peer or "")[:6],
+                moment(found_s[one.name]),
+                moment(None if first_at is None else first_at - one.node.started_at),
+                str(one.item_count),
+                milliseconds(one.latency_s(0.5)),
+                milliseconds(one.latency_s(0.99)),
+                str(one.out_of_order_count),
+                str(one.lost_count),
+            )
+        )
+    return rows
+
+
+def _claims(claims: Sequence[Claim]) -> Group:
+    lines = []
+    for claim in claims:
+        line = Text("✔ " if claim.holds else "✘ ", "green" if claim.holds else "bold red")
+        line.append(claim.text, "" if claim.holds else "bold red")
+        line.append(f"  {claim.detail}", "dim" if claim.holds else "red")
+        lines.append(line)
+    return Group(*lines)

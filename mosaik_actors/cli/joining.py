@@ -1,0 +1,38 @@
+"""Options of the sub-commands that join a network, and joining with them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+OBSERVER_TAG = "observer"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which network to join, and how."""
+    parser.add_argument("network", help="the network's name, or its id")
+    parser.add_argument(
+        "--bootstrap",
+        metavar="PEER@HOST:PORT",
+        action="append",
+        default=[],
+        help="a peer to begin with; may be repeated. On this machine none is needed",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="HOST:PORT",
+        default="127.0.0.1:0",
+        help="where to listen; port 0 takes any free one (default: %(default)s)",
+    )
+
+
+def joined(options: argparse.Namespace) -> Network:
+    """Return the node that the options ask for, not started yet. Raises `ConfigError`."""
+    from ..network import Network
+
+    return Network(
+        options.network, bootstrap=options.bootstrap, bind=options.bind, tags=[OBSERVER_TAG]
+    )

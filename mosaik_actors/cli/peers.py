@@ -1,0 +1,124 @@
+"""``mosaik-actors peers``: who is on a network.
+
+Joins like any node, so what it shows is what any node would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from . import joining
+from .failure import CommandFailed
+
+if TYPE_CHECKING:
+    from ..discovery.catalog import CatalogSnapshot
+    from ..discovery.info import PeerInfo
+    from ..network import Network
+    from . import Subparsers
+
+WAIT_S = 3.0
+SETTLED_S = 0.5
+
+_EPILOG = """\
+examples:
+  mosaik-actors peers my-app                 who is there
+  mosaik-actors peers my-app --watch         who comes and goes, until Ctrl-C
+  mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
+
+Each line: the peer's id, its round-trip time, its first address, its streams.
+The exit code is 1 if nobody is there.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "peers",
+        help="list who is on a network, once or as they come and go",
+        description="Join a network by its name and list who is there.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    joining.add_options(parser)
+    parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("--long", action="store_true", help="whole ids, and all addresses")
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=WAIT_S,
+        help="how long to look for somebody (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the peers."""
+    from .ending import run_to_the_end
+
+    return run_to_the_end(_watch(options) if options.watch else _list(options))
+
+
+async def _list(options: argparse.Namespace) -> int:
+    async with joining.joined(options) as net:
+        catalog = await _settled(net, options.wait)
+        if not catalog:
+            raise CommandFailed(
+                f"nobody else found on network {options.network!r} within {options.wait:g} s; "
+                "nodes of this user on this machine are found by name, others need --bootstrap"
+            )
+        for peer in _in_order(catalog):
+            print(describe(peer, is_long=options.long))
+    return 0
+
+
+async def _settled(net: Network, wait_s: float) -> CatalogSnapshot:
+    """Return the catalog once nobody was added for a moment, or when the time is over."""
+    known: set[object] = set()
+    snapshot = net.discovery.catalog()
+    watch = net.discovery.watch()
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_s
+    settled_at = give_up_at
+    while True:
+        try:
+            async with asyncio.timeout_at(min(settled_at, give_up_at)):
+                snapshot = await anext(watch)
+        except TimeoutError:
+            return snapshot
+        if snapshot and set(snapshot) != known:
+            known = set(snapshot)
+            settled_at = loop.time() + SETTLED_S
+
+
+async def _watch(options: argparse.Namespace) -> int:
+    shown: dict[object, str] = {}
+    async with joining.joined(options) as net:
+        async for catalog in net.discovery.watch():
+            for gone in [peer for peer in shown if peer not in catalog]:
+                print(f"- {shown.pop(gone)}", flush=True)
+            for peer in _in_order(catalog):
+                if peer.peer_id not in shown:
+                    print(f"+ {describe(peer, is_long=options.long)}", flush=True)
+                shown[peer.peer_id] = describe(peer, is_long=options.long)
+    return 0
+
+
+def _in_order(catalog: CatalogSnapshot) -> list[PeerInfo]:
+    return sorted(catalog.values(), key=lambda peer: peer.peer_id)
+
+
+def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
+    """Return one line about a peer."""
+    rtt = "        -" if peer.rtt is None else f"{peer.rtt * 1000:6.2f} ms"
+    if is_long:
+        where = str(peer.addr)
+    else:
+        host_and_port = str(peer.addr).partition("@")[2].partition("?")[0]
+        where = f"{peer.peer_id.short}  {host_and_port.partition(',')[0] or 'no address'}"
+    names = sorted(name or stream.short for stream, name in peer.streams.items())
+    # A name comes from the peer: nothing in it may steer the terminal.
+    streams = " ".join("".join(filter(str.isprintable, name)) for name in names)
+    return f"{where}  {rtt}  {streams}".rstrip()

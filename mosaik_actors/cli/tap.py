@@ -1,0 +1,65 @@
+"""``mosaik-actors tap``: the items of a stream, whatever they are.
+
+Subscribes like any consumer, without knowing the type, and prints one JSON
+document per line. What JSON does not know (bytes, big integers) is written in
+the nearest form it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from . import joining
+
+if TYPE_CHECKING:
+    from . import Subparsers
+
+_EPILOG = """\
+examples:
+  mosaik-actors tap my-app feeds.Price                 all items, until Ctrl-C
+  mosaik-actors tap my-app feeds.Price --count 10      the next ten
+
+A stream is called what `mosaik-actors peers` shows: by default the module and
+the name of its type.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "tap",
+        help="print the items of a stream as JSON lines",
+        description="Join a network and print the items of a stream, one JSON line each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    joining.add_options(parser)
+    parser.add_argument("stream", help="the stream's name, or its id")
+    parser.add_argument("--count", type=int, help="end after so many items")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the items."""
+    from .ending import run_to_the_end
+
+    return run_to_the_end(_tap(options))
+
+
+async def _tap(options: argparse.Namespace) -> int:
+    import msgspec
+
+    encoder = msgspec.json.Encoder(enc_hook=repr)
+    left = options.count
+    async with joining.joined(options) as net:
+        consumer = net.streams.consumer(object, stream_id=options.stream)
+        while left is None or left > 0:
+            items = await consumer.recv_many(1024 if left is None else min(left, 1024))
+            for item in items:
+                sys.stdout.write(encoder.encode(item).decode() + "\n")
+            sys.stdout.flush()
+            if left is not None:
+                left -= len(items)
+    return 0
