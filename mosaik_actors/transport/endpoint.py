@@ -25,7 +25,6 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Self
@@ -37,48 +36,23 @@ from .address import PeerAddr, SocketAddr, format_socket_addr
 from .close import CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
 from .connection import Connection, ConnectionState, QuicLink
+from .counters import TransportCounters
+from .dialer import NOT_NEEDED, Dialer
 from .engine import Engine, EngineFactory
 from .frames import OpenFrame, encode_control
 from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
-from .path_mtu import BASE, PathMtu, SendProbe
+from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
 from .sockets import advertised_addrs, bind_udp, family_of, is_loopback
 
 logger = logging.getLogger(__name__)
 
 READS_PER_TURN = 64
-DIAL_STAGGER_S = 0.25
 DRAIN_TIMEOUT_S = 2.0
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
-NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
 RESTARTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True)
-
-# Datagrams that are not QUIC: the fixed bit 0x40 is clear (RFC 9000 section 17, RFC 9443).
-_PROBE = b"\x01mosaik-probe"
-_ANSWER = b"\x02mosaik-answer"
-_TOKEN_BYTES = 8
-_SEQUENCE_BYTES = 4
-
-
-@dataclass(slots=True)
-class TransportCounters:
-    """What an endpoint has seen since it started. All are counts but the two of bytes."""
-
-    datagrams_received: int = 0
-    datagrams_sent: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
-    datagrams_refused: int = 0
-    datagrams_unsent: int = 0
-    connections_opened: int = 0
-    connections_refused: int = 0
-    handshakes_failed: int = 0
-    links_opened: int = 0
-    links_accepted: int = 0
-    links_refused: int = 0
-    violations: int = 0
 
 
 class QuicEndpoint:
@@ -110,8 +84,8 @@ class QuicEndpoint:
         self._by_peer: dict[PeerId, list[Connection]] = {}
         self._connections: dict[Connection, None] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
-        self._paths: dict[Connection, _Path] = {}
-        self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
+        self._paths: dict[Connection, PathProber] = {}
+        self._dialer = Dialer(self._peer_id, list(self._sockets), self._start_dial, config)
         self._dirty: dict[Connection, None] = {}
         self._is_flush_scheduled = False
         self._acceptors: dict[str, Callable[[Link], None]] = {}
@@ -198,14 +172,17 @@ class QuicEndpoint:
         encode_control(opening)
         try:
             async with asyncio.timeout(timeout):
-                connection = self._usable(to.peer_id) or await self._dial(to)
+                if self._is_closing:
+                    text = "this endpoint is closing"
+                    raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, text))
+                connection = self._usable(to.peer_id) or await self._dialer.dial(to)
                 try:
                     return await self._open_on(connection, opening)
                 except LinkRefused as refused:
                     if not (refused.reason.remote and refused.reason.text == NOT_NEEDED.text):
                         raise
                     # The two sides settled on another connection meanwhile.
-                    connection = self._usable(to.peer_id) or await self._dial(to)
+                    connection = self._usable(to.peer_id) or await self._dialer.dial(to)
                     return await self._open_on(connection, opening)
         except TimeoutError:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
@@ -252,7 +229,7 @@ class QuicEndpoint:
         self._closed = self._loop.create_future()
         self._is_closing = True
         try:
-            await self._end_dials()
+            await self._dialer.close()
             for connection in list(self._connections):
                 for link in connection.links:
                     link.close(reason)
@@ -261,6 +238,19 @@ class QuicEndpoint:
                     await self._drain()
         finally:
             self._close_now(reason)
+            self._closed.set_result(None)
+
+    def crash(self) -> None:
+        """Vanish without a word, as a killed process does; for tests and simulations.
+
+        The links here end at once; the peers notice after their idle timeout.
+        """
+        self._is_closing = True
+        self._release()
+        for connection in list(self._connections):
+            connection.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "crashed"))
+        self._closed = self._closed or self._loop.create_future()
+        if not self._closed.done():
             self._closed.set_result(None)
 
     # What connections ask of their owner.
@@ -430,15 +420,15 @@ class QuicEndpoint:
         self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
     ) -> None:
         """Answer a path probe of a connected peer, or take in the answer to ours."""
-        token = data[len(_PROBE) : len(_PROBE) + _TOKEN_BYTES + _SEQUENCE_BYTES]
-        if data.startswith(_PROBE) and len(token) == _TOKEN_BYTES + _SEQUENCE_BYTES:
+        answer = answer_probe(data)
+        if answer is not None:
+            # Only to peers, so that nobody is made to answer in somebody else's name.
             if any(connection.remote == remote for connection in self._connections):
-                self._send(sock, _ANSWER + token, remote)
+                self._send(sock, answer, remote)
                 return
-        elif data.startswith(_ANSWER):
-            answer = data[len(_ANSWER) :]
+        else:
             for connection, path in self._paths.items():
-                if connection.remote == remote and path.takes(answer, now):
+                if connection.remote == remote and path.receive_datagram(data, now=now):
                     connection.engine.set_datagram_bytes(path.mtu.current_bytes)
                     self._arm(connection)
                     return
@@ -585,98 +575,15 @@ class QuicEndpoint:
         )
         link.close(reason)
 
-    # Dialling.
-
-    async def _dial(self, to: PeerAddr) -> Connection:
-        """Return a connection to a peer. Callers that dial the same peer share the dial."""
-        if self._is_closing:
-            raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing"))
-        task = self._dials.get(to.peer_id)
-        if task is None:
-            task = self._loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
-            self._dials[to.peer_id] = task
-            task.add_done_callback(partial(self._end_dial, to.peer_id))
-        return await asyncio.shield(task)
-
-    def _end_dial(self, peer_id: PeerId, task: asyncio.Task[Connection]) -> None:
-        if self._dials.get(peer_id) is task:
-            del self._dials[peer_id]
-        if not task.cancelled():
-            task.exception()  # seen: whoever waited has it too
-
-    async def _race(self, to: PeerAddr) -> Connection:
-        """Dial all addresses, one after the other until one answers; keep the first."""
-        if to.peer_id == self._peer_id:
-            raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
-        addrs = [addr for addr in to.direct if family_of(addr[0]) in self._sockets]
-        if not addrs:
-            text = f"no address of peer {to.peer_id.short} can be dialled from here"
-            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
-        tries: dict[asyncio.Future[Connection], Connection] = {}
-        try:
-            async with asyncio.timeout(self.config.dial_timeout):
-                return await self._first_to_answer(to.peer_id, addrs, tries)
-        except TimeoutError:
-            where = ", ".join(map(format_socket_addr, addrs))
-            text = f"peer {to.peer_id.short} did not answer at {where}"
-            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
-        finally:
-            winner = next((done for done in tries if _succeeded(done)), None)
-            for done, connection in tries.items():
-                if done is not winner:
-                    done.cancel()
-                    connection.close(NOT_NEEDED)
-
-    async def _first_to_answer(
-        self,
-        peer_id: PeerId,
-        addrs: list[SocketAddr],
-        tries: dict[asyncio.Future[Connection], Connection],
-    ) -> Connection:
-        waiting = list(addrs)
-        pending: set[asyncio.Future[Connection]] = set()
-        refusal: LinkRefused | None = None
-        while waiting or pending:
-            if waiting:
-                done = self._start_dial(peer_id, waiting.pop(0), tries)
-                pending.add(done)
-            await asyncio.wait(
-                pending,
-                timeout=DIAL_STAGGER_S if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for done in [done for done in tries if done in pending and done.done()]:
-                pending.discard(done)
-                error = done.exception()
-                if error is None:
-                    return done.result()
-                if isinstance(error, LinkRefused):
-                    refusal = error
-        assert refusal is not None, "every dial either answers or is refused"
-        raise refusal
-
-    def _start_dial(
-        self,
-        peer_id: PeerId,
-        addr: SocketAddr,
-        tries: dict[asyncio.Future[Connection], Connection],
-    ) -> asyncio.Future[Connection]:
+    def _start_dial(self, peer_id: PeerId, addr: SocketAddr) -> Connection:
         sock = self._sockets[family_of(addr[0])]
         now = self._clock.monotonic()
         engine = self._factory.dial(addr, self._first_datagram_bytes(addr), now=now)
         connection = self._add(engine, sock, is_initiator=True)
         connection.expected_id = peer_id
         connection.handshake_done = self._loop.create_future()
-        tries[connection.handshake_done] = connection
         self.mark_dirty(connection)
-        return connection.handshake_done
-
-    async def _end_dials(self) -> None:
-        dials = list(self._dials.values())
-        for dial in dials:
-            dial.cancel()
-        if dials:
-            await asyncio.wait(dials)
+        return connection
 
     # The path to a peer.
 
@@ -691,16 +598,16 @@ class QuicEndpoint:
         if family_of(remote[0]) == socket.AF_INET6:
             limit = max(BASE, limit - 20)  # an IPv6 header is 20 bytes longer
         mtu = PathMtu(limit, now=self._clock.monotonic())
-        self._paths[connection] = _Path(mtu, self._rng.randbytes(_TOKEN_BYTES))
+        self._paths[connection] = PathProber(mtu, self._rng.randbytes(TOKEN_BYTES))
 
-    def _search_path(self, connection: Connection, path: _Path, now: float) -> None:
+    def _search_path(self, connection: Connection, path: PathProber, now: float) -> None:
         if connection.engine.probe_count >= BLACK_HOLE_PROBES:
             path.mtu.receive_black_hole(now=now)
             connection.engine.set_datagram_bytes(path.mtu.current_bytes)
         probe = path.mtu.handle_timer(now=now)
         if probe is not None and connection.remote is not None:
             sock = self._sockets[family_of(connection.remote[0])]
-            self._send(sock, path.write_probe(probe), connection.remote)
+            self._send(sock, path.encode_probe(probe), connection.remote)
 
     # The end.
 
@@ -717,10 +624,17 @@ class QuicEndpoint:
             self._drained.set_result(None)
 
     def _close_now(self, reason: CloseReason) -> None:
-        self._tick_handle.cancel()
         for connection in list(self._connections):
             connection.close(reason)
         self._flush()
+        self._release()
+
+    def _release(self) -> None:
+        """Give the sockets and timers back; nothing is sent or heard from now on."""
+        self._tick_handle.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._dirty.clear()
         for sock in self._sockets.values():
             self._loop.remove_reader(sock)
             sock.close()
@@ -733,27 +647,3 @@ class QuicEndpoint:
         if kind not in self._logged and len(self._logged) < LOG_KINDS_MAX:
             self._logged.add(kind)
             logger.warning(text, *values)
-
-
-class _Path:
-    """The search for larger datagrams on one connection's path."""
-
-    def __init__(self, mtu: PathMtu, token: bytes) -> None:
-        self.mtu = mtu
-        self._token = token
-
-    def write_probe(self, probe: SendProbe) -> bytes:
-        """Return a datagram of the size to try."""
-        head = _PROBE + self._token + probe.sequence.to_bytes(_SEQUENCE_BYTES)
-        return head.ljust(probe.datagram_bytes, b"\0")
-
-    def takes(self, answer: bytes, now: float) -> bool:
-        """Take in an answer if it is to a probe of ours, and return whether it is."""
-        if len(answer) != _TOKEN_BYTES + _SEQUENCE_BYTES or answer[:_TOKEN_BYTES] != self._token:
-            return False
-        self.mtu.receive_answer(int.from_bytes(answer[_TOKEN_BYTES:]), now=now)
-        return True
-
-
-def _succeeded(done: asyncio.Future[Connection]) -> bool:
-    return done.done() and not done.cancelled() and done.exception() is None

@@ -10,6 +10,10 @@ Where it differs from the RFC: probes are datagrams of their own, not padded
 QUIC packets, so a lost probe does not look like congestion; and the search
 halves the interval (section 5.3.2 leaves the order open).
 
+A probe is a datagram that is not QUIC, the fixed bit 0x40 being clear (RFC
+9000 section 17, RFC 9443). It carries a token that only the path's two ends
+know, so that nobody else can answer it.
+
 All sizes are UDP payloads in bytes; ``now`` is monotonic time in seconds.
 """
 
@@ -23,6 +27,12 @@ PROBES_MAX: Final = 3
 PROBE_TIMEOUT_S: Final = 1.0
 RAISE_AFTER_S: Final = 600.0
 RESOLUTION_BYTES: Final = 16
+
+TOKEN_BYTES: Final = 8
+
+_SEQUENCE_BYTES: Final = 4
+_PROBE: Final = b"\x01mosaik-probe"
+_ANSWER: Final = b"\x02mosaik-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +117,38 @@ class PathMtu:
         self._tries = 0
         self._timer = now + RAISE_AFTER_S
         return None
+
+
+class PathProber:
+    """A search, and its probes on the wire.
+
+    Args:
+        mtu: The search.
+        token: `TOKEN_BYTES` random bytes that tell our probes from anybody else's.
+    """
+
+    def __init__(self, mtu: PathMtu, token: bytes) -> None:
+        self.mtu = mtu
+        self._token = token
+
+    def encode_probe(self, probe: SendProbe) -> bytes:
+        """Return a datagram of the size to try."""
+        head = _PROBE + self._token + probe.sequence.to_bytes(_SEQUENCE_BYTES)
+        return head.ljust(probe.datagram_bytes, b"\0")
+
+    def receive_datagram(self, data: bytes, *, now: float) -> bool:
+        """Take in the answer to a probe of ours; return whether `data` is one."""
+        answer = data.removeprefix(_ANSWER)
+        is_ours = answer != data and answer.startswith(self._token)
+        if not is_ours or len(answer) != TOKEN_BYTES + _SEQUENCE_BYTES:
+            return False
+        self.mtu.receive_answer(int.from_bytes(answer[TOKEN_BYTES:]), now=now)
+        return True
+
+
+def answer_probe(data: bytes) -> bytes | None:
+    """Return the answer to a peer's probe, None when `data` is no probe."""
+    echo = data[len(_PROBE) : len(_PROBE) + TOKEN_BYTES + _SEQUENCE_BYTES]
+    if not data.startswith(_PROBE) or len(echo) != TOKEN_BYTES + _SEQUENCE_BYTES:
+        return None
+    return _ANSWER + echo

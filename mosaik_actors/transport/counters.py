@@ -1,0 +1,24 @@
+"""What a transport has seen, for whoever watches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TransportCounters:
+    """What an endpoint has seen since it started. All are counts but the two of bytes."""
+
+    datagrams_received: int = 0
+    datagrams_sent: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    datagrams_refused: int = 0
+    datagrams_unsent: int = 0
+    connections_opened: int = 0
+    connections_refused: int = 0
+    handshakes_failed: int = 0
+    links_opened: int = 0
+    links_accepted: int = 0
+    links_refused: int = 0
+    violations: int = 0

@@ -1,0 +1,188 @@
+"""Two engines without a socket, and the aioquic internals that they rely on."""
+
+from random import Random
+
+from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.engine import (
+    ConnectionEnded,
+    Engine,
+    EngineEvent,
+    EngineFactory,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from mosaik_actors.transport.identity import ProvenPeer
+
+A, B = SecretKey.from_seed("a"), SecretKey.from_seed("b")
+ADDR_A, ADDR_B = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+
+class Pair:
+    """A client and a server engine joined by a path of our own."""
+
+    def __init__(self, idle_timeout: float = 10.0) -> None:
+        self.now = 0.0
+        self.factory_a = EngineFactory(A, 11, idle_timeout, Random(1))
+        self.factory_b = EngineFactory(B, 22, idle_timeout, Random(2))
+        self.a = self.factory_a.dial(ADDR_B, 1200, now=0.0)
+        self.b: Engine | None = None
+        self.loses = False
+        self.events_a: list[EngineEvent] = []
+        self.events_b: list[EngineEvent] = []
+
+    def run(self, seconds: float = 1.0) -> None:
+        """Exchange datagrams and play timers for so long."""
+        end = self.now + seconds
+        while True:
+            if self._exchange():
+                continue
+            timers = [e.get_timer() for e in (self.a, self.b) if e is not None]
+            due = min((timer for timer in timers if timer is not None), default=None)
+            if due is None or due > end:
+                self.now = end
+                return
+            self.now = max(self.now, due)
+            for engine in (self.a, self.b):
+                timer = engine.get_timer() if engine else None
+                if engine and timer is not None and timer <= self.now:
+                    engine.handle_timer(now=self.now)
+
+    def _exchange(self) -> bool:
+        moved = False
+        for data, _ in self.a.datagrams_to_send(now=self.now):
+            moved = True
+            if self.b is None:
+                head = self.factory_b.read_head(data)
+                assert head is not None
+                assert head.opens_connection
+                self.b = self.factory_b.accept(head, 1200)
+            if not self.loses:
+                self.b.receive_datagram(data, ADDR_A, now=self.now)
+        if self.b is not None:
+            for data, _ in self.b.datagrams_to_send(now=self.now):
+                moved = True
+                if not self.loses:
+                    self.a.receive_datagram(data, ADDR_B, now=self.now)
+        self._drain()
+        return moved
+
+    def _drain(self) -> None:
+        for engine, events in ((self.a, self.events_a), (self.b, self.events_b)):
+            while engine is not None and (event := engine.next_event()) is not None:
+                events.append(event)
+
+
+def ready() -> tuple[Pair, Engine]:
+    pair = Pair()
+    pair.run()
+    assert pair.b is not None
+    return pair, pair.b
+
+
+def data_of(events: list[EngineEvent], stream_id: int) -> bytes:
+    return b"".join(
+        event.data
+        for event in events
+        if isinstance(event, StreamData) and event.stream_id == stream_id
+    )
+
+
+def test_both_sides_prove_key_and_instance() -> None:
+    """Pins ``tls._request_client_certificate`` and ``tls._peer_certificate``."""
+    pair, _ = ready()
+    assert HandshakeDone(ProvenPeer(B.peer_id, 22)) in pair.events_a
+    assert HandshakeDone(ProvenPeer(A.peer_id, 11)) in pair.events_b
+
+
+def test_unacked_bytes_follow_what_the_peer_has() -> None:
+    """Pins ``_streams[...].sender._buffer``."""
+    pair, b = ready()
+    stream_id = pair.a.open_stream()
+    pair.a.write(stream_id, bytes(5000))
+    assert pair.a.unacked_bytes(stream_id) == 5000
+    pair.run()
+    assert pair.a.unacked_bytes(stream_id) == 0
+    assert data_of(pair.events_b, stream_id) == bytes(5000)
+    assert b.unacked_bytes(stream_id) == 0
+    assert b.unacked_bytes(999) == 0
+
+
+def test_writes_after_the_end_or_a_reset_are_dropped() -> None:
+    """Pins ``sender._buffer_fin`` and ``sender._reset_error_code``."""
+    pair, b = ready()
+    stream_id = pair.a.open_stream()
+    pair.a.write(stream_id, b"all", is_end=True)
+    pair.a.write(stream_id, b"more")
+    pair.run()
+    assert data_of(pair.events_b, stream_id) == b"all"
+    b.write(stream_id, b"", is_end=True)
+    pair.run()
+    pair.a.write(stream_id, b"gone with the stream")
+    b._quic.reset_stream(pair.a.open_stream() + 1, 5)  # one of B's own, unknown to A so far
+    pair.run()
+    assert any(isinstance(event, StreamAborted) for event in pair.events_a)
+
+
+def test_round_trip_time_and_probe_count_are_measured() -> None:
+    """Pins ``_loss._rtt_smoothed``, ``_loss._rtt_initialized`` and ``_loss._pto_count``."""
+    pair, _ = ready()
+    assert pair.a.rtt is not None
+    assert pair.a.rtt < 0.1
+    assert pair.a.probe_count == 0
+    pair.loses = True
+    pair.a.write(pair.a.open_stream(), b"lost")
+    pair.run(2.0)
+    assert pair.a.probe_count >= 3
+
+
+def test_datagram_size_can_grow_and_shrink() -> None:
+    """Pins ``_max_datagram_size`` on the connection, the pacer and the congestion control."""
+    pair, _ = ready()
+    stream_id = pair.a.open_stream()
+    for size in (8000, 1200):
+        pair.a.set_datagram_bytes(size)
+        assert pair.a.datagram_bytes == size
+        pair.a.write(stream_id, bytes(50_000))
+        sizes = [len(data) for data, _ in pair.a.datagrams_to_send(now=pair.now)]
+        assert max(sizes) <= size
+        assert max(sizes) > size - 100
+        pair.run()
+    quic = pair.a._quic
+    assert quic._loss._cc._max_datagram_size == 1200  # type: ignore[attr-defined]
+    assert quic._loss._pacer._max_datagram_size == 1200
+
+
+def test_close_carries_code_and_text() -> None:
+    pair, _ = ready()
+    pair.a.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "so long"))
+    pair.run()
+    assert ConnectionEnded(CloseReason(204, "so long", remote=True)) in pair.events_b
+
+
+def test_silence_ends_the_connection_and_a_ping_keeps_it() -> None:
+    pair, _ = ready()
+    for _ in range(5):
+        pair.a.ping()
+        pair.run(8.0)
+    assert not [event for event in pair.events_b if isinstance(event, ConnectionEnded)]
+    pair.run(25.0)
+    for events in (pair.events_a, pair.events_b):
+        [ended] = [event for event in events if isinstance(event, ConnectionEnded)]
+        assert ended.reason == CloseReason(103, "idle timeout", remote=True)
+
+
+def test_heads_tell_what_a_datagram_is() -> None:
+    factory = EngineFactory(A, 1, 10.0, Random(1))
+    [(first, _)] = factory.dial(ADDR_B, 1200, now=0.0).datagrams_to_send(now=0.0)
+    head = factory.read_head(first)
+    assert head is not None
+    assert head.opens_connection
+    assert head.is_known_version
+    short = factory.read_head(first[:1100])
+    assert short is None or not short.opens_connection
+    assert factory.read_head(b"") is None
+    strange = factory.read_head(first[:1] + b"\x1a\x2a\x3a\x4a" + first[5:])
+    assert strange is not None
+    assert not strange.is_known_version
