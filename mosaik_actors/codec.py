@@ -92,8 +92,8 @@ class Codec(Protocol[T]):
 class TypedCodec(Codec[T]):
     """The codec of a record or annotated type, on msgspec."""
 
-    def __init__(self, type_: type[T]) -> None:
-        batch: Any = list[type_]  # type: ignore[valid-type]
+    def __init__(self, type_: Any) -> None:
+        batch: Any = list[type_]
         self._type = type_
         self._batch_type = batch
         self._is_record = isinstance(type_, type) and (
