@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from thespian.actors import ActorAddress, WakeupMessage
 
-from ..config import seconds
 from ..discovery.catalog import Catalog, CatalogEvent, Verdict
 from ..discovery.entry import EntryTooLarge
 from ..discovery.messages import (
@@ -81,7 +80,7 @@ class CatalogActor(TypeDispatcher):
         self._rtt_interval_s = 0.0
         self._watchers: dict[ActorAddress, None] = {}
         self._events: list[CatalogEvent] = []
-        self._flushed_version = -1
+        self._flushed_version = 0  # what the handle shows before the first flush
         self._is_flush_due = False
         self._armed: float | None = None
         self._logged: set[Verdict] = set()
@@ -94,7 +93,7 @@ class CatalogActor(TypeDispatcher):
         self._catalog = message.catalog
         self._publish = message.publish
         self._gossip = message.gossip
-        self._rtt_interval_s = seconds(message.config.rtt_probe_interval)
+        self._rtt_interval_s = message.config.rtt_probe_interval
         self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
         self._pump()
 

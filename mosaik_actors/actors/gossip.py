@@ -19,7 +19,6 @@ from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
-from ..config import seconds
 from ..discovery.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
@@ -104,7 +103,7 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:
         """Close all links once what was written is out, then answer."""
         self._leaver = message.asker
-        end = EndLink(SHUTDOWN, seconds(self._config.graceful_departure_window))
+        end = EndLink(SHUTDOWN, self._config.graceful_departure_window)
         for peer in self._peers:
             self.send(peer, end)
         self._answer_leaver()

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..config import seconds
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import DifferentNetwork, SyncError
 from ..discovery.messages import (
@@ -106,7 +105,7 @@ class PeerActor(TypeDispatcher):
         self._request = message.request
         self._is_opener = True
         header = encode_purpose(message.purpose)
-        timeout_s = seconds(message.config.dial_timeout)
+        timeout_s = message.config.dial_timeout
         request = OpenLink(message.addr, PROTOCOL, header, timeout_s=timeout_s)
         self.send(message.node.transport, request)
 
@@ -255,7 +254,7 @@ class PeerActor(TypeDispatcher):
     def _arm_sync_deadline(self) -> None:
         self._sync_number += 1
         payload = _SyncDeadline(self._sync_number)
-        self.wakeupAfter(seconds(self._config.sync_timeout), payload)
+        self.wakeupAfter(self._config.sync_timeout, payload)
 
     def _drain(self, until: float) -> None:
         assert self._link is not None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,7 +23,6 @@ from thespian.actors import ActorAddress
 from ..actors.catalog import CatalogActor
 from ..actors.gossip import GossipActor
 from ..actors.rendezvous import RendezvousActor
-from ..config import seconds
 from ..errors import Closed
 from ..ids import PeerId, Tag, UniqueId
 from ..node import Node
@@ -102,15 +101,14 @@ class Discovery:
             EntryTooLarge: There are too many tags.
         """
         config = config or DiscoveryConfig()
-        now = node.clock.wall()
         catalog = Catalog(
             network_id=node.network_id,
             secret_key=node.secret_key,
             addr=endpoint.addr,
             config=config,
-            now=now,
+            tags=tuple(map(Tag, tags)),
+            now=node.clock.wall(),
         )
-        catalog.local.change_tags(tuple(map(Tag, tags)), now=now)
         board = Board(catalog.snapshot(), config.events_backlog)
         system = node.system
         addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
@@ -122,7 +120,7 @@ class Discovery:
             addresses.append(system.createActor(RendezvousActor))
             system.tell(addresses[-1], StartRendezvous(node, gossip_actor))
         self = cls(node, catalog, board, tuple(addresses))
-        self._departure_s = seconds(config.graceful_departure_window)
+        self._departure_s = config.graceful_departure_window
         return self
 
     # What is known.
@@ -151,6 +149,11 @@ class Discovery:
         place of what it missed. The iteration ends when the network closes.
         """
         return EventStream(self._board)
+
+    @property
+    def refused(self) -> Mapping[Verdict, int]:
+        """How many entries were refused so far, by reason."""
+        return self._catalog.refused
 
     # Whom to meet.
 

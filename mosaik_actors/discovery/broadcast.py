@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ..config import seconds
 from ..ids import PeerId
 from .config import DiscoveryConfig
 from .entry import SignedPeerEntry
@@ -63,9 +62,9 @@ class Broadcast:
     """
 
     def __init__(self, config: DiscoveryConfig, rng: Random, *, now: float) -> None:
-        self._interval_s = seconds(config.announce_interval)
+        self._interval_s = config.announce_interval
         self._jitter = config.announce_jitter
-        self._gap_s = seconds(config.announce_gap)
+        self._gap_s = config.announce_gap
         self._rng = rng
         self._neighbours: dict[PeerId, None] = {}
         self._events: deque[BroadcastEvent] = deque()

@@ -35,12 +35,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from ..config import seconds
 from ..errors import DecodeError
-from ..ids import NetworkId, PeerId, SecretKey
+from ..ids import NetworkId, PeerId, SecretKey, Tag
 from ..transport.address import PeerAddr
 from .config import DiscoveryConfig
-from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry
+from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
 from .info import PeerInfo
 from .local import LocalEntry
 
@@ -155,7 +154,11 @@ class Catalog:
         secret_key: This node's identity; signs the own entry.
         addr: Where this node can be reached.
         config: The limits.
+        tags: The own entry's labels at first.
         now: Wall-clock time in seconds.
+
+    Raises:
+        EntryTooLarge: There are too many tags.
     """
 
     def __init__(
@@ -165,15 +168,17 @@ class Catalog:
         secret_key: SecretKey,
         addr: PeerAddr,
         config: DiscoveryConfig,
+        tags: tuple[Tag, ...] = (),
         now: float,
     ) -> None:
         self.local = LocalEntry(network_id, secret_key, addr, now=now)
+        self.local.change_tags(tags, now=now)
         self.network_id = network_id
         self.peer_id = secret_key.peer_id
-        self._purge_after_s = seconds(config.purge_after)
-        self._drift_s = seconds(config.max_time_drift)
-        self._supersede_gap_s = seconds(config.announce_interval)
-        self._max_rtt_s = None if config.max_rtt is None else seconds(config.max_rtt)
+        self._purge_after_s = config.purge_after
+        self._drift_s = config.max_time_drift
+        self._supersede_gap_s = config.announce_interval
+        self._max_rtt_s = config.max_rtt
         self._peers_max = config.peers_max
         self._signed: dict[PeerId, _Signed] = {}
         self._unsigned: dict[PeerId, PeerEntry] = {}
@@ -188,7 +193,8 @@ class Catalog:
         self._gone: dict[PeerId, None] = {}  # hidden or departed: the first to make room
         self._events: deque[CatalogEvent] = deque()
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
-        self._own_told: PeerEntry | None = None
+        self._own_told: Version | None = None
+        self._own_shown = self.local.entry
         self._superseded_at = float("-inf")
         self._refused: dict[Verdict, int] = {}
 
@@ -353,11 +359,11 @@ class Catalog:
         fresh = list(self._fresh.values())
         self._fresh.clear()
         own = self.local.entry
-        if self._own_told is None or self._own_told.version != own.version:
-            if self._own_told is None or not own.says_the_same_as(self._own_told):
+        if self._own_told != own.version:
+            if not own.says_the_same_as(self._own_shown):
                 self._version += 1
                 self._snapshot = None
-            self._own_told = own
+            self._own_told, self._own_shown = own.version, own
             fresh.append(self.me)
         return fresh
 

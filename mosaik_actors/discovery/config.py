@@ -8,9 +8,8 @@ entry) is not a setting.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from ..config import require_above, require_between, seconds
+from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 
 
@@ -18,7 +17,7 @@ from ..errors import ConfigError
 class DiscoveryConfig:
     """How a node makes itself known, and for how long it believes in others.
 
-    Durations are seconds, or a `timedelta`.
+    Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
         announce_interval: Time between two announcements of an unchanged entry.
@@ -52,72 +51,69 @@ class DiscoveryConfig:
         peers_max: Peers in the catalog at most; entries of more are refused.
     """
 
-    announce_interval: float | timedelta = 15.0
+    announce_interval: float = 15.0
     announce_jitter: float = 0.5
-    announce_gap: float | timedelta = 0.05
-    purge_after: float | timedelta = 300.0
-    max_time_drift: float | timedelta = 10.0
+    announce_gap: float = 0.05
+    purge_after: float = 300.0
+    max_time_drift: float = 10.0
     events_backlog: int = 100
-    rtt_probe_interval: float | timedelta = 30.0
-    max_rtt: float | timedelta | None = None
-    graceful_departure_window: float | timedelta = 0.5
+    rtt_probe_interval: float = 30.0
+    max_rtt: float | None = None
+    graceful_departure_window: float = 0.5
     neighbours_min: int = 4
     neighbours_max: int = 8
     links_max: int = 64
     unsent_bytes_max: int = 16 * 1024 * 1024
     dials_max: int = 3
-    dial_timeout: float | timedelta = 10.0
-    sync_timeout: float | timedelta = 10.0
-    retry_min: float | timedelta = 0.25
-    retry_max: float | timedelta = 30.0
-    shuffle_interval: float | timedelta = 15.0
+    dial_timeout: float = 10.0
+    sync_timeout: float = 10.0
+    retry_min: float = 0.25
+    retry_max: float = 30.0
+    shuffle_interval: float = 15.0
     peers_max: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in (
-            "announce_interval",
-            "purge_after",
-            "rtt_probe_interval",
-            "dial_timeout",
-            "sync_timeout",
-            "retry_min",
-            "shuffle_interval",
-        ):
-            require_above(name, seconds(getattr(self, name)))
-        for name in ("announce_gap", "max_time_drift", "graceful_departure_window"):
-            require_between(name, seconds(getattr(self, name)), 0, float("inf"))
-        for name in (
-            "events_backlog",
-            "neighbours_min",
-            "dials_max",
-            "peers_max",
-            "unsent_bytes_max",
-        ):
-            require_above(name, getattr(self, name))
-        require_between("announce_jitter", self.announce_jitter, 0, 1)
+        as_seconds(self, *_DURATIONS)
         if self.max_rtt is not None:
-            require_above("max_rtt", seconds(self.max_rtt))
+            as_seconds(self, "max_rtt")
+            require_above("max_rtt", self.max_rtt)
+        for name in _DURATIONS + _COUNTS:
+            if name not in _MAY_BE_ZERO:
+                require_above(name, getattr(self, name))
+        for name in _MAY_BE_ZERO:
+            require_between(name, getattr(self, name), 0, float("inf"))
+        require_between("announce_jitter", self.announce_jitter, 0, 1)
         self._check_relations()
 
     def _check_relations(self) -> None:
-        longest_s = seconds(self.announce_interval) * (1 + self.announce_jitter)
-        if seconds(self.purge_after) <= longest_s:
+        longest_s = self.announce_interval * (1 + self.announce_jitter)
+        if self.purge_after <= longest_s:
             raise ConfigError(
-                f"purge_after is {seconds(self.purge_after)}, expected more than {longest_s}: "
+                f"purge_after is {self.purge_after}, expected more than {longest_s}: "
                 "the longest time between two announcements"
             )
-        if seconds(self.retry_max) < seconds(self.retry_min):
-            raise ConfigError(
-                f"retry_max is {seconds(self.retry_max)}, "
-                f"expected at least retry_min, {seconds(self.retry_min)}"
-            )
-        if self.neighbours_max < self.neighbours_min:
-            raise ConfigError(
-                f"neighbours_max is {self.neighbours_max}, "
-                f"expected at least neighbours_min, {self.neighbours_min}"
-            )
-        if self.links_max < self.neighbours_max:
-            raise ConfigError(
-                f"links_max is {self.links_max}, "
-                f"expected at least neighbours_max, {self.neighbours_max}"
-            )
+        self._require_at_least("retry_max", "retry_min")
+        self._require_at_least("neighbours_max", "neighbours_min")
+        self._require_at_least("links_max", "neighbours_max")
+
+    def _require_at_least(self, name: str, other: str) -> None:
+        value, least = getattr(self, name), getattr(self, other)
+        if value < least:
+            raise ConfigError(f"{name} is {value}, expected at least {other}, which is {least}")
+
+
+_DURATIONS = (
+    "announce_interval",
+    "announce_gap",
+    "purge_after",
+    "max_time_drift",
+    "rtt_probe_interval",
+    "graceful_departure_window",
+    "dial_timeout",
+    "sync_timeout",
+    "retry_min",
+    "retry_max",
+    "shuffle_interval",
+)
+_COUNTS = ("events_backlog", "neighbours_min", "unsent_bytes_max", "dials_max", "peers_max")
+_MAY_BE_ZERO = ("announce_gap", "max_time_drift", "graceful_departure_window")

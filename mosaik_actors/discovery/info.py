@@ -68,7 +68,7 @@ class IdMap(Mapping[UniqueId | str, str]):
         return f"IdMap({[name or key.short for key, name in self._names.items()]})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PeerInfo:
     """A peer as this node knows it.
 
@@ -86,10 +86,10 @@ class PeerInfo:
     entry: PeerEntry
     rtt: float | None = None
     is_signed: bool = True
-    tags: IdSet = field(init=False, repr=False, compare=False)
-    streams: IdMap = field(init=False, repr=False, compare=False)
-    groups: IdMap = field(init=False, repr=False, compare=False)
-    actors: IdMap = field(init=False, repr=False, compare=False)
+    tags: IdSet = field(init=False, compare=False)
+    streams: IdMap = field(init=False, compare=False)
+    groups: IdMap = field(init=False, compare=False)
+    actors: IdMap = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         entry = self.entry
@@ -118,6 +118,11 @@ class PeerInfo:
     def tickets(self) -> tuple[Ticket, ...]:
         """What it may prove, opaque and unchecked."""
         return self.entry.tickets
+
+    def __repr__(self) -> str:
+        streams = [name or key.short for key, name in self.streams.items()]
+        rtt = "unmeasured" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
+        return f"PeerInfo({self.peer_id.short}, {rtt}, streams {streams})"
 
     def rtt_below(self, limit: float | timedelta) -> bool:
         """Return whether it was measured to be nearer than `limit`; False while unmeasured."""

@@ -40,7 +40,6 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-from ..config import seconds
 from ..ids import PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
 from ..transport.close import CloseCode
@@ -99,9 +98,9 @@ class Overlay:
         self._me = me
         self._config = config
         self._rng = rng
-        self._retry_min_s = seconds(config.retry_min)
-        self._retry_max_s = seconds(config.retry_max)
-        self._shuffle_s = seconds(config.shuffle_interval)
+        self._retry_min_s = config.retry_min
+        self._retry_max_s = config.retry_max
+        self._shuffle_s = config.shuffle_interval
         self._known: Mapping[PeerId, PeerInfo] = {}
         self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
         self._since: dict[PeerId, float] = {}

@@ -31,6 +31,12 @@ def test_a_wrong_setting_is_named_with_its_value(settings: dict[str, Any], text:
         DiscoveryConfig(**settings)
 
 
+def test_a_timedelta_is_kept_as_seconds() -> None:
+    settings: dict[str, Any] = {"purge_after": timedelta(minutes=1), "max_rtt": timedelta(1)}
+    config = DiscoveryConfig(**settings)
+    assert (config.purge_after, config.max_rtt) == (60.0, 86400.0)
+
+
 def test_the_defaults_are_those_of_the_public_surface() -> None:
     config = DiscoveryConfig()
     assert (config.announce_interval, config.announce_jitter) == (15, 0.5)
