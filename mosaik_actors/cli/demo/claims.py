@@ -46,7 +46,7 @@ def all_started(facts: Facts, sensor_count: int) -> Claim:
     """Check that the processes exist."""
     pids = [sensor.pid for sensor in facts.initial]
     return Claim(
-        f"{sensor_count + 1} processes ran, told nothing but the network's name",
+        f"{sensor_count + 1} processes shared nothing but the network's name",
         len(pids) == sensor_count and facts.collector.peer is not None,
         f"the collector and {len(pids)} sensors",
     )
@@ -70,18 +70,18 @@ def all_streamed(facts: Facts) -> Claim:
 
 def loss_was_noticed(facts: Facts) -> Claim:
     """Check that a sensor was killed and that all others noticed it."""
-    text = "one sensor was killed without warning, and every other process noticed"
+    text = "one was killed without warning, and all others noticed"
     victim = facts.victim
     if victim is None or victim.killed_at is None:
         return Claim(text, False, "none was killed")
     peer = victim.node.peer
     noticed: dict[str, float | None] = {
-        f"{name}'s catalog": node.forgot_at.get(peer) if peer is not None else None
+        name: node.forgot_at.get(peer) if peer is not None else None
         for name, node in facts.nodes(facts.survivors)
     }
-    noticed["the collector's stream"] = victim.stream_lost_at
+    noticed["its stream"] = victim.stream_lost_at
     after = {name: None if at is None else at - victim.killed_at for name, at in noticed.items()}
-    return _slowest(text, after, "has not noticed", what=f"{victim.name}: ")
+    return _slowest(text, after, "has not noticed", what=f"{victim.name}: after ")
 
 
 def replacement_joined(facts: Facts) -> Claim:
@@ -109,7 +109,7 @@ def network_healed(facts: Facts) -> Claim:
     alive = {node.peer for node in nodes.values()}
     wrong = [name for name, node in nodes.items() if node.knows & everybody != alive - {node.peer}]
     return Claim(
-        "in the end every process knew exactly those that live",
+        "in the end every process knew exactly the living ones",
         not wrong and None not in alive,
         f"wrong at: {', '.join(wrong)}" if wrong else f"{len(nodes)} of {len(nodes)}",
     )
@@ -133,7 +133,7 @@ def survivors_lost_nothing(facts: Facts) -> Claim:
     wrong = {one.name: one.lost_count for one in facts.survivors if one.lost_count}
     total = sum(one.item_count for one in facts.survivors)
     return Claim(
-        "none of the survivors' readings was lost between the first and the last",
+        "no reading of a survivor was lost, from the first to the last",
         not wrong and total > 0,
         f"{_counts(wrong)} lost" if wrong else f"{total} readings",
     )
@@ -167,7 +167,7 @@ def all_ended_cleanly(facts: Facts) -> Claim:
         if one.killed_at is not None and one.exit_code != -signal.SIGKILL
     ]
     return Claim(
-        "every process that was not killed ended by itself when asked to",
+        "every process that was not killed left when asked to",
         not wrong and bool(asked),
         f"ended wrongly: {', '.join(wrong)}" if wrong else f"{len(asked)} processes",
     )

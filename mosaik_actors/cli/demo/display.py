@@ -90,14 +90,13 @@ class PlainDisplay:
 
     def update(self, facts: Facts, *, now: float) -> None:
         """Print what is new."""
-        new_count = min(facts.event_count - self._shown_count, len(facts.events))
-        if self._shown_count == 0:
+        if self._status_at is None:
             self._print(f"network {facts.network}")
+            self._status_at = now
+        new_count = min(facts.event_count - self._shown_count, len(facts.events))
         for event in list(facts.events)[len(facts.events) - new_count :]:
             self._print(f"{event.at - facts.started_at:7.2f} s  {event.text}")
         self._shown_count = facts.event_count
-        if self._status_at is None:
-            self._status_at = now
         if now - self._status_at >= STATUS_INTERVAL_S:
             self._status_at = now
             for sensor in facts.sensors.values():

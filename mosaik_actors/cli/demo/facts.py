@@ -27,6 +27,7 @@ ARRIVALS_MAX: Final = 512
 EVENTS_MAX: Final = 500
 TREND_MAX: Final = 16
 RATE_WINDOW_S: Final = 2.0
+PEER_DIGITS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class Facts:
     def _found_s(node: NodeFacts, others: Iterable[NodeFacts]) -> float | None:
         peers = [other.peer for other in others]
         knew_at = node.knew_all_at([peer for peer in peers if peer is not None])
-        if None in peers or knew_at is None:
+        if not peers or None in peers or knew_at is None:
             return None
         return knew_at - node.started_at
 
@@ -227,8 +228,8 @@ class Facts:
         self.sensors[pid] = SensorFacts(
             name=name, pid=pid, node=NodeFacts(started_at=now), replaces=replaces
         )
-        for_whom = f" in place of {replaces}" if replaces else ""
-        self._tell(now, f"started {name}, process {pid}{for_whom}")
+        for_whom = f", in place of {replaces}" if replaces else ""
+        self._tell(now, f"started {name} (process {pid}){for_whom}")
 
     def receive_catalog(self, peers: Mapping[str, float | None], *, now: float) -> None:
         """Take in the collector's catalog: the round-trip time to each other peer."""
@@ -250,9 +251,7 @@ class Facts:
         if sensor is None or self.ended_at is not None:
             return
         node = sensor.node
-        if node.peer is None:
-            node.peer = stats.peer
-            self._tell(now, f"peer {stats.peer[:6]} is {sensor.name}")
+        node.peer = stats.peer
         sensor.messages_per_s = stats.messages_per_s
         since = {peer: view.since for peer, view in stats.peers.items()}
         node.receive_peers(since, at=stats.sent_at)
@@ -268,7 +267,8 @@ class Facts:
         if sensor.first_item_at is None:
             sensor.first_item_at = now
             sensor.first_number = reading.number
-            self._tell(now, f"{sensor.name} streams", "good")
+            who = f", peer {sensor.node.peer[:PEER_DIGITS]}," if sensor.node.peer else ""
+            self._tell(now, f"{sensor.name}{who} streams", "good")
         if reading.number > sensor.last_number:
             sensor.last_number = reading.number
         else:
@@ -325,7 +325,7 @@ class Facts:
 
     def _called(self, peer: str) -> str:
         sensor = self.sensor_of(peer)
-        return f"peer {peer[:6]}" + (f" ({sensor.name})" if sensor else "")
+        return f"peer {peer[:PEER_DIGITS]}" + (f" ({sensor.name})" if sensor else "")
 
 
 def figure_of(measure: Measure) -> float:

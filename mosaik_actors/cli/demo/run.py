@@ -100,6 +100,10 @@ class _Run:
             names.append((f"{kind}-{lap + 1}" if lap else kind, kind))
         return names
 
+    def _next_name(self, kind: str) -> str:
+        count = sum(one == kind for _, one in self._cast())
+        return f"{kind}-{count + 1}"
+
     # --- the script ---
 
     async def _script(self, sensors: Processes) -> None:
@@ -112,7 +116,7 @@ class _Run:
         if not await self._until(lambda: claims.loss_was_noticed(facts).holds):
             return
         kind = dict(self._cast())[victim.name]
-        await sensors.start(f"new {kind}", kind, replaces=victim.name)
+        await sensors.start(self._next_name(kind), kind, replaces=victim.name)
         if not await self._until(lambda: _has_healed(facts)):
             return
         await self._pass_time(facts.started_at + self._seconds)

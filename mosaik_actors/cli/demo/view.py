@@ -1,7 +1,7 @@
 """The demo's live table and summary, drawn with rich.
 
-Reads the facts and changes nothing. Made for 100 columns; narrower terminals
-lose the curve first.
+Reads the facts and changes nothing. Made for 100 columns and 24 rows; in a narrower
+terminal the curve is left out, a higher one shows more events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .claims import Claim
-from .facts import Event, Facts, SensorFacts
+from .facts import PEER_DIGITS, Event, Facts, SensorFacts
 from .wording import (
     Progress,
     curve,
@@ -27,8 +27,10 @@ from .wording import (
     steps,
 )
 
-EVENT_ROWS: Final = 8
-CURVE_COLUMNS_MIN: Final = 98
+EVENT_ROWS_MIN: Final = 4
+EVENT_ROWS_MAX: Final = 12
+CURVE_COLUMNS: Final = 6
+WIDTH_FOR_CURVE: Final = 98
 
 _TONES: Final = {"good": "green", "bad": "red", "plain": ""}
 _MARKS: Final = {
@@ -40,14 +42,16 @@ _MARKS: Final = {
 
 def live(facts: Facts, console: Console, *, now: float, sensor_count: int) -> RenderableType:
     """Return the picture of the run at this moment."""
+    spare = console.height - len(facts.sensors) - 11  # the rest: frame, steps, heads, collector
     return Panel(
         Group(
             _steps(facts, sensor_count),
             Text(),
-            _sensors(facts, now=now, with_curve=console.width >= CURVE_COLUMNS_MIN),
+            _sensors(facts, now=now, with_curve=console.width >= WIDTH_FOR_CURVE),
+            Text(),
             _collector(facts),
             Text(),
-            _events(facts),
+            _events(facts, rows=min(max(spare, EVENT_ROWS_MIN), EVENT_ROWS_MAX)),
         ),
         title=f"[bold]mosaik-actors demo[/] · network [bold cyan]{facts.network}[/]",
         subtitle=f"{now - facts.started_at:.1f} s · look in from another terminal: "
@@ -59,11 +63,12 @@ def live(facts: Facts, console: Console, *, now: float, sensor_count: int) -> Re
 
 def summary(facts: Facts, claims: Sequence[Claim]) -> RenderableType:
     """Return the account of a finished run: a row per process, then the claims."""
-    return Group(_figures(facts), Text(), _claims(claims))
+    note = "found all, first item: after the start of that process; ms: from send to receipt"
+    return Group(Text(), _figures(facts), Text(note, "dim"), Text(), _claims(claims))
 
 
 def _steps(facts: Facts, sensor_count: int) -> Text:
-    line = Text()
+    line = Text(no_wrap=True, overflow="ellipsis")
     for step in steps(facts, sensor_count=sensor_count):
         mark, style = _MARKS[step.progress]
         line.append(f"{mark} {step.text}   ", style)
@@ -71,14 +76,15 @@ def _steps(facts: Facts, sensor_count: int) -> Text:
 
 
 def _sensors(facts: Facts, *, now: float, with_curve: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("sensor", no_wrap=True)
-    table.add_column("peer", no_wrap=True)
-    table.add_column("state", no_wrap=True, min_width=9)
-    table.add_column("reading", no_wrap=True, min_width=27)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=0, show_edge=False)
+    for name, width in (("sensor", 8), ("peer", PEER_DIGITS), ("", 8), ("reading", 24)):
+        table.add_column(name, no_wrap=True, min_width=width, ratio=1 if width == 24 else None)
     if with_curve:
-        table.add_column("", no_wrap=True, min_width=12)
-    for name in ("items/s", "items", "ms p50", "p99", "order", "knows", "rtt ms", "msg/s"):
+        table.add_column("", no_wrap=True, min_width=CURVE_COLUMNS)
+    for name in (
+        "rate\n/s", "items\n", "p50\nms", "p99\nms", "in\norder", "peers\nknown", "rtt\nms",
+        "msgs\n/s",
+    ):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
     for sensor in facts.sensors.values():
         table.add_row(*_row(facts, sensor, now=now, with_curve=with_curve))
@@ -96,12 +102,12 @@ def _row(
     rtt_s = facts.collector.rtt_s.get(peer) if peer else None
     cells: list[RenderableType] = [
         Text(sensor.name, style or "bold"),
-        Text(peer[:6] if peer else "", style or "cyan"),
+        Text(peer[:PEER_DIGITS] if peer else "", style or "cyan"),
         Text(state, _TONES[tone]),
         Text(reading, style),
     ]
     if with_curve:
-        cells.append(Text(curve(list(sensor.trend)[-12:]), style or "blue"))
+        cells.append(Text(curve(list(sensor.trend)[-CURVE_COLUMNS:]), style or "blue"))
     wrong = sensor.out_of_order_count
     figures = [
         (f"{sensor.rate(now=now):.0f}", style),
@@ -121,15 +127,15 @@ def _collector(facts: Facts) -> Text:
     if peer is None:
         return Text("collector: starting", "dim")
     total = sum(sensor.item_count for sensor in facts.sensors.values())
-    line = Text("collector ", "bold")
-    line.append(peer[:6], "cyan")
+    line = Text("collector ", "bold", no_wrap=True, overflow="ellipsis")
+    line.append(peer[:PEER_DIGITS], "cyan")
     line.append(f" · this process · knows {len(facts.collector.knows)} · {total} items received")
     return line
 
 
-def _events(facts: Facts) -> Group:
-    newest = list(facts.events)[-EVENT_ROWS:]
-    blank = [Text() for _ in range(EVENT_ROWS - len(newest))]
+def _events(facts: Facts, *, rows: int) -> Group:
+    newest = list(facts.events)[-rows:]
+    blank = [Text() for _ in range(rows - len(newest))]
     return Group(*(_event(facts, event) for event in newest), *blank)
 
 
@@ -140,8 +146,7 @@ def _event(facts: Facts, event: Event) -> Text:
 
 
 def _figures(facts: Facts) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
-    table.title = "seconds are from each process's start, milliseconds from send to receipt"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("process", "peer"):
         table.add_column(name, no_wrap=True)
     for name in (
@@ -161,7 +166,7 @@ def figure_rows(facts: Facts) -> list[tuple[str, ...]]:
         found_s[facts.replacement.name] = facts.all_found_s(now_living)[facts.replacement.name]
     peer = facts.collector.peer or ""
     rows: list[tuple[str, ...]] = [
-        ("collector", peer[:6], moment(found_s["collector"]), "", "", "", "", "", "")
+        ("collector", peer[:PEER_DIGITS], moment(found_s["collector"]), "", "", "", "", "", "")
     ]
     for one in facts.sensors.values():
         name = f"{one.name} (killed)" if one.killed_at is not None else one.name
@@ -169,7 +174,7 @@ def figure_rows(facts: Facts) -> list[tuple[str, ...]]:
         rows.append(
             (
                 name,
-                (one.node.peer or "")[:6],
+                (one.node.peer or "")[:PEER_DIGITS],
                 moment(found_s[one.name]),
                 moment(None if first_at is None else first_at - one.node.started_at),
                 str(one.item_count),

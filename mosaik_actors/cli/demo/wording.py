@@ -25,7 +25,7 @@ def describe(measure: Measure) -> str:
         return f"{size(measure.used_bytes)} of {size(measure.total_bytes)} used"
     if isinstance(measure, Disk):
         read, written = size(measure.read_bytes_per_s), size(measure.written_bytes_per_s)
-        return f"read {read}/s, write {written}/s"
+        return f"r {read}/s  w {written}/s"
     return f"{measure.packets_per_s:.0f} packets/s, {size(measure.received_bytes_per_s)}/s"
 
 
@@ -65,14 +65,14 @@ def curve(figures: Sequence[float]) -> str:
 def state_of(sensor: SensorFacts) -> tuple[str, str]:
     """Return what a sensor process is doing, and the tone of it: good, bad or plain."""
     if sensor.killed_at is not None:
-        return ("lost" if sensor.stream_lost_at is not None else "killed"), "bad"
+        return ("✘ lost" if sensor.stream_lost_at is not None else "✘ killed"), "bad"
     if sensor.exit_code:
-        return f"exit {sensor.exit_code}", "bad"
+        return f"✘ exit {sensor.exit_code}", "bad"
     if sensor.exit_code == 0:
-        return "ended", "plain"
+        return "○ ended", "plain"
     if sensor.first_item_at is not None:
-        return "streaming", "good"
-    return ("joined" if sensor.node.peer else "starting"), "plain"
+        return "● live", "good"
+    return ("○ joined" if sensor.node.peer else "○ starts"), "plain"
 
 
 class Progress(Enum):
