@@ -68,7 +68,6 @@ T = TypeVar("T")
 
 OnlineWhen = Callable[[Condition], Condition]
 
-PAUSE_ITEMS = 512  # a receiver that never has to wait lets the loop have a turn this often
 ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have a turn
 NAME_CHARACTERS_MAX = 256
 
@@ -483,18 +482,9 @@ class Consumer(Generic[T]):
         Raises:
             Closed: The consumer is closed and everything received is taken.
         """
-        box = self._inbox
-        while True:
-            if box.items:
-                if box.taken_since_pause < PAUSE_ITEMS:
-                    item: T = box.pop()
-                    return item
-                box.taken_since_pause = 0
-                await asyncio.sleep(0)
-                continue
-            self._raise_if_closed()
-            box.taken_since_pause = 0
-            await box.receivers.wait()
+        await self._wait_for_item()
+        item: T = self._inbox.pop()
+        return item
 
     def try_recv(self) -> T:
         """Return the next item without waiting.
@@ -503,7 +493,7 @@ class Consumer(Generic[T]):
             Empty: There is none at this moment.
             Closed: There will be none.
         """
-        if not self._inbox.items:
+        if self._inbox.is_empty:
             self._raise_if_closed()
         item: T = self._inbox.pop()
         return item
@@ -517,16 +507,8 @@ class Consumer(Generic[T]):
             Closed: The consumer is closed and everything received is taken.
         """
         require_above("limit", limit)
-        box = self._inbox
-        while not box.items or box.taken_since_pause >= PAUSE_ITEMS:
-            if box.items:
-                box.taken_since_pause = 0
-                await asyncio.sleep(0)
-                continue
-            self._raise_if_closed()
-            box.taken_since_pause = 0
-            await box.receivers.wait()
-        return box.pop_many(limit)
+        await self._wait_for_item()
+        return self._inbox.pop_many(limit)
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -568,6 +550,17 @@ class Consumer(Generic[T]):
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
             self._inbox.close()
             self._board.close()
+
+    async def _wait_for_item(self) -> None:
+        """Return when there is an item to take, without giving anybody else the chance to."""
+        box = self._inbox
+        while not box.items:
+            if box.is_pause_due:
+                await asyncio.sleep(0)
+                box.resume()
+            else:
+                self._raise_if_closed()
+                await box.receivers.wait()
 
     def _raise_if_closed(self) -> None:
         if self._inbox.is_closed:

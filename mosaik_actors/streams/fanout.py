@@ -33,6 +33,8 @@ from typing import Any
 from ..errors import RemoteError
 from .wire import data_frame
 
+FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -185,7 +187,7 @@ class FanOut:
         back the acknowledgement of the other half.
         """
         windows = (s.window_items for s in self.subscriptions.values())
-        return (min(windows, default=self._buffer_items) + 1) // 2
+        return min((min(windows, default=self._buffer_items) + 1) // 2, FRAME_ITEMS_MAX)
 
     @property
     def is_drained(self) -> bool:

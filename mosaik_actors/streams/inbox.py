@@ -20,6 +20,8 @@ from ..errors import Empty
 from .session import ReceiverSession
 from .waiters import MakeFuture, Waiters
 
+PAUSE_ITEMS = 512
+
 
 class _Chunk:
     """The items of one frame, and how much they weigh in their session."""
@@ -37,26 +39,28 @@ class Inbox:
     """The buffer between the consumer actor and `recv`.
 
     Attributes:
-        items: The current chunk's items, last first. Never empty while anything
-            is there. Whoever pops the last one calls `pop` for it instead.
-        taken_since_pause: Items taken by a receiver that did not have to wait;
-            it lets the event loop have a turn when they get many.
+        items: The current chunk's items, last first; empty when there are none,
+            and while a pause is due. Whoever takes the last one calls `pop`.
+        is_pause_due: Many items were taken in a row: the receiver lets the event
+            loop have a turn, then calls `resume`.
         receivers: Who waits for items.
         is_closed: Nothing more will come.
     """
 
     __slots__ = (
-        "_chunk", "_chunks", "is_closed", "items", "on_ack_due", "receivers", "taken_since_pause",
+        "_chunk", "_chunks", "_taken_in_a_row", "is_closed", "is_pause_due", "items", "on_ack_due",
+        "receivers",
     )  # fmt: skip
 
     def __init__(
         self, *, on_ack_due: Callable[[ReceiverSession], None], make_future: MakeFuture
     ) -> None:
         self.items: list[Any] = []
-        self.taken_since_pause = 0
+        self.is_pause_due = False
         self.receivers = Waiters(make_future)
         self.is_closed = False
         self.on_ack_due = on_ack_due
+        self._taken_in_a_row = 0
         self._chunk: _Chunk | None = None
         self._chunks: deque[_Chunk] = deque()
 
@@ -67,14 +71,27 @@ class Inbox:
         chunk = _Chunk(session, items, byte_count)
         if self._chunk is None:
             self._chunk = chunk
-            self.items = items
+            self.resume()
         else:
             self._chunks.append(chunk)
         if self.receivers:
             self.receivers.wake(item_count)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return self._chunk is None
+
+    def resume(self) -> None:
+        """Go on after a pause, or after waiting."""
+        self._taken_in_a_row = 0
+        self.is_pause_due = False
+        self.items = self._chunk.items if self._chunk is not None else []
+
     def pop(self) -> Any:
         """Take one item. Raises `Empty`."""
+        if self.is_pause_due:
+            self.resume()
         if not self.items:
             raise Empty
         item = self.items.pop()
@@ -85,7 +102,9 @@ class Inbox:
     def pop_many(self, limit: int) -> list[Any]:
         """Take up to `limit` items; none when nothing is there."""
         taken: list[Any] = []
-        while self.items and len(taken) < limit:
+        while not self.is_empty and len(taken) < limit:
+            if self.is_pause_due:
+                self.resume()
             items = self.items
             if len(items) <= limit - len(taken):
                 items.reverse()
@@ -111,8 +130,10 @@ class Inbox:
     def _finish_chunk(self) -> None:
         chunk = self._chunk
         assert chunk is not None, "a chunk is finished once"
-        self.taken_since_pause += chunk.item_count
+        self._taken_in_a_row += chunk.item_count
         self._chunk = self._chunks.popleft() if self._chunks else None
-        self.items = self._chunk.items if self._chunk is not None else []
+        self.is_pause_due = self._chunk is not None and self._taken_in_a_row >= PAUSE_ITEMS
+        is_ready = self._chunk is not None and not self.is_pause_due
+        self.items = self._chunk.items if self._chunk is not None and is_ready else []
         if chunk.session.take(chunk.item_count, chunk.byte_count):
             self.on_ack_due(chunk.session)

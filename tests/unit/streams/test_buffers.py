@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import Empty
-from mosaik_actors.streams.inbox import Inbox
+from mosaik_actors.streams.inbox import PAUSE_ITEMS, Inbox
 from mosaik_actors.streams.outbox import LARGE_PART_BYTES, Outbox
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.waiters import Waiters
@@ -115,7 +115,7 @@ def test_items_come_out_in_order_however_they_are_taken(frames: list[list[int]],
     out: list[int] = []
     for frame in frames:
         deliver(box, origin, frame)
-        if rng.random() < 0.5 and box.items:
+        if rng.random() < 0.5 and not box.is_empty:
             out.append(box.pop())
         if rng.random() < 0.5:
             limit = rng.randint(1, 7)
@@ -125,7 +125,7 @@ def test_items_come_out_in_order_however_they_are_taken(frames: list[list[int]],
     out += box.pop_many(10**6)
     assert out == [item for frame in frames for item in frame]
     assert origin.taken == origin.expected
-    assert not box.items
+    assert box.is_empty
 
 
 async def test_waiters_are_woken_in_order_and_cancelled_ones_pass_their_turn_on() -> None:
@@ -147,3 +147,14 @@ async def test_waiters_are_woken_in_order_and_cancelled_ones_pass_their_turn_on(
     await tasks[3]
     assert woken == [1, 3]
     assert not waiters
+
+
+def test_a_pause_is_due_after_many_items_and_hides_the_rest_until_then() -> None:
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    origin = session(window_items=10_000)
+    deliver(box, origin, list(range(PAUSE_ITEMS)))
+    deliver(box, origin, [-1, -2])
+    box.pop_many(PAUSE_ITEMS)
+    assert (box.is_pause_due, box.items, box.is_empty) == (True, [], False)
+    box.resume()
+    assert (box.is_pause_due, box.items, box.is_empty) == (False, [-2, -1], False)
