@@ -55,9 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("mosaik-actors"))
     parser.add_argument(
         "--log-level",
-        default="warning",
         choices=("debug", "info", "warning", "error"),
-        help="what is logged to stderr (default: warning)",
+        help="what is logged to stderr (default: warning; demo: error)",
     )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show tracebacks; --log-level info"
@@ -106,10 +105,10 @@ def _leave_broken_pipe() -> int:
 
 
 def _configure_logging(options: argparse.Namespace) -> None:
-    if options.verbose and options.log_level == "warning":
+    if options.verbose and options.log_level is None:
         options.log_level = "info"
     logging.basicConfig(
-        level=options.log_level.upper(),
+        level=(options.log_level or "warning").upper(),
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )

@@ -26,6 +26,7 @@ LATENCIES_MAX: Final = 20_000
 ARRIVALS_MAX: Final = 512
 EVENTS_MAX: Final = 500
 TREND_MAX: Final = 16
+REMARK_CHARACTERS_MAX: Final = 200
 RATE_WINDOW_S: Final = 2.0
 PEER_DIGITS: Final = 4
 
@@ -303,8 +304,9 @@ class Facts:
             self._tell(now, f"{sensor.name} ended by itself with code {code}", "bad")
 
     def receive_remark(self, text: str, *, now: float) -> None:
-        """Note something that a process wrote to its standard error."""
-        self._tell(now, text, "bad")
+        """Note something that a process logged; its first line, clipped."""
+        line = text.partition("\n")[0]
+        self._tell(now, line[:REMARK_CHARACTERS_MAX], "bad")
 
     def receive_end(self, *, now: float) -> None:
         """Note that the observation stops here: what comes later is an effect of ending the run.

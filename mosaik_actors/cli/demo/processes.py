@@ -19,7 +19,6 @@ from typing import Final
 from .facts import Facts
 
 END_TIMEOUT_S: Final = 8.0
-REMARK_CHARACTERS_MAX: Final = 200
 
 _LINE_BYTES_MAX: Final = 64 * 1024
 
@@ -96,7 +95,7 @@ class Processes:
                 break
             text = line.decode(errors="replace").strip()
             if text:
-                remark = f"{name}: {text[:REMARK_CHARACTERS_MAX]}"
+                remark = f"{name}: {text}"
                 self._facts.receive_remark(remark, now=time.monotonic())
                 self._changed()
         code = await process.wait()

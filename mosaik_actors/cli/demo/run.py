@@ -10,9 +10,11 @@ and a step that does not come in time is left to the claims to report.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 from uuid import uuid4
@@ -48,13 +50,37 @@ async def run_demo(
     else:
         display = LiveDisplay(console, sensor_count=sensor_count)
     run = _Run(facts, display, seconds=seconds, sensor_count=sensor_count, rng=Random(seed))
-    await run.play(log_level)
+    with _logging_to(facts, log_level):
+        await run.play(log_level)
     found = claims.check(facts, sensor_count=sensor_count)
     display.summarize(facts, found)
     failed = claims.failures(found)
     for claim in failed:
         print(f"mosaik-actors: demo: not so: {claim.text}: {claim.detail}", file=sys.stderr)
     return 1 if failed else 0
+
+
+@contextmanager
+def _logging_to(facts: Facts, log_level: str) -> Iterator[None]:
+    """Show what is logged here among the events: it must not break into the live table."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    root.handlers[:] = [_Remarks(facts)]
+    root.setLevel(log_level.upper())
+    try:
+        yield
+    finally:
+        root.handlers[:], level = before
+        root.setLevel(level)
+
+
+class _Remarks(logging.Handler):
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        self._facts = facts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._facts.receive_remark(f"collector: {record.getMessage()}", now=time.monotonic())
 
 
 class _Run:
