@@ -160,7 +160,7 @@ class Tree(ActorTypeDispatcher):
                 child,
                 Grow(message.observer, message.depth - 1, name=f"{message.name}.{side}"),
             )
-        self.send(message.observer, ("grown", message.name))
+        self.send(message.observer, ("grown", message.name, self.myAddress))
 
     def receiveMsg_ActorExitRequest(self, message: ActorExitRequest, sender: ActorAddress) -> None:
         if not self.plan.is_recursive:

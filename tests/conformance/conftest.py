@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from thespian.actors import ActorAddress, ActorExitRequest, ActorSystem
+from thespian.actors import ActorAddress, ActorExitRequest, ActorSystem, Thespian_StatusReq
 
 from mosaik_actors.runtime import AsyncioSystemBase
 
@@ -80,6 +80,16 @@ class Sut:
         """Repeat requests until a condition holds; the test's time limit is the limit."""
         while not condition():
             self._context.listen(0.01)
+
+    def wait_for_status(self, condition: Callable[[Any], bool]) -> None:
+        """Wait until the system's status shows what an actor has asked of it.
+
+        multiprocTCPBase does it some time after the actor goes on.
+        """
+        if self.base != SIMPLE:
+            self.wait(
+                lambda: condition(self._context.ask(self.system_address, Thespian_StatusReq(), 5))
+            )
 
     @property
     def system_address(self) -> ActorAddress:

@@ -40,8 +40,19 @@ def unreachable_actor(sut: Sut, handler: ActorAddress) -> ActorAddress:
 
 def started_handler(sut: Sut) -> ActorAddress:
     handler = sut.create(bodies.DeadLetterHandler)
-    assert sut.ask(handler, "start") == "started"
+    start(sut, handler)
     return handler
+
+
+def start(sut: Sut, handler: ActorAddress) -> None:
+    assert sut.ask(handler, "start") == "started"
+    # Of several handlers our status shows the first one.
+    sut.wait_for_status(lambda status: status.deadLetterHandler is not None)
+
+
+def stop(sut: Sut, handler: ActorAddress) -> None:
+    assert sut.ask(handler, "stop") == "stopped"
+    sut.wait_for_status(lambda status: status.deadLetterHandler is None)
 
 
 def test_message_to_an_exited_actor_reaches_the_handler(sut: Sut) -> None:
@@ -58,9 +69,9 @@ def test_handler_that_stopped_gets_no_more(sut: Sut) -> None:
     dead = unreachable_actor(sut, handler)
     sut.tell(dead, "one")
     sut.wait(lambda: letters(sut, handler) == ["one"])
-    assert sut.ask(handler, "stop") == "stopped"
+    stop(sut, handler)
     sut.tell(dead, "lost")
-    assert sut.ask(handler, "start") == "started"
+    start(sut, handler)
     sut.tell(dead, "two")
     sut.wait(lambda: "two" in letters(sut, handler))
     assert letters(sut, handler) == ["one", "two"]

@@ -16,7 +16,7 @@ def observer_of(sut: Sut) -> ActorAddress:
 
 
 def names(sut: Sut, observer: ActorAddress, kind: str) -> list[str]:
-    return sorted(name for what, name in sut.ask(observer, "what?") if what == kind)
+    return sorted(seen[1] for seen in sut.ask(observer, "what?") if seen[0] == kind)
 
 
 def test_parent_hears_of_its_childs_exit(sut: Sut) -> None:
@@ -47,6 +47,11 @@ def test_exit_that_is_not_recursive_leaves_the_children(sut: Sut) -> None:
     sut.tell(root, ActorExitRequest())
     assert sut.listen()[0] == "exited"
     assert names(sut, observer, "exits") == ["root"]
+    # Nobody else will end them.
+    for seen in sut.ask(observer, "what?"):
+        if seen[0] == "grown" and seen[1] != "root":
+            sut.tell(seen[2], ActorExitRequest())
+    sut.wait(lambda: names(sut, observer, "exits") == ["root", "root.l", "root.r"])
 
 
 def test_exit_of_one_child_leaves_its_siblings_alone(sut: Sut) -> None:

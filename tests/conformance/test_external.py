@@ -118,6 +118,7 @@ def test_system_reports_its_status(sut: Sut) -> None:
     named = sut.create(bodies.Echo, globalName="listed")
     handler = sut.create(bodies.DeadLetterHandler)
     assert sut.ask(handler, "start") == "started"
+    sut.wait_for_status(lambda status: status.deadLetterHandler is not None)
     status = sut.ask(sut.system_address, Thespian_StatusReq())
     assert status.capabilities["Color"] == "Blue"
     assert status.globalActors["listed"] == named

@@ -41,8 +41,9 @@ def test_name_is_free_again_after_the_exit(sut: Sut) -> None:
     sut.wait(is_new)
 
 
+@pytest.mark.lacks([MULTIPROC], "tells the creator of the exit, sooner or later")
 @pytest.mark.departs(
-    [SIMPLE, MULTIPROC], "tells the creator of the exit, where the guide says only the system knows"
+    [SIMPLE], "tells the creator of the exit, where the guide says only the system knows"
 )
 def test_exit_of_a_named_actor_is_told_to_nobody(sut: Sut) -> None:
     parent = sut.create(bodies.Parent)

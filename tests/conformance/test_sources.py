@@ -42,6 +42,7 @@ def source_file(folder: Path, mark: str) -> str:
 def with_authority(sut: Sut) -> ActorAddress:
     authority = sut.create(bodies.Authority)
     assert sut.ask(authority, "register") == "registered"
+    sut.wait_for_status(lambda status: bool(status.sourceAuthority == authority))
     return authority
 
 
