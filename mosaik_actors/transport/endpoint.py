@@ -213,7 +213,7 @@ class QuicEndpoint:
         """End all connections to a peer with `reason`, after what their links wrote."""
         for connection in list(self._by_peer.get(peer_id, ())):
             for link in connection.links:
-                link.close(reason)
+                link.disconnect(reason)
             connection.flush(now=self._clock.monotonic())
             connection.close(reason)
 

@@ -155,7 +155,10 @@ class FramedLink(Link):
 
     def violate(self, error: RemoteError) -> None:
         """End the link because the peer broke a rule: tell it so, and tell the sink."""
-        reason = CloseReason(error.close_code, str(error))
+        self.disconnect(CloseReason(error.close_code, str(error)))
+
+    def disconnect(self, reason: CloseReason) -> None:
+        """End the link over its owner's head: tell the peer, and unlike `close` the sink too."""
         if self._state is not LinkState.CLOSED:
             self._send_control(CloseFrame(reason))
             self.end_by_peer(reason)

@@ -185,6 +185,18 @@ async def test_connection_events_name_the_peer(make: MakeEndpoint) -> None:
     await until(lambda: not a.connected_peers())
 
 
+async def test_disconnecting_a_peer_tells_the_owners_of_links_on_both_sides(
+    make: MakeEndpoint,
+) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    here = Inbox(await a.open_link(b.addr, "p"))
+    there = await server.inbox()
+    a.disconnect(b.peer_id, CloseReason(CloseCode.UNEXPECTED_CLOSE, "enough"))
+    assert (await here.until_closed()).reason == CloseReason(103, "enough")
+    assert (await there.until_closed()).reason == CloseReason(103, "enough", remote=True)
+
+
 async def test_closing_endpoint_delivers_what_was_written_and_says_why(make: MakeEndpoint) -> None:
     a, b = await make("a"), await make("b")
     server = Server(b, "p")
