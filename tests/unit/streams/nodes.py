@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -94,12 +94,6 @@ async def world(**settings: Any) -> AsyncIterator[World]:
     finally:
         for node in reversed(made.nodes):
             await node.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds that nothing announces."""
-    while not condition():  # noqa: ASYNC110  # there is no event for it
-        await asyncio.sleep(0.001)
 
 
 async def take(consumer: Any, count: int) -> list[Any]:

@@ -22,8 +22,9 @@ from mosaik_actors.streams.parts import ITEM_BYTES_MAX, TooLargeError
 from mosaik_actors.streams.schema import SchemaMismatch, describe
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.interface import FramesReceived, LinkClosed, LinkRefused
+from tests.waiting import until
 
-from .nodes import send_all, take, until, world
+from .nodes import send_all, take, world
 
 
 class Tick(msgspec.Struct, frozen=True):
