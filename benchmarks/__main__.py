@@ -1,0 +1,41 @@
+"""All figures in one run: ``python -m benchmarks [--quick] [name ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+
+from .report import Row, print_table
+
+BENCHMARKS = ("runtime", "transport", "streams")
+
+
+def main() -> int:
+    """Run the chosen benchmarks; return 1 when a bar was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="tiny inputs: shows only that it runs")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    rows: list[Row] = []
+    for name in options.names or BENCHMARKS:
+        started = time.monotonic()
+        print(f"{name} ...", end=" ", flush=True)
+        found: list[Row] = importlib.import_module(f"benchmarks.{name}").run(quick=options.quick)
+        print(f"{time.monotonic() - started:.0f} s")
+        rows += found
+    print()
+    print_table(rows)
+    missed = [row.name for row in rows if row.ok is False]
+    if missed and not options.quick:
+        print(f"\nmissed: {', '.join(missed)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
