@@ -31,6 +31,7 @@ from ..discovery.messages import (
     CatalogTouched,
     ChangeTags,
     DialPeer,
+    EntriesJudged,
     EntriesMerged,
     EntriesReceived,
     FlushCatalog,
@@ -159,13 +160,14 @@ class CatalogActor(TypeDispatcher):
         self._catalog.local.refresh(now=self._node.clock.wall())
         self._pump()
 
-    def receiveMsg_EntriesReceived(self, message: EntriesReceived, _sender: ActorAddress) -> None:
+    def receiveMsg_EntriesReceived(self, message: EntriesReceived, sender: ActorAddress) -> None:
         """Judge what a peer sent."""
         now = self._node.clock.wall()
         for encoded in message.entries:
             verdict = self._catalog.receive_bytes(encoded, now=now)
             if verdict not in _EXPECTED and verdict not in self._logged:
                 self._log_refusal(verdict, message.source)
+        self.send(sender, EntriesJudged(sum(map(len, message.entries))))
         self._pump(message.source)
 
     def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:

@@ -220,7 +220,7 @@ class GossipActor(TypeDispatcher):
         while (event := self._gossip.next_event()) is not None:
             self._follow(event)
         due_at = self._gossip.get_timer()
-        if due_at is not None and due_at != self._armed:
+        if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
             wait_s = max(0.0, due_at - self._now()) + _TIMER_SLACK_S
             self.wakeupAfter(wait_s, _GossipTimer(due_at))

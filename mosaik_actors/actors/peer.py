@@ -1,13 +1,14 @@
 """The peer actor: one discovery link to one peer, from its dial to its end.
 
 Receives: `DialLink` or `AdoptLink` first; `BeginSync`, `WriteFrames`, `EndLink`
-    from the gossip actor; `ToldEntries`, `MergeDone` from the catalog actor;
-    the link's events.
+    from the gossip actor; `ToldEntries`, `EntriesJudged`, `MergeDone` from the
+    catalog actor; the link's events.
 Sends: `LinkUp` and, as its last word, `LinkDown` to the gossip actor;
     `EntriesReceived` and `SyncEnded` to the catalog actor.
 Owns: one `Reconciler` while a sync runs, and the link.
-Failure: a peer that breaks a rule, or does not finish a sync in time, loses the
-    link with the reason. The actor exits with its link.
+Failure: a peer that breaks a rule, does not finish a sync in time, sends faster
+    than the catalog checks, or does not take in what is written, loses the link
+    with the reason. The actor exits with its link.
 
 The opener begins the sync. A neighbour link stays open after it, and carries
 announcements both ways; they may overtake a sync that is under way.
@@ -28,6 +29,7 @@ from ..discovery.messages import (
     BeginSync,
     DialLink,
     EndLink,
+    EntriesJudged,
     EntriesReceived,
     LinkDown,
     LinkUp,
@@ -44,6 +46,7 @@ from ..discovery.reconcile import Reconciler, SyncStep
 from ..discovery.wire import (
     PROTOCOL,
     Announce,
+    Frame,
     LinkPurpose,
     SyncFrame,
     SyncRoot,
@@ -93,6 +96,7 @@ class PeerActor(TypeDispatcher):
         self._is_opener = False
         self._waiting_root: SyncRoot | None = None
         self._last_frames: list[SyncFrame] = []
+        self._unjudged_bytes = 0
         self._closing_with: CloseReason | None = None
         self._is_over = False
 
@@ -174,6 +178,10 @@ class PeerActor(TypeDispatcher):
             root, self._waiting_root = self._waiting_root, None
             self._take(root)
 
+    def receiveMsg_EntriesJudged(self, message: EntriesJudged, _sender: ActorAddress) -> None:
+        """Make room for more."""
+        self._unjudged_bytes -= message.byte_count
+
     def receiveMsg_MergeDone(self, _message: MergeDone, _sender: ActorAddress) -> None:
         """Confirm the sync to the opener."""
         frames, self._last_frames = self._last_frames, []
@@ -184,14 +192,11 @@ class PeerActor(TypeDispatcher):
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
         """Pass entries on to the catalog, and go on with the sync."""
-        if self._is_over:
-            return
         try:
-            for frame in map(decode_frame, message.frames):
-                if isinstance(frame, Announce):
-                    self._pass_on(frame.entries)
-                else:
-                    self._receive_sync_frame(frame)
+            for data in message.frames:
+                if self._is_over:
+                    return
+                self._receive_frame(decode_frame(data))
         except RemoteError as error:
             logger.warning("peer %s: %s", self._addr.peer_id.short, error)
             self._close(CloseReason(error.close_code, str(error)[:200]))
@@ -218,8 +223,10 @@ class PeerActor(TypeDispatcher):
         self._purpose = message.purpose
         self._gossip = sender
 
-    def _receive_sync_frame(self, frame: SyncFrame) -> None:
-        if isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():
+    def _receive_frame(self, frame: Frame) -> None:
+        if isinstance(frame, Announce):
+            self._pass_on(frame.entries)
+        elif isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():
             self._waiting_root = frame
             self.send(self._catalog, TakeToldEntries())
         else:
@@ -249,7 +256,10 @@ class PeerActor(TypeDispatcher):
     def _pass_on(self, entries: tuple[bytes, ...]) -> None:
         for first in range(0, len(entries), _ENTRIES_PER_MESSAGE):
             chunk = entries[first : first + _ENTRIES_PER_MESSAGE]
+            self._unjudged_bytes += sum(map(len, chunk))
             self.send(self._catalog, EntriesReceived(chunk, self._addr.peer_id))
+        if self._unjudged_bytes > self._config.unjudged_bytes_max:
+            self._close(CloseReason(CloseCode.CANCELLED, "entries come faster than checks"))
 
     def _arm_sync_deadline(self) -> None:
         self._sync_number += 1

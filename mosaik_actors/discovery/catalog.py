@@ -71,25 +71,33 @@ class DepartureReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PeerDiscovered:
-    """A peer is shown that was not shown before."""
+class _PeerEvent:
+    """Something about a peer, as it is known after the event or was last known."""
 
     peer: PeerInfo
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Which peer."""
+        return self.peer.peer_id
 
 
 @dataclass(frozen=True, slots=True)
-class PeerUpdated:
+class PeerDiscovered(_PeerEvent):
+    """A peer is shown that was not shown before."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUpdated(_PeerEvent):
     """A peer says something else about itself than before."""
 
-    peer: PeerInfo
     previous: PeerInfo
 
 
 @dataclass(frozen=True, slots=True)
-class PeerDeparted:
+class PeerDeparted(_PeerEvent):
     """A peer is not shown any more; `peer` is the last that was known."""
 
-    peer: PeerInfo
     reason: DepartureReason
 
 
@@ -238,11 +246,8 @@ class Catalog:
 
     def hidden_addrs(self) -> list[PeerAddr]:
         """Return where hidden peers were last, for a node that lost everybody else."""
-        return [
-            one.signed.addr
-            for one in self._signed.values()
-            if one.hidden and not one.signed.entry.departed
-        ]
+        gone = [self._signed[peer_id] for peer_id in self._gone]
+        return [one.signed.addr for one in gone if not one.signed.entry.departed]
 
     # What others say.
 

@@ -41,6 +41,8 @@ class DiscoveryConfig:
         links_max: Incoming discovery links served at the same time.
         unsent_bytes_max: A neighbour with more than this many bytes of
             announcements not taken in loses its link.
+        unjudged_bytes_max: A peer that sends entries so fast that more than this
+            many bytes of them wait to be checked loses its link.
         dials_max: Neighbours dialled at the same time.
         dial_timeout: How long one dial may take.
         sync_timeout: How long a catalog sync may take.
@@ -64,6 +66,7 @@ class DiscoveryConfig:
     neighbours_max: int = 8
     links_max: int = 64
     unsent_bytes_max: int = 16 * 1024 * 1024
+    unjudged_bytes_max: int = 8 * 1024 * 1024
     dials_max: int = 3
     dial_timeout: float = 10.0
     sync_timeout: float = 10.0
@@ -115,5 +118,12 @@ _DURATIONS = (
     "retry_max",
     "shuffle_interval",
 )
-_COUNTS = ("events_backlog", "neighbours_min", "unsent_bytes_max", "dials_max", "peers_max")
+_COUNTS = (
+    "events_backlog",
+    "neighbours_min",
+    "unsent_bytes_max",
+    "unjudged_bytes_max",
+    "dials_max",
+    "peers_max",
+)
 _MAY_BE_ZERO = ("announce_gap", "max_time_drift", "graceful_departure_window")

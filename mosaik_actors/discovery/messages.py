@@ -202,10 +202,17 @@ class FlushCatalog:
 
 @dataclass(frozen=True, slots=True)
 class EntriesReceived:
-    """A peer sent these encoded entries."""
+    """A peer sent these encoded entries; the sender gets `EntriesJudged`."""
 
     entries: tuple[bytes, ...]
     source: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesJudged:
+    """So many bytes of entries have been dealt with."""
+
+    byte_count: int
 
 
 @dataclass(frozen=True, slots=True)

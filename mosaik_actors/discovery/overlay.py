@@ -26,8 +26,7 @@ picking; here the catalog knows everybody, so that the passive view is the
 catalog.
 
 Invariants:
-    * A peer is at most one of: neighbour, being dialled.
-      Exception: it dialled us while we dialled it; our dial then fails.
+    * A neighbour is not dialled. It may become one while it is being dialled.
     * At most ``dials_max`` peers are dialled at the same time.
     * This node itself is never dialled.
 """
@@ -84,6 +83,12 @@ class Offer(Enum):
     REFUSE_CROSSED = "the links crossed, the other one stays"
 
 
+class _Dial(Enum):
+    NEIGHBOUR = "neighbour"
+    EXCHANGE = "exchange"
+    SYNC = "sync"
+
+
 class Overlay:
     """The state machine of this module's docstring.
 
@@ -104,7 +109,7 @@ class Overlay:
         self._known: Mapping[PeerId, PeerInfo] = {}
         self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
         self._since: dict[PeerId, float] = {}
-        self._dials: dict[PeerId, bool] = {}  # the value: whether it is for an exchange
+        self._dials: dict[PeerId, _Dial] = {}
         self._failures: dict[PeerId, int] = {}
         self._blocked_until: dict[PeerId, float] = {}
         self._events: deque[OverlayEvent] = deque()
@@ -136,7 +141,8 @@ class Overlay:
 
     def receive_offer(self, peer_id: PeerId, *, urgent: bool, now: float) -> Offer:
         """Decide on a neighbour link that a peer opened; accepted, it is a neighbour."""
-        if peer_id in self._dials and peer_id not in self._since and self._me < peer_id:
+        is_crossed = self._dials.get(peer_id) in (_Dial.NEIGHBOUR, _Dial.EXCHANGE)
+        if is_crossed and peer_id not in self._since and self._me < peer_id:
             return Offer.REFUSE_CROSSED
         room = self._config.links_max if urgent else self._config.neighbours_max
         if peer_id not in self._since and (len(self._since) >= room or self._is_closed):
@@ -146,7 +152,7 @@ class Overlay:
 
     def receive_link_up(self, peer_id: PeerId, *, now: float) -> None:
         """Note that the neighbour link we dialled is open."""
-        is_exchange = self._dials.pop(peer_id, False)
+        is_exchange = self._dials.pop(peer_id, None) is _Dial.EXCHANGE
         self._add(peer_id, now)
         if is_exchange and len(self._since) > self._config.neighbours_min + 1:
             self._drop([other for other in self._since if other != peer_id], now)
@@ -231,9 +237,13 @@ class Overlay:
         lacks = self._lacks_neighbours()
         if not lacks and peer_id in self._known:
             return
-        self._dials[peer_id] = False
         addr = self._find_addr(peer_id)
-        self._events.append(DialNeighbour(addr, urgent=True) if lacks else DialForSync(addr))
+        if lacks:
+            self._dials[peer_id] = _Dial.NEIGHBOUR
+            self._events.append(DialNeighbour(addr, urgent=True))
+        else:
+            self._dials[peer_id] = _Dial.SYNC
+            self._events.append(DialForSync(addr))
 
     def _shuffle(self) -> None:
         if self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
@@ -241,7 +251,7 @@ class Overlay:
         candidates = [peer for peer in self._known if self._may_dial(peer)]
         if candidates:
             peer_id = self._rng.choice(candidates)
-            self._dials[peer_id] = True
+            self._dials[peer_id] = _Dial.EXCHANGE
             self._events.append(DialNeighbour(self._find_addr(peer_id), urgent=False))
 
     def _lacks_neighbours(self) -> bool:

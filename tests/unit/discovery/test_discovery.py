@@ -581,6 +581,18 @@ async def test_a_peer_that_stalls_a_sync_loses_its_link(nodes: Nodes, outsider: 
     assert (reason.code, reason.text) == (CloseCode.CANCELLED, "the sync took too long")
 
 
+async def test_a_peer_that_floods_loses_its_link_and_memory_stays_bounded(
+    nodes: Nodes, outsider: Outsider
+) -> None:
+    a = await nodes.start("a", config=DiscoveryConfig(unjudged_bytes_max=100_000))
+    link = await outsider.link(a, LinkPurpose("neighbour"))
+    link.write_many([encode_frame(Announce((bytes(60_000),) * 4))] * 100)
+    reason = await asyncio.wait_for(outsider.ended, 5)
+    assert (reason.code, reason.remote) == (CloseCode.CANCELLED, True)
+    # What came before was judged, what came after was not even looked at.
+    assert 0 < a.refused[Verdict.MALFORMED] < 10
+
+
 async def test_a_crowd_of_links_is_turned_away(nodes: Nodes, outsider: Outsider) -> None:
     a = await nodes.start("a", config=DiscoveryConfig(links_max=8))
     links = [await outsider.link(a, LinkPurpose("sync")) for _ in range(8)]

@@ -147,6 +147,17 @@ def test_of_two_links_that_cross_the_one_of_the_smaller_id_stays() -> None:
     assert cores[high].neighbours == (low,)
 
 
+def test_a_lone_sync_does_not_cross_with_a_link() -> None:
+    """A newcomer that dials us is not turned away because we dial it too, for a sync."""
+    newcomer = max((f"x{n}" for n in range(50)), key=peer)
+    assert peer(newcomer) > ME
+    core = make()
+    fill(core, NAMES[1:5])
+    core.receive_hints("rendezvous", [addr(newcomer)], now=0.0)
+    assert drain(core) == [DialForSync(addr(newcomer))]
+    assert core.receive_offer(peer(newcomer), urgent=True, now=0.0) is Offer.ACCEPT
+
+
 def test_a_restarted_neighbour_may_link_again_before_its_old_link_is_missed() -> None:
     core = make()
     fill(core, ["n1"])

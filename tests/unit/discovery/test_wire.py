@@ -1,0 +1,73 @@
+"""The frames of the discovery protocol."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mosaik_actors.discovery.wire import (
+    ENTRY_COUNT_MAX,
+    FRAME_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    Announce,
+    LinkPurpose,
+    SyncDone,
+    decode_frame,
+    decode_purpose,
+    encode_frame,
+    encode_purpose,
+    pack_entries,
+)
+from mosaik_actors.errors import DecodeError
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_refused_as_a_decode_error(garbage: bytes) -> None:
+    for decode in (decode_frame, decode_purpose):
+        try:
+            decode(garbage)
+        except DecodeError:
+            continue
+
+
+@given(st.recursive(st.none() | st.integers(-(2**63), 2**64 - 1) | st.binary(), st.lists))
+def test_any_other_message_is_refused_as_a_decode_error(value: object) -> None:
+    data = msgspec.msgpack.encode(value)
+    for decode in (decode_frame, decode_purpose):
+        with pytest.raises(DecodeError):
+            decode(data)
+
+
+def test_a_frame_beyond_a_limit_is_refused() -> None:
+    with pytest.raises(DecodeError, match="at most"):
+        decode_frame(bytes(FRAME_BYTES_MAX + 1))
+    with pytest.raises(DecodeError, match="length <= 4096"):
+        decode_frame(encode_frame(Announce((b"",) * (ENTRY_COUNT_MAX + 1))))
+    with pytest.raises(DecodeError):
+        decode_frame(b"\x91" * 100_000)
+
+
+@pytest.mark.parametrize("purpose", [LinkPurpose("neighbour", True), LinkPurpose("sync")])
+def test_a_purpose_survives_the_header(purpose: LinkPurpose) -> None:
+    assert decode_purpose(encode_purpose(purpose)) == purpose
+
+
+def test_fields_of_a_newer_version_are_skipped() -> None:
+    assert decode_purpose(msgspec.msgpack.encode(["sync", False, "more"])) == LinkPurpose("sync")
+    assert decode_frame(msgspec.msgpack.encode(["done", "more"])) == SyncDone()
+
+
+@given(st.lists(st.integers(0, 60_000), max_size=60))
+def test_packed_entries_keep_their_order_and_fit(sizes: list[int]) -> None:
+    entries = [bytes(size) for size in sizes]
+    groups = list(pack_entries(entries))
+    assert [entry for group in groups for entry in group] == entries
+    for group in groups:
+        assert len(encode_frame(Announce(group))) <= FRAME_BYTES_MAX
+    # No more frames than needed: two that follow each other would not fit into one.
+    for one, two in pairwise(groups):
+        assert sum(map(len, one)) + 5 * len(one) + len(two[0]) > PAYLOAD_BYTES_MAX
