@@ -1,0 +1,397 @@
+"""Items through a stream against the same records over a bare aioquic stream.
+
+Producer and consumer are processes of their own, on loopback, and every record
+is encoded and decoded as its type. Ours runs whole nodes with default settings:
+discovery, subscription, credit, acknowledgements, order and the schema check.
+The bare side is aioquic's own asyncio client and server: it encodes the same
+records in batches as large as ours (one msgspec call each), writes them with a
+length in front, and decodes them; it has no credit of its own, one datagram
+size for both, and the socket buffers that ours has.
+
+Rates are the consumer's: from its first batch to its last item. Round trips
+begin and end at the application: item out through one stream, answer back
+through another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import statistics
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, cast
+
+import msgspec
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.asyncio.server import serve
+from aioquic.quic.events import QuicEvent, StreamDataReceived
+
+from mosaik_actors.network import Network
+from mosaik_actors.transport.config import TransportConfig
+
+from .report import Row
+from .transport import _bare_configuration, _enlarge_buffers
+
+BATCH_ITEMS = 512  # what a frame of ours holds with default settings, while busy
+MANY_ITEMS = 1000
+IN_FLIGHT_BYTES = 512 * 1024
+LARGE, SMALL = 16_384, 1_452
+
+PLAIN_BAR = 300_000
+PLAIN_SMALL_BAR = 150_000
+MANY_BAR_SHARE = 0.8
+ROUND_TRIP_BAR = 1.5
+ROUND_TRIP_P99_BAR_US = 5000.0
+
+Child = Callable[[Pipe, dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """A record of about 100 bytes as MessagePack."""
+
+    symbol: str
+    price: float
+    quantity: float
+    at_ms: int
+    venue: str
+    note: str
+    number: int
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """What goes out on the round trip."""
+
+    number: int
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """What comes back."""
+
+    number: int
+
+
+def trade(number: int) -> Trade:
+    """Return a record of exactly 100 bytes, give or take the size of its numbers."""
+    return Trade(
+        "ETH/USDC", 1234.5 + number, 1.5, 1_700_000_000_000 + number, "venue", "x" * 18, number
+    )
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure rates with plain and batched calls, and the round trip."""
+    count, rounds = (20_000, 1) if quick else (1_000_000, 3)
+    rows: list[Row] = []
+    for datagram_bytes, bar in ((LARGE, PLAIN_BAR), (SMALL, PLAIN_SMALL_BAR)):
+        total = count if datagram_bytes == LARGE else count // 4
+        plain, many, bare = [], [], []
+        for _ in range(rounds):  # interleaved, because these machines are noisy
+            options = {"count": total, "datagram_bytes": datagram_bytes}
+            bare.append(_pair(_bare_receive, _bare_send, options)["rate"])
+            plain.append(_pair(_consume, _produce, {**options, "many": False})["rate"])
+            many.append(_pair(_consume, _produce, {**options, "many": True})["rate"])
+        size = f"datagrams of {datagram_bytes:,} B"
+        bare_rate = max(bare)
+        rows.append(
+            Row(
+                f"send() and async for, {size}",
+                max(plain),
+                "items/s",
+                bare_rate,
+                "bare aioquic, same batches",
+                bar,
+                None if quick else max(plain) >= bar,
+            )
+        )
+        rows.append(
+            Row(
+                f"send_many() and recv_many(), {size}",
+                max(many),
+                "items/s",
+                bare_rate,
+                "bare aioquic, same batches",
+                MANY_BAR_SHARE,
+                None if quick else max(many) >= MANY_BAR_SHARE * bare_rate,
+            )
+        )
+    trips = {"count": 50 if quick else 3000, "datagram_bytes": LARGE}
+    bare_us = _pair(_bare_echo, _bare_ping, trips)
+    ours_us = _pair(_answer, _ask, trips)
+    rows.append(
+        Row(
+            "round trip through two streams, median",
+            ours_us["median_us"],
+            "us",
+            bare_us["median_us"],
+            "bare aioquic echo",
+            ROUND_TRIP_BAR,
+            None if quick else ours_us["median_us"] <= ROUND_TRIP_BAR * bare_us["median_us"],
+        )
+    )
+    rows.append(
+        Row(
+            "round trip through two streams, p99",
+            ours_us["p99_us"],
+            "us",
+            bare_us["p99_us"],
+            "bare aioquic echo",
+            ROUND_TRIP_P99_BAR_US,
+            None if quick else ours_us["p99_us"] <= ROUND_TRIP_P99_BAR_US,
+        )
+    )
+    return rows
+
+
+def _pair(listener: Child, talker: Child, options: dict[str, Any]) -> dict[str, float]:
+    """Run both in processes of their own; return what the one that measures says."""
+    context = multiprocessing.get_context("spawn")
+    processes, pipes = [], []
+    for child in (listener, talker):
+        here, there = context.Pipe()
+        process = context.Process(target=_run_child, args=(child, there, options), daemon=True)
+        process.start()
+        there.close()
+        processes.append(process)
+        pipes.append(here)
+    try:
+        pipes[1].send(pipes[0].recv())  # where the listener is
+        measured: dict[str, float] = {}
+        for pipe in reversed(pipes):
+            measured.update(pipe.recv())
+        return measured
+    finally:
+        for pipe, process in zip(pipes, processes, strict=True):
+            pipe.send("stop")
+            process.join(10)
+            process.close()
+            pipe.close()
+
+
+def _run_child(child: Child, pipe: Pipe, options: dict[str, Any]) -> None:
+    asyncio.run(child(pipe, options))
+
+
+async def _told(pipe: Pipe) -> Any:
+    return await asyncio.to_thread(pipe.recv)
+
+
+def _summary(samples_s: list[float]) -> dict[str, float]:
+    ordered = sorted(samples_s)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return {"median_us": statistics.median(ordered) * 1e6, "p99_us": p99 * 1e6}
+
+
+# Ours.
+
+
+@asynccontextmanager
+async def _node(options: dict[str, Any], bootstrap: str | None = None) -> AsyncIterator[Network]:
+    transport = TransportConfig(datagram_bytes_loopback=options["datagram_bytes"])
+    known = [] if bootstrap is None else [bootstrap]
+    async with Network(
+        "bench-streams", bootstrap=known, rendezvous=False, transport=transport
+    ) as net:
+        yield net
+
+
+async def _consume(pipe: Pipe, options: dict[str, Any]) -> None:
+    loop, count = asyncio.get_running_loop(), options["count"]
+    async with _node(options) as net:
+        pipe.send(str(net.addr))
+        consumer = net.streams.consume(Trade)
+        got = len(await consumer.recv_many())
+        start, first = loop.time(), got
+        if options["many"]:
+            while got < count:
+                got += len(await consumer.recv_many(MANY_ITEMS))
+        else:
+            async for _item in consumer:
+                got += 1
+                if got == count:
+                    break
+        pipe.send({"rate": (count - first) / (loop.time() - start)})
+        await _told(pipe)
+
+
+async def _produce(pipe: Pipe, options: dict[str, Any]) -> None:
+    items = [trade(number) for number in range(options["count"])]
+    async with _node(options, await _told(pipe)) as net:
+        producer = net.streams.produce(Trade)
+        await producer.when().online()
+        if options["many"]:
+            for start in range(0, len(items), MANY_ITEMS):
+                await producer.send_many(items[start : start + MANY_ITEMS])
+        else:
+            for item in items:
+                await producer.send(item)
+        pipe.send({})
+        await _told(pipe)
+
+
+async def _answer(pipe: Pipe, options: dict[str, Any]) -> None:
+    async with _node(options) as net:
+        pipe.send(str(net.addr))
+        pings, pongs = net.streams.consume(Ping), net.streams.produce(Pong)
+
+        async def answer() -> None:
+            async for ping in pings:
+                await pongs.send(Pong(ping.number))
+
+        answering = asyncio.create_task(answer())
+        pipe.send({})
+        await _told(pipe)
+        answering.cancel()
+
+
+async def _ask(pipe: Pipe, options: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    async with _node(options, await _told(pipe)) as net:
+        pings, pongs = net.streams.produce(Ping), net.streams.consume(Pong)
+        await pings.when().online()
+        await pongs.when().online()
+        samples_s = []
+        for number in range(options["count"]):
+            start = loop.time()
+            await pings.send(Ping(number))
+            await pongs.recv()
+            samples_s.append(loop.time() - start)
+        pipe.send(_summary(samples_s))
+        await _told(pipe)
+
+
+# Bare aioquic.
+
+
+class _BareReceiver(QuicConnectionProtocol):
+    """Takes in batches, decodes them, and says when it had the last one."""
+
+    count = 0
+    done: asyncio.Future[dict[str, float]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._decode = msgspec.msgpack.Decoder(list[Trade]).decode
+        self._buffer = bytearray()
+        self._got = 0
+        self._first = 0
+        self._start = 0.0
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if not isinstance(event, StreamDataReceived):
+            return
+        self._buffer += event.data
+        while len(self._buffer) >= 4:
+            end = 4 + int.from_bytes(self._buffer[:4])
+            if len(self._buffer) < end:
+                return
+            items = self._decode(bytes(memoryview(self._buffer)[4:end]))
+            del self._buffer[:end]
+            self._take(len(items))
+
+    def _take(self, item_count: int) -> None:
+        self._got += item_count
+        if not self._start:
+            self._start, self._first = self._loop.time(), self._got
+        elif self._got == type(self).count:
+            elapsed_s = self._loop.time() - self._start
+            type(self).done.set_result({"rate": (self._got - self._first) / elapsed_s})
+
+
+class _BareEcho(QuicConnectionProtocol):
+    """Sends back what comes."""
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived) and event.data:
+            self._quic.send_stream_data(event.stream_id, event.data)
+            self.transmit()
+
+
+class _BareClient(QuicConnectionProtocol):
+    """Notes what comes back, and that something was acknowledged."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.back: asyncio.Queue[bytes] = asyncio.Queue()
+        self.heard = asyncio.Event()
+
+    def datagram_received(self, data: str | bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.heard.set()
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived):
+            self.back.put_nowait(event.data)
+
+
+async def _bare_serve(pipe: Pipe, options: dict[str, Any], protocol: Any) -> Any:
+    configuration = _bare_configuration(options["datagram_bytes"], is_client=False)
+    server = await serve("127.0.0.1", 0, configuration=configuration, create_protocol=protocol)
+    transport = cast(Any, server)._transport
+    _enlarge_buffers(transport)
+    pipe.send(transport.get_extra_info("sockname")[1])
+    return server
+
+
+@asynccontextmanager
+async def _bare_connection(pipe: Pipe, options: dict[str, Any]) -> AsyncIterator[_BareClient]:
+    port = await _told(pipe)
+    configuration = _bare_configuration(options["datagram_bytes"], is_client=True)
+    async with connect(
+        "127.0.0.1", port, configuration=configuration, create_protocol=_BareClient
+    ) as protocol:
+        client = cast(_BareClient, protocol)
+        _enlarge_buffers(client._transport)
+        yield client
+
+
+async def _bare_receive(pipe: Pipe, options: dict[str, Any]) -> None:
+    _BareReceiver.count = options["count"]
+    _BareReceiver.done = asyncio.get_running_loop().create_future()
+    server = await _bare_serve(pipe, options, _BareReceiver)
+    pipe.send(await _BareReceiver.done)
+    await _told(pipe)
+    server.close()
+
+
+async def _bare_send(pipe: Pipe, options: dict[str, Any]) -> None:
+    items = [trade(number) for number in range(options["count"])]
+    encode = msgspec.msgpack.Encoder().encode
+    async with _bare_connection(pipe, options) as client:
+        quic = client._quic
+        stream_id = quic.get_next_available_stream_id()
+        quic.send_stream_data(stream_id, b"")
+        sender = quic._streams[stream_id].sender
+        for start in range(0, len(items), BATCH_ITEMS):
+            batch = encode(items[start : start + BATCH_ITEMS])
+            quic.send_stream_data(stream_id, len(batch).to_bytes(4) + batch)
+            client.transmit()
+            while len(sender._buffer) > IN_FLIGHT_BYTES:
+                client.heard.clear()
+                await client.heard.wait()
+        pipe.send({})
+        await _told(pipe)
+
+
+async def _bare_echo(pipe: Pipe, options: dict[str, Any]) -> None:
+    server = await _bare_serve(pipe, options, _BareEcho)
+    pipe.send({})
+    await _told(pipe)
+    server.close()
+
+
+async def _bare_ping(pipe: Pipe, options: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    async with _bare_connection(pipe, options) as client:
+        quic = client._quic
+        stream_id = quic.get_next_available_stream_id()
+        samples_s = []
+        for _ in range(options["count"]):
+            start = loop.time()
+            quic.send_stream_data(stream_id, b"ping" * 5)
+            client.transmit()
+            await client.back.get()
+            samples_s.append(loop.time() - start)
+        pipe.send(_summary(samples_s))
+        await _told(pipe)
