@@ -43,7 +43,7 @@ from .frames import OpenFrame, encode_control
 from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
-from .sockets import advertised_addrs, bind_udp, family_of, is_loopback
+from .sockets import DatagramPort, bind_udp, family_of, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class QuicEndpoint:
         self,
         network_id: NetworkId,
         secret_key: SecretKey,
-        sockets: list[socket.socket],
+        ports: list[DatagramPort],
         clock: Clock,
         rng: Random,
         config: TransportConfig,
@@ -75,17 +75,15 @@ class QuicEndpoint:
         self._rng = rng
         self._peer_id = secret_key.peer_id
         self._factory = EngineFactory(secret_key, rng.getrandbits(63) + 1, config.idle_timeout, rng)
-        self._sockets = {sock.family: sock for sock in sockets}
-        direct = [addr for sock in sockets for addr in advertised_addrs(sock)]
+        self._ports = {port.family: port for port in ports}
+        direct = [addr for port in ports for addr in port.addrs]
         self._addr = PeerAddr(self._peer_id, tuple(direct))
-        self._buffer = bytearray(65_536)
-        self._view = memoryview(self._buffer)
         self._by_cid: dict[bytes, Connection] = {}
         self._by_peer: dict[PeerId, list[Connection]] = {}
         self._connections: dict[Connection, None] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
         self._paths: dict[Connection, PathProber] = {}
-        self._dialer = Dialer(self._peer_id, list(self._sockets), self._start_dial, config)
+        self._dialer = Dialer(self._peer_id, list(self._ports), self._start_dial, config)
         self._dirty: dict[Connection, None] = {}
         self._is_flush_scheduled = False
         self._acceptors: dict[str, Callable[[Link], None]] = {}
@@ -94,8 +92,8 @@ class QuicEndpoint:
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        for sock in sockets:
-            self._loop.add_reader(sock, self._read, sock)
+        for port in ports:
+            port.start(self._read)
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
 
     @classmethod
@@ -124,21 +122,22 @@ class QuicEndpoint:
             TransportError: An address cannot be bound; says which port and why.
         """
         config = config or TransportConfig()
-        sockets: list[socket.socket] = []
+        loop = asyncio.get_running_loop()
+        ports: list[DatagramPort] = []
         try:
             for addr in bind:
-                if any(sock.family == family_of(addr[0]) for sock in sockets):
+                if any(port.family == family_of(addr[0]) for port in ports):
                     raise TransportError(
                         f"cannot also bind {format_socket_addr(addr)}: "
                         "one socket per address family, and this family has one"
                     )
-                sockets.append(bind_udp(addr, config.socket_buffer_bytes))
-            if not sockets:
+                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop))
+            if not ports:
                 raise TransportError("bind is empty, expected one address or more")
-            return cls(NetworkId(network_id), secret_key, sockets, clock, rng, config)
+            return cls(NetworkId(network_id), secret_key, ports, clock, rng, config)
         except BaseException:
-            for sock in sockets:
-                sock.close()
+            for port in ports:
+                port.close()
             raise
 
     @property
@@ -337,22 +336,23 @@ class QuicEndpoint:
 
     # Datagrams in.
 
-    def _read(self, sock: socket.socket) -> None:
-        """Take in what a socket holds, then let each connection react once."""
+    def _read(self, port: DatagramPort) -> None:
+        """Take in what a port holds, then let each connection react once."""
         now = self._clock.monotonic()
         touched: dict[Connection, None] = {}
-        view, counters = self._view, self.counters
+        counters = self.counters
         for _ in range(READS_PER_TURN):
             try:
-                size, remote = sock.recvfrom_into(view)
-            except (BlockingIOError, InterruptedError):
-                break
+                datagram = port.read()
             except OSError as exc:
                 self._log_once(f"read {exc.errno}", "reading a UDP socket failed: %s", exc)
                 break
+            if datagram is None:
+                break
+            data, remote = datagram
             counters.datagrams_received += 1
-            counters.bytes_received += size
-            connection = self._receive(bytes(view[:size]), (remote[0], remote[1]), sock, now)
+            counters.bytes_received += len(data)
+            connection = self._receive(data, remote, port, now)
             if connection is not None:
                 touched[connection] = None
         for connection in touched:
@@ -363,23 +363,23 @@ class QuicEndpoint:
             self._check_drained()
 
     def _receive(
-        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
     ) -> Connection | None:
         """Feed a datagram to its connection and return that, None when it has none."""
         if data and not data[0] & 0x40:
-            self._receive_other(data, remote, sock, now)
+            self._receive_other(data, remote, port, now)
             return None
         # A short header, the common case: its connection id follows the first byte.
         connection = self._by_cid.get(data[1:9]) if data and not data[0] & 0x80 else None
         if connection is None:
-            connection = self._route(data, remote, sock, now)
+            connection = self._route(data, remote, port, now)
             if connection is None:
                 return None
         connection.receive_datagram(data, remote, now=now)
         return connection
 
     def _route(
-        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
     ) -> Connection | None:
         """Return the connection of a datagram with a long header, or open one for it."""
         head = self._factory.read_head(data)
@@ -391,7 +391,7 @@ class QuicEndpoint:
         if not head.is_known_version:
             self.counters.datagrams_refused += 1
             if len(data) >= DATAGRAM_BYTES_MIN:
-                self._send(sock, self._factory.version_packet(head), remote)
+                self._send(port, self._factory.version_packet(head), remote)
             return None
         if not head.opens_connection or self._is_closing:
             self.counters.datagrams_refused += 1
@@ -408,23 +408,23 @@ class QuicEndpoint:
                 return None
             checked = verified
         elif self._half_open_count() > self.config.half_open_max:
-            self._send(sock, self._factory.retry_packet(head, remote, now=now), remote)
+            self._send(port, self._factory.retry_packet(head, remote, now=now), remote)
             return None
         engine = self._factory.accept(checked, self._first_datagram_bytes(remote))
-        connection = self._add(engine, sock, is_initiator=False)
+        connection = self._add(engine, port, is_initiator=False)
         connection.cids[head.cid] = None
         self._by_cid[head.cid] = connection
         return connection
 
     def _receive_other(
-        self, data: bytes, remote: SocketAddr, sock: socket.socket, now: float
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
     ) -> None:
         """Answer a path probe of a connected peer, or take in the answer to ours."""
         answer = answer_probe(data)
         if answer is not None:
             # Only to peers, so that nobody is made to answer in somebody else's name.
             if any(connection.remote == remote for connection in self._connections):
-                self._send(sock, answer, remote)
+                self._send(port, answer, remote)
                 return
         else:
             for connection, path in self._paths.items():
@@ -445,10 +445,10 @@ class QuicEndpoint:
             if connection.state is not ConnectionState.CLOSED:
                 self._arm(connection)
 
-    def _send(self, sock: socket.socket, data: bytes, remote: Any) -> None:
+    def _send(self, port: DatagramPort, data: bytes, remote: Any) -> None:
         """Send one datagram. What the kernel does not take is lost, as on any network."""
         try:
-            sock.sendto(data, remote)
+            port.send(data, remote)
         except OSError as exc:
             self.counters.datagrams_unsent += 1
             if exc.errno == errno.EMSGSIZE and len(data) > BASE:
@@ -512,9 +512,9 @@ class QuicEndpoint:
 
     # Connections.
 
-    def _add(self, engine: Engine, sock: socket.socket, *, is_initiator: bool) -> Connection:
+    def _add(self, engine: Engine, port: DatagramPort, *, is_initiator: bool) -> Connection:
         connection = Connection(
-            self, engine, self.config, partial(self._send, sock), is_initiator=is_initiator
+            self, engine, self.config, partial(self._send, port), is_initiator=is_initiator
         )
         self._connections[connection] = None
         self._by_cid[engine.host_cid] = connection
@@ -576,10 +576,10 @@ class QuicEndpoint:
         link.close(reason)
 
     def _start_dial(self, peer_id: PeerId, addr: SocketAddr) -> Connection:
-        sock = self._sockets[family_of(addr[0])]
+        port = self._ports[family_of(addr[0])]
         now = self._clock.monotonic()
         engine = self._factory.dial(addr, self._first_datagram_bytes(addr), now=now)
-        connection = self._add(engine, sock, is_initiator=True)
+        connection = self._add(engine, port, is_initiator=True)
         connection.expected_id = peer_id
         connection.handshake_done = self._loop.create_future()
         self.mark_dirty(connection)
@@ -606,8 +606,8 @@ class QuicEndpoint:
             connection.engine.set_datagram_bytes(path.mtu.current_bytes)
         probe = path.mtu.handle_timer(now=now)
         if probe is not None and connection.remote is not None:
-            sock = self._sockets[family_of(connection.remote[0])]
-            self._send(sock, path.encode_probe(probe), connection.remote)
+            port = self._ports[family_of(connection.remote[0])]
+            self._send(port, path.encode_probe(probe), connection.remote)
 
     # The end.
 
@@ -635,9 +635,8 @@ class QuicEndpoint:
         for timer in self._timers.values():
             timer.cancel()
         self._dirty.clear()
-        for sock in self._sockets.values():
-            self._loop.remove_reader(sock)
-            sock.close()
+        for port in self._ports.values():
+            port.close()
 
     def _notify(self, event: ConnectionEvent) -> None:
         for listener in self._listeners:

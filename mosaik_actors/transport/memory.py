@@ -203,8 +203,9 @@ class _Connection:
                 self.pump()
 
     def vanish(self) -> None:
-        """Lose what is on its way out, as a crash does."""
+        """Lose what is on its way out or was just written, as a crash does."""
         self._on_the_way.clear()
+        self._dirty.clear()
 
     def tell_end(self, reason: CloseReason) -> None:
         """Let the other end learn, after all that was written, that this one ended."""

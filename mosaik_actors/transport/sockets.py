@@ -1,4 +1,9 @@
-"""UDP sockets as QUIC wants them: large buffers, no fragments, clear errors."""
+"""Ports: what datagrams leave and come in by; and UDP sockets as QUIC wants them.
+
+A `DatagramPort` is all that the endpoint knows of sockets, so that a simulated
+network can stand in for them. `UdpPort` is the real one: large buffers, no
+fragments, clear errors.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ import ipaddress
 import logging
 import socket
 import sys
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Protocol
 
 import ifaddr
 
@@ -31,8 +39,69 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def bind_udp(addr: SocketAddr, buffer_bytes: int) -> socket.socket:
-    """Return a bound, non-blocking UDP socket.
+class DatagramPort(Protocol):
+    """One address that datagrams are sent from and received at."""
+
+    @property
+    def family(self) -> int:
+        """The address family that it can send to, such as `socket.AF_INET`."""
+
+    @property
+    def addrs(self) -> list[SocketAddr]:
+        """Where others can reach it."""
+
+    def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
+        """Call `on_readable` from the event loop whenever there is something to `read`."""
+
+    def read(self) -> tuple[bytes, SocketAddr] | None:
+        """Return the next datagram and where it came from, None when there is none.
+
+        Raises:
+            OSError: Reading failed.
+        """
+
+    def send(self, data: bytes, remote: SocketAddr) -> None:
+        """Send one datagram, or raise OSError when the system does not take it."""
+
+    def close(self) -> None:
+        """Stop; nothing is sent or received from now on."""
+
+
+class UdpPort:
+    """A bound UDP socket. Made by `bind_udp`."""
+
+    def __init__(self, sock: socket.socket, loop: AbstractEventLoop) -> None:
+        self.family: int = sock.family
+        self.addrs = advertised_addrs(sock)
+        self._socket = sock
+        self._loop = loop
+        self._buffer = bytearray(65_536)
+        self._view = memoryview(self._buffer)
+
+    def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
+        """Call `on_readable` from the event loop whenever there is something to `read`."""
+        self._loop.add_reader(self._socket, on_readable, self)
+
+    def read(self) -> tuple[bytes, SocketAddr] | None:
+        """Return the next datagram and where it came from, None when there is none."""
+        try:
+            size, remote = self._socket.recvfrom_into(self._view)
+        except (BlockingIOError, InterruptedError):
+            return None
+        return bytes(self._view[:size]), (remote[0], remote[1])
+
+    def send(self, data: bytes, remote: SocketAddr) -> None:
+        """Send one datagram, or raise OSError when the system does not take it."""
+        self._socket.sendto(data, remote)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+
+def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> UdpPort:
+    """Return a port at a bound, non-blocking UDP socket.
 
     The kernel may give smaller buffers than asked for; then bursts are lost
     even on loopback, and this is logged with what to do.
@@ -57,7 +126,7 @@ def bind_udp(addr: SocketAddr, buffer_bytes: int) -> socket.socket:
     except OSError as exc:
         sock.close()
         raise TransportError(_explain_bind(addr, exc)) from exc
-    return sock
+    return UdpPort(sock, loop)
 
 
 def advertised_addrs(sock: socket.socket) -> list[SocketAddr]:

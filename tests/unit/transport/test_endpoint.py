@@ -187,7 +187,7 @@ async def test_datagram_too_large_for_the_interface_shrinks_the_path() -> None:
         await until(lambda: connection.engine.datagram_bytes == 8000)
         # What the interface would say, had its MTU become smaller.
         connection.engine.set_datagram_bytes(65_500)
-        a._send(next(iter(a._sockets.values())), bytes(65_530), connection.remote)
+        a._send(next(iter(a._ports.values())), bytes(65_530), connection.remote)
         assert connection.engine.datagram_bytes == 1200
         link.write(bytes(50_000))
         await (await server.inbox()).until_frames(1)
