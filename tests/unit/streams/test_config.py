@@ -1,3 +1,5 @@
+from dataclasses import fields
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -34,3 +36,13 @@ def test_attempts_are_limited_only_when_configured() -> None:
     assert not Backoff().is_exhausted(10**6)
     assert not Backoff(attempts_max=3).is_exhausted(2)
     assert Backoff(attempts_max=3).is_exhausted(3)
+
+
+def test_the_page_shows_the_defaults_of_the_code() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "streams.md").read_text()
+    for name, default in (
+        (field.name, getattr(StreamsConfig(), field.name)) for field in fields(StreamsConfig)
+    ):
+        shown = "`Backoff()`" if name == "backoff" else str(default)
+        assert f"| `{name}` | {shown} |" in page
+    assert repr(Backoff()) in page
