@@ -19,11 +19,14 @@ that says so, while a copy of a message shares the address.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from thespian.actors import ActorAddress
 
 from .errors import AddressNotPortable
+
+if TYPE_CHECKING:
+    from .cell import Cell
 
 Deliver = Callable[[Any, ActorAddress], None]
 
@@ -33,16 +36,19 @@ class LocalAddress(ActorAddress):
 
     Attributes:
         deliver: Takes (message, sender) in. Exchanged by the target's owner.
+        cell: The actor's cell while `deliver` is the ordinary one, so that a
+            sender may save the call; else None.
         undeliverable: Called as (message, target) when something sent from
             here found nobody; None for those who do not want to know.
     """
 
-    __slots__ = ("deliver", "number", "system_name", "undeliverable")
+    __slots__ = ("cell", "deliver", "number", "system_name", "undeliverable")
 
     def __init__(self, system_name: str, number: int, deliver: Deliver) -> None:
         self.system_name = system_name
         self.number = number
         self.deliver = deliver
+        self.cell: Cell | None = None
         self.undeliverable: Deliver | None = None
 
     @property

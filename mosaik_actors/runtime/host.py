@@ -105,6 +105,7 @@ class ActorHost:
     def retire(self, address: LocalAddress) -> None:
         """Send what comes to an address from now on to dead letters."""
         address.deliver = partial(self._deliver_dead, address)
+        address.cell = None
 
     def send(self, target: ActorAddress, message: Any, sender: ActorAddress) -> None:
         """Deliver a message to any kind of address."""

@@ -19,6 +19,7 @@ next, which is all that slow-handler metrics and the slice need.
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ class Scheduler:
         self.drains = 0
         self.cut_short = 0
         self._messages_max = config.drain_messages_max
-        self._slice_s = config.drain_slice_s
+        # A slow handler is noticed because it uses up the slice.
+        self._slice_s = min(config.drain_slice_s, config.slow_handler_s)
         self._batch = config.mailbox_batch
         self._slow_s = config.slow_handler_s
 
@@ -66,48 +68,50 @@ class Scheduler:
 
     def _drain(self) -> None:
         # This is the hot loop of the whole library: locals instead of
-        # attributes, and no call per message but the handler itself.
+        # attributes, and no call per message but the handler and the clock.
         ready = self.ready
         clock = self.loop.time
-        left = self._messages_max
-        slow_s = self._slow_s
+        batch = self._batch
+        system_message = ActorSystemMessage
+        left = before = self._messages_max
+        self.drains += 1
         now = clock()
         deadline = now + self._slice_s
-        self.drains += 1
         cell: Cell | None = None
         failure: BaseException | None = None
         try:
-            while ready and left > 0 and now < deadline:
+            while ready and left > 0:
                 cell = ready.popleft()
                 mailbox = cell.mailbox
                 depth = len(mailbox)
                 if depth > cell.depth_max:
                     cell.depth_max = depth
-                turns = depth if depth < self._batch else self._batch
-                if turns > left:
-                    turns = left
-                while turns > 0 and mailbox:
+                before = left
+                end = left - batch if left > batch else 0
+                while left > end and mailbox:
                     message, sender = mailbox.popleft()
-                    turns -= 1
                     left -= 1
-                    cell.handled += 1
-                    if isinstance(message, ActorSystemMessage):
+                    if isinstance(message, system_message):
                         cell.receive_system(message, sender)
                     else:
                         try:
                             result = cell.actor.receiveMessage(message, sender)
                             if result is not None or cell.watch is not None:
                                 cell.take_result(result, message, sender, 1)
-                        except (Exception, asyncio.CancelledError) as error:
+                        except (Exception, CancelledError) as error:
                             failure = error
                         if failure is not None:
                             cell.retry(message, sender, failure)
                             failure = None
-                    started, now = now, clock()
-                    if now - started > slow_s:
-                        cell.note_slow(now - started)
-                    if cell.parked or now >= deadline:
+                    started = now
+                    now = clock()
+                    if now >= deadline:
+                        if now - started > self._slow_s:
+                            cell.note_slow(now - started)
                         break
+                    if cell.parked:
+                        break
+                cell.handled += before - left
                 if cell.parked:
                     pass  # the cell wakes itself when its coroutine is done
                 elif mailbox:
@@ -115,9 +119,13 @@ class Scheduler:
                 else:
                     cell.scheduled = False
                 cell = None
+                if now >= deadline:
+                    break
         finally:
-            if cell is not None and not cell.parked:
-                self.wake(cell)  # interrupted in the middle of its turn
+            if cell is not None:  # interrupted in the middle of its turn
+                cell.handled += before - left
+                if not cell.parked:
+                    self.wake(cell)
             self.handled += self._messages_max - left
             if ready:
                 self.cut_short += 1
