@@ -40,6 +40,7 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
+from ..streams.parts import OVERHEAD_BYTES
 from ..streams.schema import fingerprint
 from ..streams.wire import Accepted, encode, read_ack
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
@@ -69,6 +70,7 @@ class ProducerActor(TypeDispatcher):
         self._spec = spec
         self._outbox = message.outbox
         self._board = message.board
+        self._frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
         self._fan_out = FanOut(
             buffer_items=spec.buffer_size,
             buffer_bytes=spec.config.buffer_bytes,
@@ -244,7 +246,7 @@ class ProducerActor(TypeDispatcher):
                 spec.encoder.batches(
                     parts,
                     frame_items_max=core.frame_items_max(),
-                    frame_bytes_max=spec.config.frame_bytes,
+                    frame_bytes_max=min(spec.config.frame_bytes, self._frame_bytes_max),
                 )
             )
 

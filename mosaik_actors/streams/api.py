@@ -242,12 +242,14 @@ class Producer(Generic[T]):
     Handles of one stream share one producer; it is closed with the last of them.
     """
 
-    __slots__ = ("_encode", "_outbox", "_record_class", "_source")
+    __slots__ = ("_encode", "_outbox", "_record_class", "_small_bytes", "_source")
 
     def __init__(self, source: _Source) -> None:
         self._source = source
         self._outbox = source.outbox
         self._encode = source.spec.encoder.encode_unchecked
+        # Parts below this need no look at how large they are.
+        self._small_bytes = min(LARGE_PART_BYTES, source.spec.encoder.item_bytes_max)
         # A class no item has, where every item needs the full check.
         self._record_class: type = source.spec.encoder.record_class or _Source
         source.handles[id(self)] = None
@@ -298,7 +300,7 @@ class Producer(Generic[T]):
                 part = self._source.spec.encoder.encode(item)
         box = self._outbox
         parts = box.parts
-        if len(parts) < box.room and len(part) < LARGE_PART_BYTES:
+        if len(parts) < box.room and len(part) < self._small_bytes:
             parts.append(part)
             if len(parts) == 1:
                 box.wake()
@@ -384,7 +386,7 @@ class Producer(Generic[T]):
         if item.__class__ is self._record_class:
             with suppress(Exception):
                 part = self._encode(item)
-                if len(part) < LARGE_PART_BYTES:
+                if len(part) < self._small_bytes:
                     return part
         return self._source.spec.encoder.encode(item)
 
@@ -392,7 +394,7 @@ class Producer(Generic[T]):
         if set(map(type, items)) <= {self._record_class}:
             with suppress(Exception):
                 parts = list(map(self._encode, items))
-                if max(map(len, parts), default=0) < LARGE_PART_BYTES:
+                if max(map(len, parts), default=0) < self._small_bytes:
                     return parts
         return list(map(self._source.spec.encoder.encode, items))
 
@@ -649,7 +651,7 @@ class Streams:
             stream_id=stream,
             name=name,
             schema=describe(type_),
-            encoder=PartEncoder(type_),
+            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
             online_when=online_when(Condition()),
             max_consumers=max_consumers,
@@ -692,7 +694,7 @@ class Streams:
             stream_id=stream,
             name=name,
             schema=describe(type_),
-            encoder=PartEncoder(type_),
+            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
             online_when=online_when(Condition()),
             backoff=backoff or self._config.backoff,

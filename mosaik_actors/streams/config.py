@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from ..config import require_above, require_between
+from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 
 BUFFER_ITEMS_MAX = 1 << 24
@@ -18,7 +18,8 @@ class Backoff:
 
     Attempt n waits ``initial * factor ** n`` seconds, at most `max`, and up to
     `jitter` of that more or less, so that consumers that lost one producer
-    together do not return together.
+    together do not return together. Durations are seconds or a `timedelta`;
+    they are kept as seconds.
 
     Attributes:
         initial: Seconds before the first retry.
@@ -36,6 +37,7 @@ class Backoff:
     attempts_max: int | None = None
 
     def __post_init__(self) -> None:
+        as_seconds(self, "initial", "max")
         require_above("backoff initial", self.initial)
         require_between("backoff factor", self.factor, 1, 100)
         if self.max < self.initial:
@@ -61,6 +63,8 @@ class Backoff:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamsConfig:
     """What all streams of a node start from.
+
+    Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
         buffer_size: Items a producer holds for `send`, and items a consumer may
@@ -89,6 +93,7 @@ class StreamsConfig:
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
+        as_seconds(self, "lag_grace", "open_timeout", "drain_timeout")
         require_between("buffer_size", self.buffer_size, 1, BUFFER_ITEMS_MAX)
         require_between("buffer_bytes", self.buffer_bytes, 1, WINDOW_BYTES_MAX)
         require_between("window_items", self.window_items, 1, BUFFER_ITEMS_MAX)

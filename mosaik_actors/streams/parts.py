@@ -28,7 +28,8 @@ from ..transport.interface import FRAME_BYTES_MAX
 from .fanout import Batch
 from .wire import DATA_HEADER_BYTES
 
-ITEM_BYTES_MAX = FRAME_BYTES_MAX - DATA_HEADER_BYTES - 8  # 8: the batch's own header
+OVERHEAD_BYTES = DATA_HEADER_BYTES + 8  # 8: the batch's own header
+ITEM_BYTES_MAX = FRAME_BYTES_MAX - OVERHEAD_BYTES
 
 _ONE = b"\x91"  # MessagePack: an array of one
 
@@ -46,14 +47,21 @@ class TooLargeError(EncodeError, ValueError):
 class PartEncoder:
     """Encodes items of one type.
 
+    Args:
+        type_: What the items are.
+        frame_bytes_max: What the transport carries; more than `FRAME_BYTES_MAX`
+            is not made use of, because consumers count on it.
+
     Attributes:
         record_class: The class whose instances need no further check, or None.
         encode_unchecked: Encodes an item of that class, fast. It may raise
             anything: then ask `encode`, which knows the rest.
         codec: The codec that decodes the batches.
+        item_bytes_max: The largest part.
     """
 
-    def __init__(self, type_: Any) -> None:
+    def __init__(self, type_: Any, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self.item_bytes_max = min(frame_bytes_max, FRAME_BYTES_MAX) - OVERHEAD_BYTES
         self.codec: Codec[Any] = codec_for(type_)
         self._type = type_
         self._accepted = _classes_of(type_)
@@ -93,10 +101,10 @@ class PartEncoder:
 
     def check_size(self, item: Any, byte_count: int) -> None:
         """Raise `TooLargeError` when a part of `byte_count` bytes fits in no frame."""
-        if byte_count > ITEM_BYTES_MAX:
+        if byte_count > self.item_bytes_max:
             raise TooLargeError(
                 item,
-                f"an item of {byte_count} bytes, at most {ITEM_BYTES_MAX}: "
+                f"an item of {byte_count} bytes, at most {self.item_bytes_max}: "
                 "split it, or send a reference to it",
             )
 

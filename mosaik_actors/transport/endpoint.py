@@ -155,6 +155,11 @@ class QuicEndpoint:
         """Connections that stand or are being made."""
         return len(self._connections)
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """The largest frame that is sent or taken in, in bytes."""
+        return self.config.frame_bytes_max
+
     async def open_link(
         self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
     ) -> Link:

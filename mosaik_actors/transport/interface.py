@@ -167,6 +167,10 @@ class Endpoint(Protocol):
     def addr(self) -> PeerAddr:
         """Where others can reach this endpoint."""
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """The largest frame that is sent or taken in, in bytes."""
+
     async def open_link(
         self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
     ) -> Link:

@@ -293,6 +293,11 @@ class MemoryEndpoint:
         """Where others can reach this endpoint."""
         return self._addr
 
+    @property
+    def frame_bytes_max(self) -> int:
+        """The largest frame that is sent or taken in, in bytes."""
+        return self.config.frame_bytes_max
+
     async def open_link(
         self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
     ) -> Link:

@@ -16,6 +16,7 @@ from mosaik_actors.streams.api import Streams
 from mosaik_actors.streams.config import Backoff, StreamsConfig
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.interface import FRAME_BYTES_MAX
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 
 TIMEOUT_S = 10.0
@@ -56,6 +57,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.network = MemoryNetwork()
         self.nodes: list[StreamNode] = []
+        self.frame_bytes_max = FRAME_BYTES_MAX
         self.config = StreamsConfig(**{"backoff": QUICK_RETRIES, **settings})
 
     async def start(
@@ -63,9 +65,10 @@ class World:
     ) -> StreamNode:
         """Start a node that knows the first one."""
         key = SecretKey.from_seed(name)
-        endpoint = MemoryEndpoint(
-            self.network, NETWORK, key, TransportConfig(idle_timeout=0.3, keep_alive_interval=0.1)
+        transport = TransportConfig(
+            idle_timeout=0.3, keep_alive_interval=0.1, frame_bytes_max=self.frame_bytes_max
         )
+        endpoint = MemoryEndpoint(self.network, NETWORK, key, transport)
         loop = asyncio.get_running_loop()
         randomness = Randomness(name.encode())
         node = await Node.start(endpoint, key, clock=LoopClock(loop), randomness=randomness)

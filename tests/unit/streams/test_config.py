@@ -1,4 +1,5 @@
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,12 @@ def test_a_wrong_setting_is_named_with_its_value() -> None:
         Backoff(max=0.01)
     with pytest.raises(ConfigError, match="attempts_max is 0"):
         Backoff(attempts_max=0)
+
+
+def test_durations_may_be_timedeltas() -> None:
+    config = StreamsConfig(lag_grace=timedelta(milliseconds=20))  # type: ignore[arg-type]
+    assert config.lag_grace == 0.02
+    assert Backoff(max=timedelta(minutes=1)).max == 60  # type: ignore[arg-type]
 
 
 def test_waits_grow_by_the_factor_up_to_the_maximum() -> None:

@@ -118,3 +118,10 @@ def test_an_item_above_the_frame_limit_is_refused() -> None:
     with pytest.raises(TooLargeError, match="split it") as caught:
         encoder.encode(bytes(ITEM_BYTES_MAX))
     assert len(caught.value.value) == ITEM_BYTES_MAX
+
+
+def test_the_limit_is_the_transports_if_that_is_smaller() -> None:
+    encoder = PartEncoder(bytes, frame_bytes_max=1024)
+    with pytest.raises(TooLargeError, match="at most 1003"):
+        encoder.encode(bytes(1024))
+    assert PartEncoder(bytes, frame_bytes_max=1 << 30).encode(bytes(ITEM_BYTES_MAX - 5))

@@ -151,6 +151,22 @@ async def test_an_item_above_the_frame_limit_is_refused_before_anything_is_sent(
         assert await consumer.recv() == b"next"
 
 
+async def test_the_frame_limit_of_the_transport_counts() -> None:
+    async with world() as nodes:
+        nodes.frame_bytes_max = 2000
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(bytes), b.streams.consume(bytes)
+        await producer.when().online()
+        for refused in (producer.send(bytes(3000)), producer.send_many([b"", bytes(3000)])):
+            with pytest.raises(TooLargeError):
+                await refused
+        with pytest.raises(TooLargeError):
+            producer.try_send(bytes(3000))
+        small = [bytes(900)] * 50
+        await producer.send_many(small)
+        assert await take(consumer, 50) == small
+
+
 async def test_an_item_of_another_type_is_refused_where_it_is_sent() -> None:
     async with world() as nodes:
         a, b = await nodes.start("a"), await nodes.start("b")
