@@ -14,6 +14,7 @@ Failure: a dial that fails is a `LinkFailed`. When the actor exits, the dials it
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest
@@ -31,6 +32,8 @@ from ..transport.messages import (
     StartTransport,
     WatchConnections,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class TransportActor(TypeDispatcher):
@@ -98,6 +101,11 @@ class TransportActor(TypeDispatcher):
             self.send(asker, LinkFailed(error, request.to, request.token))
         except ValueError as error:
             refusal = LinkRefused(CloseReason(CloseCode.PROTOCOL_VIOLATION, str(error)))
+            self.send(asker, LinkFailed(refusal, request.to, request.token))
+        except Exception as error:
+            # A mistake of ours. The asker must not wait for ever because of it.
+            logger.exception("opening a link failed")
+            refusal = LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, repr(error)[:200]))
             self.send(asker, LinkFailed(refusal, request.to, request.token))
         else:
             self.send(asker, LinkOpened(link, request.token))
