@@ -180,6 +180,7 @@ class Connection:
         self.cids: dict[bytes, None] = {engine.host_cid: None}
         self.expected_id: PeerId | None = None
         self.is_retiring = False
+        self.ready_at = 0.0
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None

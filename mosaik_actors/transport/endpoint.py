@@ -52,6 +52,7 @@ DRAIN_TIMEOUT_S = 2.0
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
+GIVEN_UP = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer connected anew", remote=True)
 RESTARTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True)
 
 
@@ -273,6 +274,9 @@ class QuicEndpoint:
         for mate in list(self._by_peer.get(peer.peer_id, ())):
             if mate.peer is not None and mate.peer.instance != peer.instance:
                 mate.close(RESTARTED)
+            elif not connection.is_initiator and self._is_settled(mate):
+                mate.close(GIVEN_UP)  # the peer dialled anew, so it has lost this one
+        connection.ready_at = self._clock.monotonic()
         mates = self._by_peer.setdefault(peer.peer_id, [])
         mates.append(connection)
         self._settle(mates)
@@ -533,10 +537,14 @@ class QuicEndpoint:
         return None
 
     def _settle(self, mates: list[Connection]) -> None:
-        """Choose one connection of several to the same peer, the same one on both sides."""
+        """Choose one connection of several to the same peer, the same one on both sides.
+
+        Of several that the same side dialled the newest is chosen: nobody dials
+        a peer again while the former connection still works.
+        """
         is_smaller = self._peer_id < mates[0].peer_id
         preferred = [mate for mate in mates if mate.is_initiator == is_smaller]
-        chosen = preferred[0] if preferred else mates[0]
+        chosen = (preferred or mates)[-1]
         for mate in mates:
             mate.is_retiring = mate is not chosen
 
@@ -549,6 +557,11 @@ class QuicEndpoint:
             text = f"peer {peer.peer_id.short} answered where {expected.short} was dialled"
             return CloseReason(CloseCode.UNKNOWN_PEER, text)
         return None
+
+    def _is_settled(self, connection: Connection) -> bool:
+        """Return whether a connection is too old to be one of two simultaneous dials."""
+        age_s = self._clock.monotonic() - connection.ready_at
+        return age_s > self.config.dial_timeout
 
     def _half_open_count(self) -> int:
         return sum(

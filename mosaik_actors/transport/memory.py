@@ -14,8 +14,11 @@ as a stream that retransmits would, until they are mended or give up.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
+from ..errors import RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr
 from .close import CloseCode, CloseReason
@@ -25,10 +28,13 @@ from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDi
 from .link import FramedLink, LinkState
 
 _HOST = "127.0.0.1"
+_CONTROL_BYTES = 32  # about what a control frame takes on the wire
 
 
 class MemoryNetwork:
     """What joins the memory endpoints of one event loop.
+
+    A subclass may override `reaches` and `plan_delay`, and listen at `note`.
 
     Args:
         latency: One-way delay in seconds. 0 means the next loop turn.
@@ -37,22 +43,35 @@ class MemoryNetwork:
     def __init__(self, *, latency: float = 0.0) -> None:
         self.latency = latency
         self._endpoints: dict[PeerId, MemoryEndpoint] = {}
-        self._cuts: set[frozenset[PeerId]] = set()
+        self._cuts: set[tuple[PeerId, PeerId]] = set()
         self._next_port = 1
 
-    def cut(self, one: PeerId, other: PeerId) -> None:
-        """Let nothing pass between two peers, in either direction, until `mend`."""
-        self._cuts.add(frozenset((one, other)))
-        self._recheck(one, other)
+    def cut(self, one: PeerId, other: PeerId, *, one_way: bool = False) -> None:
+        """Let nothing pass from `one` to `other`, nor back unless `one_way`, until `mend`."""
+        self._cuts.add((one, other))
+        if not one_way:
+            self._cuts.add((other, one))
+        self.recheck(one, other)
 
     def mend(self, one: PeerId, other: PeerId) -> None:
-        """Undo `cut`: what waited is delivered, in order."""
-        self._cuts.discard(frozenset((one, other)))
-        self._recheck(one, other)
+        """Undo `cut`, both ways: what waited is delivered, in order."""
+        self._cuts -= {(one, other), (other, one)}
+        self.recheck(one, other)
 
     def reaches(self, sender: PeerId, receiver: PeerId) -> bool:
         """Return whether what `sender` sends now gets to `receiver`."""
-        return receiver in self._endpoints and frozenset((sender, receiver)) not in self._cuts
+        return (sender, receiver) not in self._cuts
+
+    def plan_delay(self, sender: PeerId, receiver: PeerId, size: int) -> float:
+        """Return after how many seconds `size` bytes sent now arrive."""
+        return self.latency
+
+    def rtt(self, one: PeerId, other: PeerId) -> float:
+        """Return the usual round-trip time between two peers in seconds."""
+        return 2 * self.latency
+
+    def note(self, sender: PeerId, receiver: PeerId, frames: list[bytes | ControlFrame]) -> None:
+        """Take note of frames that were delivered."""
 
     def find(self, peer_id: PeerId) -> MemoryEndpoint | None:
         """Return the endpoint of a peer, None while there is none."""
@@ -71,7 +90,8 @@ class MemoryNetwork:
         if self._endpoints.get(endpoint.peer_id) is endpoint:
             del self._endpoints[endpoint.peer_id]
 
-    def _recheck(self, one: PeerId, other: PeerId) -> None:
+    def recheck(self, one: PeerId, other: PeerId) -> None:
+        """Let both sides look again whether they reach and hear each other."""
         for peer, remote in ((one, other), (other, one)):
             if endpoint := self._endpoints.get(peer):
                 endpoint.recheck(remote)
@@ -158,8 +178,10 @@ class _Connection:
         self.remote_id = remote_id
         self.other: _Connection | None = None
         self.links: dict[MemoryLink, None] = {}
+        self.is_ended = False
         self._dirty: list[MemoryLink] = []
-        self._on_the_way: list[Callable[[], None]] = []
+        self._on_the_way: deque[Callable[[], None]] = deque()
+        self._due_count = 0
         self._give_up: asyncio.TimerHandle | None = None
         self._is_flushing = False
 
@@ -174,38 +196,19 @@ class _Connection:
         """Drop a link that ended."""
         self.links.pop(link, None)
 
-    def send(self, deliver: Callable[[], None]) -> None:
-        """Let `deliver` happen at the other end after the latency, in order."""
+    def send(self, deliver: Callable[[], None], size: int = 0) -> None:
+        """Let `deliver` happen at the other end, in order, when `size` bytes have arrived."""
         self._on_the_way.append(deliver)
-        latency = self.endpoint.network.latency
-        if latency:
-            self.endpoint.loop.call_later(latency, self.pump)
+        network, loop = self.endpoint.network, self.endpoint.loop
+        delay = network.plan_delay(self.endpoint.peer_id, self.remote_id, size)
+        if delay:
+            loop.call_later(delay, self._arrive)
         else:
-            self.endpoint.loop.call_soon(self.pump)
-
-    def pump(self) -> None:
-        """Deliver what has been on its way for long enough, unless the path is cut."""
-        if not self.endpoint.network.reaches(self.endpoint.peer_id, self.remote_id):
-            return
-        if self._on_the_way:
-            self._on_the_way.pop(0)()
-
-    def recheck(self, reaches: bool) -> None:
-        """Start or stop the clock after which this end gives up."""
-        if not reaches and self._give_up is None:
-            self._give_up = self.endpoint.loop.call_later(
-                self.endpoint.config.idle_timeout, self._time_out
-            )
-        elif reaches and self._give_up is not None:
-            self._give_up.cancel()
-            self._give_up = None
-            while self._on_the_way:
-                self.pump()
+            loop.call_soon(self._arrive)
 
     def vanish(self) -> None:
-        """Lose what is on its way out or was just written, as a crash does."""
+        """Lose what is on its way out, as a crash does."""
         self._on_the_way.clear()
-        self._dirty.clear()
 
     def tell_end(self, reason: CloseReason) -> None:
         """Let the other end learn, after all that was written, that this one ended."""
@@ -214,36 +217,85 @@ class _Connection:
         if other is not None:
             self.send(lambda: other.end(remote))
 
+    def recheck(self) -> None:
+        """Look again whether the other end is heard, and whether it hears this one.
+
+        An end that hears nothing gives up after the idle timeout, as QUIC does.
+        """
+        network, here = self.endpoint.network, self.endpoint.peer_id
+        hears = (
+            self.other is not None
+            and not self.other.is_ended
+            and network.reaches(self.remote_id, here)
+        )
+        if not hears and self._give_up is None and not self.is_ended:
+            self._give_up = self.endpoint.loop.call_later(
+                self.endpoint.config.idle_timeout, self._time_out
+            )
+        elif hears and self._give_up is not None:
+            self._give_up.cancel()
+            self._give_up = None
+        self._deliver_due()
+
     def end(self, reason: CloseReason) -> None:
         """End this side of the connection and all its links."""
+        if self.is_ended:
+            return
+        self.is_ended = True
         if self._give_up is not None:
             self._give_up.cancel()
         for link in list(self.links):
             link.end_by_peer(reason)
         self.endpoint.forget(self, reason)
 
+    def _arrive(self) -> None:
+        """One more of what is on its way has been on it for long enough."""
+        self._due_count += 1
+        self._deliver_due()
+
+    def _deliver_due(self) -> None:
+        network, here = self.endpoint.network, self.endpoint.peer_id
+        while self._due_count and network.reaches(here, self.remote_id):
+            self._due_count -= 1
+            if self._on_the_way:
+                self._on_the_way.popleft()()
+
     def _time_out(self) -> None:
         self.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True))
+        if self.other is not None:
+            self.other.recheck()
 
     def _flush(self) -> None:
         self._is_flushing = False
         dirty, self._dirty = self._dirty, []
         for link in dirty:
             frames = link.take_outbox()
-            if (other := link.other) is not None:
-                self.send(lambda other=other, frames=frames: _deliver(other, frames))  # type: ignore[misc]
+            if (other := link.other) is not None and frames:
+                size = sum(
+                    len(frame) if type(frame) is bytes else _CONTROL_BYTES for frame in frames
+                )
+                self.send(partial(_deliver, other, frames), size)
 
 
 def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
     """Hand frames to the link at the other end."""
-    if link.connection.endpoint.is_closed:
+    connection = link.connection
+    if connection.is_ended or connection.endpoint.is_closed:
         return
+    connection.endpoint.network.note(connection.remote_id, connection.endpoint.peer_id, frames)
     remote = [_as_remote(frame) if isinstance(frame, CloseFrame) else frame for frame in frames]
     taken = sum(len(frame) for frame in frames if type(frame) is bytes)
     if link.other is not None:
         link.other.on_taken(taken)
-    link.receive_frames(remote)
-    link.flush_inbox()
+    try:
+        link.receive_frames(remote)
+        link.flush_inbox()
+    except RemoteError as error:
+        link.violate(error)
+
+
+def _wire_bytes(frame: bytes | ControlFrame) -> int:
+    return len(frame) if type(frame) is bytes else _CONTROL_BYTES
 
 
 def _as_remote(frame: CloseFrame) -> CloseFrame:
@@ -310,7 +362,7 @@ class MemoryEndpoint:
         opened: asyncio.Future[Link] = self.loop.create_future()
         link = MemoryLink(connection, protocol, header, LinkState.OPENING, opened)
         connection.links[link] = None
-        connection.send(lambda: _offer(link, opening))
+        connection.send(partial(_offer, link, opening), _CONTROL_BYTES + len(header))
         try:
             async with asyncio.timeout(timeout):
                 return await opened
@@ -336,7 +388,7 @@ class MemoryEndpoint:
 
     def rtt(self, peer_id: PeerId) -> float | None:
         """Return twice the latency to a connected peer, else None."""
-        return 2 * self.network.latency if peer_id in self._connections else None
+        return self.network.rtt(self._peer_id, peer_id) if peer_id in self._connections else None
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""
@@ -369,9 +421,9 @@ class MemoryEndpoint:
                 other.recheck(self._peer_id)
 
     def recheck(self, peer_id: PeerId) -> None:
-        """Look again whether a peer can be reached."""
+        """Look again whether a peer can be reached and heard."""
         if connection := self._connections.get(peer_id):
-            connection.recheck(self.network.reaches(self._peer_id, peer_id))
+            connection.recheck()
 
     def forget(self, connection: _Connection, reason: CloseReason) -> None:
         """Drop a connection that ended and tell the listeners."""
@@ -402,7 +454,9 @@ class MemoryEndpoint:
         if connection := self._connections.get(peer_id):
             return connection
         remote = self.network.find(peer_id)
-        if self.is_closed or remote is None or not self.network.reaches(self._peer_id, peer_id):
+        reaches = self.network.reaches
+        can_meet = reaches(self._peer_id, peer_id) and reaches(peer_id, self._peer_id)
+        if self.is_closed or remote is None or not can_meet:
             text = f"peer {peer_id.short} cannot be reached"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
         here, there = _Connection(self, peer_id), _Connection(remote, self._peer_id)
@@ -419,8 +473,11 @@ class MemoryEndpoint:
 def _offer(link: MemoryLink, opening: OpenFrame) -> None:
     """Bring a new link to the other end of its connection."""
     there = link.connection.other
-    if there is None or there.endpoint.is_closed or link.state is LinkState.CLOSED:
+    if there is None or there.is_ended or there.endpoint.is_closed:
         return
+    if link.state is LinkState.CLOSED:
+        return
+    there.endpoint.network.note(there.remote_id, there.endpoint.peer_id, [opening])
     offered = MemoryLink(there, opening.protocol, opening.header, LinkState.OFFERED)
     offered.other, link.other = link, offered
     there.links[offered] = None
