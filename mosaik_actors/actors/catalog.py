@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from thespian.actors import ActorAddress, WakeupMessage
 
-from ..discovery.catalog import Catalog, CatalogEvent, Verdict
+from ..discovery.catalog import Catalog, CatalogEvent, PeerDeparted, PeerDiscovered, Verdict
 from ..discovery.entry import EntryTooLarge
 from ..discovery.messages import (
     AdvertiseStream,
@@ -222,6 +222,7 @@ class CatalogActor(TypeDispatcher):
         self._flushed_version = self._catalog.version
         snapshot = self._catalog.snapshot()
         events, self._events = tuple(self._events), []
+        _log_events(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -251,3 +252,14 @@ class CatalogActor(TypeDispatcher):
             source.short,
             verdict,
         )
+
+
+def _log_events(events: tuple[CatalogEvent, ...]) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    for event in events:
+        match event:
+            case PeerDiscovered(peer):
+                logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
+            case PeerDeparted(peer, reason):
+                logger.info("peer %s is gone: %s", peer.peer_id.short, reason)

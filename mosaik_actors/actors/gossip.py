@@ -152,7 +152,7 @@ class GossipActor(TypeDispatcher):
             failed = SyncFailed(SyncError(addr, _LEAVING), message.request.token)
             self.send(message.asker, failed)
             return
-        self._dial(addr, LinkPurpose("sync"), message)
+        self._dial(self._gossip.complete_addr(addr), LinkPurpose("sync"), message)
         if message.is_lasting:
             hints = self._lasting.values()
             self._gossip.receive_hints("dialled", hints, now=self._now())

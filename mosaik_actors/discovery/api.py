@@ -101,6 +101,7 @@ class Discovery:
             EntryTooLarge: There are too many tags.
         """
         config = config or DiscoveryConfig()
+        known = tuple(map(_as_addr, bootstrap))
         catalog = Catalog(
             network_id=node.network_id,
             secret_key=node.secret_key,
@@ -114,7 +115,6 @@ class Discovery:
         addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
         catalog_actor, gossip_actor = addresses
         system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
-        known = tuple(map(_as_addr, bootstrap))
         system.tell(gossip_actor, StartGossip(node, config, catalog_actor, known))
         if rendezvous:
             addresses.append(system.createActor(RendezvousActor))

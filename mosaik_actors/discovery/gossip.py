@@ -49,6 +49,10 @@ class Gossip:
         """Take in where peers may be found. See `Overlay.receive_hints`."""
         self._overlay.receive_hints(source, addrs, now=now)
 
+    def complete_addr(self, addr: PeerAddr) -> PeerAddr:
+        """Return an address with all further ways to that peer that are known."""
+        return self._overlay.complete_addr(addr)
+
     def receive_fresh(
         self, entries: Sequence[SignedPeerEntry], source: PeerId | None, *, now: float
     ) -> None:

@@ -137,6 +137,12 @@ class Overlay:
         self._hints[source] = hints
         self._step(now)
 
+    def complete_addr(self, addr: PeerAddr) -> PeerAddr:
+        """Return an address with all further ways to that peer that are known."""
+        if addr.peer_id in self._known or any(addr.peer_id in h for h in self._hints.values()):
+            return merge_addrs(addr, self._find_addr(addr.peer_id))
+        return addr
+
     # What became of links.
 
     def receive_offer(self, peer_id: PeerId, *, urgent: bool, now: float) -> Offer:

@@ -136,7 +136,7 @@ def decode_purpose(header: bytes) -> LinkPurpose:
     """
     try:
         return _purpose_decoder.decode(header)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
         raise DecodeError(f"not the header of a discovery link: {exc}") from exc
 
 

@@ -155,6 +155,17 @@ async def test_another_network_is_refused_over_quic_and_the_dialler_learns_why()
         assert not there.discovery.catalog()
 
 
+async def test_a_peer_known_from_others_is_reached_by_its_bare_id() -> None:
+    async with (
+        Network("bare", rendezvous=False) as one,
+        Network("bare", rendezvous=False, bootstrap=one.addr) as two,
+        Network("bare", rendezvous=False, bootstrap=one.addr) as three,
+    ):
+        await until(lambda: three.peer_id in two.discovery.catalog())
+        finished = await two.discovery.sync_with(str(three.peer_id))
+        assert finished.peer_id == three.peer_id
+
+
 async def test_the_round_trip_time_to_a_neighbour_is_measured() -> None:
     async with (
         Network("rtt", rendezvous=False) as one,

@@ -50,7 +50,7 @@ from mosaik_actors.discovery.wire import (
     encode_frame,
     encode_purpose,
 )
-from mosaik_actors.errors import Closed
+from mosaik_actors.errors import Closed, ConfigError
 from mosaik_actors.ids import NetworkId, SecretKey, StreamId, UniqueId
 from mosaik_actors.node import Node
 from mosaik_actors.runtime import TypeDispatcher
@@ -204,6 +204,29 @@ async def test_a_departure_is_seen_at_once(nodes: Nodes) -> None:
                 assert event.reason is DepartureReason.LEFT
                 break
     assert all(first.me.peer_id not in one.catalog() for one in rest)
+
+
+async def test_comings_and_goings_are_logged_for_those_who_ask(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "mosaik_actors.actors.catalog"):
+        a, b = await nodes.start_many(2)
+        await b.close()
+        await until(lambda: not a.catalog() and "is gone" in caplog.text)
+    short = b.me.peer_id.short
+    assert f"peer {short} is here, at {b.me.peer_id}@127.0.0.1" in caplog.text
+    assert f"peer {short} is gone: left" in caplog.text
+
+
+async def test_a_wrong_setting_is_refused_before_anything_starts(nodes: Nodes) -> None:
+    node = await nodes.make("a")
+    before = node.system.stats().created
+    with pytest.raises(ValueError, match="64 hexadecimal"):
+        await Discovery.start(node, node.endpoint, bootstrap=["nonsense"])
+    tags = [str(number) for number in range(2000)]
+    with pytest.raises(ConfigError, match="the entry"):
+        await Discovery.start(node, node.endpoint, tags=tags)
+    assert node.system.stats().created == before
 
 
 async def test_a_crashed_node_is_purged_and_the_others_stay(nodes: Nodes) -> None:

@@ -200,6 +200,15 @@ def test_a_hint_adds_to_the_ways_that_the_catalog_knows() -> None:
     assert [port for _, port in dial.addr.direct] == [4433, 2, 3]
 
 
+def test_a_bare_id_is_completed_with_what_is_known() -> None:
+    core = make()
+    core.receive_hints("bootstrap", [addr("a", 2)], now=0.0)
+    core.receive_known(known("a"), now=0.0)
+    completed = core.complete_addr(PeerAddr(peer("a")))
+    assert [port for _, port in completed.direct] == [4433, 2]
+    assert core.complete_addr(PeerAddr(peer("b"))) == PeerAddr(peer("b"))
+
+
 def test_another_network_is_not_asked_again_soon() -> None:
     core = make()
     core.receive_hints("bootstrap", [addr("a")], now=0.0)

@@ -34,6 +34,21 @@ def test_garbage_is_refused_as_a_decode_error(garbage: bytes) -> None:
             continue
 
 
+def test_text_that_is_not_utf8_is_refused() -> None:
+    """A find of the test before this one."""
+    with pytest.raises(DecodeError):
+        decode_purpose(b"\x91\xa1\x80")
+    with pytest.raises(DecodeError):
+        decode_frame(b"\x91\xa1\x80")
+
+
+@pytest.mark.parametrize("length", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"])
+def test_a_length_that_is_only_claimed_costs_nothing(length: bytes) -> None:
+    for data in (length, b"\x92\xa8announce" + length, b"\x92" + length):
+        with pytest.raises(DecodeError):
+            decode_frame(data)
+
+
 @given(st.recursive(st.none() | st.integers(-(2**63), 2**64 - 1) | st.binary(), st.lists))
 def test_any_other_message_is_refused_as_a_decode_error(value: object) -> None:
     data = msgspec.msgpack.encode(value)
