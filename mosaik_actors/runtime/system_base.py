@@ -26,6 +26,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -341,11 +342,8 @@ class AsyncioSystemBase:
             return
         self._forbid_blocking("shutdown()", "await AsyncActorSystem.shutdown()")
         host = self._host
-        if not host.closed:
-            try:
-                self._post(host, host.begin_shutdown)
-            except ActorSystemClosed:
-                return
+        with suppress(ActorSystemClosed):
+            self._post(host, host.begin_shutdown)
             self._closed.wait(host.config.shutdown_timeout_s + _MARGIN_S)
         if self._thread is not None:
             self._thread.join(_MARGIN_S)

@@ -16,6 +16,8 @@ from mosaik_actors.runtime import (
     TypeDispatcher,
 )
 
+from .helpers import until
+
 
 class Waiter(Actor):
     """Waits for the events and futures it is sent, and keeps a log."""
@@ -127,11 +129,9 @@ async def test_exit_waits_for_a_coroutine_that_ends_in_time(system: AsyncActorSy
     system.tell(waiter, log)
     system.tell(waiter, event)
     system.tell(waiter, ActorExitRequest())
-    while "waits" not in log:
-        await asyncio.sleep(0)
+    await until(lambda: "waits" in log)
     event.set()
-    while system.stats().actors:
-        await asyncio.sleep(0)
+    await until(lambda: system.stats().actors == 0)
     assert log == ["waits", "goes on", "exit"]
 
 
@@ -147,8 +147,7 @@ async def test_exit_cancels_a_coroutine_that_does_not_end() -> None:
         system.tell(waiter, ActorExitRequest())
         with pytest.raises(AskUndeliverable):
             await asked
-        while system.stats().actors:
-            await asyncio.sleep(0.001)
+        await until(lambda: system.stats().actors == 0)
         assert log == ["waits", "cancelled", "exit"]
         # The message that was cut short is neither tried again nor poison.
         assert system.stats().poisoned == 0
@@ -175,8 +174,7 @@ async def test_coroutine_that_ignores_its_cancellation_is_left_behind(
         system.tell(stubborn, ActorExitRequest())
     assert "ignores that it was cancelled" in caplog.text
     release.set()
-    while len(asyncio.all_tasks()) > 1:
-        await asyncio.sleep(0)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 async def test_exit_handler_may_be_a_coroutine(system: AsyncActorSystem) -> None:
@@ -189,6 +187,5 @@ async def test_exit_handler_may_be_a_coroutine(system: AsyncActorSystem) -> None
                 said.append("goodbye")
 
     system.tell(system.createActor(SaysGoodbye), ActorExitRequest())
-    while system.stats().actors:
-        await asyncio.sleep(0)
+    await until(lambda: system.stats().actors == 0)
     assert said == ["goodbye"]

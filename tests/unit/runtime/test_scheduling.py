@@ -13,6 +13,8 @@ from thespian.actors import Actor, ActorAddress, ChildActorExited
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.runtime import AsyncActorSystem, RuntimeConfig
 
+from .helpers import until
+
 
 class Player(Actor):
     """Plays ping-pong for ever."""
@@ -75,7 +77,7 @@ async def test_turn_of_the_loop_ends_when_its_time_is_over() -> None:
         def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
             if isinstance(message, list):
                 message.append(1)
-                time.sleep(0.003)  # noqa: ASYNC251 - the point is to hold the loop
+                time.sleep(0.003)
 
     config = RuntimeConfig(drain_slice_s=0.002)
     async with AsyncActorSystem(config=config) as system:
@@ -95,8 +97,7 @@ async def test_actor_with_a_long_mailbox_lets_others_have_their_turn() -> None:
         for _ in range(12):
             system.tell(busy, (record, "busy"))
         system.tell(quick, (record, "quick"))
-        while len(record) < 13:
-            await asyncio.sleep(0)
+        await until(lambda: len(record) >= 13)
         assert record.index("quick") == 5
 
 
@@ -119,15 +120,14 @@ async def test_slow_handlers_are_counted_and_logged_once_per_class(
     class Holds(Actor):
         def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
             if isinstance(message, float):
-                time.sleep(message)  # noqa: ASYNC251 - the point is to hold the loop
+                time.sleep(message)
 
     config = RuntimeConfig(slow_handler_s=0.01)
     async with AsyncActorSystem(config=config) as system:
         first, second = system.createActor(Holds), system.createActor(Holds)
         for actor, seconds in ((first, 0.02), (second, 0.02), (second, 0.0)):
             system.tell(actor, seconds)
-        while system.stats().handled < 3:
-            await asyncio.sleep(0)
+        await until(lambda: system.stats().handled >= 3)
         assert system.stats().slow == {"Holds": 2}
         assert [figures.slow_count for figures in system.mailboxes()] == [1, 1]
     assert caplog.text.count("held the event loop") == 1
@@ -160,8 +160,7 @@ async def test_strange_system_messages_disturb_nothing(system: AsyncActorSystem)
     unhashable: Any = ActorAddress("made up")
     system.tell(recorder, ChildActorExited(unhashable))
     system.tell(recorder, (record, 1))
-    while not record:
-        await asyncio.sleep(0)
+    await until(lambda: bool(record))
     assert system.stats().failures == 0
 
 
@@ -170,4 +169,4 @@ async def test_strange_system_messages_disturb_nothing(system: AsyncActorSystem)
 )
 def test_setting_that_is_not_positive_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is 0, expected more than 0"):
-        RuntimeConfig(**{setting: 0})  # type: ignore[arg-type]
+        RuntimeConfig(**{setting: 0})
