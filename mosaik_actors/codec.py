@@ -180,8 +180,11 @@ class UntypedCodec(Codec[Any]):
             raise EncodeError(items, f"cannot encode: {exc}") from exc
 
     def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[Any]:
-        """Return the items in `data`. Raises `DecodeError`."""
-        if data[:1] != UNTYPED:
+        """Return the items in `data`. Raises `DecodeError`.
+
+        Batches of typed codecs can be read too: records come as mappings or lists.
+        """
+        if data[:1] not in (UNTYPED, FAST, WIDE):
             raise DecodeError(f"unknown form of untyped batch {data[:1]!r}")
         items = _unpack(data[1:])
         if not isinstance(items, list):
@@ -288,7 +291,8 @@ def _unpack(data: bytes, depth: int = 0) -> Any:
         return _from_extension(code, content, depth + 1)
 
     try:
-        return msgpack.unpackb(data, ext_hook=from_extension, strict_map_key=False)
+        # timestamp=3: MessagePack's own timestamps, which msgspec writes, as aware datetimes.
+        return msgpack.unpackb(data, ext_hook=from_extension, strict_map_key=False, timestamp=3)
     except DecodeError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..ids import StreamId
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
-from .schema import Schema, SchemaMismatch, check_compatible
+from .schema import UNTYPED, Schema, SchemaMismatch, check_compatible
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -63,6 +63,8 @@ def refusal(
     if consumers_max is not None and consumer_count >= consumers_max:
         text = f"there are {consumer_count} consumers already, the most allowed"
         return CloseReason(CloseCode.STREAM_NO_CAPACITY, text)
+    if there == UNTYPED:
+        return None  # it takes whatever comes, as inspection tools do
     try:
         check_compatible(here, there)
     except SchemaMismatch as exc:

@@ -60,6 +60,10 @@ class Schema(msgspec.Struct, frozen=True, array_like=True):
     records: Annotated[tuple[RecordSchema, ...], msgspec.Meta(max_length=RECORDS_MAX)] = ()
 
 
+UNTYPED = Schema("any")
+"""What a program says that gives no type: anything may come."""
+
+
 class Difference(msgspec.Struct, frozen=True):
     """The first place where two schemas differ; None: not there at all."""
 
@@ -212,7 +216,7 @@ class _Walk:
 
     def schema(self, type_: Any) -> Schema:
         if type_ is object:
-            return Schema("any")
+            return UNTYPED
         root = self._text(mi.type_info(type_))
         return Schema(root, tuple(record for record in self._records if record is not None))
 

@@ -124,6 +124,18 @@ def test_untyped_values_survive(value: Any) -> None:
     assert type(got) is type(value)
 
 
+def test_the_untyped_codec_reads_what_typed_ones_wrote() -> None:
+    huge = msgspec.structs.replace(READING, value=2**70)
+    for reading in (READING, huge):
+        (got,) = codec_for(object).decode_batch(codec_for(Reading).encode_batch([reading]))
+        assert got["who"] == bytes(reading.who)
+        assert got["value"] == reading.value
+        assert got["exact"] == str(reading.exact)
+        assert sorted(got["seen"]) == [1, 2]
+    (got,) = codec_for(object).decode_batch(codec_for(Reading).encode_batch([READING]))
+    assert got["when"] == READING.when
+
+
 def test_value_of_another_type_is_refused_with_the_value() -> None:
     for type_, wrong in ((Point, READING), (Point, {"x": 1, "y": 1.0}), (object, object())):
         with pytest.raises(EncodeError) as caught:

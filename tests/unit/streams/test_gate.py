@@ -31,6 +31,13 @@ def test_everybody_known_may_subscribe_by_default() -> None:
     assert code(consumer_count=10**6) is None
 
 
+def test_a_consumer_without_a_type_takes_everything() -> None:
+    assert code(there=describe(object)) is None
+    assert code(there=describe(Any)) is None
+    # The other way round a type is asked for that nobody promised.
+    assert code(here=describe(object)) == CloseCode.STREAM_SCHEMA_MISMATCH
+
+
 def test_each_refusal_has_its_code() -> None:
     assert code(who=None) == CloseCode.UNKNOWN_PEER
     assert code(require=lambda info: "bad" in info.tags) == CloseCode.STREAM_NOT_ALLOWED
