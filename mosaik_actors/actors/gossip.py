@@ -39,10 +39,9 @@ from ..discovery.messages import (
     StartGossip,
     StartSync,
     SyncFailed,
-    SyncWith,
     WriteFrames,
 )
-from ..discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer
+from ..discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer, merge_addrs
 from ..discovery.wire import PROTOCOL, LinkPurpose, decode_purpose
 from ..errors import DecodeError
 from ..ids import PeerId
@@ -80,6 +79,8 @@ class GossipActor(TypeDispatcher):
         self._links: dict[PeerId, ActorAddress] = {}
         self._dials: dict[PeerId, ActorAddress] = {}
         self._syncs: dict[PeerId, ActorAddress] = {}
+        self._asked: dict[PeerId, ActorAddress] = {}
+        self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
         self._adopted: dict[Link, ActorAddress] = {}
         self._lasting: dict[PeerId, PeerAddr] = {}
@@ -118,6 +119,8 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._syncs.items() if actor == child]:
             self._lose_sync(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
+            self._end_asked(peer_id)
         for link in [link for link, actor in self._adopted.items() if actor == child]:
             del self._adopted[link]
         self._answer_leaver()
@@ -142,21 +145,17 @@ class GossipActor(TypeDispatcher):
         self._pump()
 
     def receiveMsg_StartSync(self, message: StartSync, _sender: ActorAddress) -> None:
-        """Sync once for somebody."""
+        """Sync once for somebody; what is asked while one runs shares the next."""
         addr = message.request.addr
-        if message.is_lasting and (
-            addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX
-        ):
-            self._lasting[addr.peer_id] = addr
-        if self._leaver is not None and message.asker is not None:
-            failed = SyncFailed(SyncError(addr, _LEAVING), message.request.token)
-            self.send(message.asker, failed)
+        if self._leaver is not None:
+            self._refuse_sync(message)
             return
-        self._dial(self._gossip.complete_addr(addr), LinkPurpose("sync"), message)
+        if addr.peer_id in self._asked:
+            self._waiting.setdefault(addr.peer_id, []).append(message)
+        else:
+            self._sync_asked([message])
         if message.is_lasting:
-            hints = self._lasting.values()
-            self._gossip.receive_hints("dialled", hints, now=self._now())
-            self._pump()
+            self._keep(addr)
 
     # Links that peers open.
 
@@ -203,6 +202,8 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, code)
         elif self._syncs.get(peer_id) == sender:
             self._lose_sync(peer_id, code)
+        elif self._asked.get(peer_id) == sender:
+            self._end_asked(peer_id)
         self._pump()
 
     # Timers.
@@ -238,17 +239,42 @@ class GossipActor(TypeDispatcher):
                 purpose = LinkPurpose("neighbour", urgent)
                 self._dials[addr.peer_id] = self._dial(addr, purpose)
             case DialForSync(addr):
-                request = StartSync(SyncWith(addr), None)
-                self._syncs[addr.peer_id] = self._dial(addr, LinkPurpose("sync"), request)
+                self._syncs[addr.peer_id] = self._dial(addr, LinkPurpose("sync"))
             case DropNeighbour(peer_id):
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
 
+    def _sync_asked(self, requests: list[StartSync]) -> None:
+        addr = requests[0].request.addr
+        for request in requests[1:]:
+            addr = merge_addrs(addr, request.request.addr)
+        addr = self._gossip.complete_addr(addr)
+        self._asked[addr.peer_id] = self._dial(addr, LinkPurpose("sync"), tuple(requests))
+
+    def _end_asked(self, peer_id: PeerId) -> None:
+        del self._asked[peer_id]
+        waiting = self._waiting.pop(peer_id, [])
+        if self._leaver is not None:
+            for request in waiting:
+                self._refuse_sync(request)
+        elif waiting:
+            self._sync_asked(waiting)
+
+    def _refuse_sync(self, request: StartSync) -> None:
+        error = SyncError(request.request.addr, _LEAVING)
+        self.send(request.asker, SyncFailed(error, request.request.token))
+
+    def _keep(self, addr: PeerAddr) -> None:
+        if addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX:
+            self._lasting[addr.peer_id] = addr
+        self._gossip.receive_hints("dialled", self._lasting.values(), now=self._now())
+        self._pump()
+
     def _dial(
-        self, addr: PeerAddr, purpose: LinkPurpose, request: StartSync | None = None
+        self, addr: PeerAddr, purpose: LinkPurpose, requests: tuple[StartSync, ...] = ()
     ) -> ActorAddress:
         peer = self.createActor(PeerActor)
         self._peers[peer] = None
-        start = DialLink(self._node, self._config, self._catalog, addr, purpose, request)
+        start = DialLink(self._node, self._config, self._catalog, addr, purpose, requests)
         self.send(peer, start)
         return peer
 

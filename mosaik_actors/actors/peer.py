@@ -89,7 +89,7 @@ class PeerActor(TypeDispatcher):
         self._gossip: ActorAddress
         self._addr: PeerAddr
         self._purpose: LinkPurpose
-        self._request: StartSync | None = None
+        self._requests: tuple[StartSync, ...] = ()
         self._link: Link | None = None
         self._sync: Reconciler | None = None
         self._sync_number = 0
@@ -106,7 +106,7 @@ class PeerActor(TypeDispatcher):
         """Open the link."""
         self._begin(message, sender)
         self._addr = message.addr
-        self._request = message.request
+        self._requests = message.requests
         self._is_opener = True
         header = encode_purpose(message.purpose)
         timeout_s = message.config.dial_timeout
@@ -282,9 +282,9 @@ class PeerActor(TypeDispatcher):
         if self._is_over:
             return
         self._is_over = True
-        if self._request is not None and self._request.asker is not None:
-            outcome = self._find_outcome(self._request, reason)
-            self.send(self._catalog, SyncEnded(self._request.asker, outcome))
+        for request in self._requests:
+            outcome = self._find_outcome(request, reason)
+            self.send(self._catalog, SyncEnded(request.asker, outcome))
         self.send(self._gossip, LinkDown(self._addr.peer_id, reason, was_open))
         self.send(self.myAddress, ActorExitRequest())
 

@@ -33,7 +33,10 @@ Publish = Callable[[CatalogSnapshot, tuple[CatalogEvent, ...]], None]
 
 @dataclass(frozen=True, slots=True)
 class WatchCatalog:
-    """Send `CatalogChanged` to `watcher` now, and after each change."""
+    """Send `CatalogChanged` to `watcher` now, and after each change.
+
+    A watcher that exits sends `UnwatchCatalog` before.
+    """
 
     watcher: ActorAddress
 
@@ -79,7 +82,8 @@ class SyncWith:
     """Exchange catalogs with a peer; the sender gets `SyncFinished` or `SyncFailed`.
 
     When it is finished, both sides' catalogs have what the other had, and both
-    sides' watchers have been sent it.
+    sides' watchers have been sent it. Requests that come while a sync with the
+    same peer runs share the next one.
 
     Attributes:
         addr: The peer, and where it is.
@@ -268,10 +272,10 @@ class MergeDone:
 
 @dataclass(frozen=True, slots=True)
 class StartSync:
-    """Sync once, for `asker` or, when that is None, for the overlay."""
+    """Sync once for `asker`; keep the address when it `is_lasting`."""
 
     request: SyncWith
-    asker: ActorAddress | None
+    asker: ActorAddress
     is_lasting: bool = False
 
 
@@ -292,7 +296,7 @@ class DialLink:
     catalog: ActorAddress
     addr: PeerAddr
     purpose: LinkPurpose
-    request: StartSync | None = None
+    requests: tuple[StartSync, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,6 +307,29 @@ async def test_a_sync_tells_both_sides_what_either_knew(nodes: Nodes) -> None:
     assert len(a.catalog()) == len(b.catalog()) == 3
 
 
+async def test_many_syncs_with_one_peer_share_two_links(nodes: Nodes) -> None:
+    """What is asked while a sync runs may need what changed since: it gets the next one."""
+    a, b = await nodes.start("a"), await nodes.start("b", config=DiscoveryConfig(links_max=8))
+    created = nodes.nodes[b].system.stats().created
+    finished = await asyncio.gather(*(a.sync_with(b.me.addr) for _ in range(30)))
+    assert {one.peer_id for one in finished} == {b.me.peer_id}
+    assert a.me.peer_id in b.catalog()
+    # Two syncs, and the neighbour links that the two made of their acquaintance.
+    assert nodes.nodes[b].system.stats().created - created <= 4
+
+
+async def test_closing_ends_a_sync_that_waits_for_an_answer(nodes: Nodes) -> None:
+    a, b = await nodes.start("a"), await nodes.start("b")
+    nodes.memory.cut(a.me.peer_id, b.me.peer_id)
+    waiting = [asyncio.ensure_future(a.sync_with(b.me.addr)) for _ in range(2)]
+    dialling = a.dial(b.me.addr)
+    await asyncio.sleep(0)
+    await a.close()
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, SyncError)
+    assert dialling.done()
+
+
 async def test_a_cancelled_sync_leaves_the_node_well(nodes: Nodes) -> None:
     a = await nodes.start("a")
     b = await nodes.start("b")
