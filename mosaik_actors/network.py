@@ -170,6 +170,17 @@ class Network:
             await asyncio.wait([self._closing])
             raise
 
+    def crash(self) -> None:
+        """Vanish without a word, as a killed process does; for tests and simulations.
+
+        Peers notice after their idle timeout. Nothing of the node is usable afterwards.
+        """
+        if self._closing is None and self._node is not None:
+            self._undo.clear()
+            self._closing = asyncio.get_running_loop().create_task(self._unwind())
+            self._node.endpoint.crash()
+            self._node.system.kill()
+
     @property
     def _started(self) -> Node:
         if self._node is None:

@@ -221,6 +221,25 @@ class AsyncActorSystem:
         self._host.begin_shutdown()
         await done
 
+    def kill(self) -> None:
+        """End all actors here and now, as a killed process does; for tests and simulations.
+
+        No actor is asked to exit or told of it, and what is in mailboxes is lost.
+        """
+        if self._base is not None:
+            self._check_thread("kill()", "shutdown()")
+            self._host.kill()
+
+    def suspend(self) -> None:
+        """Stop handing out messages until `resume`, as a stopped process does."""
+        self._check_thread("suspend()", "nothing")
+        self._host.scheduler.suspend()
+
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self._check_thread("resume()", "nothing")
+        self._host.scheduler.resume()
+
     # --- the system ---
 
     def updateCapability(self, capabilityName: str, capabilityValue: Any = None) -> None:

@@ -323,6 +323,13 @@ class ActorHost:
         else:
             self.loop.call_soon(self._finish_shutdown)
 
+    def kill(self) -> None:
+        """End all actors here and now; none of them is asked or told."""
+        self.stopping = True
+        for cell in reversed(list(self.cells.values())):
+            cell.end()
+        self._finish_shutdown()
+
     def _end_rest(self) -> None:
         rest = list(self.cells.values())
         logger.error(

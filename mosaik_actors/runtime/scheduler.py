@@ -45,6 +45,7 @@ class Scheduler:
         self.loop = loop
         self.ready: deque[Cell] = deque()
         self.armed = False
+        self.suspended = False
         self.handled = 0
         self.drains = 0
         self.cut_short = 0
@@ -59,6 +60,16 @@ class Scheduler:
         self.armed = True
         self.loop.call_soon(self._drain)
 
+    def suspend(self) -> None:
+        """Hand out nothing until `resume`; messages wait in their mailboxes."""
+        self.suspended = True
+
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self.suspended = False
+        if self.ready:
+            self.arm()
+
     def wake(self, cell: Cell) -> None:
         """Queue a cell that is not queued yet."""
         cell.scheduled = True
@@ -69,6 +80,8 @@ class Scheduler:
     def _drain(self) -> None:
         # This is the hot loop of the whole library: locals instead of
         # attributes, and no call per message but the handler and the clock.
+        if self.suspended:
+            return  # still armed: `resume` goes on
         ready = self.ready
         clock = self.loop.time
         batch = self._batch

@@ -89,6 +89,14 @@ class Path:
         self._busy_until = 0.0
         self._last_arrival = 0.0
 
+    def usual_delay(self) -> float:
+        """Return about what one way takes in seconds, without drawing from the path's generator."""
+        how = self.conditions
+        if not callable(how.latency):
+            return how.latency + how.jitter / 2
+        draws = sorted(how.latency(Random(number)) for number in range(15))
+        return draws[7] + how.jitter / 2
+
     def plan_datagram(self, size: int, *, now: float) -> list[float]:
         """Return when the copies of a datagram arrive; empty when it is lost."""
         how = self.conditions

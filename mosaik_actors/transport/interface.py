@@ -203,3 +203,9 @@ class Endpoint(Protocol):
 
     async def close(self, reason: CloseReason) -> None:
         """Close all links and connections with `reason`, then the sockets."""
+
+    def crash(self) -> None:
+        """Vanish without a word, as a killed process does; for tests and simulations.
+
+        The links here end at once; the peers notice after their idle timeout.
+        """

@@ -1,0 +1,69 @@
+"""A system that is killed or stopped from outside, as simulations do."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from thespian.actors import Actor, ActorAddress, ActorExitRequest, ChildActorExited
+
+from mosaik_actors.runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
+
+
+class Recorder(Actor):
+    seen: list[Any]
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, list):
+            self.seen = message
+        else:
+            self.seen.append(message)
+
+
+class Sleeper(Actor):
+    async def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_killed_system_asks_and_tells_nobody() -> None:
+    system = await AsyncActorSystem.start()
+    seen: list[Any] = []
+    recorder = system.createActor(Recorder)
+    system.tell(recorder, seen)
+    await asyncio.sleep(0)
+    sleeper = system.createActor(Sleeper)
+    asking = asyncio.create_task(system.ask(sleeper, "never answered"))
+    await asyncio.sleep(0)
+    system.tell(recorder, "lost with the mailbox")
+    system.kill()
+    with pytest.raises((ActorSystemClosed, AskUndeliverable)):
+        await asking
+    assert system.is_closed
+    assert not [item for item in seen if isinstance(item, ActorExitRequest | ChildActorExited)]
+    assert "lost with the mailbox" not in seen
+    await system.shutdown()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_suspended_system_keeps_its_messages_for_later() -> None:
+    async with AsyncActorSystem() as system:
+        seen: list[Any] = []
+        recorder = system.createActor(Recorder)
+        system.tell(recorder, seen)
+        await asyncio.sleep(0)
+        system.suspend()
+        for number in range(3):
+            system.tell(recorder, number)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert seen == []
+        system.resume()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert seen == [0, 1, 2]
+        system.tell(recorder, "as before")
+        await asyncio.sleep(0)
+        assert seen[-1] == "as before"
