@@ -46,16 +46,24 @@ class MemoryNetwork:
         self._cuts: set[tuple[PeerId, PeerId]] = set()
         self._next_port = 1
 
-    def cut(self, one: PeerId, other: PeerId, *, one_way: bool = False) -> None:
-        """Let nothing pass from `one` to `other`, nor back unless `one_way`, until `mend`."""
-        self._cuts.add((one, other))
-        if not one_way:
-            self._cuts.add((other, one))
-        self.recheck(one, other)
+    def cut(self, one: PeerId, other: PeerId) -> None:
+        """Let nothing pass between two peers, in either direction, until `mend`."""
+        self.set_cuts(one, other, True, True)
 
     def mend(self, one: PeerId, other: PeerId) -> None:
-        """Undo `cut`, both ways: what waited is delivered, in order."""
-        self._cuts -= {(one, other), (other, one)}
+        """Undo `cut`: what waited is delivered, in order."""
+        self.set_cuts(one, other, False, False)
+
+    def set_cuts(self, one: PeerId, other: PeerId, there: bool, back: bool) -> None:
+        """Say whether nothing passes from `one` to `other`, and whether nothing passes back."""
+        before = ((one, other) in self._cuts, (other, one) in self._cuts)
+        if before == (there, back):
+            return
+        for pair, is_cut in (((one, other), there), ((other, one), back)):
+            if is_cut:
+                self._cuts.add(pair)
+            else:
+                self._cuts.discard(pair)
         self.recheck(one, other)
 
     def reaches(self, sender: PeerId, receiver: PeerId) -> bool:

@@ -1,0 +1,513 @@
+"""A cluster: several whole nodes in one simulation, and what may happen to them.
+
+    async with Cluster(3, seed=7) as cluster:
+        producer = cluster.net(0).streams.produce(Price)
+        await producer.when().online()
+        cluster.partition([0], [1, 2])
+        await cluster.sleep(60)
+        cluster.heal()
+
+The nodes are the real ones: the same `Network`, actors and cores as on a real
+machine. Only what they are given differs: the clock, the randomness, the
+network, the disk. Everything comes from one seed.
+
+It runs on a `SimLoop`; `scenario` and `simulate` see to that. Nothing here
+waits in real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from ..clock import Randomness
+from ..discovery.config import DiscoveryConfig
+from ..errors import ConfigError, MosaikError
+from ..ids import NetworkId, PeerId, SecretKey
+from ..network import Network
+from ..streams.config import StreamsConfig
+from ..transport.address import PeerAddr, SocketAddr
+from ..transport.config import TransportConfig
+from ..transport.interface import Endpoint
+from .conditions import NetworkConditions
+from .disk import SimDisk
+from .history import History
+from .loop import SimLoop
+from .nat import NatKind
+from .network import PORT, Fidelity, SimNetwork
+from .trace import Trace
+
+EPOCH_S = 1_700_000_000.0  # what wall clocks show when a simulation begins
+POLL_S = 0.01
+BOOTSTRAP_MAX = 8
+
+Program = Callable[["SimNode"], Coroutine[Any, Any, None]]
+
+
+class SimClock:
+    """A node's clocks. Only the wall clock may be wrong: timers are the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.offset_s = 0.0
+        self.drift = 0.0
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        """Return the simulation's time in seconds."""
+        return self._loop.time()
+
+    def wall(self) -> float:
+        """Return what the node believes the time to be, in seconds since the Unix epoch."""
+        return EPOCH_S + self.offset_s + self._loop.time() * (1 + self.drift)
+
+
+@dataclass
+class _Run:
+    """One run of a node, from its start to its end."""
+
+    network: Network
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+
+class SimNode:
+    """One node of a cluster: its machine, which stays, and its runs, which come and go.
+
+    Attributes:
+        index: Its number in the cluster.
+        name: What the trace calls it.
+        disk: Its disk, which outlives crashes.
+        clock: Its clocks.
+        is_paused: Whether it stands still at present.
+    """
+
+    def __init__(self, cluster: Cluster, index: int) -> None:
+        self.cluster = cluster
+        self.index = index
+        self.name = f"n{index}"
+        self.secret_key = SecretKey(cluster.randomness.secret(f"key {index}"))
+        self.disk = SimDisk(cluster.randomness.branch(f"disk {index}"))
+        self.clock = SimClock(cluster.loop)
+        self.is_paused = False
+        self.run_count = 0
+        self._run: _Run | None = None
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Its identity, the same in every run."""
+        return self.secret_key.peer_id
+
+    @property
+    def address(self) -> str:
+        """Its numeric address, which means something in "quic" only."""
+        number = self.index + 1
+        return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach it."""
+        return PeerAddr(self.peer_id, ((self.address, PORT),))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is started and has not crashed or stopped."""
+        return self._run is not None
+
+    @property
+    def net(self) -> Network:
+        """Its network handle.
+
+        Raises:
+            NodeDown: It does not run at present.
+        """
+        if self._run is None:
+            raise NodeDown(self.index)
+        return self._run.network
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as part of this run of the node: a crash ends it, too."""
+        if self._run is None:
+            coroutine.close()
+            raise NodeDown(self.index)
+        task = self.cluster.loop.create_task(coroutine, name=f"{self.name} {self.run_count}")
+        self._run.tasks.append(task)
+        return task
+
+    async def start(self) -> None:
+        """Start the node; nothing happens when it runs."""
+        if self._run is not None:
+            return
+        self.run_count += 1
+        cluster = self.cluster
+        network = Network(
+            cluster.network_id,
+            secret_key=self.secret_key,
+            bootstrap=cluster.bootstrap_for(self.index),
+            tags=cluster.tags_for(self.index),
+            discovery=cluster.discovery_config,
+            streams=cluster.streams_config,
+            transport=cluster.transport_config,
+            environment=_NodeEnvironment(self),
+        )
+        self._run = _Run(network)
+        try:
+            await network.__aenter__()
+        except BaseException:
+            self._run = None
+            raise
+        cluster.note(
+            "node", f"{self.name} started, run {self.run_count}, peer {self.peer_id.short}"
+        )
+        if cluster.program is not None:
+            self.spawn(cluster.program(self))
+
+    async def stop(self) -> None:
+        """Close the node as a program that ends well does."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        self.cluster.note("node", f"{self.name} stops")
+        await _end(run.tasks)
+        await run.network.close()
+
+    async def crash(self) -> None:
+        """End the node without a word; unsynced writes are lost."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        self.cluster.note("fault", f"{self.name} crashes")
+        self.resume()
+        run.network.crash()
+        self.disk.crash()
+        await _end(run.tasks)
+
+    def pause(self) -> None:
+        """Let the node stand still, as a stopped process or a long collection does."""
+        if self._run is not None and not self.is_paused:
+            self.is_paused = True
+            self.cluster.note("fault", f"{self.name} is paused")
+            self._run.network.node.system.suspend()
+            self.cluster.apply_cuts()
+
+    def resume(self) -> None:
+        """Let a paused node go on; what came meanwhile is there."""
+        if self.is_paused:
+            self.is_paused = False
+            self.cluster.note("fault", f"{self.name} goes on")
+            if self._run is not None:
+                self._run.network.node.system.resume()
+            self.cluster.apply_cuts()
+
+    def __repr__(self) -> str:
+        state = "paused" if self.is_paused else "running" if self.is_running else "down"
+        return f"SimNode({self.name}, peer {self.peer_id.short}, {state})"
+
+
+class NodeDown(MosaikError):
+    """A node that does not run was asked for something; `index` is its number."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+    def __str__(self) -> str:
+        return f"node {self.index} does not run: start or restart it first"
+
+
+class _NodeEnvironment:
+    """What one run of a simulated node is given."""
+
+    has_machine = False
+
+    def __init__(self, node: SimNode) -> None:
+        cluster = node.cluster
+        self.clock = node.clock
+        seed = cluster.randomness.secret(f"run {node.index} {node.run_count}")
+        self.randomness = Randomness(seed)
+        self._node = node
+
+    async def open_endpoint(
+        self,
+        network_id: NetworkId,
+        secret_key: SecretKey,
+        bind: Sequence[SocketAddr],
+        config: TransportConfig,
+    ) -> Endpoint:
+        """Return a presence on the simulated network; `bind` means nothing there."""
+        node = self._node
+        return await node.cluster.network.open_endpoint(
+            node.name,
+            node.address,
+            network_id,
+            secret_key,
+            config,
+            self.clock,
+            self.randomness,
+            node.cluster.nat_of(node.index),
+        )
+
+
+class Cluster:
+    """Several nodes on one simulated network.
+
+    Args:
+        nodes: How many; all are started on entry unless `starts` says otherwise.
+        seed: What every decision in the simulation comes from.
+        fidelity: "link" carries links directly, for many nodes; "quic" carries
+            the datagrams of real QUIC endpoints.
+        network: How its paths are.
+        network_id: The network's name.
+        program: What each node runs from every start on: ``async def main(node)``.
+        tags: The nodes' tags: the same for all, or a function of the index.
+        starts: Whether entering starts the nodes.
+        bootstrap: Whom a node knows at its start: "all" (up to eight others) or
+            "first" (node 0).
+        nat: The kind of NAT that each node is behind, by index ("quic" only).
+        discovery: The settings of discovery.
+        streams: The settings of streams.
+        transport: The settings of the transport.
+        traces_messages: Whether every delivery goes into the trace; without, a
+            large simulation is faster and its digest says less.
+
+    Attributes:
+        nodes: The nodes, by index.
+        trace: What happened.
+        history: For the clients' calls, to be checked for linearizability.
+        disturbances: The faults in force at present, in words.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        seed: int = 0,
+        fidelity: Fidelity = "link",
+        network: NetworkConditions | None = None,
+        network_id: NetworkId | str = "simulation",
+        program: Program | None = None,
+        tags: Iterable[str] | Callable[[int], Iterable[str]] = (),
+        starts: bool = True,
+        bootstrap: str = "all",
+        nat: Callable[[int], NatKind | None] | None = None,
+        discovery: DiscoveryConfig | None = None,
+        streams: StreamsConfig | None = None,
+        transport: TransportConfig | None = None,
+        traces_messages: bool = True,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, SimLoop):
+            raise ConfigError("a Cluster runs on a SimLoop: use @scenario, or simulate(main())")
+        if nodes < 1:
+            raise ConfigError(f"nodes is {nodes}, expected 1 or more")
+        if bootstrap not in ("all", "first"):
+            raise ConfigError(f"bootstrap is {bootstrap!r}, expected 'all' or 'first'")
+        self.loop = loop
+        self.seed = seed
+        self.randomness = Randomness(f"cluster {seed}".encode())
+        self.trace = Trace()
+        self.history = History()
+        self.network_id = NetworkId(network_id)
+        self.conditions = network or NetworkConditions()
+        self.network = SimNetwork(
+            loop,
+            Randomness(self.randomness.secret("network")),
+            self.trace,
+            self.conditions,
+            fidelity,
+        )
+        self.network.traces_messages = traces_messages
+        self.program = program
+        self.discovery_config = discovery
+        self.streams_config = streams
+        self.transport_config = transport
+        self.disturbances: dict[str, None] = {}
+        self._tags = tags
+        self._nat = nat
+        self._starts = starts
+        self._bootstrap = bootstrap
+        self._cuts: dict[tuple[int, int], None] = {}
+        self.nodes = [SimNode(self, index) for index in range(nodes)]
+
+    async def __aenter__(self) -> Self:
+        if self._starts:
+            for node in self.nodes:
+                await node.start()
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.heal()
+        for node in self.nodes:
+            node.resume()
+        for node in self.nodes:
+            await node.stop()
+
+    # Nodes.
+
+    def net(self, index: int) -> Network:
+        """Return a node's network handle. Raises `NodeDown`."""
+        return self.nodes[index].net
+
+    @property
+    def running(self) -> list[int]:
+        """The indexes of the nodes that run."""
+        return [node.index for node in self.nodes if node.is_running]
+
+    async def start(self, *indexes: int) -> None:
+        """Start nodes that do not run."""
+        for index in indexes:
+            await self.nodes[index].start()
+
+    async def stop(self, *indexes: int) -> None:
+        """Close nodes as programs that end well do."""
+        for index in indexes:
+            await self.nodes[index].stop()
+
+    async def crash(self, *indexes: int) -> None:
+        """End nodes without a word; what they have not synced is lost."""
+        for index in indexes:
+            await self.nodes[index].crash()
+
+    async def restart(self, *indexes: int) -> None:
+        """Start nodes again with what their disks hold, crashing those that run."""
+        for index in indexes:
+            await self.nodes[index].crash()
+            await self.nodes[index].start()
+
+    def pause(self, *indexes: int) -> None:
+        """Let nodes stand still."""
+        for index in indexes:
+            self.nodes[index].pause()
+
+    def resume(self, *indexes: int) -> None:
+        """Let paused nodes go on."""
+        for index in indexes:
+            self.nodes[index].resume()
+
+    def skew(self, index: int, offset: float = 0.0, drift: float = 0.0) -> None:
+        """Set a node's wall clock off by `offset` seconds, and `drift` seconds more per second."""
+        clock = self.nodes[index].clock
+        clock.offset_s, clock.drift = offset, drift
+        self.note("fault", f"n{index}'s clock is off by {offset:g} s, drifts by {drift:g}")
+
+    # The network.
+
+    def partition(self, *groups: Iterable[int] | int) -> None:
+        """Let nothing pass between groups of nodes. Nodes in no group are one more group.
+
+        Args:
+            groups: Each an index or several: ``partition([0, 1], [2])`` or ``partition(2)``.
+        """
+        sides = [[group] if isinstance(group, int) else list(group) for group in groups]
+        named = {index for side in sides for index in side}
+        sides.append([node.index for node in self.nodes if node.index not in named])
+        for number, side in enumerate(sides):
+            for other in sides[:number] + sides[number + 1 :]:
+                self._cuts.update(dict.fromkeys((one, two) for one in side for two in other))
+        shown = " | ".join(" ".join(f"n{index}" for index in side) for side in sides if side)
+        self.note("fault", f"partition {shown}")
+        self.apply_cuts()
+
+    def cut(self, sender: int, receiver: int, *, one_way: bool = True) -> None:
+        """Let nothing pass from one node to another, nor back unless `one_way`."""
+        self._cuts[sender, receiver] = None
+        if not one_way:
+            self._cuts[receiver, sender] = None
+        arrow = ">" if one_way else "|"
+        self.note("fault", f"cut n{sender} {arrow} n{receiver}")
+        self.apply_cuts()
+
+    def heal(self) -> None:
+        """Undo all partitions and cuts."""
+        if self._cuts:
+            self._cuts.clear()
+            self.note("fault", "healed")
+            self.apply_cuts()
+
+    def set_conditions(self, conditions: NetworkConditions) -> None:
+        """Change how all paths are from now on."""
+        self.note("fault", f"conditions: {_shown(conditions)}")
+        self.network.set_conditions(conditions)
+
+    def apply_cuts(self) -> None:
+        """Bring the network in line with partitions and paused nodes."""
+        for one in self.nodes:
+            for other in self.nodes[one.index + 1 :]:
+                stands = one.is_paused or other.is_paused
+                there = stands or (one.index, other.index) in self._cuts
+                back = stands or (other.index, one.index) in self._cuts
+                self.network.set_cuts(one.peer_id, other.peer_id, there, back)
+
+    # Time.
+
+    @property
+    def now(self) -> float:
+        """The simulation's time in seconds."""
+        return self.loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the simulation go on for so many seconds."""
+        await asyncio.sleep(seconds)
+
+    async def until(
+        self, condition: Callable[[], object], *, timeout: float = 60.0, what: str = ""
+    ) -> None:
+        """Let the simulation go on until `condition` holds.
+
+        Raises:
+            TimeoutError: It does not within `timeout` simulated seconds.
+        """
+        deadline = self.now + timeout
+        while not condition():
+            if self.now >= deadline:
+                raise TimeoutError(f"{what or 'the condition'} did not come true in {timeout:g} s")
+            await asyncio.sleep(POLL_S)
+
+    def note(self, kind: str, text: str) -> None:
+        """Put a line into the trace: "fault", "node" or, for a scenario's own, "note"."""
+        self.trace.add(self.now, kind, text)
+
+    # What nodes ask.
+
+    def bootstrap_for(self, index: int) -> list[PeerAddr]:
+        """Return whom a node knows at its start."""
+        if self._bootstrap == "first":
+            return [self.nodes[0].addr] if index else []
+        others = [node for node in self.nodes if node.index != index]
+        return [node.addr for node in others[:BOOTSTRAP_MAX]]
+
+    def tags_for(self, index: int) -> list[str]:
+        """Return a node's tags."""
+        return list(self._tags(index) if callable(self._tags) else self._tags)
+
+    def nat_of(self, index: int) -> NatKind | None:
+        """Return the kind of NAT that a node is behind."""
+        return self._nat(index) if self._nat is not None else None
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks of a node's run and wait for them; what they raised on purpose is theirs."""
+    current = asyncio.current_task()
+    mine = [task for task in tasks if task is not current]
+    for task in mine:
+        task.cancel()
+    for task in mine:
+        with suppress(asyncio.CancelledError, MosaikError):
+            await task
+
+
+def _shown(conditions: NetworkConditions) -> str:
+    plain = NetworkConditions()
+    changed = [
+        f"{name}={getattr(conditions, name)}"
+        for name in conditions.__dataclass_fields__
+        if getattr(conditions, name) != getattr(plain, name)
+    ]
+    return ", ".join(changed) or "calm"
