@@ -11,6 +11,12 @@ Failure: a subscriber that breaks a rule is closed with the rule's code and
 
 One burst takes one way: the handle's outbox, `FanOut.publish`, one write per
 subscriber of the same bytes.
+
+Two calls reach this actor without a turn in its mailbox, on the same thread and
+never inside one another, because a turn of the loop on each side is a good part
+of a round trip: the acknowledgements, as the link hands them over, and the
+first item after a calm moment (`_publish_now`), which so leaves with the
+datagram that answers the one it came from.
 """
 
 from __future__ import annotations
@@ -44,9 +50,11 @@ from ..streams.parts import OVERHEAD_BYTES
 from ..streams.schema import fingerprint
 from ..streams.wire import Accepted, encode, read_ack
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
-from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 
 logger = logging.getLogger(__name__)
+
+CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
 
 class ProducerActor(TypeDispatcher):
@@ -59,6 +67,8 @@ class ProducerActor(TypeDispatcher):
         self._closing: list[ActorAddress] = []
         self._close_at: float | None = None
         self._is_blocked = False
+        self._is_pumping = False
+        self._published_at = float("-inf")
 
     # Lifecycle.
 
@@ -77,6 +87,7 @@ class ProducerActor(TypeDispatcher):
             disconnect_lagging=spec.disconnect_lagging,
             lag_grace_s=spec.config.lag_grace,
         )
+        self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
         info = StreamInfo(spec.stream_id, spec.name, fingerprint(spec.schema))
         self.send(self._catalog, AdvertiseStream(info))
@@ -136,6 +147,7 @@ class ProducerActor(TypeDispatcher):
             window_items=subscription.window_items,
             window_bytes=subscription.window_bytes,
         )
+        link.attach(self._take_event)  # no frame comes before the link is accepted
         link.accept(encode(answer))
         self._board.channels[link] = Channel(
             stream_id=self._spec.stream_id,
@@ -195,6 +207,27 @@ class ProducerActor(TypeDispatcher):
 
     # Helpers.
 
+    def _take_event(self, event: LinkEvent) -> None:
+        """Take acknowledgements from a link at once; all else goes through the mailbox."""
+        if type(event) is not FramesReceived or self._is_pumping:
+            self.send(self.myAddress, event)
+            return
+        try:
+            self.receiveMsg_FramesReceived(event, self.myAddress)
+        except Exception:
+            logger.exception("%s: taking acknowledgements failed", self._spec.name)
+
+    def _publish_now(self) -> bool:
+        """Publish at once unless there was a burst just now; return whether it was done."""
+        if self._is_pumping or self._now() - self._published_at < CALM_S:
+            return False
+        try:
+            self._pump()
+        except Exception:
+            logger.exception("%s: publishing failed", self._spec.name)
+            return False
+        return True
+
     @property
     def _core(self) -> FanOut:
         assert self._fan_out is not None, "StartProducer comes first"
@@ -211,9 +244,20 @@ class ProducerActor(TypeDispatcher):
 
     def _pump(self) -> None:
         """Publish what there is room for, write, and arm the timer."""
-        core, outbox = self._core, self._outbox
-        if self._board.is_closed:
+        if self._board.is_closed or self._is_pumping:
             return
+        self._is_pumping = True
+        try:
+            self._publish_all()
+        finally:
+            self._is_pumping = False
+        if self._close_at is not None and self._is_drained():
+            self._stop()
+        elif self._is_blocked or self._close_at is not None:
+            self._arm()
+
+    def _publish_all(self) -> None:
+        core, outbox = self._core, self._outbox
         while True:
             self._publish_parts()
             self._write()
@@ -228,10 +272,7 @@ class ProducerActor(TypeDispatcher):
         if self._is_blocked and not outbox.parts:
             self._is_blocked = False
             core.note_unblocked()
-        if self._close_at is not None and self._is_drained():
-            self._stop()
-        elif self._is_blocked or self._close_at is not None:
-            self._arm()
+        self._published_at = self._now()
 
     def _publish_parts(self) -> None:
         core, spec = self._core, self._spec

@@ -187,7 +187,7 @@ class _Source:
         self.outbox = Outbox(
             items_max=spec.buffer_size,
             bytes_max=spec.config.buffer_bytes,
-            wake=lambda: system.tell(address, _FLUSH),
+            wake=self._wake,
             make_future=loop.create_future,
         )
         self.closed_outbox = Outbox(
@@ -199,6 +199,11 @@ class _Source:
         start = StartProducer(streams._node, streams._catalog, spec, self.outbox, self.board)
         system.tell(address, start)
         system.tell(streams._actor, RegisterProducer(spec.stream_id, address))
+
+    def _wake(self) -> None:
+        """Let the first item of a burst be published: at once, or with those that follow."""
+        if not self.outbox.publish_now():
+            self.streams._node.system.tell(self.address, _FLUSH)
 
     async def close(self) -> int:
         """Drain and stop, once; return how many accepted items did not leave."""

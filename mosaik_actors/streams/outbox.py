@@ -1,10 +1,11 @@
 """What a producer's handle accepted and its actor has not yet published.
 
-The handle appends encoded items to `parts`; the first one of a burst asks the
-actor for a flush (`wake`), and until the actor comes around to it, the rest of
-the loop turn's items pile up. The actor takes as many as the subscribers have
-room for. Bounded in items and in bytes: at `room` items, or with too many
-bytes of large items, senders wait.
+The handle appends encoded items to `parts`; the first one of a burst calls
+`wake`. While the stream is calm the actor then publishes that item at once
+(`publish_now`); otherwise `wake` asks the actor for a flush, and until the actor
+comes around to it, the rest of the loop turn's items pile up. The actor takes
+as many as the subscribers have room for. Bounded in items and in bytes: at
+`room` items, or with too many bytes of large items, senders wait.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ class Outbox:
         parts: The items, encoded. Append only while it is shorter than `room`.
         room: How long `parts` may get now: 0 while offline or closed.
         senders: Who waits for room or for the producer to be online.
+        publish_now: Set by the actor: publishes what is there, if the stream is
+            calm, and returns whether it did.
         is_closed: No item is accepted any more.
     """
 
     __slots__ = (
-        "_bytes_max", "_items_max", "_large_bytes", "is_closed", "parts", "room", "senders", "wake",
+        "_bytes_max", "_items_max", "_large_bytes", "is_closed", "parts", "publish_now", "room",
+        "senders", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +47,7 @@ class Outbox:
         self.senders = Waiters(make_future)
         self.is_closed = False
         self.wake = wake
+        self.publish_now: Callable[[], bool] = _not_now
         self._items_max = items_max
         self._bytes_max = bytes_max
         self._large_bytes = 0
@@ -107,6 +112,10 @@ class Outbox:
         if self.senders:
             self.senders.wake(self.room - len(rest))
         return taken
+
+
+def _not_now() -> bool:
+    return False
 
 
 def _fitting(parts: list[bytes], byte_room: int) -> int:
