@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,3 +38,16 @@ def joined(options: argparse.Namespace) -> Network:
     return Network(
         options.network, bootstrap=options.bootstrap, bind=options.bind, tags=[OBSERVER_TAG]
     )
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Return a parser of numbers above 0, for the options of `argparse`."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}, expected more than 0")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse

@@ -47,7 +47,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=float,
+        type=joining.positive(float),
         default=WAIT_S,
         help="how long to look for somebody (default: %(default)s)",
     )

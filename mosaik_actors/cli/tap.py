@@ -8,13 +8,17 @@ the nearest form it has.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from typing import TYPE_CHECKING
 
 from . import joining
 
 if TYPE_CHECKING:
+    from ..streams.api import Consumer
     from . import Subparsers
+
+HINT_AFTER_S = 3.0
 
 _EPILOG = """\
 examples:
@@ -37,7 +41,7 @@ def add(subparsers: Subparsers) -> None:
     )
     joining.add_options(parser)
     parser.add_argument("stream", help="the stream's name, or its id")
-    parser.add_argument("--count", type=int, help="end after so many items")
+    parser.add_argument("--count", type=joining.positive(int), help="end after so many items")
     parser.set_defaults(run=run)
 
 
@@ -48,6 +52,20 @@ def run(options: argparse.Namespace) -> int:
     return run_to_the_end(_tap(options))
 
 
+async def _told_when_nobody_produces(
+    consumer: Consumer[object], options: argparse.Namespace
+) -> None:
+    try:
+        async with asyncio.timeout(HINT_AFTER_S):
+            await consumer.when().online()
+    except TimeoutError:
+        print(
+            f"mosaik-actors: no producer of {options.stream!r} on network {options.network!r} so "
+            "far; still waiting. `mosaik-actors peers` shows the names of the streams",
+            file=sys.stderr,
+        )
+
+
 async def _tap(options: argparse.Namespace) -> int:
     import msgspec
 
@@ -55,6 +73,7 @@ async def _tap(options: argparse.Namespace) -> int:
     left = options.count
     async with joining.joined(options) as net:
         consumer = net.streams.consumer(object, stream_id=options.stream)
+        await _told_when_nobody_produces(consumer, options)
         while left is None or left > 0:
             items = await consumer.recv_many(1024 if left is None else min(left, 1024))
             for item in items:

@@ -186,6 +186,15 @@ class Facts:
         """The sensors of the beginning that were not killed."""
         return [sensor for sensor in self.initial if sensor.killed_at is None]
 
+    @property
+    def crashed(self) -> list[SensorFacts]:
+        """The sensors that ended without having been killed by the demo."""
+        return [
+            sensor
+            for sensor in self.sensors.values()
+            if sensor.exit_code is not None and sensor.killed_at is None
+        ]
+
     def nodes(self, sensors: Iterable[SensorFacts]) -> Iterator[tuple[str, NodeFacts]]:
         """Yield the collector's node and those of `sensors`, with their names."""
         yield "collector", self.collector

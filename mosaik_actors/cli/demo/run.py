@@ -14,7 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Final
 from uuid import uuid4
@@ -136,32 +136,41 @@ class _Run:
         facts = self._facts
         if not await self._until(lambda: _has_begun(facts)):
             return
-        await self._pass_time(facts.started_at + KILL_AT_SHARE * self._seconds)
+        if not await self._pass_time(facts.started_at + KILL_AT_SHARE * self._seconds):
+            return
         victim = self._rng.choice(facts.initial)
         sensors.kill(victim.pid)
         if not await self._until(lambda: claims.loss_was_noticed(facts).holds):
             return
         kind = dict(self._cast())[victim.name]
         await sensors.start(self._next_name(kind), kind, replaces=victim.name)
-        if not await self._until(lambda: _has_healed(facts)):
-            return
-        await self._pass_time(facts.started_at + self._seconds)
+        if await self._until(lambda: _has_healed(facts)):
+            await self._pass_time(facts.started_at + self._seconds)
 
     async def _until(self, happened: Callable[[], bool]) -> bool:
-        """Wait until the facts say so; return False when it takes too long."""
-        try:
+        """Wait until the facts say so; return False when it takes too long or cannot come."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(STEP_TIMEOUT_S):
                 while not happened():
+                    if self._facts.crashed:
+                        return False
                     self._news.clear()
                     await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+                return True
+        return False
 
-    @staticmethod
-    async def _pass_time(until: float) -> None:
-        """Let the audience look, until this moment and for a little while at least."""
-        await asyncio.sleep(max(LOOK_AT_LEAST_S, until - time.monotonic()))
+    async def _pass_time(self, until: float) -> bool:
+        """Let the audience look until this moment, and for a little while at least.
+
+        Return False at once when a process ends by itself.
+        """
+        left_s = max(LOOK_AT_LEAST_S, until - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                while not self._facts.crashed:
+                    self._news.clear()
+                    await self._news.wait()
+        return not self._facts.crashed
 
     # --- what is seen ---
 

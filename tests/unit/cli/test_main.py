@@ -1,0 +1,145 @@
+"""The command line as a function: exit codes, one-line errors, secrets kept."""
+
+import stat
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaik_actors.cli.main import main
+from mosaik_actors.ids import SecretKey, UniqueId
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_version_is_that_of_the_package(capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == version("mosaik-actors")
+
+
+@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key"])
+def test_every_command_helps_with_examples(command: str, capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert f"mosaik-actors {command} " in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["demo", "--seconds", "1"],
+        ["demo", "--seconds", "nan"],
+        ["demo", "--nodes", "2"],
+        ["tap", "net", "stream", "--count", "0"],
+        ["peers", "net", "--wait", "-1"],
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_id_of_a_name_and_below_it(capsys: Captured) -> None:
+    assert main(["id", "my-app"]) == 0
+    assert main(["id", "my-app", "--derive", "orders", "--derive", "eu"]) == 0
+    assert main(["id", UniqueId("my-app").hex, "--short"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(UniqueId("my-app")),
+        str(UniqueId("my-app").derive("orders").derive("eu")),
+        UniqueId("my-app").short,
+    ]
+
+
+def test_a_new_key_is_stored_for_its_owner_alone_and_not_printed(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    file = tmp_path / "node.key"
+    assert main(["key", "new", str(file)]) == 0
+    key = SecretKey(file.read_text().strip())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert main(["key", "show", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines() == [f"peer {key.peer_id}"] * 2
+    assert main(["key", "show", str(file), "--secret"]) == 0
+    assert f"secret {key.hex}" in capsys.readouterr().out
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "node.key"
+    file.write_text("precious")
+    assert main(["key", "new", str(file)]) == 1
+    assert file.read_text() == "precious"
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_new_key_that_would_be_lost_is_not_made(capsys: Captured) -> None:
+    assert main(["key", "new"]) == 1
+    assert capsys.readouterr().err == (
+        "mosaik-actors: the key would be lost: name a file to store it in, or add --secret\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "abc", "g" * 64, "0" * 65, "not\x00a key"])
+def test_what_is_no_key_is_refused_and_not_repeated(
+    content: str, tmp_path: Path, capsys: Captured
+) -> None:
+    file = tmp_path / "node.key"
+    file.write_text(content)
+    assert main(["key", "show", str(file)]) == 1
+    error = capsys.readouterr().err
+    assert "expected 64 hexadecimal digits" in error
+    assert not content or content not in error
+
+
+def test_a_wrong_setting_exits_with_2_and_one_line(capsys: Captured) -> None:
+    assert main(["peers", "net", "--bootstrap", "nonsense"]) == 2
+    assert main(["peers", "net", "--bind", "nonsense"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "bootstrap" in lines[0]
+    assert "bind" in lines[1]
+
+
+def test_verbose_adds_the_traceback(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["-v", "peers", "net", "--bind", "nonsense"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("MOSAIK_DEBUG", "1")
+    assert main(["peers", "net", "--bind", "nonsense"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+class _Without:
+    """A finder that passes on what another finds, but for some modules."""
+
+    def __init__(self, finder: Any, *names: str) -> None:
+        self._finder = finder
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        if name in self._names:
+            return None
+        return self._finder.find_spec(name, path, target)
+
+
+def test_the_demo_without_its_extra_says_what_to_install(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finders = [_Without(finder, "psutil", "rich") for finder in sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    for name in ("psutil", "rich"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == (
+        "mosaik-actors: the demo needs psutil and rich: pip install 'mosaik-actors[demo]'\n"
+    )
