@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 
@@ -49,7 +50,9 @@ class Waiters:
             if future.done() and not future.cancelled():
                 self.wake(1)
             else:
-                self._waiting.remove(future)
+                # A wake between the cancellation and this turn has taken it out already.
+                with suppress(ValueError):
+                    self._waiting.remove(future)
             raise
 
     def wake(self, count: int) -> None:

@@ -149,6 +149,19 @@ async def test_waiters_are_woken_in_order_and_cancelled_ones_pass_their_turn_on(
     assert not waiters
 
 
+async def test_a_wake_right_after_a_cancellation_goes_to_the_next_waiter() -> None:
+    """The cancelled task has not had its turn yet when the wake takes its place away."""
+    waiters = Waiters(asyncio.get_running_loop().create_future)
+    first, second = (asyncio.ensure_future(waiters.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    waiters.wake(1)
+    await asyncio.wait([first, second], timeout=5)
+    assert first.cancelled()
+    assert second.done()
+    assert second.exception() is None
+
+
 def test_a_pause_is_due_after_many_items_and_hides_the_rest_until_then() -> None:
     box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
     origin = session(window_items=10_000)
