@@ -23,9 +23,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+from weakref import WeakSet
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -33,13 +33,13 @@ from ..actors.consumer import ConsumerActor
 from ..actors.producer import ProducerActor
 from ..actors.streams import StreamsActor
 from ..config import require_above, require_between
-from ..discovery.info import PeerInfo
 from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
-from .board import Board, Channel, ChannelState
+from .board import Board
+from .channels import ChannelInfo, Stats
 from .conditions import Condition, When
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .gate import Requirement
@@ -62,6 +62,8 @@ from .parts import PartEncoder
 from .schema import describe, stream_name
 from .session import ReceiverSession
 
+__all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -76,101 +78,6 @@ _FLUSH = FlushOutbox()
 
 def _at_least_one(condition: Condition) -> Condition:
     return condition.minimum_of(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What went through one channel.
-
-    Attributes:
-        datums: Items sent or received.
-        bytes: Bytes of frames sent or received.
-        uptime: Seconds for which the channel has stood, or stood.
-    """
-
-    datums: int
-    bytes: int
-    uptime: float
-
-
-class ChannelInfo:
-    """One subscription, seen from one side. Live: it always shows the present."""
-
-    __slots__ = ("_channel", "_node")
-
-    def __init__(self, channel: Channel, node: Node) -> None:
-        self._channel = channel
-        self._node = node
-
-    @property
-    def stream_id(self) -> StreamId:
-        """The stream."""
-        return self._channel.stream_id
-
-    @property
-    def producer_id(self) -> PeerId:
-        """Who produces."""
-        return self._channel.producer_id
-
-    @property
-    def consumer_id(self) -> PeerId:
-        """Who consumes."""
-        return self._channel.consumer_id
-
-    @property
-    def peer(self) -> PeerInfo:
-        """The other side's catalog entry, the newest known."""
-        return self._channel.peer
-
-    @property
-    def state(self) -> ChannelState:
-        """Whether the channel stands."""
-        return self._channel.state
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the channel stands."""
-        return self._channel.state is ChannelState.CONNECTED
-
-    @property
-    def reason(self) -> object:
-        """Why the channel ended (a `CloseReason`), None while it stands."""
-        return self._channel.reason
-
-    @property
-    def stats(self) -> Stats:
-        """What went through so far."""
-        channel = self._channel
-        uptime_s = channel.uptime_s(now=self._node.clock.monotonic())
-        return Stats(channel.item_count, channel.byte_count, uptime_s)
-
-    async def disconnected(self) -> None:
-        """Wait until the channel ended; at once if it has. May be cancelled."""
-        if not self.is_connected:
-            return
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def end() -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        self._channel.on_closed.append(end)
-        try:
-            await ended
-        finally:
-            with suppress(ValueError):
-                self._channel.on_closed.remove(end)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ChannelInfo) and self._channel is other._channel
-
-    def __hash__(self) -> int:
-        return id(self._channel)
-
-    def __repr__(self) -> str:
-        return (
-            f"ChannelInfo({self.producer_id.short} -> {self.consumer_id.short}, {self.state.value})"
-        )
 
 
 class _Source:
@@ -194,7 +101,7 @@ class _Source:
             items_max=1, bytes_max=1, wake=_never, make_future=loop.create_future
         )
         self.closed_outbox.close()
-        self.handles: dict[int, None] = {}
+        self.handles: WeakSet[Producer[Any]] = WeakSet()
         self.closing: asyncio.Future[int] | None = None
         start = StartProducer(streams._node, streams._catalog, spec, self.outbox, self.board)
         system.tell(address, start)
@@ -247,7 +154,9 @@ class Producer(Generic[T]):
     Handles of one stream share one producer; it is closed with the last of them.
     """
 
-    __slots__ = ("_encode", "_outbox", "_record_class", "_small_bytes", "_source")
+    __slots__ = (
+        "__weakref__", "_encode", "_outbox", "_record_class", "_small_bytes", "_source",
+    )  # fmt: skip
 
     def __init__(self, source: _Source) -> None:
         self._source = source
@@ -257,7 +166,7 @@ class Producer(Generic[T]):
         self._small_bytes = min(LARGE_PART_BYTES, source.spec.encoder.item_bytes_max)
         # A class no item has, where every item needs the full check.
         self._record_class: type = source.spec.encoder.record_class or _Source
-        source.handles[id(self)] = None
+        source.handles.add(self)
 
     @property
     def stream_id(self) -> StreamId:
@@ -276,8 +185,7 @@ class Producer(Generic[T]):
 
     def consumers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""
-        node = self._source.streams._node
-        return [ChannelInfo(channel, node) for channel in self._source.board.channels.values()]
+        return self._source.streams._channels(self._source.board)
 
     def when(self) -> When:
         """Return what can be waited for, such as ``await producer.when().online()``."""
@@ -372,7 +280,7 @@ class Producer(Generic[T]):
         """
         source = self._source
         self._outbox = source.closed_outbox
-        source.handles.pop(id(self), None)
+        source.handles.discard(self)
         if not source.handles:
             await source.close()
 
@@ -468,8 +376,7 @@ class Consumer(Generic[T]):
 
     def producers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""
-        node = self._streams._node
-        return [ChannelInfo(channel, node) for channel in self._board.channels.values()]
+        return self._streams._channels(self._board)
 
     def refusals(self) -> Mapping[PeerId, Exception]:
         """Return why producers that were found are not subscribed to.
@@ -719,6 +626,11 @@ class Streams:
         )
         with suppress(ActorSystemClosed):
             self._node.system.tell(self._actor, ActorExitRequest())
+
+    def _channels(self, board: Board) -> list[ChannelInfo]:
+        make_future = asyncio.get_running_loop().create_future
+        clock = self._node.clock
+        return [ChannelInfo(one, clock, make_future) for one in board.channels.values()]
 
     def _forget_source(self, source: _Source) -> None:
         if self._sources.get(source.spec.stream_id) is source:

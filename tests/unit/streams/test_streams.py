@@ -549,13 +549,16 @@ async def test_a_stream_has_one_producer_per_node_which_handles_share() -> None:
         for n, handle in enumerate((one, two, three)):
             await handle.send(Tick(n))
         assert await take(consumer, 3) == ticks(3)
+        del caught
         await one.close()
         with pytest.raises(Closed):
             one.try_send(Tick(9))
         two.try_send(Tick(3))  # the producer goes on for the others
         assert await consumer.recv() == Tick(3)
         await two.close()
-        await three.close()
+        del three, handle  # a handle that nobody has any more does not count
+        gc.collect()
+        await a.streams.produce(Tick).close()
         await consumer.when().offline()
 
 
