@@ -344,7 +344,8 @@ class ConsumerActor(TypeDispatcher):
                         self._spec.name, peer_id.short, failures,
                     )  # fmt: skip
         due = self._core.get_timer()
-        if due is not None and due != self._timer_at:
+        # One that comes too early finds nothing due, and the next one is armed then.
+        if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
 

@@ -368,6 +368,7 @@ class ProducerActor(TypeDispatcher):
     def _arm(self) -> None:
         times = [t for t in (self._core.get_timer(), self._close_at) if t is not None]
         due = min(times, default=None)
-        if due is not None and due != self._timer_at:
+        # One that comes too early finds nothing due, and the next one is armed then.
+        if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)

@@ -84,7 +84,7 @@ class StreamsConfig:
 
     buffer_size: int = 1024
     buffer_bytes: int = 64 * 1024 * 1024
-    lag_grace: float = 0.5
+    lag_grace: float = 1.0
     frame_bytes: int = 256 * 1024
     window_items: int = 16_384
     window_bytes: int = 64 * 1024 * 1024

@@ -14,7 +14,9 @@ happens to one that leaves no room is the policy:
     * ``disconnect_lagging`` off: everybody waits for it.
     * on: it may hold the others up for ``lag_grace_s`` without taking
       anything; then `LaggardFound` tells the owner to disconnect it. With a
-      grace of 0, that is at once.
+      grace of 0, that is at once. Otherwise it gets `CONFIRM_S` more from the
+      moment the timer was handled: if this process stood still for the grace,
+      the acknowledgements lie unread and the fault is ours.
 
 Invariants:
     * A subscriber is sent every item from its first sequence on, in order, once.
@@ -33,6 +35,7 @@ from typing import Any
 from ..errors import RemoteError
 from .wire import data_frame
 
+CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
 
 
@@ -69,7 +72,7 @@ class Subscription:
 
     __slots__ = (
         "_ends", "acked", "backlog", "backlog_items", "behind_bytes", "blocking_since",
-        "flight_bytes", "key", "sent", "window_bytes", "window_items",
+        "flight_bytes", "key", "sent", "suspected_at", "window_bytes", "window_items",
     )  # fmt: skip
 
     def __init__(self, key: Any, first_sequence: int, window_items: int, window_bytes: int) -> None:
@@ -83,6 +86,7 @@ class Subscription:
         self.backlog_items = 0
         self.behind_bytes = 0
         self.blocking_since: float | None = None
+        self.suspected_at: float | None = None
         self._ends: deque[tuple[int, int]] = deque()
 
     @property
@@ -114,6 +118,11 @@ class Subscription:
             item_count, frame = self.backlog.popleft()
             self.backlog_items -= item_count
             self._send(item_count, frame, into)
+
+    def note_progress(self) -> None:
+        """Take in that it holds nobody up at this moment."""
+        self.blocking_since = None
+        self.suspected_at = None
 
     def _has_credit(self, item_count: int, byte_count: int) -> bool:
         if not self._ends:
@@ -234,7 +243,7 @@ class FanOut:
         writable: list[bytes] = []
         subscription.acknowledge(sequence, writable)
         if freed:
-            subscription.blocking_since = None
+            subscription.note_progress()
         if writable:
             self._events.append(FramesReady(key, writable, subscription.sent - sent))
         return freed
@@ -249,26 +258,35 @@ class FanOut:
     def note_unblocked(self) -> None:
         """Take in that nothing waits any more: nobody holds anything up."""
         for subscription in self.subscriptions.values():
-            subscription.blocking_since = None
+            subscription.note_progress()
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`, None for never."""
         if not self._disconnect_lagging:
             return None
-        since = [
-            s.blocking_since for s in self.subscriptions.values() if s.blocking_since is not None
-        ]
-        return min(since) + self._lag_grace_s if since else None
+        due = (self._due_at(subscription) for subscription in self.subscriptions.values())
+        return min((at for at in due if at is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Remove the subscribers that held the stream up for too long."""
         if not self._disconnect_lagging:
             return
         for subscription in list(self.subscriptions.values()):
-            since = subscription.blocking_since
-            if since is not None and now >= since + self._lag_grace_s:
+            due_at = self._due_at(subscription)
+            if due_at is None or now < due_at:
+                continue
+            if subscription.suspected_at is None and self._lag_grace_s > 0:
+                subscription.suspected_at = now
+            else:
                 del self.subscriptions[subscription.key]
                 self._events.append(LaggardFound(subscription.key, subscription.behind_items))
+
+    def _due_at(self, subscription: Subscription) -> float | None:
+        if subscription.suspected_at is not None:
+            return subscription.suspected_at + CONFIRM_S
+        if subscription.blocking_since is not None:
+            return subscription.blocking_since + self._lag_grace_s
+        return None
 
     def next_event(self) -> FanOutEvent | None:
         """Return the next thing to do, None when there is nothing."""

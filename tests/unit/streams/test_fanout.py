@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.streams.fanout import Batch, FanOut, FramesReady, LaggardFound
+from mosaik_actors.streams.fanout import CONFIRM_S, Batch, FanOut, FramesReady, LaggardFound
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.wire import Accepted, ack_frame, data_frame, read_ack, read_data
 
@@ -128,8 +128,24 @@ def test_a_laggard_that_blocks_for_the_grace_is_removed() -> None:
     core.handle_timer(now=1.49)
     assert events(core) == []
     core.handle_timer(now=1.5)
+    assert events(core) == []  # perhaps it was us who stood still
+    assert core.get_timer() == 1.5 + CONFIRM_S
+    core.handle_timer(now=1.5 + CONFIRM_S)
     assert events(core) == [LaggardFound("stalled", 10)]
     assert core.room()[0] == 10
+
+
+def test_a_producer_that_stood_still_does_not_blame_its_consumers() -> None:
+    core = fan_out(lag_grace_s=0.5)
+    core.subscribe("healthy", window_items=10, window_bytes=KB)
+    core.publish([batch(5), batch(5)])
+    events(core)
+    core.note_blocked(now=1.0)
+    core.handle_timer(now=60.0)  # the process was stopped for a minute
+    core.receive_ack("healthy", 10)  # what lay in the socket meanwhile
+    core.handle_timer(now=60.0 + CONFIRM_S)
+    assert events(core) == []
+    assert core.get_timer() is None
 
 
 def test_a_subscriber_that_takes_something_is_not_a_laggard() -> None:
