@@ -16,6 +16,7 @@ from .discovery.api import Lagged
 from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
 from .discovery.config import DiscoveryConfig
 from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
+from .discovery.errors import DifferentNetwork, SyncError
 from .discovery.info import PeerInfo
 from .errors import (
     AlreadyExists,
@@ -67,6 +68,7 @@ __all__ = [
     "ConfigError",
     "Consumer",
     "DecodeError",
+    "DifferentNetwork",
     "DiscoveryConfig",
     "Empty",
     "EncodeError",
@@ -96,6 +98,7 @@ __all__ = [
     "StoreId",
     "StreamId",
     "StreamsConfig",
+    "SyncError",
     "Tag",
     "Ticket",
     "TransportConfig",

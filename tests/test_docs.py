@@ -36,11 +36,6 @@ def snippets(page: Path) -> list[str]:
     return [found["hidden"] or found["shown"] for found in SNIPPET.finditer(page.read_text())]
 
 
-@pytest.fixture(autouse=True)
-def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
-
-
 def test_readme_example_runs_as_printed(tmp_path: Path) -> None:
     program = tmp_path / "example.py"
     [code] = snippets(ROOT / "README.md")

@@ -52,6 +52,8 @@ DRAIN_TIMEOUT_S = 2.0
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
+_NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
+CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
 GIVEN_UP = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer connected anew", remote=True)
 RESTARTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True)
 
@@ -177,18 +179,13 @@ class QuicEndpoint:
         encode_control(opening)
         try:
             async with asyncio.timeout(timeout):
-                if self._is_closing:
-                    text = "this endpoint is closing"
-                    raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, text))
-                connection = self._usable(to.peer_id) or await self._dialer.dial(to)
                 try:
-                    return await self._open_on(connection, opening)
+                    return await self._open_on(await self._connect(to), opening)
                 except LinkRefused as refused:
-                    if not (refused.reason.remote and refused.reason.text == NOT_NEEDED.text):
+                    if refused.reason not in (NOT_NEEDED, _NOT_NEEDED_THERE):
                         raise
-                    # The two sides settled on another connection meanwhile.
-                    connection = self._usable(to.peer_id) or await self._dialer.dial(to)
-                    return await self._open_on(connection, opening)
+                    # The connection was given up for another one meanwhile.
+                    return await self._open_on(await self._connect(to), opening)
         except TimeoutError:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
@@ -323,7 +320,9 @@ class QuicEndpoint:
         if opening.network_id != self.network_id:
             text = f"this is network {self.network_id.short}, not {opening.network_id.short}"
             self._refuse(link, CloseReason(CloseCode.DIFFERENT_NETWORK, text))
-        elif acceptor is None or self._is_closing:
+        elif self._is_closing:
+            link.close(CLOSING)
+        elif acceptor is None:
             text = f"nothing serves {opening.protocol[:64]!r} here"
             self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
         else:
@@ -569,7 +568,15 @@ class QuicEndpoint:
             for connection in self._connections
         )
 
+    async def _connect(self, to: PeerAddr) -> Connection:
+        """Return a usable connection to a peer, dialling it if there is none."""
+        if self._is_closing:
+            raise LinkRefused(CLOSING)
+        return self._usable(to.peer_id) or await self._dialer.dial(to)
+
     async def _open_on(self, connection: Connection, opening: OpenFrame) -> Link:
+        if connection.state is not ConnectionState.READY:
+            raise LinkRefused(NOT_NEEDED)  # it ended between its dial and now
         opened: asyncio.Future[Link] = self._loop.create_future()
         link = connection.open_link(opening, opened)
         try:

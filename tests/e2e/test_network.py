@@ -28,12 +28,6 @@ class Reading(msgspec.Struct, frozen=True):
     number: int
 
 
-@pytest.fixture(autouse=True)
-def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
-    return tmp_path
-
-
 async def test_two_nodes_with_one_name_find_each_other_and_stream() -> None:
     async with Network("app", tags=["sensor"]) as a, Network("app") as b:
         producer, consumer = a.streams.produce(Reading), b.streams.consume(Reading)
