@@ -1,0 +1,1 @@
+"""Scenario tests for actors: recorded histories, and the checker that judges them."""
