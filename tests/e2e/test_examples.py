@@ -1,0 +1,94 @@
+"""Every example runs as its README says, without a warning."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+TIMEOUT_S = 40.0
+
+
+async def run(*arguments: str | Path, runtime_dir: Path) -> str:
+    """Run a program, require that it ends well and quietly, and return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-X",
+        "dev",
+        "-W",
+        "error",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "MOSAIK_RUNTIME_DIR": str(runtime_dir), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, err.decode()
+    # Logged lines are fine; what Python itself complains about is not.
+    complaints = re.findall(r"Exception ignored|never retrieved|\w+Warning\b", err.decode())
+    assert complaints == [], err.decode()
+    return out.decode()
+
+
+async def test_hello_streams_draws_every_price(tmp_path: Path) -> None:
+    folder = EXAMPLES / "hello_streams"
+    chart, feed = await asyncio.gather(
+        run(folder / "chart.py", "--candle", "20", runtime_dir=tmp_path),
+        run(folder / "feed.py", "--count", "100", runtime_dir=tmp_path),
+    )
+    assert "feed: sent 300 prices" in feed
+    assert "chart: the feed has left after 300 prices" in chart
+    for symbol in ("BTC", "ETH", "SOL"):
+        assert len(re.findall(rf"^[+-] {symbol} ", chart, re.MULTILINE)) == 5
+
+
+async def test_custom_actor_counts_what_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    for index in range(10):
+        (folder / f"module_{index}.py").write_text("x = 1\n" * (index + 1))
+    (folder / "broken.py").write_bytes(b"\xff\xfe\xff")
+    program = EXAMPLES / "custom_actor" / "count_lines.py"
+    out = await run(program, folder, runtime_dir=tmp_path)
+    assert re.search(r"answers while its workers read: \d+ of 11 so far", out)
+    assert "55 lines in 10 files" in out
+    assert "not readable: broken.py" in out
+
+
+async def test_discovery_tags_serves_who_is_ready(tmp_path: Path) -> None:
+    out = await run(EXAMPLES / "discovery_tags" / "drain.py", runtime_dir=tmp_path)
+    assert out.splitlines() == [
+        "serving ['first', 'second']",
+        "serving ['second']",
+        "serving ['first', 'second']",
+        "first did 200 jobs",
+        "second did 300 jobs",
+        "trainee did 0 jobs",
+    ]
+
+
+async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
+    for name in ("actors", "transport"):
+        (tmp_path / f"{name}.py").write_text('MINE = "the user\'s own"\n')
+    script = tmp_path / "user_script.py"
+    script.write_bytes((ROOT / ".ci" / "user_script.py").read_bytes())
+    assert "10 prices in order" in await run(script, runtime_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "readme", sorted(EXAMPLES.glob("*/README.md")), ids=lambda p: p.parent.name
+)
+def test_every_program_named_in_a_readme_exists(readme: Path) -> None:
+    named = re.findall(r"python (\S+\.py)", readme.read_text())
+    assert named
+    assert all((ROOT / name).is_file() for name in named)
