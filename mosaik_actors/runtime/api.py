@@ -103,11 +103,14 @@ class AsyncActorSystem:
         targetActorRequirements: Any = None,
         globalName: str | None = None,
         sourceHash: str | None = None,
+        *,
+        isolated: bool | None = None,
     ) -> ActorAddress:
         """Create a top-level actor and return its address.
 
         Its constructor runs before this returns. With a source that is still
-        being validated the actor starts later; messages wait for it.
+        being validated, and in a process of its own, the actor starts later;
+        messages wait for it.
 
         Args:
             actorClass: The class, or its dotted name.
@@ -115,7 +118,10 @@ class AsyncActorSystem:
                 gets to judge besides the system's capabilities.
             globalName: A name that makes it the only one: if it is taken, the
                 address of the actor that has it is returned and nothing made.
-            sourceHash: The loaded source to take the class from.
+            sourceHash: The loaded source to take the class from; not for an
+                isolated actor.
+            isolated: Whether the actor runs in an operating system process of
+                its own; None takes the class's attribute `isolated`.
 
         Raises:
             NoCompatibleSystemForActor: The system lacks a capability.
@@ -126,7 +132,7 @@ class AsyncActorSystem:
         """
         self._check_thread("createActor()", "actor_system().createActor(...)")
         return self._host.create_primary(
-            actorClass, targetActorRequirements, globalName, sourceHash
+            actorClass, targetActorRequirements, globalName, sourceHash, isolated=isolated
         )
 
     def tell(self, address: ActorAddress, message: Any) -> None:

@@ -48,7 +48,10 @@ class Question:
     def deliver(self, message: Any, sender: ActorAddress) -> None:
         """Take the answer; answers after the first are dead letters."""
         if isinstance(message, ActorSystemMessage):
-            if isinstance(message, PoisonMessage) and message.poisonMessage is self._message:
+            # From an isolated actor the poison is a copy of the question.
+            if isinstance(message, PoisonMessage) and (
+                message.poisonMessage is self._message or sender is self._target
+            ):
                 self.fail(AskPoisoned(self._target, self._message, message.details))
                 return
             if isInternalActorSystemMessage(message):

@@ -46,6 +46,7 @@ from .address import Deliver, LocalAddress
 from .cell import Cell
 from .config import RuntimeConfig
 from .errors import ActorSystemClosed
+from .isolated import Isolation
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import class_name, system_status
@@ -95,6 +96,8 @@ class ActorHost:
         self.stopping = self.closed = False
         self._on_closed: list[Callable[[], None]] = []
         self._shutdown_timer: asyncio.TimerHandle | None = None
+        self._isolation: Isolation | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     # --- addresses and messages ---
 
@@ -130,6 +133,10 @@ class ActorHost:
         if isinstance(sender, LocalAddress) and sender.undeliverable is not None:
             sender.undeliverable(message, target)
 
+    def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
+        """Report a message to an address that is forgotten altogether."""
+        self.dead_letter(message, self.address, sender)
+
     def handle_dead_letters(self, address: LocalAddress, enable: bool) -> None:
         """Register a handler of dead letters, or remove it."""
         if enable:
@@ -152,12 +159,20 @@ class ActorHost:
         requirements: Any = None,
         global_name: str | None = None,
         source_hash: str | None = None,
+        *,
+        isolated: bool | None = None,
     ) -> LocalAddress:
         """Create a top-level actor; see `AsyncActorSystem.createActor`."""
         if self.stopping:
             raise ActorSystemClosed
         if global_name and global_name in self.names:
             return self.names[global_name]
+        if _is_isolated(actor_class, isolated):
+            if source_hash is not None:
+                raise InvalidActorSpecification(actor_class, "isolated and from a source")
+            cell = self._isolate(actor_class, self.address, requirements)
+            self._register(cell, global_name)
+            return cell.address
         self.sources.loader(source_hash)  # raises if there is no such source
         cell = Cell(
             self, actor_class, self.address, requirements=requirements, source_hash=source_hash
@@ -191,8 +206,15 @@ class ActorHost:
             return self.names[global_name]
         _check_specification(actor_class)
         owner = self.address if global_name else parent.address
+        alive = not (self.stopping or parent.exiting or parent.dead)
+        if alive and _is_isolated(actor_class):
+            cell = self._isolate(actor_class, owner, requirements)
+            if not global_name:
+                parent.children[cell.address] = None
+            self._register(cell, global_name)
+            return cell.address
         cell = Cell(self, actor_class, owner, requirements=requirements, source_hash=source_hash)
-        if self.stopping or parent.exiting or parent.dead:
+        if not alive:
             self.retire(cell.address)
             return cell.address
         if not global_name:
@@ -207,6 +229,14 @@ class ActorHost:
         else:
             self._register(cell, global_name)
         return cell.address
+
+    def _isolate(self, actor_class: Any, parent: LocalAddress, requirements: Any) -> Cell:
+        _check_specification(actor_class)
+        if not checkActorCapabilities(actor_class, self.capabilities, requirements):
+            raise NoCompatibleSystemForActor(actor_class, "the system lacks a capability")
+        if self._isolation is None:
+            self._isolation = Isolation(self)
+        return self._isolation.create(actor_class, parent, requirements)
 
     def _register(self, cell: Cell, global_name: str | None) -> None:
         self.cells[cell.address.number] = cell
@@ -342,7 +372,10 @@ class ActorHost:
             cell.end()
 
     def _finish_shutdown(self) -> None:
-        if self.closed:
+        if self._isolation is not None and self._closing is None:
+            self._closing = self.loop.create_task(self._isolation.close(), name="isolation")
+            self._closing.add_done_callback(lambda task: self._finish_shutdown())
+        if self.closed or (self._closing is not None and not self._closing.done()):
             return
         self.closed = True
         if self._shutdown_timer is not None:
@@ -360,6 +393,10 @@ def _check_specification(actor_class: Any) -> None:
             raise InvalidActorSpecification(actor_class, "a name needs its module: package.Class")
     elif not (isinstance(actor_class, type) and hasattr(actor_class, "receiveMessage")):
         raise InvalidActorSpecification(actor_class, "not a subclass of Actor")
+
+
+def _is_isolated(actor_class: Any, isolated: bool | None = None) -> bool:
+    return getattr(actor_class, "isolated", False) is True if isolated is None else isolated
 
 
 def _accepted_arguments(actor_class: type) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ class ValidatedSource(ActorSystemMessage):
 
 class ActorSystem:
     systemBase: ClassVar[Any]
+    _isTransientUnique: bool
     _systemBase: Any
     systemAddress: ActorAddress
     capabilities: dict[str, Any]

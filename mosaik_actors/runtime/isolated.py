@@ -1,0 +1,327 @@
+"""Isolated actors: in a process of their own, with an address like any other.
+
+In the node's process an isolated actor is an `IsolatedCell`: it forwards each
+message to the actor's process, and delivers what comes back as the actor's own.
+The processes belong to Thespian's multiprocTCPBase, run by a keeper process
+(isolated_process.py). This side needs no thread.
+
+What is different from an actor on the loop:
+    * Messages are pickled. One that cannot be comes back as PoisonMessage.
+    * The constructor runs later, in the other process. If it fails, the actor
+      exits: its parent gets ChildActorExited, messages are dead letters.
+    * The class must be importable, so it cannot come from ``__main__``.
+    * A process that does not follow an exit request within `exit_grace_s` is
+      killed. One that dies has exited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from thespian.actors import (
+    ActorAddress,
+    ActorExitRequest,
+    InvalidActorSpecification,
+    PoisonMessage,
+    Thespian_StatusReq,
+)
+
+from .address import LocalAddress
+from .cell import Cell
+from .isolated_process import Launch, main
+from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
+from .portable import FrameReader, dumps, frame, loads
+from .status import actor_status
+
+if TYPE_CHECKING:
+    from .host import ActorHost
+
+logger = logging.getLogger(__name__)
+
+# How often the end of the keeper process is looked for, once it must come.
+_POLL_S = 0.01
+
+
+class IsolatedCell(Cell):
+    """The node's side of an actor that runs in another process."""
+
+    __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid")
+
+    def __init__(self, isolation: Isolation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._isolation = isolation
+        self._connection: asyncio.WriteTransport | None = None
+        self._pid = 0
+        self._is_asked_to_exit = False
+        self.actor = self  # it has one, elsewhere
+        self._take_in(self._forward)
+
+    def _forward(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, Thespian_StatusReq):
+            self.host.send(sender, actor_status(self), self.address)
+        elif isinstance(message, ActorExitRequest):
+            self._ask_to_exit(message)
+        elif self._is_asked_to_exit:
+            self.host.dead_letter(message, self.address, sender)
+        elif self._connection is None:
+            self.mailbox.append((message, sender))
+        else:
+            self._write(message, sender)
+
+    def _write(self, message: Any, sender: ActorAddress) -> None:
+        assert self._connection is not None
+        self.handled += 1
+        try:
+            data = frame(
+                "message", self._isolation.number_of(sender), self._isolation.dump(message)
+            )
+        except Exception:
+            details = traceback.format_exc()
+            self.host.poisoned += 1
+            self.host.send(sender, PoisonMessage(message, details), self.address)
+        else:
+            self._connection.write(data)
+
+    def _ask_to_exit(self, request: ActorExitRequest) -> None:
+        if self._is_asked_to_exit:
+            return
+        self._is_asked_to_exit = self.exiting = True
+        if self._connection is None:
+            self.end()
+            return
+        self._connection.write(frame("exit", request.isRecursive))
+        self._start_exit_clock()
+
+    def _end_of_patience(self) -> None:
+        logger.error("%s does not exit and is killed", self)
+        self.end()
+
+    def connected(self, connection: asyncio.WriteTransport, pid: int) -> None:
+        """Begin to forward: the actor's process is there."""
+        self._connection, self._pid = connection, pid
+        self.parked = False
+        while self.mailbox:
+            self._write(*self.mailbox.popleft())
+
+    def receive(self, kind: str, *parts: Any) -> None:
+        """Take in what the actor's process sends."""
+        if kind == "failed":
+            logger.warning("%s cannot start: %s", self, parts[0])
+            return
+        number, data, *details = parts
+        target = self._isolation.resolve(number)
+        try:
+            message = loads(data, self._isolation.resolve)
+        except Exception:
+            logger.warning("%s sent what cannot be read here", self, exc_info=True)
+            return
+        if kind == "poison":
+            self.host.poisoned += 1
+            message = PoisonMessage(message, details[0])
+        target.deliver(message, self.address)
+
+    def disconnect(self) -> None:
+        """Leave the actor's process to itself: it ends, and all others with it."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def end(self) -> None:
+        """End the actor; kill its process if that has not ended by itself."""
+        if self.dead:
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closing():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            connection.abort()
+        self._isolation.forget(self)
+        super().end()
+
+
+class _Connection(asyncio.Protocol):
+    """A connection from the keeper, or from the process of one actor."""
+
+    def __init__(self, isolation: Isolation) -> None:
+        self._isolation = isolation
+        self._frames = FrameReader()
+        self._cell: IsolatedCell | None = None
+        self._is_keeper = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._isolation.connections[transport] = None
+
+    def data_received(self, data: bytes) -> None:
+        for kind, *parts in self._frames.feed(data):
+            if kind == "hello":
+                self._hello(*parts)
+            elif self._cell is not None:
+                self._cell.receive(kind, *parts)
+
+    def _hello(self, number: int | None, pid: int) -> None:
+        if number is None:
+            self._is_keeper = True
+            self._isolation.keeper_ready(self._transport)
+            return
+        self._cell = self._isolation.cells.get(number)
+        if self._cell is None:  # ended while its process started
+            self._transport.write(frame("exit", True))
+        else:
+            self._cell.connected(self._transport, pid)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._isolation.connections.pop(self._transport, None)
+        if self._cell is not None:
+            self._cell.end()
+        elif self._is_keeper:
+            self._isolation.keeper_lost()
+
+
+class Isolation:
+    """The isolated actors of one host, and the keeper that has their processes.
+
+    Starts with the first of them. `close` ends the keeper and waits for it.
+    """
+
+    def __init__(self, host: ActorHost) -> None:
+        self._host = host
+        self.cells: dict[int, IsolatedCell] = {}
+        self.connections: dict[asyncio.WriteTransport, None] = {}
+        self._waiting: list[Launch] = []
+        self._addresses: WeakValueDictionary[int, LocalAddress] = WeakValueDictionary()
+        self._starting: asyncio.Task[None] | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._keeper: asyncio.WriteTransport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = ""
+
+    # --- addresses, which cross as numbers ---
+
+    def number_of(self, address: ActorAddress) -> int:
+        """Return the number of an address that the other side may answer to."""
+        if not isinstance(address, LocalAddress):
+            raise InvalidActorSpecification(address, "not an address of this node")
+        self._addresses[address.number] = address
+        return address.number
+
+    def dump(self, message: Any) -> bytes:
+        """Pickle a message, and remember the addresses in it."""
+        return dumps(message, self.number_of)
+
+    def resolve(self, number: int) -> LocalAddress:
+        """Return the address that has a number; a dead one if it is forgotten."""
+        address = self._addresses.get(number)
+        if address is None:
+            address = LocalAddress(self._host.name, number, self._host.dead_letter_to_nobody)
+        return address
+
+    # --- actors ---
+
+    def create(self, actor_class: Any, parent: LocalAddress, requirements: Any) -> IsolatedCell:
+        """Make a cell for an actor in another process, which starts meanwhile."""
+        module, name = _importable(actor_class)
+        cell = IsolatedCell(self, self._host, actor_class, parent, requirements=requirements)
+        self.number_of(cell.address)
+        self.cells[cell.address.number] = cell
+        number, capabilities = cell.address.number, dict(self._host.capabilities)
+        self._waiting.append(Launch("", number, module, name, capabilities, requirements))
+        if self._keeper is not None:
+            self.keeper_ready(self._keeper)
+        elif self._starting is None:
+            self._starting = self._host.loop.create_task(self._start(), name="isolation")
+        return cell
+
+    def forget(self, cell: IsolatedCell) -> None:
+        """Drop a cell that has ended."""
+        self.cells.pop(cell.address.number, None)
+
+    # --- the keeper ---
+
+    async def _start(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="mosaik-")  # for this user only
+        path = str(Path(self._folder, "node"))
+        self._server = await self._host.loop.create_unix_server(lambda: _Connection(self), path)
+        self._process = _start_keeper(path)
+
+    def keeper_ready(self, connection: asyncio.WriteTransport) -> None:
+        """Have the keeper start all actors that wait for it."""
+        self._keeper = connection
+        path = str(Path(self._folder, "node"))
+        for launch in self._waiting:
+            if launch.number in self.cells:
+                connection.write(frame(replace(launch, path=path)))
+        self._waiting.clear()
+
+    def keeper_lost(self) -> None:
+        """End all isolated actors: their processes end with their connections.
+
+        They are not killed, because it is they who end Thespian's processes now.
+        """
+        self._keeper = None
+        for cell in list(self.cells.values()):
+            cell.disconnect()
+            cell.end()
+
+    async def close(self) -> None:
+        """End the keeper and wait for it; all cells have ended before."""
+        if self._starting is None:
+            return
+        with suppress(OSError):
+            await self._starting
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close()
+        if self._process is not None:
+            await self._wait_for_process(self._process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _wait_for_process(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = self._host.loop.time() + self._host.config.shutdown_timeout_s
+        while process.poll() is None:
+            if self._host.loop.time() >= deadline:
+                process.kill()
+            await asyncio.sleep(_POLL_S)
+
+
+def _start_keeper(path: str) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        ADDRESS_VARIABLE: LOOPBACK,
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+    }
+    # Thespian leaves its sockets to the garbage collector.
+    options = ["-W", "ignore::ResourceWarning"]
+    program = f"from {main.__module__} import main; main({path!r})"
+    return subprocess.Popen(
+        [sys.executable, *options, "-c", program],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is the node's to handle
+    )
+
+
+def _importable(actor_class: Any) -> tuple[str, str]:
+    if isinstance(actor_class, str):
+        module, _, name = actor_class.rpartition(".")
+        return module, name
+    module, name = actor_class.__module__, actor_class.__qualname__
+    if module == "__main__" or "." in name:
+        raise InvalidActorSpecification(
+            f"{module}.{name}", "an isolated actor's class must be importable by other processes"
+        )
+    return module, name

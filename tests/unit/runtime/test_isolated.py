@@ -1,0 +1,202 @@
+"""Actors in processes of their own, seen from the node like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from thespian.actors import (
+    Actor,
+    ActorExitRequest,
+    InvalidActorSpecification,
+    NoCompatibleSystemForActor,
+    PoisonMessage,
+    Thespian_ActorStatus,
+    Thespian_StatusReq,
+)
+
+from mosaik_actors.runtime import (
+    AskPoisoned,
+    AskUndeliverable,
+    AsyncActorSystem,
+    RuntimeConfig,
+)
+
+from . import isolated_bodies as bodies
+from .helpers import until
+
+PATIENCE_S = 15.0
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process that has ended stays listed until its parent has looked.
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+async def test_isolated_actor_is_used_like_any_other(tmp_path: Path) -> None:
+    goodbye = tmp_path / "goodbye"
+    async with AsyncActorSystem() as system:
+        requirements = {"goodbye": str(goodbye)}
+        actor = system.createActor(bodies.Isolated, requirements)
+
+        # It runs elsewhere, and answers each asker.
+        pid = await system.ask(actor, "pid", PATIENCE_S)
+        assert pid != os.getpid()
+        answers = await asyncio.gather(*(system.ask(actor, number) for number in range(50)))
+        assert answers == list(range(50))
+        assert await system.ask(actor, "requirements") == requirements
+
+        # Addresses keep their meaning: its own, and those of the node's actors.
+        assert await system.ask(actor, "address") is actor
+        plain = system.createActor(bodies.Plain)
+        system.tell(actor, bodies.SendTo(system._inbox_address, {"addresses": [plain, actor]}))
+        heard = await system.listen(timeout=PATIENCE_S)
+        assert heard["addresses"][0] is plain
+        assert heard["addresses"][1] is actor
+
+        # Failures come back as poison, from here and from there.
+        with pytest.raises(AskPoisoned, match="on purpose"):
+            await system.ask(actor, "fail")
+        system.tell(actor, lambda: "cannot be pickled")
+        assert isinstance(await system.listen(timeout=PATIENCE_S), PoisonMessage)
+
+        # Wake-ups, watches, coroutines and children work over there.
+        assert await system.ask(actor, "wake", PATIENCE_S) == "payload"
+        assert await system.ask(actor, 0.01, PATIENCE_S) == "slept"
+        assert await system.ask(actor, "watch", PATIENCE_S) == "watching"
+        system.tell(actor, b"data")
+        assert await system.listen(timeout=PATIENCE_S) == b"data"
+        kind, child_pid = await system.ask(actor, "child", PATIENCE_S)
+        assert kind == "grandchild"
+        assert len({pid, child_pid, os.getpid()}) == 3
+
+        status = await system.ask(actor, Thespian_StatusReq())
+        assert isinstance(status, Thespian_ActorStatus)
+        assert status.actorAddress is actor
+
+    # All of it ends with the system, in the ordinary way.
+    assert goodbye.read_text() == "goodbye"
+    await until(lambda: not is_running(pid) and not is_running(child_pid))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_parent_hears_of_the_end_of_an_isolated_child() -> None:
+    async with AsyncActorSystem() as system:
+        parent = system.createActor(bodies.Parent)
+        # By an exit request, and by the death of its process.
+        for last in (ActorExitRequest(), "die"):
+            child, pid = await system.ask(parent, bodies.Isolated, PATIENCE_S)
+            exited = asyncio.create_task(system.ask(parent, "wait for exit"))
+            await asyncio.sleep(0)
+            system.tell(child, last)
+            kind, address = await exited
+            assert kind == "exited"
+            assert address is child
+            await until(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
+            with pytest.raises(AskUndeliverable):
+                await system.ask(child, 1)
+
+
+async def test_isolated_actor_that_cannot_start_is_dead() -> None:
+    async with AsyncActorSystem() as system:
+        actor = system.createActor(bodies.CannotStart)
+        with pytest.raises(NoCompatibleSystemForActor):
+            system.createActor(bodies.NeedsDisk)
+        await until(lambda: system.stats().actors == 0)
+        with pytest.raises(AskUndeliverable):
+            await system.ask(actor, "anyone?")
+
+
+async def test_isolated_actor_that_hangs_is_killed() -> None:
+    async with AsyncActorSystem(config=RuntimeConfig(exit_grace_s=0.05)) as system:
+        hangs = system.createActor(bodies.Hangs)
+        pid = await system.ask(hangs, "pid", PATIENCE_S)
+        system.tell(hangs, "hang")
+        system.tell(hangs, ActorExitRequest())
+        await until(lambda: system.stats().actors == 0)
+        await until(lambda: not is_running(pid))
+
+
+async def test_creator_decides_for_a_class_that_does_not(system: AsyncActorSystem) -> None:
+    here = system.createActor(bodies.Plain)
+    there = system.createActor(bodies.Plain, isolated=True)
+    assert await system.ask(here, "pid") == os.getpid()
+    assert await system.ask(there, "pid", PATIENCE_S) != os.getpid()
+
+
+PROGRAM = """
+import asyncio
+from mosaik_actors.runtime import AsyncActorSystem
+from tests.unit.runtime.isolated_bodies import Isolated
+
+async def main():
+    async with AsyncActorSystem() as system:
+        print(await system.ask(system.createActor(Isolated), "pid"), flush=True)
+        await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_processes_end_when_the_node_is_killed(tmp_path: Path) -> None:
+    node = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert node.stdout is not None
+        pid = int(await node.stdout.readline())
+        assert is_running(pid)
+    finally:
+        node.kill()
+        await node.wait()
+    await until(lambda: not is_running(pid))
+    # The socket of the node is cleared away as well.
+    await until(lambda: not list(tmp_path.glob("mosaik-*")))
+
+
+async def test_shutdown_ends_what_is_only_starting() -> None:
+    async with AsyncActorSystem() as system:
+        system.createActor(bodies.Isolated)
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_class_that_no_other_process_can_import_is_refused(
+    system: AsyncActorSystem,
+) -> None:
+    class Local(Actor):
+        pass
+
+    with pytest.raises(InvalidActorSpecification, match="must be importable"):
+        system.createActor(Local, isolated=True)
+
+
+async def test_processes_listen_on_the_loopback_address_only(system: AsyncActorSystem) -> None:
+    actor = system.createActor(bodies.Isolated)
+    pid = await system.ask(actor, "pid", PATIENCE_S)
+    sockets = {
+        os.readlink(link)[8:-1]  # noqa: PTH115 - "socket:[123]" is no path
+        for link in Path(f"/proc/{pid}/fd").iterdir()
+        if os.readlink(link).startswith("socket:[")  # noqa: PTH115
+    }
+    listening: list[Any] = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in sockets:
+            listening.append(socket.inet_ntoa(bytes.fromhex(fields[1].partition(":")[0])[::-1]))
+    assert listening == ["127.0.0.1"]
