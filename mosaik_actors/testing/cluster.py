@@ -35,10 +35,12 @@ from ..transport.config import TransportConfig
 from ..transport.interface import Endpoint
 from .conditions import NetworkConditions
 from .disk import SimDisk
+from .faults import FaultSchedule
 from .history import History
 from .loop import SimLoop
 from .nat import NatKind
 from .network import PORT, Fidelity, SimNetwork
+from .runner import FaultRunner
 from .trace import Trace
 
 EPOCH_S = 1_700_000_000.0  # what wall clocks show when a simulation begins
@@ -276,7 +278,7 @@ class Cluster:
         nodes: The nodes, by index.
         trace: What happened.
         history: For the clients' calls, to be checked for linearizability.
-        disturbances: The faults in force at present, in words.
+        cuts: Which node does not reach which, by who cut them off.
     """
 
     def __init__(
@@ -323,12 +325,12 @@ class Cluster:
         self.discovery_config = discovery
         self.streams_config = streams
         self.transport_config = transport
-        self.disturbances: dict[str, None] = {}
         self._tags = tags
         self._nat = nat
         self._starts = starts
         self._bootstrap = bootstrap
-        self._cuts: dict[tuple[int, int], None] = {}
+        self.cuts: dict[str, dict[tuple[int, int], None]] = {}
+        self._faults: FaultRunner | None = None
         self.nodes = [SimNode(self, index) for index in range(nodes)]
 
     async def __aenter__(self) -> Self:
@@ -343,6 +345,9 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        faults, self._faults = self._faults, None
+        if faults is not None:
+            await faults.stop()
         self.heal()
         for node in self.nodes:
             node.resume()
@@ -410,26 +415,30 @@ class Cluster:
         sides.append([node.index for node in self.nodes if node.index not in named])
         for number, side in enumerate(sides):
             for other in sides[:number] + sides[number + 1 :]:
-                self._cuts.update(dict.fromkeys((one, two) for one in side for two in other))
+                self._own_cuts.update(dict.fromkeys((one, two) for one in side for two in other))
         shown = " | ".join(" ".join(f"n{index}" for index in side) for side in sides if side)
         self.note("fault", f"partition {shown}")
         self.apply_cuts()
 
     def cut(self, sender: int, receiver: int, *, one_way: bool = True) -> None:
         """Let nothing pass from one node to another, nor back unless `one_way`."""
-        self._cuts[sender, receiver] = None
+        self._own_cuts[sender, receiver] = None
         if not one_way:
-            self._cuts[receiver, sender] = None
+            self._own_cuts[receiver, sender] = None
         arrow = ">" if one_way else "|"
         self.note("fault", f"cut n{sender} {arrow} n{receiver}")
         self.apply_cuts()
 
     def heal(self) -> None:
-        """Undo all partitions and cuts."""
-        if self._cuts:
-            self._cuts.clear()
+        """Undo all partitions and cuts, those of a fault schedule too."""
+        if self.cuts:
+            self.cuts.clear()
             self.note("fault", "healed")
             self.apply_cuts()
+
+    @property
+    def _own_cuts(self) -> dict[tuple[int, int], None]:
+        return self.cuts.setdefault("scenario", {})
 
     def set_conditions(self, conditions: NetworkConditions) -> None:
         """Change how all paths are from now on."""
@@ -437,13 +446,32 @@ class Cluster:
         self.network.set_conditions(conditions)
 
     def apply_cuts(self) -> None:
-        """Bring the network in line with partitions and paused nodes."""
+        """Bring the network in line with partitions, cuts and paused nodes."""
+        cut = {pair for pairs in self.cuts.values() for pair in pairs}
         for one in self.nodes:
             for other in self.nodes[one.index + 1 :]:
                 stands = one.is_paused or other.is_paused
-                there = stands or (one.index, other.index) in self._cuts
-                back = stands or (other.index, one.index) in self._cuts
+                there = stands or (one.index, other.index) in cut
+                back = stands or (other.index, one.index) in cut
                 self.network.set_cuts(one.peer_id, other.peer_id, there, back)
+
+    # Faults from a schedule.
+
+    def play(self, schedule: FaultSchedule) -> None:
+        """Let the faults of a schedule happen, counted from now, until `calm`."""
+        if len(schedule):
+            self._faults = FaultRunner(self, schedule)
+
+    async def calm(self) -> None:
+        """End all faults, the schedule's and one's own, and start all nodes that are down."""
+        faults, self._faults = self._faults, None
+        if faults is not None:
+            await faults.stop()
+        self.heal()
+        for node in self.nodes:
+            node.resume()
+            await node.start()
+        self.note("note", "calm")
 
     # Time.
 

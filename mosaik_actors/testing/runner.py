@@ -1,0 +1,100 @@
+"""Playing a fault schedule on a cluster.
+
+Each fault begins at its time and is undone after its length. Faults may
+overlap: cuts add up, the weather is that of the latest fault, and a node that
+is down stays down until the fault that took it down is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .conditions import NetworkConditions
+from .faults import Fault, FaultSchedule, weather_of
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+
+class FaultRunner:
+    """The faults of one run.
+
+    Args:
+        cluster: What they happen to.
+        schedule: What happens when, counted from now.
+    """
+
+    def __init__(self, cluster: Cluster, schedule: FaultSchedule) -> None:
+        self._cluster = cluster
+        self._usual = cluster.network.conditions
+        self._in_force: dict[int, Fault] = {}
+        self._tasks = [
+            cluster.loop.create_task(self._play(fault), name=f"fault {fault.number}")
+            for fault in schedule
+        ]
+
+    async def stop(self) -> None:
+        """Undo what is in force and play nothing more; nodes that are down are started."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for fault in list(self._in_force.values()):
+            await self._undo(fault)
+
+    async def _play(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.at)
+        self._in_force[fault.number] = fault
+        await self._begin(fault)
+        await asyncio.sleep(fault.length)
+        await self._undo(fault)
+
+    async def _begin(self, fault: Fault) -> None:
+        cluster = self._cluster
+        match fault.kind:
+            case "crash":
+                await cluster.crash(*fault.nodes)
+            case "stop":
+                await cluster.stop(*fault.nodes)
+            case "pause":
+                cluster.pause(*fault.nodes)
+            case "partition" | "one_way":
+                self._cut(fault)
+            case "skew":
+                cluster.skew(fault.nodes[0], **fault.settings)
+            case "weather":
+                cluster.set_conditions(weather_of(fault, self._usual))
+
+    async def _undo(self, fault: Fault) -> None:
+        cluster = self._cluster
+        self._in_force.pop(fault.number, None)
+        match fault.kind:
+            case "crash" | "stop":
+                await cluster.start(*fault.nodes)
+            case "pause":
+                cluster.resume(*fault.nodes)
+            case "partition" | "one_way":
+                cluster.cuts.pop(f"fault {fault.number}", None)
+                cluster.note("fault", f"{fault.kind} #{fault.number} is over")
+                cluster.apply_cuts()
+            case "skew":
+                cluster.skew(fault.nodes[0])
+            case "weather":
+                cluster.set_conditions(self._weather_now())
+
+    def _cut(self, fault: Fault) -> None:
+        cluster = self._cluster
+        inside = fault.nodes
+        if fault.kind == "one_way":
+            pairs = [(inside[0], inside[1])]
+        else:
+            outside = [node.index for node in cluster.nodes if node.index not in inside]
+            pairs = [(one, two) for one in inside for two in outside]
+            pairs += [(two, one) for one, two in pairs]
+        cluster.cuts[f"fault {fault.number}"] = dict.fromkeys(pairs)
+        cluster.note("fault", str(fault))
+        cluster.apply_cuts()
+
+    def _weather_now(self) -> NetworkConditions:
+        weather = [fault for fault in self._in_force.values() if fault.kind == "weather"]
+        return weather_of(weather[-1], self._usual) if weather else self._usual
