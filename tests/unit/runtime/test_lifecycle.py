@@ -22,7 +22,12 @@ from thespian.actors import (
     requireCapability,
 )
 
-from mosaik_actors.runtime import ActorSystemClosed, AsyncActorSystem, RuntimeConfig
+from mosaik_actors.runtime import (
+    ActorSystemClosed,
+    AskUndeliverable,
+    AsyncActorSystem,
+    RuntimeConfig,
+)
 
 from .helpers import until
 
@@ -316,3 +321,57 @@ async def test_regular_file_is_always_ready(system: AsyncActorSystem, tmp_path: 
     with path.open("rb") as file:
         watches = system.createActor(Watches)
         assert await system.ask(watches, file.fileno(), timeout=5) == [file.fileno()]
+
+
+async def test_actor_that_waits_for_its_children_takes_no_more_messages(
+    system: AsyncActorSystem,
+) -> None:
+    release, answered = asyncio.Event(), list[Any]()
+
+    class Busy(Actor):
+        async def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+            if message == "work":
+                await release.wait()
+
+    class Parent(Actor):
+        def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+            if message == "begin":
+                self.send(self.createActor(Busy), "work")
+                self.send(sender, "begun")
+            elif message == "late":
+                answered.append(message)
+
+    parent = system.createActor(Parent)
+    await system.ask(parent, "begin")
+    system.tell(parent, ActorExitRequest())
+    # Both what came behind the exit request and what comes while it waits.
+    with pytest.raises(AskUndeliverable):
+        await system.ask(parent, "late")
+    with pytest.raises(AskUndeliverable):
+        await system.ask(parent, "late")
+    assert system.stats().actors == 2
+    release.set()
+    await until(lambda: system.stats().actors == 0)
+    assert answered == []
+
+
+async def test_message_is_never_handled_inside_the_call_that_sends_it(
+    system: AsyncActorSystem,
+) -> None:
+    steps: list[str] = []
+
+    class Sends(Actor):
+        def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+            if isinstance(message, ActorAddress):
+                self.send(message, "handled")
+                self.send(self.myAddress, "to itself")
+                steps.append("sent")
+            elif isinstance(message, str):
+                steps.append(message)
+
+    one, two = system.createActor(Sends), system.createActor(Sends)
+    system.tell(one, two)
+    assert steps == []
+    await until(lambda: len(steps) == 3)
+    assert steps[0] == "sent"
+    assert sorted(steps[1:]) == ["handled", "to itself"]
