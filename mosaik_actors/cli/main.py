@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(exc: Exception) -> int:
+    while isinstance(exc, ExceptionGroup):
+        exc = exc.exceptions[0]  # of tasks that fail together the first one is the cause
     match exc:
         case CommandFailed() | MosaikError() | OSError():
             text = str(exc)

@@ -22,10 +22,12 @@ def pids_of_sensors(demo: Command) -> list[int]:
 
 async def test_the_demo_does_all_it_claims(tmp_path: Path) -> None:
     arguments = ("demo", "--plain", "--seconds", "6", "--seed", "1")
-    async with command(*arguments, runtime_dir=tmp_path) as demo:
+    strict = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}  # inherited by the sensors
+    async with command(*arguments, runtime_dir=tmp_path, environment=strict) as demo:
         await demo.line(STARTED, count=4)
         assert await demo.end() == 0, demo.transcript()
     assert demo.err == []
+    assert not re.search(r"Warning|ignored|Traceback", demo.transcript()), demo.transcript()
     claims = [line for line in demo.out if line.startswith(("✔", "✘"))]
     assert len(claims) == 10
     assert all(line.startswith("✔") for line in claims), demo.transcript()

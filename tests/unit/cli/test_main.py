@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors.cli.main import main
+from mosaik_actors.cli.main import _report, main
+from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey, UniqueId
 
 Captured = pytest.CaptureFixture[str]
@@ -114,6 +115,16 @@ def test_verbose_adds_the_traceback(capsys: Captured, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MOSAIK_DEBUG", "1")
     assert main(["peers", "net", "--bind", "nonsense"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_failure_inside_a_group_of_tasks_is_told_as_itself(capsys: Captured) -> None:
+    inner = ExceptionGroup("tasks", [ConfigError("purge_after is -1"), ValueError("later")])
+    assert _report(ExceptionGroup("tasks", [inner])) == 2
+    assert _report(ValueError("two\nlines")) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "mosaik-actors: purge_after is -1",
+        "mosaik-actors: ValueError: two lines (this is a bug; -v shows where)",
+    ]
 
 
 class _Without:
