@@ -46,7 +46,7 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
-from ..streams.parts import OVERHEAD_BYTES
+from ..streams.parts import OVERHEAD_BYTES, Part
 from ..streams.schema import fingerprint
 from ..streams.wire import Accepted, encode, read_ack
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
@@ -329,7 +329,7 @@ class ProducerActor(TypeDispatcher):
             self._outbox.set_online(online)
         self._board.publish(is_online=online)
 
-    def _hand_back(self, parts: list[bytes]) -> None:
+    def _hand_back(self, parts: list[Part]) -> None:
         """Give items that nobody is there to take back to the application."""
         spec = self._spec
         if spec.undelivered is None:

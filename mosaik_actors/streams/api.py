@@ -58,7 +58,7 @@ from .messages import (
     UnregisterProducer,
 )
 from .outbox import LARGE_PART_BYTES, Outbox
-from .parts import PartEncoder
+from .parts import Part, PartEncoder
 from .schema import describe, stream_name
 from .session import ReceiverSession
 
@@ -252,17 +252,19 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the list of items not accepted.
         """
         items = items if isinstance(items, list | tuple) else list(items)
-        parts: list[bytes] = []
+        parts: list[Part] = []
+        has_large = False
         for start in range(0, len(items), ENCODE_ITEMS):
             if start:
                 await asyncio.sleep(0)
-            parts += self._encode_many(items[start : start + ENCODE_ITEMS])
-        largest = max(map(len, parts), default=0)
+            more, is_small = self._encode_many(items[start : start + ENCODE_ITEMS])
+            has_large = has_large or not is_small
+            parts += more
         done = 0
         while done < len(parts):
             box = self._outbox
             room = box.room - len(box.parts)
-            if largest >= LARGE_PART_BYTES:
+            if has_large:
                 await self._append_when_room(parts[done], items[done:])
                 done += 1
             elif room > 0:
@@ -295,7 +297,7 @@ class Producer(Generic[T]):
     ) -> None:
         await self.close()
 
-    def _encode_checked(self, item: T) -> bytes:
+    def _encode_checked(self, item: T) -> Part:
         if item.__class__ is self._record_class:
             with suppress(Exception):
                 part = self._encode(item)
@@ -303,15 +305,17 @@ class Producer(Generic[T]):
                     return part
         return self._source.spec.encoder.encode(item)
 
-    def _encode_many(self, items: list[T] | tuple[T, ...]) -> list[bytes]:
-        if set(map(type, items)) <= {self._record_class}:
+    def _encode_many(self, items: list[T] | tuple[T, ...]) -> tuple[list[Part], bool]:
+        """Return items as parts, and whether all of them are small."""
+        if set(map(type, items)) == {self._record_class}:
             with suppress(Exception):
                 parts = list(map(self._encode, items))
-                if max(map(len, parts), default=0) < self._small_bytes:
-                    return parts
-        return list(map(self._source.spec.encoder.encode, items))
+                if max(map(len, parts)) < self._small_bytes:
+                    return parts, True
+        parts = list(map(self._source.spec.encoder.encode, items))
+        return parts, max(map(len, parts)) < self._small_bytes
 
-    async def _append_when_room(self, part: bytes, item: Any) -> None:
+    async def _append_when_room(self, part: Part, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(part))
         while True:
             box = self._outbox

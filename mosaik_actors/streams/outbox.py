@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .parts import Part
 from .waiters import MakeFuture, Waiters
 
 LARGE_PART_BYTES = 16 * 1024
@@ -42,7 +43,7 @@ class Outbox:
         wake: Callable[[], None],
         make_future: MakeFuture,
     ) -> None:
-        self.parts: list[bytes] = []
+        self.parts: list[Part] = []
         self.room = 0
         self.senders = Waiters(make_future)
         self.is_closed = False
@@ -79,7 +80,7 @@ class Outbox:
             or self._large_bytes + byte_count <= self._bytes_max
         )
 
-    def append(self, part: bytes) -> None:
+    def append(self, part: Part) -> None:
         """Accept a part; call only when it `has_room`."""
         if len(part) >= LARGE_PART_BYTES:
             self._large_bytes += len(part)
@@ -87,14 +88,14 @@ class Outbox:
         if len(self.parts) == 1:
             self.wake()
 
-    def extend(self, parts: list[bytes]) -> None:
+    def extend(self, parts: list[Part]) -> None:
         """Accept several parts, none of them large; call only with room for all."""
         was_empty = not self.parts
         self.parts += parts
         if was_empty and parts:
             self.wake()
 
-    def take(self, item_room: int, byte_room: int) -> list[bytes]:
+    def take(self, item_room: int, byte_room: int) -> list[Part]:
         """Return the next parts that fit, in order; at least one if there is any room."""
         parts = self.parts
         if not parts or item_room <= 0 or byte_room <= 0:
@@ -103,7 +104,9 @@ class Outbox:
             taken, rest = parts, []
         else:
             taken, rest = parts[:item_room], parts[item_room:]
-        if sum(map(len, taken)) > byte_room:
+        # Without large parts the usual case needs no look at the sizes.
+        small = not self._large_bytes and len(taken) * LARGE_PART_BYTES <= byte_room
+        if not small and sum(map(len, taken)) > byte_room:
             count = _fitting(taken, byte_room)
             taken, rest = taken[:count], taken[count:] + rest
         self.parts = rest
@@ -118,7 +121,7 @@ def _not_now() -> bool:
     return False
 
 
-def _fitting(parts: list[bytes], byte_room: int) -> int:
+def _fitting(parts: list[Part], byte_room: int) -> int:
     byte_count = 0
     for count, part in enumerate(parts):
         byte_count += len(part)

@@ -34,10 +34,22 @@ ITEM_BYTES_MAX = FRAME_BYTES_MAX - OVERHEAD_BYTES
 _ONE = b"\x91"  # MessagePack: an array of one
 
 
-class WholeBatch(bytes):
-    """One item as a batch of its own, which no other part can join."""
+class WholeBatch:
+    """One item as a batch of its own, which no other part can join.
 
-    __slots__ = ()
+    It is no bytes, so that an attempt to join it fails instead of making nonsense.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+Part = bytes | WholeBatch
 
 
 class TooLargeError(EncodeError, ValueError):
@@ -68,7 +80,7 @@ class PartEncoder:
         untyped = type_ is object or type_ is Any
         self._form = UNTYPED if untyped else FAST
         self.record_class: type | None = None
-        self.encode_unchecked: Callable[[Any], bytes] = self.encode
+        self.encode_unchecked: Callable[[Any], Part] = self.encode
         if not untyped:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
@@ -84,7 +96,7 @@ class PartEncoder:
             name = getattr(self._type, "__qualname__", None) or str(self._type)
             raise EncodeError(item, f"expected {name}, got {type(item).__qualname__}")
 
-    def encode(self, item: Any) -> bytes:
+    def encode(self, item: Any) -> Part:
         """Return an item as a part.
 
         Raises:
@@ -95,7 +107,7 @@ class PartEncoder:
         self.check(item)
         batch = self.codec.encode_batch((item,))
         joins = batch[:1] == self._form and batch[1:2] == _ONE
-        part = batch[2:] if joins else WholeBatch(batch)
+        part: Part = batch[2:] if joins else WholeBatch(batch)
         self.check_size(item, len(part))
         return part
 
@@ -108,12 +120,13 @@ class PartEncoder:
                 "split it, or send a reference to it",
             )
 
-    def join(self, parts: Sequence[bytes]) -> bytes:
-        """Return the batch of parts none of which is a `WholeBatch`."""
-        return b"".join((self._form, _array_header(len(parts)), *parts))
+    def join(self, parts: Sequence[Part]) -> bytes:
+        """Return the batch of some parts. Raises `TypeError` if one is a `WholeBatch`."""
+        head = self._form + _array_header(len(parts))
+        return b"".join((head, *parts))  # type: ignore[arg-type]  # it raises, as promised
 
     def batches(
-        self, parts: Sequence[bytes], *, frame_items_max: int, frame_bytes_max: int
+        self, parts: Sequence[Part], *, frame_items_max: int, frame_bytes_max: int
     ) -> list[Batch]:
         """Return parts as batches, cut at a count and at a size.
 
@@ -122,23 +135,26 @@ class PartEncoder:
         batches: list[Batch] = []
         for start in range(0, len(parts), frame_items_max):
             run = parts[start : start + frame_items_max]
-            if sum(map(len, run)) <= frame_bytes_max and WholeBatch not in set(map(type, run)):
-                batches.append(Batch(len(run), self.join(run)))
-            else:
+            try:
+                data = self.join(run)
+            except TypeError:
                 batches += self._cut(run, frame_bytes_max)
+            else:
+                fits = len(data) <= frame_bytes_max
+                batches += [Batch(len(run), data)] if fits else self._cut(run, frame_bytes_max)
         return batches
 
-    def _cut(self, parts: Sequence[bytes], bytes_max: int) -> list[Batch]:
+    def _cut(self, parts: Sequence[Part], bytes_max: int) -> list[Batch]:
         batches: list[Batch] = []
         run: list[bytes] = []
-        run_bytes = 0
+        run_bytes = OVERHEAD_BYTES
         for part in parts:
             is_whole = isinstance(part, WholeBatch)
             if run and (is_whole or run_bytes + len(part) > bytes_max):
                 batches.append(Batch(len(run), self.join(run)))
-                run, run_bytes = [], 0
-            if is_whole:
-                batches.append(Batch(1, bytes(part)))
+                run, run_bytes = [], OVERHEAD_BYTES
+            if isinstance(part, WholeBatch):
+                batches.append(Batch(1, part.data))
             else:
                 run.append(part)
                 run_bytes += len(part)
@@ -146,9 +162,9 @@ class PartEncoder:
             batches.append(Batch(len(run), self.join(run)))
         return batches
 
-    def decode(self, part: bytes) -> Any:
+    def decode(self, part: Part) -> Any:
         """Return the item that a part was made of."""
-        batch = bytes(part) if isinstance(part, WholeBatch) else self.join((part,))
+        batch = part.data if isinstance(part, WholeBatch) else self.join((part,))
         return self.codec.decode_batch(batch, count_max=1)[0]
 
 
