@@ -193,7 +193,9 @@ class ConsumerActor(TypeDispatcher):
         peer_id, attempt = message.token
         if link in self._sessions:
             return
-        if self._board.is_closed or not self._core.receive_opened(peer_id, attempt):
+        if self._board.is_closed or not self._core.receive_opened(
+            peer_id, attempt, now=self._now()
+        ):
             link.close(CANCELLED)
             return
         try:

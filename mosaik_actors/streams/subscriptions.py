@@ -16,7 +16,9 @@ Rules:
     * A producer is tried as soon as the catalog shows it.
     * After a failure it is tried again after `Backoff.delay_s`, until
       `attempts_max` failures in a row; then only when it restarts, moves, or
-      stops and starts to produce.
+      stops and starts to produce. A subscription that ends sooner than the wait
+      before it was long counts as a failure too: who accepts and then breaks a
+      rule, again and again, is asked less and less often.
     * A producer that does not know us (401) is synced with first and tried
       again at once, but only once in a row.
     * A producer that restarted (another start in its version) is tried at once;
@@ -108,7 +110,10 @@ _ALLOWED_FROM = {
 
 
 class _Producer:
-    __slots__ = ("attempt", "candidate", "failures", "listed", "retry_at", "state", "was_synced")
+    __slots__ = (
+        "attempt", "candidate", "failures", "listed", "opened_at", "retry_at", "state", "waited_s",
+        "was_synced",
+    )  # fmt: skip
 
     def __init__(self, candidate: Candidate, now: float) -> None:
         self.candidate = candidate
@@ -117,6 +122,8 @@ class _Producer:
         self.retry_at: float | None = now
         self.failures = 0
         self.attempt = 0
+        self.opened_at = now
+        self.waited_s = 0.0
         self.was_synced = False
 
     def become(self, state: State) -> None:
@@ -157,13 +164,13 @@ class Subscriptions:
                 self._update(peer_id, known, candidate, now)
         self.handle_timer(now=now)
 
-    def receive_opened(self, peer_id: PeerId, attempt: int) -> bool:
+    def receive_opened(self, peer_id: PeerId, attempt: int, *, now: float) -> bool:
         """Take in that a link was opened; return whether it is still wanted."""
         producer = self._producers.get(peer_id)
         if producer is None or producer.state is not State.OPENING or producer.attempt != attempt:
             return False
         producer.become(State.ACTIVE)
-        producer.failures = 0
+        producer.opened_at = now
         producer.was_synced = False
         return True
 
@@ -187,6 +194,8 @@ class Subscriptions:
         producer = self._producers.get(peer_id)
         if producer is None or producer.state is not State.ACTIVE:
             return
+        if now - producer.opened_at > producer.waited_s:
+            producer.failures = 0
         if producer.listed:
             self._retry_later(peer_id, producer, now)
         else:
@@ -246,7 +255,8 @@ class Subscriptions:
             producer.retry_at = None
             self._events.append(ProducerGivenUp(peer_id, producer.failures))
         else:
-            producer.retry_at = now + self._backoff.delay_s(producer.failures, self._rng)
+            producer.waited_s = self._backoff.delay_s(producer.failures, self._rng)
+            producer.retry_at = now + producer.waited_s
 
     def _drop(self, peer_id: PeerId, text: str) -> None:
         if self._producers[peer_id].state is State.ACTIVE:

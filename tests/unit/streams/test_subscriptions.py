@@ -50,7 +50,7 @@ def opened(subscriptions: Subscriptions, peer: PeerId = A, now: float = 0.0) -> 
     """Subscribe to one producer."""
     subscriptions.receive_catalog({peer: candidate(peer)}, now=now)
     (wanted,) = events(subscriptions)
-    assert subscriptions.receive_opened(peer, wanted.attempt)
+    assert subscriptions.receive_opened(peer, wanted.attempt, now=now)
 
 
 def test_producers_are_tried_as_soon_as_they_are_seen() -> None:
@@ -86,10 +86,24 @@ def test_a_success_starts_the_waits_anew() -> None:
     subscriptions.receive_failed(A, first.attempt, TIMEOUT, now=0)
     subscriptions.handle_timer(now=1)
     (second,) = events(subscriptions)
-    assert subscriptions.receive_opened(A, second.attempt)
+    assert subscriptions.receive_opened(A, second.attempt, now=1)
     assert subscriptions.get_timer() is None
     subscriptions.receive_closed(A, now=5)
     assert subscriptions.get_timer() == 6
+
+
+def test_a_producer_that_accepts_and_fails_again_and_again_is_asked_less_and_less_often() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    now = 0.0
+    for wait_s in (1, 2, 4, 4):
+        (wanted,) = events(subscriptions)
+        assert subscriptions.receive_opened(A, wanted.attempt, now=now)
+        now += 0.5 if wait_s > 1 else 0.0
+        subscriptions.receive_closed(A, now=now)
+        assert subscriptions.get_timer() == now + wait_s
+        now += wait_s
+        subscriptions.handle_timer(now=now)
 
 
 def test_a_producer_is_given_up_as_configured_until_it_restarts_or_moves() -> None:
@@ -142,10 +156,10 @@ def test_an_answer_to_a_former_attempt_is_not_wanted() -> None:
     (old,) = events(subscriptions)
     subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0)
     (new,) = events(subscriptions)
-    assert not subscriptions.receive_opened(A, old.attempt)
+    assert not subscriptions.receive_opened(A, old.attempt, now=0)
     subscriptions.receive_failed(A, old.attempt, TIMEOUT, now=0)
     assert subscriptions.state_of(A) is State.OPENING
-    assert subscriptions.receive_opened(A, new.attempt)
+    assert subscriptions.receive_opened(A, new.attempt, now=0)
 
 
 def test_a_producer_that_is_not_allowed_any_more_is_dropped() -> None:
@@ -174,7 +188,7 @@ def test_a_producer_that_left_while_it_was_tried_is_forgotten() -> None:
     subscriptions.receive_catalog({A: candidate(A)}, now=0)
     (wanted,) = events(subscriptions)
     subscriptions.receive_catalog({}, now=1)
-    assert not subscriptions.receive_opened(A, wanted.attempt)
+    assert not subscriptions.receive_opened(A, wanted.attempt, now=1)
 
 
 def test_an_impossible_transition_is_a_bug_of_ours() -> None:
