@@ -114,6 +114,8 @@ class Call:
             if at is not None and not math.isfinite(at):
                 raise HistoryError(f"{name} is {at}, expected a finite number of seconds")
         object.__setattr__(self, "result", freeze(self.result))
+        if self.result is not None and self.outcome is not Outcome.OK:
+            raise HistoryError(f"{self} has a result, {show(self.result)}, but was not answered")
         if self.ended_s is None:
             if self.outcome is not Outcome.UNKNOWN:
                 raise HistoryError(f"{self} ended {self.outcome.value} but has no ended_s")

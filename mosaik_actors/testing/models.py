@@ -11,20 +11,20 @@ static method per operation that makes the `Operation` to record, for instance
 To write one, derive from `Model` and answer two questions: how does it begin,
 and what does each operation return and leave behind::
 
-    class Lock(Model[str | None]):
-        def initial(self) -> str | None:
-            return None                              # free
+    class Locks(Model[str | None]):
+        def initial(self):
+            return None                              # one lock, and it is free
 
         def apply(self, state, operation):
             match operation:
-                case Operation("lock", (owner,)):
+                case Operation("lock", (name, owner)):
                     return (owner, True) if state is None else (state, False)
-                case Operation("unlock", (owner,)):
+                case Operation("unlock", (name, owner)):
                     return (None, True) if state == owner else (state, False)
             raise self.unknown(operation)
 
-        def partition(self, operation):              # optional: many locks at once
-            ...
+        def partition(self, operation):              # optional: each lock by itself
+            return operation.args[0]
 
 Three methods may be overridden when there is a reason:
 
