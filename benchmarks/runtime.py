@@ -13,12 +13,13 @@ from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystem, ChildActorExited
 
-from mosaik_actors.runtime import AsyncActorSystem, TypeDispatcher
+from mosaik_actors.runtime import AsyncActorSystem, RuntimeConfig, TypeDispatcher
 
 from .report import Row, print_table
 
 PING_PONG_BAR = 5.0
 CREATE_BAR_MS = 2000.0
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ def _ping_pong_simple(count: int) -> float:
 
 
 async def _create_and_exit(count: int) -> float:
-    async with AsyncActorSystem() as system:
+    # Creating all children is one handler call, and known to be long.
+    config = RuntimeConfig(slow_handler_s=60)
+    async with AsyncActorSystem(config=config) as system:
         crowd = system.createActor(Crowd)
         started = time.perf_counter()
         await system.ask(crowd, count)
@@ -156,8 +159,12 @@ async def _ask(count: int) -> float:
 def run(quick: bool = False) -> list[Row]:
     """Measure, and return one row per figure; `quick` uses tiny inputs."""
     scale = 100 if quick else 1
-    simple = _ping_pong_simple(20_000 // scale)
-    ours = asyncio.run(_ping_pong(200_000 // scale))
+    # The best of several short rounds in turn: what else the machine does
+    # meanwhile then disturbs both sides alike, or neither.
+    simple = ours = 0.0
+    for _ in range(ROUNDS):
+        simple = max(simple, _ping_pong_simple(10_000 // scale))
+        ours = max(ours, asyncio.run(_ping_pong(50_000 // scale)))
     created_ms = asyncio.run(_create_and_exit(10_000 // scale))
     burst = asyncio.run(_burst(200_000 // scale))
     ask_us = asyncio.run(_ask(20_000 // scale))

@@ -24,6 +24,7 @@ from thespian.actors import (
 
 from mosaik_actors.runtime import (
     ActorSystemClosed,
+    AskPoisoned,
     AskUndeliverable,
     AsyncActorSystem,
     RuntimeConfig,
@@ -375,3 +376,29 @@ async def test_message_is_never_handled_inside_the_call_that_sends_it(
     await until(lambda: len(steps) == 3)
     assert steps[0] == "sent"
     assert sorted(steps[1:]) == ["handled", "to itself"]
+
+
+async def test_send_may_be_overridden_and_refuses_what_is_no_address(
+    system: AsyncActorSystem,
+) -> None:
+    class Shouts(Actor):
+        def send(self, targetAddr: ActorAddress, msg: Any) -> None:
+            super().send(targetAddr, str(msg).upper())
+
+        def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+            if isinstance(message, str):
+                self.send(sender, message)
+
+    class Names(Actor):
+        def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+            if message == "nowhere":
+                nowhere: Any = "nowhere"
+                self.send(nowhere, 1)
+            elif message == "by name":
+                self.send(targetAddr=sender, msg="here")
+
+    assert await system.ask(system.createActor(Shouts), "quiet") == "QUIET"
+    names = system.createActor(Names)
+    assert await system.ask(names, "by name") == "here"
+    with pytest.raises(AskPoisoned, match="InvalidActorAddress"):
+        await system.ask(names, "nowhere")
