@@ -243,6 +243,7 @@ class Isolation:
             self.keeper_ready(self._keeper)
         elif self._starting is None:
             self._starting = self._host.loop.create_task(self._start(), name="isolation")
+            self._starting.add_done_callback(self._started)
         return cell
 
     def forget(self, cell: IsolatedCell) -> None:
@@ -256,6 +257,12 @@ class Isolation:
         path = str(Path(self._folder, "node"))
         self._server = await self._host.loop.create_unix_server(lambda: _Connection(self), path)
         self._process = _start_keeper(path)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("isolated actors cannot start", exc_info=task.exception())
+            for cell in list(self.cells.values()):
+                cell.end()
 
     def keeper_ready(self, connection: asyncio.WriteTransport) -> None:
         """Have the keeper start all actors that wait for it."""
@@ -280,8 +287,7 @@ class Isolation:
         """End the keeper and wait for it; all cells have ended before."""
         if self._starting is None:
             return
-        with suppress(OSError):
-            await self._starting
+        await asyncio.wait([self._starting])
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ async def test_isolated_actor_that_hangs_is_killed() -> None:
         system.tell(hangs, ActorExitRequest())
         await until(lambda: system.stats().actors == 0)
         await until(lambda: not is_running(pid))
+
+
+async def test_isolated_actor_is_dead_when_no_process_can_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A socket's path has a limit that this folder exceeds.
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    async with AsyncActorSystem() as system:
+        actor = system.createActor(bodies.Isolated)
+        with pytest.raises(AskUndeliverable):
+            await system.ask(actor, "pid", PATIENCE_S)
+    assert "isolated actors cannot start" in caplog.text
+    assert list(folder.iterdir()) == []
 
 
 async def test_creator_decides_for_a_class_that_does_not(system: AsyncActorSystem) -> None:
