@@ -83,11 +83,11 @@ class StreamsConfig:
     """
 
     buffer_size: int = 1024
-    buffer_bytes: int = 64 * 1024 * 1024
+    buffer_bytes: int = 4 * 1024 * 1024
     lag_grace: float = 1.0
     frame_bytes: int = 256 * 1024
     window_items: int = 16_384
-    window_bytes: int = 64 * 1024 * 1024
+    window_bytes: int = 16 * 1024 * 1024
     open_timeout: float = 10.0
     drain_timeout: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)

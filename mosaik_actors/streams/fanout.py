@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RemoteError
-from .wire import data_frame
+from .wire import data_frame, may_fly
 
 CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
@@ -127,10 +127,8 @@ class Subscription:
     def _has_credit(self, item_count: int, byte_count: int) -> bool:
         if not self._ends:
             return True  # nothing in flight: one frame may always go, however large
-        return (
-            self.sent + item_count - self.acked <= self.window_items
-            and self.flight_bytes + byte_count <= self.window_bytes
-        )
+        has_items = self.sent + item_count - self.acked <= self.window_items
+        return has_items and may_fly(self.flight_bytes, byte_count, self.window_bytes)
 
     def _send(self, item_count: int, frame: bytes, into: list[bytes]) -> None:
         self.sent += item_count

@@ -12,8 +12,7 @@ producer.
 from __future__ import annotations
 
 from ..errors import RemoteError
-from ..transport.interface import FRAME_BYTES_MAX
-from .wire import Accepted, read_data
+from .wire import Accepted, may_fly, read_data
 
 
 class ReceiverSession:
@@ -55,10 +54,10 @@ class ReceiverSession:
         if first_sequence != self.expected:
             raise RemoteError(f"items from {first_sequence} on, expected {self.expected}")
         waiting = self.expected - self.acked
-        if waiting and (
-            waiting + item_count > self._window_items
-            or self._unacked_bytes + len(frame) > self._window_bytes
-        ):
+        has_credit = waiting + item_count <= self._window_items and may_fly(
+            self._unacked_bytes, len(frame), self._window_bytes
+        )
+        if waiting and not has_credit:
             raise RemoteError(
                 f"{item_count} items ({len(frame)} bytes) on top of {waiting} "
                 f"({self._unacked_bytes} bytes), the window is {self._window_items} items "
@@ -77,12 +76,7 @@ class ReceiverSession:
         """
         self.taken += item_count
         self._taken_bytes += byte_count
-        if self.taken - self.acked >= self._ack_items or self._taken_bytes >= self._ack_bytes:
-            return True
-        # Less than half is taken, but if a frame of the largest size would not fit on top of
-        # it, the producer may be waiting with one, and nothing else would ever free it.
-        room_bytes = self._window_bytes - self._taken_bytes
-        return self.taken == self.expected and room_bytes < FRAME_BYTES_MAX
+        return self.taken - self.acked >= self._ack_items or self._taken_bytes >= self._ack_bytes
 
     def make_ack(self) -> int | None:
         """Return the sequence to acknowledge, None when there is nothing new."""

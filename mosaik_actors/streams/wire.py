@@ -9,7 +9,10 @@ the producer sends data frames and the consumer acknowledgements:
 
 All numbers are big-endian. A sequence numbers the items of one producer since
 it started. An acknowledgement says: every item before this one is taken by the
-application, so room for as many is free again. The batch is the codec's own
+application, so room for as many is free again. It is due when half a window is
+taken, so up to half a window may be taken and not acknowledged; the rules of
+credit leave room for that, or a producer and a consumer could wait for each
+other (`may_fly`). The batch is the codec's own
 format (`codec`); it is looked at by nobody but the decoder of the item's type.
 
 Everything here comes from a peer: it is checked against the limits below, and
@@ -113,6 +116,15 @@ def decode_accepted(data: bytes) -> Accepted:
         return _accepted.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise RemoteError(f"not an answer to a subscription: {exc}") from exc
+
+
+def may_fly(flight_bytes: int, frame_bytes: int, window_bytes: int) -> bool:
+    """Return whether a frame may follow `flight_bytes` that are not acknowledged.
+
+    Below half a window any frame may: what is in flight may all be taken, and no
+    acknowledgement be due. So a window is exceeded by one frame at most.
+    """
+    return flight_bytes < (window_bytes + 1) // 2 or flight_bytes + frame_bytes <= window_bytes
 
 
 def data_frame(first_sequence: int, item_count: int, batch: bytes) -> bytes:

@@ -84,6 +84,14 @@ def test_bytes_in_flight_are_bounded_too_but_one_frame_always_passes() -> None:
     assert sequences(events(core), "a") == [1, 2]
 
 
+def test_below_half_the_window_a_frame_of_any_size_may_follow() -> None:
+    """All that is in flight may be taken by then, and no acknowledgement be due."""
+    core = fan_out()
+    core.subscribe("a", window_items=10, window_bytes=KB)
+    core.publish([batch(1, 400), batch(1, 90 * KB), batch(1, 10)])
+    assert sequences(events(core), "a") == [0, 1]
+
+
 def test_the_slowest_subscriber_decides_how_much_room_there_is() -> None:
     core = fan_out()
     core.subscribe("fast", window_items=10, window_bytes=KB)
@@ -228,7 +236,7 @@ def test_half_the_bytes_taken_make_an_acknowledgement_due() -> None:
 )
 def test_a_producer_that_breaks_sequence_or_credit_is_refused(frame: bytes, reason: str) -> None:
     session = ReceiverSession(accepted(window_bytes=KB))
-    session.receive_frame(data_frame(0, 2, b""))
+    session.receive_frame(data_frame(0, 2, bytes(600)))
     with pytest.raises(RemoteError, match=reason) as caught:
         session.receive_frame(frame)
     assert caught.value.close_code == 400
