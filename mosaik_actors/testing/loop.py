@@ -79,6 +79,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._turns = 0
         self._selector = _Jump(self)
         self._clock_resolution = _CLOCK_RESOLUTION_S
+        # Debugging a loop means a stack trace per callback; simulations have millions of them.
+        self.set_debug(False)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

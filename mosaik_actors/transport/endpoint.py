@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 READS_PER_TURN = 64
 DRAIN_TIMEOUT_S = 2.0
+TIMER_STEP_S = 1e-6
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
@@ -482,6 +483,9 @@ class QuicEndpoint:
             due = probe_at if due is None else min(due, probe_at)
         if due is None:
             return
+        # A timer that is due at this very moment was just handled: time has to go on
+        # for the engine to see it as past, by rounding if by nothing else.
+        due = max(due, self._clock.monotonic() + TIMER_STEP_S)
         timer = self._timers.get(connection)
         if timer is not None:
             if timer.when() <= due:
