@@ -3,8 +3,7 @@
 The reductions only ever loosen the history, so that what is left contradicts
 itself whatever the calls that are not shown did:
 
-    1. The history ends at the moment that no order passes. What was not
-       answered by then becomes unknown.
+    1. What began after the moment that no order passes is left out.
     2. Of a long history, what was answered early is left out, as long as the
        rest contradicts itself from every state that the history knows.
     3. Calls that only read are left out.
@@ -65,13 +64,18 @@ class Contradiction:
             [
                 f"not linearizable{about}: {stuck} fits nowhere",
                 f"the longest order places {placed} of the {len(self._originals)} calls{about}; "
-                f"these contradict each other, whatever the others did:",
+                f"these contradict each other, {self._premise()}:",
                 "",
                 self._timeline(stuck),
                 "",
                 *self._states(stuck),
             ]
         )
+
+    def _premise(self) -> str:
+        if self._starts is None:
+            return "whatever the others did"
+        return "whichever state the calls before them led to"
 
     def _timeline(self, stuck: Call) -> str:
         order = self._search.order()
@@ -171,12 +175,12 @@ class Contradiction:
 
 
 def _cut_after(calls: Iterable[Call], stuck: Call) -> list[Call]:
-    """Return the history up to the end of a call; what was not answered by then is unknown."""
-    return [
-        call if call.ended_key <= stuck.ended_key else _make_unknown(call)
-        for call in calls
-        if call.began_key <= stuck.ended_key
-    ]
+    """Return the calls that began before the end of `stuck`.
+
+    Those that were answered later keep their answers: the search may have
+    needed them to rule an order out.
+    """
+    return [call for call in calls if call.began_key <= stuck.ended_key]
 
 
 def _cut_before(calls: Iterable[Call], end_key: tuple[float, int]) -> list[Call]:

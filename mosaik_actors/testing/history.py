@@ -536,7 +536,9 @@ def _records_of(text: str, calls_max: int) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not JSON: {error}") from error
     match read:
-        case {"history": int(version), "calls": list(records)} if version == _FORMAT:
+        case {"history": version, "calls": list(records), **rest} if not rest and (
+            version == _FORMAT and version is not True
+        ):
             if len(records) > calls_max:
                 raise DecodeError(f"{len(records)} calls, expected {calls_max} at most")
             return records
@@ -553,6 +555,8 @@ def _call_of(record: Any, call_id: CallId) -> Call:
                 "outcome": str(outcome),
                 **rest,
             } if rest.keys() <= {"order", "result"}:
+                if isinstance(began_s, bool) or isinstance(ended_s, bool):
+                    raise HistoryError(f"a call is at {began_s}, {ended_s}, expected seconds")
                 began_order, ended_order = _orders_of(rest.get("order", [0, ORDER_MAX]))
                 return Call(
                     call_id,

@@ -26,7 +26,7 @@ from .wing_gong import Decision, Search
 
 __all__ = ["STEPS_MAX", "Decision", "Verdict", "check_linearizable"]
 
-STEPS_MAX = 1_000_000
+STEPS_MAX = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def check_linearizable(
         history: What the clients saw.
         model: What the data should do, one of `mosaik_actors.testing.models`
             or your own.
-        steps_max: How much to try before the answer is undecided; a million
-            take some seconds.
+        steps_max: How much to try before the answer is undecided. The default
+            takes some seconds, and some hundred bytes of memory per step.
 
     Raises:
         ConfigError: The model lacks an operation of the history, or returns

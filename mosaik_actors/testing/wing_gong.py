@@ -32,6 +32,8 @@ from ..errors import ConfigError
 from .history import Call, Outcome, Value, show
 from .models import UNKNOWN, Model
 
+_STEPS_PER_ANSWER = 5
+
 # The calls placed, last first: (call, how many, those before).
 _Trail: TypeAlias = "tuple[int, int, _Trail] | None"
 # A place in the search: moment, bits of the writes placed, price, state, trail.
@@ -60,11 +62,13 @@ class _Steps:
         self._numbers: dict[Hashable, int] = {}
         self._known: dict[tuple[int, int], tuple[int, ...]] = {}
         self.states: list[Any] = []
+        self.asked_count = 0
 
     def after(self, state: int, call: int) -> tuple[int, ...]:
         """Return the states in which a call may leave, having returned what it did."""
         left = self._known.get((state, call))
         if left is None:
+            self.asked_count += 1
             asked = self._calls[call]
             told = self._model.step(self.states[state], asked.operation, result_of(asked))
             left = self._known[state, call] = tuple(self.number(each) for each in told)
@@ -222,7 +226,7 @@ class Search:
         steps_max: int,
         starts: Iterable[Any] | None = None,
     ) -> None:
-        self.steps = 0
+        self._tries = 0
         self.calls = calls
         self._steps_max = steps_max
         self._plan = _Plan(calls, model)
@@ -232,6 +236,11 @@ class Search:
         self._stack: list[_Node] = []
         self._best: _Node | None = None
         self._end: _Node | None = None
+
+    @property
+    def steps(self) -> int:
+        """How much work it was so far: nodes tried, and answers of the model, which cost more."""
+        return self._tries + _STEPS_PER_ANSWER * self._model.asked_count
 
     def run(self) -> Decision:
         """Search until an order is found, all was tried, or the steps are used up."""
@@ -277,7 +286,7 @@ class Search:
         after = self._model.after
         # The youngest are popped first: most late effects are not very late.
         for chain in self._plan.chains:
-            self.steps += 1
+            self._tries += 1
             if chain.from_moments[0] > at:
                 break  # and so do those after it
             if (found := chain.next(price, at)) is not None:
@@ -288,11 +297,11 @@ class Search:
                         self._enter(self._settle(at, placed, price | bit, left, grown))
         for bit, call in moment.writes:
             if not placed & bit:
-                self.steps += 1
+                self._tries += 1
                 for left in after(state, call):
                     self._enter(self._settle(at, placed | bit, price, left, _grow(trail, call)))
         if not moment.is_read:  # a read that fitted would have been placed by _settle
-            self.steps += 1
+            self._tries += 1
             for left in after(state, moment.call):
                 grown = _grow(trail, moment.call)
                 self._enter(self._settle(at, placed | moment.bit, price, left, grown))
@@ -333,7 +342,7 @@ class Search:
             self._end = node
             return
         prices = self._seen[at].setdefault((placed, state), [])
-        self.steps += len(prices) // 16
+        self._tries += len(prices) // 16
         for paid in prices:
             if paid & price == paid:
                 return

@@ -87,7 +87,7 @@ def test_contradiction_stands_whatever_the_other_calls_did(kind: str, data: st.D
         and (call.call_id in shown or not model.is_read_only(call.operation, result_of(call)))
     ]
     assert shown
-    assert not is_linearizable_by_brute_force(loosened, model)
+    assert not is_linearizable_by_brute_force(loosened, model), f"{verdict.reason}\n{history}"
 
 
 @kinds
