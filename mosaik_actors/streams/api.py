@@ -59,7 +59,7 @@ from .messages import (
 )
 from .outbox import LARGE_PART_BYTES, Outbox
 from .parts import Part, PartEncoder
-from .schema import describe, stream_name
+from .schema import check_compatible, describe, stream_name
 from .session import ReceiverSession
 
 __all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
@@ -516,9 +516,16 @@ class Streams:
         Args:
             type_: What the items are: a `msgspec.Struct`, a dataclass, any annotated type.
             stream_id: The stream, or its name; the type's own by default.
+
+        Raises:
+            SchemaMismatch: The one there is produces items of another type.
+            Closed: The network is closed.
         """
         found = self._sources.get(_identify(type_, stream_id)[0])
-        return Producer(found) if found is not None else self.producer(type_, stream_id=stream_id)
+        if found is None:
+            return self.producer(type_, stream_id=stream_id)
+        check_compatible(describe(type_), found.spec.schema)
+        return Producer(found)
 
     def producer(
         self,

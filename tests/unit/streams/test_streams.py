@@ -562,6 +562,14 @@ async def test_a_stream_has_one_producer_per_node_which_handles_share() -> None:
         await consumer.when().offline()
 
 
+async def test_a_stream_cannot_be_shared_by_producers_of_different_types() -> None:
+    async with world() as nodes:
+        a = await nodes.start("a")
+        a.streams.produce(int, stream_id="x")
+        with pytest.raises(SchemaMismatch, match="str here and int there"):
+            a.streams.produce(str, stream_id="x")
+
+
 # Who may subscribe, and to whom.
 
 
