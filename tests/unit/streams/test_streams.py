@@ -441,6 +441,33 @@ async def test_a_lost_link_is_opened_again() -> None:
         assert await consumer.recv() == Tick(2)
 
 
+async def test_what_was_sent_into_a_short_cut_arrives_when_it_is_mended() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(Tick), b.streams.consume(Tick)
+        await consumer.when().online()
+        nodes.network.cut(a.peer_id, b.peer_id)
+        await producer.send_many(ticks(100))
+        nodes.network.mend(a.peer_id, b.peer_id)
+        assert await take(consumer, 100) == ticks(100)
+
+
+async def test_a_long_cut_ends_the_subscription_until_it_is_mended() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(Tick), b.streams.consume(Tick)
+        await producer.when().online()
+        await producer.send(Tick(1))
+        assert await consumer.recv() == Tick(1)
+        nodes.network.cut(a.peer_id, b.peer_id)
+        await producer.send(Tick(2))  # lost: nobody gets it after the subscription it was sent on
+        await producer.when().offline()
+        await consumer.when().offline()
+        nodes.network.mend(a.peer_id, b.peer_id)
+        await producer.send(Tick(3))
+        assert await consumer.recv() == Tick(3)
+
+
 async def test_a_producer_that_restarts_with_its_key_is_picked_up() -> None:
     async with world() as nodes:
         b = await nodes.start("b")
