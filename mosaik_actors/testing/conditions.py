@@ -29,12 +29,22 @@ RETRANSMISSIONS_MAX = 6
 
 def uniform(low: float, high: float) -> Callable[[Random], float]:
     """Return a latency that is anywhere from `low` to `high` seconds."""
-    return lambda rng: rng.uniform(low, high)
+
+    def draw(rng: Random) -> float:
+        return rng.uniform(low, high)
+
+    draw.__qualname__ = f"uniform({low:g}, {high:g})"
+    return draw
 
 
 def lognormal(median: float, sigma: float = 0.5) -> Callable[[Random], float]:
     """Return a latency with a long tail, as wide-area paths have: half are below `median`."""
-    return lambda rng: median * rng.lognormvariate(0.0, sigma)
+
+    def draw(rng: Random) -> float:
+        return median * rng.lognormvariate(0.0, sigma)
+
+    draw.__qualname__ = f"lognormal({median:g}, {sigma:g})"
+    return draw
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,9 +148,11 @@ class Scenario:
             raise report.error
 
     def describe(self) -> str:
-        """Return the scenario's options as text."""
+        """Return the scenario's options as text; of settings classes what is not the default."""
         options = {"nodes": self.nodes, "faults": self.faults, **self.settings}
-        return ", ".join(f"{name}={value}" for name, value in options.items() if value is not None)
+        return ", ".join(
+            f"{name}={_shown(value)}" for name, value in options.items() if value is not None
+        )
 
     async def _main(self, seed: int, faults: FaultSchedule, clusters: list[Cluster]) -> None:
         cluster = Cluster(self.nodes, seed=seed, **self.settings)
@@ -205,6 +207,18 @@ def explain(scenario: Scenario, report: Report) -> str:
             report.timeline,
         ]
     )
+
+
+def _shown(value: Any) -> str:
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = type(value)()
+        changed = [
+            f"{field.name}={_shown(getattr(value, field.name))}"
+            for field in fields(value)
+            if getattr(value, field.name) != getattr(plain, field.name)
+        ]
+        return f"{type(value).__name__}({', '.join(changed)})"
+    return getattr(value, "__qualname__", None) or repr(value)
 
 
 def _parametrized(test: Callable[[int], None], seeds: list[int]) -> Callable[[int], None]:
