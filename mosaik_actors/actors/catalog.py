@@ -227,7 +227,10 @@ class CatalogActor(TypeDispatcher):
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
             self.send(watcher, changed)
-        self.send(self._gossip, PeersKnown(snapshot, tuple(self._catalog.hidden_addrs())))
+        self.send(
+            self._gossip,
+            PeersKnown(snapshot, tuple(one.addr for one in self._catalog.hidden_entries())),
+        )
 
     def _read_rtts(self) -> None:
         endpoint = self._node.endpoint

@@ -144,16 +144,6 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
         return f"CatalogSnapshot(version {self.version}, {len(self)} peers)"
 
 
-@dataclass(slots=True)
-class _Signed:
-    signed: SignedPeerEntry
-    hidden: bool = False
-
-    @property
-    def is_live(self) -> bool:
-        return not self.hidden and not self.signed.entry.departed
-
-
 class Catalog:
     """The state machine of this module's docstring.
 
@@ -188,7 +178,7 @@ class Catalog:
         self._supersede_gap_s = config.announce_interval
         self._max_rtt_s = config.max_rtt
         self._peers_max = config.peers_max
-        self._signed: dict[PeerId, _Signed] = {}
+        self._signed: dict[PeerId, SignedPeerEntry] = {}
         self._unsigned: dict[PeerId, PeerEntry] = {}
         self._rtts: dict[PeerId, float] = {}
         self._shown: dict[PeerId, PeerInfo] = {}
@@ -198,7 +188,9 @@ class Catalog:
         self._version = 0
         self._deadlines: list[tuple[float, PeerId]] = []
         self._deadline_of: dict[PeerId, float] = {}
-        self._gone: dict[PeerId, None] = {}  # hidden or departed: the first to make room
+        # Hidden or departed, with whether it is hidden: the first to make room.
+        self._gone: dict[PeerId, bool] = {}
+        self._hidden: tuple[SignedPeerEntry, ...] | None = ()
         self._events: deque[CatalogEvent] = deque()
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
         self._own_told: Version | None = None
@@ -239,15 +231,19 @@ class Catalog:
         The mapping does not change afterwards.
         """
         if self._told is None or self._told[self.peer_id] is not self.me:
-            told = {peer: one.signed for peer, one in self._signed.items() if not one.hidden}
+            gone = self._gone
+            told = {peer: one for peer, one in self._signed.items() if not gone.get(peer)}
             told[self.peer_id] = self.me
             self._told = MappingProxyType(told)
         return self._told
 
-    def hidden_addrs(self) -> list[PeerAddr]:
-        """Return where hidden peers were last, for a node that lost everybody else."""
-        gone = [self._signed[peer_id] for peer_id in self._gone]
-        return [one.signed.addr for one in gone if not one.signed.entry.departed]
+    def hidden_entries(self) -> tuple[SignedPeerEntry, ...]:
+        """Return what hidden peers said last, for a node that lost everybody else."""
+        if self._hidden is None:
+            self._hidden = tuple(
+                self._signed[peer_id] for peer_id, is_hidden in self._gone.items() if is_hidden
+            )
+        return self._hidden
 
     # What others say.
 
@@ -302,12 +298,11 @@ class Catalog:
             departed entry, a peer with a signed entry, or when there is no room.
         """
         peer_id = entry.peer
-        known = self._signed.get(peer_id)
         if (
             peer_id == self.peer_id
             or entry.network != self.network_id
             or entry.departed
-            or (known is not None and known.is_live)
+            or self._is_live(peer_id)
             or (peer_id not in self._unsigned and len(self._unsigned) >= self._peers_max)
         ):
             return False
@@ -348,9 +343,9 @@ class Catalog:
             if self._deadline_of.get(peer_id) != due_at:
                 continue
             del self._deadline_of[peer_id]
-            record = self._signed.get(peer_id)
-            if record is not None:
-                self._age(peer_id, record, now)
+            signed = self._signed.get(peer_id)
+            if signed is not None:
+                self._age(peer_id, signed, now)
 
     def next_event(self) -> CatalogEvent | None:
         """Return the oldest event not yet handed out, or None."""
@@ -382,12 +377,12 @@ class Catalog:
             return Verdict.FUTURE
         if signed.peer_id == self.peer_id:
             # What we said ourselves comes back on other ways.
-            is_echo = signed.version <= self.me.version and signed.is_valid
+            is_echo = version <= self.local.entry.version and signed.is_valid
             return Verdict.NOT_NEWER if is_echo else Verdict.OWN_ID
         if self._expires_at(signed) <= now:
             return Verdict.OUTDATED
         known = self._signed.get(signed.peer_id)
-        if known is not None and version <= known.signed.version:
+        if known is not None and version <= known.version:
             return Verdict.NOT_NEWER
         if not signed.is_valid:
             return Verdict.FORGED
@@ -409,29 +404,45 @@ class Catalog:
 
     def _store(self, signed: SignedPeerEntry) -> None:
         peer_id = signed.peer_id
-        self._signed[peer_id] = _Signed(signed)
-        self._gone.pop(peer_id, None)
-        if signed.entry.departed:
-            self._gone[peer_id] = None
+        before = self._signed.get(peer_id)
+        is_refresh = (
+            before is not None and peer_id not in self._gone and signed.says_the_same_as(before)
+        )
+        self._signed[peer_id] = signed
+        self._note_gone(peer_id, False if signed.entry.departed else None)
         self._arm(peer_id, self._expires_at(signed))
         self._fresh[peer_id] = signed
         self._told = None
-        self._show(peer_id, DepartureReason.LEFT)
+        if is_refresh and peer_id in self._shown:
+            # Only the time of writing differs: nothing to look at.
+            self._replace_shown(peer_id, self._find_info(peer_id))
+        else:
+            self._show(peer_id, DepartureReason.LEFT)
 
-    def _age(self, peer_id: PeerId, record: _Signed, now: float) -> None:
-        expires_at = self._expires_at(record.signed)
-        if not record.is_live:
-            expires_at += self._purge_after_s if record.hidden else 0.0
+    def _age(self, peer_id: PeerId, signed: SignedPeerEntry, now: float) -> None:
+        expires_at = self._expires_at(signed)
+        is_hidden = self._gone.get(peer_id)
+        if is_hidden is not None:
+            expires_at += self._purge_after_s if is_hidden else 0.0
             if expires_at <= now:
                 self._forget(peer_id)
                 return
         elif expires_at <= now:
-            record.hidden = True
-            self._gone[peer_id] = None
+            self._note_gone(peer_id, True)
             self._told = None
             self._show(peer_id, DepartureReason.SILENT)
             expires_at += self._purge_after_s
         self._arm(peer_id, expires_at)
+
+    def _is_live(self, peer_id: PeerId) -> bool:
+        return peer_id in self._signed and peer_id not in self._gone
+
+    def _note_gone(self, peer_id: PeerId, is_hidden: bool | None) -> None:
+        """Note that a peer is hidden, has departed (False), or is there (None)."""
+        if self._gone.pop(peer_id, False) or is_hidden:
+            self._hidden = None
+        if is_hidden is not None:
+            self._gone[peer_id] = is_hidden
 
     def _expires_at(self, signed: SignedPeerEntry) -> float:
         return signed.version.update / 1000 + self._purge_after_s
@@ -451,7 +462,7 @@ class Catalog:
 
     def _forget(self, peer_id: PeerId) -> bool:
         known = self._signed.pop(peer_id, None) is not None
-        self._gone.pop(peer_id, None)
+        self._note_gone(peer_id, None)
         if known:
             self._told = None
             if peer_id not in self._shown:
@@ -462,37 +473,44 @@ class Catalog:
         """Bring what is shown of a peer in line with what is known of it."""
         info = self._find_info(peer_id)
         shown = self._shown.get(peer_id)
-        if info == shown:
+        if info is shown or info == shown:
             return False
+        self._replace_shown(peer_id, info)
+        if info is None:
+            assert shown is not None
+            if peer_id not in self._signed and peer_id not in self._unsigned:
+                self._rtts.pop(peer_id, None)
+            self._events.append(PeerDeparted(shown, reason))
+        elif shown is None:
+            self._events.append(PeerDiscovered(info))
+        elif info.is_signed != shown.is_signed or not info.entry.says_the_same_as(shown.entry):
+            self._events.append(PeerUpdated(info, shown))
+        elif info.rtt == shown.rtt:
+            return False  # only the time of writing differs: nothing to look at
+        self._version += 1
+        return True
+
+    def _replace_shown(self, peer_id: PeerId, info: PeerInfo | None) -> None:
         if self._shown_is_shared:
             self._shown = dict(self._shown)
             self._shown_is_shared = False
         self._snapshot = None
         if info is None:
-            if shown is None:
-                return False
             del self._shown[peer_id]
-            if peer_id not in self._signed and peer_id not in self._unsigned:
-                self._rtts.pop(peer_id, None)
-            self._events.append(PeerDeparted(shown, reason))
-        elif shown is None:
-            self._shown[peer_id] = info
-            self._events.append(PeerDiscovered(info))
         else:
             self._shown[peer_id] = info
-            if info.is_signed != shown.is_signed or not info.entry.says_the_same_as(shown.entry):
-                self._events.append(PeerUpdated(info, shown))
-            elif info.rtt == shown.rtt:
-                return False  # only the time of writing differs: nothing to look at
-        self._version += 1
-        return True
 
     def _find_info(self, peer_id: PeerId) -> PeerInfo | None:
         rtt_s = self._rtts.get(peer_id)
-        if self._max_rtt_s is not None and rtt_s is not None and rtt_s > self._max_rtt_s:
+        if rtt_s is not None and self._max_rtt_s is not None and rtt_s > self._max_rtt_s:
             return None
-        record = self._signed.get(peer_id)
-        if record is not None and record.is_live:
-            return PeerInfo(record.signed.entry, rtt_s)
+        if peer_id in self._signed and peer_id not in self._gone:
+            signed = self._signed[peer_id]
+            if rtt_s is not None:
+                return PeerInfo(signed.entry, rtt_s)
+            info: PeerInfo | None = signed.shown
+            if info is None:
+                info = signed.shown = PeerInfo(signed.entry)
+            return info
         entry = self._unsigned.get(peer_id)
         return None if entry is None else PeerInfo(entry, rtt_s, is_signed=False)

@@ -14,19 +14,26 @@ forwards a newer node's entry whole.
     * Every field has a limit, checked when an entry is made and when it is
       read, and so has the whole.
 
+What was decoded lately is kept, by its exact bytes, for the whole process: the
+same entry that comes from several neighbours, or to several nodes of one
+process, is decoded once and its signature checked once.
+
 Sizes come from what must fit: a quote of a trusted domain is 5 to 8 KiB, and a
 node with more than a thousand streams is better split.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
+from blake3 import blake3
 
 from ..errors import ConfigError, DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
-from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
+from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr
+from .recent import Recent
 
 ENTRY_BYTES_MAX = 64 * 1024
 SIGNATURE_BYTES = 64
@@ -40,6 +47,9 @@ TICKET_COUNT_MAX = 32
 TICKET_BYTES_MAX = 32 * 1024
 SCHEMA_BYTES_MAX = 64
 TIMESTAMP_MS_MAX = 2**53
+MESSAGE_ID_BYTES = 8
+DECODED_BYTES_MAX = 8 * 1024 * 1024
+ADDRS_KEPT_MAX = 16 * 1024
 
 _SIGNED_PREFIX = b"mosaik peer entry v1\0"
 
@@ -140,7 +150,7 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def addr(self) -> PeerAddr:
         """Where the peer can be reached."""
-        return PeerAddr(self.peer, self.direct, self.relay)
+        return make_addr(self.peer, self.direct, self.relay)
 
     def says_the_same_as(self, other: PeerEntry) -> bool:
         """Return whether both entries differ in nothing but when they were written."""
@@ -153,21 +163,23 @@ class SignedPeerEntry:
     """An entry and its owner's signature of it. Immutable.
 
     `decode` checks the form only. `is_valid` checks the signature, once, when
-    it is first asked.
+    it is first asked. The same bytes give the same object while it is kept.
 
     Attributes:
         entry: The entry, as far as this version understands it.
-        data: The signed bytes, as the owner wrote them.
-        signature: The owner's signature.
+        shown: Room for what the catalog shows of it, so that it is made once.
     """
 
-    __slots__ = ("_valid", "data", "entry", "signature")
+    __slots__ = ("_content", "_encoded", "_message_id", "_sync_line", "_valid", "entry", "shown")
 
     def __init__(self, entry: PeerEntry, data: bytes, signature: bytes) -> None:
         self.entry = entry
-        self.data = data
-        self.signature = signature
+        self.shown: Any = None
+        self._encoded = signature + data
         self._valid: bool | None = None
+        self._message_id: bytes | None = None
+        self._content: bytes | None = None
+        self._sync_line: bytes | None = None
 
     @classmethod
     def sign(cls, entry: PeerEntry, key: SecretKey) -> Self:
@@ -184,25 +196,71 @@ class SignedPeerEntry:
         data = encode_entry(entry)
         signed = cls(entry, data, key.sign(_SIGNED_PREFIX + data))
         signed._valid = True
+        _decoded.put(signed._encoded, signed, len(signed._encoded))
         return signed
 
     @classmethod
-    def decode(cls, encoded: bytes) -> Self:
+    def decode(cls, encoded: bytes) -> SignedPeerEntry:
         """Return the entry that `encode` wrote. The signature is not checked yet.
 
         Raises:
             DecodeError: The bytes are not an entry, or break a limit.
         """
+        known = _decoded.get(encoded, len(encoded))
+        if known is not None:
+            return known
         if len(encoded) > ENTRY_BYTES_MAX:
             raise DecodeError(f"an entry of {len(encoded)} bytes, at most {ENTRY_BYTES_MAX}")
         if len(encoded) <= SIGNATURE_BYTES:
             raise DecodeError(f"an entry of {len(encoded)} bytes is shorter than its signature")
-        data = bytes(encoded[SIGNATURE_BYTES:])
-        return cls(decode_entry(data), data, bytes(encoded[:SIGNATURE_BYTES]))
+        data = encoded[SIGNATURE_BYTES:]
+        signed = cls(decode_entry(data), data, encoded[:SIGNATURE_BYTES])
+        _decoded.put(signed._encoded, signed, len(encoded))
+        return signed
 
     def encode(self) -> bytes:
         """Return the bytes that travel: the signature, then what was signed."""
-        return self.signature + self.data
+        return self._encoded
+
+    @property
+    def data(self) -> bytes:
+        """The signed bytes, as the owner wrote them."""
+        return self._encoded[SIGNATURE_BYTES:]
+
+    @property
+    def signature(self) -> bytes:
+        """The owner's signature."""
+        return self._encoded[:SIGNATURE_BYTES]
+
+    @property
+    def message_id(self) -> bytes:
+        """By what the broadcast knows it: see `message_id_of`."""
+        if self._message_id is None:
+            self._message_id = message_id_of(self._encoded)
+        return self._message_id
+
+    @property
+    def sync_line(self) -> bytes:
+        """What goes into the digests of a sync: the peer and the version."""
+        if self._sync_line is None:
+            version = self.entry.version
+            self._sync_line = (
+                self.entry.peer + version.start.to_bytes(8) + version.update.to_bytes(8)
+            )
+        return self._sync_line
+
+    def says_the_same_as(self, other: SignedPeerEntry) -> bool:
+        """Return whether both entries differ in nothing but when they were written."""
+        return (
+            self.entry.version.start == other.entry.version.start
+            and self._find_content() == other._find_content()
+        )
+
+    def _find_content(self) -> bytes:
+        if self._content is None:
+            blank = msgspec.structs.replace(self.entry, version=Version(0, 0))
+            self._content = blake3(_encoder.encode(blank)).digest()
+        return self._content
 
     @property
     def is_valid(self) -> bool:
@@ -233,13 +291,11 @@ class SignedPeerEntry:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, SignedPeerEntry)
-            and self.data == other.data
-            and self.signature == other.signature
+            self is other or isinstance(other, SignedPeerEntry) and self._encoded == other._encoded
         )
 
     def __hash__(self) -> int:
-        return hash(self.signature)
+        return hash(self._encoded)
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return type(self).decode, (self.encode(),)
@@ -250,6 +306,21 @@ class SignedPeerEntry:
 
 class EntryTooLarge(ConfigError):
     """The own entry would break a limit; nothing was changed."""
+
+
+def message_id_of(encoded: bytes) -> bytes:
+    """Return the short hash by which the broadcast knows an encoded entry."""
+    return blake3(encoded).digest(MESSAGE_ID_BYTES)
+
+
+@lru_cache(maxsize=ADDRS_KEPT_MAX)
+def make_addr(peer: PeerId, direct: tuple[SocketAddr, ...], relay: str | None) -> PeerAddr:
+    """Return an address; each distinct one is checked once while it is kept.
+
+    Raises:
+        ValueError: It is not an address; says which part is wrong.
+    """
+    return PeerAddr(peer, direct, relay)
 
 
 def encode_entry(entry: PeerEntry) -> bytes:
@@ -300,3 +371,4 @@ def read_id(kind: type, value: object) -> object:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
 _decoder = msgspec.msgpack.Decoder(PeerEntry, dec_hook=read_id)
+_decoded: Recent[bytes, SignedPeerEntry] = Recent(DECODED_BYTES_MAX)

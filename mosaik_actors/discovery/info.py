@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 from ..config import seconds
 from ..ids import PeerId, UniqueId
@@ -68,6 +68,15 @@ class IdMap(Mapping[UniqueId | str, str]):
         return f"IdMap({[name or key.short for key, name in self._names.items()]})"
 
 
+class _Facets(NamedTuple):
+    """An entry's lists in the form in which users look things up."""
+
+    tags: IdSet
+    streams: IdMap
+    groups: IdMap
+    actors: IdMap
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class PeerInfo:
     """A peer as this node knows it.
@@ -77,27 +86,33 @@ class PeerInfo:
         rtt: The smoothed round-trip time to it in seconds; None while unmeasured.
         is_signed: Whether the peer signed the entry; False when it was
             inserted by hand.
-        tags: Its labels.
-        streams: The streams it produces, with their names.
-        groups: The groups it is a member of, with their names.
-        actors: The actors that can be resolved at it, with their names.
     """
 
     entry: PeerEntry
     rtt: float | None = None
     is_signed: bool = True
-    tags: IdSet = field(init=False, compare=False)
-    streams: IdMap = field(init=False, compare=False)
-    groups: IdMap = field(init=False, compare=False)
-    actors: IdMap = field(init=False, compare=False)
+    # Most entries are replaced before anybody looks into them: made when first asked for.
+    _facets: _Facets | None = field(default=None, init=False, compare=False)
 
-    def __post_init__(self) -> None:
-        entry = self.entry
-        fill = object.__setattr__
-        fill(self, "tags", IdSet(entry.tags))
-        fill(self, "streams", IdMap((one.id, one.name) for one in entry.streams))
-        fill(self, "groups", IdMap((one.id, one.name) for one in entry.groups))
-        fill(self, "actors", IdMap((one.id, one.name) for one in entry.actors))
+    @property
+    def tags(self) -> IdSet:
+        """Its labels."""
+        return self._find_facets().tags
+
+    @property
+    def streams(self) -> IdMap:
+        """The streams it produces, with their names."""
+        return self._find_facets().streams
+
+    @property
+    def groups(self) -> IdMap:
+        """The groups it is a member of, with their names."""
+        return self._find_facets().groups
+
+    @property
+    def actors(self) -> IdMap:
+        """The actors that can be resolved at it, with their names."""
+        return self._find_facets().actors
 
     @property
     def peer_id(self) -> PeerId:
@@ -136,3 +151,16 @@ class PeerInfo:
     def has_valid_ticket(self, class_id: UniqueId | str, is_valid: Callable[[bytes], bool]) -> bool:
         """Return whether `is_valid` accepts the data of one of its tickets of a class."""
         return any(is_valid(ticket.data) for ticket in self.tickets_of(class_id))
+
+    def _find_facets(self) -> _Facets:
+        facets = self._facets
+        if facets is None:
+            entry = self.entry
+            facets = _Facets(
+                IdSet(entry.tags),
+                IdMap((one.id, one.name) for one in entry.streams),
+                IdMap((one.id, one.name) for one in entry.groups),
+                IdMap((one.id, one.name) for one in entry.actors),
+            )
+            object.__setattr__(self, "_facets", facets)
+        return facets

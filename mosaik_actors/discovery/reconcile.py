@@ -56,7 +56,6 @@ from .wire import (
 )
 
 _PEERS_PER_BUCKET = 8
-_TIMESTAMP_BYTES = 8
 
 _T = TypeVar("_T")
 Entries = Mapping[PeerId, SignedPeerEntry]
@@ -251,12 +250,7 @@ def digests_of(entries: Entries, bits: int) -> list[bytes]:
 
 def digest_of(items: Iterable[tuple[PeerId, SignedPeerEntry]], length: int) -> bytes:
     """Return `length` bytes that are the same for the same peers in the same versions."""
-    lines = sorted(
-        peer_id
-        + signed.version.start.to_bytes(_TIMESTAMP_BYTES)
-        + signed.version.update.to_bytes(_TIMESTAMP_BYTES)
-        for peer_id, signed in items
-    )
+    lines = sorted([signed.sync_line for _, signed in items])
     return blake3(b"".join(lines)).digest(length)
 
 

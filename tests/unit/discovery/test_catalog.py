@@ -123,12 +123,12 @@ def test_a_silent_peer_is_hidden_then_forgotten() -> None:
         (PeerDeparted, DepartureReason.SILENT)
     ]
     assert core.receive_entry(signed("a"), now=NOW + 300) is Verdict.OUTDATED
-    assert [one.peer_id for one in core.hidden_addrs()] == [peer("a")]
+    assert [one.peer_id for one in core.hidden_entries()] == [peer("a")]
 
     # Forgotten.
     assert core.get_timer() == NOW + 600
     core.handle_timer(now=NOW + 600)
-    assert core.hidden_addrs() == []
+    assert core.hidden_entries() == ()
     assert core.get_timer() is None
 
 
