@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SECONDS ?= 30
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench clean

@@ -6,53 +6,113 @@
         await producer.send(Price("ETH/USDC", 3120.5))
 
 Everything a user needs is importable from here; the sub-modules exist for
-structure. What is not in ``__all__`` may change at any time.
+structure. What is not in ``__all__`` may change at any time. Names are looked
+up when they are first used, so that importing one part does not load all.
 """
 
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
 
-from .codec import Codec, EncodeError
-from .discovery.api import Lagged
-from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
-from .discovery.config import DiscoveryConfig
-from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
-from .discovery.errors import DifferentNetwork, SyncError
-from .discovery.info import PeerInfo
-from .errors import (
-    AlreadyExists,
-    Closed,
-    ConfigError,
-    DecodeError,
-    Empty,
-    Full,
-    MosaikError,
-    Offline,
-    ProducerOffline,
-    RemoteError,
-    TransportError,
-)
-from .ids import (
-    GroupId,
-    NetworkId,
-    PeerId,
-    SecretKey,
-    StoreId,
-    StreamId,
-    Tag,
-    UniqueId,
-    unique_id,
-)
-from .network import Network
-from .runtime import AsyncActorSystem, AsyncioSystemBase, RuntimeConfig, TypeDispatcher
-from .streams.api import ChannelInfo, Consumer, Producer, Stats
-from .streams.config import Backoff, StreamsConfig
-from .streams.schema import SchemaMismatch
-from .transport.address import PeerAddr
-from .transport.close import CloseCode, CloseReason
-from .transport.config import TransportConfig
-from .transport.interface import LinkRefused
+if TYPE_CHECKING:
+    from .codec import Codec, EncodeError
+    from .discovery.api import Lagged
+    from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
+    from .discovery.config import DiscoveryConfig
+    from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
+    from .discovery.errors import DifferentNetwork, SyncError
+    from .discovery.info import PeerInfo
+    from .errors import (
+        AlreadyExists,
+        Closed,
+        ConfigError,
+        DecodeError,
+        Empty,
+        Full,
+        MosaikError,
+        Offline,
+        ProducerOffline,
+        RemoteError,
+        TransportError,
+    )
+    from .ids import (
+        GroupId,
+        NetworkId,
+        PeerId,
+        SecretKey,
+        StoreId,
+        StreamId,
+        Tag,
+        UniqueId,
+        unique_id,
+    )
+    from .network import Network
+    from .runtime import AsyncActorSystem, AsyncioSystemBase, RuntimeConfig, TypeDispatcher
+    from .streams.api import Consumer, Producer
+    from .streams.board import ChannelState
+    from .streams.channels import ChannelInfo, Stats
+    from .streams.config import Backoff, StreamsConfig
+    from .streams.parts import TooLargeError
+    from .streams.schema import SchemaMismatch
+    from .transport.address import PeerAddr
+    from .transport.close import CloseCode, CloseReason
+    from .transport.config import TransportConfig
+    from .transport.interface import LinkRefused
 
-__version__ = _version("mosaik-actors")
+_HOMES = {
+    "Codec": ".codec",
+    "EncodeError": ".codec",
+    "Lagged": ".discovery.api",
+    "CatalogSnapshot": ".discovery.catalog",
+    "PeerDeparted": ".discovery.catalog",
+    "PeerDiscovered": ".discovery.catalog",
+    "PeerUpdated": ".discovery.catalog",
+    "DiscoveryConfig": ".discovery.config",
+    "PeerEntry": ".discovery.entry",
+    "SignedPeerEntry": ".discovery.entry",
+    "Ticket": ".discovery.entry",
+    "DifferentNetwork": ".discovery.errors",
+    "SyncError": ".discovery.errors",
+    "PeerInfo": ".discovery.info",
+    "AlreadyExists": ".errors",
+    "Closed": ".errors",
+    "ConfigError": ".errors",
+    "DecodeError": ".errors",
+    "Empty": ".errors",
+    "Full": ".errors",
+    "MosaikError": ".errors",
+    "Offline": ".errors",
+    "ProducerOffline": ".errors",
+    "RemoteError": ".errors",
+    "TransportError": ".errors",
+    "GroupId": ".ids",
+    "NetworkId": ".ids",
+    "PeerId": ".ids",
+    "SecretKey": ".ids",
+    "StoreId": ".ids",
+    "StreamId": ".ids",
+    "Tag": ".ids",
+    "UniqueId": ".ids",
+    "unique_id": ".ids",
+    "Network": ".network",
+    "AsyncActorSystem": ".runtime",
+    "AsyncioSystemBase": ".runtime",
+    "RuntimeConfig": ".runtime",
+    "TypeDispatcher": ".runtime",
+    "Consumer": ".streams.api",
+    "Producer": ".streams.api",
+    "ChannelState": ".streams.board",
+    "ChannelInfo": ".streams.channels",
+    "Stats": ".streams.channels",
+    "Backoff": ".streams.config",
+    "StreamsConfig": ".streams.config",
+    "TooLargeError": ".streams.parts",
+    "SchemaMismatch": ".streams.schema",
+    "PeerAddr": ".transport.address",
+    "CloseCode": ".transport.close",
+    "CloseReason": ".transport.close",
+    "TransportConfig": ".transport.config",
+    "LinkRefused": ".transport.interface",
+}
 
 __all__ = [
     "AlreadyExists",
@@ -61,6 +121,7 @@ __all__ = [
     "Backoff",
     "CatalogSnapshot",
     "ChannelInfo",
+    "ChannelState",
     "CloseCode",
     "CloseReason",
     "Closed",
@@ -101,9 +162,27 @@ __all__ = [
     "SyncError",
     "Tag",
     "Ticket",
+    "TooLargeError",
     "TransportConfig",
     "TransportError",
     "TypeDispatcher",
     "UniqueId",
     "unique_id",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mosaik-actors")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

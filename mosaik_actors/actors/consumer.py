@@ -369,8 +369,8 @@ class ConsumerActor(TypeDispatcher):
         if reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
             refusal = SchemaMismatch(reason.text)
         if str(self._board.refusals.get(peer_id)) != str(refusal):
-            ordinary = reason.code in (CloseCode.UNKNOWN_PEER, CloseCode.CANCELLED)
-            level = logging.INFO if ordinary else logging.WARNING
+            wrong = (CloseCode.STREAM_SCHEMA_MISMATCH, CloseCode.PROTOCOL_VIOLATION)
+            level = logging.WARNING if reason.code in wrong else logging.INFO
             logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
         self._board.refusals[peer_id] = refusal
 

@@ -35,6 +35,7 @@ from ..discovery.messages import (
     WatchCatalog,
 )
 from ..errors import RemoteError
+from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
 from ..streams.fanout import FanOut, FramesReady, LaggardFound
@@ -54,6 +55,7 @@ from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained,
 
 logger = logging.getLogger(__name__)
 
+LAGGARDS_LOGGED_MAX = 100
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
 
@@ -69,6 +71,7 @@ class ProducerActor(TypeDispatcher):
         self._is_blocked = False
         self._is_pumping = False
         self._published_at = float("-inf")
+        self._laggards: dict[PeerId, None] = {}
 
     # Lifecycle.
 
@@ -309,11 +312,17 @@ class ProducerActor(TypeDispatcher):
                 assert isinstance(event, LaggardFound)
                 text = f"{event.behind_items} items behind"
                 reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
-                logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+                self._warn_once(link, reason)
                 link.close(reason)
                 self._forget(link, reason)
                 lost = True
         return lost
+
+    def _warn_once(self, link: Link, reason: CloseReason) -> None:
+        """Warn of a laggard, but not again each time that it comes back and lags again."""
+        if link.peer_id not in self._laggards and len(self._laggards) < LAGGARDS_LOGGED_MAX:
+            self._laggards[link.peer_id] = None
+            logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         self._core.unsubscribe(link)
