@@ -281,6 +281,34 @@ def test_many_unknown_calls_do_not_double_the_work() -> None:
     rejected(history, Counter())
 
 
+def test_way_that_leaves_more_choices_is_not_skipped() -> None:
+    """The search first spends the unknown write on the first 5, and then lacks it for the second.
+
+    The other way to the first 5, bob before alice, arrives at the same state
+    with the unknown write to spare.
+    """
+    history = History()
+    history.add("alice", write(5), 0, 2)
+    history.add("bob", write(6), 0, 3)
+    history.add("erin", write(5), 0)
+    history.add("carol", read(), 4, 5, result=5)
+    history.add("carol", write(7), 6, 7)
+    history.add("carol", read(), 8, 9, result=5)
+    accepted(history, Register())
+
+
+def test_ways_that_leave_different_choices_are_all_tried() -> None:
+    """A sum of 2 can be 1 + 1 or 2, and the next sum tells which."""
+    for remaining in (3, 4):
+        history = History()
+        history.add("alice", Counter.increment(2), 0)
+        history.add("bob", Counter.increment(1), 1)
+        history.add("bob", Counter.increment(1), 2)
+        history.add("carol", Counter.get(), 3, 4, result=2)
+        history.add("carol", Counter.get(), 5, 6, result=remaining)
+        accepted(history, Counter())
+
+
 # Undecided, and the limits.
 
 
@@ -351,6 +379,18 @@ def test_reason_of_a_long_violation_is_short() -> None:
     assert len(verdict.reason.splitlines()) < 12
     assert "whichever state the calls before them led to" in verdict.reason
     assert f"  {value_at(history, 950)}: " in verdict.reason
+
+
+def test_reason_of_a_long_violation_does_not_rest_on_a_call_that_may_be_older() -> None:
+    """A write that spans nearly everything may have happened before all that is shown."""
+    history = History()
+    history.add("slow", write("slow"), 0, 940)
+    for number in range(1, 60):
+        history.add("alice", write(number), number, number + 0.5)
+    newest = history.add("alice", write("new"), 900, 930)
+    stale = history.add("bob", read(), 950, 951, result=3)
+    verdict = rejected(history, Register())
+    assert [call.call_id for call in verdict.contradiction] == [newest, stale]
 
 
 def value_at(history: History, call_id: int) -> Value:
