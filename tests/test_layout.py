@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mosaik_actors"
 
-SUBSYSTEMS = ("discovery", "streams")
+SUBSYSTEMS = ("discovery", "streams", "groups")
 NOT_CORES = ("api", "messages", "__init__")
 
 # The pure modules of the transport; the others open sockets or run on the loop.

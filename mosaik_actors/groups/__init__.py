@@ -1,0 +1,1 @@
+"""Groups: Raft that stays safe while it organises itself."""

@@ -1,0 +1,76 @@
+"""What a Raft log is made of, in memory, on the wire and on disk.
+
+Indexes begin at 1; index 0 with term 0 is the place before the first entry. A
+log is kept from `SnapshotMark.index` + 1 on; what lies before is in the
+snapshot (Raft thesis, chapter 5).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from ..ids import PeerId
+
+
+class EntryKind(IntEnum):
+    """What an entry is about."""
+
+    NOOP = 0
+    COMMANDS = 1
+    CONFIGURATION = 2
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One entry of the log.
+
+    Attributes:
+        index: Its place, from 1 on.
+        term: The term of the leader that made it.
+        kind: What it is about.
+        data: Its content, encoded; empty for NOOP.
+    """
+
+    index: int
+    term: int
+    kind: EntryKind
+    data: bytes = b""
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True):
+    """What a node must remember before it answers anybody (Raft thesis, figure 3.1).
+
+    Attributes:
+        term: The latest term it has seen.
+        vote: Whom it voted for in that term, None for nobody.
+    """
+
+    term: int = 0
+    vote: PeerId | None = None
+
+
+class Voters(msgspec.Struct, frozen=True, array_like=True):
+    """A configuration of the group, the content of a CONFIGURATION entry.
+
+    Attributes:
+        voters: Who counts for quorums, in ascending order.
+        learners: Who is replicated to without counting, in ascending order.
+    """
+
+    voters: tuple[PeerId, ...] = ()
+    learners: tuple[PeerId, ...] = ()
+
+
+class SnapshotMark(msgspec.Struct, frozen=True, array_like=True):
+    """Where a snapshot stands in the log.
+
+    Attributes:
+        index: The last entry that it includes.
+        term: That entry's term.
+        configuration: The configuration at that entry.
+    """
+
+    index: int = 0
+    term: int = 0
+    configuration: Voters = Voters()
