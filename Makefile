@@ -14,7 +14,8 @@ $(STAMP): pyproject.toml setup.cfg
 	$(PYTHON) -c 'import sys; sys.exit("mosaik_actors needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# setuptools warns of every editable install; there is nothing in it for our users.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(STAMP)
 
 install: $(STAMP)  ## make the virtual environment in .venv
