@@ -3,7 +3,8 @@
 The reductions only ever loosen the history, so that what is left contradicts
 itself whatever the calls that are not shown did:
 
-    1. What began after the moment that no order passes is left out.
+    1. The history ends at the moment that no order passes. What began later is
+       left out, and what was answered later need not have happened by then.
     2. Of a long history, what was answered early is left out, as long as the
        rest contradicts itself from every state that the history knows.
     3. Calls that only read are left out.
@@ -23,8 +24,8 @@ from .history import Call, Outcome, show, timeline
 from .models import WHOLE, Model
 from .wing_gong import Decision, Search, result_of
 
-_STEPS_MAX = 500_000
-_TRIAL_STEPS_MAX = 50_000
+_STEPS_MAX = 200_000
+_TRIAL_STEPS_MAX = 25_000
 _LONG_CALLS = 24
 _SHOWN_CALLS_MAX = 12
 _SHOWN_STATES_MAX = 6
@@ -47,7 +48,9 @@ class Contradiction:
         self._originals = {call.call_id: call for call in calls}
         self._starts: list[Any] | None = None
         self._steps_left = _STEPS_MAX
-        self._kept = _cut_after(calls, search.stuck_call())
+        self._kept: list[Call] = []
+        self._until = (0.0, 0)
+        self._keep(calls, search)
         self._reduce()
         stuck = self._search.stuck_call().call_id
         definite = [call for call in self._kept if call.outcome is Outcome.OK]
@@ -165,22 +168,23 @@ class Contradiction:
 
     def _try(self, trial: list[Call], starts: Iterable[Any] | None) -> bool:
         """Take `trial` in place of what is kept, if it is a violation."""
-        search = Search(trial, self._model, min(self._steps_left, _TRIAL_STEPS_MAX), starts)
+        steps_max = min(self._steps_left, _TRIAL_STEPS_MAX)
+        search = Search(trial, self._model, steps_max, starts, self._until)
         is_violation = search.run() is Decision.VIOLATION
-        self._steps_left -= search.steps + len(trial)
+        self._steps_left -= search.steps + 4 * len(trial)  # laying it out is work too
         if is_violation:
-            self._search = search
-            self._kept = _cut_after(trial, search.stuck_call())
+            self._keep(trial, search)
         return is_violation
 
+    def _keep(self, calls: Iterable[Call], search: Search) -> None:
+        """Take the calls that `search` found to be a violation, up to where it was stuck.
 
-def _cut_after(calls: Iterable[Call], stuck: Call) -> list[Call]:
-    """Return the calls that began before the end of `stuck`.
-
-    Those that were answered later keep their answers: the search may have
-    needed them to rule an order out.
-    """
-    return [call for call in calls if call.began_key <= stuck.ended_key]
+        Calls that were answered later keep their results, which may rule an
+        order out, but not their ends: what they would need may come later.
+        """
+        self._search = search
+        self._until = search.stuck_call().ended_key
+        self._kept = [call for call in calls if call.began_key <= self._until]
 
 
 def _cut_before(calls: Iterable[Call], end_key: tuple[float, int]) -> list[Call]:

@@ -23,16 +23,18 @@ state that was possible at the last moment that could be reached.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
 from ..errors import ConfigError
-from .history import Call, Outcome, Value, show
+from .history import ORDER_MAX, Call, Outcome, Value, show
 from .models import UNKNOWN, Model
 
 _STEPS_PER_ANSWER = 5
+_NEVER = (math.inf, ORDER_MAX)
 
 # The calls placed, last first: (call, how many, those before).
 _Trail: TypeAlias = "tuple[int, int, _Trail] | None"
@@ -147,7 +149,7 @@ class _Slots:
 class _Plan:
     """The moments of a part, laid out before the search."""
 
-    def __init__(self, calls: list[Call], model: Model[Any]) -> None:
+    def __init__(self, calls: list[Call], model: Model[Any], until: tuple[float, int]) -> None:
         self.moments: list[_Moment] = []
         self.chains: list[_Chain] = []
         self._calls = calls
@@ -157,7 +159,7 @@ class _Plan:
         self._begun = 0
         self._is_read = [model.is_read_only(call.operation, result_of(call)) for call in calls]
         chains: dict[Hashable, _Chain] = {}
-        for is_end, index in self._events():
+        for is_end, index in self._events(until):
             if is_end:
                 self._end(index)
             elif calls[index].outcome is Outcome.OK:
@@ -173,14 +175,14 @@ class _Plan:
             shift += len(chain.calls)
         self.chains = list(chains.values())
 
-    def _events(self) -> list[tuple[bool, int]]:
+    def _events(self, until: tuple[float, int]) -> list[tuple[bool, int]]:
         """Return (is an answer, call) in the order of time; a call begins before it ends."""
         events: list[tuple[tuple[float, int], bool, int]] = []
         for index, call in enumerate(self._calls):
             events.append((call.began_key, False, index))
             if call.outcome is Outcome.OK:
                 events.append((call.ended_key, True, index))
-        return [(is_end, index) for _, is_end, index in sorted(events)]
+        return [(is_end, index) for key, is_end, index in sorted(events) if key <= until]
 
     def _begin(self, index: int) -> None:
         if self._is_read[index]:
@@ -211,6 +213,8 @@ class Search:
         model: What they should do.
         steps_max: When to give up.
         starts: The states it may start in; by default the model's initial one.
+        until: Answers that come later need not be reached. The calls may
+            still be placed, with the results they have then.
 
     A node's price holds a bit for each read that still waits and for each
     unknown call that is used up. At the same moment, with the same writes
@@ -225,11 +229,12 @@ class Search:
         model: Model[Any],
         steps_max: int,
         starts: Iterable[Any] | None = None,
+        until: tuple[float, int] = _NEVER,
     ) -> None:
         self._tries = 0
         self.calls = calls
         self._steps_max = steps_max
-        self._plan = _Plan(calls, model)
+        self._plan = _Plan(calls, model, until)
         self._model = _Steps(model, calls)
         self._starts = [model.initial()] if starts is None else list(starts)
         self._seen: list[dict[tuple[int, int], list[int]]] = [{} for _ in self._plan.moments]

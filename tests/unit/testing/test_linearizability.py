@@ -398,6 +398,18 @@ def value_at(history: History, call_id: int) -> Value:
     return [c.operation.args[0] for c in history.calls[:call_id] if c.operation.args][-1]
 
 
+def test_reason_does_not_blame_a_call_whose_explanation_came_later() -> None:
+    """The search is stuck at the second call; the element that carol takes is put in after that."""
+    history = History()
+    history.add("alice", put(1), 0, 0)
+    history.add("bob", take(), 1, 1, result=None)
+    history.add("carol", take(), 0, 2, result=2)
+    history.add("alice", put(2), 2, 2)
+    verdict = rejected(history, Queue())
+    assert "bob: take() -> None fits nowhere" in verdict.reason
+    assert [call.client for call in verdict.contradiction] == ["alice", "carol", "bob"]
+
+
 def test_long_timeline_is_clipped() -> None:
     """Forty increments that all matter: the sum shows that one was applied twice."""
     history = History()
