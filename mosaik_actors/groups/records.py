@@ -44,10 +44,14 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         term: The latest term it has seen.
         vote: Whom it voted for in that term, None for nobody.
+        commit_index: An index known to be committed when this was written. It
+            may lag, except that a committed configuration is always covered:
+            after a restart its members need not ask those it replaced.
     """
 
     term: int = 0
     vote: PeerId | None = None
+    commit_index: int = 0
 
 
 class Voters(msgspec.Struct, frozen=True, array_like=True):
