@@ -16,6 +16,7 @@ brings all nodes back, for the part of a test that demands convergence.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -35,6 +36,7 @@ T = TypeVar("T")
 Function = Callable[[Cluster], Awaitable[Any]]
 
 TIMELINE_LINES = 60
+LIMIT_S = 3600.0
 
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
@@ -85,6 +87,7 @@ class Scenario:
         self.nodes = nodes
         self.seeds = list(seeds)
         self.faults: FaultPlan | None = settings.pop("faults", None)
+        self.limit: float = settings.pop("limit", LIMIT_S)
         self.settings = settings
 
     @property
@@ -159,7 +162,15 @@ class Scenario:
         clusters.append(cluster)
         async with cluster:
             cluster.play(faults)
-            await self.function(cluster)
+            try:
+                async with asyncio.timeout(self.limit) as limit:
+                    await self.function(cluster)
+            except TimeoutError as exc:
+                if limit.expired():
+                    raise TimeoutError(
+                        f"the scenario did not end within {self.limit:g} simulated seconds"
+                    ) from exc
+                raise
 
 
 def scenario(
@@ -170,13 +181,14 @@ def scenario(
     Args:
         nodes: How many nodes the cluster has.
         seeds: The seeds that pytest runs it with.
-        **settings: What else `Cluster` takes, and ``faults=FaultPlan(...)``.
+        **settings: What else `Cluster` takes; ``faults=FaultPlan(...)``; and
+            ``limit``, the simulated seconds after which a run has failed.
 
     Returns:
         A decorator. What it makes is a pytest test of one argument, ``seed``,
         and has the `Scenario` as its attribute ``scenario``.
     """
-    known = set(inspect.signature(Cluster).parameters) | {"faults"}
+    known = set(inspect.signature(Cluster).parameters) | {"faults", "limit"}
     if unknown := [name for name in settings if name not in known]:
         raise ConfigError(f"a scenario has no setting {unknown[0]!r}")
 
