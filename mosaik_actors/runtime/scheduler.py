@@ -19,6 +19,7 @@ next, which is all that slow-handler metrics and the slice need.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from asyncio import CancelledError
 from collections import deque
 from typing import TYPE_CHECKING
@@ -54,11 +55,13 @@ class Scheduler:
         self._slice_s = min(config.drain_slice_s, config.slow_handler_s)
         self._batch = config.mailbox_batch
         self._slow_s = config.slow_handler_s
+        # That of the system's start, whoever sends: a drain belongs to the system.
+        self._context = contextvars.copy_context()
 
     def arm(self) -> None:
         """Make the drain due in the next turn of the loop; call only if not armed."""
         self.armed = True
-        self.loop.call_soon(self._drain)
+        self.loop.call_soon(self._drain, context=self._context)
 
     def suspend(self) -> None:
         """Hand out nothing until `resume`; messages wait in their mailboxes."""
@@ -142,6 +145,6 @@ class Scheduler:
             self.handled += self._messages_max - left
             if ready:
                 self.cut_short += 1
-                self.loop.call_soon(self._drain)
+                self.loop.call_soon(self._drain, context=self._context)
             else:
                 self.armed = False

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +36,7 @@ from .conditions import NetworkConditions
 from .disk import SimDisk
 from .faults import FaultSchedule
 from .history import History
-from .loop import SimLoop
+from .loop import SimLoop, context_of
 from .nat import NatKind
 from .network import PORT, Fidelity, SimNetwork
 from .runner import FaultRunner
@@ -96,6 +95,8 @@ class SimNode:
         self.is_paused = False
         self.run_count = 0
         self._run: _Run | None = None
+        self._ending: asyncio.Future[None] | None = None
+        self._context = context_of(self)
 
     @property
     def peer_id(self) -> PeerId:
@@ -130,16 +131,24 @@ class SimNode:
         return self._run.network
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine as part of this run of the node: a crash ends it, too."""
+        """Run a coroutine as part of this run of the node: it is paused and crashes with it.
+
+        What it raises fails the scenario at the next `Cluster.sleep` or
+        `Cluster.until`, or when the node ends.
+        """
         if self._run is None:
             coroutine.close()
             raise NodeDown(self.index)
-        task = self.cluster.loop.create_task(coroutine, name=f"{self.name} {self.run_count}")
+        task = self.cluster.loop.create_task(
+            coroutine, name=f"{self.name} {self.run_count}", context=self._context.copy()
+        )
         self._run.tasks.append(task)
         return task
 
     async def start(self) -> None:
-        """Start the node; nothing happens when it runs."""
+        """Start the node; nothing happens when it runs. One that is stopping stops first."""
+        while self._ending is not None:
+            await asyncio.wait([self._ending])
         if self._run is not None:
             return
         self.run_count += 1
@@ -155,8 +164,12 @@ class SimNode:
             environment=_NodeEnvironment(self),
         )
         self._run = _Run(network)
+        # On a task of the node's own: all that it starts is the node's, and stands still with it.
+        opening = cluster.loop.create_task(
+            network.__aenter__(), name=f"{self.name} starts", context=self._context.copy()
+        )
         try:
-            await network.__aenter__()
+            await opening
         except BaseException:
             self._run = None
             raise
@@ -167,13 +180,22 @@ class SimNode:
             self.spawn(cluster.program(self))
 
     async def stop(self) -> None:
-        """Close the node as a program that ends well does."""
+        """Close the node as a program that ends well does; a paused one goes on first."""
         run, self._run = self._run, None
         if run is None:
             return
+        self.resume()
         self.cluster.note("node", f"{self.name} stops")
-        await _end(run.tasks)
-        await run.network.close()
+        ended = self._ending = self.cluster.loop.create_future()
+        try:
+            await _end(run.tasks)
+        finally:
+            try:
+                await run.network.close()
+            finally:
+                self._ending = None
+                ended.set_result(None)
+                self.cluster.note("node", f"{self.name} stopped")
 
     async def crash(self) -> None:
         """End the node without a word; unsynced writes are lost."""
@@ -181,27 +203,38 @@ class SimNode:
         if run is None:
             return
         self.cluster.note("fault", f"{self.name} crashes")
-        self.resume()
         run.network.crash()
         self.disk.crash()
+        self.resume()
         await _end(run.tasks)
 
     def pause(self) -> None:
-        """Let the node stand still, as a stopped process or a long collection does."""
+        """Let the node stand still, as a stopped process or a long collection does.
+
+        Nothing of it happens: no actor, timer or task, its program included.
+        What comes for it waits, in "quic" as much as a socket's buffer holds.
+        What it had sent before still arrives. Others give it up after their
+        idle timeout. Calls that the scenario itself makes on its handles get
+        their answers when the node goes on.
+        """
         if self._run is not None and not self.is_paused:
             self.is_paused = True
             self.cluster.note("fault", f"{self.name} is paused")
-            self._run.network.node.system.suspend()
-            self.cluster.apply_cuts()
+            self.cluster.loop.pause(self)
+            self.cluster.network.set_silent(self.peer_id, True)
 
     def resume(self) -> None:
-        """Let a paused node go on; what came meanwhile is there."""
+        """Let a paused node go on; what came meanwhile is there, and what was due happens."""
         if self.is_paused:
             self.is_paused = False
             self.cluster.note("fault", f"{self.name} goes on")
-            if self._run is not None:
-                self._run.network.node.system.resume()
-            self.cluster.apply_cuts()
+            self.cluster.loop.resume(self)
+            self.cluster.network.set_silent(self.peer_id, False)
+
+    def check_tasks(self) -> None:
+        """Raise what a task of this run raised by itself."""
+        for task in self._run.tasks if self._run is not None else ():
+            _check(task)
 
     def __repr__(self) -> str:
         state = "paused" if self.is_paused else "running" if self.is_running else "down"
@@ -330,6 +363,7 @@ class Cluster:
         self._starts = starts
         self._bootstrap = bootstrap
         self.cuts: dict[str, dict[tuple[int, int], None]] = {}
+        self._applied_cuts: dict[tuple[int, int], None] = {}
         self._faults: FaultRunner | None = None
         self.nodes = [SimNode(self, index) for index in range(nodes)]
 
@@ -446,14 +480,14 @@ class Cluster:
         self.network.set_conditions(conditions)
 
     def apply_cuts(self) -> None:
-        """Bring the network in line with partitions, cuts and paused nodes."""
-        cut = {pair for pairs in self.cuts.values() for pair in pairs}
-        for one in self.nodes:
-            for other in self.nodes[one.index + 1 :]:
-                stands = one.is_paused or other.is_paused
-                there = stands or (one.index, other.index) in cut
-                back = stands or (other.index, one.index) in cut
-                self.network.set_cuts(one.peer_id, other.peer_id, there, back)
+        """Bring the network in line with partitions and cuts."""
+        before = self._applied_cuts
+        after = {pair: None for pairs in self.cuts.values() for pair in pairs}
+        self._applied_cuts = after
+        changed = [pair for pair in [*before, *after] if (pair in before) != (pair in after)]
+        for one, other in dict.fromkeys((min(pair), max(pair)) for pair in changed):
+            there, back = (one, other) in after, (other, one) in after
+            self.network.set_cuts(self.nodes[one].peer_id, self.nodes[other].peer_id, there, back)
 
     # Faults from a schedule.
 
@@ -481,8 +515,13 @@ class Cluster:
         return self.loop.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Let the simulation go on for so many seconds."""
+        """Let the simulation go on for so many seconds.
+
+        Raises:
+            Exception: What a node's program raised.
+        """
         await asyncio.sleep(seconds)
+        self.check_programs()
 
     async def until(
         self, condition: Callable[[], object], *, timeout: float = 60.0, what: str = ""
@@ -491,12 +530,19 @@ class Cluster:
 
         Raises:
             TimeoutError: It does not within `timeout` simulated seconds.
+            Exception: What a node's program raised.
         """
         deadline = self.now + timeout
         while not condition():
+            self.check_programs()
             if self.now >= deadline:
                 raise TimeoutError(f"{what or 'the condition'} did not come true in {timeout:g} s")
             await asyncio.sleep(POLL_S)
+
+    def check_programs(self) -> None:
+        """Raise what a program, or another task of a node that runs, raised by itself."""
+        for node in self.nodes:
+            node.check_tasks()
 
     def note(self, kind: str, text: str) -> None:
         """Put a line into the trace: "fault", "node" or, for a scenario's own, "note"."""
@@ -521,14 +567,30 @@ class Cluster:
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks of a node's run and wait for them; what they raised on purpose is theirs."""
+    """Cancel the tasks of a node's run and wait until they are done.
+
+    Raises:
+        Exception: What one raised by itself before; or on its way out, unless
+            it is the library's: a program may well meet `Closed` when its node ends.
+    """
     current = asyncio.current_task()
-    mine = [task for task in tasks if task is not current]
+    ended = [task for task in tasks if task.done()]
+    mine = [task for task in tasks if task is not current and not task.done()]
     for task in mine:
         task.cancel()
+    if mine:
+        await asyncio.wait(mine)
+    for task in ended:
+        _check(task)
     for task in mine:
-        with suppress(asyncio.CancelledError, MosaikError):
-            await task
+        if not task.cancelled() and not isinstance(task.exception(), MosaikError):
+            _check(task)
+
+
+def _check(task: asyncio.Task[Any]) -> None:
+    error = task.exception() if task.done() and not task.cancelled() else None
+    if error is not None:
+        raise error
 
 
 def _shown(conditions: NetworkConditions) -> str:

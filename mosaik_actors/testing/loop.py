@@ -13,13 +13,20 @@ place.
 Two ways of getting stuck raise instead of hanging:
     * `SimDeadlock`: something is awaited, and nothing is left to happen.
     * `SimLivelock`: callbacks go on and on while time stands still.
+
+A callback may have an *owner*, for instance a simulated node: the value of a
+context variable, which tasks, timers and callbacks inherit from what made
+them. `pause` makes an owner stand still, as a stopped process does: what is its
+own waits, timers that are due included, and happens in order on `resume`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextvars import Context
+import contextvars
+import heapq
+from collections.abc import Callable, Coroutine, Hashable
+from contextvars import Context, ContextVar
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
 from ..errors import MosaikError
@@ -29,6 +36,17 @@ Ts = TypeVarTuple("Ts")
 
 TURNS_MAX_PER_INSTANT = 1_000_000
 _CLOCK_RESOLUTION_S = 1e-9
+_TIMERS_TO_SIFT_MIN = 100
+_CANCELLED_SHARE_MAX = 0.5
+
+_owner: ContextVar[Hashable] = ContextVar("owner", default=None)
+
+
+def context_of(owner: Hashable) -> Context:
+    """Return a context whose tasks, timers and callbacks belong to `owner`."""
+    context = contextvars.copy_context()
+    context.run(_owner.set, owner)
+    return context
 
 
 class SimDeadlock(MosaikError, RuntimeError):
@@ -40,9 +58,8 @@ class SimDeadlock(MosaikError, RuntimeError):
         self.now = now
 
     def __str__(self) -> str:
-        return f"at {self.now:.6f} s nothing is left to happen, but these wait: " + "; ".join(
-            self.waiting
-        )
+        names = "; ".join(self.waiting)
+        return f"at {self.now:.6f} s nothing is left to happen, but these wait: {names}"
 
 
 class SimLivelock(MosaikError, RuntimeError):
@@ -56,17 +73,6 @@ class SimLivelock(MosaikError, RuntimeError):
         return f"at {self.now:.6f} s callbacks go on for ever while time stands still"
 
 
-class _Jump:
-    """Stands where asyncio has its selector: instead of waiting, it moves the clock."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-
-    def select(self, timeout: float | None) -> list[Any]:
-        self._loop.jump(timeout)
-        return []
-
-
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop whose time is virtual. It begins at 0.
 
@@ -77,8 +83,8 @@ class SimLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._turns = 0
-        self._selector = _Jump(self)
         self._clock_resolution = _CLOCK_RESOLUTION_S
+        self._held: dict[Hashable, list[asyncio.Handle]] = {}
         # Debugging a loop means a stack trace per callback; simulations have millions of them.
         self.set_debug(False)
 
@@ -86,24 +92,14 @@ class SimLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds."""
         return self._now
 
-    def jump(self, timeout: float | None) -> None:
-        """Let time go on by `timeout` seconds, 0 when callbacks are ready.
+    def pause(self, owner: Hashable) -> None:
+        """Let nothing of an owner happen until `resume`. May be repeated."""
+        self._held.setdefault(owner, [])
 
-        Raises:
-            SimDeadlock: `timeout` is None: nothing is scheduled.
-            SimLivelock: Time has stood still for too many turns.
-        """
-        if timeout is None:
-            if self._stopping:  # type: ignore[attr-defined]
-                return
-            raise SimDeadlock(self._waiting(), self._now)
-        if timeout > 0:
-            self._now += timeout
-            self._turns = 0
-            return
-        self._turns += 1
-        if self._turns > TURNS_MAX_PER_INSTANT:
-            raise SimLivelock(self._now)
+    def resume(self, owner: Hashable) -> None:
+        """Let what became due for an owner meanwhile happen now, in order, then go on."""
+        held = self._held.pop(owner, ())
+        self._ready.extendleft(reversed(held))  # type: ignore[attr-defined]
 
     def run_in_executor(
         self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts
@@ -129,8 +125,55 @@ class SimLoop(asyncio.BaseEventLoop):
         tasks = [task for task in asyncio.all_tasks(self) if not task.done()]
         return sorted(f"{task.get_name()} in {task.get_coro().__qualname__}" for task in tasks)  # type: ignore[union-attr]
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """Do nothing: there is nothing outside."""
+    def _run_once(self) -> None:
+        """Run what is ready; when nothing is, jump to the next timer first.
+
+        The same steps as asyncio's own, without a selector to wait in.
+        """
+        self._sift_cancelled()
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        scheduled: list[Any] = self._scheduled
+        if ready or self._stopping:  # type: ignore[attr-defined]
+            self._turns += 1
+            if self._turns > TURNS_MAX_PER_INSTANT:
+                raise SimLivelock(self._now)
+        elif not scheduled:
+            raise SimDeadlock(self._waiting(), self._now)
+        if not ready and scheduled and scheduled[0]._when > self._now:
+            self._now = scheduled[0]._when
+            self._turns = 0
+        end = self._now + _CLOCK_RESOLUTION_S
+        while scheduled and scheduled[0]._when < end:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            ready.append(handle)
+        held = self._held
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            if held and (owner := handle._context.get(_owner)) in held:
+                held[owner].append(handle)
+            else:
+                handle._run()
+
+    def _sift_cancelled(self) -> None:
+        """Drop timers that were cancelled: those on top, or all when they are many."""
+        scheduled: list[Any] = self._scheduled  # type: ignore[has-type]
+        count = len(scheduled)
+        if (
+            count > _TIMERS_TO_SIFT_MIN
+            and self._timer_cancelled_count > count * _CANCELLED_SHARE_MAX  # type: ignore[has-type]
+        ):
+            for handle in scheduled:
+                handle._scheduled = not handle._cancelled
+            self._scheduled = [handle for handle in scheduled if not handle._cancelled]
+            heapq.heapify(self._scheduled)
+            self._timer_cancelled_count = 0
+            return
+        while scheduled and scheduled[0]._cancelled:
+            self._timer_cancelled_count -= 1
+            heapq.heappop(scheduled)._scheduled = False
 
     def _write_to_self(self) -> None:
         """Do nothing: nobody has to be woken."""

@@ -10,12 +10,17 @@ Two fidelities with one interface:
 One direction between two nodes is a `Path` with conditions and a generator of
 its own. Every delivery goes into the trace: in ``link`` with a checksum of its
 content, in ``quic`` with its size only, since keys and padding differ from run
-to run.
+to run. So do peers that connect and disconnect.
+
+Where ``link`` differs from ``quic``, and from a real network: dialling a peer
+that cannot be reached is refused at once, and a connection stands as soon as
+it is wanted, without a handshake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import zlib
 from collections import deque
@@ -30,7 +35,7 @@ from ..transport.address import SocketAddr
 from ..transport.config import TransportConfig
 from ..transport.endpoint import QuicEndpoint
 from ..transport.frames import ControlFrame, encode_control
-from ..transport.interface import Endpoint
+from ..transport.interface import ConnectionEvent, Endpoint, PeerConnected
 from ..transport.memory import MemoryEndpoint, MemoryNetwork
 from ..transport.sockets import DatagramPort
 from .conditions import NetworkConditions, Path
@@ -40,6 +45,7 @@ from .trace import Trace
 Fidelity = Literal["link", "quic"]
 
 PORT = 4433
+INBOX_BYTES_MAX = 4 << 20  # what a port holds for a node that does not read, as a socket's buffer
 
 
 @dataclass(slots=True)
@@ -85,6 +91,10 @@ class SimNetwork(MemoryNetwork):
         self._names: dict[PeerId, str] = {}
         self._ports: dict[SocketAddr, SimPort] = {}
         self._nats: dict[str, Nat] = {}
+        self._nats_outside: dict[str, Nat] = {}
+        # Datagrams on their way to a port, by when they arrive: one timer for a burst of them.
+        self._arriving: dict[tuple[SimPort, float], list[tuple[PeerId, bytes, SocketAddr]]] = {}
+        self._context = contextvars.copy_context()
 
     async def open_endpoint(
         self,
@@ -112,17 +122,19 @@ class SimNetwork(MemoryNetwork):
         peer_id = secret_key.peer_id
         self._names[peer_id] = name
         self.traffic.setdefault(peer_id, Traffic())
+        endpoint: Endpoint
         if self.fidelity == "link":
-            return MemoryEndpoint(self, network_id, secret_key, config)
-        if nat is not None and address not in self._nats:
-            self._nats[address] = Nat(
-                nat, f"198.18.{len(self._nats) // 250}.{len(self._nats) % 250 + 1}"
-            )
-        port = SimPort(self, peer_id, (address, PORT))
-        self._ports[port.addrs[0]] = port
-        rng = randomness.branch("transport")
-        ports: list[DatagramPort] = [port]
-        return QuicEndpoint(network_id, secret_key, ports, clock, rng, config)
+            endpoint = MemoryEndpoint(self, network_id, secret_key, config)
+        else:
+            if nat is not None and address not in self._nats:
+                self._add_nat(nat, address)
+            port = SimPort(self, peer_id, (address, PORT))
+            self._ports[port.addrs[0]] = port
+            rng = randomness.branch("transport")
+            ports: list[DatagramPort] = [port]
+            endpoint = QuicEndpoint(network_id, secret_key, ports, clock, rng, config)
+        endpoint.on_connection_event(lambda event: self._note_connection(name, event))
+        return endpoint
 
     def name(self, peer_id: PeerId) -> str:
         """Return what the trace calls a peer."""
@@ -137,6 +149,9 @@ class SimNetwork(MemoryNetwork):
         """Change how the path from `sender` to `receiver` is; None stands for every node."""
         if sender is None and receiver is None:
             self.conditions = conditions
+            for path in self._paths.values():
+                path.conditions = conditions
+            return
         for one in self._names if sender is None else (sender,):
             for other in self._names if receiver is None else (receiver,):
                 if one != other:
@@ -171,35 +186,53 @@ class SimNetwork(MemoryNetwork):
         now = self.loop.time()
         source = port.addrs[0]
         if nat := self._nats.get(source[0]):
-            source = nat.send(source, remote)
-        target = self._find_port(source, remote)
+            source = nat.send(source, remote, now=now)
+        target = self._find_port(source, remote, now)
         if target is None or not self.reaches(port.peer_id, target.peer_id):
             return
         for arrival in self._path(port.peer_id, target.peer_id).plan_datagram(len(data), now=now):
-            self.loop.call_at(arrival, self._arrive, port.peer_id, target, data, source)
+            together = self._arriving.setdefault((target, arrival), [])
+            if not together:
+                # On the network's account: a sender that stands still does not hold it up.
+                self.loop.call_at(arrival, self._arrive, target, arrival, context=self._context)
+            together.append((port.peer_id, data, source))
 
     def release(self, port: SimPort) -> None:
         """Forget a port that was closed."""
         if self._ports.get(port.addrs[0]) is port:
             del self._ports[port.addrs[0]]
 
-    def _arrive(self, sender: PeerId, target: SimPort, data: bytes, source: SocketAddr) -> None:
-        if target.is_closed or not self.reaches(sender, target.peer_id):
-            return
-        self._count(sender, target.peer_id, len(data))
-        if self.traces_messages:
-            self._trace(sender, target.peer_id, f"{len(data)} bytes")
-        target.take(data, source)
+    def _arrive(self, target: SimPort, arrival: float) -> None:
+        """Deliver what arrives at a port at the same instant, in the order it was sent."""
+        for sender, data, source in self._arriving.pop((target, arrival)):
+            if target.is_closed or not self.reaches(sender, target.peer_id):
+                continue
+            if not target.take(data, source):
+                continue
+            self._count(sender, target.peer_id, len(data))
+            if self.traces_messages:
+                self._trace(sender, target.peer_id, f"{len(data)} bytes")
 
-    def _find_port(self, source: SocketAddr, remote: SocketAddr) -> SimPort | None:
+    def _find_port(self, source: SocketAddr, remote: SocketAddr, now: float) -> SimPort | None:
         """Return the port that a datagram to `remote` ends up at, None when none takes it."""
-        for nat in self._nats.values():
-            if nat.address == remote[0]:
-                inside = nat.receive(remote, source)
-                return None if inside is None else self._ports.get(inside)
+        if nat := self._nats_outside.get(remote[0]):
+            inside = nat.receive(remote, source, now=now)
+            return None if inside is None else self._ports.get(inside)
         if remote[0] in self._nats:
             return None  # an address behind a NAT means nothing outside
         return self._ports.get(remote)
+
+    def _add_nat(self, kind: NatKind, inside: str) -> None:
+        number = len(self._nats)
+        nat = Nat(kind, f"198.18.{number // 250}.{number % 250 + 1}")
+        self._nats[inside] = self._nats_outside[nat.address] = nat
+
+    def _note_connection(self, name: str, event: ConnectionEvent) -> None:
+        other = self.name(event.peer_id)
+        if isinstance(event, PeerConnected):
+            self.trace.add(self.loop.time(), "peer", f"{name} is connected to {other}")
+        else:
+            self.trace.add(self.loop.time(), "peer", f"{name} lost {other}: {event.reason}")
 
     def _path(self, sender: PeerId, receiver: PeerId) -> Path:
         path = self._paths.get((sender, receiver))
@@ -232,6 +265,8 @@ class SimPort:
         self.is_closed = False
         self._network = network
         self._inbox: deque[tuple[bytes, SocketAddr]] = deque()
+        self._inbox_bytes = 0
+        self._context = contextvars.copy_context()  # reading is the node's business
         self._on_readable: Callable[[DatagramPort], None] | None = None
         self._is_woken = False
 
@@ -239,14 +274,22 @@ class SimPort:
         """Call `on_readable` whenever there is something to `read`."""
         self._on_readable = on_readable
 
-    def take(self, data: bytes, source: SocketAddr) -> None:
-        """Put a datagram that arrived where `read` finds it."""
+    def take(self, data: bytes, source: SocketAddr) -> bool:
+        """Put a datagram where `read` finds it, and return whether there was room for it."""
+        if self._inbox_bytes + len(data) > INBOX_BYTES_MAX:
+            return False
         self._inbox.append((data, source))
+        self._inbox_bytes += len(data)
         self._wake()
+        return True
 
     def read(self) -> tuple[bytes, SocketAddr] | None:
         """Return the next datagram and where it came from, None when there is none."""
-        return self._inbox.popleft() if self._inbox else None
+        if not self._inbox:
+            return None
+        data, source = self._inbox.popleft()
+        self._inbox_bytes -= len(data)
+        return data, source
 
     def send(self, data: bytes, remote: SocketAddr) -> None:
         """Give a datagram to the network."""
@@ -257,12 +300,13 @@ class SimPort:
         """Stop; what comes for it from now on is lost."""
         self.is_closed = True
         self._inbox.clear()
+        self._inbox_bytes = 0
         self._network.release(self)
 
     def _wake(self) -> None:
         if not self._is_woken and self._on_readable is not None:
             self._is_woken = True
-            self._network.loop.call_soon(self._read_all)
+            self._network.loop.call_soon(self._read_all, context=self._context)
 
     def _read_all(self) -> None:
         self._is_woken = False

@@ -1,14 +1,14 @@
 """Playing a fault schedule on a cluster.
 
 Each fault begins at its time and is undone after its length. Faults may
-overlap: cuts add up, the weather is that of the latest fault, and a node that
-is down stays down until the fault that took it down is over.
+overlap: cuts add up, the weather and a clock are as the latest fault has them,
+and a node that is down stays down until the fault that took it down is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .conditions import NetworkConditions
 from .faults import Fault, FaultSchedule, weather_of
@@ -35,12 +35,19 @@ class FaultRunner:
         ]
 
     async def stop(self) -> None:
-        """Undo what is in force and play nothing more; nodes that are down are started."""
+        """Undo what is in force and play nothing more; nodes that are down are started.
+
+        Raises:
+            Exception: What playing a fault raised, such as a node that did not start.
+        """
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for fault in list(self._in_force.values()):
             await self._undo(fault)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
     async def _play(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at)
@@ -67,10 +74,10 @@ class FaultRunner:
 
     async def _undo(self, fault: Fault) -> None:
         cluster = self._cluster
+        if fault.kind in ("crash", "stop"):
+            await cluster.start(*fault.nodes)  # first: when cancelled here, `stop` does it again
         self._in_force.pop(fault.number, None)
         match fault.kind:
-            case "crash" | "stop":
-                await cluster.start(*fault.nodes)
             case "pause":
                 cluster.resume(*fault.nodes)
             case "partition" | "one_way":
@@ -78,7 +85,7 @@ class FaultRunner:
                 cluster.note("fault", f"{fault.kind} #{fault.number} is over")
                 cluster.apply_cuts()
             case "skew":
-                cluster.skew(fault.nodes[0])
+                cluster.skew(fault.nodes[0], **self._skew_now(fault.nodes[0]))
             case "weather":
                 cluster.set_conditions(self._weather_now())
 
@@ -94,6 +101,14 @@ class FaultRunner:
         cluster.cuts[f"fault {fault.number}"] = dict.fromkeys(pairs)
         cluster.note("fault", str(fault))
         cluster.apply_cuts()
+
+    def _skew_now(self, index: int) -> dict[str, Any]:
+        skews = [
+            fault
+            for fault in self._in_force.values()
+            if fault.kind == "skew" and fault.nodes == (index,)
+        ]
+        return skews[-1].settings if skews else {}
 
     def _weather_now(self) -> NetworkConditions:
         weather = [fault for fault in self._in_force.values() if fault.kind == "weather"]

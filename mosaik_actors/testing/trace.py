@@ -1,7 +1,7 @@
 """What happened in a simulation, in order: for replays and for people.
 
-Every delivery, fault and note is one line with its virtual time. All lines go
-into one digest: two runs with the same seed and the same code have the same
+Every delivery, fault, change of state and note is one line with its virtual
+time. All lines go into one digest: two runs with the same seed and the same code have the same
 digest, or something in them decides by what it was not given. The last lines
 are kept for the timeline that a failing scenario shows.
 """
@@ -22,7 +22,7 @@ class TraceLine:
 
     Attributes:
         at: When, in virtual seconds.
-        kind: "fault", "node", "message" or "note".
+        kind: "fault", "node", "peer", "message" or "note".
         text: What.
     """
 
@@ -45,11 +45,12 @@ class Trace:
 
     def add(self, at: float, kind: str, text: str) -> None:
         """Note that something happened at virtual time `at`."""
-        line = TraceLine(at, kind, text)
         self._hasher.update(f"{at!r} {kind} {text}\n".encode())
-        # Kept by kind, so that a flood of messages does not wash the faults away.
-        kept = self._kept.setdefault(kind, deque(maxlen=self._lines_kept))
-        kept.append((self.line_count, line))
+        kept = self._kept.get(kind)
+        if kept is None:
+            # Kept by kind, so that a flood of messages does not wash the faults away.
+            kept = self._kept[kind] = deque(maxlen=self._lines_kept)
+        kept.append((self.line_count, TraceLine(at, kind, text)))
         self.line_count += 1
 
     @property
@@ -59,14 +60,24 @@ class Trace:
 
     def lines(self, *kinds: str) -> list[TraceLine]:
         """Return the lines that are still kept, of all kinds or of these, in order."""
-        chosen = [line for kind in (kinds or self._kept) for line in self._kept.get(kind, ())]
-        return [line for _, line in sorted(chosen, key=lambda numbered: numbered[0])]
+        return [line for _, line in self._numbered(kinds or tuple(self._kept))]
 
     def timeline(self, line_count: int = 60) -> str:
-        """Return the end of the trace as text: every fault and note, and the last messages."""
-        story = self.lines("fault", "node", "note")[-line_count:]
-        since = self.lines("message")[-line_count // 2 :]
-        lines = sorted(
-            {id(line): line for line in story + since}.values(), key=lambda line: line.at
-        )
-        return "\n".join(map(str, lines))
+        """Return the end of the trace as text.
+
+        So many faults, nodes and notes, half as many peers that came and went,
+        and half as many messages, all in the order in which they happened.
+        """
+        half = line_count // 2
+        story = self._numbered(("fault", "node", "note"))[-line_count:]
+        peers = self._numbered(("peer",))[-half:] if half else []
+        messages = self._numbered(("message",))[-half:] if half else []
+        return "\n".join(str(line) for _, line in sorted(story + peers + messages, key=_number))
+
+    def _numbered(self, kinds: tuple[str, ...]) -> list[tuple[int, TraceLine]]:
+        chosen = [numbered for kind in kinds for numbered in self._kept.get(kind, ())]
+        return sorted(chosen, key=_number)
+
+
+def _number(numbered: tuple[int, TraceLine]) -> int:
+    return numbered[0]

@@ -8,12 +8,15 @@ became unreachable (`cut`, `crash`), which is when QUIC would notice.
 
 Between two reachable endpoints nothing is lost or reordered, as on a QUIC
 stream. While two endpoints are cut off from each other, what was sent waits,
-as a stream that retransmits would, until they are mended or give up.
+as a stream that retransmits would, until they are mended or give up. So it is
+with an endpoint that stands still (`set_silent`), as that of a stopped process
+does: what comes for it waits, and the others give it up when it says nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +47,7 @@ class MemoryNetwork:
         self.latency = latency
         self._endpoints: dict[PeerId, MemoryEndpoint] = {}
         self._cuts: set[tuple[PeerId, PeerId]] = set()
+        self._silent: set[PeerId] = set()
         self._next_port = 1
 
     def cut(self, one: PeerId, other: PeerId) -> None:
@@ -69,6 +73,22 @@ class MemoryNetwork:
     def reaches(self, sender: PeerId, receiver: PeerId) -> bool:
         """Return whether what `sender` sends now gets to `receiver`."""
         return (sender, receiver) not in self._cuts
+
+    def set_silent(self, peer_id: PeerId, is_silent: bool) -> None:
+        """Say whether a peer stands still: it takes nothing in and says nothing."""
+        if is_silent == self.is_silent(peer_id):
+            return
+        if is_silent:
+            self._silent.add(peer_id)
+        else:
+            self._silent.discard(peer_id)
+        for remote in list(self._endpoints):
+            if remote != peer_id:
+                self.recheck(peer_id, remote)
+
+    def is_silent(self, peer_id: PeerId) -> bool:
+        """Return whether a peer stands still at present."""
+        return peer_id in self._silent
 
     def plan_delay(self, sender: PeerId, receiver: PeerId, size: int) -> float:
         """Return after how many seconds `size` bytes sent now arrive."""
@@ -198,7 +218,7 @@ class _Connection:
         self._dirty.append(link)
         if not self._is_flushing:
             self._is_flushing = True
-            self.endpoint.loop.call_soon(self._flush)
+            self.endpoint.loop.call_soon(self._flush, context=self.endpoint.context)
 
     def forget(self, link: MemoryLink) -> None:
         """Drop a link that ended."""
@@ -209,10 +229,12 @@ class _Connection:
         self._on_the_way.append(deliver)
         network, loop = self.endpoint.network, self.endpoint.loop
         delay = network.plan_delay(self.endpoint.peer_id, self.remote_id, size)
+        # What arrives belongs to the receiver, also when the sender stands still by then.
+        context = None if self.other is None else self.other.endpoint.context
         if delay:
-            loop.call_later(delay, self._arrive)
+            loop.call_later(delay, self._arrive, context=context)
         else:
-            loop.call_soon(self._arrive)
+            loop.call_soon(self._arrive, context=context)
 
     def vanish(self) -> None:
         """Lose what is on its way out, as a crash does."""
@@ -235,10 +257,11 @@ class _Connection:
             self.other is not None
             and not self.other.is_ended
             and network.reaches(self.remote_id, here)
+            and not network.is_silent(self.remote_id)
         )
         if not hears and self._give_up is None and not self.is_ended:
             self._give_up = self.endpoint.loop.call_later(
-                self.endpoint.config.idle_timeout, self._time_out
+                self.endpoint.config.idle_timeout, self._time_out, context=self.endpoint.context
             )
         elif hears and self._give_up is not None:
             self._give_up.cancel()
@@ -263,7 +286,11 @@ class _Connection:
 
     def _deliver_due(self) -> None:
         network, here = self.endpoint.network, self.endpoint.peer_id
-        while self._due_count and network.reaches(here, self.remote_id):
+        while (
+            self._due_count
+            and network.reaches(here, self.remote_id)
+            and not network.is_silent(self.remote_id)
+        ):
             self._due_count -= 1
             if self._on_the_way:
                 self._on_the_way.popleft()()
@@ -302,10 +329,6 @@ def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
         link.violate(error)
 
 
-def _wire_bytes(frame: bytes | ControlFrame) -> int:
-    return len(frame) if type(frame) is bytes else _CONTROL_BYTES
-
-
 def _as_remote(frame: CloseFrame) -> CloseFrame:
     return CloseFrame(CloseReason(frame.reason.code, frame.reason.text, remote=True))
 
@@ -328,6 +351,7 @@ class MemoryEndpoint:
         config: TransportConfig | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()  # what happens here belongs to who made this
         self.network = network
         self.config = config or TransportConfig()
         self._network_id = NetworkId(network_id)
@@ -464,6 +488,7 @@ class MemoryEndpoint:
         remote = self.network.find(peer_id)
         reaches = self.network.reaches
         can_meet = reaches(self._peer_id, peer_id) and reaches(peer_id, self._peer_id)
+        can_meet = can_meet and not self.network.is_silent(peer_id)
         if self.is_closed or remote is None or not can_meet:
             text = f"peer {peer_id.short} cannot be reached"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
