@@ -3,13 +3,14 @@
 Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
     `AdvertiseStream`, `WithdrawStream`, `ChangeTags`, `SyncWith`, `DialPeer`,
     `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
-    `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry` from the gossip
-    actor; `CatalogTouched` from the handle.
+    `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry`, `EntryRefused`
+    from the gossip actor; `CatalogTouched` from it and from the handle.
 Sends: `CatalogChanged` to watchers; `EntriesMerged`, `PeersKnown`, `StartSync`
     and `LeaveOverlay` to the gossip actor; the answers.
-Owns: the `Catalog`. The handle changes it too, on the same loop, so that a change
-    is visible when the call returns; it then sends `CatalogTouched`, and
-    everything else goes the same way.
+Owns: the `Catalog`. Two others change it too, on the same loop, and then send
+    `CatalogTouched`: the handle, so that a change is visible when the call
+    returns, and the gossip actor, so that what neighbours announce takes one
+    message to get there.
 Failure: entries that are refused are counted in the core, and logged once per
     reason. They never fail the actor.
 """
@@ -21,7 +22,14 @@ from dataclasses import dataclass
 
 from thespian.actors import ActorAddress, WakeupMessage
 
-from ..discovery.catalog import Catalog, CatalogEvent, PeerDeparted, PeerDiscovered, Verdict
+from ..discovery.catalog import (
+    EXPECTED_VERDICTS,
+    Catalog,
+    CatalogEvent,
+    PeerDeparted,
+    PeerDiscovered,
+    Verdict,
+)
 from ..discovery.entry import EntryTooLarge
 from ..discovery.messages import (
     AdvertiseStream,
@@ -34,6 +42,7 @@ from ..discovery.messages import (
     EntriesJudged,
     EntriesMerged,
     EntriesReceived,
+    EntryRefused,
     FlushCatalog,
     LeaveOverlay,
     MergeDone,
@@ -56,9 +65,8 @@ from ..runtime import TypeDispatcher
 
 logger = logging.getLogger(__name__)
 
-# After a partition old entries arrive late: nothing to tell anybody.
-_EXPECTED = (Verdict.ACCEPTED, Verdict.NOT_NEWER, Verdict.OUTDATED)
 _TIMER_SLACK_S = 0.001
+_RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class CatalogActor(TypeDispatcher):
         self._publish: Publish
         self._gossip: ActorAddress
         self._rtt_interval_s = 0.0
+        self._rtts_read_at = float("-inf")
         self._watchers: dict[ActorAddress, None] = {}
         self._events: list[CatalogEvent] = []
         self._flushed_version = 0  # what the handle shows before the first flush
@@ -165,10 +174,14 @@ class CatalogActor(TypeDispatcher):
         now = self._node.clock.wall()
         for encoded in message.entries:
             verdict = self._catalog.receive_bytes(encoded, now=now)
-            if verdict not in _EXPECTED and verdict not in self._logged:
+            if verdict not in EXPECTED_VERDICTS:
                 self._log_refusal(verdict, message.source)
         self.send(sender, EntriesJudged(sum(map(len, message.entries))))
         self._pump(message.source)
+
+    def receiveMsg_EntryRefused(self, message: EntryRefused, _sender: ActorAddress) -> None:
+        """Log it, the first time."""
+        self._log_refusal(message.verdict, message.source)
 
     def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:
         """Hand out what a sync compares."""
@@ -216,7 +229,8 @@ class CatalogActor(TypeDispatcher):
         self._arm()
 
     def _flush(self) -> None:
-        self._read_rtts()
+        if self._node.clock.monotonic() >= self._rtts_read_at + _RTTS_KEPT_S:
+            self._read_rtts()
         if self._catalog.version == self._flushed_version:
             return
         self._flushed_version = self._catalog.version
@@ -227,13 +241,11 @@ class CatalogActor(TypeDispatcher):
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
             self.send(watcher, changed)
-        self.send(
-            self._gossip,
-            PeersKnown(snapshot, tuple(one.addr for one in self._catalog.hidden_entries())),
-        )
+        self.send(self._gossip, PeersKnown(snapshot, self._catalog.hidden_entries()))
 
     def _read_rtts(self) -> None:
         endpoint = self._node.endpoint
+        self._rtts_read_at = self._node.clock.monotonic()
         for peer_id in endpoint.connected_peers():
             rtt_s = endpoint.rtt(peer_id)
             if rtt_s is not None:
@@ -249,6 +261,8 @@ class CatalogActor(TypeDispatcher):
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
     def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
+        if verdict in self._logged:
+            return
         self._logged.add(verdict)
         logger.warning(
             "an entry from peer %s is refused: %s; further ones are only counted",

@@ -1,34 +1,45 @@
 """The gossip actor: which peers this node has discovery links to, and what they get.
 
 Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
-    `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`, `StartSync`,
-    `LeaveOverlay` from the catalog actor; `PeersSighted` from whoever looks
-    for peers.
-Sends: `DialLink`, `AdoptLink`, `BeginSync`, `WriteFrames`, `EndLink` to its peer
-    actors; `RefreshEntry` to the catalog actor; `OverlayLeft` in the end.
-Owns: the `Gossip` core, and one peer actor per link.
+    `FramesHeard`, `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`,
+    `StartSync`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
+    whoever looks for peers.
+Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
+    actors; `RefreshEntry`, `CatalogTouched`, `EntryRefused` to the catalog actor;
+    `OverlayLeft` in the end.
+Owns: the `Gossip` core, and one peer actor per link. It writes to the links of
+    neighbours directly, and lets the catalog's core judge what they announce
+    without a detour: a burst of announcements is one message from its peer actor,
+    and a sign of life causes none further.
 Failure: a link that fails takes its peer actor along; the core decides whom to
-    dial instead.
+    dial instead. A neighbour that does not take in what is written loses the
+    link.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
 from ..discovery.broadcast import RefreshOwnEntry, SendFrames
+from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
 from ..discovery.gossip import Gossip, GossipEvent
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
+    CatalogTouched,
     DialLink,
     EndLink,
+    EntriesJudged,
     EntriesMerged,
+    EntryRefused,
+    FramesHeard,
     LeaveOverlay,
     LinkDown,
     LinkUp,
@@ -39,10 +50,16 @@ from ..discovery.messages import (
     StartGossip,
     StartSync,
     SyncFailed,
-    WriteFrames,
 )
-from ..discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer, merge_addrs
-from ..discovery.wire import PROTOCOL, LinkPurpose, decode_purpose
+from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
+from ..discovery.wire import (
+    GUEST,
+    PROTOCOL,
+    Contact,
+    LinkPurpose,
+    decode_purpose,
+    encode_frame,
+)
 from ..errors import DecodeError
 from ..ids import PeerId
 from ..node import Node
@@ -58,6 +75,7 @@ logger = logging.getLogger(__name__)
 _ENOUGH = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "enough neighbours")
 _REPLACED = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "a newer link replaces this one")
 _BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
+_TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
@@ -75,10 +93,13 @@ class GossipActor(TypeDispatcher):
         self._node: Node
         self._config: DiscoveryConfig
         self._catalog: ActorAddress
+        self._core: Catalog
         self._gossip: Gossip
         self._links: dict[PeerId, ActorAddress] = {}
+        self._open: dict[PeerId, Link] = {}
         self._dials: dict[PeerId, ActorAddress] = {}
-        self._syncs: dict[PeerId, ActorAddress] = {}
+        self._told_version = 0
+        self._reported: set[Verdict] = set()
         self._asked: dict[PeerId, ActorAddress] = {}
         self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -93,6 +114,7 @@ class GossipActor(TypeDispatcher):
         """Serve the protocol, and begin with the bootstrap peers."""
         self._node = message.node
         self._config = message.config
+        self._core = message.core
         self._catalog = message.catalog
         clock, rng = message.node.clock, message.node.randomness.branch("gossip")
         now = clock.monotonic()
@@ -117,8 +139,6 @@ class GossipActor(TypeDispatcher):
             self._lose_link(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._dials.items() if actor == child]:
             self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
-        for peer_id in [peer for peer, actor in self._syncs.items() if actor == child]:
-            self._lose_sync(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
             self._end_asked(peer_id)
         for link in [link for link, actor in self._adopted.items() if actor == child]:
@@ -130,13 +150,15 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_EntriesMerged(self, message: EntriesMerged, _sender: ActorAddress) -> None:
         """Spread what is new."""
-        self._gossip.receive_fresh(message.entries, message.source, now=self._now())
+        source = message.source
+        self._gossip.receive_fresh(
+            message.entries, source, is_synced=source is not None, now=self._now()
+        )
         self._pump()
 
     def receiveMsg_PeersKnown(self, message: PeersKnown, _sender: ActorAddress) -> None:
         """Take in whom to pick neighbours from."""
-        self._gossip.receive_hints("past", message.past, now=self._now())
-        self._gossip.receive_known(message.snapshot, now=self._now())
+        self._gossip.receive_known(message.snapshot, message.past, now=self._now())
         self._pump()
 
     def receiveMsg_PeersSighted(self, message: PeersSighted, _sender: ActorAddress) -> None:
@@ -167,11 +189,15 @@ class GossipActor(TypeDispatcher):
         except DecodeError as error:
             link.close(CloseReason(error.close_code, str(error)[:200]))
             return
-        refusal = self._find_refusal(link, purpose)
-        if refusal is not None:
-            link.close(refusal)
+        offer = self._decide(link, purpose)
+        if isinstance(offer, CloseReason):
+            link.close(offer)
+        elif offer is Offer.ACCEPT:
+            self._replace_link(link.peer_id, self._adopt(link, purpose), link)
+            link.accept()
         else:
-            self._adopt(link, purpose)
+            self._adopt(link, LinkPurpose("sync"))
+            link.accept(GUEST if purpose.purpose == "join" else b"")
         self._pump()
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
@@ -189,8 +215,19 @@ class GossipActor(TypeDispatcher):
             return
         del self._dials[peer_id]
         self._gossip.receive_link_up(peer_id, now=self._now())
-        self._replace_link(peer_id, sender)
+        self._replace_link(peer_id, sender, message.link)
         self.send(sender, BeginSync())
+        self._pump()
+
+    def receiveMsg_FramesHeard(self, message: FramesHeard, sender: ActorAddress) -> None:
+        """Take in what a neighbour sends, and pass on what is new of it."""
+        now = self._now()
+        for frame in message.frames:
+            unseen = self._gossip.receive_frame(message.peer_id, frame, now=now)
+            if unseen:
+                self._judge(unseen, message.peer_id)
+        if message.receipt_bytes:
+            self.send(sender, EntriesJudged(message.receipt_bytes))
         self._pump()
 
     def receiveMsg_LinkDown(self, message: LinkDown, sender: ActorAddress) -> None:
@@ -200,8 +237,6 @@ class GossipActor(TypeDispatcher):
             self._lose_link(peer_id, code)
         elif self._dials.get(peer_id) == sender:
             self._lose_dial(peer_id, code)
-        elif self._syncs.get(peer_id) == sender:
-            self._lose_sync(peer_id, code)
         elif self._asked.get(peer_id) == sender:
             self._end_asked(peer_id)
         self._pump()
@@ -229,19 +264,41 @@ class GossipActor(TypeDispatcher):
     def _follow(self, event: GossipEvent) -> None:
         match event:
             case SendFrames(peers, frames):
-                message = WriteFrames(frames)
                 for peer_id in peers:
-                    if (actor := self._links.get(peer_id)) is not None:
-                        self.send(actor, message)
+                    self._write(peer_id, frames)
+            case SendFrame(peer_id, frame):
+                self._write(peer_id, (encode_frame(frame),))
             case RefreshOwnEntry():
                 self.send(self._catalog, RefreshEntry())
-            case DialNeighbour(addr, urgent):
-                purpose = LinkPurpose("neighbour", urgent)
-                self._dials[addr.peer_id] = self._dial(addr, purpose)
-            case DialForSync(addr):
-                self._syncs[addr.peer_id] = self._dial(addr, LinkPurpose("sync"))
+            case DialNeighbour(addr, purpose, urgent):
+                contact = Contact.of(self._core.me.addr) if purpose == "join" else None
+                link_purpose = LinkPurpose(purpose, urgent, contact)
+                self._dials[addr.peer_id] = self._dial(addr, link_purpose)
             case DropNeighbour(peer_id):
+                del self._open[peer_id]
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
+
+    def _write(self, peer_id: PeerId, frames: Iterable[bytes]) -> None:
+        link = self._open.get(peer_id)
+        if link is None:
+            return
+        link.write_many(frames)
+        if link.unsent_bytes > self._config.unsent_bytes_max:
+            self.send(self._links[peer_id], EndLink(_TOO_SLOW))
+
+    def _judge(self, entries: Sequence[bytes], source: PeerId) -> None:
+        core, now = self._core, self._node.clock.wall()
+        for encoded in entries:
+            verdict = core.receive_bytes(encoded, now=now)
+            if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
+                self._reported.add(verdict)
+                self.send(self._catalog, EntryRefused(verdict, source))
+        fresh = core.take_fresh()
+        if fresh:
+            self._gossip.receive_fresh(fresh, source, now=self._now())
+        if core.version != self._told_version:
+            self._told_version = core.version
+            self.send(self._catalog, CatalogTouched())
 
     def _sync_asked(self, requests: list[StartSync]) -> None:
         addr = requests[0].request.addr
@@ -278,46 +335,48 @@ class GossipActor(TypeDispatcher):
         self.send(peer, start)
         return peer
 
-    def _find_refusal(self, link: Link, purpose: LinkPurpose) -> CloseReason | None:
+    def _decide(self, link: Link, purpose: LinkPurpose) -> Offer | CloseReason:
+        """Return what to do with a link: `Offer.GUEST` is one sync over it."""
         if self._leaver is not None:
             return _LEAVING
         if len(self._adopted) >= self._config.links_max:
             return _BUSY
         if purpose.purpose == "sync":
-            return None
-        offer = self._gossip.receive_offer(link.peer_id, urgent=purpose.urgent, now=self._now())
-        if offer is Offer.ACCEPT:
-            return None
+            return Offer.GUEST
+        addr = None if purpose.contact is None else purpose.contact.addr
+        if addr is not None and addr.peer_id != link.peer_id:
+            return CloseReason(CloseCode.PROTOCOL_VIOLATION, "the contact is somebody else")
+        offer = self._gossip.receive_offer(
+            link.peer_id, purpose.purpose, addr, urgent=purpose.urgent, now=self._now()
+        )
+        if offer in (Offer.ACCEPT, Offer.GUEST):
+            return offer
         return CloseReason(CloseCode.GRACEFUL_SHUTDOWN, offer.value)
 
-    def _adopt(self, link: Link, purpose: LinkPurpose) -> None:
+    def _adopt(self, link: Link, purpose: LinkPurpose) -> ActorAddress:
         peer = self.createActor(PeerActor)
         self._peers[peer] = None
         self._adopted[link] = peer
         self.send(peer, AdoptLink(self._node, self._config, self._catalog, link, purpose))
         link.attach(partial(self.send, peer))
-        if purpose.purpose == "neighbour":
-            self._replace_link(link.peer_id, peer)
-        link.accept()
+        return peer
 
-    def _replace_link(self, peer_id: PeerId, actor: ActorAddress) -> None:
+    def _replace_link(self, peer_id: PeerId, actor: ActorAddress, link: Link) -> None:
         older = self._links.get(peer_id)
         self._links[peer_id] = actor
+        self._open[peer_id] = link
         if older is not None:
             self.send(older, EndLink(_REPLACED))
 
     def _lose_link(self, peer_id: PeerId, code: int) -> None:
         del self._links[peer_id]
+        del self._open[peer_id]
         self._gossip.receive_link_down(peer_id, code=code, now=self._now())
 
     def _lose_dial(self, peer_id: PeerId, code: int) -> None:
         del self._dials[peer_id]
-        self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
-
-    def _lose_sync(self, peer_id: PeerId, code: int) -> None:
-        del self._syncs[peer_id]
         if code == CloseCode.SUCCESS:
-            self._gossip.receive_sync_done(peer_id, now=self._now())
+            self._gossip.receive_guest_done(peer_id, now=self._now())
         else:
             self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
 

@@ -1,17 +1,20 @@
 """The peer actor: one discovery link to one peer, from its dial to its end.
 
-Receives: `DialLink` or `AdoptLink` first; `BeginSync`, `WriteFrames`, `EndLink`
-    from the gossip actor; `ToldEntries`, `EntriesJudged`, `MergeDone` from the
-    catalog actor; the link's events.
-Sends: `LinkUp` and, as its last word, `LinkDown` to the gossip actor;
-    `EntriesReceived` and `SyncEnded` to the catalog actor.
-Owns: one `Reconciler` while a sync runs, and the link.
-Failure: a peer that breaks a rule, does not finish a sync in time, sends faster
-    than the catalog checks, or does not take in what is written, loses the link
-    with the reason. The actor exits with its link.
+Receives: `DialLink` or `AdoptLink` first; `BeginSync`, `EndLink` from the gossip
+    actor; `ToldEntries`, `MergeDone` from the catalog actor; `EntriesJudged` from
+    both; the link's events.
+Sends: `LinkUp`, `FramesHeard` and, as its last word, `LinkDown` to the gossip
+    actor; `EntriesReceived` and `SyncEnded` to the catalog actor.
+Owns: one `Reconciler` while a sync runs, and the link. The gossip actor writes
+    its own frames to the link of a neighbour directly.
+Failure: a peer that breaks a rule, does not finish a sync in time, or sends
+    faster than its entries are checked, loses the link with the reason. The
+    actor exits with its link.
 
 The opener begins the sync. A neighbour link stays open after it, and carries
-announcements both ways; they may overtake a sync that is under way.
+the frames of the overlay and the broadcast both ways; they may overtake a sync
+that is under way. A peer that has no room for a neighbour makes this node its
+guest: the link then ends with the sync.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from ..discovery.messages import (
     EndLink,
     EntriesJudged,
     EntriesReceived,
+    FramesHeard,
     LinkDown,
     LinkUp,
     MergeDone,
@@ -40,13 +44,13 @@ from ..discovery.messages import (
     SyncFinished,
     TakeToldEntries,
     ToldEntries,
-    WriteFrames,
 )
 from ..discovery.reconcile import Reconciler, SyncStep
 from ..discovery.wire import (
+    GUEST,
     PROTOCOL,
     Announce,
-    Frame,
+    GossipFrame,
     LinkPurpose,
     SyncFrame,
     SyncRoot,
@@ -66,6 +70,7 @@ logger = logging.getLogger(__name__)
 
 # Checking a signature takes a tenth of a millisecond: others get their turn in between.
 _ENTRIES_PER_MESSAGE = 32
+_RECEIPT_BYTES = 32 * 1024  # a receipt is asked for when so much was passed on without one
 _DRAIN_CHECK_S = 0.005
 
 
@@ -97,6 +102,7 @@ class PeerActor(TypeDispatcher):
         self._waiting_root: SyncRoot | None = None
         self._last_frames: list[SyncFrame] = []
         self._unjudged_bytes = 0
+        self._unasked_bytes = 0
         self._closing_with: CloseReason | None = None
         self._is_over = False
 
@@ -127,10 +133,12 @@ class PeerActor(TypeDispatcher):
             message.link.close(CANCELLED)
             return
         self._link = message.link
+        if message.link.reply == GUEST:
+            self._purpose = LinkPurpose("sync")
         if self._purpose.purpose == "sync":
             self.send(self._catalog, TakeToldEntries())
         else:
-            self.send(self._gossip, LinkUp(self._addr.peer_id))
+            self.send(self._gossip, LinkUp(self._addr.peer_id, message.link))
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
         """Report it, and exit."""
@@ -145,15 +153,6 @@ class PeerActor(TypeDispatcher):
     def receiveMsg_BeginSync(self, _message: BeginSync, _sender: ActorAddress) -> None:
         """Ask for what to sync."""
         self.send(self._catalog, TakeToldEntries())
-
-    def receiveMsg_WriteFrames(self, message: WriteFrames, _sender: ActorAddress) -> None:
-        """Write announcements; a peer that does not take them in loses the link."""
-        if self._link is None:
-            return
-        if self._link.unsent_bytes > self._config.unsent_bytes_max:
-            self._close(CloseReason(CloseCode.CANCELLED, "announcements are not taken in"))
-        else:
-            self._link.write_many(message.frames)
 
     def receiveMsg_EndLink(self, message: EndLink, _sender: ActorAddress) -> None:
         """Close the link, at the latest after the time to drain."""
@@ -191,15 +190,26 @@ class PeerActor(TypeDispatcher):
     # What the peer sends.
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
-        """Pass entries on to the catalog, and go on with the sync."""
+        """Go on with the sync; pass everything else on to the gossip actor, in one message."""
+        heard: list[GossipFrame] = []
         try:
             for data in message.frames:
                 if self._is_over:
                     return
-                self._receive_frame(decode_frame(data))
+                frame = decode_frame(data)
+                if isinstance(frame, SyncFrame):
+                    self._receive_sync_frame(frame)
+                elif self._purpose.purpose == "sync":
+                    raise RemoteError(f"{type(frame).__name__} on a link for a sync")
+                elif isinstance(frame, Announce) and self._is_long(frame):
+                    self._pass_on_parts(frame, heard)
+                else:
+                    heard.append(frame)
         except RemoteError as error:
             logger.warning("peer %s: %s", self._addr.peer_id.short, error)
             self._close(CloseReason(error.close_code, str(error)[:200]))
+        if heard:
+            self.send(self._gossip, FramesHeard(self._addr.peer_id, tuple(heard)))
 
     def receiveMsg_LinkDrained(self, message: LinkDrained, _sender: ActorAddress) -> None:
         """Nothing waits for it: what is written is small, or limited."""
@@ -223,10 +233,8 @@ class PeerActor(TypeDispatcher):
         self._purpose = message.purpose
         self._gossip = sender
 
-    def _receive_frame(self, frame: Frame) -> None:
-        if isinstance(frame, Announce):
-            self._pass_on(frame.entries)
-        elif isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():
+    def _receive_sync_frame(self, frame: SyncFrame) -> None:
+        if isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():
             self._waiting_root = frame
             self.send(self._catalog, TakeToldEntries())
         else:
@@ -243,7 +251,7 @@ class PeerActor(TypeDispatcher):
     def _follow(self, sync: Reconciler, step: SyncStep) -> None:
         assert self._link is not None
         self._pass_on(step.entries)
-        if sync.is_done and (self._is_opener or self._purpose.purpose == "neighbour"):
+        if sync.is_done and (self._is_opener or self._purpose.purpose != "sync"):
             self._sync_number += 1  # the deadline is void; a lone sync's link must end too
         if sync.is_done and not self._is_opener:
             self._last_frames = step.frames
@@ -254,10 +262,33 @@ class PeerActor(TypeDispatcher):
             self._close(SUCCESS)
 
     def _pass_on(self, entries: tuple[bytes, ...]) -> None:
+        """Give the catalog what a sync brought."""
         for first in range(0, len(entries), _ENTRIES_PER_MESSAGE):
             chunk = entries[first : first + _ENTRIES_PER_MESSAGE]
             self._unjudged_bytes += sum(map(len, chunk))
             self.send(self._catalog, EntriesReceived(chunk, self._addr.peer_id))
+        self._check_unjudged()
+
+    def _is_long(self, frame: Announce) -> bool:
+        """Whether an announcement, or what came since the last receipt, needs one."""
+        byte_count = sum(map(len, frame.entries))
+        self._unjudged_bytes += byte_count
+        self._unasked_bytes += byte_count
+        return len(frame.entries) > _ENTRIES_PER_MESSAGE or self._unasked_bytes > _RECEIPT_BYTES
+
+    def _pass_on_parts(self, frame: Announce, heard: list[GossipFrame]) -> None:
+        """Give the gossip actor a long announcement in parts, after what came before it."""
+        for first in range(0, len(frame.entries), _ENTRIES_PER_MESSAGE):
+            last = first + _ENTRIES_PER_MESSAGE
+            heard.append(Announce(frame.entries[first:last], frame.rounds[first:last]))
+            receipt_bytes = self._unasked_bytes if last >= len(frame.entries) else 0
+            passed = FramesHeard(self._addr.peer_id, tuple(heard), receipt_bytes)
+            self.send(self._gossip, passed)
+            heard.clear()
+        self._unasked_bytes = 0
+        self._check_unjudged()
+
+    def _check_unjudged(self) -> None:
         if self._unjudged_bytes > self._config.unjudged_bytes_max:
             self._close(CloseReason(CloseCode.CANCELLED, "entries come faster than checks"))
 

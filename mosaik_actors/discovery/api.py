@@ -115,7 +115,7 @@ class Discovery:
         addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
         catalog_actor, gossip_actor = addresses
         system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
-        system.tell(gossip_actor, StartGossip(node, config, catalog_actor, known))
+        system.tell(gossip_actor, StartGossip(node, config, catalog, catalog_actor, known))
         if rendezvous:
             addresses.append(system.createActor(RendezvousActor))
             system.tell(addresses[-1], StartRendezvous(node, gossip_actor))

@@ -61,6 +61,10 @@ class Verdict(StrEnum):
     FULL = "full"
 
 
+# After a partition old entries arrive late: nothing to tell anybody.
+EXPECTED_VERDICTS = frozenset([Verdict.ACCEPTED, Verdict.NOT_NEWER, Verdict.OUTDATED])
+
+
 class DepartureReason(StrEnum):
     """Why a peer is not shown any more."""
 

@@ -20,9 +20,12 @@ class DiscoveryConfig:
     Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
-        announce_interval: Time between two announcements of an unchanged entry.
+        announce_interval: Time between two announcements of an unchanged entry,
+            while few peers are known: see `plan_announcements`.
         announce_jitter: How far that time is spread, as a share of it: 0.5 is
             from half of it to one and a half times.
+        announce_peers: Up to so many known peers `announce_interval` is kept;
+            beyond, it grows in proportion.
         announce_gap: Changes of the own entry within this time of the last
             announcement go out together, in one.
         purge_after: An entry whose last update is this old is hidden; after
@@ -37,7 +40,9 @@ class DiscoveryConfig:
         graceful_departure_window: How long closing may wait for the own
             departure to reach the neighbours.
         neighbours_min: Neighbours kept where that many peers are known.
-        neighbours_max: Neighbours kept at most.
+        neighbours_max: Neighbours kept at most: the size of the active view.
+        passive_max: Further peers kept in mind to replace lost neighbours: the
+            size of the passive view.
         links_max: Incoming discovery links served at the same time.
         unsent_bytes_max: A neighbour with more than this many bytes of
             announcements not taken in loses its link.
@@ -49,12 +54,13 @@ class DiscoveryConfig:
         retry_min: Wait after the first failure to reach a peer; doubles with
             each further one.
         retry_max: Longest such wait.
-        shuffle_interval: Time between two random exchanges of a neighbour.
+        shuffle_interval: Time between two exchanges of parts of the passive view.
         peers_max: Peers in the catalog at most; entries of more are refused.
     """
 
     announce_interval: float = 15.0
     announce_jitter: float = 0.5
+    announce_peers: int = 50
     announce_gap: float = 0.05
     purge_after: float = 300.0
     max_time_drift: float = 10.0
@@ -63,7 +69,8 @@ class DiscoveryConfig:
     max_rtt: float | None = None
     graceful_departure_window: float = 0.5
     neighbours_min: int = 4
-    neighbours_max: int = 8
+    neighbours_max: int = 7
+    passive_max: int = 30
     links_max: int = 64
     unsent_bytes_max: int = 16 * 1024 * 1024
     unjudged_bytes_max: int = 8 * 1024 * 1024
@@ -72,7 +79,7 @@ class DiscoveryConfig:
     sync_timeout: float = 10.0
     retry_min: float = 0.25
     retry_max: float = 30.0
-    shuffle_interval: float = 15.0
+    shuffle_interval: float = 30.0
     peers_max: int = 10_000
 
     def __post_init__(self) -> None:
@@ -87,6 +94,22 @@ class DiscoveryConfig:
             require_between(name, getattr(self, name), 0, float("inf"))
         require_between("announce_jitter", self.announce_jitter, 0, 1)
         self._check_relations()
+
+    def plan_announcements(self, peer_count: int) -> tuple[float, float]:
+        """Return the time between two announcements, and how far it is spread to both sides.
+
+        In seconds. A network of many announces less often, so that what a node
+        gets to hear stays about the same. The longest time is half of
+        `purge_after`, or as configured when that is more: whoever lives
+        announces itself twice before it would be given up.
+        """
+        interval_s, jitter = self.announce_interval, self.announce_jitter
+        if peer_count <= self.announce_peers:
+            return interval_s, interval_s * jitter
+        longest_s = max(interval_s * (1 + jitter), self.purge_after / 2)
+        grown_s = interval_s * peer_count / self.announce_peers
+        grown_s = max(interval_s, min(grown_s, longest_s / (1 + jitter * _GROWN_SHARE)))
+        return grown_s, min(grown_s * jitter, longest_s - grown_s)
 
     def _check_relations(self) -> None:
         longest_s = self.announce_interval * (1 + self.announce_jitter)
@@ -105,6 +128,9 @@ class DiscoveryConfig:
             raise ConfigError(f"{name} is {value}, expected at least {other}, which is {least}")
 
 
+# An interval at its limit keeps this share of the jitter, to be long rather than spread.
+_GROWN_SHARE = 0.2
+
 _DURATIONS = (
     "announce_interval",
     "announce_gap",
@@ -121,6 +147,8 @@ _DURATIONS = (
 _COUNTS = (
     "events_backlog",
     "neighbours_min",
+    "announce_peers",
+    "passive_max",
     "unsent_bytes_max",
     "unjudged_bytes_max",
     "dials_max",

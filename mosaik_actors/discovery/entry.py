@@ -55,8 +55,9 @@ _SIGNED_PREFIX = b"mosaik peer entry v1\0"
 
 _Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 _Timestamp = Annotated[int, msgspec.Meta(ge=0, le=TIMESTAMP_MS_MAX)]
-_Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-_Host = Annotated[str, msgspec.Meta(max_length=64)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Host = Annotated[str, msgspec.Meta(max_length=64)]
+Relay = Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)]
 
 
 class Version(NamedTuple):
@@ -136,10 +137,8 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     network: NetworkId
     peer: PeerId
     version: Version
-    direct: Annotated[
-        tuple[tuple[_Host, _Port], ...], msgspec.Meta(max_length=DIRECT_COUNT_MAX)
-    ] = ()
-    relay: Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)] | None = None
+    direct: Annotated[tuple[tuple[Host, Port], ...], msgspec.Meta(max_length=DIRECT_COUNT_MAX)] = ()
+    relay: Relay | None = None
     tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=TAG_COUNT_MAX)] = ()
     streams: Annotated[tuple[StreamInfo, ...], msgspec.Meta(max_length=STREAM_COUNT_MAX)] = ()
     groups: Annotated[tuple[GroupInfo, ...], msgspec.Meta(max_length=GROUP_COUNT_MAX)] = ()
@@ -290,9 +289,9 @@ class SignedPeerEntry:
         return self.entry.addr
 
     def __eq__(self, other: object) -> bool:
-        return (
-            self is other or isinstance(other, SignedPeerEntry) and self._encoded == other._encoded
-        )
+        if self is other:
+            return True
+        return isinstance(other, SignedPeerEntry) and self._encoded == other._encoded
 
     def __hash__(self) -> int:
         return hash(self._encoded)

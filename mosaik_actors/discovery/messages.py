@@ -16,11 +16,11 @@ from ..ids import PeerId, StreamId, Tag
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link
-from .catalog import Catalog, CatalogEvent, CatalogSnapshot
+from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
 from .entry import SignedPeerEntry, StreamInfo
 from .errors import SyncError
-from .wire import LinkPurpose
+from .wire import GossipFrame, LinkPurpose
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -168,10 +168,19 @@ class StartCatalog:
 
 @dataclass(frozen=True, slots=True)
 class StartGossip:
-    """The first message of the gossip actor."""
+    """The first message of the gossip actor.
+
+    Attributes:
+        node: The node.
+        config: The settings.
+        core: The catalog: what neighbours announce is judged here, without a detour.
+        catalog: The catalog actor; gets `CatalogTouched` when something came of it.
+        bootstrap: Peers to begin with.
+    """
 
     node: Node
     config: DiscoveryConfig
+    core: Catalog
     catalog: ActorAddress
     bootstrap: tuple[PeerAddr, ...]
 
@@ -196,7 +205,7 @@ class RendezvousLeft:
 
 @dataclass(frozen=True, slots=True)
 class CatalogTouched:
-    """The core was changed by the handle: look what came of it."""
+    """The core was changed by somebody else: look what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +215,33 @@ class FlushCatalog:
 
 @dataclass(frozen=True, slots=True)
 class EntriesReceived:
-    """A peer sent these encoded entries; the sender gets `EntriesJudged`."""
+    """A sync brought these encoded entries; the sender gets `EntriesJudged`."""
 
     entries: tuple[bytes, ...]
     source: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRefused:
+    """An announced entry was refused."""
+
+    verdict: Verdict
+    source: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class FramesHeard:
+    """From a peer actor: frames of the overlay and the broadcast.
+
+    Attributes:
+        peer_id: From whom.
+        frames: The frames.
+        receipt_bytes: Answer with `EntriesJudged` of so many bytes; 0 for no answer.
+    """
+
+    peer_id: PeerId
+    frames: tuple[GossipFrame, ...]
+    receipt_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +253,12 @@ class EntriesJudged:
 
 @dataclass(frozen=True, slots=True)
 class EntriesMerged:
-    """The catalog accepted these; they are new to it. `source` is None for the own."""
+    """The catalog accepted these; they are new to it.
+
+    Attributes:
+        entries: The entries.
+        source: Who brought them in a sync; None for the own, and for those of the user.
+    """
 
     entries: tuple[SignedPeerEntry, ...]
     source: PeerId | None
@@ -229,10 +266,10 @@ class EntriesMerged:
 
 @dataclass(frozen=True, slots=True)
 class PeersKnown:
-    """The catalog, and where hidden peers were last."""
+    """The catalog, and what hidden peers said last."""
 
     snapshot: CatalogSnapshot
-    past: tuple[PeerAddr, ...]
+    past: tuple[SignedPeerEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +352,7 @@ class LinkUp:
     """From a peer actor: the neighbour link it dialled is open."""
 
     peer_id: PeerId
+    link: Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,13 +367,6 @@ class LinkDown:
 @dataclass(frozen=True, slots=True)
 class BeginSync:
     """To a peer actor: the link is known to the broadcast, begin the catalog sync."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFrames:
-    """To a peer actor: write these to the link."""
-
-    frames: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,66 +3,109 @@
 A pure state machine. It opens no link: the caller dials what `next_event` says
 and reports what became of it. ``now`` is monotonic time in seconds.
 
-Every node keeps between ``neighbours_min`` and about ``neighbours_max`` links to
-peers picked at random from all it knows. A graph in which everyone has picked
-four at random is connected with near certainty, and what holds it together
-after failures is repair:
+HyParView (Leitao, Pereira, Rodrigues: HyParView, DSN 2007). A node keeps two
+partial views of the network:
 
-    * Below the minimum, dial random known peers, urgently: an urgent link is
-      accepted even by a peer that has enough, which then lets go of another
-      one, picked at random.
-    * Every ``shuffle_interval``, exchange one neighbour for a random other
-      peer. Two halves that know each other grow together this way.
-    * A peer that was only hinted at (bootstrap, rendezvous, the past) and is
-      not in the catalog is dialled whatever the number of neighbours: as a
-      neighbour below the minimum, else for one sync. Two halves that do not
-      know each other meet this way.
+    * the *active view*: its neighbours. A link is one edge, in the views of
+      both its ends; the transport notices when it breaks.
+    * the *passive view*: more peers, which replace neighbours that are lost.
+
+How they come about:
+
+    1. Joining: a newcomer dials somebody it was told of (`DialNeighbour` with
+       the purpose ``join``). The contact sends its neighbours a `ForwardJoin`,
+       which walks at random through the network; who holds it in the end dials
+       the newcomer, and who holds it on the way remembers it.
+    2. Repair: below ``neighbours_min`` a node dials peers of its passive view.
+       Who has no neighbour at all is never refused for want of room; whoever
+       takes it in lets another one go, which goes to the passive view.
+    3. Shuffles: every ``shuffle_interval`` a node sends a sample of its views on
+       a random walk, and gets as large a sample of the passive view where it
+       ends. So the passive views keep up with who is there.
+
+Where we differ from the paper, and why:
+    * A view has room between ``neighbours_min``, below which it is repaired, and
+      ``neighbours_max``, above which it sheds. With one number for both, most
+      requests of low priority would be refused.
+    * A contact without room makes the newcomer its guest for one sync instead of
+      its neighbour. A thousand nodes that join at one contact would otherwise
+      push each other, and all older neighbours, out of its view.
+    * As many walks as a newcomer needs neighbours start from the contact, and one
+      that ends where there is no room only leaves the newcomer in the passive
+      view there: pushing another one out would make that one look for a place.
+      A newcomer that is left with too few repairs its view like everybody else.
+    * A neighbour is let go a moment after the view has grown too large, not at
+      once: its first sync goes undisturbed.
+    * The reply to a shuffle goes back the way the shuffle came: opening a
+      connection for it would cost more than all its hops.
+    * The catalog knows everybody. It serves as further candidates where the
+      passive view has none, and it shows who has been silent for too long: one
+      of those at a time is dialled, so that two halves of a network that lost
+      each other find together. The paper has nothing for that case.
     * A peer that cannot be reached waits, twice as long after each failure.
-
-When two peers dial each other at once, the link of the smaller id stays.
-
-HyParView (Leitao, Pereira, Rodrigues 2007) keeps a partial passive view for
-picking; here the catalog knows everybody, so that the passive view is the
-catalog.
+    * When two peers dial each other at once, the link of the smaller id stays.
 
 Invariants:
     * A neighbour is not dialled. It may become one while it is being dialled.
-    * At most ``dials_max`` peers are dialled at the same time.
-    * This node itself is never dialled.
+    * No peer is in both views, and this node is in neither.
+    * At most ``dials_max`` peers are dialled at the same time, and the passive
+      view holds at most ``passive_max``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from random import Random
+from typing import Literal
 
 from ..ids import PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
 from ..transport.close import CloseCode
 from .config import DiscoveryConfig
+from .entry import SignedPeerEntry
 from .info import PeerInfo
+from .wire import (
+    CONTACT_COUNT_MAX,
+    WALK_LENGTH_MAX,
+    Contact,
+    ForwardJoin,
+    MembershipFrame,
+    Shuffle,
+    ShuffleReply,
+)
+
+# The values with which the paper was evaluated (section 5.1).
+ACTIVE_WALK = 6
+PASSIVE_WALK = 3
+SHUFFLED_ACTIVE = 3
+SHUFFLED_PASSIVE = 4
 
 _SETTLE_S = 1.0  # a new neighbour is left in peace for its first sync
+_JOIN_S = 0.5  # a newcomer waits this long to be dialled before it dials
 _AVOID_S = 2.0  # a peer that had enough of us, or we of it
 _BACKOFF_DOUBLINGS_MAX = 16
+_REFUSALS_MAX = 3  # refused so often in a row, a node insists
+_SILENT_LOOKED_AT_MAX = 32
+_SILENT_INTERVALS = 4  # how long a sign of life may take to get here
+
+Purpose = Literal["join", "neighbour"]
 
 
 @dataclass(frozen=True, slots=True)
 class DialNeighbour:
-    """Open a neighbour link; report `receive_link_up` or `receive_dial_failed`."""
+    """Open a neighbour link; report `receive_link_up` or `receive_dial_failed`.
+
+    When the peer answers that this node is its guest, sync over the link and
+    report `receive_guest_done` instead.
+    """
 
     addr: PeerAddr
+    purpose: Purpose
     urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DialForSync:
-    """Sync once; report `receive_sync_done` or `receive_dial_failed`."""
-
-    addr: PeerAddr
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +115,24 @@ class DropNeighbour:
     peer_id: PeerId
 
 
-OverlayEvent = DialNeighbour | DialForSync | DropNeighbour
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """Write a frame to the link of a neighbour."""
+
+    peer_id: PeerId
+    frame: MembershipFrame
+
+
+OverlayEvent = DialNeighbour | DropNeighbour | SendFrame
 
 
 class Offer(Enum):
     """What to do with a link that a peer offers."""
 
     ACCEPT = "accept"
+    GUEST = "accept for one sync"
     REFUSE_FULL = "enough neighbours"
     REFUSE_CROSSED = "the links crossed, the other one stays"
-
-
-class _Dial(Enum):
-    NEIGHBOUR = "neighbour"
-    EXCHANGE = "exchange"
-    SYNC = "sync"
 
 
 class Overlay:
@@ -103,30 +149,62 @@ class Overlay:
         self._me = me
         self._config = config
         self._rng = rng
-        self._retry_min_s = config.retry_min
-        self._retry_max_s = config.retry_max
-        self._shuffle_s = config.shuffle_interval
+        self._own_addr = PeerAddr(me)
         self._known: Mapping[PeerId, PeerInfo] = {}
+        self._past: Sequence[SignedPeerEntry] = ()
+        self._heard_at: dict[PeerId, float] = {}
         self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
-        self._since: dict[PeerId, float] = {}
-        self._dials: dict[PeerId, _Dial] = {}
+        self._active: dict[PeerId, float] = {}
+        self._passive: dict[PeerId, PeerAddr] = {}
+        self._shuffled: tuple[PeerId, ...] = ()
+        self._dials: dict[PeerId, Purpose] = {}
         self._failures: dict[PeerId, int] = {}
+        self._refusal_count = 0
         self._blocked_until: dict[PeerId, float] = {}
+        self._wait_until = now
+        self._waits = False
         self._events: deque[OverlayEvent] = deque()
         self._is_closed = False
-        self._shuffle_at = now + self._spread(self._shuffle_s)
+        self._shuffle_at = now + self._spread(config.shuffle_interval)
 
     @property
     def neighbours(self) -> tuple[PeerId, ...]:
-        """The peers with a link, the oldest first."""
-        return tuple(self._since)
+        """The active view: the peers with a link, the oldest first."""
+        return tuple(self._active)
+
+    @property
+    def passive(self) -> tuple[PeerId, ...]:
+        """The passive view."""
+        return tuple(self._passive)
 
     # What is known.
 
-    def receive_known(self, known: Mapping[PeerId, PeerInfo], *, now: float) -> None:
-        """Take in the catalog: everybody there may become a neighbour."""
+    def receive_known(
+        self,
+        known: Mapping[PeerId, PeerInfo],
+        past: Sequence[SignedPeerEntry] = (),
+        *,
+        now: float,
+    ) -> None:
+        """Take in the catalog: who is there, and what those said last who fell silent."""
         self._known = known
+        self._past = past
         self._step(now)
+
+    def receive_signs_of_life(self, entries: Iterable[SignedPeerEntry], *, now: float) -> None:
+        """Note that these peers have announced themselves."""
+        heard_at = self._heard_at
+        for signed in entries:
+            peer_id = signed.peer_id
+            heard_at.pop(peer_id, None)
+            if signed.entry.departed:
+                self._passive.pop(peer_id, None)
+            elif len(heard_at) < self._config.peers_max:
+                heard_at[peer_id] = now
+
+    def receive_own_addr(self, addr: PeerAddr) -> None:
+        """Take in where this node can be reached."""
+        self._own_addr = addr
 
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
@@ -139,50 +217,82 @@ class Overlay:
 
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:
         """Return an address with all further ways to that peer that are known."""
-        if addr.peer_id in self._known or any(addr.peer_id in h for h in self._hints.values()):
-            return merge_addrs(addr, self._find_addr(addr.peer_id))
-        return addr
+        return merge_addrs(addr, self._find_addr(addr.peer_id) or addr)
 
     # What became of links.
 
-    def receive_offer(self, peer_id: PeerId, *, urgent: bool, now: float) -> Offer:
-        """Decide on a neighbour link that a peer opened; accepted, it is a neighbour."""
-        is_crossed = self._dials.get(peer_id) in (_Dial.NEIGHBOUR, _Dial.EXCHANGE)
-        if is_crossed and peer_id not in self._since and self._me < peer_id:
+    def receive_offer(
+        self, peer_id: PeerId, purpose: Purpose, addr: PeerAddr | None, *, urgent: bool, now: float
+    ) -> Offer:
+        """Decide on a neighbour link that a peer opened; accepted, it is a neighbour.
+
+        Args:
+            peer_id: Who opened it.
+            purpose: What for.
+            addr: Where it says it can be reached, None when it does not say.
+            urgent: Whether it insists.
+            now: Monotonic time in seconds.
+        """
+        is_new = peer_id not in self._active
+        if is_new and peer_id in self._dials and self._me < peer_id:
             return Offer.REFUSE_CROSSED
-        room = self._config.links_max if urgent else self._config.neighbours_max
-        if peer_id not in self._since and (len(self._since) >= room or self._is_closed):
+        if self._is_closed:
             return Offer.REFUSE_FULL
+        if purpose == "join":
+            self._forward_join(peer_id, addr)
+        elif is_new and not self._has_room(self._config.links_max if urgent else 0):
+            return Offer.REFUSE_FULL
+        if is_new and purpose == "join" and not self._has_room():
+            return Offer.GUEST
         self._add(peer_id, now)
         return Offer.ACCEPT
 
     def receive_link_up(self, peer_id: PeerId, *, now: float) -> None:
         """Note that the neighbour link we dialled is open."""
-        is_exchange = self._dials.pop(peer_id, None) is _Dial.EXCHANGE
+        if self._dials.pop(peer_id, None) == "join":
+            self._wait_until = now + _JOIN_S
+        self._refusal_count = 0
         self._add(peer_id, now)
-        if is_exchange and len(self._since) > self._config.neighbours_min + 1:
-            self._drop([other for other in self._since if other != peer_id], now)
         self._step(now)
 
-    def receive_sync_done(self, peer_id: PeerId, *, now: float) -> None:
-        """Note that a sync that was asked for is through."""
+    def receive_guest_done(self, peer_id: PeerId, *, now: float) -> None:
+        """Note that a peer without room for us has synced with us."""
         self._dials.pop(peer_id, None)
-        self._failures.pop(peer_id, None)
-        # It is known now; if it still is not, asking again soon would not help.
-        self._blocked_until[peer_id] = now + self._retry_max_s
+        # It knows others to dial. If not, because all have just started, ask again soon.
+        self._back_off(peer_id, _JOIN_S, now)
+        self._wait_until = now + _JOIN_S
         self._step(now)
 
     def receive_dial_failed(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that a dial failed with a close code."""
         self._dials.pop(peer_id, None)
-        if peer_id not in self._since:
+        if peer_id not in self._active:
             self._block(peer_id, code, now)
+            if code == CloseCode.GRACEFUL_SHUTDOWN:
+                self._refusal_count += 1
         self._step(now)
 
     def receive_link_down(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that the link to a neighbour ended, by its doing or by accident."""
-        if self._since.pop(peer_id, None) is not None:
+        if self._active.pop(peer_id, None) is not None:
             self._block(peer_id, code, now)
+            if code == CloseCode.GRACEFUL_SHUTDOWN:
+                self._remember(peer_id, self._find_addr(peer_id))
+        self._step(now)
+
+    # What neighbours send.
+
+    def receive_frame(self, source: PeerId, frame: MembershipFrame, *, now: float) -> None:
+        """Take in a frame of the membership."""
+        if self._is_closed:
+            return
+        match frame:
+            case ForwardJoin(contact, steps):
+                self._receive_forward_join(source, contact, steps)
+            case Shuffle():
+                self._receive_shuffle(source, frame)
+            case ShuffleReply(contacts, path):
+                self._receive_shuffle_reply(contacts, path)
         self._step(now)
 
     # Time, and what came of it all.
@@ -196,20 +306,30 @@ class Overlay:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
         if self._is_closed:
             return None
-        due = [self._shuffle_at]
-        if len(self._since) > self._config.neighbours_max:
-            due.append(min(self._since.values()) + _SETTLE_S)
+        due_at = self._shuffle_at
+        if len(self._active) > self._config.neighbours_max:
+            due_at = min(due_at, min(self._active.values()) + _SETTLE_S)
         if len(self._dials) < self._config.dials_max:
-            due.extend(
-                until for peer_id, until in self._blocked_until.items() if self._is_wanted(peer_id)
-            )
-        return min(due)
+            if self._lacks_neighbours():
+                if self._waits:
+                    due_at = min(due_at, self._wait_until)
+                for peer_id, until in self._blocked_until.items():
+                    if until < due_at and self._is_wanted(peer_id):
+                        due_at = until
+            for hints in self._hints.values():
+                for peer_id in hints:
+                    if peer_id not in self._known and self._is_wanted(peer_id):
+                        due_at = min(due_at, self._blocked_until.get(peer_id, due_at))
+        return due_at
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
+        if self._is_closed:
+            return
         if now >= self._shuffle_at:
-            self._shuffle_at = now + self._spread(self._shuffle_s)
+            self._shuffle_at = now + self._spread(self._config.shuffle_interval)
             self._shuffle()
+            self._dial_silent(now)
             self._forget_strangers()
         self._step(now)
 
@@ -217,108 +337,238 @@ class Overlay:
         """Return the oldest event not yet handed out, or None."""
         return self._events.popleft() if self._events else None
 
-    # Helpers.
+    # Helpers: the active view.
 
     def _step(self, now: float) -> None:
         if self._is_closed:
             return
-        for peer_id in [peer for peer, until in self._blocked_until.items() if until <= now]:
-            del self._blocked_until[peer_id]
-        while len(self._since) > self._config.neighbours_max:
-            settled = [peer for peer, since in self._since.items() if since + _SETTLE_S <= now]
+        self._waits = now < self._wait_until
+        if self._blocked_until:
+            for peer_id in [peer for peer, until in self._blocked_until.items() if until <= now]:
+                del self._blocked_until[peer_id]
+        while len(self._active) > self._config.neighbours_max:
+            settled = [peer for peer, since in self._active.items() if since + _SETTLE_S <= now]
             if not settled:
                 break
-            self._drop(settled, now)
-        for peer_id in self._list_strangers():
-            self._dial(peer_id)
-        if self._lacks_neighbours() and len(self._dials) < self._config.dials_max:
-            candidates = [peer for peer in self._known if self._may_dial(peer)]
-            self._rng.shuffle(candidates)
-            for peer_id in candidates:
-                self._dial(peer_id)
+            self._drop(self._rng.choice(settled), now)
+        for addr in self._list_strangers():
+            self._dial(addr, "join", urgent=not self._active)
+        if self._lacks_neighbours() and not self._waits:
+            self._repair()
 
-    def _dial(self, peer_id: PeerId) -> None:
+    def _repair(self) -> None:
+        """Dial from the passive view, then from the catalog, then from the past."""
+        urgent = not self._active or self._refusal_count >= _REFUSALS_MAX
+        # Who knows nobody else yet is led on by the contact, again if need be.
+        is_new = not self._active and len(self._known) < self._config.neighbours_min
+        purpose: Purpose = "join" if is_new else "neighbour"
+        for pool in (list(self._passive), list(self._known), [one.peer_id for one in self._past]):
+            self._rng.shuffle(pool)
+            for peer_id in pool:
+                if not self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
+                    return
+                if self._may_dial(peer_id):
+                    addr = self._find_addr(peer_id)
+                    assert addr is not None, f"nobody knows where {peer_id.short} is"
+                    self._dial(addr, purpose, urgent=urgent)
+
+    def _dial(self, addr: PeerAddr, purpose: Purpose, *, urgent: bool) -> bool:
         if len(self._dials) >= self._config.dials_max:
-            return
-        lacks = self._lacks_neighbours()
-        if not lacks and peer_id in self._known:
-            return
-        addr = self._find_addr(peer_id)
-        if lacks:
-            self._dials[peer_id] = _Dial.NEIGHBOUR
-            self._events.append(DialNeighbour(addr, urgent=True))
-        else:
-            self._dials[peer_id] = _Dial.SYNC
-            self._events.append(DialForSync(addr))
+            return False
+        self._dials[addr.peer_id] = purpose
+        self._events.append(DialNeighbour(addr, purpose, urgent))
+        return True
 
-    def _shuffle(self) -> None:
-        if self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
-            return
-        candidates = [peer for peer in self._known if self._may_dial(peer)]
-        if candidates:
-            peer_id = self._rng.choice(candidates)
-            self._dials[peer_id] = _Dial.EXCHANGE
-            self._events.append(DialNeighbour(self._find_addr(peer_id), urgent=False))
+    def _add(self, peer_id: PeerId, now: float) -> None:
+        self._active[peer_id] = now
+        self._passive.pop(peer_id, None)
+        self._failures.pop(peer_id, None)
+        self._blocked_until.pop(peer_id, None)
+
+    def _drop(self, peer_id: PeerId, now: float) -> None:
+        del self._active[peer_id]
+        self._remember(peer_id, self._find_addr(peer_id))
+        self._blocked_until[peer_id] = now + _AVOID_S
+        self._events.append(DropNeighbour(peer_id))
+
+    def _has_room(self, room: int = 0) -> bool:
+        return len(self._active) < (room or self._config.neighbours_max)
 
     def _lacks_neighbours(self) -> bool:
-        return len(self._since) + len(self._dials) < self._config.neighbours_min
+        return len(self._active) + len(self._dials) < self._config.neighbours_min
 
-    def _list_strangers(self) -> list[PeerId]:
-        hinted = {peer: None for hints in self._hints.values() for peer in hints}
-        return [peer for peer in hinted if peer not in self._known and self._may_dial(peer)]
+    def _list_strangers(self) -> list[PeerAddr]:
+        found = {}
+        for hints in self._hints.values():
+            for peer_id in hints:
+                if peer_id not in self._known and self._may_dial(peer_id):
+                    found[peer_id] = self._find_addr(peer_id)
+        return [addr for addr in found.values() if addr is not None]
 
     def _may_dial(self, peer_id: PeerId) -> bool:
         return (
-            peer_id not in self._since
+            peer_id not in self._active
             and peer_id not in self._dials
             and peer_id not in self._blocked_until
             and peer_id != self._me
         )
 
     def _is_wanted(self, peer_id: PeerId) -> bool:
-        if peer_id in self._since or peer_id in self._dials:
-            return False
-        if peer_id in self._known:
-            return self._lacks_neighbours()
-        return any(peer_id in hints for hints in self._hints.values())
-
-    def _find_addr(self, peer_id: PeerId) -> PeerAddr:
-        info = self._known.get(peer_id)
-        addr = None if info is None else info.addr
-        for hints in self._hints.values():
-            if (hinted := hints.get(peer_id)) is not None:
-                addr = merge_addrs(addr, hinted)
-        assert addr is not None, f"nobody knows where {peer_id.short} is"
-        return addr
-
-    def _add(self, peer_id: PeerId, now: float) -> None:
-        self._since[peer_id] = now
-        self._failures.pop(peer_id, None)
-        self._blocked_until.pop(peer_id, None)
-
-    def _drop(self, candidates: list[PeerId], now: float) -> None:
-        peer_id = self._rng.choice(candidates)
-        del self._since[peer_id]
-        self._blocked_until[peer_id] = now + _AVOID_S
-        self._events.append(DropNeighbour(peer_id))
+        return (
+            peer_id not in self._active
+            and peer_id not in self._dials
+            and self._find_addr(peer_id) is not None
+        )
 
     def _block(self, peer_id: PeerId, code: int, now: float) -> None:
         if code in (CloseCode.GRACEFUL_SHUTDOWN, CloseCode.SUCCESS):
             self._blocked_until[peer_id] = now + self._spread(_AVOID_S)
             return
+        self._passive.pop(peer_id, None)
+        is_hopeless = code == CloseCode.DIFFERENT_NETWORK
+        self._back_off(
+            peer_id, self._config.retry_max if is_hopeless else self._config.retry_min, now
+        )
+
+    def _back_off(self, peer_id: PeerId, first_s: float, now: float) -> None:
         count = min(self._failures.get(peer_id, 0) + 1, _BACKOFF_DOUBLINGS_MAX)
         self._failures[peer_id] = count
-        wait_s = min(self._retry_min_s * 2 ** (count - 1), self._retry_max_s)
-        if code == CloseCode.DIFFERENT_NETWORK:
-            wait_s = self._retry_max_s
+        wait_s = min(first_s * 2 ** (count - 1), self._config.retry_max)
         self._blocked_until[peer_id] = now + self._spread(wait_s)
+
+    # Helpers: joining.
+
+    def _forward_join(self, peer_id: PeerId, addr: PeerAddr | None) -> None:
+        known = self._find_addr(peer_id)
+        if addr is None:
+            addr = known
+        elif known is not None:
+            addr = merge_addrs(addr, known)
+        if addr is None:
+            return
+        others = [neighbour for neighbour in self._active if neighbour != peer_id]
+        for neighbour in self._sample(others, self._config.neighbours_min):
+            self._send(neighbour, ForwardJoin(Contact.of(addr), ACTIVE_WALK))
+
+    def _receive_forward_join(self, source: PeerId, contact: Contact, steps: int) -> None:
+        peer_id = contact.peer
+        if peer_id == self._me:
+            return
+        is_neighbour = peer_id in self._active or peer_id in self._dials
+        others = [one for one in self._active if one not in (source, peer_id)]
+        if not is_neighbour and (steps == 0 or not others):
+            if not (self._has_room() and self._dial(contact.addr, "neighbour", urgent=True)):
+                self._remember(peer_id, contact.addr)
+            return
+        if steps == PASSIVE_WALK:
+            self._remember(peer_id, contact.addr)
+        if steps and others:
+            steps = min(steps, ACTIVE_WALK) - 1
+            self._send(self._rng.choice(others), ForwardJoin(contact, steps))
+
+    # Helpers: the passive view.
+
+    def _shuffle(self) -> None:
+        if not self._active:
+            return
+        target = self._rng.choice(list(self._active))
+        others = [peer for peer in self._active if peer != target]
+        active = self._sample(others, SHUFFLED_ACTIVE)
+        passive = self._sample(list(self._passive), SHUFFLED_PASSIVE)
+        self._shuffled = tuple(passive)
+        contacts = (Contact.of(self._own_addr), *self._contacts_of([*active, *passive]))
+        self._send(target, Shuffle(contacts, ACTIVE_WALK, (self._me,)))
+
+    def _receive_shuffle(self, source: PeerId, shuffle: Shuffle) -> None:
+        path = shuffle.path
+        if not path or path[-1] != source or len(path) > ACTIVE_WALK:
+            return
+        others = [peer for peer in self._active if peer not in path]
+        steps = min(shuffle.steps, ACTIVE_WALK) - 1
+        if steps > 0 and others:
+            following = Shuffle(shuffle.contacts, steps, (*path, self._me))
+            self._send(self._rng.choice(others), following)
+            return
+        count = min(len(shuffle.contacts), CONTACT_COUNT_MAX)
+        answer = self._sample(list(self._passive), count)
+        self._send(source, ShuffleReply(tuple(self._contacts_of(answer)), path))
+        self._integrate(shuffle.contacts, answer)
+
+    def _receive_shuffle_reply(
+        self, contacts: tuple[Contact, ...], path: tuple[PeerId, ...]
+    ) -> None:
+        if not path or path[-1] != self._me:
+            return
+        if len(path) == 1:
+            self._integrate(contacts, self._shuffled)
+        elif path[-2] in self._active:
+            self._send(path[-2], ShuffleReply(contacts, path[:-1]))
+
+    def _integrate(self, contacts: Iterable[Contact], sent: Sequence[PeerId]) -> None:
+        """Take contacts into the passive view; those sent away make room first."""
+        replaceable = list(sent)
+        for contact in contacts:
+            while (
+                contact.peer not in self._passive
+                and len(self._passive) >= self._config.passive_max
+                and replaceable
+            ):
+                self._passive.pop(replaceable.pop(), None)
+            self._remember(contact.peer, contact.addr)
+
+    def _remember(self, peer_id: PeerId, addr: PeerAddr | None) -> None:
+        """Put a peer into the passive view, in place of a random one when it is full."""
+        if addr is None or peer_id == self._me or peer_id in self._active:
+            return
+        if peer_id not in self._passive and len(self._passive) >= self._config.passive_max:
+            del self._passive[self._rng.choice(list(self._passive))]
+        self._passive[peer_id] = addr
+
+    def _contacts_of(self, peers: Iterable[PeerId]) -> list[Contact]:
+        addrs = [self._find_addr(peer_id) for peer_id in peers]
+        return [Contact.of(addr) for addr in addrs if addr is not None]
+
+    def _sample(self, peers: list[PeerId], count: int) -> list[PeerId]:
+        return self._rng.sample(peers, min(count, len(peers)))
+
+    # Helpers: those who fell silent, and addresses.
+
+    def _dial_silent(self, now: float) -> None:
+        """Try one peer that was not heard of for too long: it may be a whole network."""
+        interval_s, spread_s = self._config.plan_announcements(len(self._known))
+        silent_for_s = interval_s + spread_s + _SILENT_INTERVALS * self._config.announce_interval
+        candidates = {one.peer_id: one.addr for one in islice(self._past, _SILENT_LOOKED_AT_MAX)}
+        for peer_id, heard_at in list(islice(self._heard_at.items(), _SILENT_LOOKED_AT_MAX)):
+            if heard_at + silent_for_s > now:
+                break
+            info = self._known.get(peer_id)
+            if info is None:
+                del self._heard_at[peer_id]
+            else:
+                candidates[peer_id] = info.addr
+        wanted = [addr for peer_id, addr in candidates.items() if self._may_dial(peer_id)]
+        if wanted:
+            self._dial(self._rng.choice(wanted), "join", urgent=False)
+
+    def _find_addr(self, peer_id: PeerId) -> PeerAddr | None:
+        info = self._known.get(peer_id)
+        addr = self._passive.get(peer_id) if info is None else info.addr
+        for hints in self._hints.values():
+            if (hinted := hints.get(peer_id)) is not None:
+                addr = merge_addrs(addr, hinted)
+        if addr is None:
+            addr = next((one.addr for one in self._past if one.peer_id == peer_id), None)
+        return addr
+
+    def _send(self, peer_id: PeerId, frame: MembershipFrame) -> None:
+        self._events.append(SendFrame(peer_id, frame))
 
     def _spread(self, duration_s: float) -> float:
         return duration_s * (0.75 + self._rng.random() / 2)
 
     def _forget_strangers(self) -> None:
         for peer_id in list(self._failures):
-            if peer_id not in self._known and not any(peer_id in h for h in self._hints.values()):
+            if peer_id not in self._blocked_until and self._find_addr(peer_id) is None:
                 del self._failures[peer_id]
 
 
@@ -328,3 +578,6 @@ def merge_addrs(one: PeerAddr | None, other: PeerAddr) -> PeerAddr:
         return other
     direct = tuple(dict.fromkeys(one.direct + other.direct))[:DIRECT_COUNT_MAX]
     return PeerAddr(one.peer_id, direct, one.relay or other.relay)
+
+
+assert WALK_LENGTH_MAX >= ACTIVE_WALK

@@ -3,9 +3,15 @@
 MessagePack arrays with a tag. Whoever opens a link says in the header what it
 wants it for:
 
-    * ``neighbour``: to exchange announcements for as long as both like. A
-      catalog sync comes first.
+    * ``join``: to get into the network; as a neighbour where there is room. The
+      acceptor's reply `GUEST` says that there is none: the link is then for one
+      sync, and the acceptor's neighbours are asked to take the opener in.
+    * ``neighbour``: to be a neighbour for as long as both like. A catalog sync
+      comes first.
     * ``sync``: one catalog sync, then the link ends.
+
+Between neighbours travel the frames of the membership (`ForwardJoin`, `Shuffle`,
+`ShuffleReply`) and of the broadcast (`Announce`, `IHave`, `Graft`, `Prune`).
 
 Every list has a limit here, and senders stay well below the limit of a frame,
 so that nobody can be made to hold more than it asked for.
@@ -20,19 +26,59 @@ import msgspec
 
 from ..errors import DecodeError
 from ..ids import PeerId
-from .entry import ENTRY_BYTES_MAX, Version, read_id, write_id
+from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
+from .entry import (
+    ENTRY_BYTES_MAX,
+    MESSAGE_ID_BYTES,
+    Host,
+    Port,
+    Relay,
+    Version,
+    make_addr,
+    read_id,
+    write_id,
+)
 
-PROTOCOL = "mosaik/discovery/1"
+PROTOCOL = "mosaik/discovery/2"
+GUEST = b"guest"
 
 FRAME_BYTES_MAX = 512 * 1024
 PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - 2 * ENTRY_BYTES_MAX
 ENTRY_COUNT_MAX = 4096
+MESSAGE_COUNT_MAX = 4096
+CONTACT_COUNT_MAX = 32
+WALK_LENGTH_MAX = 16
 VERSION_COUNT_MAX = 4096
 BUCKET_COUNT_MAX = 512
 ROOT_HASH_BYTES = 16
 BUCKET_HASH_BYTES = 8
 
 _Entries = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=ENTRY_COUNT_MAX)]
+_MessageIds = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_COUNT_MAX * MESSAGE_ID_BYTES)]
+_Rounds = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_COUNT_MAX)]
+_Steps = Annotated[int, msgspec.Meta(ge=0, le=WALK_LENGTH_MAX)]
+
+
+class Contact(msgspec.Struct, frozen=True, array_like=True):
+    """A peer and the ways to it."""
+
+    peer: PeerId
+    direct: Annotated[tuple[tuple[Host, Port], ...], msgspec.Meta(max_length=DIRECT_COUNT_MAX)] = ()
+    relay: Relay | None = None
+
+    @classmethod
+    def of(cls, addr: PeerAddr) -> Contact:
+        """Return an address as it travels."""
+        return cls(addr.peer_id, addr.direct, addr.relay)
+
+    @property
+    def addr(self) -> PeerAddr:
+        """The address; raises ValueError when it is none, which decoding rules out."""
+        return make_addr(self.peer, self.direct, self.relay)
+
+
+_Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=CONTACT_COUNT_MAX)]
+_Path = Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=WALK_LENGTH_MAX + 1)]
 
 
 class LinkPurpose(msgspec.Struct, frozen=True, array_like=True):
@@ -40,18 +86,95 @@ class LinkPurpose(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         purpose: What the opener wants the link for.
-        urgent: Whether the opener has no neighbour at all. It is then not
-            refused for want of room.
+        urgent: Whether the opener has no neighbour at all, or was asked to take
+            the acceptor in. It is then not refused for want of room.
+        contact: Where the opener can be reached; only with ``join``.
     """
 
-    purpose: Literal["neighbour", "sync"]
+    purpose: Literal["join", "neighbour", "sync"]
     urgent: bool = False
+    contact: Contact | None = None
 
 
 class Announce(msgspec.Struct, frozen=True, array_like=True, tag="announce"):
-    """Entries that are new to the sender, signed and encoded."""
+    """Entries that are new to the sender, signed and encoded.
+
+    Attributes:
+        entries: The entries.
+        rounds: One byte for each: over how many links it came to the sender.
+    """
 
     entries: _Entries
+    rounds: _Rounds = b""
+
+
+class IHave(msgspec.Struct, frozen=True, array_like=True, tag="ihave"):
+    """Entries that the sender has and does not send unless asked with `Graft`.
+
+    Attributes:
+        ids: The message ids, one after the other.
+        rounds: One byte for each, as in `Announce`.
+        is_quick: Whether they go from node to node at once, so that they are
+            missed soon; or give a sign of life, which takes its time.
+    """
+
+    ids: _MessageIds
+    rounds: _Rounds
+    is_quick: bool
+
+
+class Graft(msgspec.Struct, frozen=True, array_like=True, tag="graft"):
+    """Send these; and from now on everything at once, if the link is to become eager.
+
+    Attributes:
+        ids: The message ids, one after the other.
+        is_lasting: Whether the link becomes eager.
+    """
+
+    ids: _MessageIds
+    is_lasting: bool = True
+
+
+class Prune(msgspec.Struct, frozen=True, array_like=True, tag="prune"):
+    """Send no more than `IHave` from now on: the link becomes lazy."""
+
+
+class ForwardJoin(msgspec.Struct, frozen=True, array_like=True, tag="join"):
+    """Somebody has joined: take it as a neighbour, or pass this on.
+
+    Attributes:
+        contact: Who, and where it is.
+        steps: How many times it is passed on yet.
+    """
+
+    contact: Contact
+    steps: _Steps
+
+
+class Shuffle(msgspec.Struct, frozen=True, array_like=True, tag="shuffle"):
+    """Some of those that the origin knows, for as many of those that the last one knows.
+
+    Attributes:
+        contacts: The origin first, then some neighbours and others of it.
+        steps: How many times it is passed on yet.
+        path: Who passed it on, the origin first and the sender last.
+    """
+
+    contacts: _Contacts
+    steps: _Steps
+    path: _Path
+
+
+class ShuffleReply(msgspec.Struct, frozen=True, array_like=True, tag="shuffled"):
+    """The answer to a shuffle; goes back the way that the shuffle came.
+
+    Attributes:
+        contacts: Some of those that the answerer knows.
+        path: Who passes it on yet, the origin first and the receiver last.
+    """
+
+    contacts: _Contacts
+    path: _Path
 
 
 class SyncRoot(msgspec.Struct, frozen=True, array_like=True, tag="root"):
@@ -101,7 +224,10 @@ class SyncDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 
 
 SyncFrame = SyncRoot | SyncBuckets | SyncVersions | SyncEntries | SyncWant | SyncDone
-Frame = Announce | SyncFrame
+MembershipFrame = ForwardJoin | Shuffle | ShuffleReply
+BroadcastFrame = Announce | IHave | Graft | Prune
+GossipFrame = MembershipFrame | BroadcastFrame
+Frame = GossipFrame | SyncFrame
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -118,7 +244,10 @@ def decode_frame(data: bytes) -> Frame:
     if len(data) > FRAME_BYTES_MAX:
         raise DecodeError(f"a discovery frame of {len(data)} bytes, at most {FRAME_BYTES_MAX}")
     try:
-        return _frame_decoder.decode(data)
+        frame = _frame_decoder.decode(data)
+        for contact in _contacts_of(frame):
+            _ = contact.addr
+        return frame
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
         raise DecodeError(f"not a discovery frame: {exc}") from exc
 
@@ -135,7 +264,10 @@ def decode_purpose(header: bytes) -> LinkPurpose:
         DecodeError: The header is not one of this protocol.
     """
     try:
-        return _purpose_decoder.decode(header)
+        purpose = _purpose_decoder.decode(header)
+        if purpose.contact is not None:
+            _ = purpose.contact.addr
+        return purpose
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
         raise DecodeError(f"not the header of a discovery link: {exc}") from exc
 
@@ -154,6 +286,18 @@ def pack_entries(entries: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
         yield tuple(group)
 
 
+def split_ids(ids: bytes) -> Iterator[bytes]:
+    """Return the message ids in `ids`; what is left over at the end is none."""
+    for start in range(0, len(ids) - MESSAGE_ID_BYTES + 1, MESSAGE_ID_BYTES):
+        yield ids[start : start + MESSAGE_ID_BYTES]
+
+
+def _contacts_of(frame: Frame) -> tuple[Contact, ...]:
+    if isinstance(frame, Shuffle | ShuffleReply):
+        return frame.contacts
+    return (frame.contact,) if isinstance(frame, ForwardJoin) else ()
+
+
 _encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
 _frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame, dec_hook=read_id)
-_purpose_decoder = msgspec.msgpack.Decoder(LinkPurpose)
+_purpose_decoder = msgspec.msgpack.Decoder(LinkPurpose, dec_hook=read_id)

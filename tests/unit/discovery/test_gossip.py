@@ -15,9 +15,9 @@ from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.gossip import Gossip
-from mosaik_actors.discovery.overlay import DialForSync, DialNeighbour, DropNeighbour, Offer
+from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.reconcile import Reconciler
-from mosaik_actors.discovery.wire import Announce, decode_frame
+from mosaik_actors.discovery.wire import decode_frame, encode_frame
 from mosaik_actors.ids import PeerId, Tag
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode
@@ -93,6 +93,7 @@ class World:
 class SimNode:
     def __init__(self, world: World, name: str, bootstrap: list[PeerAddr]) -> None:
         self.world = world
+        self.name = name
         self.peer_id = key(name).peer_id
         self.catalog = Catalog(
             network_id=NETWORK,
@@ -106,12 +107,15 @@ class SimNode:
         self._armed: float | None = None
         self.gossip.receive_hints("bootstrap", bootstrap, now=world.now)
 
-    def pump(self, source: PeerId | None = None) -> None:
+    def pump(self, source: PeerId | None = None, *, is_synced: bool = False) -> None:
         world = self.world
-        self.gossip.receive_fresh(self.catalog.take_fresh(), source, now=world.now)
+        fresh = self.catalog.take_fresh()
+        self.gossip.receive_fresh(fresh, source, is_synced=is_synced, now=world.now)
         while self.catalog.next_event() is not None:
             pass
-        self.gossip.receive_known(self.catalog.snapshot(), now=world.now)
+        self.gossip.receive_known(
+            self.catalog.snapshot(), self.catalog.hidden_entries(), now=world.now
+        )
         while (event := self.gossip.next_event()) is not None:
             match event:
                 case RefreshOwnEntry():
@@ -123,10 +127,11 @@ class SimNode:
                     world.sent_count += len(peers) * copies
                     for other in peers:
                         self._to(other, partial(SimNode.receive, sender=self, frames=frames))
-                case DialNeighbour(to, urgent):
-                    self._dial(to.peer_id, urgent)
-                case DialForSync(to):
-                    world.later(2 * LATENCY_S, partial(self._sync_once, to.peer_id))
+                case SendFrame(other, frame):
+                    frames = (encode_frame(frame),)
+                    self._to(other, partial(SimNode.receive, sender=self, frames=frames))
+                case DialNeighbour():
+                    self._dial(event)
                 case DropNeighbour(other):
                     self._to(other, lambda node: node.lose(self.peer_id, 204))
         self._arm()
@@ -151,33 +156,32 @@ class SimNode:
             self.catalog.handle_timer(now=NOW + self.world.now)
             self.pump()
 
-    def _dial(self, other: PeerId, urgent: bool) -> None:
+    def _dial(self, dial: DialNeighbour) -> None:
+        other = dial.addr.peer_id
+
         def answer() -> None:
             if self.peer_id in self.world.down:
                 return None
+            now = self.world.now
             if not self.world.reaches(self.peer_id, other):
-                code = int(CloseCode.CANCELLED)
-                self.gossip.receive_dial_failed(other, code=code, now=self.world.now)
+                self.gossip.receive_dial_failed(other, code=int(CloseCode.CANCELLED), now=now)
                 return self.pump()
             remote = self.world.nodes[other]
-            offer = remote.gossip.receive_offer(self.peer_id, urgent=urgent, now=self.world.now)
+            offer = remote.gossip.receive_offer(
+                self.peer_id, dial.purpose, addr(self.name), urgent=dial.urgent, now=now
+            )
             if offer is Offer.ACCEPT:
-                self.gossip.receive_link_up(other, now=self.world.now)
+                self.gossip.receive_link_up(other, now=now)
                 self._sync(remote)
+            elif offer is Offer.GUEST:
+                self._sync(remote)
+                self.gossip.receive_guest_done(other, now=now)
             else:
-                self.gossip.receive_dial_failed(other, code=204, now=self.world.now)
+                self.gossip.receive_dial_failed(other, code=204, now=now)
             remote.pump()
             return self.pump()
 
         self.world.later(2 * LATENCY_S, answer)
-
-    def _sync_once(self, other: PeerId) -> None:
-        if self.world.reaches(self.peer_id, other) and self.peer_id not in self.world.down:
-            self._sync(self.world.nodes[other])
-            self.gossip.receive_sync_done(other, now=self.world.now)
-        else:
-            self.gossip.receive_dial_failed(other, code=102, now=self.world.now)
-        self.pump()
 
     def _sync(self, remote: SimNode) -> None:
         nodes = (self, remote)
@@ -189,14 +193,17 @@ class SimNode:
             for encoded in step.entries:
                 nodes[to].catalog.receive_bytes(encoded, now=NOW + self.world.now)
             waiting.extend((1 - to, one) for one in step.frames)
-            nodes[to].pump(nodes[1 - to].peer_id)
+            nodes[to].pump(nodes[1 - to].peer_id, is_synced=True)
 
     def receive(self, sender: SimNode, frames: tuple[bytes, ...]) -> None:
+        now = self.world.now
+        if sender.peer_id not in self.gossip.neighbours:
+            return  # the link has ended here
         for frame in map(decode_frame, frames):
-            assert isinstance(frame, Announce)
-            for encoded in frame.entries:
-                self.catalog.receive_bytes(encoded, now=NOW + self.world.now)
-        self.pump(sender.peer_id)
+            for encoded in self.gossip.receive_frame(sender.peer_id, frame, now=now):  # type: ignore[arg-type]
+                self.catalog.receive_bytes(encoded, now=NOW + now)
+            self.pump(sender.peer_id)
+        self.pump()
 
     def lose(self, other: PeerId, code: int) -> None:
         self.gossip.receive_link_down(other, code=code, now=self.world.now)
@@ -222,7 +229,7 @@ def test_all_meet_through_one_and_keep_few_links(seed: int) -> None:
 
     def is_settled() -> bool:
         degrees = [len(node.gossip.neighbours) for node in world.living()]
-        return min(degrees) >= 4 and max(degrees) <= 8 and world.is_connected()
+        return min(degrees) >= 4 and max(degrees) <= 7 and world.is_connected()
 
     world.run_until(is_settled, limit_s=10.0)
 
@@ -230,7 +237,7 @@ def test_all_meet_through_one_and_keep_few_links(seed: int) -> None:
 def test_a_tag_reaches_everyone_within_a_few_hops() -> None:
     world = start(1)
     world.run_until(world.is_converged, limit_s=5.0)
-    world.run_until(lambda: world.now > 3.0, limit_s=10.0)
+    world.run_until(lambda: world.now > 40.0, limit_s=42.0)
     origin = world.living()[7]
     origin.catalog.local.change_tags((Tag("x"),), now=NOW + world.now)
     world.watched = origin.catalog.me.signature
@@ -240,11 +247,10 @@ def test_a_tag_reaches_everyone_within_a_few_hops() -> None:
         others = [node for node in world.living() if node is not origin]
         return all("x" in n.catalog.snapshot()[origin.peer_id].tags for n in others)
 
-    assert world.run_until(all_see_it, limit_s=5.0) <= 6 * LATENCY_S
-    # A flood: each node sends it once, to all its neighbours but one.
+    assert world.run_until(all_see_it, limit_s=5.0) <= 10 * LATENCY_S
+    # A tree: every other node gets it once. The rest is ids, a little later.
     world.run_until(lambda: not world.is_busy(), limit_s=1.0)
-    links = sum(len(node.gossip.neighbours) for node in world.living())
-    assert world.sent_count == links - (len(NAMES) - 1)
+    assert world.sent_count == len(NAMES) - 1
 
 
 def test_a_departure_is_known_to_all_at_once() -> None:
@@ -258,7 +264,7 @@ def test_a_departure_is_known_to_all_at_once() -> None:
     def is_gone() -> bool:
         return all(leaver.peer_id not in node.catalog.snapshot() for node in others)
 
-    assert world.run_until(is_gone, limit_s=5.0) <= 6 * LATENCY_S
+    assert world.run_until(is_gone, limit_s=5.0) <= 10 * LATENCY_S
 
 
 def test_the_overlay_heals_after_a_third_crashes_and_the_dead_are_purged() -> None:
@@ -274,7 +280,9 @@ def test_the_overlay_heals_after_a_third_crashes_and_the_dead_are_purged() -> No
     assert all(len(node.gossip.neighbours) >= 4 for node in world.living())
 
 
-def test_two_halves_grow_together_after_a_partition() -> None:
+@pytest.mark.parametrize("seconds", [60, 250, 700])
+def test_two_halves_grow_together_after_a_partition(seconds: float) -> None:
+    """Before they miss each other, while they do, and after they have forgotten each other."""
     world = start(4)
     world.run_until(world.is_converged, limit_s=5.0)
     left = {key(name).peer_id for name in NAMES[:12]}
@@ -283,11 +291,12 @@ def test_two_halves_grow_together_after_a_partition() -> None:
         for other in node.gossip.neighbours:
             if world.cut(node.peer_id, other):
                 world.later(1.0, lambda node=node, other=other: node.lose(other, 103))  # type: ignore[misc]
-    world.run_until(lambda: world.now > 60.0, limit_s=100.0)
+    world.run_until(lambda: world.now > seconds, limit_s=seconds + 50)
     assert not world.is_connected()
     world.cut = lambda one, other: False
-    took_s = world.run_until(world.is_connected, limit_s=60.0)
-    assert took_s < 45.0
+    took_s = world.run_until(world.is_connected, limit_s=200.0)
+    assert took_s < 110.0
+    world.run_until(world.is_converged, limit_s=10.0)
 
 
 def test_the_same_seed_gives_the_same_history() -> None:

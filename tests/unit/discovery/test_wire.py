@@ -72,7 +72,9 @@ def test_a_purpose_survives_the_header(purpose: LinkPurpose) -> None:
 
 
 def test_fields_of_a_newer_version_are_skipped() -> None:
-    assert decode_purpose(msgspec.msgpack.encode(["sync", False, "more"])) == LinkPurpose("sync")
+    assert decode_purpose(msgspec.msgpack.encode(["sync", False, None, "more"])) == LinkPurpose(
+        "sync"
+    )
     assert decode_frame(msgspec.msgpack.encode(["done", "more"])) == SyncDone()
 
 
