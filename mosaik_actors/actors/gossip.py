@@ -116,10 +116,8 @@ class GossipActor(TypeDispatcher):
         self._config = message.config
         self._core = message.core
         self._catalog = message.catalog
-        clock, rng = message.node.clock, message.node.randomness.branch("gossip")
-        now = clock.monotonic()
-        self._gossip = Gossip(message.node.peer_id, message.config, rng, now=now)
-        self._gossip.receive_hints("bootstrap", message.bootstrap, now=now)
+        self._gossip = message.gossip
+        self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
         self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress))
         self._pump()
 

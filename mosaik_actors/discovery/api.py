@@ -33,6 +33,7 @@ from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
 from .entry import PeerEntry, SignedPeerEntry, Ticket
 from .errors import DifferentNetwork
+from .gossip import Gossip
 from .messages import (
     AnnounceDeparture,
     CatalogTouched,
@@ -65,10 +66,16 @@ class Discovery:
     """Who is on the network. Made by `start`; ends with its `Network`."""
 
     def __init__(
-        self, node: Node, catalog: Catalog, board: Board, addresses: tuple[ActorAddress, ...]
+        self,
+        node: Node,
+        catalog: Catalog,
+        gossip: Gossip,
+        board: Board,
+        addresses: tuple[ActorAddress, ...],
     ) -> None:
         self._node = node
         self._catalog = catalog
+        self._gossip = gossip
         self._board = board
         self.catalog_actor, self._gossip_actor, *rest = addresses
         self._rendezvous_actor = rest[0] if rest else None
@@ -110,16 +117,18 @@ class Discovery:
             tags=tuple(map(Tag, tags)),
             now=node.clock.wall(),
         )
+        rng, now = node.randomness.branch("gossip"), node.clock.monotonic()
+        gossip = Gossip(node.peer_id, config, rng, now=now)
         board = Board(catalog.snapshot(), config.events_backlog)
         system = node.system
         addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
         catalog_actor, gossip_actor = addresses
         system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
-        system.tell(gossip_actor, StartGossip(node, config, catalog, catalog_actor, known))
+        system.tell(gossip_actor, StartGossip(node, config, gossip, catalog, catalog_actor, known))
         if rendezvous:
             addresses.append(system.createActor(RendezvousActor))
             system.tell(addresses[-1], StartRendezvous(node, gossip_actor))
-        self = cls(node, catalog, board, tuple(addresses))
+        self = cls(node, catalog, gossip, board, tuple(addresses))
         self._departure_s = config.graceful_departure_window
         return self
 
@@ -133,6 +142,11 @@ class Discovery:
     def catalog(self) -> CatalogSnapshot:
         """Return the other peers known at this moment. Immutable, and cheap to take."""
         return self._catalog.snapshot()
+
+    @property
+    def neighbours(self) -> tuple[PeerId, ...]:
+        """The few peers that this node has discovery links to at present; for tools."""
+        return self._gossip.neighbours
 
     def watch(self) -> CatalogWatch:
         """Return an iterator over catalogs: the present one at once, then each newer one.

@@ -20,6 +20,7 @@ from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
 from .entry import SignedPeerEntry, StreamInfo
 from .errors import SyncError
+from .gossip import Gossip
 from .wire import GossipFrame, LinkPurpose
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class StartGossip:
     Attributes:
         node: The node.
         config: The settings.
+        gossip: Its core; the handle reads who the neighbours are.
         core: The catalog: what neighbours announce is judged here, without a detour.
         catalog: The catalog actor; gets `CatalogTouched` when something came of it.
         bootstrap: Peers to begin with.
@@ -180,6 +182,7 @@ class StartGossip:
 
     node: Node
     config: DiscoveryConfig
+    gossip: Gossip
     core: Catalog
     catalog: ActorAddress
     bootstrap: tuple[PeerAddr, ...]
