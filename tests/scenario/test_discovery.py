@@ -1,0 +1,254 @@
+"""Discovery of whole nodes on virtual time: meeting, spreading, and healing.
+
+What must hold: whoever lives is known to everybody who can hear of it, nobody
+who lives is ever given up, and the links of the overlay join all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mosaik_actors.discovery.api import Discovery
+from mosaik_actors.discovery.catalog import (
+    DepartureReason,
+    PeerDeparted,
+    PeerDiscovered,
+    PeerUpdated,
+)
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.ids import PeerId
+from mosaik_actors.testing.cluster import Cluster
+from mosaik_actors.testing.conditions import NetworkConditions
+from mosaik_actors.testing.scenario import scenario
+
+PATHS = NetworkConditions(latency=0.02, jitter=0.01)
+LOSSY = NetworkConditions(latency=0.02, jitter=0.01, loss=0.2)
+BRIEF = DiscoveryConfig(announce_interval=4, purge_after=40)
+
+
+def discovery(cluster: Cluster, index: int) -> Discovery:
+    return cluster.net(index).discovery
+
+
+def knows_all(cluster: Cluster, indexes: Iterable[int] | None = None) -> bool:
+    """Whether the nodes with these indexes know each other and nobody else."""
+    chosen = cluster.running if indexes is None else list(indexes)
+    peers = {cluster.nodes[index].peer_id for index in chosen}
+    return all(
+        discovery(cluster, index).catalog().keys() | {cluster.nodes[index].peer_id} == peers
+        for index in chosen
+    )
+
+
+def is_joined(cluster: Cluster) -> bool:
+    """Whether the links that both ends know of join all running nodes."""
+    links = {
+        cluster.nodes[index].peer_id: set(discovery(cluster, index).neighbours)
+        for index in cluster.running
+    }
+    reached = {next(iter(links))}
+    frontier = list(reached)
+    while frontier:
+        here = frontier.pop()
+        new = {peer for peer in links[here] & links.keys() if here in links[peer]} - reached
+        reached |= new
+        frontier.extend(new)
+    return len(reached) == len(links)
+
+
+def shows(cluster: Cluster, tag: str, owner: int) -> bool:
+    """Whether everybody else sees the tag of a node."""
+    peer_id = cluster.nodes[owner].peer_id
+    return all(
+        peer_id in discovery(cluster, index).catalog()
+        and tag in discovery(cluster, index).catalog()[peer_id].tags
+        for index in cluster.running
+        if index != owner
+    )
+
+
+@scenario(nodes=12, seeds=range(3), network=LOSSY, bootstrap="first", discovery=BRIEF)
+async def test_all_know_all_in_spite_of_loss_and_churn(cluster: Cluster) -> None:
+    rng = cluster.randomness.branch("churn")
+    await cluster.until(lambda: knows_all(cluster), timeout=20)
+    # For a minute somebody crashes, leaves or comes back every few seconds.
+    while cluster.now < 60:
+        index = rng.randrange(1, len(cluster.nodes))
+        if index not in cluster.running:
+            await cluster.start(index)
+        elif rng.random() < 0.5:
+            await cluster.crash(index)
+        else:
+            await cluster.stop(index)
+        await cluster.sleep(rng.uniform(1, 6))
+    # Then all come back, and within a purge everybody knows exactly who is there.
+    await cluster.start(*range(len(cluster.nodes)))
+    await cluster.until(lambda: knows_all(cluster) and is_joined(cluster), timeout=50)
+
+
+@scenario(nodes=12, seeds=range(3), network=PATHS, discovery=BRIEF)
+async def test_two_halves_find_together_before_they_forget_each_other(cluster: Cluster) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=20)
+    left, right = range(6), range(6, 12)
+    cluster.partition(left, right)
+    await cluster.sleep(30)
+    # A change on either side cannot get across, and does when the way is free.
+    discovery(cluster, 2).add_tags("left")
+    discovery(cluster, 8).add_tags("right")
+    await cluster.sleep(3)
+    assert not shows(cluster, "left", 2)
+    assert not shows(cluster, "right", 8)
+    cluster.heal()
+    await cluster.until(
+        lambda: shows(cluster, "left", 2) and shows(cluster, "right", 8), timeout=90
+    )
+    await cluster.until(lambda: knows_all(cluster) and is_joined(cluster), timeout=30)
+
+
+@scenario(nodes=12, seeds=range(3), network=PATHS, discovery=BRIEF)
+async def test_two_halves_find_together_after_they_have_forgotten_each_other(
+    cluster: Cluster,
+) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=20)
+    left, right = range(6), range(6, 12)
+    cluster.partition(left, right)
+    await cluster.until(lambda: knows_all(cluster, left) and knows_all(cluster, right), timeout=60)
+    cluster.heal()
+    await cluster.until(lambda: knows_all(cluster) and is_joined(cluster), timeout=90)
+
+
+@scenario(nodes=50, seeds=range(2), network=PATHS, bootstrap="first", traces_messages=False)
+async def test_the_overlay_heals_when_a_third_crashes_and_the_dead_are_purged(
+    cluster: Cluster,
+) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    await cluster.sleep(30)
+    rng = cluster.randomness.branch("victims")
+    victims = rng.sample(range(1, 50), 15)
+    await cluster.crash(*victims)
+    crashed_at = cluster.now
+    await cluster.until(lambda: is_joined(cluster), timeout=10)
+    # A change reaches the rest although links to the dead look alive for a while.
+    owner = cluster.running[7]
+    discovery(cluster, owner).add_tags("after")
+    await cluster.until(lambda: shows(cluster, "after", owner), timeout=10)
+    # The dead are given up when they have been silent for purge_after, and nobody else is.
+    watched = discovery(cluster, 0).events()
+    await cluster.until(lambda: knows_all(cluster), timeout=330)
+    assert 300 - 25 < cluster.now - crashed_at < 300 + 5
+    departed: set[PeerId] = set()
+    while len(departed) < len(victims):
+        event = await anext(watched)
+        if isinstance(event, PeerDeparted):
+            assert event.reason is DepartureReason.SILENT
+            departed.add(event.peer_id)
+    assert departed == {cluster.nodes[index].peer_id for index in victims}
+    assert is_joined(cluster)
+
+
+@scenario(nodes=30, seeds=range(3), network=PATHS, bootstrap="first")
+async def test_a_tag_reaches_everyone_and_a_departure_too(cluster: Cluster) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    await cluster.sleep(5)
+    began = cluster.now
+    discovery(cluster, 11).add_tags("fast")
+    await cluster.until(lambda: shows(cluster, "fast", 11), timeout=2)
+    discovery(cluster, 11).remove_tags("fast")
+    gone = cluster.nodes[11].peer_id
+    await cluster.until(lambda: cluster.now > began + 3, timeout=5)
+    assert not any(
+        "fast" in discovery(cluster, index).catalog()[gone].tags
+        for index in cluster.running
+        if index != 11
+    )
+    await cluster.stop(11)
+    await cluster.until(lambda: knows_all(cluster), timeout=2)
+
+
+@scenario(nodes=20, seeds=range(2), network=PATHS, bootstrap="first", starts=False)
+async def test_a_late_joiner_learns_of_all_and_all_of_it(cluster: Cluster) -> None:
+    await cluster.start(*range(19))
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    await cluster.sleep(120)
+    events = discovery(cluster, 5).events()
+    await cluster.start(19)
+    await cluster.until(lambda: knows_all(cluster), timeout=3)
+    event = await anext(events)
+    assert isinstance(event, PeerDiscovered)
+    assert event.peer_id == cluster.nodes[19].peer_id
+    # It gets neighbours of its own, not only its contact.
+    await cluster.until(lambda: len(discovery(cluster, 19).neighbours) >= 4, timeout=10)
+    assert is_joined(cluster)
+
+
+@scenario(nodes=8, seeds=range(2), network=PATHS, discovery=BRIEF, starts=False)
+async def test_clocks_that_are_off_within_the_drift_disturb_nobody(cluster: Cluster) -> None:
+    # No two of them are more than max_time_drift apart.
+    for index, offset in enumerate((0, 4.9, -4.9, 3, -3, 0, 4.9, -4.9)):
+        cluster.skew(index, offset)
+    await cluster.start(*range(8))
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    events = discovery(cluster, 0).events()
+    await cluster.sleep(200)
+    assert knows_all(cluster)
+    discovery(cluster, 3).add_tags("marker")
+    async for event in events:
+        # Nobody was given up in all that time.
+        assert isinstance(event, PeerUpdated)
+        if "marker" in event.peer.tags:
+            break
+
+
+@scenario(nodes=6, seeds=range(2), network=PATHS, discovery=BRIEF)
+async def test_a_clock_that_is_too_far_ahead_is_not_believed_until_it_is_right(
+    cluster: Cluster,
+) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    cluster.skew(3, 60)
+    await cluster.until(lambda: knows_all(cluster, [0, 1, 2, 4, 5]), timeout=60)
+    cluster.skew(3, 0)
+    await cluster.restart(3)
+    await cluster.until(lambda: knows_all(cluster), timeout=60)
+
+
+@scenario(nodes=10, seeds=range(3), network=PATHS, discovery=BRIEF)
+async def test_an_isolated_node_comes_back_without_being_told(cluster: Cluster) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    cluster.partition(4)
+    # It forgets everybody, and everybody forgets it.
+    others = [index for index in range(10) if index != 4]
+    await cluster.until(
+        lambda: knows_all(cluster, others) and not discovery(cluster, 4).catalog(), timeout=60
+    )
+    assert discovery(cluster, 4).neighbours == ()
+    cluster.heal()
+    await cluster.until(lambda: knows_all(cluster) and is_joined(cluster), timeout=40)
+
+
+@scenario(nodes=8, seeds=range(3), network=PATHS, discovery=BRIEF)
+async def test_a_restarted_node_supersedes_its_old_self(cluster: Cluster) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    discovery(cluster, 2).add_tags("old")
+    await cluster.until(lambda: shows(cluster, "old", 2), timeout=5)
+    # Its clock was ahead, and is right again when it comes back.
+    cluster.skew(2, 8)
+    discovery(cluster, 2).add_tags("older")
+    await cluster.until(lambda: shows(cluster, "older", 2), timeout=5)
+    cluster.skew(2, 0)
+    await cluster.restart(2)
+    discovery(cluster, 2).add_tags("new")
+    await cluster.until(lambda: shows(cluster, "new", 2), timeout=10)
+    assert not shows(cluster, "old", 2)
+
+
+@scenario(nodes=60, seeds=range(1), network=PATHS, bootstrap="first", traces_messages=False)
+async def test_an_idle_network_keeps_to_a_tree(cluster: Cluster) -> None:
+    """Everybody's sign of life reaches everybody once, in few frames."""
+    await cluster.until(lambda: knows_all(cluster), timeout=15)
+    await cluster.sleep(45)
+    before = sum(one.messages_sent for one in cluster.network.traffic.values())
+    await cluster.sleep(60)
+    sent = sum(one.messages_sent for one in cluster.network.traffic.values()) - before
+    # A flood over some 180 links would be 50 messages a second and node.
+    assert sent / 60 / 60 < 2
+    assert knows_all(cluster)
