@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,9 @@ from .streams.config import StreamsConfig
 from .transport.address import PeerAddr, SocketAddr, parse_socket_addr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
+from .transport.sockets import is_loopback
+
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +46,16 @@ class Network:
     Args:
         network_id: The network's name, or its id. Nodes with another one never
             exchange anything with this one.
-        secret_key: This node's identity: a `SecretKey`, 64 hexadecimal digits,
-            or a seed text. A new random one when None.
+        secret_key: This node's identity: a `SecretKey`, its 32 bytes or its 64
+            hexadecimal digits. A new random one when None.
         bootstrap: Peers to begin with, as `PeerAddr` or its text. With
             `rendezvous`, nodes on this machine need none.
         tags: What this node is, for others to choose by.
         bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
             them, at most one per address family. Port 0 takes any free one.
-            The default hears this machine only; ``("0.0.0.0", 4433)`` all.
+            None hears this machine only, unless `bootstrap` names a peer on
+            another one; then all of IPv4. ``"0.0.0.0:4433"`` hears everybody
+            at a port that others can be told.
         rendezvous: Find, and be found by, nodes of the same user on this
             machine through a private directory.
         discovery: The settings of discovery.
@@ -68,18 +74,20 @@ class Network:
         secret_key: SecretKey | str | bytes | None = None,
         bootstrap: PeerAddr | str | Iterable[PeerAddr | str] = (),
         tags: Tag | str | Iterable[Tag | str] = (),
-        bind: BindAddr | Iterable[BindAddr] = ("127.0.0.1", 0),
+        bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         transport: TransportConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
+        if network_id == "":
+            raise ConfigError("network_id is empty, expected the network's name or its id")
         self._id = NetworkId(network_id)
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
-        self._tags = [Tag(tag) for tag in ([tags] if isinstance(tags, str | bytes) else tags)]
-        self._bind = _as_socket_addrs(bind)
+        self._tags = _as_tags(tags)
+        self._bind = _default_bind(self._bootstrap) if bind is None else _as_socket_addrs(bind)
         self._rendezvous = rendezvous
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
@@ -143,6 +151,11 @@ class Network:
         if self._streams is None:
             raise self._not_running()
         return self._streams
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closing else "running" if self._node else "not started"
+        peer = f", peer {self._node.peer_id.short}" if self._node else ""
+        return f"Network({self._id.short}{peer}, {state})"
 
     @property
     def node(self) -> Node:
@@ -242,27 +255,56 @@ class Network:
 def _as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
     if value is None or isinstance(value, SecretKey):
         return value
+    if isinstance(value, str) and not _HEX_KEY.fullmatch(value):
+        # A seed by accident would be an identity that anybody can guess.
+        raise ConfigError(
+            f"secret_key is text of {len(value)} characters, expected 64 hexadecimal digits; "
+            "for a key made from a text use SecretKey.from_seed(...)"
+        )
     try:
         return SecretKey(value)
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise ConfigError(f"secret_key: {exc}") from exc
 
 
 def _as_peer_addrs(value: PeerAddr | str | Iterable[PeerAddr | str]) -> list[PeerAddr]:
-    addrs = [value] if isinstance(value, PeerAddr | str) else list(value)
     try:
+        addrs = [value] if isinstance(value, PeerAddr | str) else list(value)
         return [addr if isinstance(addr, PeerAddr) else PeerAddr.parse(addr) for addr in addrs]
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise ConfigError(f"bootstrap: {exc}") from exc
 
 
-def _as_socket_addrs(value: BindAddr | Iterable[BindAddr]) -> list[SocketAddr]:
-    match value:
-        case str() | (str(), int()):
-            addrs: list[Any] = [value]
-        case _:
-            addrs = list(value)
+def _as_tags(value: Tag | str | Iterable[Tag | str]) -> list[Tag]:
     try:
-        return [parse_socket_addr(addr) if isinstance(addr, str) else addr for addr in addrs]
+        return [Tag(tag) for tag in ([value] if isinstance(value, str | bytes) else value)]
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"tags: {exc}") from exc
+
+
+def _as_socket_addrs(value: Any) -> list[SocketAddr]:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        several = list(value)
+        is_one = len(several) == 2 and (isinstance(several[1], int) or ":" not in several[1])
+        if not is_one:
+            return [_as_socket_addr(addr) for addr in several]
+        value = tuple(several)
+    return [_as_socket_addr(value)]
+
+
+def _as_socket_addr(addr: Any) -> SocketAddr:
+    try:
+        match addr:
+            case str():
+                return parse_socket_addr(addr)
+            case (str(host), int(port)) if 0 <= port <= 65_535:
+                return host, port
     except ValueError as exc:
         raise ConfigError(f"bind: {exc}") from exc
+    raise ConfigError(f"bind: {addr!r} is neither 'host:port' nor (host, port)")
+
+
+def _default_bind(bootstrap: list[PeerAddr]) -> list[SocketAddr]:
+    """Return where to listen when nobody said: as far as the bootstrap peers are."""
+    hosts = [host for addr in bootstrap for host, _ in addr.direct]
+    return [("127.0.0.1", 0) if all(map(is_loopback, hosts)) else ("0.0.0.0", 0)]

@@ -93,7 +93,7 @@ class RendezvousActor(TypeDispatcher):
         self._gossip = message.gossip
         rng = node.randomness.branch("rendezvous")
         self._schedule = PollSchedule(rng, now=node.clock.monotonic())
-        notice = Notice(node.endpoint.addr, os.getpid(), node.clock.wall())
+        notice = Notice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
         try:
             self._folder = await asyncio.to_thread(
                 NoticeFolder, node.network_id, make_name(node.peer_id, rng), notice

@@ -28,12 +28,12 @@ PLAIN_INTERVAL_S = 5.0
 
 _EPILOG = """\
 examples:
-  mosaik-actors chaos tests/scenario/test_streams.py::test_order_holds --seeds 500
+  mosaik-actors chaos tests/test_shop.py::test_orders_survive --seeds 500
   mosaik-actors chaos shop.scenarios:orders_survive --seeds 100 --jobs 4
   mosaik-actors chaos shop.scenarios:orders_survive --seed 17
   mosaik-actors chaos shop.scenarios:orders_survive --seed 17 --faults 2,5
 
-A scenario is a function made with mosaik_actors.testing.scenario.
+A scenario is a test made with @mosaik_actors.testing.scenario(...).
 """
 
 

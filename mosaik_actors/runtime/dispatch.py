@@ -13,10 +13,13 @@ Thespian's walk may call it again for each class that inherits it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
-from thespian.actors import ActorAddress, ActorTypeDispatcher
+from thespian.actors import ActorAddress, ActorSystemMessage, ActorTypeDispatcher
+
+logger = logging.getLogger(__name__)
 
 _Handler = Callable[[Any, Any, ActorAddress], Any]
 
@@ -79,5 +82,8 @@ class TypeDispatcher(ActorTypeDispatcher):
         unrecognized = getattr(cls, "receiveUnrecognizedMessage", None)
         if unrecognized is not None:
             found.append(unrecognized)
+        elif not found and not issubclass(message_class, ActorSystemMessage):
+            # Once per class, since the outcome is remembered.
+            logger.warning("%s has no handler for %s", cls.__name__, message_class.__name__)
         cls._handlers[message_class] = tuple(found)
         return cls._handlers[message_class]

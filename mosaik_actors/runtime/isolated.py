@@ -328,6 +328,8 @@ def _importable(actor_class: Any) -> tuple[str, str]:
     module, name = actor_class.__module__, actor_class.__qualname__
     if module == "__main__" or "." in name:
         raise InvalidActorSpecification(
-            f"{module}.{name}", "an isolated actor's class must be importable by other processes"
+            f"{module}.{name}",
+            "an isolated actor's class must be importable by other processes: "
+            "move it into a module of its own",
         )
     return module, name

@@ -260,7 +260,7 @@ class SimPort:
     family = int(socket.AF_INET)
 
     def __init__(self, network: SimNetwork, peer_id: PeerId, addr: SocketAddr) -> None:
-        self.addrs = [addr]
+        self.addrs = self.local_addrs = [addr]
         self.peer_id = peer_id
         self.is_closed = False
         self._network = network

@@ -56,7 +56,12 @@ class PeerAddr:
                 f"a peer address of {len(text)} characters, at most {TEXT_CHARACTERS_MAX}"
             )
         rest, _, query = text.strip().partition("?relay=")
-        peer, _, hosts = rest.partition("@")
+        peer, at, hosts = rest.partition("@")
+        if not at and ":" in peer:
+            raise ValueError(
+                f"{text.strip()!r} names no peer: an address is PEER_ID@HOST:PORT, "
+                "as str(net.addr) and `mosaik-actors peers` show it"
+            )
         direct = tuple(parse_socket_addr(part) for part in hosts.split(",") if part)
         return cls(PeerId(peer), direct, query or None)
 

@@ -35,6 +35,8 @@ from .link import FramedLink, LinkState
 
 logger = logging.getLogger(__name__)
 
+DEAD_PROBES = 3  # unanswered in a row, each after twice the time: about 0.2 s on one machine
+
 
 class ConnectionState(Enum):
     """Where a connection stands."""
@@ -159,6 +161,7 @@ class Connection:
         expected_id: Who must be at the other end, when this side dialled.
         is_retiring: Another connection to the same peer is used instead; this
             one ends with its last link.
+        is_doubted: The peer has hinted that it lost this connection.
         handshake_done: Resolved when the connection is ready, for the dialler.
     """
 
@@ -180,6 +183,7 @@ class Connection:
         self.cids: dict[bytes, None] = {engine.host_cid: None}
         self.expected_id: PeerId | None = None
         self.is_retiring = False
+        self.is_doubted = False
         self.ready_at = 0.0
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
@@ -215,7 +219,9 @@ class Connection:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether anything that a link wrote is not acknowledged yet."""
+        """Whether anything that a link wrote is not acknowledged yet, by a peer that answers."""
+        if self.engine.probe_count >= DEAD_PROBES:
+            return False
         ids = [*self._links, *self._draining]
         return bool(self._dirty) or any(self.engine.unacked_bytes(stream) for stream in ids)
 

@@ -9,7 +9,7 @@ peer at the same time share one dial.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from ..ids import PeerId
@@ -18,7 +18,6 @@ from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .connection import Connection
 from .interface import LinkRefused
-from .sockets import family_of
 
 STAGGER_S = 0.25
 NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
@@ -29,7 +28,7 @@ class Dialer:
 
     Args:
         own_id: The peer that is not worth dialling.
-        families: The address families that the endpoint has sockets of.
+        can_dial: Tells whether the endpoint has a socket that can reach an address.
         start: Sends the first datagram to an address and returns the
             connection, its `handshake_done` to be resolved.
         config: The transport's settings.
@@ -38,12 +37,12 @@ class Dialer:
     def __init__(
         self,
         own_id: PeerId,
-        families: Sequence[int],
+        can_dial: Callable[[SocketAddr], bool],
         start: Callable[[PeerId, SocketAddr], Connection],
         config: TransportConfig,
     ) -> None:
         self._own_id = own_id
-        self._families = families
+        self._can_dial = can_dial
         self._start = start
         self._config = config
         self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
@@ -59,12 +58,7 @@ class Dialer:
         Raises:
             LinkRefused: No address answered, or what answered is another peer.
         """
-        task = self._dials.get(to.peer_id)
-        if task is None:
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
-            self._dials[to.peer_id] = task
-            task.add_done_callback(partial(self._forget, to.peer_id))
+        task = self.start(to)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -72,6 +66,16 @@ class Dialer:
                 text = "this endpoint is closing"
                 raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, text)) from None
             raise
+
+    def start(self, to: PeerAddr) -> asyncio.Task[Connection]:
+        """Begin to dial a peer, or join the dial that is under way."""
+        task = self._dials.get(to.peer_id)
+        if task is None:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
+            self._dials[to.peer_id] = task
+            task.add_done_callback(partial(self._forget, to.peer_id))
+        return task
 
     async def close(self) -> None:
         """Give up all dials."""
@@ -90,10 +94,9 @@ class Dialer:
     async def _race(self, to: PeerAddr) -> Connection:
         if to.peer_id == self._own_id:
             raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
-        addrs = [addr for addr in to.direct if family_of(addr[0]) in self._families]
+        addrs = [addr for addr in to.direct if self._can_dial(addr)]
         if not addrs:
-            text = f"no address of peer {to.peer_id.short} can be dialled from here"
-            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, self._why_not(to)))
         tries: list[Connection] = []
         winner: Connection | None = None
         try:
@@ -110,6 +113,15 @@ class Dialer:
                     if connection.handshake_done is not None:
                         connection.handshake_done.cancel()
                     connection.close(NOT_NEEDED)
+
+    def _why_not(self, to: PeerAddr) -> str:
+        if not to.direct:
+            return f"no address of peer {to.peer_id.short} is known"
+        where = ", ".join(map(format_socket_addr, to.direct))
+        return (
+            f"peer {to.peer_id.short} at {where} cannot be dialled from what this node is bound "
+            'to; bind it to all interfaces, as in bind="0.0.0.0:0"'
+        )
 
     async def _first_to_answer(
         self, peer_id: PeerId, addrs: list[SocketAddr], tries: list[Connection]

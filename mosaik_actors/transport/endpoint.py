@@ -42,6 +42,7 @@ from .engine import Engine, EngineFactory
 from .frames import OpenFrame, encode_control
 from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from .lost import decode_hint, encode_hint
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
 from .sockets import DatagramPort, bind_udp, family_of, is_loopback
 
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 READS_PER_TURN = 64
 DRAIN_TIMEOUT_S = 2.0
 TIMER_STEP_S = 1e-6
+HINT_INTERVAL_S = 0.02
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
@@ -87,7 +89,7 @@ class QuicEndpoint:
         self._connections: dict[Connection, None] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
         self._paths: dict[Connection, PathProber] = {}
-        self._dialer = Dialer(self._peer_id, list(self._ports), self._start_dial, config)
+        self._dialer = Dialer(self._peer_id, self._can_dial, self._start_dial, config)
         self._dirty: dict[Connection, None] = {}
         self._is_flush_scheduled = False
         self._acceptors: dict[str, Callable[[Link], None]] = {}
@@ -95,6 +97,7 @@ class QuicEndpoint:
         self._logged: set[str] = set()
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
+        self._next_hint_at = 0.0
         self._drained: asyncio.Future[None] | None = None
         for port in ports:
             port.start(self._read)
@@ -153,6 +156,12 @@ class QuicEndpoint:
     def addr(self) -> PeerAddr:
         """Where others can reach this endpoint."""
         return self._addr
+
+    @property
+    def local_addr(self) -> PeerAddr:
+        """Where others on this machine can reach this endpoint."""
+        local = [addr for port in self._ports.values() for addr in port.local_addrs]
+        return PeerAddr(self._peer_id, tuple(local))
 
     @property
     def connection_count(self) -> int:
@@ -404,6 +413,7 @@ class QuicEndpoint:
             return None
         if not head.opens_connection or self._is_closing:
             self.counters.datagrams_refused += 1
+            self._hint_at_loss(data, remote, port, now)
             return None
         if len(self._connections) >= self.config.connections_max:
             self.counters.connections_refused += 1
@@ -430,7 +440,13 @@ class QuicEndpoint:
     ) -> None:
         """Answer a path probe of a connected peer, or take in the answer to ours."""
         answer = answer_probe(data)
-        if answer is not None:
+        lost_cid = decode_hint(data)
+        if lost_cid is not None:
+            for connection in self._connections:
+                if connection.remote == remote and connection.engine.peer_cid == lost_cid:
+                    self._dial_anew(connection, remote)
+                    return
+        elif answer is not None:
             # Only to peers, so that nobody is made to answer in somebody else's name.
             if any(connection.remote == remote for connection in self._connections):
                 self._send(port, answer, remote)
@@ -442,6 +458,21 @@ class QuicEndpoint:
                     self._arm(connection)
                     return
         self.counters.datagrams_refused += 1
+
+    def _hint_at_loss(
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> None:
+        """Tell a former friend, seldom enough, that its connection means nothing here."""
+        hint = encode_hint(data)
+        if hint is not None and not self._is_closing and now >= self._next_hint_at:
+            self._next_hint_at = now + HINT_INTERVAL_S
+            self._send(port, hint, remote)
+
+    def _dial_anew(self, connection: Connection, remote: SocketAddr) -> None:
+        """Find out whether a peer restarted, by dialling it beside a connection that looks lost."""
+        if connection.state is ConnectionState.READY and not connection.is_doubted:
+            connection.is_doubted = True
+            self._dialer.start(PeerAddr(connection.peer_id, (remote,)))
 
     # Datagrams out.
 
@@ -603,6 +634,12 @@ class QuicEndpoint:
             reason.text,
         )
         link.close(reason)
+
+    def _can_dial(self, addr: SocketAddr) -> bool:
+        port = self._ports.get(family_of(addr[0]))
+        if port is None:
+            return False
+        return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
 
     def _start_dial(self, peer_id: PeerId, addr: SocketAddr) -> Connection:
         port = self._ports[family_of(addr[0])]

@@ -12,6 +12,7 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
 
     * a server asks for the client's certificate (``_request_client_certificate``);
     * both sides read the certificate that the other proved (``tls._peer_certificate``);
+    * the id that datagrams to the peer carry (``_peer_cid``);
     * bytes not acknowledged, round-trip time and probe count, which aioquic
       keeps but does not show;
     * the size of datagrams, which follows the path.
@@ -252,6 +253,11 @@ class Engine:
     def host_cid(self) -> bytes:
         """The first connection id that datagrams for this connection carry."""
         return self._quic.host_cid
+
+    @property
+    def peer_cid(self) -> bytes:
+        """The connection id that datagrams to the peer carry at present."""
+        return self._quic._peer_cid.cid
 
     @property
     def remote(self) -> SocketAddr | None:

@@ -171,6 +171,10 @@ class Endpoint(Protocol):
     def frame_bytes_max(self) -> int:
         """The largest frame that is sent or taken in, in bytes."""
 
+    @property
+    def local_addr(self) -> PeerAddr:
+        """Where others on this machine can reach this endpoint, loopback included."""
+
     async def open_link(
         self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
     ) -> Link:

@@ -382,6 +382,11 @@ class MemoryEndpoint:
         """The largest frame that is sent or taken in, in bytes."""
         return self.config.frame_bytes_max
 
+    @property
+    def local_addr(self) -> PeerAddr:
+        """The same: there is one machine only."""
+        return self._addr
+
     async def open_link(
         self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
     ) -> Link:

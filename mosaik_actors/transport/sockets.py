@@ -50,6 +50,10 @@ class DatagramPort(Protocol):
     def addrs(self) -> list[SocketAddr]:
         """Where others can reach it."""
 
+    @property
+    def local_addrs(self) -> list[SocketAddr]:
+        """Where others on the same machine can reach it."""
+
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
         """Call `on_readable` from the event loop whenever there is something to `read`."""
 
@@ -73,6 +77,7 @@ class UdpPort:
     def __init__(self, sock: socket.socket, loop: AbstractEventLoop) -> None:
         self.family: int = sock.family
         self.addrs = advertised_addrs(sock)
+        self.local_addrs = local_addrs(sock) or self.addrs
         self._socket = sock
         self._loop = loop
         self._buffer = bytearray(65_536)
@@ -144,6 +149,14 @@ def advertised_addrs(sock: socket.socket) -> list[SocketAddr]:
                 found.append(address)
     remote = [address for address in found if not address.is_loopback]
     return [(str(address), port) for address in remote or found]
+
+
+def local_addrs(sock: socket.socket) -> list[SocketAddr]:
+    """Return the loopback address of a socket that is bound to all interfaces, else nothing."""
+    host, port = sock.getsockname()[:2]
+    if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return []
+    return [("127.0.0.1" if sock.family == socket.AF_INET else "::1", port)]
 
 
 def _explain_bind(addr: SocketAddr, exc: OSError) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -64,7 +65,7 @@ async def test_identity_is_the_key() -> None:
     async with Network("app", secret_key=key, rendezvous=False) as net:
         assert net.peer_id == key.peer_id
         assert net.id == NetworkId("app")
-    async with Network("app", secret_key="alice", rendezvous=False) as net:
+    async with Network("app", secret_key=key.hex, rendezvous=False) as net:
         assert net.peer_id == key.peer_id
 
 
@@ -77,13 +78,40 @@ async def test_tags_may_be_one_or_many() -> None:
     ("settings", "text"),
     [
         ({"secret_key": b"short"}, "secret_key: an id has 32 bytes, got 5"),
+        ({"secret_key": "a seed by accident"}, "use SecretKey.from_seed"),
+        ({"network_id": ""}, "network_id is empty"),
+        ({"tags": 3}, "tags: "),
+        ({"bind": 4433}, "bind: 4433 is neither"),
+        ({"bind": ("127.0.0.1", "0")}, "bind: "),
         ({"bootstrap": "nonsense"}, "bootstrap: a peer id has 64"),
         ({"bind": "nowhere"}, "bind: 'nowhere' is not host:port"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        Network("app", **settings)  # type: ignore[arg-type]
+        Network(**{"network_id": "app", **settings})  # type: ignore[arg-type]
+
+
+async def test_node_of_all_interfaces_is_found_by_one_that_hears_this_machine_only() -> None:
+    async with Network("app", bind="0.0.0.0:0") as wide, Network("app") as local:
+        await until(lambda: wide.peer_id in local.discovery.catalog())
+        await until(lambda: local.peer_id in wide.discovery.catalog())
+
+
+async def test_peer_beyond_what_the_node_is_bound_to_is_refused_with_advice() -> None:
+    async with Network("app", bind="127.0.0.1:0", rendezvous=False) as net:
+        far = PeerAddr(SecretKey.generate().peer_id, (("192.0.2.1", 4433),))
+        with pytest.raises(TransportError, match=r'bind="0\.0\.0\.0:0"'):
+            await net.discovery.sync_with(far)
+
+
+@pytest.mark.parametrize(
+    "bind",
+    ["127.0.0.1:0", ("127.0.0.1", 0), [("127.0.0.1", 0)], ["127.0.0.1:0", "[::1]:0"], ("::1", 0)],
+)
+async def test_bind_may_be_one_address_or_several(bind: Any) -> None:
+    async with Network("app", bind=bind, rendezvous=False) as net:
+        assert {host for host, _ in net.addr.direct} <= {"127.0.0.1", "::1"}
 
 
 async def test_busy_port_is_named_and_nothing_is_left_behind() -> None:

@@ -22,13 +22,13 @@ from .endpoints import Inbox, Server, endpoint_maker
 QUICK = TransportConfig(idle_timeout=0.6, keep_alive_interval=0.15)
 
 
-async def start(name: str, *bind: tuple[str, int]) -> QuicEndpoint:
+async def start(name: str, *bind: tuple[str, int], run: int = 1) -> QuicEndpoint:
     return await QuicEndpoint.start(
         "net",
         SecretKey.from_seed(name),
         bind=bind or [("127.0.0.1", 0)],
         clock=LoopClock(asyncio.get_running_loop()),
-        rng=Random(name),
+        rng=Random(f"{name} {run}"),
     )
 
 
@@ -140,6 +140,55 @@ async def test_restarted_peer_replaces_its_former_self_at_once() -> None:
         assert closed.reason.text == "the peer restarted"
         assert [type(event) for event in events] == [PeerConnected, PeerDisconnected, PeerConnected]
         await new.close(SHUTDOWN)
+
+
+async def test_peer_that_restarts_at_its_old_port_is_found_again_without_dialling_itself() -> None:
+    """Nobody tells the restarted peer of its friends: their own datagrams do."""
+    async with endpoint_maker("quic") as make:
+        a = cast(QuicEndpoint, await make("a"))
+        b = await start("b")
+        Server(b, "p")
+        link = await a.open_link(b.addr, "p")
+        inbox = Inbox(link)
+        b.crash()
+        again = await start("b", b.addr.direct[0], run=2)
+        again_server = Server(again, "p")
+        link.write(b"are you there?")
+        closed = await asyncio.wait_for(inbox.until_closed(), 3)
+        assert closed.reason.text == "the peer restarted"
+        await a.open_link(b.addr, "p")
+        await again_server.inbox()
+        await again.close(SHUTDOWN)
+
+
+async def test_forged_hint_of_loss_ends_nothing() -> None:
+    async with endpoint_maker("quic") as make:
+        a = cast(QuicEndpoint, await make("a"))
+        b = cast(QuicEndpoint, await make("b"))
+        server = Server(b, "p")
+        link = await a.open_link(b.addr, "p")
+        [connection] = a._connections
+        b._send(
+            next(iter(b._ports.values())),
+            b"\x03mosaik-lost" + connection.engine.peer_cid,
+            a.addr.direct[0],
+        )
+        await until(lambda: connection.is_doubted)
+        link.write(b"still here")
+        assert await (await server.inbox()).until_frames(1) == [b"still here"]
+        await until(lambda: a.connection_count >= 1 and not a._dialer.dial_count)
+        assert link.is_open
+
+
+async def test_close_does_not_wait_for_a_peer_that_is_gone() -> None:
+    a, b = await start("a"), await start("b")
+    Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    b.crash()
+    link.write(b"never acknowledged")
+    started = asyncio.get_running_loop().time()
+    await a.close(SHUTDOWN)
+    assert asyncio.get_running_loop().time() - started < 1.5
 
 
 async def test_two_dials_leave_one_connection_that_both_sides_chose() -> None:
