@@ -23,6 +23,8 @@ class SimFile:
         self._disk = disk
         self._seen = bytearray()
         self._safe = b""
+        self._dirty: list[tuple[int, int]] = []
+        self._dropped: list[tuple[int, int]] = []
 
     @property
     def size(self) -> int:
@@ -32,6 +34,7 @@ class SimFile:
     def append(self, data: bytes) -> None:
         """Write at the end. Raises OSError (ENOSPC) when the disk is full."""
         self._disk.check_room(len(data))
+        self._mark_dirty(len(self._seen), len(self._seen) + len(data))
         self._seen += data
 
     def write_at(self, offset: int, data: bytes) -> None:
@@ -39,11 +42,14 @@ class SimFile:
         if not 0 <= offset <= len(self._seen):
             raise ValueError(f"offset is {offset}, expected 0 to {len(self._seen)}")
         self._disk.check_room(max(0, offset + len(data) - len(self._seen)))
+        self._mark_dirty(offset, offset + len(data))
         self._seen[offset : offset + len(data)] = data
 
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes."""
         del self._seen[size:]
+        for ranges in (self._dirty, self._dropped):
+            ranges[:] = [(start, min(end, size)) for start, end in ranges if start < size]
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         """Return what the file holds, unsynced writes included."""
@@ -56,8 +62,17 @@ class SimFile:
             OSError: The disk was told to fail (EIO). Nothing became safe, and,
                 as on a real disk, a later sync does not bring it back.
         """
-        self._disk.check_sync()
-        self._safe = bytes(self._seen)
+        try:
+            self._disk.check_sync()
+        except OSError:
+            self._dropped += self._dirty
+            self._dirty = []
+            raise
+        safe = bytearray(self._seen)
+        for start, end in self._dropped:
+            safe[start:end] = self._safe[start:end].ljust(min(end, len(safe)) - start, b"\0")
+        self._safe = bytes(safe)
+        self._dirty = []
 
     def crash(self, rng: Random) -> None:
         """Lose what was not synced, but for a torn part of the last append."""
@@ -67,6 +82,21 @@ class SimFile:
             kept += tail[: rng.randrange(len(tail) + 1)]
         self._seen = bytearray(kept)
         self._safe = kept
+        self._dirty, self._dropped = [], []
+
+    def _mark_dirty(self, start: int, end: int) -> None:
+        """Remember what the next sync is to write, also if an earlier one dropped it."""
+        if self._dirty and self._dirty[-1][1] == start:
+            start_of_run, _ = self._dirty.pop()
+            self._dirty.append((start_of_run, end))
+        else:
+            self._dirty.append((start, end))
+        self._dropped = [
+            part
+            for old_start, old_end in self._dropped
+            for part in ((old_start, min(old_end, start)), (max(old_start, end), old_end))
+            if part[0] < part[1]
+        ]
 
 
 class SimDisk:
@@ -100,6 +130,16 @@ class SimDisk:
         if name not in self._files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         del self._files[name]
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name, in one step, in place of a file that has it.
+
+        The names survive a crash; of the contents, only what was synced does.
+        Raises FileNotFoundError.
+        """
+        if name not in self._files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        self._files[new_name] = self._files.pop(name)
 
     def fail_syncs(self, count: int) -> None:
         """Let the next `count` syncs fail with EIO."""
