@@ -1,0 +1,105 @@
+"""The mark beside a log file: who has it open, and how far it had come.
+
+A small file of its own, which does two things for `SqliteLog`:
+
+    * Its lock belongs to the process that has the log open and ends with that
+      process, however it ends. It is a POSIX record lock, so a forked child
+      does not inherit it; handles of the same process are kept apart here.
+    * It holds the number of the last batch whose save returned. It is written
+      after the batch is durable and is not synced itself, so it may lag behind
+      after a power cut, but it is never ahead. A log that knows fewer batches
+      than its mark has lost some: its write-ahead log was removed or has
+      decayed, or an old copy was put in its place.
+
+Telling a decayed end from one that a crash cut off needs a second record of
+the end (Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
+Storage", FAST 2018, section 3.4.2). Theirs is synced too; ours is not, because
+a second sync would halve the number of batches per second.
+
+This module does blocking I/O. It is used from `SqliteLog` only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Final, Self
+from zlib import crc32
+
+from .storage import StorageInUse
+
+_NUMBER: Final = struct.Struct(">Q")
+_CONTENT_BYTES: Final = _NUMBER.size + 4
+
+_claims_lock = threading.Lock()
+_claimed: set[Path] = set()
+
+
+class MarkFile:
+    """The mark of a log that this process has open. Made by `claim`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def claim(cls, path: Path) -> Self:
+        """Open the mark and take its lock.
+
+        Raises:
+            StorageInUse: Another process has it, or another handle of this one.
+            OSError: It cannot be opened or made.
+        """
+        path = path.resolve()
+        with _claims_lock:
+            # Looked up before opening: closing any descriptor of a file drops
+            # all POSIX locks that the process has on it.
+            if path in _claimed:
+                raise StorageInUse(str(path), "another handle of this process has the log open")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as exc:
+                os.close(descriptor)
+                raise StorageInUse(str(path), "another process has the log open") from exc
+            except BaseException:
+                os.close(descriptor)
+                raise
+            _claimed.add(path)
+        return cls(path, descriptor)
+
+    def read(self) -> int:
+        """Return the number of the last batch that was saved; 0 if that is not known."""
+        content = os.pread(self._descriptor, _CONTENT_BYTES, 0)
+        if len(content) < _CONTENT_BYTES:
+            return 0
+        number = content[: _NUMBER.size]
+        if crc32(number).to_bytes(4) != content[_NUMBER.size :]:
+            return 0
+        found: int = _NUMBER.unpack(number)[0]
+        return found
+
+    def write(self, batch_number: int) -> None:
+        """Note that a batch is durable. A failure only leaves the mark behind."""
+        number = _NUMBER.pack(batch_number)
+        try:
+            os.pwrite(self._descriptor, number + crc32(number).to_bytes(4), 0)
+        except OSError:
+            return
+
+    def release(self) -> None:
+        """Sync the mark and give the lock back. May be repeated."""
+        if self._descriptor < 0:
+            return
+        try:
+            os.fsync(self._descriptor)
+        except OSError:
+            pass
+        finally:
+            with _claims_lock:
+                os.close(self._descriptor)
+                self._descriptor = -1
+                _claimed.discard(self._path)
