@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ format: $(STAMP)  ## rewrite the code in the project's format
 
 bench: $(STAMP)  ## measure, with both sides of every ratio in one run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(STAMP)  ## run a scenario with many seeds: make chaos ARGS="FILE::TEST --seeds 500"
+	$(BIN)/mosaik-actors chaos $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

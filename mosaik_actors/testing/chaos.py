@@ -10,10 +10,14 @@ from __future__ import annotations
 import importlib
 import logging
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
@@ -91,9 +95,10 @@ def run_seed(target: str, seed: int, faults: Sequence[int] | None = None) -> Out
 def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[Outcome, None, None]:
     """Run seeds in `jobs` processes and yield their outcomes as they come.
 
-    Closing the iterator, or an interrupt, stops what is not begun.
+    Closing the iterator, or an interrupt, ends the processes in the middle of their work.
     """
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin_worker, initargs=(sys.path,)
     )
@@ -112,6 +117,8 @@ def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[Outcome
             for future in done:
                 yield future.result()
     finally:
+        if running:
+            _terminate_all_but(others)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -145,11 +152,24 @@ def _outcome(made: Scenario, report: Report) -> Outcome:
 
 
 def _begin_worker(path: list[str]) -> None:
-    """Find the same modules as the parent does, and leave Ctrl-C to it."""
-    import signal
-
+    """Find the same modules as the parent does, leave Ctrl-C to it, and end with it."""
     sys.path[:] = path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if parent := multiprocessing.parent_process():
+        watch = threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True)
+        watch.start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """Wait for the parent's end, also a violent one, and end then, whatever runs here."""
+    parent.join()
+    os._exit(1)
+
+
+def _terminate_all_but(others: list[BaseProcess]) -> None:
+    for child in multiprocessing.active_children():
+        if child not in others:
+            child.terminate()
 
 
 def _import_module(name: str) -> ModuleType:

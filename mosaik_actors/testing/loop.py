@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import math
 from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context, ContextVar
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
@@ -142,7 +143,8 @@ class SimLoop(asyncio.BaseEventLoop):
         if not ready and scheduled and scheduled[0]._when > self._now:
             self._now = scheduled[0]._when
             self._turns = 0
-        end = self._now + _CLOCK_RESOLUTION_S
+        # After weeks a float's steps are coarser than the resolution.
+        end = max(self._now + _CLOCK_RESOLUTION_S, math.nextafter(self._now, math.inf))
         while scheduled and scheduled[0]._when < end:
             handle = heapq.heappop(scheduled)
             handle._scheduled = False
@@ -186,6 +188,8 @@ class SimLoop(asyncio.BaseEventLoop):
     add_signal_handler = _refuse  # type: ignore[assignment]
     sock_recv = sock_sendall = sock_connect = sock_accept = _refuse
     _make_socket_transport = _make_datagram_transport = _refuse
+    create_connection = create_server = create_datagram_endpoint = _refuse
+    create_unix_connection = create_unix_server = getaddrinfo = getnameinfo = _refuse
     subprocess_exec = subprocess_shell = connect_read_pipe = connect_write_pipe = _refuse
 
 

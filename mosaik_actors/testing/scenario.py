@@ -4,7 +4,8 @@
     async def test_price_arrives(cluster: Cluster) -> None:
         ...
 
-pytest sees an ordinary test with one case per seed. A case that fails says
+pytest sees an ordinary test with one case per seed. Each prints its seed, its
+options and its time, which pytest shows when it fails. A case that fails says
 with which seed, how to run it again, and what happened before: the error's
 notes hold a timeline of faults, nodes, notes and the last messages. The same
 scenario can be run by ``mosaik-actors chaos`` for as many seeds as asked.
@@ -146,6 +147,7 @@ class Scenario:
         """Run it once and raise what it raised, with notes that help."""
         print(f"scenario {self.function.__name__}: seed {seed}, {self.describe()}")  # noqa: T201
         report = self.run(seed)
+        print(f"{report.simulated_s:.1f} simulated seconds in {report.real_s:.2f} s")  # noqa: T201
         if report.error is not None:
             report.error.add_note(explain(self, report))
             raise report.error
