@@ -183,7 +183,7 @@ class Broadcast:
         self._pending: SignedPeerEntry | None = None
         self._untold: SignedPeerEntry | None = None
         self._has_left = False
-        self._peer_count = 0
+        self._plan = self._shaper_plan = config.plan_announcements(0)
         self._announced_at = now
         self._changed_at = float("-inf")
         self._draw = rng.random()
@@ -216,7 +216,7 @@ class Broadcast:
 
     def receive_peer_count(self, count: int) -> None:
         """Take in how many peers are known: the more, the longer the refreshes wait."""
-        self._peer_count = count
+        self._plan = self._config.plan_announcements(count)
 
     # What neighbours send.
 
@@ -373,8 +373,7 @@ class Broadcast:
         is_shaper = self._shaper == self._me
         if is_shaper and self._has_news:
             return self._announced_at + self._reshape_s
-        peer_count = 0 if is_shaper else self._peer_count
-        interval_s, spread_s = self._config.plan_announcements(peer_count)
+        interval_s, spread_s = self._shaper_plan if is_shaper else self._plan
         return self._announced_at + interval_s + spread_s * (2 * self._draw - 1)
 
     # Helpers: sending.

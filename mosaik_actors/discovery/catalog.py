@@ -374,19 +374,20 @@ class Catalog:
     # Helpers.
 
     def _judge(self, signed: SignedPeerEntry, now: float) -> Verdict:
-        version = signed.version
-        if signed.network_id != self.network_id:
+        entry = signed.entry
+        version, peer_id = entry.version, entry.peer
+        if entry.network != self.network_id:
             return Verdict.DIFFERENT_NETWORK
         if max(version) / 1000 > now + self._drift_s:
             return Verdict.FUTURE
-        if signed.peer_id == self.peer_id:
+        if peer_id == self.peer_id:
             # What we said ourselves comes back on other ways.
             is_echo = version <= self.local.entry.version and signed.is_valid
             return Verdict.NOT_NEWER if is_echo else Verdict.OWN_ID
-        if self._expires_at(signed) <= now:
+        if version.update / 1000 + self._purge_after_s <= now:
             return Verdict.OUTDATED
-        known = self._signed.get(signed.peer_id)
-        if known is not None and version <= known.version:
+        known = self._signed.get(peer_id)
+        if known is not None and version <= known.entry.version:
             return Verdict.NOT_NEWER
         if not signed.is_valid:
             return Verdict.FORGED

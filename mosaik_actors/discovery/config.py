@@ -79,7 +79,7 @@ class DiscoveryConfig:
     sync_timeout: float = 10.0
     retry_min: float = 0.25
     retry_max: float = 30.0
-    shuffle_interval: float = 30.0
+    shuffle_interval: float = 60.0
     peers_max: int = 10_000
 
     def __post_init__(self) -> None:
