@@ -9,7 +9,7 @@ import time
 
 from .report import Row, print_table
 
-BENCHMARKS = ("runtime", "transport", "streams", "linearizability")
+BENCHMARKS = ("runtime", "transport", "streams", "discovery", "linearizability")
 
 
 def main() -> int:
