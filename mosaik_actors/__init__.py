@@ -51,7 +51,11 @@ if TYPE_CHECKING:
     from .streams.board import ChannelState
     from .streams.channels import ChannelInfo, Stats
     from .streams.config import Backoff, StreamsConfig
+    from .streams.criteria import Criteria, CriteriaError, Record, where
+    from .streams.declarations import stream
+    from .streams.limits import Rate
     from .streams.parts import TooLargeError
+    from .streams.preference import Preference, best, nearest, with_tags
     from .streams.schema import SchemaMismatch
     from .transport.address import PeerAddr
     from .transport.close import CloseCode, CloseReason
@@ -105,7 +109,17 @@ _HOMES = {
     "Stats": ".streams.channels",
     "Backoff": ".streams.config",
     "StreamsConfig": ".streams.config",
+    "Criteria": ".streams.criteria",
+    "CriteriaError": ".streams.criteria",
+    "Record": ".streams.criteria",
+    "where": ".streams.criteria",
+    "stream": ".streams.declarations",
+    "Rate": ".streams.limits",
     "TooLargeError": ".streams.parts",
+    "Preference": ".streams.preference",
+    "best": ".streams.preference",
+    "nearest": ".streams.preference",
+    "with_tags": ".streams.preference",
     "SchemaMismatch": ".streams.schema",
     "PeerAddr": ".transport.address",
     "CloseCode": ".transport.close",
@@ -128,6 +142,8 @@ __all__ = [
     "Codec",
     "ConfigError",
     "Consumer",
+    "Criteria",
+    "CriteriaError",
     "DecodeError",
     "DifferentNetwork",
     "DiscoveryConfig",
@@ -148,8 +164,11 @@ __all__ = [
     "PeerId",
     "PeerInfo",
     "PeerUpdated",
+    "Preference",
     "Producer",
     "ProducerOffline",
+    "Rate",
+    "Record",
     "RemoteError",
     "RuntimeConfig",
     "SchemaMismatch",
@@ -167,7 +186,12 @@ __all__ = [
     "TransportError",
     "TypeDispatcher",
     "UniqueId",
+    "best",
+    "nearest",
+    "stream",
     "unique_id",
+    "where",
+    "with_tags",
 ]
 
 

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
+from ..discovery.catalog import CatalogSnapshot
 from ..discovery.info import PeerInfo
 from ..discovery.messages import (
     CatalogChanged,
@@ -39,9 +40,11 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
+from ..streams.criteria import CriteriaError
 from ..streams.gate import clip, holds, is_allowed, near_miss
 from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
-from ..streams.schema import SchemaMismatch
+from ..streams.preference import Rank
+from ..streams.schema import mismatch_from
 from ..streams.session import ReceiverSession
 from ..streams.subscriptions import (
     Candidate,
@@ -64,6 +67,15 @@ from ..transport.interface import (
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
 logger = logging.getLogger(__name__)
+
+PROBES_MAX = 1024  # of one consumer, over its life
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """The token of an exchange that is made to learn how far away a peer is."""
+
+    peer_id: PeerId
 
 
 class _Inlet:
@@ -115,6 +127,9 @@ class ConsumerActor(TypeDispatcher):
         self._links: dict[ReceiverSession, Link] = {}
         self._link_of: dict[PeerId, Link] = {}
         self._peers: dict[PeerId, PeerInfo] = {}
+        self._rtts: dict[PeerId, float] = {}
+        self._probed: dict[tuple[PeerId, int], None] = {}
+        self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
         self._hint = ""
 
@@ -129,7 +144,9 @@ class ConsumerActor(TypeDispatcher):
         self._inbox = message.inbox
         self._board = message.board
         self._subscriptions = Subscriptions(
-            spec.backoff, message.node.randomness.branch(f"consumer {spec.stream_id}")
+            spec.backoff,
+            message.node.randomness.branch(f"consumer {spec.stream_id}"),
+            spec.prefer,
         )
         self._header = encode(
             Subscribe(
@@ -138,6 +155,7 @@ class ConsumerActor(TypeDispatcher):
                 schema=spec.schema,
                 window_items=spec.config.window_items,
                 window_bytes=spec.config.window_bytes,
+                criteria=spec.criteria,
             )
         )
         self.send(self._catalog, WatchCatalog(self.myAddress))
@@ -161,27 +179,34 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
         """Take in who produces the stream now."""
-        if self._board.is_closed:
-            return
+        self._snapshot = message.snapshot
+        if not self._board.is_closed:
+            self._take_catalog()
+
+    def _take_catalog(self) -> None:
+        snapshot = self._snapshot
+        assert snapshot is not None, "it came with CatalogChanged"
         stream_id, require = self._spec.stream_id, self._spec.require
         candidates: dict[PeerId, Candidate] = {}
-        for peer_id, info in message.snapshot.items():
+        for peer_id, info in snapshot.items():
             if stream_id in info.streams:
                 self._peers[peer_id] = info
                 allowed = is_allowed(info, require)
-                candidates[peer_id] = Candidate(info.addr, info.version.start, allowed)
+                rank = self._rank(info) if allowed else None
+                candidates[peer_id] = Candidate(info.addr, info.version.start, allowed, rank)
         changed = False
         for peer_id, link in self._link_of.items():
             channel = self._board.channels[link]
-            info = message.snapshot.get(peer_id, channel.peer)
+            info = snapshot.get(peer_id, channel.peer)
             changed |= info is not channel.peer
             channel.peer = info
         if not candidates:
-            self._explain(message.snapshot.values())
+            self._explain(snapshot.values())
         self._core.receive_catalog(candidates, now=self._now())
         for peer_id in list(self._peers):
             if self._core.state_of(peer_id) is None:
                 del self._peers[peer_id]
+                self._rtts.pop(peer_id, None)
                 self._board.refusals.pop(peer_id, None)
         if changed:
             self._publish_board()
@@ -222,6 +247,7 @@ class ConsumerActor(TypeDispatcher):
         link.attach(inlet)
         self.send(self.myAddress, OpenInlet(inlet))
         self._publish_board()
+        self._pump()
 
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
@@ -250,14 +276,14 @@ class ConsumerActor(TypeDispatcher):
         session = self._sessions.get(link)
         if session is None:
             return
-        inbox, decode = self._inbox, self._spec.encoder.codec.decode_batch
+        inbox, decode = self._inbox, self._spec.encoder.decode_batch
         try:
             for frame in message.frames:
                 item_count, batch = session.receive_frame(frame)
-                items = decode(batch, count_max=item_count)  # type: ignore[arg-type]
-                if len(items) != item_count:
-                    raise RemoteError(f"{len(items)} items in a frame of {item_count}")
-                inbox.put(session, items, len(frame))
+                items, bad_count = decode(batch, item_count)  # type: ignore[arg-type]
+                if bad_count:
+                    self._note_rejected(link, bad_count)
+                inbox.put(session, items, item_count, len(frame))
         except RemoteError as exc:
             self._refuse(link, exc)
             self._forget(link, CloseReason(exc.close_code, clip(str(exc))))
@@ -320,9 +346,16 @@ class ConsumerActor(TypeDispatcher):
     def _now(self) -> float:
         return self._node.clock.monotonic()
 
-    def _after_sync(self, peer_id: PeerId) -> None:
-        if not self._board.is_closed:
-            self._core.receive_synced(peer_id, now=self._now())
+    def _after_sync(self, token: PeerId | _Probe) -> None:
+        if self._board.is_closed:
+            return
+        if isinstance(token, _Probe):
+            rtt_s = self._node.endpoint.rtt(token.peer_id)
+            if rtt_s is not None:
+                self._rtts[token.peer_id] = rtt_s
+                self._take_catalog()
+        else:
+            self._core.receive_synced(token, now=self._now())
             self._pump()
 
     def _pump(self) -> None:
@@ -363,13 +396,49 @@ class ConsumerActor(TypeDispatcher):
         link.close(CloseReason(error.close_code, clip(str(error))))
         self._board.refusals[link.peer_id] = error
 
+    def _note_rejected(self, link: Link, count: int) -> None:
+        """Count items that are not of the stream's type, and say so once per subscription."""
+        channel = self._board.channels[link]
+        if not channel.rejected_count:
+            logger.warning(
+                "%s: peer %s sends items that are not of the stream's type; they are left out",
+                self._spec.name, link.peer_id.short,
+            )  # fmt: skip
+        channel.rejected_count += count
+
+    def _rank(self, info: PeerInfo) -> Rank:
+        """Return how much a producer is preferred; find out how near it is, if that matters."""
+        prefer = self._spec.prefer
+        if prefer is None:
+            return None
+        if prefer.needs_rtt and info.rtt is None:
+            measured_s = self._node.endpoint.rtt(info.peer_id) or self._rtts.get(info.peer_id)
+            if measured_s is not None:
+                info = replace(info, rtt=measured_s)
+            else:
+                self._probe(info)
+        return prefer.rank(info)
+
+    def _probe(self, info: PeerInfo) -> None:
+        """Have a connection made to a producer, so that its distance becomes known."""
+        key = (info.peer_id, info.version.start)
+        if key not in self._probed and len(self._probed) < PROBES_MAX:
+            self._probed[key] = None
+            self.send(self._catalog, SyncWith(info.addr, _Probe(info.peer_id)))
+
     def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
         reason = error.reason
         refusal: Exception = error
         if reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
-            refusal = SchemaMismatch(reason.text)
+            refusal = mismatch_from(reason.text)
+        elif reason.code == CloseCode.STREAM_INVALID_CRITERIA:
+            refusal = CriteriaError(reason.text)
         if str(self._board.refusals.get(peer_id)) != str(refusal):
-            wrong = (CloseCode.STREAM_SCHEMA_MISMATCH, CloseCode.PROTOCOL_VIOLATION)
+            wrong = (
+                CloseCode.STREAM_SCHEMA_MISMATCH,
+                CloseCode.STREAM_INVALID_CRITERIA,
+                CloseCode.PROTOCOL_VIOLATION,
+            )
             level = logging.WARNING if reason.code in wrong else logging.INFO
             logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
         self._board.refusals[peer_id] = refusal

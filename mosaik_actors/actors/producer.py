@@ -5,7 +5,7 @@ Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     acknowledgements) and `LinkClosed` from its links; `CatalogChanged`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
-Owns: a `FanOut`, the links to its subscribers, the board of its handle.
+Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the board of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
 
@@ -38,6 +38,7 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
+from ..streams.criteria import CriteriaError
 from ..streams.fanout import FanOut, FramesReady, LaggardFound
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
 from ..streams.messages import (
@@ -47,8 +48,10 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
-from ..streams.parts import OVERHEAD_BYTES, Part
+from ..streams.outbox import Entry
+from ..streams.parts import OVERHEAD_BYTES
 from ..streams.schema import fingerprint
+from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import Accepted, encode, read_ack
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
@@ -72,6 +75,7 @@ class ProducerActor(TypeDispatcher):
         self._is_pumping = False
         self._published_at = float("-inf")
         self._laggards: dict[PeerId, None] = {}
+        self._lanes: dict[Link, Lane | None] = {}
 
     # Lifecycle.
 
@@ -83,12 +87,17 @@ class ProducerActor(TypeDispatcher):
         self._spec = spec
         self._outbox = message.outbox
         self._board = message.board
-        self._frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
+        self._sieve = message.sieve
+        frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
+        self._batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
         self._fan_out = FanOut(
             buffer_items=spec.buffer_size,
             buffer_bytes=spec.config.buffer_bytes,
             disconnect_lagging=spec.disconnect_lagging,
             lag_grace_s=spec.config.lag_grace,
+            consumer_rate=spec.consumer_rate,
+            total_rate=spec.total_rate,
+            now=self._now(),
         )
         self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
@@ -138,13 +147,27 @@ class ProducerActor(TypeDispatcher):
             reason = CloseReason(CloseCode.STREAM_NOT_FOUND, "the producer is closing")
         if reason is not None or peer is None:
             assert reason is not None, "an unknown peer is refused with a reason"
-            logger.info("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
-            link.close(reason)
+            self._refuse(link, reason)
+            return
+        try:
+            lane = self._sieve.open_lane(header.criteria)
+        except CriteriaError as exc:
+            text = f"the criteria do not fit: {exc}"
+            self._refuse(link, CloseReason(CloseCode.STREAM_INVALID_CRITERIA, clip(text)))
+            return
+        except RemoteError as exc:
+            self._refuse(link, CloseReason(exc.close_code, clip(str(exc))))
             return
         self._pump()  # what was accepted before is not for the new subscriber
         subscription = self._core.subscribe(
-            link, window_items=header.window_items, window_bytes=header.window_bytes
+            link,
+            window_items=header.window_items,
+            window_bytes=header.window_bytes,
+            lane=lane,
+            now=self._now(),
         )
+        self._lanes[link] = lane
+        self._sieve.join(lane)
         answer = Accepted(
             first_sequence=subscription.sent,
             window_items=subscription.window_items,
@@ -169,7 +192,7 @@ class ProducerActor(TypeDispatcher):
             return
         try:
             for frame in message.frames:
-                self._core.receive_ack(link, read_ack(frame))
+                self._core.receive_ack(link, read_ack(frame), now=self._now())
         except RemoteError as exc:
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, exc)
             reason = CloseReason(exc.close_code, clip(str(exc)))
@@ -256,7 +279,7 @@ class ProducerActor(TypeDispatcher):
             self._is_pumping = False
         if self._close_at is not None and self._is_drained():
             self._stop()
-        elif self._is_blocked or self._close_at is not None:
+        elif self._is_blocked or self._close_at is not None or self._core.is_throttled:
             self._arm()
 
     def _publish_all(self) -> None:
@@ -286,13 +309,14 @@ class ProducerActor(TypeDispatcher):
             if not self._board.channels:
                 self._hand_back(parts)
                 continue
-            core.publish(
-                spec.encoder.batches(
-                    parts,
-                    frame_items_max=core.frame_items_max(),
-                    frame_bytes_max=min(spec.config.frame_bytes, self._frame_bytes_max),
+            items_max = core.frame_items_max()
+            bytes_max = core.frame_bytes_max(self._batch_bytes_max)
+            now = self._now()
+            for lane, share in self._sieve.split(parts):
+                batches = spec.encoder.batches(
+                    share, frame_items_max=items_max, frame_bytes_max=bytes_max
                 )
-            )
+                core.publish(batches, lane=lane, now=now)
 
     def _write(self) -> bool:
         """Do what the core wants; return whether a subscriber was lost."""
@@ -324,10 +348,15 @@ class ProducerActor(TypeDispatcher):
             self._laggards[link.peer_id] = None
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
 
+    def _refuse(self, link: Link, reason: CloseReason) -> None:
+        logger.info("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        link.close(reason)
+
     def _forget(self, link: Link, reason: CloseReason) -> None:
         self._core.unsubscribe(link)
         channel = self._board.channels.pop(link, None)
         if channel is not None:
+            self._sieve.leave(self._lanes.pop(link))
             channel.close(reason, now=self._now())
             logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
         self._publish_board()
@@ -338,13 +367,14 @@ class ProducerActor(TypeDispatcher):
             self._outbox.set_online(online)
         self._board.publish(is_online=online)
 
-    def _hand_back(self, parts: list[Part]) -> None:
+    def _hand_back(self, parts: list[Entry]) -> None:
         """Give items that nobody is there to take back to the application."""
         spec = self._spec
         if spec.undelivered is None:
             logger.info("%s: %d items had no consumer", spec.name, len(parts))
             return
-        for part in parts:
+        for entry in parts:
+            part = entry.part if isinstance(entry, SortedPart) else entry
             try:
                 spec.undelivered(spec.encoder.decode(part))
             except Exception:
@@ -368,6 +398,7 @@ class ProducerActor(TypeDispatcher):
             self._core.unsubscribe(link)
             channel.close(SHUTDOWN, now=self._now())
         self._board.channels.clear()
+        self._lanes.clear()
         self._outbox.close()
         self._board.close()
         for asker in self._closing:

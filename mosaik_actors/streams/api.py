@@ -42,8 +42,10 @@ from .board import Board
 from .channels import ChannelInfo, Stats
 from .conditions import Condition, When
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
+from .criteria import Criteria, bind, encode_criteria, where
 from .gate import Requirement
 from .inbox import Inbox
+from .limits import Rate
 from .messages import (
     AckDue,
     CloseConsumer,
@@ -59,8 +61,10 @@ from .messages import (
 )
 from .outbox import LARGE_PART_BYTES, Outbox
 from .parts import Part, PartEncoder
-from .schema import check_compatible, describe, stream_name
+from .preference import Key, Preference
+from .schema import check_same, describe, stream_name
 from .session import ReceiverSession
+from .sieve import Lane, Sieve, SortedPart
 
 __all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
 
@@ -70,6 +74,7 @@ T = TypeVar("T")
 
 OnlineWhen = Callable[[Condition], Condition]
 
+UNWANTED_IN_A_ROW = 256
 ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have a turn
 NAME_CHARACTERS_MAX = 256
 
@@ -102,8 +107,12 @@ class _Source:
         )
         self.closed_outbox.close()
         self.handles: WeakSet[Producer[Any]] = WeakSet()
+        self.sieve = Sieve(spec.encoder.type, self._choose_path)
+        self.declared_by: object | None = None
         self.closing: asyncio.Future[int] | None = None
-        start = StartProducer(streams._node, streams._catalog, spec, self.outbox, self.board)
+        start = StartProducer(
+            streams._node, streams._catalog, spec, self.outbox, self.board, self.sieve
+        )
         system.tell(address, start)
         system.tell(streams._actor, RegisterProducer(spec.stream_id, address))
 
@@ -111,6 +120,11 @@ class _Source:
         """Let the first item of a burst be published: at once, or with those that follow."""
         if not self.outbox.publish_now():
             self.streams._node.system.tell(self.address, _FLUSH)
+
+    def _choose_path(self) -> None:
+        """Let the handles look at each item while somebody filters, and not otherwise."""
+        for handle in list(self.handles):
+            handle._choose_path()
 
     async def close(self) -> int:
         """Drain and stop, once; return how many accepted items did not leave."""
@@ -156,6 +170,7 @@ class Producer(Generic[T]):
 
     __slots__ = (
         "__weakref__", "_encode", "_outbox", "_record_class", "_small_bytes", "_source",
+        "_unwanted_in_a_row",
     )  # fmt: skip
 
     def __init__(self, source: _Source) -> None:
@@ -164,8 +179,8 @@ class Producer(Generic[T]):
         self._encode = source.spec.encoder.encode_unchecked
         # Parts below this need no look at how large they are.
         self._small_bytes = min(LARGE_PART_BYTES, source.spec.encoder.item_bytes_max)
-        # A class no item has, where every item needs the full check.
-        self._record_class: type = source.spec.encoder.record_class or _Source
+        self._unwanted_in_a_row = 0
+        self._choose_path()
         source.handles.add(self)
 
     @property
@@ -205,6 +220,9 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the item.
         """
         if item.__class__ is not self._record_class:
+            if self._source.sieve.is_active:
+                await self._send_sorted(item)
+                return
             part = self._source.spec.encoder.encode(item)
         else:
             try:
@@ -229,10 +247,13 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the item.
             EncodeError, TooLargeError: As for `send`.
         """
+        box, sieve = self._outbox, self._source.sieve
+        lanes = sieve.lanes_of(self._checked(item)) if sieve.is_active else ()
+        if lanes is None and box.is_ready:
+            return  # nobody wants it
         part = self._encode_checked(item)
-        box = self._outbox
         if box.has_room(len(part)):
-            box.append(part)
+            box.append(SortedPart(part, lanes) if lanes else part)
         elif box.is_closed:
             raise Closed(item, self._closed_text())
         elif not box.is_ready:
@@ -252,6 +273,9 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the list of items not accepted.
         """
         items = items if isinstance(items, list | tuple) else list(items)
+        if self._source.sieve.is_active:
+            await self._send_many_sorted(items)
+            return
         parts: list[Part] = []
         has_large = False
         for start in range(0, len(items), ENCODE_ITEMS):
@@ -264,7 +288,7 @@ class Producer(Generic[T]):
         while done < len(parts):
             box = self._outbox
             room = box.room - len(box.parts)
-            if has_large:
+            if has_large or self._source.sieve.is_active:
                 await self._append_when_room(parts[done], items[done:])
                 done += 1
             elif room > 0:
@@ -318,11 +342,69 @@ class Producer(Generic[T]):
     async def _append_when_room(self, part: Part, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(part))
         while True:
-            box = self._outbox
+            box, sieve = self._outbox, self._source.sieve
             if box.has_room(len(part)):
-                box.append(part)
+                if not sieve.is_active:
+                    box.append(part)
+                elif (lanes := sieve.lanes_of(self._source.spec.encoder.decode(part))) is not None:
+                    box.append(SortedPart(part, lanes))
                 return
             await self._wait_for_room(item if box.is_closed else None)
+
+    async def _send_sorted(self, item: T) -> None:
+        """Send an item while somebody filters: judge it first, encode it if anybody wants it."""
+        box, sieve = self._outbox, self._source.sieve
+        lanes = sieve.lanes_of(self._checked(item))
+        if lanes is None and box.is_ready:
+            self._unwanted_in_a_row += 1
+            if self._unwanted_in_a_row % UNWANTED_IN_A_ROW == 0:
+                await asyncio.sleep(0)  # nothing fills up, so nothing else would make it wait
+            return
+        part = self._source.spec.encoder.encode(item)
+        if lanes is not None and box.has_room(len(part)):
+            box.append(SortedPart(part, lanes))
+        else:
+            # Who is subscribed when there is room at last decides then.
+            await self._append_when_room(part, item)
+
+    async def _send_many_sorted(self, items: list[T] | tuple[T, ...]) -> None:
+        sieve, encode = self._source.sieve, self._source.spec.encoder.encode
+        version = sieve.version
+        is_ready = self._outbox.is_ready
+        sorted_parts: list[tuple[int, Part, tuple[Lane, ...] | None]] = []
+        for index, item in enumerate(items):
+            if index and index % ENCODE_ITEMS == 0:
+                await asyncio.sleep(0)
+            lanes = sieve.lanes_of(self._checked(item))
+            if lanes is not None or not is_ready:
+                sorted_parts.append((index, encode(item), lanes))
+        done = 0
+        while done < len(sorted_parts) and sieve.version == version:
+            index, part, lanes = sorted_parts[done]
+            box = self._outbox
+            if lanes is None and box.is_ready:
+                done += 1
+            elif lanes is not None and box.has_room(len(part)):
+                box.append(SortedPart(part, lanes))
+                done += 1
+            else:
+                await self._wait_for_room(items[index:] if box.is_closed else None)
+        if done < len(sorted_parts):
+            # Subscribers came or went: what is left is sorted again, for those there are now.
+            await self.send_many(items[sorted_parts[done][0] :])
+
+    def _checked(self, item: T) -> T:
+        self._source.spec.encoder.check(item)
+        return item
+
+    def _choose_path(self) -> None:
+        """Note which class's items go the short way: none while somebody filters."""
+        source = self._source
+        record_class = source.spec.encoder.record_class
+        # A class no item has, where every item needs the full check.
+        self._record_class: type = (
+            _Source if source.sieve.is_active or record_class is None else record_class
+        )
 
     async def _wait_for_room(self, value: Any) -> None:
         box = self._outbox
@@ -524,7 +606,7 @@ class Streams:
         found = self._sources.get(_identify(type_, stream_id)[0])
         if found is None:
             return self.producer(type_, stream_id=stream_id)
-        check_compatible(describe(type_), found.spec.schema)
+        check_same(describe(type_), found.spec.schema)
         return Producer(found)
 
     def producer(
@@ -538,6 +620,9 @@ class Streams:
         buffer_size: int | None = None,
         disconnect_lagging: bool = True,
         undelivered: Callable[[T], object] | None = None,
+        consumer_rate: Rate | None = None,
+        total_rate: Rate | None = None,
+        validate: bool = False,
     ) -> Producer[T]:
         """Return a new producer.
 
@@ -555,6 +640,12 @@ class Streams:
                 taking anything is disconnected. False: the sender waits for it.
             undelivered: Called with each accepted item that no consumer was
                 connected to take when its turn came.
+            consumer_rate: How fast items go to each consumer; None is no limit.
+            total_rate: How fast items go to all consumers together, each one's
+                copy counted.
+            validate: Whether the fields of each item are checked when it is sent,
+                which costs a decode. Otherwise only its class is, and a consumer
+                leaves out and counts items with a field of another type.
 
         Raises:
             AlreadyExists: There is one; `existing` is another handle of it.
@@ -574,13 +665,15 @@ class Streams:
             stream_id=stream,
             name=name,
             schema=describe(type_),
-            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
+            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
             online_when=online_when(Condition()),
             max_consumers=max_consumers,
             buffer_size=size,
             disconnect_lagging=disconnect_lagging,
             undelivered=undelivered,
+            consumer_rate=consumer_rate,
+            total_rate=total_rate,
             config=self._config,
         )
         source = self._sources[stream] = _Source(self, spec)
@@ -596,6 +689,8 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
+        criteria: Criteria | None = None,
+        prefer: Preference | Key | None = None,
         online_when: OnlineWhen = _at_least_one,
         backoff: Backoff | None = None,
     ) -> Consumer[T]:
@@ -605,20 +700,31 @@ class Streams:
             type_: What the items are.
             stream_id: The stream, or its name; the type's own by default.
             require: Which producers it wants. Asked on every catalog change.
+            criteria: Which items it wants, as ``where(...)``; judged by the
+                producers before they encode. None is all.
+            prefer: Keep to the best producers only: ``nearest(2)``,
+                ``with_tags("eu")``, ``best(1, key=...)``, or a key alone, which
+                is ``best(1, key=...)``. None subscribes to all.
             online_when: When it counts as online; by default with one producer or more.
             backoff: How it retries; the config's by default.
 
         Raises:
+            CriteriaError: `criteria` name a field the type does not have, or
+                compare one with a value of another type.
             Closed: The network is closed.
         """
         self._check_open()
         stream, name = _identify(type_, stream_id)
+        if prefer is not None and not isinstance(prefer, Preference):
+            prefer = Preference(key=prefer)
         spec = ConsumerSpec(
             stream_id=stream,
             name=name,
             schema=describe(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
+            criteria=_encode_criteria(criteria, type_),
+            prefer=prefer,
             online_when=online_when(Condition()),
             backoff=backoff or self._config.backoff,
             config=self._config,
@@ -651,6 +757,12 @@ class Streams:
     def _check_open(self) -> None:
         if self._is_closed:
             raise Closed(reason="the network is closed")
+
+
+def _encode_criteria(criteria: Criteria | None, type_: Any) -> bytes:
+    if criteria is None:
+        return b""
+    return encode_criteria(bind(where(criteria), type_))  # `where` refuses what are none
 
 
 def _identify(type_: Any, stream_id: StreamId | str | None) -> tuple[StreamId, str]:

@@ -37,13 +37,14 @@ class Channel:
         reason: Why it does not, None while it does.
         item_count: Items sent or received so far.
         byte_count: Bytes of frames sent or received so far.
+        rejected_count: Items received that were not of the stream's type, and left out.
         opened_at_s: When it was opened, monotonic.
         closed_at_s: When it was closed, None while it stands.
     """
 
     __slots__ = (
         "byte_count", "closed_at_s", "consumer_id", "item_count", "on_closed", "opened_at_s",
-        "peer", "producer_id", "reason", "state", "stream_id",
+        "peer", "producer_id", "reason", "rejected_count", "state", "stream_id",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Channel:
         self.reason: CloseReason | None = None
         self.item_count = 0
         self.byte_count = 0
+        self.rejected_count = 0
         self.opened_at_s = now
         self.closed_at_s: float | None = None
         self.on_closed: list[Callable[[], None]] = []

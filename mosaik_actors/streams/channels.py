@@ -21,11 +21,14 @@ class Stats:
         datums: Items sent or received.
         bytes: Bytes of frames sent or received.
         uptime: Seconds for which the channel has stood, or stood.
+        rejected: Of the items received, those left out because a field was not
+            of its type.
     """
 
     datums: int
     bytes: int
     uptime: float
+    rejected: int = 0
 
 
 class ChannelInfo:
@@ -78,7 +81,7 @@ class ChannelInfo:
         """What went through so far."""
         channel = self._channel
         uptime_s = channel.uptime_s(now=self._clock.monotonic())
-        return Stats(channel.item_count, channel.byte_count, uptime_s)
+        return Stats(channel.item_count, channel.byte_count, uptime_s, channel.rejected_count)
 
     async def disconnected(self) -> None:
         """Wait until the channel ended; at once if it has. May be cancelled."""

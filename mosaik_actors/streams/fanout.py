@@ -18,9 +18,16 @@ happens to one that leaves no room is the policy:
       moment the timer was handled: if this process stood still for the grace,
       the acknowledgements lie unread and the fault is ours.
 
+Subscribers with different criteria see different items, so each *lane* has a
+sequence of its own; subscribers without criteria share the lane None.
+
+Rates (`limits`) hold frames back in the backlog, per subscriber and in total. A
+subscriber whose backlog waits for a rate is never a laggard. When a total runs
+short, subscribers take turns.
+
 Invariants:
     * A subscriber is sent every item from its first sequence on, in order, once.
-    * ``acked <= sent <= next_sequence`` for each subscriber.
+    * ``acked <= sent <= `` the lane's next sequence for each subscriber.
 
 Clock: monotonic.
 """
@@ -28,11 +35,12 @@ Clock: monotonic.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RemoteError
+from .limits import Rate, Throttle, frame_limits, throttle_of
 from .wire import data_frame, may_fly
 
 CONFIRM_S = 0.05
@@ -71,12 +79,22 @@ class Subscription:
     """One subscriber's place in the stream."""
 
     __slots__ = (
-        "_ends", "acked", "backlog", "backlog_items", "behind_bytes", "blocking_since",
-        "flight_bytes", "key", "sent", "suspected_at", "window_bytes", "window_items",
+        "_ends", "_throttles", "acked", "backlog", "backlog_items", "behind_bytes",
+        "blocking_since", "flight_bytes", "key", "lane", "sent", "suspected_at", "window_bytes",
+        "window_items",
     )  # fmt: skip
 
-    def __init__(self, key: Any, first_sequence: int, window_items: int, window_bytes: int) -> None:
+    def __init__(
+        self,
+        key: Any,
+        first_sequence: int,
+        window_items: int,
+        window_bytes: int,
+        lane: Hashable = None,
+        throttles: tuple[Throttle, ...] = (),
+    ) -> None:
         self.key = key
+        self.lane = lane
         self.window_items = window_items
         self.window_bytes = window_bytes
         self.sent = first_sequence
@@ -88,24 +106,33 @@ class Subscription:
         self.blocking_since: float | None = None
         self.suspected_at: float | None = None
         self._ends: deque[tuple[int, int]] = deque()
+        self._throttles = throttles
 
     @property
     def behind_items(self) -> int:
         """Items published that this subscriber's application has not taken."""
         return self.sent - self.acked + self.backlog_items
 
-    def offer(self, frames: Sequence[tuple[int, bytes]], into: list[bytes]) -> None:
+    @property
+    def is_throttled(self) -> bool:
+        """Whether what waits for this subscriber waits for a rate, not for itself."""
+        if not self._throttles or not self.backlog:
+            return False
+        item_count, frame = self.backlog[0]
+        return self._has_credit(item_count, len(frame))
+
+    def offer(self, frames: Sequence[tuple[int, bytes]], into: list[bytes], now: float) -> None:
         """Take in new frames; append to `into` those to be written now."""
         for item_count, frame in frames:
             self.behind_bytes += len(frame)
-            if not self.backlog and self._has_credit(item_count, len(frame)):
+            if not self.backlog and self._may_send(item_count, len(frame), now):
                 self._send(item_count, frame, into)
             else:
                 self.backlog.append((item_count, frame))
                 self.backlog_items += item_count
 
-    def acknowledge(self, sequence: int, into: list[bytes]) -> None:
-        """Free what comes before `sequence`; append to `into` what may be written now."""
+    def acknowledge(self, sequence: int) -> None:
+        """Free what comes before `sequence`; then `release` what may be written now."""
         if not self.acked <= sequence <= self.sent:
             raise RemoteError(f"acknowledged {sequence}, expected {self.acked} to {self.sent}")
         self.acked = sequence
@@ -114,10 +141,22 @@ class Subscription:
             freed = ends.popleft()[1]
             self.flight_bytes -= freed
             self.behind_bytes -= freed
-        while self.backlog and self._has_credit(self.backlog[0][0], len(self.backlog[0][1])):
-            item_count, frame = self.backlog.popleft()
+
+    def release(self, into: list[bytes], now: float, frames_max: int | None = None) -> None:
+        """Append to `into` what waited and may be written now, at most `frames_max` frames."""
+        while self.backlog and (frames_max is None or len(into) < frames_max):
+            item_count, frame = self.backlog[0]
+            if not self._may_send(item_count, len(frame), now):
+                return
+            self.backlog.popleft()
             self.backlog_items -= item_count
             self._send(item_count, frame, into)
+
+    def opens_at(self) -> float | None:
+        """Return when a rate lets the next frame pass; None when none holds it back."""
+        if not self.is_throttled:
+            return None
+        return max(throttle.opens_at() for throttle in self._throttles)
 
     def note_progress(self) -> None:
         """Take in that it holds nobody up at this moment."""
@@ -130,11 +169,32 @@ class Subscription:
         has_items = self.sent + item_count - self.acked <= self.window_items
         return has_items and may_fly(self.flight_bytes, byte_count, self.window_bytes)
 
+    def _may_send(self, item_count: int, byte_count: int, now: float) -> bool:
+        if not self._has_credit(item_count, byte_count):
+            return False
+        # No `all`: without rates, which is usual, this costs one look.
+        for throttle in self._throttles:  # noqa: SIM110
+            if not throttle.is_open(now=now):
+                return False
+        return True
+
     def _send(self, item_count: int, frame: bytes, into: list[bytes]) -> None:
+        for throttle in self._throttles:
+            throttle.take(item_count, len(frame))
         self.sent += item_count
         self.flight_bytes += len(frame)
         self._ends.append((self.sent, len(frame)))
         into.append(frame)
+
+
+class _Lane:
+    """The subscribers that see the same items, and the number of the next one."""
+
+    __slots__ = ("next_sequence", "subscriptions")
+
+    def __init__(self) -> None:
+        self.next_sequence = 0
+        self.subscriptions: dict[Any, Subscription] = {}
 
 
 class FanOut:
@@ -150,17 +210,33 @@ class FanOut:
         buffer_bytes: int,
         disconnect_lagging: bool = True,
         lag_grace_s: float = 0.5,
+        consumer_rate: Rate | None = None,
+        total_rate: Rate | None = None,
+        now: float = 0.0,
     ) -> None:
-        self.next_sequence = 0
         self.subscriptions: dict[Any, Subscription] = {}
+        self._lanes: dict[Hashable, _Lane] = {None: _Lane()}
+        self._consumer_rate = consumer_rate
+        self._total = throttle_of(total_rate, now=now)
+        self._frame_items_max, self._frame_bytes_max = frame_limits(consumer_rate, total_rate)
+        self._has_rates = self._frame_items_max is not None or self._frame_bytes_max is not None
+        self._turn = 0
         self._buffer_items = buffer_items
         self._buffer_bytes = buffer_bytes
         self._disconnect_lagging = disconnect_lagging
         self._lag_grace_s = lag_grace_s
         self._events: deque[FanOutEvent] = deque()
 
-    def subscribe(self, key: Any, *, window_items: int, window_bytes: int) -> Subscription:
-        """Add a subscriber: it gets everything published from now on.
+    def subscribe(
+        self,
+        key: Any,
+        *,
+        window_items: int,
+        window_bytes: int,
+        lane: Hashable = None,
+        now: float = 0.0,
+    ) -> Subscription:
+        """Add a subscriber: it gets everything published in its lane from now on.
 
         Its window is cut to what it may be behind, so that its
         acknowledgements, due at half a window, come in time to matter.
@@ -168,13 +244,23 @@ class FanOut:
         assert key not in self.subscriptions, f"subscriber {key!r} is there already"
         window_items = min(window_items, self._buffer_items)
         window_bytes = min(window_bytes, self._buffer_bytes)
-        subscription = Subscription(key, self.next_sequence, window_items, window_bytes)
-        self.subscriptions[key] = subscription
+        own = throttle_of(self._consumer_rate, now=now)
+        throttles = tuple(one for one in (own, self._total) if one is not None)
+        home = self._lanes.setdefault(lane, _Lane())
+        first = home.next_sequence
+        subscription = Subscription(key, first, window_items, window_bytes, lane, throttles)
+        self.subscriptions[key] = home.subscriptions[key] = subscription
         return subscription
 
     def unsubscribe(self, key: Any) -> None:
         """Forget a subscriber, if it is there, and all that waits for it."""
-        self.subscriptions.pop(key, None)
+        subscription = self.subscriptions.pop(key, None)
+        if subscription is None:
+            return
+        home = self._lanes[subscription.lane]
+        del home.subscriptions[key]
+        if not home.subscriptions and subscription.lane is not None:
+            del self._lanes[subscription.lane]
 
     def room(self) -> tuple[int, int]:
         """Return how many items and bytes may be published now.
@@ -194,7 +280,22 @@ class FanOut:
         back the acknowledgement of the other half.
         """
         windows = (s.window_items for s in self.subscriptions.values())
-        return min((min(windows, default=self._buffer_items) + 1) // 2, FRAME_ITEMS_MAX)
+        half_window = (min(windows, default=self._buffer_items) + 1) // 2
+        return min(half_window, self._frame_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX)
+
+    def frame_bytes_max(self, bytes_max: int) -> int:
+        """Return how large a frame of many items may be: `bytes_max`, or less with a rate."""
+        return min(bytes_max, self._frame_bytes_max or bytes_max)
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the next item that everybody without criteria gets."""
+        return self._lanes[None].next_sequence
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether frames wait for a rate: then `get_timer` says when they may go."""
+        return self._has_rates and any(s.is_throttled for s in self.subscriptions.values())
 
     @property
     def is_drained(self) -> bool:
@@ -206,28 +307,29 @@ class FanOut:
         """Whether every subscriber has taken everything."""
         return not any(s.behind_items for s in self.subscriptions.values())
 
-    def publish(self, batches: Sequence[Batch]) -> int:
-        """Send items to all subscribers; return the bytes of the frames made.
+    def publish(self, batches: Sequence[Batch], *, lane: Hashable = None, now: float = 0.0) -> None:
+        """Send items to all subscribers of a lane.
 
-        The caller asked `room` and `frame_items_max` before.
+        The caller asked `room` and `frame_items_max` before. `now` only matters
+        with rates.
         """
+        home = self._lanes.get(lane)
+        if home is None:
+            return  # its last subscriber left meanwhile
         frames: list[tuple[int, bytes]] = []
-        byte_count = 0
         for batch in batches:
-            frame = data_frame(self.next_sequence, batch.item_count, batch.data)
-            self.next_sequence += batch.item_count
-            byte_count += len(frame)
+            frame = data_frame(home.next_sequence, batch.item_count, batch.data)
+            home.next_sequence += batch.item_count
             frames.append((batch.item_count, frame))
-        for subscription in self.subscriptions.values():
+        for subscription in home.subscriptions.values():
             sent = subscription.sent
             writable: list[bytes] = []
-            subscription.offer(frames, writable)
+            subscription.offer(frames, writable, now)
             if writable:
                 count = subscription.sent - sent
                 self._events.append(FramesReady(subscription.key, writable, count))
-        return byte_count
 
-    def receive_ack(self, key: Any, sequence: int) -> int:
+    def receive_ack(self, key: Any, sequence: int, *, now: float = 0.0) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.
 
         Raises:
@@ -239,7 +341,8 @@ class FanOut:
         freed = sequence - subscription.acked
         sent = subscription.sent
         writable: list[bytes] = []
-        subscription.acknowledge(sequence, writable)
+        subscription.acknowledge(sequence)
+        subscription.release(writable, now)
         if freed:
             subscription.note_progress()
         if writable:
@@ -249,7 +352,9 @@ class FanOut:
     def note_blocked(self, *, now: float) -> None:
         """Take in that items wait for `room`: whoever leaves none is holding them up."""
         for subscription in list(self.subscriptions.values()):
-            if subscription.blocking_since is None and self._is_full(subscription):
+            if subscription.is_throttled:
+                subscription.note_progress()
+            elif subscription.blocking_since is None and self._is_full(subscription):
                 subscription.blocking_since = now
         self.handle_timer(now=now)
 
@@ -260,13 +365,17 @@ class FanOut:
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`, None for never."""
-        if not self._disconnect_lagging:
-            return None
-        due = (self._due_at(subscription) for subscription in self.subscriptions.values())
+        due: list[float | None] = []
+        if self._has_rates:
+            due += [subscription.opens_at() for subscription in self.subscriptions.values()]
+        if self._disconnect_lagging:
+            due += [self._due_at(subscription) for subscription in self.subscriptions.values()]
         return min((at for at in due if at is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
-        """Remove the subscribers that held the stream up for too long."""
+        """Remove those that held the stream up for too long; send what a rate held back."""
+        if self._has_rates:
+            self._release(now)
         if not self._disconnect_lagging:
             return
         for subscription in list(self.subscriptions.values()):
@@ -276,8 +385,25 @@ class FanOut:
             if subscription.suspected_at is None and self._lag_grace_s > 0:
                 subscription.suspected_at = now
             else:
-                del self.subscriptions[subscription.key]
+                self.unsubscribe(subscription.key)
                 self._events.append(LaggardFound(subscription.key, subscription.behind_items))
+
+    def _release(self, now: float) -> None:
+        """Let those whose frames wait for a rate take turns, one frame each."""
+        waiting = [s for s in self.subscriptions.values() if s.backlog]
+        self._turn += 1
+        start = self._turn % max(1, len(waiting))
+        waiting = waiting[start:] + waiting[:start]
+        while waiting:
+            for subscription in list(waiting):
+                sent = subscription.sent
+                writable: list[bytes] = []
+                subscription.release(writable, now, frames_max=1)
+                if writable:
+                    count = subscription.sent - sent
+                    self._events.append(FramesReady(subscription.key, writable, count))
+                else:
+                    waiting.remove(subscription)
 
     def _due_at(self, subscription: Subscription) -> float | None:
         if subscription.suspected_at is not None:

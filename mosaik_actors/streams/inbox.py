@@ -28,10 +28,12 @@ class _Chunk:
 
     __slots__ = ("byte_count", "item_count", "items", "session")
 
-    def __init__(self, session: ReceiverSession, items: list[Any], byte_count: int) -> None:
+    def __init__(
+        self, session: ReceiverSession, items: list[Any], item_count: int, byte_count: int
+    ) -> None:
         self.session = session
         self.items = items
-        self.item_count = len(items)
+        self.item_count = item_count
         self.byte_count = byte_count
 
 
@@ -64,11 +66,20 @@ class Inbox:
         self._chunk: _Chunk | None = None
         self._chunks: deque[_Chunk] = deque()
 
-    def put(self, session: ReceiverSession, items: list[Any], byte_count: int) -> None:
-        """Add the items of one frame. Takes the list over."""
-        item_count = len(items)
+    def put(
+        self, session: ReceiverSession, items: list[Any], item_count: int, byte_count: int
+    ) -> None:
+        """Add the items of one frame of `item_count`. Takes the list over.
+
+        There may be fewer items than the frame had: those left out count as taken
+        with the others.
+        """
+        if not items:
+            if session.take(item_count, byte_count):
+                self.on_ack_due(session)
+            return
         items.reverse()
-        chunk = _Chunk(session, items, byte_count)
+        chunk = _Chunk(session, items, item_count, byte_count)
         if self._chunk is None:
             self._chunk = chunk
             self.resume()

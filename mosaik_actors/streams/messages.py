@@ -21,10 +21,13 @@ from .conditions import Condition
 from .config import Backoff, StreamsConfig
 from .gate import Requirement
 from .inbox import Inbox
+from .limits import Rate
 from .outbox import Outbox
 from .parts import PartEncoder
+from .preference import Preference
 from .schema import Schema
 from .session import ReceiverSession
+from .sieve import Sieve
 from .wire import Subscribe
 
 
@@ -74,6 +77,8 @@ class ProducerSpec:
         buffer_size: How many items a consumer may be behind.
         disconnect_lagging: What happens to one that is.
         undelivered: Called with each item that no consumer was there to take.
+        consumer_rate: How fast items go to one consumer.
+        total_rate: How fast they go to all consumers together.
         config: The settings of the node's streams.
     """
 
@@ -87,6 +92,8 @@ class ProducerSpec:
     buffer_size: int
     disconnect_lagging: bool
     undelivered: Callable[[Any], object] | None
+    consumer_rate: Rate | None
+    total_rate: Rate | None
     config: StreamsConfig
 
 
@@ -99,6 +106,7 @@ class StartProducer:
     spec: ProducerSpec
     outbox: Outbox
     board: Board
+    sieve: Sieve
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,8 @@ class ConsumerSpec:
         schema: What it can read.
         encoder: What decodes the items.
         require: Which producers it wants; None is all.
+        criteria: Which items it wants, encoded; empty is all.
+        prefer: How it chooses among producers; None is all of them.
         online_when: When it counts as online.
         backoff: How it retries.
         config: The settings of the node's streams.
@@ -143,6 +153,8 @@ class ConsumerSpec:
     schema: Schema
     encoder: PartEncoder
     require: Requirement | None
+    criteria: bytes
+    prefer: Preference | None
     online_when: Condition
     backoff: Backoff
     config: StreamsConfig

@@ -10,12 +10,15 @@ as many as the subscribers have room for. Bounded in items and in bytes: at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .parts import Part
+from .sieve import SortedPart
 from .waiters import MakeFuture, Waiters
 
 LARGE_PART_BYTES = 16 * 1024
+
+Entry = Part | SortedPart
 
 
 class Outbox:
@@ -43,7 +46,7 @@ class Outbox:
         wake: Callable[[], None],
         make_future: MakeFuture,
     ) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[Entry] = []
         self.room = 0
         self.senders = Waiters(make_future)
         self.is_closed = False
@@ -80,7 +83,7 @@ class Outbox:
             or self._large_bytes + byte_count <= self._bytes_max
         )
 
-    def append(self, part: Part) -> None:
+    def append(self, part: Entry) -> None:
         """Accept a part; call only when it `has_room`."""
         if len(part) >= LARGE_PART_BYTES:
             self._large_bytes += len(part)
@@ -88,14 +91,14 @@ class Outbox:
         if len(self.parts) == 1:
             self.wake()
 
-    def extend(self, parts: list[Part]) -> None:
+    def extend(self, parts: Sequence[Entry]) -> None:
         """Accept several parts, none of them large; call only with room for all."""
         was_empty = not self.parts
         self.parts += parts
         if was_empty and parts:
             self.wake()
 
-    def take(self, item_room: int, byte_room: int) -> list[Part]:
+    def take(self, item_room: int, byte_room: int) -> list[Entry]:
         """Return the next parts that fit, in order; at least one if there is any room."""
         parts = self.parts
         if not parts or item_room <= 0 or byte_room <= 0:
@@ -121,7 +124,7 @@ def _not_now() -> bool:
     return False
 
 
-def _fitting(parts: list[Part], byte_room: int) -> int:
+def _fitting(parts: list[Entry], byte_room: int) -> int:
     byte_count = 0
     for count, part in enumerate(parts):
         byte_count += len(part)

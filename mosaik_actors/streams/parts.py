@@ -8,6 +8,11 @@ an item where it was sent, knows its size before anything leaves, sends what
 the item was at that moment even if it is changed afterwards, and lets each
 burst, and later each filter, pick among parts that were encoded once.
 
+An item whose *field* holds something of another type can be encoded and not be
+decoded. Finding that out at the producer takes a decode per item, so it is done
+there only with ``validate``; otherwise the consumer leaves out such an item,
+and only that (`decode_batch`).
+
 What a join makes is what the codec's ``encode_batch`` would have made of the
 items; a test holds the two together. An item that only the codec's wider
 format can carry (integers of more than 64 bits) is a `WholeBatch` of its own.
@@ -18,11 +23,13 @@ from __future__ import annotations
 import struct
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from ..codec import FAST, UNTYPED, Codec, EncodeError, codec_for
+from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
+from ..errors import DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
 from ..transport.interface import FRAME_BYTES_MAX
 from .fanout import Batch
@@ -63,19 +70,23 @@ class PartEncoder:
         type_: What the items are.
         frame_bytes_max: What the transport carries; more than `FRAME_BYTES_MAX`
             is not made use of, because consumers count on it.
+        validate: Whether each item is decoded once to see that it can be.
 
     Attributes:
         record_class: The class whose instances need no further check, or None.
         encode_unchecked: Encodes an item of that class, fast. It may raise
             anything: then ask `encode`, which knows the rest.
+        type: What the items are.
         codec: The codec that decodes the batches.
         item_bytes_max: The largest part.
     """
 
-    def __init__(self, type_: Any, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+    def __init__(
+        self, type_: Any, frame_bytes_max: int = FRAME_BYTES_MAX, *, validate: bool = False
+    ) -> None:
         self.item_bytes_max = min(frame_bytes_max, FRAME_BYTES_MAX) - OVERHEAD_BYTES
         self.codec: Codec[Any] = codec_for(type_)
-        self._type = type_
+        self.type = type_
         self._accepted = _classes_of(type_)
         untyped = type_ is object or type_ is Any
         self._form = UNTYPED if untyped else FAST
@@ -85,6 +96,10 @@ class PartEncoder:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
             self.encode_unchecked = msgspec.msgpack.Encoder(enc_hook=_ids_as_bytes).encode
+        self._validate = validate
+        if validate:
+            self.encode_unchecked = self.encode
+        self._checked_classes: dict[type, str] = {}
 
     def check(self, item: Any) -> None:
         """Raise `EncodeError` when `item` is plainly not of the type."""
@@ -93,8 +108,10 @@ class PartEncoder:
             return
         # To Python a bool is an int; to whoever decodes it, it is not.
         if not isinstance(item, accepted) or (type(item) is bool and bool not in accepted):
-            name = getattr(self._type, "__qualname__", None) or str(self._type)
+            name = getattr(self.type, "__qualname__", None) or str(self.type)
             raise EncodeError(item, f"expected {name}, got {type(item).__qualname__}")
+        if type(item) not in accepted and isinstance(item, msgspec.Struct):
+            self._check_subclass(item)
 
     def encode(self, item: Any) -> Part:
         """Return an item as a part.
@@ -109,6 +126,11 @@ class PartEncoder:
         joins = batch[:1] == self._form and batch[1:2] == _ONE
         part: Part = batch[2:] if joins else WholeBatch(batch)
         self.check_size(item, len(part))
+        if self._validate:
+            try:
+                self.codec.decode_batch(batch, count_max=1)
+            except DecodeError as exc:
+                raise EncodeError(item, str(exc)) from exc
         return part
 
     def check_size(self, item: Any, byte_count: int) -> None:
@@ -162,10 +184,67 @@ class PartEncoder:
             batches.append(Batch(len(run), self.join(run)))
         return batches
 
+    def decode_batch(self, data: bytes, item_count: int) -> tuple[list[Any], int]:
+        """Return the items of a batch that are of the type, and how many are not.
+
+        Raises:
+            RemoteError: It is no batch of `item_count` items.
+        """
+        try:
+            items, bad_count = self.codec.decode_batch(data, count_max=item_count), 0
+        except DecodeError as exc:
+            items, bad_count = self._decode_each(data, item_count, exc)
+        if len(items) + bad_count != item_count:
+            raise RemoteError(f"{len(items) + bad_count} items in a frame of {item_count}")
+        return items, bad_count
+
     def decode(self, part: Part) -> Any:
         """Return the item that a part was made of."""
         batch = part.data if isinstance(part, WholeBatch) else self.join((part,))
         return self.codec.decode_batch(batch, count_max=1)[0]
+
+    def _check_subclass(self, item: msgspec.Struct) -> None:
+        """Raise `EncodeError` for a subclass that a reader of the stream's type cannot read."""
+        cls = type(item)
+        if cls not in self._checked_classes:
+            self._checked_classes[cls] = self._why_unreadable(cls)
+        why = self._checked_classes[cls]
+        if why:
+            raise EncodeError(item, why)
+
+    def _why_unreadable(self, cls: type[msgspec.Struct]) -> str:
+        for base in self._accepted or ():
+            if not issubclass(base, msgspec.Struct) or not issubclass(cls, base):
+                continue
+            ours, theirs = base.__struct_config__, cls.__struct_config__
+            if ours.tag != theirs.tag or ours.tag_field != theirs.tag_field:
+                return f"{cls.__qualname__} has another tag than {base.__qualname__}"
+            if ours.array_like != theirs.array_like:
+                return f"{cls.__qualname__} travels in another form than {base.__qualname__}"
+            if ours.forbid_unknown_fields and cls.__struct_fields__ != base.__struct_fields__:
+                return f"{base.__qualname__} forbids the fields that {cls.__qualname__} adds"
+        return ""
+
+    def _decode_each(
+        self, data: bytes, item_count: int, error: DecodeError
+    ) -> tuple[list[Any], int]:
+        """Decode item by item a batch that cannot be decoded as a whole."""
+        if item_count == 1 and data[:1] == WIDE:
+            return [], 1
+        if data[:1] != FAST:
+            raise error
+        try:
+            raw_items = _decode_raw(memoryview(data)[1:])
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raise error from None
+        items: list[Any] = []
+        for raw in raw_items[:item_count]:
+            with suppress(DecodeError):
+                items += self.codec.decode_batch(FAST + _ONE + bytes(raw), count_max=1)
+        return items, len(raw_items) - len(items)
+
+
+_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 def _array_header(count: int) -> bytes:

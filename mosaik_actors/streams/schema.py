@@ -6,17 +6,31 @@ is left out, and so is ``builtins``: a script's own ``Price`` is ``Price``.
 
 A *schema* describes the type as data: its records, their fields, the fields'
 types. Records are numbered in the order in which a walk from the root meets
-them, and a type's text names them by number, so that what a class is called
-does not matter and recursive types end. The *fingerprint* is the BLAKE3 hash
-of that, field names and types only. Equal fingerprints are compatible;
-otherwise `first_difference` looks for the first field in the walk that differs.
+them, and types name them by number, so that what a class is called does not
+matter and recursive types end. The *fingerprint* is the BLAKE3 hash of that,
+field names and types only. Equal fingerprints are compatible.
 
-Schemas come from peers too, so `Schema` is bounded and `first_difference`
-visits each pair of records once.
+Otherwise `check_compatible` asks whether what the producer writes can be read by
+the consumer, and names the first field that says no:
+
+    * a field that both have must have the same type; a union may have more
+      members at the reader, and so a type may become ``T | None`` there;
+    * a field that only the reader has, or only the writer, must be optional
+      (have a default) where it is;
+    * in records that travel as arrays fields are told apart by their place, so
+      only optional ones at the end may differ;
+    * what a record says about its form (map or array, its tag) must be the same,
+      and a reader that forbids unknown fields gets none.
+
+Numbers are not widened: an integer that becomes a float is another field.
+
+Schemas come from peers too, so `Schema` is bounded and each pair of records is
+compared once.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -32,35 +46,77 @@ from ..transport.close import CloseCode
 RECORDS_MAX = 256
 FIELDS_MAX = 1024
 TEXT_MAX = 2048
+VALUES_MAX = 1024
+TYPE_DEPTH_MAX = 32
+COMPARISONS_MAX = 20_000
 SCHEMA_BYTES_MAX = 48 * 1024
+
+_FIELD_IN_TEXT = re.compile(r"schema mismatch: field (.{1,200}?) (?:is |\()")
 
 _Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
 
+class TypeSchema(msgspec.Struct, frozen=True, array_like=True):
+    """A type.
+
+    Attributes:
+        kind: What it is: ``int``, ``list``, ``union``, ``record``, ...
+        args: The types it is made of.
+        values: Of a literal or an enumeration: its values, as text.
+        record: Of a record: its number.
+    """
+
+    kind: _Text
+    args: Annotated[tuple[TypeSchema, ...], msgspec.Meta(max_length=FIELDS_MAX)] = ()
+    values: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=VALUES_MAX)] = ()
+    record: Annotated[int, msgspec.Meta(ge=-1, lt=RECORDS_MAX)] = -1
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "record":
+                return f"{{{self.record}}}"
+            case "union":
+                return " | ".join(map(str, self.args))
+            case "tuple of":
+                return f"tuple[{self.args[0]}, ...]" if self.args else "tuple"
+        inner = [*map(str, self.args), *self.values]
+        return f"{self.kind}[{', '.join(inner)}]" if inner else self.kind
+
+
 class FieldSchema(msgspec.Struct, frozen=True, array_like=True):
-    """One field: the name it travels under, its type as text, whether it must be there."""
+    """One field: the name it travels under, its type, whether it must be there."""
 
     name: _Text
-    type: _Text
+    type: TypeSchema
     required: bool = True
 
 
 class RecordSchema(msgspec.Struct, frozen=True, array_like=True):
-    """One record: its name for people, how it travels, and its fields in order."""
+    """One record.
+
+    Attributes:
+        name: What it is called, for people.
+        form: How it travels: ``map`` or ``array``, and its tag.
+        fields: Its fields in order.
+        omits_defaults: Whether its writer leaves out fields that have their default.
+        is_strict: Whether its reader refuses fields it does not know.
+    """
 
     name: _Text
     form: _Text
     fields: Annotated[tuple[FieldSchema, ...], msgspec.Meta(max_length=FIELDS_MAX)]
+    omits_defaults: bool = False
+    is_strict: bool = False
 
 
 class Schema(msgspec.Struct, frozen=True, array_like=True):
-    """A type as data: the root's text, and the records it names as ``{number}``."""
+    """A type as data: the root, and the records it names by number."""
 
-    root: _Text
+    root: TypeSchema
     records: Annotated[tuple[RecordSchema, ...], msgspec.Meta(max_length=RECORDS_MAX)] = ()
 
 
-UNTYPED = Schema("any")
+UNTYPED = Schema(TypeSchema("any"))
 """What a program says that gives no type: anything may come."""
 
 
@@ -126,22 +182,12 @@ def describe(type_: Any) -> Schema:
     """
     schema = _Walk().schema(type_)
     data = msgspec.msgpack.encode(schema)
-    texts_fit = all(
-        len(text) <= TEXT_MAX
-        for record in schema.records
-        for text in (record.name, *(t for f in record.fields for t in (f.name, f.type)))
-    )
-    counts_fit = len(schema.records) <= RECORDS_MAX and all(
-        len(record.fields) <= FIELDS_MAX for record in schema.records
-    )
-    if (
-        len(data) > SCHEMA_BYTES_MAX
-        or not texts_fit
-        or not counts_fit
-        or len(schema.root) > TEXT_MAX
-    ):
-        return Schema(f"type too large to describe, hash {fingerprint(schema).hex()}")
-    return schema
+    try:
+        if len(data) <= SCHEMA_BYTES_MAX and _depth(schema) <= TYPE_DEPTH_MAX:
+            return msgspec.msgpack.decode(data, type=Schema)  # within all limits
+    except msgspec.ValidationError:
+        pass
+    return Schema(TypeSchema("type too large to describe", values=(fingerprint(schema).hex(),)))
 
 
 def fingerprint(schema: Schema) -> bytes:
@@ -154,57 +200,175 @@ def fingerprint(schema: Schema) -> bytes:
 
 
 def first_difference(here: Schema, there: Schema) -> Difference | None:
-    """Return the first field that differs between two schemas, None if none does."""
-    if fingerprint(here) == fingerprint(there):
-        return None
-    if here.root != there.root:
-        return Difference(
-            "(the item itself)", readable(here, here.root), readable(there, there.root)
-        )
-    for number, (mine, theirs) in enumerate(zip(here.records, there.records, strict=False)):
-        found = _record_difference(here, mine, there, theirs)
-        if found is not None:
-            name = mine.name if number == 0 else f"{here.records[0].name}: {mine.name}"
-            return Difference(f"{name}.{found.field}", found.here, found.there)
-    return Difference("(the records)", str(len(here.records)), str(len(there.records)))
+    """Return the first field for which what is written here cannot be read there."""
+    return _Comparison(here, there).difference()
 
 
 def check_compatible(here: Schema, there: Schema) -> None:
-    """Raise `SchemaMismatch` unless items of one schema can be read as the other."""
+    """Raise `SchemaMismatch` unless items of this schema can be read as the other."""
     difference = first_difference(here, there)
     if difference is not None:
         raise SchemaMismatch(f"schema mismatch: {difference}", difference.field)
 
 
-def readable(schema: Schema, text: str) -> str:
-    """Return a type's text with the records' names in place of their numbers."""
+def check_same(here: Schema, there: Schema) -> None:
+    """Raise `SchemaMismatch` unless two schemas have the same fields."""
+    if fingerprint(here) == fingerprint(there):
+        return
+    difference = first_difference(here, there) or first_difference(there, here)
+    field = difference.field if difference is not None else ""
+    raise SchemaMismatch(f"schema mismatch: {difference or 'fields in another order'}", field)
+
+
+def mismatch_from(text: str) -> SchemaMismatch:
+    """Return the mismatch that a peer told us about, with the field that its text names."""
+    found = _FIELD_IN_TEXT.match(text)
+    return SchemaMismatch(text, found[1] if found is not None else "")
+
+
+def readable(schema: Schema, type_: TypeSchema) -> str:
+    """Return a type as text, with the records' names in place of their numbers."""
+    text = str(type_)
+    if len(text) > TEXT_MAX:
+        text = text[: TEXT_MAX - 3] + "..."
     for number, record in enumerate(schema.records):
-        if "{" not in text:
+        if "{" not in text or len(text) > TEXT_MAX:
             break
         text = text.replace(f"{{{number}}}", record.name)
     return text
 
 
-def _record_difference(
-    here: Schema, mine: RecordSchema, there: Schema, theirs: RecordSchema
-) -> Difference | None:
-    if mine.form != theirs.form:
-        return Difference("(form)", mine.form, theirs.form)
-    ours_by_name = {f.name: f for f in mine.fields}
-    theirs_by_name = {f.name: f for f in theirs.fields}
-    for field in mine.fields:
-        other = theirs_by_name.get(field.name)
-        if other is None:
-            return Difference(field.name, readable(here, field.type), None)
-        if other.type != field.type:
-            return Difference(field.name, readable(here, field.type), readable(there, other.type))
-    for field in theirs.fields:
-        if field.name not in ours_by_name:
-            return Difference(field.name, None, readable(there, field.type))
-    for field, other in zip(mine.fields, theirs.fields, strict=True):
-        if field.name != other.name:
-            return Difference(field.name, "in this place", f"preceded by {other.name}")
+class _Comparison:
+    """Whether what one schema writes can be read by another one."""
+
+    def __init__(self, here: Schema, there: Schema) -> None:
+        self._here = here
+        self._there = there
+        self._compared: dict[tuple[int, int], Difference | None] = {}
+        self._count = 0
+
+    def difference(self) -> Difference | None:
+        try:
+            return self._types("(the item itself)", self._here.root, self._there.root)
+        except RecursionError:
+            return Difference("(the item itself)", "of limited depth", "nested too deep")
+
+    def _types(self, field: str, mine: TypeSchema, theirs: TypeSchema) -> Difference | None:
+        """Compare two types; a difference inside of a record is named by its own field."""
+        self._count += 1
+        if self._count > COMPARISONS_MAX:
+            return Difference("(the item itself)", "of limited size", "too large to compare")
+        if theirs.kind == "any":
+            return None
+        if "union" in (mine.kind, theirs.kind):
+            return self._unions(field, mine, theirs)
+        same = (
+            mine.kind == theirs.kind
+            and mine.values == theirs.values
+            and len(mine.args) == len(theirs.args)
+        )
+        if not same:
+            return self._differ(field, mine, theirs)
+        if mine.kind == "record":
+            return self._records(field, mine, theirs)
+        for one, other in zip(mine.args, theirs.args, strict=True):
+            found = self._types(field, one, other)
+            if found is not None:
+                # The type as a whole says more than the part of it that differs.
+                return self._differ(field, mine, theirs) if found.field == field else found
+        return None
+
+    def _unions(self, field: str, mine: TypeSchema, theirs: TypeSchema) -> Difference | None:
+        """Require that each member here can be read as some member there."""
+        there = theirs.args if theirs.kind == "union" else (theirs,)
+        for member in mine.args if mine.kind == "union" else (mine,):
+            within: Difference | None = None
+            for other in there:
+                found = self._types(field, member, other)
+                if found is None:
+                    break
+                if found.field != field and self._have_same_form(member, other):
+                    within = found
+            else:
+                return within or self._differ(field, mine, theirs)
+        return None
+
+    def _have_same_form(self, mine: TypeSchema, theirs: TypeSchema) -> bool:
+        one, other = _record(self._here, mine), _record(self._there, theirs)
+        return one is not None and other is not None and one.form == other.form
+
+    def _records(self, field: str, mine: TypeSchema, theirs: TypeSchema) -> Difference | None:
+        one, other = _record(self._here, mine), _record(self._there, theirs)
+        if one is None or other is None:
+            return self._differ(field, mine, theirs)
+        pair = (mine.record, theirs.record)
+        if pair in self._compared:
+            return self._compared[pair]
+        self._compared[pair] = None  # while it is compared: what refers to itself adds nothing
+        found = self._fields(one, other)
+        if found is None:
+            return None
+        difference = found.difference
+        if not found.is_inner:
+            name = one.name if mine.record == 0 else f"{self._here.records[0].name}: {one.name}"
+            field_name = f"{name}.{difference.field}"
+            difference = Difference(field_name, difference.here, difference.there)
+        self._compared[pair] = difference
+        return difference
+
+    def _fields(self, one: RecordSchema, other: RecordSchema) -> _Found | None:
+        if one.form != other.form:
+            return _Found(Difference("(form)", one.form, other.form))
+        if one.form.startswith("array"):
+            for mine, theirs in zip(one.fields, other.fields, strict=False):
+                if mine.name != theirs.name:
+                    text = f"preceded by {theirs.name}"
+                    return _Found(Difference(mine.name, "in this place", text))
+        theirs_by_name = {f.name: f for f in other.fields}
+        for mine in one.fields:
+            reader = theirs_by_name.pop(mine.name, None)
+            if reader is None:
+                if mine.required or other.is_strict:
+                    return _Found(Difference(mine.name, readable(self._here, mine.type), None))
+                continue
+            if one.omits_defaults and not mine.required and reader.required:
+                return _Found(Difference(mine.name, "optional", "required"))
+            found = self._types(mine.name, mine.type, reader.type)
+            if found is not None:
+                return _Found(found, is_inner=found.field != mine.name)
+        for theirs in theirs_by_name.values():
+            if theirs.required:
+                text = readable(self._there, theirs.type)
+                return _Found(Difference(theirs.name, None, text))
+        return None
+
+    def _differ(self, field: str, mine: TypeSchema, theirs: TypeSchema) -> Difference:
+        here, there = readable(self._here, mine), readable(self._there, theirs)
+        return Difference(field, here, there)
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """A difference within a record; an inner one already has its full name."""
+
+    difference: Difference
+    is_inner: bool = False
+
+
+def _record(schema: Schema, type_: TypeSchema) -> RecordSchema | None:
+    """Return the record a type names; None if a peer's schema has none of that number."""
+    if type_.kind == "record" and 0 <= type_.record < len(schema.records):
+        return schema.records[type_.record]
     return None
+
+
+def _depth(schema: Schema) -> int:
+    """Return how deep the types of a schema are nested."""
+
+    def depth(type_: TypeSchema) -> int:
+        return 1 + max(map(depth, type_.args), default=0)
+
+    fields = (f.type for record in schema.records for f in record.fields)
+    return max(map(depth, (schema.root, *fields)))
 
 
 class _Walk:
@@ -217,52 +381,64 @@ class _Walk:
     def schema(self, type_: Any) -> Schema:
         if type_ is object:
             return UNTYPED
-        root = self._text(mi.type_info(type_))
+        root = self._type(mi.type_info(type_))
         return Schema(root, tuple(record for record in self._records if record is not None))
 
-    def _text(self, info: mi.Type) -> str:
+    def _type(self, info: mi.Type) -> TypeSchema:
         match info:
             case mi.StructType(cls=cls, fields=fields):
                 tag = "" if info.tag is None else f" tagged {info.tag_field}={info.tag!r}"
                 form = ("array" if info.array_like else "map") + tag
-                return self._record(cls, form, fields)
+                omits = cls.__struct_config__.omit_defaults and not info.array_like
+                return self._record(cls, form, fields, omits, info.forbid_unknown_fields)
             case (
                 mi.DataclassType(cls=cls, fields=fields) | mi.TypedDictType(cls=cls, fields=fields)
             ):
-                return self._record(cls, "map", fields)
+                # A TypedDict's writer may leave out what is not required.
+                return self._record(cls, "map", fields, isinstance(info, mi.TypedDictType))
             case mi.NamedTupleType(cls=cls, fields=fields):
                 return self._record(cls, "array", fields)
             case mi.UnionType(types=members):
-                return " | ".join(self._text(member) for member in members)
+                return self._of("union", *members)
             case mi.SetType(item_type=item) | mi.FrozenSetType(item_type=item):
-                return f"set[{self._text(item)}]"
+                return self._of("set", item)
             case mi.VarTupleType(item_type=item):
-                return f"tuple[{self._text(item)}, ...]"
+                return self._of("tuple of", item)
             case mi.CollectionType(item_type=item):
-                return f"list[{self._text(item)}]"
+                return self._of("list", item)
             case mi.TupleType(item_types=members):
-                return f"tuple[{', '.join(self._text(member) for member in members)}]"
+                return self._of("tuple", *members)
             case mi.DictType(key_type=key, value_type=value):
-                return f"dict[{self._text(key)}, {self._text(value)}]"
+                return self._of("dict", key, value)
             case mi.LiteralType(values=values):
-                return f"Literal[{', '.join(map(repr, values))}]"
+                return TypeSchema("Literal", values=tuple(map(repr, values)))
             case mi.EnumType(cls=cls):
-                return f"Enum[{', '.join(repr(member.value) for member in cls)}]"
+                return TypeSchema("Enum", values=tuple(repr(member.value) for member in cls))
             case mi.CustomType(cls=cls):
-                return cls.__qualname__
+                return TypeSchema(cls.__qualname__)
             case mi.Metadata(type=inner):
-                return self._text(inner)
+                return self._type(inner)
             case _:
-                return type(info).__name__.removesuffix("Type").lower()
+                return TypeSchema(type(info).__name__.removesuffix("Type").lower())
 
-    def _record(self, cls: Any, form: str, fields: tuple[mi.Field, ...]) -> str:
+    def _of(self, kind: str, *members: mi.Type) -> TypeSchema:
+        return TypeSchema(kind, tuple(map(self._type, members)))
+
+    def _record(
+        self,
+        cls: Any,
+        form: str,
+        fields: tuple[mi.Field, ...],
+        omits_defaults: bool = False,
+        is_strict: bool = False,
+    ) -> TypeSchema:
         number = self._numbers.get(cls)
         if number is None:
             number = self._numbers[cls] = len(self._records)
             self._records.append(None)
             described = tuple(
-                FieldSchema(f.encode_name, self._text(f.type), f.required) for f in fields
+                FieldSchema(f.encode_name, self._type(f.type), f.required) for f in fields
             )
             name = sys.intern(getattr(cls, "__qualname__", str(cls)).rpartition("<locals>.")[2])
-            self._records[number] = RecordSchema(name, form, described)
-        return f"{{{number}}}"
+            self._records[number] = RecordSchema(name, form, described, omits_defaults, is_strict)
+        return TypeSchema("record", record=number)

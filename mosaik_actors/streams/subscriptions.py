@@ -26,6 +26,15 @@ Rules:
     * A producer that is not allowed (any more) is dropped. One that merely left
       the catalog keeps its link until that ends: there may be items in it.
 
+With a `Preference` only the best `count` producers are subscribed to:
+    * One is tried only while fewer than `count` of those that are subscribed or
+      about to be are as good as it is. One that fails is passed over until its
+      retry is due.
+    * A subscription stands until another producer has been better by `margin`
+      for `patience` seconds; measurements waver, and moving costs a gap.
+    * The new subscription is opened first and the worst one dropped in the same
+      step, so there are never more than `count`, and a failed move costs nothing.
+
 Clock: monotonic.
 """
 
@@ -41,6 +50,7 @@ from ..ids import PeerId
 from ..transport.address import PeerAddr
 from ..transport.close import CloseCode, CloseReason
 from .config import Backoff
+from .preference import Preference, Rank, is_better
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +61,14 @@ class Candidate:
         addr: Where it is.
         start: The moment its node started.
         allowed: Whether the consumer's own requirements let it in.
+        rank: How good the consumer's preference finds it: less is better, None
+            is worse than everything.
     """
 
     addr: PeerAddr
     start: int
     allowed: bool = True
+    rank: Rank = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +124,14 @@ _ALLOWED_FROM = {
 
 class _Producer:
     __slots__ = (
-        "attempt", "candidate", "failures", "listed", "opened_at", "retry_at", "state", "waited_s",
-        "was_synced",
+        "attempt", "better_since", "candidate", "failures", "listed", "lot", "opened_at",
+        "retry_at", "state", "waited_s", "was_synced",
     )  # fmt: skip
 
-    def __init__(self, candidate: Candidate, now: float) -> None:
+    def __init__(self, candidate: Candidate, now: float, lot: float = 0.0) -> None:
         self.candidate = candidate
+        self.lot = lot  # decides between equals, so that not all consumers choose the same one
+        self.better_since: float | None = None
         self.state = State.WAITING
         self.listed = True
         self.retry_at: float | None = now
@@ -134,9 +149,11 @@ class _Producer:
 class Subscriptions:
     """The producers of one consumer."""
 
-    def __init__(self, backoff: Backoff, rng: Random) -> None:
+    def __init__(self, backoff: Backoff, rng: Random, preference: Preference | None = None) -> None:
         self._backoff = backoff
         self._rng = rng
+        self._preference = preference
+        self._wanted_at: float | None = None
         self._producers: dict[PeerId, _Producer] = {}
         self._events: deque[SubscriptionsEvent] = deque()
         self._attempt_count = 0
@@ -159,7 +176,7 @@ class Subscriptions:
                 if known is not None:
                     self._drop(peer_id, "not wanted any more")
             elif known is None:
-                self._producers[peer_id] = _Producer(candidate, now)
+                self._producers[peer_id] = self._make(candidate, now)
             else:
                 self._update(peer_id, known, candidate, now)
         self.handle_timer(now=now)
@@ -172,6 +189,8 @@ class Subscriptions:
         producer.become(State.ACTIVE)
         producer.opened_at = now
         producer.was_synced = False
+        if self._preference is not None:
+            self._drop_surplus(self._preference)
         return True
 
     def receive_failed(
@@ -188,6 +207,7 @@ class Subscriptions:
             return
         producer.was_synced = False
         self._retry_later(peer_id, producer, now)
+        self.handle_timer(now=now)  # with a preference it may be another one's turn
 
     def receive_closed(self, peer_id: PeerId, *, now: float) -> None:
         """Take in that the link of an active subscription ended."""
@@ -200,6 +220,7 @@ class Subscriptions:
             self._retry_later(peer_id, producer, now)
         else:
             del self._producers[peer_id]
+        self.handle_timer(now=now)
 
     def receive_synced(self, peer_id: PeerId, *, now: float) -> None:
         """Take in that the exchange of entries ended, one way or the other."""
@@ -211,6 +232,8 @@ class Subscriptions:
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`, None for never."""
+        if self._preference is not None:
+            return self._wanted_at
         return min(
             (
                 producer.retry_at
@@ -222,18 +245,74 @@ class Subscriptions:
 
     def handle_timer(self, *, now: float) -> None:
         """Try those whose time has come."""
+        if self._preference is not None:
+            self._choose(self._preference, now)
+            return
         for producer in self._producers.values():
             due = producer.retry_at
             if producer.state is State.WAITING and due is not None and due <= now:
-                self._attempt_count += 1
-                producer.attempt = self._attempt_count
-                producer.retry_at = None
-                producer.become(State.OPENING)
-                self._events.append(SubscriptionWanted(producer.candidate.addr, producer.attempt))
+                self._open(producer)
 
     def next_event(self) -> SubscriptionsEvent | None:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
+
+    def _make(self, candidate: Candidate, now: float) -> _Producer:
+        lot = self._rng.random() if self._preference is not None else 0.0
+        return _Producer(candidate, now, lot)
+
+    def _open(self, producer: _Producer) -> None:
+        self._attempt_count += 1
+        producer.attempt = self._attempt_count
+        producer.retry_at = None
+        producer.better_since = None
+        producer.become(State.OPENING)
+        self._events.append(SubscriptionWanted(producer.candidate.addr, producer.attempt))
+
+    def _choose(self, preference: Preference, now: float) -> None:
+        """Open what the preference wants now; note when it may want something else."""
+        self._wanted_at = None
+        waiting = [p for p in self._producers.values() if p.state is State.WAITING]
+        rivals = [p for p in self._producers.values() if p.state is not State.WAITING]
+        for producer in sorted(waiting, key=_order):
+            stronger = sum(not self._beats(producer, rival, preference) for rival in rivals)
+            if producer.retry_at is None or stronger >= preference.count:
+                producer.better_since = None
+                continue
+            due = producer.retry_at
+            if len(rivals) >= preference.count:
+                # Somebody would have to go for it: not before it has been better for a while,
+                # and one at a time.
+                if len(rivals) > preference.count:
+                    continue
+                if producer.better_since is None:
+                    producer.better_since = now
+                due = max(due, producer.better_since + preference.patience)
+            if due <= now:
+                self._open(producer)
+                rivals.append(producer)
+            elif self._wanted_at is None or due < self._wanted_at:
+                self._wanted_at = due
+
+    @staticmethod
+    def _beats(producer: _Producer, rival: _Producer, preference: Preference) -> bool:
+        return is_better(producer.candidate.rank, rival.candidate.rank, preference.margin)
+
+    def _drop_surplus(self, preference: Preference) -> None:
+        """Drop the worst subscription when there is one more than wanted."""
+        active = [(i, p) for i, p in self._producers.items() if p.state is State.ACTIVE]
+        if len(active) <= preference.count:
+            return
+        peer_id, worst = max(active, key=lambda one: _order(one[1]))
+        reason = CloseReason(CloseCode.CANCELLED, "another producer is preferred")
+        self._events.append(SubscriptionDropped(peer_id, reason))
+        if not worst.listed:
+            self._forget(peer_id)
+            return
+        # Not a failure: it may be the best one again at any time.
+        worst.become(State.WAITING)
+        worst.failures = 0
+        worst.retry_at = worst.opened_at
 
     def _update(
         self, peer_id: PeerId, producer: _Producer, candidate: Candidate, now: float
@@ -243,7 +322,7 @@ class Subscriptions:
         producer.listed = True
         if candidate.start != before.start:
             self._drop(peer_id, "the producer restarted")
-            self._producers[peer_id] = _Producer(candidate, now)
+            self._producers[peer_id] = self._make(candidate, now)
         elif producer.state is State.WAITING and candidate.addr != before.addr:
             producer.failures = 0
             producer.retry_at = now
@@ -267,3 +346,9 @@ class Subscriptions:
     def _forget(self, peer_id: PeerId) -> None:
         # An answer to a running attempt finds another attempt or none, and is ignored.
         del self._producers[peer_id]
+
+
+def _order(producer: _Producer) -> tuple[bool, Rank, float]:
+    """Return what sorts producers from best to worst."""
+    rank = producer.candidate.rank
+    return (rank is None, 0.0 if rank is None else rank, producer.lot)

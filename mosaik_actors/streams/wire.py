@@ -29,6 +29,7 @@ import msgspec
 from ..errors import RemoteError
 from ..ids import ID_BYTES, StreamId
 from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
+from .criteria import CRITERIA_BYTES_MAX
 from .schema import Schema
 
 PROTOCOL: Final = "mosaik/streams/1"
@@ -56,6 +57,7 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
         schema: What the consumer can read.
         window_items: Items it takes in before its application does.
         window_bytes: The same bound in bytes; one frame may always be above it.
+        criteria: Which items it wants, as `criteria` encodes it; empty is all.
         version: The version of this protocol.
     """
 
@@ -64,6 +66,7 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
     schema: Schema
     window_items: _Items
     window_bytes: _Bytes
+    criteria: Annotated[bytes, msgspec.Meta(max_length=CRITERIA_BYTES_MAX)] = b""
     version: int = VERSION
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mosaik_actors.ids import SecretKey
 from mosaik_actors.network import Network
 from mosaik_actors.streams.config import Backoff, StreamsConfig
 
@@ -52,7 +53,11 @@ async def consume(bootstrap: str, count: int) -> None:
 
 async def produce(bootstrap: str, count: int, seed: str) -> None:
     async with Network(
-        NETWORK, secret_key=seed, bootstrap=bootstrap, rendezvous=False, streams=config()
+        NETWORK,
+        secret_key=SecretKey.from_seed(seed),
+        bootstrap=bootstrap,
+        rendezvous=False,
+        streams=config(),
     ) as net:
         producer = net.streams.produce(Reading, stream_id=STREAM)
         say(peer=str(net.peer_id))

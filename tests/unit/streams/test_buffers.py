@@ -93,7 +93,7 @@ def session(window_items: int = 10) -> ReceiverSession:
 def deliver(box: Inbox, origin: ReceiverSession, items: list[Any]) -> None:
     frame = data_frame(origin.expected, len(items), b"")
     origin.receive_frame(frame)
-    box.put(origin, items.copy(), len(frame))
+    box.put(origin, items.copy(), len(items), len(frame))
 
 
 def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> None:

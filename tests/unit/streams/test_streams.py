@@ -788,7 +788,7 @@ BATCH = b"\x00\x91\x81\xa1n\x01"  # one Tick(1)
         [b"junk"],
         [wire.data_frame(7, 1, BATCH)],  # not the next one
         [wire.data_frame(5, 1, BATCH), wire.data_frame(5, 1, BATCH)],  # a duplicate
-        [wire.data_frame(5, 1, b"\x00\x91\xa1n")],  # not a Tick
+        [wire.data_frame(5, 1, b"\x00\xa1n")],  # no list of items
         [wire.data_frame(5, 2, BATCH)],  # fewer items than announced
         [wire.data_frame(5, 3, BATCH), wire.data_frame(8, 90, BATCH)],
         [wire.ack_frame(1)],

@@ -1,0 +1,175 @@
+"""Streams declared once and used from several places.
+
+    PriceFeed = stream(Price, "oracle.price", producer={"max_consumers": 100},
+                       consumer={"criteria": where(lambda p: p.value > 0)})
+
+    feed = await PriceFeed.online_producer(net)      # in one program
+    prices = await PriceFeed.online_consumer(net)    # in another
+
+A declaration holds no state: the same one serves any number of networks. What
+it is given is checked when it is made, so that a typing error shows where it
+is. On one network all producers of a declaration share one, as handles of
+`Streams.produce` do. ``producer_only`` and ``consumer_only`` declare one side
+for libraries that must not hand out the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..errors import AlreadyExists, ConfigError
+from ..ids import StreamId
+from .api import Consumer, Producer, Streams
+
+T = TypeVar("T")
+
+Settings = Mapping[str, Any]
+
+
+class HasStreams(Protocol):
+    """A `Network`, or whatever else has streams."""
+
+    @property
+    def streams(self) -> Streams:
+        """The streams of the node."""
+
+
+class _Declared(Generic[T]):
+    """What all declarations have: a type and a stream."""
+
+    def __init__(self, type_: type[T], stream_id: StreamId | str | None) -> None:
+        self.type = type_
+        self.stream_id = stream_id
+
+    def __repr__(self) -> str:
+        name = getattr(self.type, "__qualname__", None) or str(self.type)
+        return f"{type(self).__name__}({name}, {self.stream_id or 'id of the type'})"
+
+
+class ProducerDeclaration(_Declared[T]):
+    """The producing side of a stream."""
+
+    def __init__(
+        self, type_: type[T], stream_id: StreamId | str | None = None, **settings: Any
+    ) -> None:
+        super().__init__(type_, stream_id)
+        self._producer_settings = _checked(settings, Streams.producer, "producer")
+
+    def producer(self, net: HasStreams) -> Producer[T]:
+        """Return a producer, or another handle of the one this declaration made there.
+
+        Raises:
+            AlreadyExists: There is one that was made in another way.
+            ConfigError, Closed: As for `Streams.producer`.
+        """
+        try:
+            made = net.streams.producer(
+                self.type, stream_id=self.stream_id, **self._producer_settings
+            )
+        except AlreadyExists as exc:
+            existing: Producer[T] = exc.existing
+            if existing._source.declared_by is not self:
+                raise
+            return existing
+        made._source.declared_by = self
+        return made
+
+    async def online_producer(self, net: HasStreams) -> Producer[T]:
+        """Return a producer once it is online."""
+        producer = self.producer(net)
+        await producer.when().online()
+        return producer
+
+
+class ConsumerDeclaration(_Declared[T]):
+    """The consuming side of a stream."""
+
+    def __init__(
+        self, type_: type[T], stream_id: StreamId | str | None = None, **settings: Any
+    ) -> None:
+        super().__init__(type_, stream_id)
+        self._consumer_settings = _checked(settings, Streams.consumer, "consumer")
+
+    def consumer(self, net: HasStreams) -> Consumer[T]:
+        """Return a new consumer."""
+        return net.streams.consumer(self.type, stream_id=self.stream_id, **self._consumer_settings)
+
+    async def online_consumer(self, net: HasStreams) -> Consumer[T]:
+        """Return a new consumer once it is online. When cancelled, it is closed."""
+        consumer = self.consumer(net)
+        try:
+            await consumer.when().online()
+        except BaseException:
+            await consumer.close()
+            raise
+        return consumer
+
+
+class StreamDeclaration(ProducerDeclaration[T], ConsumerDeclaration[T]):
+    """Both sides of a stream. Made by `stream`."""
+
+    def __init__(
+        self,
+        type_: type[T],
+        stream_id: StreamId | str | None = None,
+        *,
+        producer: Settings | None = None,
+        consumer: Settings | None = None,
+    ) -> None:
+        _Declared.__init__(self, type_, stream_id)
+        self._producer_settings = _checked(producer or {}, Streams.producer, "producer")
+        self._consumer_settings = _checked(consumer or {}, Streams.consumer, "consumer")
+
+
+class _StreamFactory:
+    """Makes declarations; called, it declares both sides."""
+
+    def __call__(
+        self,
+        type_: type[T],
+        stream_id: StreamId | str | None = None,
+        *,
+        producer: Settings | None = None,
+        consumer: Settings | None = None,
+    ) -> StreamDeclaration[T]:
+        """Return the declaration of a stream.
+
+        Args:
+            type_: What the items are.
+            stream_id: The stream, or its name; the type's own by default.
+            producer: Settings of its producers, as `Streams.producer` takes them.
+            consumer: Settings of its consumers, as `Streams.consumer` takes them.
+
+        Raises:
+            ConfigError: A setting has a name that is not known.
+        """
+        return StreamDeclaration(type_, stream_id, producer=producer, consumer=consumer)
+
+    def producer_only(
+        self, type_: type[T], stream_id: StreamId | str | None = None, **settings: Any
+    ) -> ProducerDeclaration[T]:
+        """Return the declaration of a stream's producing side only."""
+        return ProducerDeclaration(type_, stream_id, **settings)
+
+    def consumer_only(
+        self, type_: type[T], stream_id: StreamId | str | None = None, **settings: Any
+    ) -> ConsumerDeclaration[T]:
+        """Return the declaration of a stream's consuming side only."""
+        return ConsumerDeclaration(type_, stream_id, **settings)
+
+
+stream = _StreamFactory()
+
+
+def _checked(settings: Settings, function: Any, side: str) -> dict[str, Any]:
+    known = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name != "stream_id"
+    ]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"a {side} has no setting {name!r}; it has {', '.join(known)}")
+    return dict(settings)
