@@ -178,10 +178,16 @@ class Network:
                 self._unwind(), name=f"close {self._id.short}"
             )
         try:
-            await asyncio.shield(self._closing)
+            await asyncio.wait([self._closing])
         except asyncio.CancelledError:
             await asyncio.wait([self._closing])
             raise
+        finally:
+            if self._closing.done() and self._undo and self._node is not None:
+                # Cancelled before it could begin, by whoever cancels every task in sight.
+                self._undo.clear()
+                self._node.endpoint.crash()
+                self._node.system.kill()
 
     def crash(self) -> None:
         """Vanish without a word, as a killed process does; for tests and simulations.
@@ -248,6 +254,9 @@ class Network:
             step = self._undo.pop()
             try:
                 await step()
+            except asyncio.CancelledError:
+                # Whoever cancels every task in sight still gets the sockets back.
+                logger.debug("closing was cancelled; going on with what is left")
             except Exception:
                 logger.exception("closing a part of the node failed; going on with the others")
 
@@ -296,12 +305,16 @@ def _as_socket_addr(addr: Any) -> SocketAddr:
     try:
         match addr:
             case str():
-                return parse_socket_addr(addr)
+                host, port = parse_socket_addr(addr)
+                if port <= 65_535:
+                    return host, port
             case (str(host), int(port)) if 0 <= port <= 65_535:
                 return host, port
     except ValueError as exc:
         raise ConfigError(f"bind: {exc}") from exc
-    raise ConfigError(f"bind: {addr!r} is neither 'host:port' nor (host, port)")
+    raise ConfigError(
+        f"bind: {addr!r} is neither 'host:port' nor (host, port), with a port of 0 to 65535"
+    )
 
 
 def _default_bind(bootstrap: list[PeerAddr]) -> list[SocketAddr]:

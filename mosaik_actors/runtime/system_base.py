@@ -31,7 +31,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from thespian.actors import ActorAddress, ActorSystem, ActorSystemRequestTimeout
+from thespian.actors import (
+    ActorAddress,
+    ActorSystem,
+    ActorSystemRequestTimeout,
+    ActorSystemStartupFailure,
+)
 from thespian.system.timing import timePeriodSeconds
 
 from .address import LocalAddress
@@ -103,6 +108,7 @@ class AsyncioSystemBase:
         self._config = config or RuntimeConfig()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._start_error: BaseException | None = None
         self._host: ActorHost | None = None
         self._endpoint: ThreadEndpoint | None = None
         self._endpoints: dict[LocalAddress, ThreadEndpoint] = {}
@@ -140,12 +146,19 @@ class AsyncioSystemBase:
         )
         self._thread.start()
         started.wait()
+        if self._start_error is not None:
+            raise ActorSystemStartupFailure("the event loop's thread ended") from self._start_error
 
     def _run_loop(self, started: threading.Event) -> None:
-        loop = asyncio.new_event_loop()
         try:
+            loop = asyncio.new_event_loop()
             self._start(loop)
+        except BaseException as error:  # no descriptors left, for one
+            self._start_error = error
+            return
+        finally:
             started.set()
+        try:
             loop.run_forever()
             rest = asyncio.all_tasks(loop)
             for task in rest:

@@ -10,6 +10,7 @@ from .frames import LENGTH_MAX
 from .interface import FRAME_BYTES_MAX
 
 DATAGRAM_BYTES_MIN = 1200
+FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
 DATAGRAM_BYTES_MAX = 65_000
 
 
@@ -60,7 +61,7 @@ class TransportConfig:
                 f"keep_alive_interval is {self.keep_alive_interval}, expected less than "
                 f"idle_timeout, which is {self.idle_timeout}"
             )
-        require_between("frame_bytes_max", self.frame_bytes_max, 1024, LENGTH_MAX)
+        require_between("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MAX_MIN, LENGTH_MAX)
         require_above("high_water_bytes", self.high_water_bytes)
         for name in ("datagram_bytes_loopback", "datagram_bytes_max"):
             require_between(name, getattr(self, name), DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX)

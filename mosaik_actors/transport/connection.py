@@ -185,6 +185,7 @@ class Connection:
         self.is_retiring = False
         self.is_doubted = False
         self.ready_at = 0.0
+        self.linkless_since = 0.0
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None
@@ -248,7 +249,10 @@ class Connection:
 
     def process(self) -> None:
         """React to all that the engine has seen."""
-        while (event := self.engine.next_event()) is not None:
+        while (
+            self.state is not ConnectionState.CLOSED
+            and (event := self.engine.next_event()) is not None
+        ):
             match event:
                 case StreamData():
                     self._receive_stream_data(event)
@@ -326,9 +330,12 @@ class Connection:
         """Note that a link ended; what it wrote may still be on its way."""
         if self._links.pop(link.stream_id, None) is not None:
             self._draining[link.stream_id] = link
+            self.linkless_since = self.last_heard_at
         self._congested.pop(link.stream_id, None)
 
     def _receive_stream_data(self, event: StreamData) -> None:
+        if self.state is not ConnectionState.READY:
+            return  # nobody knows yet whose bytes these are
         link = self._links.get(event.stream_id)
         try:
             if link is not None:
@@ -364,6 +371,7 @@ class Connection:
             if not frames or not isinstance(frames[0], OpenFrame):
                 raise DecodeError("the first frame does not open a link")
         except RemoteError:
+            self._unopened.pop(stream_id, None)
             self._links[stream_id] = link  # to be closed with the reason
             raise
         del self._unopened[stream_id]

@@ -52,6 +52,7 @@ READS_PER_TURN = 64
 DRAIN_TIMEOUT_S = 2.0
 TIMER_STEP_S = 1e-6
 HINT_INTERVAL_S = 0.02
+CONNECTIONS_PER_PEER_MAX = 4
 LOG_KINDS_MAX = 1000
 BLACK_HOLE_PROBES = 3
 
@@ -87,6 +88,7 @@ class QuicEndpoint:
         self._by_cid: dict[bytes, Connection] = {}
         self._by_peer: dict[PeerId, list[Connection]] = {}
         self._connections: dict[Connection, None] = {}
+        self._half_open: dict[Connection, None] = {}
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
         self._paths: dict[Connection, PathProber] = {}
         self._dialer = Dialer(self._peer_id, self._can_dial, self._start_dial, config)
@@ -269,6 +271,7 @@ class QuicEndpoint:
 
     def on_ready(self, connection: Connection) -> None:
         """Take in a connection whose two sides have proven who they are."""
+        self._half_open.pop(connection, None)
         peer = connection.peer
         assert peer is not None, "a connection is ready only with a proven peer"
         if reason := self._objection(connection, peer):
@@ -287,6 +290,9 @@ class QuicEndpoint:
         mates = self._by_peer.setdefault(peer.peer_id, [])
         mates.append(connection)
         self._settle(mates)
+        retiring = [mate for mate in mates if mate.is_retiring]
+        for mate in retiring[: max(0, len(mates) - CONNECTIONS_PER_PEER_MAX)]:
+            mate.close(NOT_NEEDED)
         self.counters.connections_opened += 1
         self._start_path_search(connection)
         if len(mates) == 1:
@@ -301,6 +307,7 @@ class QuicEndpoint:
         for cid in connection.cids:
             self._by_cid.pop(cid, None)
         self._connections.pop(connection, None)
+        self._half_open.pop(connection, None)
         self._paths.pop(connection, None)
         if timer := self._timers.pop(connection, None):
             timer.cancel()
@@ -374,11 +381,19 @@ class QuicEndpoint:
             if connection is not None:
                 touched[connection] = None
         for connection in touched:
-            connection.process()
+            self._process(connection)
             if connection.state is not ConnectionState.CLOSED:
                 self.mark_dirty(connection)
         if self._is_closing:
             self._check_drained()
+
+    def _process(self, connection: Connection) -> None:
+        """Let a connection react; whatever goes wrong in that is its own end only."""
+        try:
+            connection.process()
+        except Exception:
+            logger.exception("a connection failed and is closed; the others go on")
+            connection.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
 
     def _receive(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
@@ -426,7 +441,7 @@ class QuicEndpoint:
                 self.counters.datagrams_refused += 1
                 return None
             checked = verified
-        elif self._half_open_count() > self.config.half_open_max:
+        elif len(self._half_open) > self.config.half_open_max:
             self._send(port, self._factory.retry_packet(head, remote, now=now), remote)
             return None
         engine = self._factory.accept(checked, self._first_datagram_bytes(remote))
@@ -532,7 +547,7 @@ class QuicEndpoint:
             self._search_path(connection, path, now)
         if due is not None and due <= now:
             connection.handle_timer(now=now)
-            connection.process()
+            self._process(connection)
         if connection.state is not ConnectionState.CLOSED:
             connection.flush(now=now)
             self._arm(connection)
@@ -548,10 +563,20 @@ class QuicEndpoint:
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
         now = self._clock.monotonic()
         for connection in list(self._connections):
-            if connection.is_retiring and connection.is_initiator and not connection.link_count:
+            if self._is_idle(connection, now):
                 connection.close(NOT_NEEDED)
             elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
                 self.mark_dirty(connection)
+
+    def _is_idle(self, connection: Connection, now: float) -> bool:
+        """Return whether a connection has been without links for so long that it may end."""
+        if connection.state is not ConnectionState.READY or connection.link_count:
+            return False
+        if connection.is_retiring and connection.is_initiator:
+            return True  # both sides use another one
+        # A peer's pings alone do not hold a connection.
+        idle_since = max(connection.ready_at, connection.linkless_since)
+        return now - idle_since > 2 * self.config.idle_timeout
 
     # Connections.
 
@@ -561,6 +586,8 @@ class QuicEndpoint:
         )
         self._connections[connection] = None
         self._by_cid[engine.host_cid] = connection
+        if not is_initiator:
+            self._half_open[connection] = None
         return connection
 
     def _usable(self, peer_id: PeerId) -> Connection | None:
@@ -596,12 +623,6 @@ class QuicEndpoint:
         """Return whether a connection is too old to be one of two simultaneous dials."""
         age_s = self._clock.monotonic() - connection.ready_at
         return age_s > self.config.dial_timeout
-
-    def _half_open_count(self) -> int:
-        return sum(
-            connection.state is ConnectionState.HANDSHAKE and not connection.is_initiator
-            for connection in self._connections
-        )
 
     async def _connect(self, to: PeerAddr) -> Connection:
         """Return a usable connection to a peer, dialling it if there is none."""

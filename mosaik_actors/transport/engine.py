@@ -10,6 +10,8 @@ drives it: after `receive_datagram`, a write or `handle_timer`, drain
 Where it reaches past aioquic's documented interface, a test pins the attribute
 (`tests/unit/transport/test_engine.py`):
 
+    * flow control follows what was delivered (``_write_connection_limits``,
+      ``_write_stream_limits``);
     * a server asks for the client's certificate (``_request_client_certificate``);
     * both sides read the certificate that the other proved (``tls._peer_certificate``);
     * the id that datagrams to the peer carry (``_peer_cid``);
@@ -29,8 +31,9 @@ from typing import Any
 from aioquic._buffer import Buffer
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import Limit, QuicConnection
 from aioquic.quic.packet import (
+    QuicFrameType,
     QuicPacketType,
     QuicProtocolVersion,
     encode_quic_retry,
@@ -38,6 +41,7 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
 from ..errors import RemoteError
@@ -49,9 +53,9 @@ from .identity import ProvenPeer, make_certificate, read_certificate
 
 ALPN = "mosaik/1"
 CID_BYTES = 8
-RECEIVE_WINDOW_BYTES = 8 * 1024 * 1024
+WINDOW_BYTES_MIN = 1024 * 1024
+WINDOW_BYTES_MAX = 16 * 1024 * 1024
 DATAGRAM_BYTES_INITIAL_MIN = 1200
-STREAMS_MAX = 128
 
 _IDLE_TEXT = "Idle timeout"  # the reason that aioquic gives
 
@@ -79,7 +83,7 @@ class StreamData:
 
 @dataclass(frozen=True, slots=True)
 class StreamAborted:
-    """The peer gave up its side of a stream with a code."""
+    """The peer gave up a stream with a code: it sends no more, or hears no more."""
 
     stream_id: int
     code: int
@@ -109,12 +113,66 @@ class ConnectionEnded:
 EngineEvent = HandshakeDone | StreamData | StreamAborted | CidIssued | CidRetired | ConnectionEnded
 
 
-class _MutualConnection(QuicConnection):
-    """An aioquic connection whose server side asks the client for its certificate."""
+class _BoundedConnection(QuicConnection):
+    """An aioquic connection that proves both sides, and holds a bounded amount for the peer.
+
+    aioquic doubles its flow-control limits with the highest *offset* it sees, and
+    makes room for all bytes before that offset: a peer that sends one byte far
+    ahead, again and again, could make it hold any amount. Here limits follow what
+    was *delivered*: a window beyond it that grows only with bytes that came, from
+    `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
+    """
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._request_client_certificate = True
+
+    def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        limit, self._local_max_data = self._local_max_data, _NO_LIMIT
+        try:
+            super()._write_connection_limits(builder, space)  # those of stream counts
+        finally:
+            self._local_max_data = limit
+        if 2 * (limit.value - limit.used) < WINDOW_BYTES_MAX:
+            delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
+            window = _window_bytes(delivered)
+            if 2 * (limit.value - delivered) <= window:
+                limit.value = delivered + window
+        if limit.value != limit.sent:
+            buffer = builder.start_frame(
+                limit.frame_type,
+                capacity=_LIMIT_FRAME_BYTES,
+                handler=self._on_connection_limit_delivery,
+                handler_args=(limit,),
+            )
+            buffer.push_uint_var(limit.value)
+            limit.sent = limit.value
+
+    def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
+        receiver = stream.receiver
+        if stream.max_stream_data_local and not receiver.is_finished:
+            delivered = receiver.starting_offset()
+            window = _window_bytes(delivered)
+            if 2 * (stream.max_stream_data_local - delivered) <= window:
+                stream.max_stream_data_local = delivered + window
+        seen, receiver.highest_offset = receiver.highest_offset, 0  # or it would double the limit
+        try:
+            super()._write_stream_limits(builder, space, stream)
+        finally:
+            receiver.highest_offset = seen
+
+
+_NO_LIMIT = Limit(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=0)
+_LIMIT_FRAME_BYTES = 9
+
+
+def _window_bytes(delivered_bytes: int) -> int:
+    return min(WINDOW_BYTES_MAX, max(WINDOW_BYTES_MIN, delivered_bytes))
+
+
+def _undelivered_bytes(stream: QuicStream) -> int:
+    receiver = stream.receiver
+    return 0 if receiver.is_finished else receiver.highest_offset - receiver.starting_offset()
 
 
 class EngineFactory:
@@ -135,8 +193,8 @@ class EngineFactory:
             alpn_protocols=[ALPN],
             connection_id_length=CID_BYTES,
             idle_timeout=idle_timeout,
-            max_data=RECEIVE_WINDOW_BYTES,
-            max_stream_data=RECEIVE_WINDOW_BYTES,
+            max_data=WINDOW_BYTES_MIN,
+            max_stream_data=WINDOW_BYTES_MIN,
             supported_versions=[QuicProtocolVersion.VERSION_1],
             verify_mode=ssl.CERT_NONE,
         )
@@ -146,13 +204,13 @@ class EngineFactory:
 
     def dial(self, remote: SocketAddr, datagram_bytes: int, *, now: float) -> Engine:
         """Return a new connection to `remote`, its first datagram ready to send."""
-        connection = _MutualConnection(configuration=self._configured(True, datagram_bytes))
+        connection = _BoundedConnection(configuration=self._configured(True, datagram_bytes))
         connection.connect(remote, now=now)
         return Engine(connection)
 
     def accept(self, head: DatagramHead, datagram_bytes: int) -> Engine:
         """Return the connection that the datagram with this head opens; feed it next."""
-        connection = _MutualConnection(
+        connection = _BoundedConnection(
             configuration=self._configured(False, datagram_bytes),
             original_destination_connection_id=head.original_cid,
             retry_source_connection_id=head.cid if head.original_cid != head.cid else None,
@@ -328,7 +386,9 @@ class Engine:
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the peer has not acknowledged."""
         stream = self._quic._streams.get(stream_id)
-        return 0 if stream is None else len(stream.sender._buffer)
+        if stream is None or stream.sender._reset_error_code is not None:
+            return 0
+        return len(stream.sender._buffer)
 
     def ping(self) -> None:
         """Make the peer answer, which keeps the connection alive."""
@@ -341,7 +401,7 @@ class Engine:
     def _translate(self, event: events.QuicEvent) -> EngineEvent | None:
         if isinstance(event, events.StreamDataReceived):
             return StreamData(event.stream_id, event.data, event.end_stream)
-        if isinstance(event, events.StreamReset):
+        if isinstance(event, events.StreamReset | events.StopSendingReceived):
             return StreamAborted(event.stream_id, event.error_code)
         if isinstance(event, events.HandshakeCompleted):
             return self._prove_peer()

@@ -166,8 +166,11 @@ def decode_control(payload: bytes) -> ControlFrame:
 
 
 def clip_text(text: str) -> str:
-    """Return `text` cut to what a close reason may take on the wire."""
-    data = text.encode()
-    return (
-        text if len(data) <= REASON_BYTES_MAX else data[:REASON_BYTES_MAX].decode(errors="ignore")
-    )
+    """Return `text` cut to what a close reason may take on the wire, fit to be shown.
+
+    It comes from a peer and goes to logs and terminals: no line breaks, no escapes.
+    """
+    data = text.encode(errors="replace")
+    if len(data) > REASON_BYTES_MAX:
+        text = data[:REASON_BYTES_MAX].decode(errors="ignore")
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

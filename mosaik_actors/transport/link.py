@@ -108,9 +108,12 @@ class FramedLink(Link):
 
     def close(self, reason: CloseReason = SUCCESS) -> None:
         """Send what was written, then end the link with `reason`. May be repeated."""
+        was_opening = self._state is LinkState.OPENING
         if self._state is not LinkState.CLOSED:
             self._send_control(CloseFrame(reason))
             self._end()
+        if was_opening:
+            self.on_refused(reason)
 
     def receive_frames(self, frames: list[bytes | ControlFrame]) -> None:
         """Take in frames from the peer; call `flush_inbox` when the loop turn has no more.

@@ -118,6 +118,8 @@ def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> Ud
     try:
         family = family_of(host)
         ipaddress.ip_address(host.partition("%")[0])
+        if not 0 <= port <= 65_535:
+            raise ValueError(f"port is {port}, expected 0 to 65535")
         sock = socket.socket(family, socket.SOCK_DGRAM)
     except (ValueError, OSError) as exc:
         raise TransportError(f"cannot listen at {host!r}: {exc}") from exc
@@ -131,6 +133,9 @@ def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> Ud
     except OSError as exc:
         sock.close()
         raise TransportError(_explain_bind(addr, exc)) from exc
+    except BaseException:
+        sock.close()
+        raise
     return UdpPort(sock, loop)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ async def test_tags_may_be_one_or_many() -> None:
         ({"tags": 3}, "tags: "),
         ({"bind": 4433}, "bind: 4433 is neither"),
         ({"bind": ("127.0.0.1", "0")}, "bind: "),
+        ({"bind": ("127.0.0.1", 70_000)}, "bind: .* a port of 0 to 65535"),
+        ({"bind": "127.0.0.1:70000"}, "bind: .* a port of 0 to 65535"),
         ({"bootstrap": "nonsense"}, "bootstrap: a peer id has 64"),
         ({"bind": "nowhere"}, "bind: 'nowhere' is not host:port"),
     ],
@@ -169,6 +172,20 @@ async def test_cancelled_close_is_carried_through() -> None:
         await closing
     await until(lambda: not other.discovery.catalog())
     await other.close()
+
+
+async def test_cancelling_every_task_still_gives_the_sockets_back() -> None:
+    net = await Network.start("app", rendezvous=False)
+    port = net.addr.direct[0][1]
+    closing = asyncio.create_task(net.close())
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await closing
+    await net.close()
+    async with Network("app", bind=("127.0.0.1", port), rendezvous=False):
+        pass  # the port is free again
 
 
 async def test_departure_is_seen_at_once() -> None:

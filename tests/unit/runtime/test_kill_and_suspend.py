@@ -4,9 +4,20 @@ import asyncio
 from typing import Any
 
 import pytest
-from thespian.actors import Actor, ActorAddress, ActorExitRequest, ChildActorExited
+from thespian.actors import (
+    Actor,
+    ActorAddress,
+    ActorExitRequest,
+    ActorSystemStartupFailure,
+    ChildActorExited,
+)
 
-from mosaik_actors.runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
+from mosaik_actors.runtime import (
+    ActorSystemClosed,
+    AskUndeliverable,
+    AsyncActorSystem,
+    AsyncioSystemBase,
+)
 
 
 class Recorder(Actor):
@@ -67,3 +78,16 @@ async def test_suspended_system_keeps_its_messages_for_later() -> None:
         system.tell(recorder, "as before")
         await asyncio.sleep(0)
         assert seen[-1] == "as before"
+
+
+def test_loop_that_cannot_start_is_an_error_and_no_endless_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> asyncio.AbstractEventLoop:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "new_event_loop", fail)
+    base = AsyncioSystemBase()
+    with pytest.raises(ActorSystemStartupFailure) as caught:
+        base.actor_system().createActor(Recorder)
+    assert isinstance(caught.value.__cause__, OSError)

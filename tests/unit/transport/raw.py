@@ -112,9 +112,11 @@ async def raw_client(
 
 
 @asynccontextmanager
-async def raw_server(config: QuicConfiguration) -> AsyncIterator[tuple[str, int]]:
+async def raw_server(
+    config: QuicConfiguration, kind: type[RawPeer] = RawPeer
+) -> AsyncIterator[tuple[str, int]]:
     """Run a raw server and give its address."""
-    server = await serve("127.0.0.1", 0, configuration=config, create_protocol=RawPeer)
+    server = await serve("127.0.0.1", 0, configuration=config, create_protocol=kind)
     transport = cast(Any, server)._transport
     try:
         yield transport.get_extra_info("sockname")[:2]

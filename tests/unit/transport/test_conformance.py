@@ -213,6 +213,17 @@ async def test_closing_endpoint_delivers_what_was_written_and_says_why(make: Mak
     await a.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN))
 
 
+async def test_closing_endpoint_ends_its_own_pending_opens(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    offered: list[Link] = []
+    b.serve("p", offered.append)
+    opening = asyncio.create_task(a.open_link(b.addr, "p", timeout=30))
+    await until(lambda: offered)
+    await a.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "leaving"))
+    with pytest.raises(LinkRefused, match="leaving"):
+        await asyncio.wait_for(opening, 5)
+
+
 async def test_congested_link_tells_when_there_is_room(make: MakeEndpoint) -> None:
     config = TransportConfig(high_water_bytes=100_000)
     a, b = await make("a", config=config), await make("b")

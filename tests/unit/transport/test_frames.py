@@ -28,13 +28,14 @@ def on_the_wire(frame: bytes | OpenFrame | AcceptFrame | CloseFrame) -> bytes:
     return encode_word(len(frame)) + frame if isinstance(frame, bytes) else encode_control(frame)
 
 
+shown = st.text(st.characters(categories=["L", "N"]), max_size=20)
 frames = st.one_of(
     st.binary(max_size=64),
     st.builds(OpenFrame, st.text(max_size=20), st.just(NETWORK), st.binary(max_size=50)),
     st.builds(AcceptFrame, st.binary(max_size=50)),
     st.builds(
         CloseFrame,
-        st.builds(CloseReason, st.sampled_from(CloseCode), st.text(max_size=20), st.just(True)),
+        st.builds(CloseReason, st.sampled_from(CloseCode), shown, st.just(True)),
     ),
 )
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import cast
 
 import pytest
+from aioquic.quic.events import ProtocolNegotiated, QuicEvent
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import CertificateBuilder
@@ -16,7 +17,8 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.endpoint import QuicEndpoint
+from mosaik_actors.transport.endpoint import CONNECTIONS_PER_PEER_MAX, QuicEndpoint
+from mosaik_actors.transport.engine import WINDOW_BYTES_MIN
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
 from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.interface import FRAME_BYTES_MAX, LinkRefused
@@ -202,7 +204,102 @@ async def test_one_way_streams_are_ignored(attacked: Scene, mallory: RawPeer) ->
     assert attacked.victim.counters.links_accepted == 2
 
 
+async def test_far_ahead_bytes_do_not_move_the_limits(attacked: Scene, mallory: RawPeer) -> None:
+    """One byte at the edge of the window, again and again: what is held stays bounded."""
+    stream_id = mallory.send(open_bytes())
+    await attacked.server.inbox(1)
+    stream = mallory._quic._streams[stream_id]
+    [connection] = [c for c in attacked.victim._connections if c.peer_id == MALLORY.peer_id]
+    for _ in range(5):
+        before = attacked.victim.counters.datagrams_received
+        limit = min(stream.max_stream_data_remote, mallory._quic._remote_max_data)
+        stream.sender._buffer_start = stream.sender._buffer_stop = limit - 2
+        mallory.send(b"x", stream_id=stream_id)
+        await until(lambda before=before: attacked.victim.counters.datagrams_received > before)  # type: ignore[misc]
+        await attacked.check_undisturbed()
+    held = connection.engine._quic._streams[stream_id].receiver._buffer
+    assert len(held) <= WINDOW_BYTES_MIN
+    assert stream.max_stream_data_remote <= 2 * WINDOW_BYTES_MIN
+
+
+async def test_refusal_to_hear_more_closes_the_link(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    await until(lambda: mallory.frames.get(stream_id))
+    mallory._quic.stop_stream(stream_id, 4243)
+    mallory.transmit()
+    assert (await inbox.until_closed()).reason.code == 4243
+    assert not inbox.link.is_open
+
+
+async def test_stranger_that_only_pings_does_not_stay() -> None:
+    config = TransportConfig(idle_timeout=0.5, keep_alive_interval=0.1)
+    async with scene(config) as attacked, raw_client(attacked.addr) as client:
+        await client.wait_connected()
+        await until(lambda: attacked.victim.connection_count == 2)
+
+        def pinged_until_ended() -> bool:
+            client._quic.send_ping(1)
+            client.transmit()
+            return client.ended is not None
+
+        await until(pinged_until_ended, timeout=10)
+        assert attacked.victim.connection_count == 1
+
+
+async def test_one_peer_holds_no_more_than_a_few_connections(attacked: Scene) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(8):
+            client = await stack.enter_async_context(raw_client(attacked.addr))
+            await client.wait_connected()
+        await until(lambda: attacked.victim.connection_count <= 1 + CONNECTIONS_PER_PEER_MAX)
+
+
+async def test_close_text_from_a_peer_is_fit_for_a_log(attacked: Scene, mallory: RawPeer) -> None:
+    stream_id = mallory.send(open_bytes())
+    inbox = await attacked.server.inbox(1)
+    mallory.send(
+        encode_control(CloseFrame(CloseReason(200, "placeholder"))).replace(
+            b"placeholder", b"a\x1b[31m\nb\r\0xx"
+        ),
+        stream_id=stream_id,
+    )
+    assert (await inbox.until_closed()).reason.text.isprintable()
+
+
 # Identities.
+
+
+async def test_anonymous_client_with_early_data_disturbs_nobody(attacked: Scene) -> None:
+    async with raw_client(attacked.addr, configuration(is_anonymous=True)) as client:
+        client._quic.send_stream_data(0, open_bytes())
+        client.transmit()
+        ended = await client.end()
+    assert ended.error_code == CloseCode.UNKNOWN_PEER
+    assert attacked.victim.counters.links_accepted == 1
+
+
+class PushyServer(RawPeer):
+    """Opens a link in the same flight in which it proves who it is."""
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, ProtocolNegotiated):
+            self._quic.send_stream_data(1, open_bytes())
+        super().quic_event_received(event)
+
+
+async def test_link_of_a_refused_peer_never_reaches_its_protocol() -> None:
+    async with (
+        endpoint_maker("quic") as make,
+        raw_server(configuration(is_client=False), PushyServer) as addr,
+    ):
+        alice = cast(QuicEndpoint, await make("alice"))
+        server = Server(alice, "p")
+        bob = SecretKey.from_seed("bob").peer_id
+        with pytest.raises(LinkRefused, match="answered where"):
+            await alice.open_link(PeerAddr(bob, (addr,)), "p")
+        assert server.inboxes == []
+        assert alice.counters.links_accepted == 0
 
 
 async def test_client_without_a_certificate_is_turned_away(attacked: Scene) -> None:
