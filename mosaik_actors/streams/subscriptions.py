@@ -191,6 +191,7 @@ class Subscriptions:
         producer.was_synced = False
         if self._preference is not None:
             self._drop_surplus(self._preference)
+            self._choose(self._preference, now)
         return True
 
     def receive_failed(
@@ -296,7 +297,7 @@ class Subscriptions:
 
     @staticmethod
     def _beats(producer: _Producer, rival: _Producer, preference: Preference) -> bool:
-        return is_better(producer.candidate.rank, rival.candidate.rank, preference.margin)
+        return is_better(_rank(producer), _rank(rival), preference.margin)
 
     def _drop_surplus(self, preference: Preference) -> None:
         """Drop the worst subscription when there is one more than wanted."""
@@ -350,5 +351,10 @@ class Subscriptions:
 
 def _order(producer: _Producer) -> tuple[bool, Rank, float]:
     """Return what sorts producers from best to worst."""
-    rank = producer.candidate.rank
+    rank = _rank(producer)
     return (rank is None, 0.0 if rank is None else rank, producer.lot)
+
+
+def _rank(producer: _Producer) -> Rank:
+    """Return a producer's rank; one that left the catalog is about to go."""
+    return producer.candidate.rank if producer.listed else None
