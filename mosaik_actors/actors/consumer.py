@@ -54,7 +54,7 @@ from ..streams.subscriptions import (
     SubscriptionWanted,
     SyncWanted,
 )
-from ..streams.wire import PROTOCOL, Subscribe, ack_frame, decode_accepted, encode
+from ..streams.wire import PROTOCOL, Accepted, Subscribe, ack_frame, decode_accepted, encode
 from ..transport.close import CANCELLED, CloseCode, CloseReason
 from ..transport.interface import (
     FramesReceived,
@@ -225,6 +225,7 @@ class ConsumerActor(TypeDispatcher):
             return
         try:
             accepted = decode_accepted(link.reply)
+            self._check_window(accepted)
         except RemoteError as exc:
             self._refuse(link, exc)
             self._core.receive_closed(peer_id, now=self._now())
@@ -249,9 +250,17 @@ class ConsumerActor(TypeDispatcher):
         self._publish_board()
         self._pump()
 
+    def _check_window(self, accepted: Accepted) -> None:
+        """Refuse a producer that grants itself more than was asked for."""
+        config = self._spec.config
+        for name in ("window_items", "window_bytes"):
+            got, asked = getattr(accepted, name), getattr(config, name)
+            if got > asked:
+                raise RemoteError(f"{name} is {got}, asked for {asked}")
+
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
-        if message.inlet.queued_count:
+        if message.inlet.queued_count > 0:
             self.send(self.myAddress, message)
         else:
             message.inlet.is_direct = True

@@ -77,7 +77,8 @@ class Wait:
     """Something to wait for: await it, ask `is_met`, or refine it first."""
 
     __slots__ = (
-        "__weakref__", "_board", "_condition", "_inverse", "_is_reported", "_listener",
+        "__weakref__", "_board", "_condition",
+        "_error", "_inverse", "_is_reported", "_listener",
         "_make_future", "_spell_count", "_waiters",
     )  # fmt: skip
 
@@ -96,6 +97,7 @@ class Wait:
         self._is_reported = False  # whether somebody heard of the present spell of being true
         self._spell_count = 0  # spells that woke somebody
         self._listener: int | None = None
+        self._error: Exception | None = None  # what the condition raised when it was looked at
 
     @property
     def is_met(self) -> bool:
@@ -125,6 +127,7 @@ class Wait:
 
     async def _wait(self) -> None:
         self._watch()
+        self._error = None
         if self.is_met:
             if not self._is_reported:
                 self._is_reported = True
@@ -136,6 +139,9 @@ class Wait:
         try:
             while self._spell_count == spell:
                 await self._waiters.wait()
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
                 if self._spell_count == spell:
                     self._raise_if_closed()
         except BaseException:
@@ -162,8 +168,18 @@ class Wait:
         weakref.finalize(self, board.unlisten, self._listener).atexit = False
 
     def _changed(self) -> None:
-        """Follow the condition, so that a spell of being false is not missed."""
-        if not self.is_met:
+        """Follow the condition, so that a spell of being false is not missed.
+
+        A predicate that raises concerns whoever waits for it, and nobody else:
+        the error is theirs, and whatever made the change goes on.
+        """
+        try:
+            is_met = self.is_met
+        except Exception as error:
+            self._error = error
+            self._waiters.wake_all()
+            return
+        if not is_met:
             self._is_reported = False
             if self._board.is_closed:
                 self._waiters.wake_all()

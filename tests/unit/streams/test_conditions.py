@@ -153,6 +153,26 @@ async def test_closing_ends_every_wait() -> None:
         await when(board).online()
 
 
+async def test_a_predicate_that_raises_concerns_only_who_waits_for_it() -> None:
+    board = Board()
+    connect(board, "a")
+    calls = 0
+
+    def fails_later(_peer: object) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise ZeroDivisionError("the user's own mistake")
+        return False
+
+    broken = await started(wait_for(when(board).subscribed().with_predicate(fails_later)))
+    sound = await started(wait_for(when(board).subscribed().minimum_of(2)))
+    connect(board, "b")  # must not raise here
+    with pytest.raises(ZeroDivisionError):
+        await broken
+    await asyncio.wait_for(sound, 5)
+
+
 async def test_online_takes_no_refinement() -> None:
     with pytest.raises(TypeError, match="use subscribed"):
         when(Board()).online().minimum_of(2)
