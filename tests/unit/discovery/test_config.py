@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.errors import ConfigError
@@ -21,6 +23,8 @@ from mosaik_actors.errors import ConfigError
         ({"max_rtt": 0}, "max_rtt is 0"),
         ({"events_backlog": 0}, "events_backlog is 0"),
         ({"neighbours_max": 3}, "at least neighbours_min"),
+        ({"announce_peers": 0}, "announce_peers is 0"),
+        ({"passive_max": 0}, "passive_max is 0"),
         ({"links_max": 3}, "at least neighbours_max"),
         ({"retry_max": 0.1}, "at least retry_min"),
         ({"max_time_drift": -1}, "max_time_drift is -1"),
@@ -44,3 +48,38 @@ def test_the_defaults_are_those_of_the_public_surface() -> None:
     assert (config.events_backlog, config.rtt_probe_interval) == (100, 30)
     assert config.max_rtt is None
     assert config.graceful_departure_window == 0.5
+
+
+def test_a_small_network_announces_at_the_configured_interval() -> None:
+    assert DiscoveryConfig().plan_announcements(50) == (15, 7.5)
+
+
+def test_a_large_network_announces_less_often_so_that_each_node_hears_about_the_same() -> None:
+    config = DiscoveryConfig()
+    rates = {count: count / config.plan_announcements(count)[0] for count in (50, 100, 400, 1000)}
+    assert rates[100] == pytest.approx(rates[50])
+    assert rates[400] == pytest.approx(rates[50])
+    assert rates[1000] < 2.5 * rates[50]
+
+
+@given(
+    st.floats(0.01, 100),
+    st.floats(0, 1),
+    st.floats(1.01, 100),
+    st.integers(1, 500),
+    st.integers(0, 20_000),
+)
+def test_whoever_lives_announces_itself_in_time(
+    interval_s: float, jitter: float, factor: float, peers: int, count: int
+) -> None:
+    longest_s = interval_s * (1 + jitter)
+    config = DiscoveryConfig(
+        announce_interval=interval_s,
+        announce_jitter=jitter,
+        announce_peers=peers,
+        purge_after=longest_s * factor,
+    )
+    planned_s, spread_s = config.plan_announcements(count)
+    assert planned_s >= interval_s
+    assert 0 <= spread_s <= planned_s
+    assert planned_s + spread_s <= max(longest_s, config.purge_after / 2) * (1 + 1e-9)

@@ -45,6 +45,9 @@ from mosaik_actors.discovery.messages import (
 from mosaik_actors.discovery.wire import (
     PROTOCOL,
     Announce,
+    Contact,
+    Graft,
+    IHave,
     LinkPurpose,
     SyncDone,
     encode_frame,
@@ -613,6 +616,34 @@ async def test_a_frame_that_breaks_a_rule_costs_its_sender_the_link(
     # Others are not disturbed.
     b.add_tags("still here")
     await until(lambda: shows(a, "still here", b))
+
+
+async def test_a_link_for_a_sync_carries_nothing_else(nodes: Nodes, outsider: Outsider) -> None:
+    a = await nodes.start("a")
+    link = await outsider.link(a, LinkPurpose("sync"))
+    link.write(encode_frame(Graft(b"12345678")))
+    reason = await asyncio.wait_for(outsider.ended, 5)
+    assert reason.code == CloseCode.PROTOCOL_VIOLATION
+    assert "Graft on a link for a sync" in reason.text
+
+
+async def test_nobody_joins_in_the_name_of_another(nodes: Nodes, outsider: Outsider) -> None:
+    a, b = await nodes.start_many(2)
+    with pytest.raises(OSError, match="somebody else"):
+        await outsider.link(a, LinkPurpose("join", True, Contact.of(b.me.addr)))
+
+
+async def test_ids_of_what_nobody_has_cost_little_and_disturb_nobody(
+    nodes: Nodes, outsider: Outsider
+) -> None:
+    a, b = await nodes.start_many(2)
+    link = await outsider.link(a, LinkPurpose("neighbour"))
+    for start in range(0, 40):
+        ids = b"".join((start * 1000 + number).to_bytes(8) for number in range(1000))
+        link.write(encode_frame(IHave(ids, bytes(1000), True)))
+    b.add_tags("still here")
+    await until(lambda: shows(a, "still here", b))
+    assert not outsider.ended.done()
 
 
 async def test_a_header_that_makes_no_sense_is_refused(nodes: Nodes, outsider: Outsider) -> None:

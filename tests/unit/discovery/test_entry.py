@@ -25,9 +25,9 @@ from mosaik_actors.discovery.entry import (
     Version,
 )
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.ids import UniqueId
+from mosaik_actors.ids import PeerId, UniqueId
 
-from .helpers import NETWORK, entry, key, peer, signed
+from .helpers import NETWORK, NOW, entry, key, peer, signed
 
 ids = st.binary(min_size=32, max_size=32).map(UniqueId)
 names = st.text(max_size=40)
@@ -158,3 +158,35 @@ def test_an_id_that_is_not_bytes_is_refused(value: object) -> None:
 def test_versions_order_by_start_first() -> None:
     assert Version(2, 0) > Version(1, 9)
     assert Version(1, 2) > Version(1, 1)
+
+
+def test_the_same_bytes_are_decoded_and_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = []
+
+    def verifies(self: PeerId, signature: bytes, data: bytes) -> bool:
+        checks.append(self)
+        return True
+
+    monkeypatch.setattr(PeerId, "verifies", verifies)
+    encoded = bytes(64) + signed("checked once").data
+    first, second = (SignedPeerEntry.decode(bytes(bytearray(encoded))) for _ in range(2))
+    assert first is second
+    assert first.is_valid
+    assert second.is_valid
+    assert checks == [peer("checked once")]
+
+
+def test_other_bytes_are_another_entry_however_alike() -> None:
+    good = signed("alike")
+    forged = SignedPeerEntry.decode(bytes(64) + good.data)
+    assert forged is not good
+    assert not forged.is_valid
+    assert SignedPeerEntry.decode(good.encode()).is_valid
+
+
+def test_only_the_time_of_writing_may_differ_between_entries_that_say_the_same() -> None:
+    one = signed("a")
+    assert one.says_the_same_as(signed("a", update=NOW + 9))
+    assert not one.says_the_same_as(signed("a", start=NOW + 1, update=NOW + 9))
+    assert not one.says_the_same_as(signed("a", update=NOW + 9, relay="elsewhere"))
+    assert one.says_the_same_as(signed("a")) is one.entry.says_the_same_as(signed("a").entry)

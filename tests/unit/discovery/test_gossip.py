@@ -10,6 +10,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.catalog import Catalog
@@ -307,3 +309,63 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
     assert play(5) == play(5)
     assert play(5) != play(6)
+
+
+events = st.lists(
+    st.tuples(st.sampled_from(["add", "crash", "leave", "break", "wait"]), st.integers(0, 11)),
+    max_size=25,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(events, st.integers(0, 99))
+def test_views_are_symmetric_bounded_and_joined_after_any_history(
+    history: list[tuple[str, int]], seed: int
+) -> None:
+    """HyParView, section 4: links have two ends, and repair keeps the overlay in one piece.
+
+    Only the first node, which all were told of, stays to the end.
+    """
+    world = World(seed)
+    world.add(NAMES[0])
+    for name in NAMES[1:4]:
+        world.add(name, NAMES[0])
+    fresh = iter(range(1000))
+    for action, number in history:
+        living = world.living()
+        node = living[1 + number % (len(living) - 1)] if len(living) > 1 else living[0]
+        neighbours = node.gossip.neighbours
+        match action:
+            case "add":
+                world.add(f"new {next(fresh)}", NAMES[0])
+            case "crash" if len(living) > 1:
+                crash(world, node)
+            case "leave" if len(living) > 1:
+                node.catalog.local.depart(now=NOW + world.now)
+                node.pump()
+                world.later(LATENCY_S / 2, partial(crash, world, node))
+            case "break" if neighbours:
+                other = world.nodes[neighbours[number % len(neighbours)]]
+                node.lose(other.peer_id, 103)
+                other.lose(node.peer_id, 103)
+            case _:
+                run_for(world, 0.1 * number)
+    run_for(world, 60.0)
+    for node in world.living():
+        assert len(node.gossip.neighbours) <= world.config.neighbours_max
+        for peer_id in node.gossip.neighbours:
+            assert node.peer_id in world.nodes[peer_id].gossip.neighbours
+    assert world.is_connected()
+
+
+def crash(world: World, victim: SimNode) -> None:
+    world.down.add(victim.peer_id)
+    for node in world.living():
+        if victim.peer_id in node.gossip.neighbours:
+            world.later(1.0, partial(node.lose, victim.peer_id, 103))
+
+
+def run_for(world: World, seconds: float) -> None:
+    end = world.now + seconds
+    world.later(seconds, lambda: None)
+    world.run_until(lambda: world.now >= end, limit_s=seconds + 1)

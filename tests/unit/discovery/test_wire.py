@@ -14,15 +14,28 @@ from mosaik_actors.discovery.wire import (
     FRAME_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
     Announce,
+    Contact,
+    ForwardJoin,
+    GossipFrame,
+    Graft,
+    IHave,
     LinkPurpose,
+    Prune,
+    Shuffle,
+    ShuffleReply,
     SyncDone,
     decode_frame,
     decode_purpose,
     encode_frame,
     encode_purpose,
     pack_entries,
+    split_ids,
 )
 from mosaik_actors.errors import DecodeError
+
+from .helpers import addr, peer
+
+CONTACT = Contact.of(addr("somebody"))
 
 
 @given(st.binary(max_size=300))
@@ -66,7 +79,52 @@ def test_a_frame_beyond_a_limit_is_refused() -> None:
         decode_frame(b"\x91" * 100_000)
 
 
-@pytest.mark.parametrize("purpose", [LinkPurpose("neighbour", True), LinkPurpose("sync")])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Announce((b"entry",), b"\1"),
+        IHave(b"12345678", b"\3", True),
+        Graft(b"12345678", False),
+        Prune(),
+        ForwardJoin(CONTACT, 6),
+        Shuffle((CONTACT, CONTACT), 3, (peer("a"), peer("b"))),
+        ShuffleReply((CONTACT,), (peer("a"),)),
+    ],
+)
+def test_a_frame_of_the_overlay_or_the_broadcast_survives_the_way(frame: GossipFrame) -> None:
+    assert decode_frame(encode_frame(frame)) == frame
+
+
+def test_a_contact_whose_address_is_none_is_refused() -> None:
+    wrong = Contact(peer("a"), (("not numeric", 1),))
+    for frame in (ForwardJoin(wrong, 1), Shuffle((wrong,), 1, ()), ShuffleReply((wrong,), ())):
+        with pytest.raises(DecodeError, match="not numeric"):
+            decode_frame(encode_frame(frame))
+    with pytest.raises(DecodeError, match="not numeric"):
+        decode_purpose(encode_purpose(LinkPurpose("join", True, wrong)))
+
+
+def test_walks_and_lists_have_limits() -> None:
+    for frame in (
+        ForwardJoin(CONTACT, 17),
+        Shuffle((CONTACT,) * 33, 1, ()),
+        Shuffle((), 1, (peer("a"),) * 18),
+        ShuffleReply((CONTACT,) * 33, ()),
+        Graft(bytes(8 * 4097)),
+        IHave(bytes(8 * 4097), b"", True),
+    ):
+        with pytest.raises(DecodeError):
+            decode_frame(encode_frame(frame))
+
+
+def test_ids_are_split_and_a_rest_is_dropped() -> None:
+    assert list(split_ids(b"1234567812345678123")) == [b"12345678", b"12345678"]
+
+
+@pytest.mark.parametrize(
+    "purpose",
+    [LinkPurpose("neighbour", True), LinkPurpose("sync"), LinkPurpose("join", True, CONTACT)],
+)
 def test_a_purpose_survives_the_header(purpose: LinkPurpose) -> None:
     assert decode_purpose(encode_purpose(purpose)) == purpose
 
