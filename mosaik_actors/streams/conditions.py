@@ -139,15 +139,18 @@ class Wait:
         try:
             while self._spell_count == spell:
                 await self._waiters.wait()
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
+                self._raise_if_failed()
                 if self._spell_count == spell:
                     self._raise_if_closed()
         except BaseException:
             if self._spell_count != spell:
                 self._is_reported = False  # woken, but cancelled: the report was not delivered
             raise
+
+    def _raise_if_failed(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def _raise_if_closed(self) -> None:
         if self._board.is_closed:
