@@ -379,9 +379,10 @@ class ConsumerActor(TypeDispatcher):
                 case SyncWanted(addr):
                     self.send(self._catalog, SyncWith(addr, addr.peer_id))
                 case SubscriptionDropped(peer_id, reason):
-                    link = self._link_of[peer_id]
-                    link.close(reason)
-                    self._forget_link(link, reason)
+                    link = self._link_of.get(peer_id)
+                    if link is not None:
+                        link.close(reason)
+                        self._forget_link(link, reason)
                 case ProducerGivenUp(peer_id, failures):
                     logger.warning(
                         "%s: gave up peer %s after %d failures",

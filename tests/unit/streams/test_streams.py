@@ -153,16 +153,17 @@ async def test_an_item_above_the_frame_limit_is_refused_before_anything_is_sent(
 
 async def test_the_frame_limit_of_the_transport_counts() -> None:
     async with world() as nodes:
-        nodes.frame_bytes_max = 2000
+        nodes.frame_bytes_max = 256 * 1024
         a, b = await nodes.start("a"), await nodes.start("b")
         producer, consumer = a.streams.produce(bytes), b.streams.consume(bytes)
         await producer.when().online()
-        for refused in (producer.send(bytes(3000)), producer.send_many([b"", bytes(3000)])):
+        huge = bytes(300_000)
+        for refused in (producer.send(huge), producer.send_many([b"", huge])):
             with pytest.raises(TooLargeError):
                 await refused
         with pytest.raises(TooLargeError):
-            producer.try_send(bytes(3000))
-        small = [bytes(900)] * 50
+            producer.try_send(huge)
+        small = [bytes(100_000)] * 50
         await producer.send_many(small)
         assert await take(consumer, 50) == small
 
