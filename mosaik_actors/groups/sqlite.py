@@ -98,6 +98,19 @@ _SAVE_ENTRY: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?)"
 _SAVE_RECORD: Final = "INSERT OR REPLACE INTO record VALUES (?, ?, ?)"
 
 
+# What calls of SQLite raise; the last where the text of an error quotes damaged bytes.
+_FOREIGN: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+# The statements are fixed, so when one does not fit the file, the file has changed.
+_SIGNS_OF_DAMAGE: Final = (
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_ERROR",
+    "SQLITE_CONSTRAINT",
+    "SQLITE_MISMATCH",
+    "UnicodeDecodeError",
+)
+
+
 class _SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
     mark: SnapshotMark
     size_bytes: int
@@ -149,7 +162,6 @@ class SqliteLog:
         self._head = _Head()
         self._failure: StorageError | None = None
         self._written_bytes = 0
-        self._was_full = False
 
     @property
     def is_durable(self) -> bool:
@@ -165,7 +177,7 @@ class SqliteLog:
                 self._open(owner)
             except BaseException as exc:
                 self._let_go()
-                if isinstance(exc, sqlite3.Error | OSError):
+                if isinstance(exc, _FOREIGN):
                     raise self._ours(exc) from exc
                 raise
 
@@ -175,7 +187,7 @@ class SqliteLog:
             connection = self._usable()
             try:
                 return self._load(connection)
-            except sqlite3.Error as exc:
+            except _FOREIGN as exc:
                 raise self._ours(exc) from exc
 
     def save(self, batch: SaveBatch) -> None:
@@ -188,8 +200,13 @@ class SqliteLog:
             connection = self._usable()
             try:
                 shape = self._head.shape.after(batch, self._term_at)
-                self._commit(connection, batch, shape)
-            except sqlite3.Error as exc:
+                try:
+                    self._commit(connection, batch, shape)
+                except sqlite3.Error as exc:
+                    if not self._made_room(connection, exc):
+                        raise
+                    self._commit(connection, batch, shape)
+            except _FOREIGN as exc:
                 raise self._give_up(connection, exc) from exc
             if self._mark is not None:
                 self._mark.write(self._head.batch_number)
@@ -205,7 +222,7 @@ class SqliteLog:
 
     def _open(self, owner: LogOwner) -> None:
         self._mark = MarkFile.claim(self._beside("-mark"))
-        self._failure, self._was_full, self._written_bytes = None, False, 0
+        self._failure, self._written_bytes = None, 0
         for leftover in ("-new", "-new-journal", "-new-wal"):
             self._beside(leftover).unlink(missing_ok=True)
         if not self.path.exists():
@@ -270,7 +287,8 @@ class SqliteLog:
 
     def _check_header(self) -> None:
         """Refuse a file that is not ours before anything touches it."""
-        with self.path.open("rb") as file:
+        # For writing too: SQLite would fall back to reading, and fail later, less clearly.
+        with self.path.open("r+b") as file:
             header = file.read(_APPLICATION_ID_AT + 4)
         if not header:
             raise self._corrupt("it is empty", "everything")
@@ -396,14 +414,12 @@ class SqliteLog:
     # Writing
 
     def _commit(self, connection: sqlite3.Connection, batch: SaveBatch, shape: Shape) -> None:
-        if self._was_full:
-            self._make_room(connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
             head = self._write(connection, batch, shape)
             connection.execute("COMMIT")
-            self._head, self._was_full = head, False
-        except sqlite3.Error:
+            self._head = head
+        except _FOREIGN:
             raise
         except BaseException as exc:
             # Cut off anywhere in between, what is here may not be what is in the file.
@@ -478,7 +494,7 @@ class SqliteLog:
         """
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as exc:
+        except _FOREIGN as exc:
             if isinstance(self._ours(exc), StorageFull):
                 self._written_bytes = CHECKPOINT_BYTES // 2
             else:
@@ -486,35 +502,40 @@ class SqliteLog:
         else:
             self._written_bytes = 0
 
-    def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Give the write-ahead log's room back, with what a cut-off batch left in it."""
+    def _made_room(self, connection: sqlite3.Connection, exc: sqlite3.Error) -> bool:
+        """On a full disk, give back the write-ahead log's room, and return whether that worked."""
+        if not isinstance(self._ours(exc), StorageFull):
+            return False
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as exc:
-            if not isinstance(self._ours(exc), StorageFull):
-                raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as second:
+            if isinstance(self._ours(second), StorageFull):
+                return False
+            raise
+        self._written_bytes = 0
+        return not busy
 
     # Failing
 
     def _give_up(self, connection: sqlite3.Connection, exc: BaseException) -> StorageError:
         """Undo what is under way; unless the disk was just full, accept nothing more."""
-        if isinstance(exc, sqlite3.Error):
+        if isinstance(exc, _FOREIGN):
             error = self._ours(exc)
         else:
             error = StorageError(str(self.path), f"a save was cut off by {exc!r}")
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except _FOREIGN:
             if isinstance(error, StorageFull):
                 error = StorageError(str(self.path), "a save could not be undone on a full disk")
-        if isinstance(error, StorageFull):
-            self._was_full = True
-        else:
+        if not isinstance(error, StorageFull):
             self._failure = error
         return error
 
-    def _ours(self, exc: sqlite3.Error | OSError) -> StorageError:
+    def _ours(self, exc: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:
         """Return an error of SQLite or of the system as one of ours."""
         place = str(self.path)
         if isinstance(exc, OSError):
@@ -525,7 +546,7 @@ class SqliteLog:
             return StorageFull(place, reason)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return StorageInUse(place, "another program has the file open")
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if name.startswith(_SIGNS_OF_DAMAGE):
             return StorageCorrupt(place, reason, "unknown")
         return StorageError(place, reason)
 

@@ -18,7 +18,7 @@ Invariants of every storage:
 
 `Shape` holds the rules that a batch must keep, for all kinds of storage: the
 log has no holes, terms never go down, a vote never changes within its term,
-and what a snapshot covers is never rewritten. A batch that breaks a rule is a
+and what is committed or covered by a snapshot is never rewritten. A batch that breaks a rule is a
 bug in the caller; it is refused with `BatchError` before anything changes.
 
 A storage is opened for one `LogOwner`. A file of another group or peer is
@@ -127,8 +127,8 @@ class SaveBatch(msgspec.Struct, frozen=True, kw_only=True):
     `compact_to`; where the log disagrees with it, `truncate_from` as well.
 
     Attributes:
-        reset: Forget the snapshot and the log first: the node leaves its
-            history for another one. The term and the vote stay.
+        reset: Forget the snapshot, the log and the commit index first: the
+            node leaves its history for another one. Term and vote stay.
         hard_state: The new term and vote; None if they stay.
         snapshot: A snapshot in place of the stored one; None if it stays. It
             never goes back in the log.
@@ -234,14 +234,18 @@ class Shape(msgspec.Struct, frozen=True):
         Raises:
             BatchError: The batch does not fit.
         """
-        hard_state = self._hard_state_after(batch.hard_state)
-        before = Shape() if batch.reset else self
+        before = self
+        if batch.reset:
+            before = Shape(HardState(self.hard_state.term, self.hard_state.vote))
+        hard_state = before._hard_state_after(batch.hard_state)
         mark = before._mark_after(batch.snapshot)
         last = before._last_after_truncation(batch.truncate_from, term_at)
         base, last = before._after_compaction(batch.compact_to, mark, last, term_at)
         last = _last_after_entries(batch.entries, last)
         if last[1] > hard_state.term or (mark is not None and mark.term > hard_state.term):
             raise BatchError(f"an entry of term {last[1]} in term {hard_state.term}")
+        if hard_state.commit_index > last[0]:
+            raise BatchError(f"committed to {hard_state.commit_index}, the log ends at {last[0]}")
         if not base[0] <= (mark.index if mark else 0) <= last[0]:
             raise BatchError(
                 f"a hole in the log: it has {base[0] + 1} to {last[0]}, "
@@ -257,6 +261,8 @@ class Shape(msgspec.Struct, frozen=True):
             raise BatchError(f"term goes from {old.term} to {new.term}")
         if new.term == old.term and old.vote not in (None, new.vote):
             raise BatchError(f"vote of term {new.term} changes from {old.vote} to {new.vote}")
+        if new.commit_index < old.commit_index:
+            raise BatchError(f"commit index goes from {old.commit_index} to {new.commit_index}")
         return new
 
     def _mark_after(self, snapshot: tuple[SnapshotMark, bytes] | None) -> SnapshotMark | None:
@@ -270,9 +276,9 @@ class Shape(msgspec.Struct, frozen=True):
     def _last_after_truncation(self, start: int | None, term_at: Callable[[int], int]) -> Place:
         if start is None or start > self.last[0]:
             return self.last
-        covered = max(self.mark.index if self.mark else 0, self.base[0])
-        if start <= covered:
-            raise BatchError(f"truncated from {start}, but settled up to {covered}")
+        settled = max(self.mark.index if self.mark else 0, self.hard_state.commit_index)
+        if start <= settled:
+            raise BatchError(f"truncated from {start}, but settled up to {settled}")
         return self._place(start - 1, term_at)
 
     def _after_compaction(

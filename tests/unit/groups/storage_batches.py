@@ -26,15 +26,18 @@ def snapshot_at(index: int, term: int = 1, data: bytes = b"state") -> tuple[Snap
 def draw_batch(state: LogState, rng: Random, *, data_bytes_max: int = 60) -> SaveBatch:
     """Return a random batch that fits `state`: every kind of step, alone and together."""
     shape = state.shape
-    hard_state = _draw_hard_state(shape.hard_state, rng) if rng.random() < 0.4 else None
-    term = (hard_state or shape.hard_state).term
     reset = rng.random() < 0.03
+    old = shape.hard_state
+    if reset:
+        old = HardState(old.term, old.vote)
+    hard_state = _draw_hard_state(old, rng) if rng.random() < 0.4 else None
+    term = (hard_state or old).term
     mark_index = 0 if reset or shape.mark is None else shape.mark.index
     base, (last_index, last_term) = ((0, 0), (0, 0)) if reset else (shape.base, shape.last)
     terms = {} if reset else {entry.index: entry.term for entry in state.stored.entries}
     terms[base[0]] = base[1]
     snapshot = truncate_from = compact_to = None
-    settled = max(mark_index, base[0])
+    settled = max(mark_index, old.commit_index)
     if rng.random() < 0.3 and settled < last_index:
         truncate_from = rng.randint(settled + 1, last_index)
         last_index, last_term = truncate_from - 1, terms[truncate_from - 1]
@@ -57,6 +60,10 @@ def draw_batch(state: LogState, rng: Random, *, data_bytes_max: int = 60) -> Sav
         last_term = rng.randint(max(last_term, 1), term)
         data = rng.randbytes(rng.randrange(data_bytes_max))
         added.append(Entry(index, last_term, rng.choice(list(EntryKind)), data))
+    if hard_state is not None:
+        last_index = added[-1].index if added else last_index
+        commit_index = rng.randint(old.commit_index, last_index)
+        hard_state = HardState(hard_state.term, hard_state.vote, commit_index)
     return SaveBatch(
         reset=reset,
         hard_state=hard_state,

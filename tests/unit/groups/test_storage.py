@@ -103,6 +103,16 @@ def test_what_a_snapshot_covers_is_not_truncated() -> None:
     assert indexes(state) == [1, 2, 3, 4]
 
 
+def test_what_is_committed_is_not_truncated() -> None:
+    state = state_of(started(6), SaveBatch(hard_state=HardState(1, None, 4)))
+    assert "settled up to 4" in refused(state, SaveBatch(truncate_from=4))
+    assert "commit index goes" in refused(state, SaveBatch(hard_state=HardState(1, None, 3)))
+    beyond = SaveBatch(hard_state=HardState(1, None, 7))
+    assert refused(state, beyond) == "committed to 7, the log ends at 6"
+    state.apply(SaveBatch(truncate_from=5))
+    assert indexes(state) == [1, 2, 3, 4]
+
+
 def test_compaction_needs_a_snapshot() -> None:
     state = state_of(started(6))
     assert "the snapshot is None" in refused(state, SaveBatch(compact_to=1))
@@ -160,7 +170,7 @@ def test_reset_forgets_the_log_but_not_the_vote() -> None:
     """A node that leaves its history for a longer one must not vote twice."""
     voted = HardState(7, PEERS[2])
     state = state_of(started(6), SaveBatch(snapshot=snapshot_at(5), compact_to=5))
-    state.apply(SaveBatch(hard_state=voted))
+    state.apply(SaveBatch(hard_state=HardState(7, PEERS[2], 6)))
     install = SaveBatch(
         reset=True, snapshot=snapshot_at(3, 2), compact_to=3, entries=entries(4, 2, 2)
     )
