@@ -103,6 +103,9 @@ class Candidate:
 
     def _conclude(self) -> None:
         state = self._state
+        if not state.may_stand:
+            state.become_follower(state.term, None, "not a voter any more")
+            return
         match tally(state.deciding, self._votes):
             case Tally.WON if self._is_pre_vote:
                 state.become_candidate(is_transfer=False)

@@ -78,7 +78,7 @@ class Follower:
         self._hear(sender)
         state.commit(min(message.commit_index, state.agreed_index))
         if message.round:
-            state.send(sender, HeartbeatReply(state.term, message.round))
+            state.send(sender, HeartbeatReply(state.term, message.round, state.commit_index))
 
     def receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Tell the caller, once, that a snapshot is needed; or the leader, that it is not."""

@@ -153,7 +153,7 @@ class Leader:
             raise RemoteError(f"answers round {message.round} of {self._reads.round}")
         progress.round = max(progress.round, message.round)
         self._confirm_reads()
-        self._recover(sender, progress)
+        self._recover(sender, progress, message.commit_index)
 
     def receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
         """Take in a strong read of a follower or a learner."""
@@ -252,18 +252,21 @@ class Leader:
         progress.wait_for_snapshot(state.mark.index)
         state.early_mail.append((peer, SnapshotOffer(state.term, state.mark)))
 
-    def _recover(self, peer: PeerId, progress: Progress) -> None:
-        """Find out what was lost on the way to a follower that is alive."""
+    def _recover(self, peer: PeerId, progress: Progress, commit_index: int) -> None:
+        """Find out what was lost, on the way to a follower or by its restart."""
         state = self._state
         if progress.state is ProgressState.PROBE:
             progress.retry()
         elif progress.state is ProgressState.SNAPSHOT:
             self._offer_snapshot(peer, progress)
-        elif progress.flight_count:
-            # An empty message after the last one sent is refused if any was lost.
+        elif progress.flight_count or commit_index < state.commit_index:
+            # An empty message after the last one sent is refused if any was lost,
+            # and tells a follower that was restarted how far its log agrees.
             prev_index = progress.next_index - 1
             prev_term = state.log.term_at(prev_index)
-            if prev_term is not None:
+            if prev_term is None:
+                self._offer_snapshot(peer, progress)
+            else:
                 probe = Append(state.term, prev_index, prev_term, state.commit_index)
                 state.early_mail.append((peer, probe))
 

@@ -567,6 +567,8 @@ class _Replica(State):
         if isinstance(message, VoteRequest):
             self._receive_vote_request(sender, message)
             return
+        if isinstance(message, VoteReply):
+            self._learn_commit(message)
         if message.term > self.term:
             if not (isinstance(message, VoteReply) and message.is_pre_vote and message.is_granted):
                 leader = sender if isinstance(message, _FROM_LEADERS) else None
@@ -620,8 +622,7 @@ class _Replica(State):
         is_granted = is_welcome and self.is_up_to_date(message.last_index, message.last_term)
         if is_pre_vote:
             is_granted = is_granted and message.term > self.term
-            term = message.term if is_granted else self.term
-            self.send(sender, VoteReply(term, is_granted, is_pre_vote))
+            self._answer_vote(sender, message, is_granted=is_granted)
             return
         if message.term > self.term:
             if not is_welcome:
@@ -635,4 +636,18 @@ class _Replica(State):
         if is_granted:
             self.set_term(self.term, sender)
             self.postpone_election()
-        self.send(sender, VoteReply(self.term, is_granted, is_pre_vote))
+        self._answer_vote(sender, message, is_granted=is_granted)
+
+    def _answer_vote(self, sender: PeerId, message: VoteRequest, *, is_granted: bool) -> None:
+        term = message.term if is_granted else self.term
+        commit_term = self.log.term_at(self.commit_index) or 0
+        self.send(
+            sender,
+            VoteReply(term, is_granted, message.is_pre_vote, self.commit_index, commit_term),
+        )
+
+    def _learn_commit(self, message: VoteReply) -> None:
+        """Learn what is committed from a voter that knows more, if the logs agree there."""
+        index = message.commit_index
+        if index > self.commit_index and self.log.term_at(index) == message.commit_term:
+            self.commit(index)

@@ -99,10 +99,18 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
-    """The sender follows the leader of this term; `round` is the heartbeat's."""
+    """The sender follows the leader of this term.
+
+    Attributes:
+        term: The term.
+        round: The heartbeat's.
+        commit_index: How far the sender knows the log to be committed. One that
+            was restarted knows less than it was told before.
+    """
 
     term: _Term
     round: _Number
+    commit_index: _Index
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
@@ -130,11 +138,17 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
         term: The requested term when granted, else the sender's own.
         is_granted: Whether the sender votes for the candidate.
         is_pre_vote: Whether it answers a pre-vote.
+        commit_index: How far the sender knows the log to be committed.
+        commit_term: The term there. A candidate that has the same entry has
+            the same log up to it, and may learn so that a configuration is
+            committed: then it need not ask those that were replaced.
     """
 
     term: _Term
     is_granted: bool
     is_pre_vote: bool = False
+    commit_index: _Index = 0
+    commit_term: _Term = 0
 
 
 class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):

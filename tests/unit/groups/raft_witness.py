@@ -1,0 +1,211 @@
+"""What a replica saves, what it applies to, and a witness that compares them all.
+
+The witness knows nothing of how the core works: it looks at what replicas
+save, send, commit and apply, and compares that with what it saw before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import msgspec
+
+from mosaik_actors.groups.commands import decode_bursts
+from mosaik_actors.groups.configuration import decode_voters
+from mosaik_actors.groups.raft import Raft
+from mosaik_actors.groups.ready import Ready
+from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark, Voters
+from mosaik_actors.groups.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.wire import Message, VoteReply, VoteRequest
+from mosaik_actors.ids import PeerId
+
+Snapshot = tuple[SnapshotMark, bytes]
+
+
+class Violation(AssertionError):
+    """An invariant does not hold. The text says which, when and where."""
+
+
+@dataclass
+class Disk:
+    """What a replica has saved: all of a batch or nothing of it."""
+
+    hard_state: HardState = field(default_factory=HardState)
+    snapshot: Snapshot | None = None
+    base: tuple[int, int] = (0, 0)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def last_index(self) -> int:
+        return self.base[0] + len(self.entries)
+
+    def save(self, ready: Ready, snapshot: bytes) -> None:
+        """Do step 2 of a `Ready`."""
+        if ready.hard_state is not None:
+            self.hard_state = ready.hard_state
+        if ready.mark is not None:
+            self.snapshot = (ready.mark, snapshot)
+        if ready.truncate_from is not None:
+            del self.entries[ready.truncate_from - self.base[0] - 1 :]
+        if ready.compact_to is not None:
+            count_ = ready.compact_to - self.base[0]
+            if count_ <= len(self.entries):
+                term = self.entries[count_ - 1].term if count_ else self.base[1]
+                del self.entries[:count_]
+            else:
+                assert ready.mark is not None
+                term = ready.mark.term
+                self.entries.clear()
+            self.base = (ready.compact_to, term)
+        for entry in ready.entries:
+            if entry.index != self.last_index + 1:
+                raise Violation(f"a hole on the disk: {entry.index} after {self.last_index}")
+            self.entries.append(entry)
+
+    def holds(self, index: int, term: int) -> bool:
+        """Return whether an entry is saved, in the log or in the snapshot."""
+        if index <= self.base[0]:
+            return True
+        offset = index - self.base[0] - 1
+        return offset < len(self.entries) and self.entries[offset].term == term
+
+
+class Machine:
+    """A register behind sessions; it remembers what it applied, to be caught at errors."""
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self.value: int | None = None
+        self.applied_index = 0
+        self.chain = 0
+        self.seen: set[tuple[bytes, int]] = set()
+        self.sessions = Sessions(limits)
+        self._limits = limits
+
+    def apply(self, entry: Entry) -> dict[tuple[bytes, int], Answer]:
+        """Apply one entry; return what became of each command in it."""
+        if entry.index != self.applied_index + 1:
+            raise Violation(f"applied {entry.index} after {self.applied_index}")
+        self.applied_index = entry.index
+        answers: dict[tuple[bytes, int], Answer] = {}
+        if entry.kind is EntryKind.COMMANDS:
+            for burst in decode_bursts(entry.data):
+                for answer in self.sessions.apply(burst, entry.index, self._write):
+                    answers[(burst.client, answer.sequence)] = answer
+        self.chain = crc32(entry.data, crc32(f"{entry.index} {self.value}".encode(), self.chain))
+        return answers
+
+    def _write(self, payloads: Sequence[bytes]) -> list[bytes | None]:
+        for payload in payloads:
+            client, sequence, value, _ = msgspec.msgpack.decode(payload)
+            if (client, sequence) in self.seen:
+                raise Violation(f"command {sequence} of {client.hex()} applied twice")
+            self.seen.add((client, sequence))
+            self.value = value
+        return [b"ok"] * len(payloads)
+
+    def to_bytes(self) -> bytes:
+        seen = sorted(self.seen)
+        return msgspec.msgpack.encode(
+            (self.value, self.applied_index, self.chain, seen, self.sessions.to_bytes())
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, limits: SessionLimits) -> Machine:
+        machine = cls(limits)
+        value, machine.applied_index, machine.chain, seen, sessions = msgspec.msgpack.decode(data)
+        machine.value = value
+        machine.seen = {(bytes(client), sequence) for client, sequence in seen}
+        machine.sessions = Sessions.from_bytes(sessions, limits)
+        return machine
+
+
+class Witness:
+    """The invariants, checked from outside after every step."""
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, PeerId] = {}
+        self.entries: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
+        self.committed: list[int] = [0]
+        self.configurations: list[Voters] = []
+        self.chains: dict[int, int] = {}
+        self.votes: dict[tuple[PeerId, int], PeerId] = {}
+        self.not_taken: set[bytes] = set()
+        self.data: dict[int, bytes] = {}
+
+    def saw_message(self, sender: PeerId, to: PeerId, message: Message) -> None:
+        """A replica votes once in a term (thesis 3.4), itself included."""
+        if isinstance(message, VoteReply) and message.is_granted and not message.is_pre_vote:
+            self._saw_vote(sender, message.term, to)
+        elif isinstance(message, VoteRequest) and not message.is_pre_vote:
+            self._saw_vote(sender, message.term, sender)
+
+    def _saw_vote(self, voter: PeerId, term: int, candidate: PeerId) -> None:
+        if self.votes.setdefault((voter, term), candidate) != candidate:
+            raise Violation(f"{voter.short} voted twice in term {term}")
+
+    def saw_entries(self, prev_term: int | None, entries: Sequence[Entry]) -> None:
+        """Log Matching: an index and a term name one entry and all before it (3.5)."""
+        for entry in entries:
+            known = self.entries.get((entry.index, entry.term))
+            if known is None:
+                before = prev_term if prev_term is not None else -1
+                self.entries[(entry.index, entry.term)] = (before, entry.kind, entry.data)
+            elif (prev_term is not None and known[0] not in (-1, prev_term)) or known[1:] != (
+                entry.kind,
+                entry.data,
+            ):
+                raise Violation(f"two entries at index {entry.index} of term {entry.term}")
+            prev_term = entry.term
+
+    def saw_leader(self, raft: Raft) -> None:
+        """Election Safety (3.4), and Leader Completeness (3.6.3) when it is new."""
+        known = self.leaders.setdefault(raft.term, raft.me)
+        if known != raft.me:
+            raise Violation(f"two leaders in term {raft.term}: {known.short}, {raft.me.short}")
+
+    def saw_new_leader(self, raft: Raft) -> None:
+        for index in range(raft.first_index, len(self.committed)):
+            if raft.term_at(index) != self.committed[index]:
+                raise Violation(f"{raft.me.short} leads term {raft.term} without entry {index}")
+
+    def saw_commit(self, raft: Raft, before: int, disks: dict[PeerId, Disk]) -> None:
+        """Committed is final, and saved by a majority of the voters, old and new."""
+        for index in range(before + 1, raft.commit_index + 1):
+            term = raft.term_at(index)
+            if index < len(self.committed):
+                if term is not None and term != self.committed[index]:
+                    raise Violation(
+                        f"index {index} committed in terms {self.committed[index]}, {term}"
+                    )
+                continue
+            if term is None:
+                raise Violation(f"index {index} committed and compacted unseen")
+            self._check_saved(raft, index, term, disks)
+            self.committed.append(term)
+            _, kind, data = self.entries[(index, term)]
+            if kind is EntryKind.CONFIGURATION:
+                self.configurations.append(decode_voters(data))
+            if data and data in self.not_taken:
+                raise Violation(f"entry {index} was committed after it was said not to be taken")
+            self.data[index] = data
+
+    def _check_saved(self, raft: Raft, index: int, term: int, disks: dict[PeerId, Disk]) -> None:
+        for voters in {self.configurations[-1].voters, raft.configuration.voters}:
+            holders = sum(disks[voter].holds(index, term) for voter in voters)
+            if 2 * holders <= len(voters):
+                raise Violation(
+                    f"{raft.me.short} committed {index} saved by {holders} of {len(voters)} voters"
+                )
+
+    def saw_applied(self, machine: Machine, entry: Entry) -> None:
+        """State Machine Safety (3.6.3): all apply the same, and end up the same."""
+        if entry.index >= len(self.committed) or self.committed[entry.index] != entry.term:
+            raise Violation(f"applied {entry.index} of term {entry.term}, not committed")
+        if self.chains.setdefault(entry.index, machine.chain) != machine.chain:
+            raise Violation(f"two states after entry {entry.index}")
+
+    def saw_restored(self, machine: Machine) -> None:
+        if machine.applied_index and self.chains.get(machine.applied_index) != machine.chain:
+            raise Violation(f"restored another state at {machine.applied_index}")
