@@ -15,8 +15,9 @@ first of them may belong to the damaged transaction, and the second proves that
 this transaction had been synced: what is missing was acknowledged. With one or
 none, the damaged transaction is the last one, and a crash explains it.
 
-The last transaction of all is the one case that the file alone cannot decide;
-`SqliteLog` keeps a mark of its own for it.
+The end is what the file alone cannot decide: decay of the last transaction, or
+of the header of the commit frame just before it, looks like a crash. `SqliteLog`
+keeps a mark of its own for that.
 
 Source: the SQLite file format, sections 4.1 to 4.4 (sqlite.org/fileformat2.html).
 Pure: works on bytes.

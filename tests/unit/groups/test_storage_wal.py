@@ -77,7 +77,10 @@ def test_damage_in_the_last_transaction_may_be_a_crash(at: int) -> None:
     assert judge_wal(changed(make_wal(1, 2, 2), at)) == WalVerdict(frame_at(3), 2)
 
 
-@given(st.integers(0, frame_at(3) - 1))
+@given(
+    # But for the header that ends the one before it: see the end of the module's docstring.
+    st.integers(0, frame_at(2) - 1) | st.integers(frame_at(2) + 16, frame_at(3) - 1)
+)
 def test_damage_before_the_last_transaction_is_decay(at: int) -> None:
     """The last one was begun after the sync of those before it."""
     verdict = judge_wal(changed(make_wal(1, 2, 2), at))
