@@ -115,7 +115,7 @@ class TypedCodec(Codec[T]):
     def encode_batch(self, items: Sequence[T]) -> bytes:
         """Return several items as bytes. Raises `EncodeError`."""
         if self._is_record:
-            for kind in set(map(type, items)):
+            for kind in dict.fromkeys(map(type, items)):
                 if not issubclass(kind, self._type):
                     raise EncodeError(items, f"expected {_name(self._type)}, got {_name(kind)}")
         try:

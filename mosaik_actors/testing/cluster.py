@@ -45,6 +45,7 @@ from .trace import Trace
 EPOCH_S = 1_700_000_000.0  # what wall clocks show when a simulation begins
 POLL_S = 0.01
 BOOTSTRAP_MAX = 8
+TASK_END_S = 60.0
 
 Program = Callable[["SimNode"], Coroutine[Any, Any, None]]
 
@@ -380,13 +381,22 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         faults, self._faults = self._faults, None
-        if faults is not None:
-            await faults.stop()
+        failures: list[Exception] = []
+        try:
+            if faults is not None:
+                await faults.stop()
+        except Exception as failure:
+            failures.append(failure)
         self.heal()
         for node in self.nodes:
             node.resume()
         for node in self.nodes:
-            await node.stop()
+            try:
+                await node.stop()
+            except Exception as failure:
+                failures.append(failure)
+        if failures and error is None:
+            raise failures[0]
 
     # Nodes.
 
@@ -579,7 +589,12 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     for task in mine:
         task.cancel()
     if mine:
-        await asyncio.wait(mine)
+        _, left = await asyncio.wait(mine, timeout=TASK_END_S)
+        if left:
+            raise TimeoutError(
+                f"a task of node {min(task.get_name() for task in left)} was cancelled "
+                f"and does not end within {TASK_END_S:g} simulated seconds"
+            )
     for task in ended:
         _check(task)
     for task in mine:
@@ -596,8 +611,13 @@ def _check(task: asyncio.Task[Any]) -> None:
 def _shown(conditions: NetworkConditions) -> str:
     plain = NetworkConditions()
     changed = [
-        f"{name}={getattr(conditions, name)}"
+        f"{name}={_text(getattr(conditions, name))}"
         for name in conditions.__dataclass_fields__
         if getattr(conditions, name) != getattr(plain, name)
     ]
     return ", ".join(changed) or "calm"
+
+
+def _text(value: Any) -> str:
+    """Return a setting as text that is the same in every process."""
+    return getattr(value, "__qualname__", None) or str(value)
