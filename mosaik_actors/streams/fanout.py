@@ -80,8 +80,8 @@ class Subscription:
 
     __slots__ = (
         "_ends", "_throttles", "acked", "backlog", "backlog_items", "behind_bytes",
-        "blocking_since", "flight_bytes", "key", "lane", "sent", "suspected_at", "window_bytes",
-        "window_items",
+        "blocking_since", "flight_bytes", "key", "lane", "sent", "suspected_at", "turn",
+        "window_bytes", "window_items",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +106,7 @@ class Subscription:
         self.blocking_since: float | None = None
         self.suspected_at: float | None = None
         self._ends: deque[tuple[int, int]] = deque()
+        self.turn = 0
         self._throttles = throttles
 
     @property
@@ -342,9 +343,12 @@ class FanOut:
         sent = subscription.sent
         writable: list[bytes] = []
         subscription.acknowledge(sequence)
-        subscription.release(writable, now)
         if freed:
             subscription.note_progress()
+        if self._has_rates:
+            self._release(now)
+        else:
+            subscription.release(writable, now)
         if writable:
             self._events.append(FramesReady(key, writable, subscription.sent - sent))
         return freed
@@ -391,15 +395,15 @@ class FanOut:
     def _release(self, now: float) -> None:
         """Let those whose frames wait for a rate take turns, one frame each."""
         waiting = [s for s in self.subscriptions.values() if s.backlog]
-        self._turn += 1
-        start = self._turn % max(1, len(waiting))
-        waiting = waiting[start:] + waiting[:start]
+        waiting.sort(key=lambda one: one.turn)  # who had none for longest comes first
         while waiting:
             for subscription in list(waiting):
                 sent = subscription.sent
                 writable: list[bytes] = []
                 subscription.release(writable, now, frames_max=1)
                 if writable:
+                    self._turn += 1
+                    subscription.turn = self._turn
                     count = subscription.sent - sent
                     self._events.append(FramesReady(subscription.key, writable, count))
                 else:

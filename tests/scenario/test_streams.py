@@ -7,7 +7,7 @@ producer sends.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +97,10 @@ def program(all_seen: Observations, node: SimNode) -> Any:
     return produce(node, all_seen) if node.index < 2 else consume(node, all_seen)
 
 
-async def play(cluster: Cluster, seconds: float) -> Observations:
+Runs = Callable[[Observations, SimNode], Any]
+
+
+async def play(cluster: Cluster, seconds: float, program: Runs = program) -> Observations:
     """Run producers and consumers through the scenario's faults, then demand that all flows."""
     all_seen = Observations()
     tasks: dict[tuple[int, int], asyncio.Task[Any]] = {}
