@@ -9,7 +9,15 @@ import time
 
 from .report import Row, print_table
 
-BENCHMARKS = ("runtime", "transport", "streams", "discovery", "linearizability")
+BENCHMARKS = (
+    "runtime",
+    "transport",
+    "streams",
+    "discovery",
+    "storage",
+    "linearizability",
+    "simulation",
+)
 
 
 def main() -> int:
