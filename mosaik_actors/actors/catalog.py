@@ -66,6 +66,7 @@ from ..runtime import TypeDispatcher
 logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
+_PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
@@ -88,6 +89,7 @@ class CatalogActor(TypeDispatcher):
         self._publish: Publish
         self._gossip: ActorAddress
         self._rtt_interval_s = 0.0
+        self._timer_slack_s = _TIMER_SLACK_S
         self._rtts_read_at = float("-inf")
         self._watchers: dict[ActorAddress, None] = {}
         self._events: list[CatalogEvent] = []
@@ -105,6 +107,7 @@ class CatalogActor(TypeDispatcher):
         self._publish = message.publish
         self._gossip = message.gossip
         self._rtt_interval_s = message.config.rtt_probe_interval
+        self._timer_slack_s = _TIMER_SLACK_S + message.config.purge_after / _PURGES_PER_PERIOD
         self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
         self._pump()
 
@@ -257,7 +260,7 @@ class CatalogActor(TypeDispatcher):
         due_at = self._catalog.get_timer()
         if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
-            wait_s = max(0.0, due_at - self._node.clock.wall()) + _TIMER_SLACK_S
+            wait_s = max(0.0, due_at - self._node.clock.wall()) + self._timer_slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
     def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:

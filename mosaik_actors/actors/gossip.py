@@ -29,7 +29,7 @@ from ..discovery.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import Gossip, GossipEvent
+from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
@@ -75,6 +75,7 @@ logger = logging.getLogger(__name__)
 _ENOUGH = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "enough neighbours")
 _REPLACED = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "a newer link replaces this one")
 _BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
+_SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
 _TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _LASTING_MAX = 1024
@@ -272,6 +273,11 @@ class GossipActor(TypeDispatcher):
                 contact = Contact.of(self._core.me.addr) if purpose == "join" else None
                 link_purpose = LinkPurpose(purpose, urgent, contact)
                 self._dials[addr.peer_id] = self._dial(addr, link_purpose)
+            case DropUnanswered(peers):
+                for peer_id in peers:
+                    link = self._open.get(peer_id)
+                    if link is not None and link.unsent_bytes:
+                        self.send(self._links[peer_id], EndLink(_SILENT))
             case DropNeighbour(peer_id):
                 del self._open[peer_id]
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))

@@ -99,14 +99,15 @@ class DiscoveryConfig:
         """Return the time between two announcements, and how far it is spread to both sides.
 
         In seconds. A network of many announces less often, so that what a node
-        gets to hear stays about the same. The longest time is half of
-        `purge_after`, or as configured when that is more: whoever lives
-        announces itself twice before it would be given up.
+        gets to hear stays about the same. The longest time is a little more than
+        half of `purge_after`, or as configured when that is more: what is left is
+        several times what an announcement takes to get everywhere, also when
+        it was lost and fetched.
         """
         interval_s, jitter = self.announce_interval, self.announce_jitter
         if peer_count <= self.announce_peers:
             return interval_s, interval_s * jitter
-        longest_s = max(interval_s * (1 + jitter), self.purge_after / 2)
+        longest_s = max(interval_s * (1 + jitter), self.purge_after * _GROWN_MAX)
         grown_s = interval_s * peer_count / self.announce_peers
         grown_s = max(interval_s, min(grown_s, longest_s / (1 + jitter * _GROWN_SHARE)))
         return grown_s, min(grown_s * jitter, longest_s - grown_s)
@@ -130,6 +131,7 @@ class DiscoveryConfig:
 
 # An interval at its limit keeps this share of the jitter, to be long rather than spread.
 _GROWN_SHARE = 0.2
+_GROWN_MAX = 0.55
 
 _DURATIONS = (
     "announce_interval",

@@ -3,23 +3,48 @@
 The overlay says who the neighbours are, the broadcast says what they get. Both
 have ``now`` in monotonic seconds. A departed node keeps its links until what it
 said last has gone out, and takes part in nothing else.
+
+HyParView takes every message for a test of its link. Here the transport needs
+its idle timeout to notice that a peer is gone, which is long for a node whose
+neighbours are all gone at once. So a node that has heard from none of them for
+`_QUIET_S` writes something to each, and gives up those who have not acknowledged
+it `_ANSWER_S` later. Where anything goes on, the tree brings something more
+often than that.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from ..ids import PeerId
 from ..transport.address import PeerAddr
-from .broadcast import Broadcast, BroadcastEvent
+from .broadcast import Broadcast, BroadcastEvent, SendFrames
 from .config import DiscoveryConfig
 from .entry import SignedPeerEntry
 from .info import PeerInfo
 from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
-from .wire import Announce, GossipFrame, Graft, IHave, Prune
+from .wire import Announce, GossipFrame, Graft, IHave, Prune, encode_frame
 
-GossipEvent = OverlayEvent | BroadcastEvent
+_QUIET_S = 5.0
+_ANSWER_S = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class DropUnanswered:
+    """Close the links of those neighbours that have not acknowledged what was written.
+
+    Report each with `Gossip.receive_link_down`, as for any other link that broke.
+    """
+
+    peers: tuple[PeerId, ...]
+
+
+GossipEvent = OverlayEvent | BroadcastEvent | DropUnanswered
+
+_NOTHING = encode_frame(Announce(()))
 
 
 class Gossip:
@@ -36,6 +61,9 @@ class Gossip:
         self._me = me
         self.overlay = Overlay(me, config, rng, now=now)
         self.broadcast = Broadcast(me, config, rng, now=now)
+        self._heard_at = now
+        self._asked: tuple[PeerId, ...] = ()
+        self._events: deque[SendFrames | DropUnanswered] = deque()
 
     @property
     def neighbours(self) -> tuple[PeerId, ...]:
@@ -90,6 +118,7 @@ class Gossip:
             Encoded entries that were not here before: let the catalog judge
             them, and bring back with `receive_fresh` those that it accepts.
         """
+        self._heard_at = now
         match frame:
             case Announce():
                 return self.broadcast.receive_announce(source, frame)
@@ -132,19 +161,39 @@ class Gossip:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        timers = (self.overlay.get_timer(), self.broadcast.get_timer())
+        timers = (self.overlay.get_timer(), self.broadcast.get_timer(), self._quiet_until())
         return min((due for due in timers if due is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
+        quiet_until = self._quiet_until()
+        if quiet_until is not None and now >= quiet_until:
+            self._test_neighbours(now)
         self.overlay.handle_timer(now=now)
         self.broadcast.handle_timer(now=now)
 
     def next_event(self) -> GossipEvent | None:
         """Return the next event not yet handed out, or None."""
+        if self._events:
+            return self._events.popleft()
         event = self.overlay.next_event()
         if event is None:
             return self.broadcast.next_event()
         if isinstance(event, DropNeighbour):
             self.broadcast.receive_neighbour_down(event.peer_id)
         return event
+
+    def _quiet_until(self) -> float | None:
+        if not self.overlay.neighbours or self.overlay.is_closed:
+            return None
+        return self._heard_at + (_ANSWER_S if self._asked else _QUIET_S)
+
+    def _test_neighbours(self, now: float) -> None:
+        """Ask all neighbours whether they are there, or look who has not answered."""
+        self._heard_at = now
+        if self._asked:
+            self._events.append(DropUnanswered(self._asked))
+            self._asked = ()
+        else:
+            self._asked = self.overlay.neighbours
+            self._events.append(SendFrames(self._asked, (_NOTHING,)))

@@ -173,6 +173,11 @@ class Overlay:
         return tuple(self._active)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nobody is dialled or accepted any more."""
+        return self._is_closed
+
+    @property
     def passive(self) -> tuple[PeerId, ...]:
         """The passive view."""
         return tuple(self._passive)

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.gossip import Gossip
+from mosaik_actors.discovery.gossip import DropUnanswered, Gossip
 from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.reconcile import Reconciler
-from mosaik_actors.discovery.wire import decode_frame, encode_frame
+from mosaik_actors.discovery.wire import Prune, decode_frame, encode_frame
 from mosaik_actors.ids import PeerId, Tag
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode
 
-from .helpers import NETWORK, NOW, addr, key
+from .helpers import NETWORK, NOW, addr, key, peer
 
 LATENCY_S = 0.01
 
@@ -369,3 +369,45 @@ def run_for(world: World, seconds: float) -> None:
     end = world.now + seconds
     world.later(seconds, lambda: None)
     world.run_until(lambda: world.now >= end, limit_s=seconds + 1)
+
+
+# Neighbours that do not answer.
+
+
+def make(*neighbours: str) -> Gossip:
+    core = Gossip(peer("me"), DiscoveryConfig(), Random(1), now=0.0)
+    for name in neighbours:
+        offer = core.receive_offer(peer(name), "neighbour", None, urgent=True, now=0.0)
+        assert offer is Offer.ACCEPT
+    return core
+
+
+def run_until_event(core: Gossip, kind: type) -> float:
+    """Return when the core first hands out an event of a kind."""
+    while True:
+        due = core.get_timer()
+        assert due is not None
+        assert due < 100
+        core.handle_timer(now=due)
+        while (event := core.next_event()) is not None:
+            if isinstance(event, kind):
+                return due
+
+
+def test_who_hears_nothing_tests_all_neighbours_and_drops_those_that_do_not_answer() -> None:
+    core = make("a", "b")
+    assert run_until_event(core, SendFrames) == 5.0
+    assert run_until_event(core, DropUnanswered) == 7.5
+
+
+def test_one_neighbour_that_says_something_is_enough() -> None:
+    core = make("a", "b")
+    core.receive_frame(peer("a"), Prune(), now=4.0)
+    assert run_until_event(core, SendFrames) == 9.0
+
+
+def test_nobody_is_tested_by_a_node_without_neighbours() -> None:
+    core = make()
+    due = core.get_timer()
+    assert due is not None
+    assert due > 7
