@@ -77,6 +77,24 @@ async def test_discovery_tags_serves_who_is_ready(tmp_path: Path) -> None:
     ]
 
 
+async def test_stream_filters_send_only_what_was_asked_for(tmp_path: Path) -> None:
+    out = await run(EXAMPLES / "stream_filters" / "desks.py", runtime_dir=tmp_path)
+    *desks, total, refused = out.splitlines()
+    counts = [int(found[1]) for line in desks if (found := re.search(r"got (\d+) of 2000", line))]
+    assert len(counts) == 3
+    assert total == f"sent in all {sum(counts)}"
+    assert refused.startswith("refused: no field 'volume' in Trade; it has symbol, price, size")
+
+
+async def test_stream_preferences_follow_the_load(tmp_path: Path) -> None:
+    out = await run(EXAMPLES / "stream_preferences" / "mirrors.py", runtime_dir=tmp_path)
+    assert out.splitlines() == [
+        "the least loaded is first",
+        "less loaded now is second",
+        "the next best is third",
+    ]
+
+
 async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
     for name in ("actors", "transport"):
         (tmp_path / f"{name}.py").write_text('MINE = "the user\'s own"\n')
