@@ -63,6 +63,7 @@ _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_NOTICE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL_LOOK_EVERY = 12
 _SETTLE_S = 1.0
+_ENTER_TRIES = 5
 _UNFINISHED = ".new"
 _STALE_S = 60.0  # nobody takes this long to write a notice
 
@@ -172,12 +173,9 @@ class NoticeFolder:
         self._looked_at_mtime_ns = -1
         self._looks = 0
         self._notice_fd = -1
-        self._fd = _open_network_folder(network_id)
-        try:
-            self._write()
-        except BaseException:
-            os.close(self._fd)
-            raise
+        self._network_id = network_id
+        self._fd = -1
+        self._enter()
 
     def look(self, *, now: float) -> list[Notice] | None:
         """Return the notices of others, by name; None when nothing can have changed.
@@ -186,6 +184,9 @@ class NoticeFolder:
             now: Wall-clock time in seconds, to compare with times of files.
         """
         state = os.fstat(self._fd)
+        if not state.st_nlink:  # somebody removed the folder
+            self._enter()
+            state = os.fstat(self._fd)
         self._looks += 1
         if state.st_mtime_ns == self._looked_at_mtime_ns and self._looks % _FULL_LOOK_EVERY:
             return None
@@ -213,6 +214,29 @@ class NoticeFolder:
             logger.info("the notice was gone already: %s", error)
         os.close(self._notice_fd)
         os.close(fd)
+        _remove_network_folder(self._network_id)
+
+    def _enter(self) -> None:
+        """Open the folder and leave the notice; again if its last user removed it meanwhile."""
+        for attempt in range(_ENTER_TRIES):
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+            self._fd = _open_network_folder(self._network_id)
+            try:
+                return self._write()
+            except FileNotFoundError:
+                if attempt + 1 == _ENTER_TRIES:
+                    self._abandon()
+                    raise
+            except BaseException:
+                self._abandon()
+                raise
+        return None
+
+    def _abandon(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
 
     def _write(self) -> None:
         if self._notice_fd >= 0:
@@ -226,7 +250,8 @@ class NoticeFolder:
             os.rename(new_name, self._name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
             os.close(fd)
-            os.unlink(new_name, dir_fd=self._fd)
+            with suppress(FileNotFoundError):
+                os.unlink(new_name, dir_fd=self._fd)
             raise
         self._notice_fd = fd
 
@@ -268,6 +293,12 @@ def _open_network_folder(network_id: NetworkId) -> int:
         return _open_private(str(network_id), f"{user_path}/{network_id}", user_fd)
     finally:
         os.close(user_fd)
+
+
+def _remove_network_folder(network_id: NetworkId) -> None:
+    """Remove a network's folder if this was its last node."""
+    with suppress(OSError):  # not empty: others are there
+        (_find_user_folder() / str(network_id)).rmdir()
 
 
 def _find_user_folder() -> Path:

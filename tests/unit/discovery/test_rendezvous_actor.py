@@ -71,7 +71,17 @@ def test_nodes_see_each_other_and_see_each_other_go(folders: Folders, place: Pat
     assert names_seen(a) == set()
     a.close()
     a.close()
-    assert list(place.iterdir()) == []
+    assert not place.exists()  # the last one takes the folder along
+
+
+def test_folder_that_vanishes_is_made_again(folders: Folders, place: Path) -> None:
+    a = folders.make("a")
+    for file in place.iterdir():
+        file.unlink()
+    place.rmdir()
+    b = folders.make("b")
+    assert names_seen(a) == {"b"}
+    assert names_seen(b) == {"a"}
 
 
 def test_networks_do_not_mix(folders: Folders) -> None:
@@ -239,7 +249,7 @@ async def test_nodes_meet_by_their_notices_alone_and_clean_up(place: Path) -> No
         assert len(list(place.iterdir())) == 1
         # The third is not closed in an orderly way: its actor cleans up as it exits.
         await started[2]._node.system.shutdown()
-        assert list(place.iterdir()) == []
+        assert not place.exists()
         await started[2].close()
 
 
