@@ -13,6 +13,7 @@ BENCHMARKS = (
     "runtime",
     "transport",
     "streams",
+    "stream_rivals",
     "discovery",
     "storage",
     "linearizability",
