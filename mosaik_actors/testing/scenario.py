@@ -57,7 +57,7 @@ class Report:
         error: What it raised, None when it went well.
         digest: The digest of its trace.
         faults: The faults that it was to have.
-        simulated_s: How long it took on virtual time.
+        simulated_s: How long it took on virtual time, up to the failure if it failed.
         real_s: How long it really took.
         call_count: Calls in the history.
         timeline: What happened before the failure, as text; empty without one.
@@ -123,21 +123,23 @@ class Scenario:
         chosen = self.schedule(seed) if faults is None else faults
         started = time.perf_counter()
         clusters: list[Cluster] = []
+        failures: list[tuple[float, str]] = []
         error: BaseException | None = None
-        timeline = ""
         try:
-            run(self._main(seed, chosen, clusters))
+            run(self._main(seed, chosen, clusters, failures))
         except Exception as caught:
             error = caught
         cluster = clusters[0] if clusters else None
+        ended_s, timeline = cluster.now if cluster else 0.0, ""
         if cluster is not None and error is not None:
-            timeline = cluster.trace.timeline(TIMELINE_LINES)
+            failures.append((ended_s, cluster.trace.timeline(TIMELINE_LINES)))
+            ended_s, timeline = failures[0]
         return Report(
             seed=seed,
             error=error,
             digest=cluster.trace.digest if cluster else "",
             faults=chosen,
-            simulated_s=cluster.now if cluster else 0.0,
+            simulated_s=ended_s,
             real_s=time.perf_counter() - started,
             call_count=len(cluster.history) if cluster else 0,
             timeline=timeline,
@@ -159,20 +161,34 @@ class Scenario:
             f"{name}={_shown(value)}" for name, value in options.items() if value is not None
         )
 
-    async def _main(self, seed: int, faults: FaultSchedule, clusters: list[Cluster]) -> None:
+    async def _main(
+        self,
+        seed: int,
+        faults: FaultSchedule,
+        clusters: list[Cluster],
+        failures: list[tuple[float, str]],
+    ) -> None:
         cluster = Cluster(self.nodes, seed=seed, **self.settings)
         clusters.append(cluster)
         async with cluster:
             cluster.play(faults)
             try:
-                async with asyncio.timeout(self.limit) as limit:
-                    await self.function(cluster)
-            except TimeoutError as exc:
-                if limit.expired():
-                    raise TimeoutError(
-                        f"the scenario did not end within {self.limit:g} simulated seconds"
-                    ) from exc
+                await self._play(cluster)
+            except Exception:
+                # Now, before the nodes are closed and that fills the timeline.
+                failures.append((cluster.now, cluster.trace.timeline(TIMELINE_LINES)))
                 raise
+
+    async def _play(self, cluster: Cluster) -> None:
+        try:
+            async with asyncio.timeout(self.limit) as limit:
+                await self.function(cluster)
+        except TimeoutError as exc:
+            if limit.expired():
+                raise TimeoutError(
+                    f"the scenario did not end within {self.limit:g} simulated seconds"
+                ) from exc
+            raise
 
 
 def scenario(

@@ -95,6 +95,16 @@ async def test_stream_preferences_follow_the_load(tmp_path: Path) -> None:
     ]
 
 
+async def test_scenario_test_passes_and_its_readmes_commands_run(tmp_path: Path) -> None:
+    folder = EXAMPLES / "scenario_test"
+    out = await run("-m", "pytest", "-q", folder, runtime_dir=tmp_path)
+    assert "6 passed" in out
+    scenario = f"{folder / 'test_till.py'}::test_each_ticket_is_sold_once"
+    chaos = ["-m", "mosaik_actors.cli.main", "chaos", scenario]
+    out = await run(*chaos, "--seeds", "4", runtime_dir=tmp_path)
+    assert re.search(r"4 seeds, \d+ faults, \d+ calls, .*, 0 failed", out)
+
+
 async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
     for name in ("actors", "transport"):
         (tmp_path / f"{name}.py").write_text('MINE = "the user\'s own"\n')
@@ -107,6 +117,6 @@ async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
     "readme", sorted(EXAMPLES.glob("*/README.md")), ids=lambda p: p.parent.name
 )
 def test_every_program_named_in_a_readme_exists(readme: Path) -> None:
-    named = re.findall(r"python (\S+\.py)", readme.read_text())
+    named = re.findall(r"(?:python|chaos) (\S+\.py)", readme.read_text())
     assert named
     assert all((ROOT / name).is_file() for name in named)
