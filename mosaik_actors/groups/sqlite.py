@@ -316,7 +316,6 @@ class SqliteLog:
             file.truncate(verdict.valid_bytes)
             file.flush()
             os.fsync(file.fileno())
-        _sync(path.parent)
 
     def _check_owner(self, connection: sqlite3.Connection, owner: LogOwner) -> None:
         [(found_format,)] = connection.execute("PRAGMA user_version").fetchall()

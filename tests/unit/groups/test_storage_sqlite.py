@@ -272,6 +272,19 @@ def test_damaged_rows_are_refused_by_name(path: Path, damage: str, place: str) -
     assert caught.value.place == str(path)
 
 
+def test_damage_that_no_row_shows_yet_is_refused(path: Path) -> None:
+    """A page that counts as free and is in use would be written over some day."""
+    batch = SaveBatch(hard_state=HardState(1), entries=entries(1, 100, data=bytes(3000)))
+    saved(path, batch, SaveBatch(snapshot=snapshot_at(90), compact_to=90))
+    content = bytearray(path.read_bytes())
+    free_pages = int.from_bytes(content[36:40])
+    assert free_pages > 10
+    content[36:40] = (free_pages - 1).to_bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(StorageCorrupt, match="SQLite's own check fails"):
+        loaded(path)
+
+
 def test_truncation_cuts_the_chain_where_it_should(path: Path) -> None:
     log, model = opened(path), LogState()
     for batch in (
@@ -438,20 +451,28 @@ log = SqliteLog(sys.argv[1])
 log.open(OWNER)
 log.save(started(3))
 batch = SaveBatch(entries=entries(4, 1))
-for expected in ("SQLITE_IOERR", "failed earlier", "failed earlier"):
-    if expected == "SQLITE_IOERR":
-        flag.touch()
-    else:
-        flag.unlink(missing_ok=True)
+
+
+def fails(call, expected):
     try:
-        log.save(batch)
+        call()
     except StorageFull:
         raise
     except StorageError as exc:
         assert expected in str(exc), exc
     else:
         raise SystemExit("a failed sync was taken for a good one")
+
+
+flag.touch()
+fails(lambda: log.save(batch), "SQLITE_IOERR")
+flag.unlink()
+fails(lambda: log.save(batch), "failed earlier")
+fails(log.load, "failed earlier")
+flag.touch()
 log.close()
+fails(lambda: log.open(OWNER), "Input/output error")
+flag.unlink()
 log.open(OWNER)
 count = len(log.load().entries)
 assert count in (3, 4), count
