@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
-from mosaik_actors.clock import LoopClock
-from mosaik_actors.ids import SecretKey
+from mosaik_actors.clock import LoopClock, Randomness
+from mosaik_actors.ids import NetworkId, SecretKey
+from mosaik_actors.testing import NetworkConditions, SimNetwork, Trace
+from mosaik_actors.testing.network import Fidelity
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
@@ -21,6 +23,7 @@ from mosaik_actors.transport.interface import (
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 
 KINDS = ("memory", "quic")
+SIMULATED: tuple[Fidelity, ...] = ("link", "quic")
 MakeEndpoint = Callable[..., Awaitable[Endpoint]]
 
 
@@ -45,6 +48,36 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
                     rng=Random(name),
                     config=config,
                 )
+            stack.push_async_callback(endpoint.close, SHUTDOWN)
+            return endpoint
+
+        yield make
+
+
+@asynccontextmanager
+async def simulated_endpoint_maker(
+    fidelity: Fidelity, conditions: NetworkConditions
+) -> AsyncIterator[MakeEndpoint]:
+    """Give the same function, for endpoints on a simulated network; runs on a `SimLoop`."""
+    loop, randomness = asyncio.get_running_loop(), Randomness(b"conformance")
+    network = SimNetwork(loop, randomness, Trace(), conditions, fidelity)
+    count = 0
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            name: str, network_name: str = "net", config: TransportConfig | None = None
+        ) -> Endpoint:
+            nonlocal count
+            count += 1
+            endpoint = await network.open_endpoint(
+                name,
+                f"10.0.0.{count}",
+                NetworkId(network_name),
+                SecretKey.from_seed(name),
+                config or TransportConfig(),
+                LoopClock(loop),
+                Randomness(name.encode()),
+            )
             stack.push_async_callback(endpoint.close, SHUTDOWN)
             return endpoint
 
