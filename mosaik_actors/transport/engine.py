@@ -123,9 +123,23 @@ class _BoundedConnection(QuicConnection):
     `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
     """
 
+    # aioquic asks every stream for every packet. With many streams that would cost more than
+    # the packets do, so what cannot have changed is not looked at again.
+    _inbound_count = 0  # datagrams and timers so far: only they move a limit
+    _limits_seen_at = -1
+    _full_packet: Any = None
+
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._request_client_certificate = True
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        self._inbound_count += 1
+        super().receive_datagram(data, addr, now)
+
+    def handle_timer(self, now: float) -> None:
+        self._inbound_count += 1
+        super().handle_timer(now)
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         limit, self._local_max_data = self._local_max_data, _NO_LIMIT
@@ -133,7 +147,9 @@ class _BoundedConnection(QuicConnection):
             super()._write_connection_limits(builder, space)  # those of stream counts
         finally:
             self._local_max_data = limit
-        if 2 * (limit.value - limit.used) < WINDOW_BYTES_MAX:
+        is_new = self._limits_seen_at != self._inbound_count
+        if is_new and 2 * (limit.value - limit.used) < WINDOW_BYTES_MAX:
+            self._limits_seen_at = self._inbound_count
             delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
             window = _window_bytes(delivered)
             if 2 * (limit.value - delivered) <= window:
@@ -149,6 +165,23 @@ class _BoundedConnection(QuicConnection):
             limit.sent = limit.value
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
+        if getattr(stream, "limits_seen_at", -1) == self._inbound_count:
+            return
+        self._write_due_stream_limits(builder, space, stream)
+        stream.limits_seen_at = self._inbound_count  # type: ignore[attr-defined]
+
+    def _write_stream_frame(
+        self, builder: Any, space: Any, stream: QuicStream, max_offset: int
+    ) -> int:
+        packet = builder._packet
+        if packet is self._full_packet:
+            return 0
+        used = super()._write_stream_frame(builder, space, stream, max_offset)
+        if used and builder.remaining_flight_space < _STREAM_FRAME_BYTES_MIN:
+            self._full_packet = packet
+        return used
+
+    def _write_due_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
         receiver = stream.receiver
         if stream.max_stream_data_local and not receiver.is_finished:
             delivered = receiver.starting_offset()
@@ -164,6 +197,7 @@ class _BoundedConnection(QuicConnection):
 
 _NO_LIMIT = Limit(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=0)
 _LIMIT_FRAME_BYTES = 9
+_STREAM_FRAME_BYTES_MIN = 20  # with less room left, a frame would be all header
 
 
 def _window_bytes(delivered_bytes: int) -> int:
