@@ -28,6 +28,7 @@ BARS_S: dict[Fidelity, float] = {"link": 1.0, "quic": 20.0}
 IDLE_SPEED_BAR = 100.0
 NODES = 5
 SEEDS = (1, 2, 3)
+ROUNDS = 3
 
 _ITEMS_PER_S = 10
 _PATHS = NetworkConditions(latency=0.01, jitter=0.005, loss=0.01)
@@ -108,13 +109,16 @@ def _time_idle(nodes: int, seconds: float) -> Row:
         async with Cluster(nodes, seed=1, network=_PATHS, traces_messages=False) as cluster:
             await _until_all_know_all(cluster)
             await cluster.sleep(30)
-            started = time.perf_counter()
-            await cluster.sleep(seconds)
-            return seconds / (time.perf_counter() - started)
+            spans_s = []
+            for _ in range(ROUNDS):
+                started = time.perf_counter()
+                await cluster.sleep(seconds)
+                spans_s.append(time.perf_counter() - started)
+            return seconds / min(spans_s)
 
     speed = simulate(main())
     return Row(
-        f"idle network of {nodes}, times real time",
+        f"idle network of {nodes}, times real time, best of {ROUNDS} rounds",
         speed,
         "x",
         bar=IDLE_SPEED_BAR,
