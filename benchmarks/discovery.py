@@ -33,8 +33,7 @@ from .report import Row
 
 START_S = 10.0
 SMALL, MIDDLE, LARGE, TINY = 50, 200, 1000, 30
-IDLE_S = 60.0
-LARGE_IDLE_S = 150.0  # in a network of a thousand each announces itself once in this time
+IDLE_S = 171.0  # in a network of a thousand each announces itself once in this time
 IDLE_PARTS = 3  # the fastest of three parts counts: other programs run here too
 CRASHED_SHARE = 0.3
 POLL_S = 0.25
@@ -151,14 +150,13 @@ async def _measure_tag(cluster: Cluster) -> Row:
 
 async def _measure_idle(cluster: Cluster) -> tuple[float, float]:
     """Return bytes per second and node, and virtual seconds per real one."""
-    idle_s = LARGE_IDLE_S if len(cluster.nodes) == LARGE else IDLE_S
     sent_before, took_s = _sent(cluster), []
     for _ in range(IDLE_PARTS):
         began = time.perf_counter()
-        await cluster.sleep(idle_s / IDLE_PARTS)
+        await cluster.sleep(IDLE_S / IDLE_PARTS)
         took_s.append(time.perf_counter() - began)
-    speed = idle_s / IDLE_PARTS / min(took_s)
-    return (_sent(cluster) - sent_before) / idle_s / len(cluster.nodes), speed
+    speed = IDLE_S / IDLE_PARTS / min(took_s)
+    return (_sent(cluster) - sent_before) / IDLE_S / len(cluster.nodes), speed
 
 
 async def _measure_crash(cluster: Cluster) -> list[Row]:

@@ -99,8 +99,8 @@ class DiscoveryConfig:
         """Return the time between two announcements, and how far it is spread to both sides.
 
         In seconds. A network of many announces less often, so that what a node
-        gets to hear stays about the same. The longest time is a little more than
-        half of `purge_after`, or as configured when that is more: what is left is
+        gets to hear stays about the same. The longest time is six tenths of
+        `purge_after`, or as configured when that is more: what is left is
         several times what an announcement takes to get everywhere, also when
         it was lost and fetched.
         """
@@ -130,8 +130,8 @@ class DiscoveryConfig:
 
 
 # An interval at its limit keeps this share of the jitter, to be long rather than spread.
-_GROWN_SHARE = 0.2
-_GROWN_MAX = 0.55
+_GROWN_SHARE = 0.1
+_GROWN_MAX = 0.6
 
 _DURATIONS = (
     "announce_interval",

@@ -212,7 +212,7 @@ def test_the_more_peers_are_known_the_longer_a_node_waits() -> None:
     core.receive_peer_count(1000)
     due = core.get_timer()
     assert due is not None
-    assert 134 < due < 166
+    assert 160 < due < 181
 
 
 # The tree: rules of the paper.

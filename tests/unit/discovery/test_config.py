@@ -59,7 +59,7 @@ def test_a_large_network_announces_less_often_so_that_each_node_hears_about_the_
     rates = {count: count / config.plan_announcements(count)[0] for count in (50, 100, 400, 1000)}
     assert rates[100] == pytest.approx(rates[50])
     assert rates[400] == pytest.approx(rates[50])
-    assert rates[1000] <= 2.01 * rates[50]
+    assert rates[1000] <= 1.8 * rates[50]
 
 
 @given(
@@ -82,4 +82,4 @@ def test_whoever_lives_announces_itself_in_time(
     planned_s, spread_s = config.plan_announcements(count)
     assert planned_s >= interval_s
     assert 0 <= spread_s <= planned_s
-    assert planned_s + spread_s <= max(longest_s, config.purge_after * 0.55) * (1 + 1e-9)
+    assert planned_s + spread_s <= max(longest_s, config.purge_after * 0.6) * (1 + 1e-9)
