@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.streams.fanout import CONFIRM_S, Batch, FanOut, FramesReady, LaggardFound
+from mosaik_actors.streams.limits import Rate
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.wire import Accepted, ack_frame, data_frame, read_ack, read_data
 
@@ -340,3 +341,94 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
             pump()
     for consumer in consumers.values():
         assert consumer.received == list(range(consumer.first, total))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**9), st.booleans())
+def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
+    seed: int, has_rates: bool
+) -> None:
+    rng = Random(seed)
+    rates = {"consumer_rate": Rate(items=400), "total_rate": Rate(bytes=60_000)}
+    core = fan_out(buffer_items=12, disconnect_lagging=False, **(rates if has_rates else {}))
+    sessions: dict[int, ReceiverSession] = {}
+    wanted: dict[int, list[int]] = {}
+    got: dict[int, list[int]] = {}
+    held: dict[int, deque[tuple[int, int]]] = {}
+    now, value = 0.0, 0
+
+    def lane_of(key: int) -> int | None:
+        return None if key % 4 == 0 else key % 4
+
+    def join(key: int) -> None:
+        subscription = core.subscribe(
+            key, window_items=8, window_bytes=1000, lane=lane_of(key), now=now
+        )
+        sessions[key] = ReceiverSession(
+            Accepted(
+                first_sequence=subscription.sent,
+                window_items=subscription.window_items,
+                window_bytes=subscription.window_bytes,
+            )
+        )
+        wanted[key], got[key], held[key] = [], [], deque()
+
+    def publish() -> None:
+        nonlocal value
+        room = core.room()
+        if not min(room) or not sessions:
+            return
+        count = min(rng.randint(1, 5), room[0], core.frame_items_max())
+        values = list(range(value, value + count))
+        value += count
+        for lane in dict.fromkeys(map(lane_of, sessions)):
+            share = [one % 250 for one in values if lane is None or one % lane == 0]
+            if share:
+                core.publish([Batch(len(share), bytes(share))], lane=lane, now=now)
+        for key in sessions:
+            lane = lane_of(key)
+            wanted[key] += [one % 250 for one in values if lane is None or one % lane == 0]
+
+    def pump() -> None:
+        while (event := core.next_event()) is not None:
+            assert isinstance(event, FramesReady)
+            key = event.key
+            if key in sessions:
+                for frame in event.frames:
+                    item_count, data = sessions[key].receive_frame(frame)
+                    got[key] += list(data)
+                    held[key].append((item_count, len(frame)))
+
+    def take(key: int) -> None:
+        if held[key] and sessions[key].take(*held[key].popleft()):
+            sequence = sessions[key].make_ack()
+            assert sequence is not None
+            core.receive_ack(key, sequence, now=now)
+
+    def leave(key: int) -> None:
+        core.unsubscribe(key)
+        assert got[key] == wanted[key][: len(got[key])]
+        del sessions[key]
+
+    keys = iter(range(1, 1000))
+    for _ in range(400):
+        action = rng.random()
+        if action < 0.05 or not sessions:
+            join(next(keys))
+        elif action < 0.07:
+            leave(rng.choice(list(sessions)))
+        elif action < 0.5:
+            publish()
+        else:
+            take(rng.choice(list(sessions)))
+        now += rng.choice([0.0, 0.001, 0.01])
+        core.handle_timer(now=now)
+        pump()
+    # In the end everybody has what its lane got since it came.
+    for _ in range(3000):
+        for key in sessions:
+            take(key)
+        now += 0.01
+        core.handle_timer(now=now)
+        pump()
+    assert {key: got[key] for key in sessions} == {key: wanted[key] for key in sessions}

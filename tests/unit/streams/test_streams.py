@@ -184,6 +184,104 @@ async def test_an_item_of_another_type_is_refused_where_it_is_sent() -> None:
         assert await consumer.recv() == Tick(2)
 
 
+async def test_an_item_with_a_field_of_another_type_is_left_out_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(Tick), b.streams.consume(Tick)
+        await producer.when().online()
+        wrong = Tick("no integer")  # type: ignore[arg-type]
+        await producer.send_many([Tick(0), wrong, Tick(1), wrong, wrong])
+        await producer.send(wrong)  # a frame of its own, with nothing else in it
+        await producer.send(Tick(2))
+        assert await take(consumer, 3) == ticks(3)
+        (channel,) = consumer.producers()
+        assert channel.is_connected
+        assert (channel.stats.datums, channel.stats.rejected) == (7, 4)
+        assert caplog.text.count("not of the stream's type") == 1
+
+
+async def test_items_left_out_count_as_taken() -> None:
+    async with world(buffer_size=8) as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(Tick), b.streams.consume(Tick)
+        await producer.when().online()
+        wrong = Tick("no integer")  # type: ignore[arg-type]
+        await producer.send_many([wrong] * 200)  # nobody takes these, and nothing waits for that
+        await producer.send(Tick(5))
+        assert await consumer.recv() == Tick(5)
+        assert consumer.producers()[0].stats.rejected == 200
+
+
+async def test_a_producer_that_validates_refuses_such_items_where_they_are_sent() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer = a.streams.producer(Tick, validate=True)
+        consumer = b.streams.consume(Tick)
+        await producer.when().online()
+        wrong = Tick("no integer")  # type: ignore[arg-type]
+        with pytest.raises(EncodeError, match="int"):
+            await producer.send(wrong)
+        with pytest.raises(EncodeError, match="int"):
+            producer.try_send(wrong)
+        with pytest.raises(EncodeError, match="int"):
+            await producer.send_many([Tick(1), wrong])
+        await producer.send(Tick(2))
+        assert await consumer.recv() == Tick(2)
+
+
+class Loud(Tick, frozen=True):
+    volume: int = 11
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    n: int
+
+
+class StrictMore(Strict):
+    more: int = 0
+
+
+class Tagged(msgspec.Struct, tag=True):
+    n: int
+
+
+class TaggedMore(Tagged):
+    more: int = 0
+
+
+async def test_a_subclass_that_adds_fields_arrives_as_the_streams_type() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer, consumer = a.streams.produce(Tick), b.streams.consume(Tick)
+        await producer.when().online()
+        await producer.send(Loud(1))
+        producer.try_send(Loud(2, volume=3))
+        await producer.send_many([Tick(3), Loud(4)])
+        assert await take(consumer, 4) == ticks(4, start=1)
+        for type_, item in ((Strict, StrictMore(1)), (Tagged, TaggedMore(1))):
+            other: Producer[Any] = a.streams.produce(type_)
+            with pytest.raises(EncodeError, match=r"forbids|tag"):
+                other.try_send(item)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("producer", "consumer"), ("consumer", "producer")],
+)
+async def test_a_record_that_gained_an_optional_field_is_read_both_ways(old: str, new: str) -> None:
+    newer = msgspec.defstruct("Tick", [("n", int), ("text", str, ""), ("more", int | None, None)])
+    types: dict[str, Any] = {old: Tick, new: newer}
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer: Producer[Any] = a.streams.produce(types["producer"], stream_id="ticks")
+        consumer: Consumer[Any] = b.streams.consume(types["consumer"], stream_id="ticks")
+        await producer.when().online()
+        await producer.send(types["producer"](1, "x"))
+        assert await consumer.recv() == types["consumer"](1, "x")
+
+
 # One to many, many to one.
 
 
@@ -673,6 +771,8 @@ async def test_versions_of_a_record_that_do_not_fit_refuse_with_the_field() -> N
         await until(lambda: isinstance(consumer.refusals().get(a.peer_id), SchemaMismatch))
         refused = consumer.refusals()[a.peer_id]
         assert "Tick.n is int here and float there" in str(refused)
+        assert isinstance(refused, SchemaMismatch)
+        assert refused.field == "Tick.n"
         await producer.send(Tick(1))
         assert await fitting.recv() == Tick(1)
 
