@@ -5,8 +5,10 @@ and streams between them, in both fidelities; how much faster than real time an
 idle network of fifty runs; how long two hundred nodes take to know each other,
 in simulated time, and what that costs each of them.
 
-The bars of the first are upper ones, in milliseconds of real time. All runs
-trace their deliveries, as scenarios do, except the large networks.
+Times are those of the processor: a simulation is one thread that never waits, so
+on a core of its own real time is the same, and on a shared one the figures still
+tell how fast the simulation is. The bars of the first are upper ones. The runs
+of five nodes trace their deliveries, as scenarios do; the larger ones do not.
 """
 
 from __future__ import annotations
@@ -67,15 +69,16 @@ def _time_faults(fidelity: Fidelity, seconds: float) -> Row:
     made = Scenario(play, NODES, SEEDS, settings)
     slowest_s = 0.0
     for seed in SEEDS:
+        started = time.process_time()
         report = made.run(seed)
         if report.error is not None:
             raise report.error
-        slowest_s = max(slowest_s, report.real_s)
+        slowest_s = max(slowest_s, time.process_time() - started)
     bar_s = BARS_S[fidelity]
     return Row(
         f"{seconds:g} simulated s of {NODES} nodes with faults, {fidelity}, slowest of 3",
         slowest_s * 1e3,
-        "ms",
+        "CPU ms",
         bar=bar_s * 1e3,
         ok=slowest_s < bar_s,
     )
@@ -111,14 +114,14 @@ def _time_idle(nodes: int, seconds: float) -> Row:
             await cluster.sleep(30)
             spans_s = []
             for _ in range(ROUNDS):
-                started = time.perf_counter()
+                started = time.process_time()
                 await cluster.sleep(seconds)
-                spans_s.append(time.perf_counter() - started)
+                spans_s.append(time.process_time() - started)
             return seconds / min(spans_s)
 
     speed = simulate(main())
     return Row(
-        f"idle network of {nodes}, times real time, best of {ROUNDS} rounds",
+        f"idle network of {nodes}, simulated per CPU second, best of {ROUNDS}",
         speed,
         "x",
         bar=IDLE_SPEED_BAR,
@@ -136,14 +139,14 @@ def _measure_convergence(nodes: int) -> list[Row]:
             sent = [traffic.bytes_sent for traffic in cluster.network.traffic.values()]
             return cluster.now, sum(sent) / nodes
 
-    started = time.perf_counter()
+    started = time.process_time()
     converged_s, bytes_each = simulate(main())
-    real_s = time.perf_counter() - started
+    cpu_s = time.process_time() - started
     name = f"{nodes} nodes until all know all"
     return [
         Row(f"{name}, simulated", converged_s * 1e3, "ms"),
         Row(f"{name}, sent by each", bytes_each / 1e3, "kB"),
-        Row(f"{name}, real time", real_s * 1e3, "ms"),
+        Row(f"{name}, to simulate", cpu_s * 1e3, "CPU ms"),
     ]
 
 

@@ -101,8 +101,8 @@ async def test_scenario_test_passes_and_its_readmes_commands_run(tmp_path: Path)
     assert "6 passed" in out
     scenario = f"{folder / 'test_till.py'}::test_each_ticket_is_sold_once"
     chaos = ["-m", "mosaik_actors.cli.main", "chaos", scenario]
-    out = await run(*chaos, "--seeds", "4", runtime_dir=tmp_path)
-    assert re.search(r"4 seeds, \d+ faults, \d+ calls, .*, 0 failed", out)
+    out = await run(*chaos, "--seeds", "2", runtime_dir=tmp_path)
+    assert re.search(r"2 seeds, \d+ faults, \d+ calls, .*, 0 failed", out)
 
 
 async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
