@@ -60,7 +60,7 @@ from mosaik_actors.runtime import TypeDispatcher
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.interface import Link, LinkClosed, LinkEvent
+from mosaik_actors.transport.interface import Link, LinkClosed, LinkEvent, LinkRefused
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 from tests.nodes import MakeNode, node_maker
 from tests.waiting import until
@@ -544,7 +544,14 @@ class Outsider:
 
     async def link(self, to: Discovery, purpose: LinkPurpose | bytes) -> Link:
         header = purpose if isinstance(purpose, bytes) else encode_purpose(purpose)
-        link = await self.node.endpoint.open_link(to.me.addr, PROTOCOL, header)
+        while True:
+            try:
+                link = await self.node.endpoint.open_link(to.me.addr, PROTOCOL, header)
+                break
+            except LinkRefused as refused:
+                # A node that has just started serves the protocol a moment later.
+                if refused.reason.code != CloseCode.INVALID_PROTOCOL:
+                    raise
         link.attach(self._receive)
         return link
 
