@@ -1,6 +1,7 @@
 """The other process of the stream tests.
 
     python -m tests.e2e.streams_worker consume <bootstrap> <count>
+    python -m tests.e2e.streams_worker consume_from <bootstrap> <count> <first>
     python -m tests.e2e.streams_worker produce <bootstrap> <count> <seed>
 
 It prints one JSON object per line: what it saw.
@@ -18,6 +19,7 @@ import msgspec
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.network import Network
 from mosaik_actors.streams.config import Backoff, StreamsConfig
+from mosaik_actors.streams.criteria import where
 
 NETWORK = "streams-e2e"
 STREAM = (
@@ -39,16 +41,17 @@ def say(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)  # noqa: T201  # that is how it reports
 
 
-async def consume(bootstrap: str, count: int) -> None:
+async def consume(bootstrap: str, count: int, first: str = "0") -> None:
+    criteria = where(lambda reading: reading.n >= int(first)) if int(first) else None
     async with Network(NETWORK, bootstrap=bootstrap, rendezvous=False, streams=config()) as net:
-        consumer = net.streams.consume(Reading, stream_id=STREAM)
+        consumer = net.streams.consumer(Reading, stream_id=STREAM, criteria=criteria)
         say(peer=str(net.peer_id))
         got: list[int] = []
         async for reading in consumer:
             got.append(reading.n)
             if len(got) == count:
                 break
-        say(count=len(got), in_order=got == list(range(count)))
+        say(count=len(got), in_order=got == list(range(int(first), int(first) + count)))
 
 
 async def produce(bootstrap: str, count: int, seed: str) -> None:
@@ -70,5 +73,5 @@ async def produce(bootstrap: str, count: int, seed: str) -> None:
 
 if __name__ == "__main__":
     role, bootstrap, count, *rest = sys.argv[1:]
-    run = consume if role == "consume" else produce
+    run = produce if role == "produce" else consume
     asyncio.run(run(bootstrap, int(count), *rest))

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mosaik_actors.network import Network
+from mosaik_actors.streams.preference import best
 from mosaik_actors.transport.close import CloseCode, CloseReason
 
 from .streams_worker import NETWORK, STREAM, Reading, config
@@ -176,6 +177,46 @@ async def test_items_cross_processes_in_order() -> None:
             await send_all(producer, readings(30_000))
             assert await said(process) == {"count": 30_000, "in_order": True}
             assert await process.wait() == 0
+        finally:
+            await ended(process)
+
+
+async def test_criteria_are_judged_here_for_a_consumer_in_another_process() -> None:
+    async with nodes(1) as (a,):
+        producer = a.streams.produce(Reading, stream_id=STREAM)
+        process = await worker("consume_from", str(a.addr), "500", "29500")
+        try:
+            await said(process)
+            await producer.when().online()
+            (channel,) = producer.consumers()
+            await send_all(producer, readings(30_000))
+            assert await said(process) == {"count": 500, "in_order": True}
+            assert channel.stats.datums == 500
+            assert await process.wait() == 0
+        finally:
+            await ended(process)
+
+
+async def test_a_better_producer_in_another_process_takes_over() -> None:
+    async with nodes(2) as (a, b):
+        near = b.streams.produce(Reading, stream_id=STREAM)
+        consumer = a.streams.consumer(
+            Reading,
+            stream_id=STREAM,
+            prefer=best(1, key=lambda peer: float(peer.peer_id == b.peer_id), patience=0.1),
+        )
+        await near.when().online()
+        await near.send_many(readings(100))
+        process = await worker("produce", str(a.addr), "3000", "better")
+        try:
+            await said(process)
+            assert await take(consumer, 100) == readings(100)
+            # All of the better one's items, which begin with its subscription.
+            assert await take(consumer, 3000) == [Reading("better", n) for n in range(3000)]
+            # It has left: the other one will do.
+            await near.when().online()
+            await near.send(Reading("a", 100))
+            assert await consumer.recv() == Reading("a", 100)
         finally:
             await ended(process)
 
