@@ -63,7 +63,8 @@ class Node:
         self.disk = Disk()
         self.first_mark = mark or SnapshotMark()
         self.clock_offset_s = 0.0
-        self.clock_rate = sim.rng.uniform(0.9, 1.1)
+        slow = sim.rng.random() < sim.options.slow_clocks
+        self.clock_rate = sim.rng.uniform(0.9, 1.1) * (0.2 if slow else 1.0)
         self.is_up = False
         self.life = 0
         self.disk_delay_s = 0.0
@@ -299,12 +300,14 @@ class Options:
     crashes: float = 0.8
     partitions: float = 0.8
     clock_jumps: float = 0.4
+    slow_clocks: float = 0.1
     slow_disks: float = 0.6
     changes: float = 1.5
     transfers: float = 0.3
     compactions: float = 2.0
     ranges: float = 1.0
     sessions: int = 100
+    steps_max: int = 40_000
 
 
 class Simulation:
@@ -412,6 +415,8 @@ class Simulation:
             self.now, _, action, args = heapq.heappop(self._events)
             action(*args)
             self.counts["steps"] += 1
+            if self.counts["steps"] > self.options.steps_max:
+                raise Violation(f"more than {self.options.steps_max} steps")
         self.now = max(self.now, until_s)
 
     def _calm_down(self) -> None:
@@ -472,7 +477,7 @@ class Simulation:
         rng = self.rng
         self.counts["partitions"] += 1
         ids = list(self.nodes)
-        if rng.random() < 0.3:
+        if rng.random() < 0.5:
             leader = self.leader()
             side = [leader.me if leader else ids[0]]
         else:

@@ -1,0 +1,339 @@
+"""Deliberate bugs in the Raft core, and whether the tests notice.
+
+Each mutation replaces one piece of source text, which must occur exactly once,
+and names the functions in `tests` or lets seeds of the simulator find it. Run
+all of them, or those whose names contain a word, with::
+
+    python -m tests.mutations.groups [WORD]
+
+A mutated function keeps its identity: only its code is exchanged, and put back
+afterwards, so whoever imported it before runs the bug as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+
+from tests.unit.groups.raft_simulator import Options, Simulation
+
+PACKAGE = "mosaik_actors.groups"
+TESTS = "tests.unit.groups"
+SEEDS_MAX = 150
+
+PROFILES = (
+    Options(),
+    Options(nodes=4, voters=2, changes=4.0),
+    Options(nodes=3, voters=3, changes=0, crashes=2.0, slow_disks=2.0),
+    Options(sessions=2, compactions=5.0),
+)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One deliberate bug.
+
+    Attributes:
+        name: What is wrong.
+        module: Where, below `mosaik_actors.groups`.
+        old: The source text that is replaced.
+        new: What it is replaced with.
+        test: The test that catches it, as ``module:function``; empty: seeds do.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+    test: str = ""
+
+
+MUTATIONS = (
+    Mutation(
+        "vote not saved",
+        "state",
+        "return HardState(self.term, self.vote, self.commit_index)",
+        "return HardState(self.term, self.vote if self.vote == self.me else None)",
+        "test_raft_elections:test_vote_is_given_once_in_a_term_and_survives_a_restart",
+    ),
+    Mutation(
+        "two votes in a term",
+        "raft",
+        "and self.vote in (None, sender)",
+        "and (self.vote in (None, sender) or not setattr(self, 'vote', None))",
+    ),
+    Mutation(
+        "vote for a log that is behind",
+        "state",
+        "return (last_term, last_index) >= (self.log.last_term, self.log.last_index)",
+        "return True",
+    ),
+    Mutation(
+        "commit from an old term",
+        "leader",
+        "if index <= state.commit_index or state.log.term_at(index) != state.term:",
+        "if index <= state.commit_index:",
+        "test_raft_figures:test_figure_3_8_old_entries_commit_only_with_one_of_the_own_term",
+    ),
+    Mutation(
+        "own entries count before they are saved",
+        "leader",
+        "saved[state.me] = state.durability.saved_index()",
+        "saved[state.me] = state.log.last_index",
+    ),
+    Mutation(
+        "entries count when sent",
+        "leader",
+        "peer: progress.match_index for peer, progress in self.progress.items()",
+        "peer: progress.next_index - 1 for peer, progress in self.progress.items()",
+    ),
+    Mutation(
+        "learners count",
+        "quorum",
+        "(reached([values.get(peer, 0) for peer in voters]) for voters in configurations)",
+        "(reached(sorted(values.values())[-len(voters) :]) for voters in configurations)",
+    ),
+    Mutation(
+        "entries acknowledged before they are saved",
+        "follower",
+        "state.send(sender, Appended(state.term, match_index))",
+        "state.early_mail.append((sender, Appended(state.term, match_index)))",
+    ),
+    Mutation(
+        "append without looking at the term before",
+        "follower",
+        "elif term != message.prev_term:",
+        "elif term is None:",
+        "test_raft_figures:test_append_after_another_term_is_refused",
+    ),
+    Mutation(
+        "late append cuts what agrees",
+        "state",
+        "known = self.log.first_new(entries)",
+        "known = 0",
+    ),
+    Mutation(
+        "heartbeat commits what does not agree",
+        "follower",
+        "state.commit(min(message.commit_index, state.agreed_index))\n        if message.round:",
+        "state.commit(min(message.commit_index, state.log.last_index))\n        if message.round:",
+    ),
+    Mutation(
+        "commit learned from a vote without its term",
+        "raft",
+        "and self.log.term_at(index) == message.commit_term:",
+        "and index <= self.log.last_index:",
+    ),
+    Mutation(
+        "read without a heartbeat round",
+        "leader",
+        "confirmed = int(agreed(state.deciding, rounds)) - 1",
+        "confirmed = self._reads.round",
+    ),
+    Mutation(
+        "read before anything of the own term is committed",
+        "leader",
+        "if state.commit_index >= self.first_index and self._reads",
+        "if self._reads",
+        "test_raft_reads:test_read_waits_for_an_entry_of_the_own_term",
+    ),
+    Mutation(
+        "removal without the old quorum",
+        "configuration",
+        "return (before, self.latest.voters) if before else (self.latest.voters,)",
+        "return (self.latest.voters,)",
+    ),
+    Mutation(
+        "two changes at once",
+        "leader",
+        "is_pending(state.commit_index):\n            return Reason.PENDING",
+        "is_pending(1 << 62):\n            return Reason.PENDING",
+    ),
+    Mutation(
+        "change before anything of the own term is committed",
+        "leader",
+        "if state.commit_index < self.first_index:",
+        "if False:",
+        "test_raft_figures:test_change_waits_for_an_entry_of_the_own_term",
+    ),
+    Mutation(
+        "removed configuration stays in force",
+        "state",
+        "if self.configurations.truncate(from_index):",
+        "if False and self.configurations.truncate(from_index):",
+        "test_raft_figures:test_removed_configuration_is_void_again",
+    ),
+    Mutation(
+        "snapshot keeps a log that contradicts it",
+        "raft",
+        "if log.term_at(mark.index) == mark.term:",
+        "if log.last_index >= mark.index:",
+        "test_raft_snapshots:test_install_drops_a_log_that_contradicts_the_snapshot",
+    ),
+    Mutation(
+        "session forgotten in snapshots",
+        "sessions",
+        "for client, session in self._sessions.items()",
+        "for client, session in list(self._sessions.items())[:0]",
+    ),
+    Mutation(
+        "repeated command applied again",
+        "sessions",
+        "session = self._sessions.get(burst.client)",
+        "session = None",
+    ),
+    Mutation(
+        "forgotten client begins anew",
+        "sessions",
+        "if burst.born_index <= self._forgotten_index:",
+        "if False:",
+        "test_sessions:test_forgotten_client_is_not_taken_for_a_new_one",
+    ),
+    Mutation(
+        "saved entries counted though a batch removes them",
+        "durability",
+        "last_index = min(last_index, batch.truncate_from - 1)",
+        "pass",
+        "test_durability:test_entry_that_comes_back_is_saved_only_when_it_is_saved_again",
+    ),
+    Mutation(
+        "commit index of a configuration not saved",
+        "state",
+        "ConfigurationCommitted(at, voters))\n            self.must_save_hard_state",
+        "ConfigurationCommitted(at, voters))\n            self.unused",
+        "test_raft_figures:test_survivor_of_a_committed_removal_restarts_alone",
+    ),
+    Mutation(
+        "late answer to a read of an earlier life is taken",
+        "raft",
+        "return Follower(self, self.rng.getrandbits(_NUMBER_BITS))",
+        "return Follower(self, 0)",
+        "test_raft_reads:test_answer_to_another_read_is_ignored",
+    ),
+    Mutation(
+        "pre-vote ignored",
+        "follower",
+        "state.become_pre_candidate()",
+        "state.become_candidate(is_transfer=False)",
+        "test_raft_elections:test_replica_that_was_cut_off_does_not_disturb_the_leader",
+    ),
+    Mutation(
+        "voters help to depose a leader they hear",
+        "raft",
+        "is_welcome = message.is_transfer or not has_leader",
+        "is_welcome = True",
+        "test_raft_elections:test_voters_that_hear_a_leader_ignore_elections",
+    ),
+    Mutation(
+        "leader without a quorum stays",
+        "leader",
+        "if state.now >= self.hears_quorum_until_s:",
+        "if False:",
+        "test_raft_elections:test_leader_without_a_quorum_steps_down",
+    ),
+)
+
+QUICK = (
+    "own entries count before they are saved",
+    "append without looking at the term before",
+    "late append cuts what agrees",
+    "read without a heartbeat round",
+    "removal without the old quorum",
+    "two changes at once",
+    "session forgotten in snapshots",
+    "repeated command applied again",
+    "commit from an old term",
+    "pre-vote ignored",
+)
+
+
+@contextmanager
+def mutated(mutation: Mutation) -> Iterator[None]:
+    """Run the block with the bug in place."""
+    module = importlib.import_module(f"{PACKAGE}.{mutation.module}")
+    source = inspect.getsource(module)
+    assert source.count(mutation.old) == 1, f"{mutation.name}: {source.count(mutation.old)} places"
+    bad = ModuleType(module.__name__)
+    bad.__file__ = module.__file__
+    exec(  # our own source, one piece replaced
+        compile(source.replace(mutation.old, mutation.new), f"<{mutation.name}>", "exec"),
+        bad.__dict__,
+    )
+    kept: list[tuple[FunctionType, CodeType]] = []
+    bad_functions = dict(_functions(bad))
+    try:
+        for name, function in list(_functions(module)):
+            if function.__code__.co_code != (other := bad_functions[name]).__code__.co_code or (
+                function.__code__.co_names != other.__code__.co_names
+                or _texts(function.__code__) != _texts(other.__code__)
+            ):
+                kept.append((function, function.__code__))
+                function.__code__ = other.__code__
+        assert kept, f"{mutation.name} changes nothing"
+        yield
+    finally:
+        for function, code in kept:
+            function.__code__ = code
+
+
+def _texts(code: CodeType) -> list[str]:
+    return [c.co_code.hex() if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+
+
+def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+    """Yield (qualified name, function) of all that a module defines."""
+    for name, value in vars(module).items():
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+            yield name, value
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            for attribute, member in vars(value).items():
+                if isinstance(member, property):
+                    member = member.fget
+                elif isinstance(member, classmethod | staticmethod):
+                    member = member.__func__
+                if isinstance(member, FunctionType):
+                    yield f"{name}.{attribute}", member
+
+
+def catch(mutation: Mutation, seeds_max: int = SEEDS_MAX) -> str | None:
+    """Return what notices the bug, None when nothing does."""
+    with mutated(mutation):
+        if mutation.test:
+            module_name, _, name = mutation.test.partition(":")
+            test = getattr(importlib.import_module(f"{TESTS}.{module_name}"), name)
+            return f"{mutation.test}: {_failure_of(test)}" if _failure_of(test) else None
+        for seed in range(seeds_max):
+            for number, options in enumerate(PROFILES):
+                failure = _failure_of(Simulation(seed, options).run)
+                if failure:
+                    return f"seed {seed}, profile {number}: {failure}"
+    return None
+
+
+def _failure_of(run: Callable[[], object]) -> str:
+    try:
+        run()
+    except Exception as error:  # whatever it is, the bug was noticed
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try each mutation; return how many nobody noticed."""
+    survivors = 0
+    for mutation in MUTATIONS:
+        if arguments and arguments[0] not in mutation.name:
+            continue
+        caught = catch(mutation)
+        survivors += caught is None
+        print(f"{mutation.name:55} {caught or 'SURVIVED'}", flush=True)  # noqa: T201
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
