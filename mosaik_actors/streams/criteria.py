@@ -367,7 +367,7 @@ class _Binder:
 
     def __init__(self, type_: Any, *, by_own_name: bool) -> None:
         try:
-            self._roots = _members(mi.type_info(type_))
+            self._roots = _members(mi.type_info(Any if type_ is object else type_))
         except (TypeError, NotImplementedError) as exc:
             raise CriteriaError(f"criteria need a type of items: {exc}") from exc
         self._name = getattr(type_, "__qualname__", None) or str(type_)
@@ -407,6 +407,8 @@ class _Binder:
 
     def _field(self, info: mi.Type, step: str) -> tuple[str, tuple[bool, str], mi.Type] | None:
         """Return (name that travels, how to read it, type) of a field, None if there is none."""
+        if isinstance(info, mi.AnyType):
+            return step, (True, step), info  # a key of a dictionary; never an attribute
         if isinstance(info, mi.DictType) and isinstance(info.key_type, mi.StrType):
             return step, (True, step), info.value_type
         for one in getattr(info, "fields", ()):

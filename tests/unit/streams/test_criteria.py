@@ -146,6 +146,15 @@ def test_items_that_are_no_records() -> None:
         bind(where(lambda n: n.x == 1), int)
 
 
+def test_items_without_a_type_are_asked_for_their_keys_only() -> None:
+    assert judge(where(lambda d: d.price.amount > 1), {"price": {"amount": 2}}, object)
+    assert not judge(where(lambda d: d.price.amount > 1), {"price": 5}, object)
+    assert not judge(where(lambda d: ~d.numerator.is_none()), 7, object)
+    # An untyped consumer of a typed stream: the producer's type decides.
+    bound = bind(where(lambda p: p.symbol == "x"), object)
+    assert compile_criteria(bound, Price)(Price("x", 1))
+
+
 def test_what_cannot_be_compared_does_not_hold_and_its_negation_does() -> None:
     nowhere = Price("x", 1, venue=None)
     assert not judge(where(lambda p: p.venue.name == "x"), nowhere)
