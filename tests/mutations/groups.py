@@ -24,13 +24,14 @@ from tests.unit.groups.raft_simulator import Options, Simulation
 
 PACKAGE = "mosaik_actors.groups"
 TESTS = "tests.unit.groups"
-SEEDS_MAX = 150
+SEEDS_MAX = 100
 
 PROFILES = (
     Options(),
     Options(nodes=4, voters=2, changes=4.0),
     Options(nodes=3, voters=3, changes=0, crashes=2.0, slow_disks=2.0),
     Options(sessions=2, compactions=5.0),
+    Options(nodes=3, changes=0, crashes=0.2, partitions=2.0, slow_clocks=1.0, clients=5),
 )
 
 
@@ -134,6 +135,7 @@ MUTATIONS = (
         "leader",
         "confirmed = int(agreed(state.deciding, rounds)) - 1",
         "confirmed = self._reads.round",
+        "test_raft_reads:test_old_leader_that_was_replaced_answers_no_read",
     ),
     Mutation(
         "read before anything of the own term is committed",
@@ -259,7 +261,7 @@ def mutated(mutation: Mutation) -> Iterator[None]:
     source = inspect.getsource(module)
     assert source.count(mutation.old) == 1, f"{mutation.name}: {source.count(mutation.old)} places"
     bad = ModuleType(module.__name__)
-    bad.__file__ = module.__file__
+    bad.__file__, bad.__package__, bad.__spec__ = module.__file__, PACKAGE, module.__spec__
     exec(  # our own source, one piece replaced
         compile(source.replace(mutation.old, mutation.new), f"<{mutation.name}>", "exec"),
         bad.__dict__,

@@ -63,8 +63,7 @@ class Node:
         self.disk = Disk()
         self.first_mark = mark or SnapshotMark()
         self.clock_offset_s = 0.0
-        slow = sim.rng.random() < sim.options.slow_clocks
-        self.clock_rate = sim.rng.uniform(0.9, 1.1) * (0.2 if slow else 1.0)
+        self.clock_rate = sim.rng.uniform(0.9, 1.1)
         self.is_up = False
         self.life = 0
         self.disk_delay_s = 0.0
@@ -75,6 +74,12 @@ class Node:
     @property
     def now(self) -> float:
         return self.sim.now * self.clock_rate + self.clock_offset_s
+
+    def set_clock_rate(self, rate: float) -> None:
+        """Let the clock run faster or slower from now on."""
+        self.clock_offset_s += self.sim.now * (self.clock_rate - rate)
+        self.clock_rate = rate
+        self.arm()
 
     # Life.
 
@@ -300,7 +305,7 @@ class Options:
     crashes: float = 0.8
     partitions: float = 0.8
     clock_jumps: float = 0.4
-    slow_clocks: float = 0.1
+    slow_clocks: float = 0.3
     slow_disks: float = 0.6
     changes: float = 1.5
     transfers: float = 0.3
@@ -386,6 +391,7 @@ class Simulation:
             (options.crashes, self._crash),
             (options.partitions, self._partition),
             (options.clock_jumps, self._jump),
+            (options.slow_clocks, self._slow_clock),
             (options.slow_disks, self._slow_disk),
             (options.changes, self._change),
             (options.transfers, self._transfer),
@@ -487,13 +493,20 @@ class Simulation:
         if rng.random() < 0.6:
             pairs += [(b, a) for a, b in pairs]
         self.blocked.update(pairs)
-        self.later(rng.random() * 1.5, self.blocked.difference_update, pairs)
+        self.later(rng.random() * 2, self.blocked.difference_update, pairs)
 
     def _jump(self) -> None:
         node = self._any()
         self.counts["clock jumps"] += 1
         node.clock_offset_s += self.rng.choice((-3.0, -0.3, 0.3, 3.0)) * self.rng.random()
         node.arm()
+
+    def _slow_clock(self) -> None:
+        """Nearly stop the leader's clock, so that it misses its own time limits."""
+        node = self.leader() or self._any()
+        self.counts["slow clocks"] += 1
+        node.set_clock_rate(0.05)
+        self.later(3 * self.rng.random(), node.set_clock_rate, self.rng.uniform(0.9, 1.1))
 
     def _slow_disk(self) -> None:
         node = self._any()

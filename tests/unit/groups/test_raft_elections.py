@@ -170,9 +170,10 @@ def test_leader_without_a_quorum_steps_down() -> None:
     cores.elect(0)
     cores.isolate(0)
     began_s = cores.now
-    while cores.rafts[0].is_leader:
-        cores.time_out(0)
-        assert cores.now <= began_s + cores.settings.election_timeout + 1e-9
+    for _ in range(10):
+        if cores.rafts[0].is_leader:
+            cores.time_out(0)
+            assert cores.now <= began_s + cores.settings.election_timeout + 1e-9
     assert cores.events_of(0, SteppedDown) == [SteppedDown(1, "heard no quorum")]
     assert cores.events_of(0, LeaderChanged)[-1] == LeaderChanged(None, 1)
 
@@ -181,9 +182,10 @@ def test_learners_do_not_keep_a_leader_in_office() -> None:
     cores = Cores(4, voters=voters_of(0, 1, learners=(2, 3)))
     cores.elect(0)
     cores.isolate(1)
-    while cores.rafts[0].is_leader:
-        cores.beat(0)
-        assert cores.now < 10
+    for _ in range(20):
+        if cores.rafts[0].is_leader:
+            cores.beat(0)
+    assert not cores.rafts[0].is_leader
 
 
 def test_leader_that_hears_a_quorum_stays() -> None:
