@@ -127,6 +127,7 @@ class TypedCodec(Codec[T]):
 
     def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[T]:
         """Return the items in `data`. Raises `DecodeError`."""
+        _check_count(data, count_max)
         form = data[:1]
         if form == FAST:
             try:
@@ -137,8 +138,6 @@ class TypedCodec(Codec[T]):
             items = self._decode_wide(data[1:])
         else:
             raise DecodeError(f"unknown form of batch {form!r} for {_name(self._type)}")
-        if count_max is not None and len(items) > count_max:
-            raise DecodeError(f"a batch of {len(items)} items, at most {count_max}")
         return items
 
     def _encode_wide(self, items: Sequence[T]) -> bytes:
@@ -186,11 +185,10 @@ class UntypedCodec(Codec[Any]):
         """
         if data[:1] not in (UNTYPED, FAST, WIDE):
             raise DecodeError(f"unknown form of untyped batch {data[:1]!r}")
+        _check_count(data, count_max)
         items = _unpack(data[1:])
         if not isinstance(items, list):
             raise DecodeError(f"a batch is a list, got {type(items).__name__}")
-        if count_max is not None and len(items) > count_max:
-            raise DecodeError(f"a batch of {len(items)} items, at most {count_max}")
         return items
 
 
@@ -220,6 +218,24 @@ def _ids_from_bytes(type_: type, value: Any) -> Any:
 
 def _no_extension(code: int, _data: memoryview) -> Any:
     raise ValueError(f"unknown extension {code}")
+
+
+def _check_count(data: bytes, count_max: int | None) -> None:
+    """Raise `DecodeError` for a batch of too many items, before any of them is made."""
+    if count_max is None:
+        return
+    head = data[1:6]
+    match head[:1]:
+        case b"\xdc":
+            count = int.from_bytes(head[1:3])
+        case b"\xdd":
+            count = int.from_bytes(head[1:5])
+        case first if first and 0x90 <= first[0] <= 0x9F:
+            count = first[0] & 0x0F
+        case _:
+            return  # no array: decoding says so
+    if count > count_max:
+        raise DecodeError(f"a batch of {count} items, at most {count_max}")
 
 
 def _only(items: list[T]) -> T:

@@ -188,3 +188,11 @@ def test_batch_above_the_limit_is_refused() -> None:
         assert codec.decode_batch(codec.encode_batch([item] * 3), count_max=3) == [item] * 3
         with pytest.raises(DecodeError, match="at most 2"):
             codec.decode_batch(codec.encode_batch([item] * 3), count_max=2)
+
+
+@pytest.mark.parametrize("form", [FAST, UNTYPED])
+@pytest.mark.parametrize("head", [b"\xdd\x00\x3d\x09\x00", b"\xdc\xff\xff", b"\x9f"])
+def test_batch_of_too_many_is_refused_before_it_is_decoded(form: bytes, head: bytes) -> None:
+    """What follows the head is missing, so decoding would fail with another text."""
+    with pytest.raises(DecodeError, match="items, at most 1"):
+        codec_for(Point if form == FAST else object).decode_batch(form + head, count_max=1)
