@@ -64,7 +64,7 @@ MUTATIONS = (
     ),
     Mutation(
         "two votes in a term",
-        "raft",
+        "replica",
         "and self.vote in (None, sender)",
         "and (self.vote in (None, sender) or not setattr(self, 'vote', None))",
     ),
@@ -126,7 +126,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commit learned from a vote without its term",
-        "raft",
+        "replica",
         "and self.log.term_at(index) == message.commit_term:",
         "and index <= self.log.last_index:",
     ),
@@ -212,7 +212,7 @@ MUTATIONS = (
     ),
     Mutation(
         "late answer to a read of an earlier life is taken",
-        "raft",
+        "replica",
         "return Follower(self, self.rng.getrandbits(_NUMBER_BITS))",
         "return Follower(self, 0)",
         "test_raft_reads:test_answer_to_another_read_is_ignored",
@@ -226,7 +226,7 @@ MUTATIONS = (
     ),
     Mutation(
         "voters help to depose a leader they hear",
-        "raft",
+        "replica",
         "is_welcome = message.is_transfer or not has_leader",
         "is_welcome = True",
         "test_raft_elections:test_voters_that_hear_a_leader_ignore_elections",
