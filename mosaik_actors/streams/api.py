@@ -273,9 +273,8 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the list of items not accepted.
         """
         items = items if isinstance(items, list | tuple) else list(items)
-        if self._source.sieve.is_active:
-            await self._send_many_sorted(items)
-            return
+        while items and self._source.sieve.is_active:
+            items = await self._send_many_sorted(items)
         parts: list[Part] = []
         has_large = False
         for start in range(0, len(items), ENCODE_ITEMS):
@@ -367,7 +366,8 @@ class Producer(Generic[T]):
             # Who is subscribed when there is room at last decides then.
             await self._append_when_room(part, item)
 
-    async def _send_many_sorted(self, items: list[T] | tuple[T, ...]) -> None:
+    async def _send_many_sorted(self, items: list[T] | tuple[T, ...]) -> list[T] | tuple[T, ...]:
+        """Send items until all are, or subscribers come or go; return those left to be sorted."""
         sieve, encode = self._source.sieve, self._source.spec.encoder.encode
         version = sieve.version
         is_ready = self._outbox.is_ready
@@ -389,9 +389,7 @@ class Producer(Generic[T]):
                 done += 1
             else:
                 await self._wait_for_room(items[index:] if box.is_closed else None)
-        if done < len(sorted_parts):
-            # Subscribers came or went: what is left is sorted again, for those there are now.
-            await self.send_many(items[sorted_parts[done][0] :])
+        return items[sorted_parts[done][0] :] if done < len(sorted_parts) else items[:0]
 
     def _checked(self, item: T) -> T:
         self._source.spec.encoder.check(item)
