@@ -65,7 +65,11 @@ class Durability:
                 self.truncate_from = from_index
 
     def restarted(self, first_index: int, base_index: int) -> None:
-        """Note that the whole log, from `first_index` on, gave way to one after `base_index`."""
+        """Note that the log gave way to one after `base_index`.
+
+        What is on the disk before `first_index` is right, and dropped with the
+        snapshot; the rest contradicts it.
+        """
         self.truncated(first_index)
         self.next_index = base_index + 1
 

@@ -369,6 +369,9 @@ class Raft:
             self._extend(entries)
         if state.commit_index == before:
             return False
+        if state.log.last_term > state.term:
+            # The term is never behind the log's (thesis 3.3).
+            state.become_follower(state.log.last_term, None, "installed entries of a later term")
         if state.leader is not None:
             state.agreed_index = max(state.agreed_index, state.commit_index)
             state.send(state.leader, Appended(state.term, state.commit_index))
@@ -386,7 +389,8 @@ class Raft:
             state.durability.skip_to(mark.index + 1)
             state.configurations.restart(mark.index, mark.configuration, keep=True)
         else:
-            state.durability.restarted(log.mark_index + 1, mark.index)
+            # Saved entries that are committed stay until `compact_to` drops them.
+            state.durability.restarted(state.commit_index + 1, mark.index)
             log.reset(mark.index, mark.term)
             state.configurations.restart(mark.index, mark.configuration, keep=False)
         state.give_up_proposals(mark.index)

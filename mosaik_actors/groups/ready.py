@@ -13,6 +13,7 @@ from typing import Any
 
 from ..ids import PeerId
 from .records import Entry, HardState, SnapshotMark, Voters
+from .storage import SaveBatch
 from .wire import Message
 
 
@@ -186,6 +187,21 @@ class Ready:
     outcomes: tuple[Outcome, ...] = ()
     reads: tuple[ReadState, ...] = ()
     events: tuple[Event, ...] = ()
+
+    def to_batch(self, snapshot: bytes = b"") -> SaveBatch:
+        """Return step 2 as what a storage saves.
+
+        Args:
+            snapshot: The encoded snapshot that `mark` stands for; ignored when
+                there is no new mark.
+        """
+        return SaveBatch(
+            hard_state=self.hard_state,
+            snapshot=None if self.mark is None else (self.mark, snapshot),
+            truncate_from=self.truncate_from,
+            compact_to=self.compact_to,
+            entries=self.entries,
+        )
 
     @property
     def must_save(self) -> bool:

@@ -100,8 +100,9 @@ class Node:
         self.timer_generation = 0
         mark = self.first_mark
         self.machine = Machine(self.sim.limits)
-        if self.disk.snapshot is not None:
-            mark, data = self.disk.snapshot
+        stored = self.disk.stored
+        if stored.snapshot is not None:
+            mark, data = stored.snapshot
             self.machine = Machine.from_bytes(data, self.sim.limits)
             self.sim.witness.saw_restored(self.machine)
         self.raft = Raft(
@@ -109,10 +110,10 @@ class Node:
             self.sim.settings,
             self.sim.rng,
             now=self.now,
-            hard_state=self.disk.hard_state,
+            hard_state=stored.hard_state,
             mark=mark,
-            entries=self.disk.entries,
-            base=self.disk.base if self.disk.snapshot is not None else None,
+            entries=stored.entries,
+            base=stored.base,
         )
         self.commit_seen = self.raft.commit_index
         self.pump()

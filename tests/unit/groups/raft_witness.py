@@ -7,7 +7,6 @@ save, send, commit and apply, and compares that with what it saw before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from zlib import crc32
 
 import msgspec
@@ -16,8 +15,9 @@ from mosaik_actors.groups.commands import decode_bursts
 from mosaik_actors.groups.configuration import decode_voters
 from mosaik_actors.groups.raft import Raft
 from mosaik_actors.groups.ready import Ready
-from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark, Voters
+from mosaik_actors.groups.records import Entry, EntryKind, SnapshotMark, Voters
 from mosaik_actors.groups.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.storage import LogState, Stored
 from mosaik_actors.groups.wire import Message, VoteReply, VoteRequest
 from mosaik_actors.ids import PeerId
 
@@ -28,48 +28,32 @@ class Violation(AssertionError):
     """An invariant does not hold. The text says which, when and where."""
 
 
-@dataclass
 class Disk:
-    """What a replica has saved: all of a batch or nothing of it."""
+    """What a replica has saved: the model that every storage follows, with its rules."""
 
-    hard_state: HardState = field(default_factory=HardState)
-    snapshot: Snapshot | None = None
-    base: tuple[int, int] = (0, 0)
-    entries: list[Entry] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._state = LogState()
 
     @property
-    def last_index(self) -> int:
-        return self.base[0] + len(self.entries)
+    def stored(self) -> Stored:
+        """What is there after a crash."""
+        return self._state.stored
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self._state._snapshot
 
     def save(self, ready: Ready, snapshot: bytes) -> None:
         """Do step 2 of a `Ready`."""
-        if ready.hard_state is not None:
-            self.hard_state = ready.hard_state
-        if ready.mark is not None:
-            self.snapshot = (ready.mark, snapshot)
-        if ready.truncate_from is not None:
-            del self.entries[ready.truncate_from - self.base[0] - 1 :]
-        if ready.compact_to is not None:
-            count_ = ready.compact_to - self.base[0]
-            if count_ <= len(self.entries):
-                term = self.entries[count_ - 1].term if count_ else self.base[1]
-                del self.entries[:count_]
-            else:
-                assert ready.mark is not None
-                term = ready.mark.term
-                self.entries.clear()
-            self.base = (ready.compact_to, term)
-        for entry in ready.entries:
-            if entry.index != self.last_index + 1:
-                raise Violation(f"a hole on the disk: {entry.index} after {self.last_index}")
-            self.entries.append(entry)
+        if ready.must_save:
+            self._state.apply(ready.to_batch(snapshot))
 
     def holds(self, index: int, term: int) -> bool:
         """Return whether an entry is saved, in the log or in the snapshot."""
-        if index <= self.base[0]:
-            return True
-        offset = index - self.base[0] - 1
-        return offset < len(self.entries) and self.entries[offset].term == term
+        base_index = self._state.shape.base[0]
+        entries = self._state._entries
+        offset = index - base_index - 1
+        return offset < 0 or (offset < len(entries) and entries[offset].term == term)
 
 
 class Machine:

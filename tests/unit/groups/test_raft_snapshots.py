@@ -119,6 +119,22 @@ def test_install_drops_a_log_that_contradicts_the_snapshot() -> None:
     assert cores.rafts[1].term_at(3) == 5
 
 
+def test_install_raises_the_term_to_that_of_the_log() -> None:
+    cores = Cores(3)
+    assert cores.rafts[1].install(SnapshotMark(7, 4, voters_of(0, 1, 2)))
+    ready = next_ready(cores, 1)
+    assert ready.hard_state == HardState(4, None, 7)
+    assert cores.rafts[1].term == 4
+
+
+def test_install_leaves_committed_entries_to_the_compaction() -> None:
+    """A storage refuses to truncate what is committed, rightly."""
+    cores = Cores(3, logs=[[], log_of(1, 1, 2, 2), []], states=[HardState(5, None, 2)] * 3)
+    assert cores.rafts[1].install(SnapshotMark(4, 3, voters_of(0, 1, 2)))
+    ready = next_ready(cores, 1)
+    assert (ready.truncate_from, ready.compact_to) == (3, 4)
+
+
 def test_install_of_what_is_here_changes_nothing() -> None:
     cores = busy()
     assert not cores.rafts[1].install(SnapshotMark(3, 1, voters_of(0, 1, 2)))
