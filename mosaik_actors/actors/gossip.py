@@ -111,15 +111,18 @@ class GossipActor(TypeDispatcher):
 
     # Lifecycle.
 
-    def receiveMsg_StartGossip(self, message: StartGossip, _sender: ActorAddress) -> None:
-        """Serve the protocol, and begin with the bootstrap peers."""
+    def receiveMsg_StartGossip(self, message: StartGossip, sender: ActorAddress) -> None:
+        """Serve the protocol, and begin with the bootstrap peers.
+
+        The transport actor answers the sender: whoever dials after that is heard.
+        """
         self._node = message.node
         self._config = message.config
         self._core = message.core
         self._catalog = message.catalog
         self._gossip = message.gossip
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
-        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress))
+        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender))
         self._pump()
 
     def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:

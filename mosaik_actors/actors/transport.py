@@ -3,9 +3,10 @@
 Receives: `StartTransport` first; `ServeProtocol`, `OpenLink`, `WatchConnections`,
     `DisconnectPeer`.
 Sends: `LinkOpened` or `LinkFailed` to whoever asked; `LinkOffered` to the owner
-    of a protocol; `PeerConnected` and `PeerDisconnected` to the watchers. The
-    events of a link (`FramesReceived`, `LinkDrained`, `LinkClosed`) go from the
-    link straight to its owner and do not pass through here.
+    of a protocol; `ProtocolServed` to who waits for it; `PeerConnected` and
+    `PeerDisconnected` to the watchers. The events of a link (`FramesReceived`,
+    `LinkDrained`, `LinkClosed`) go from the link straight to its owner and do not
+    pass through here.
 Owns: nothing but its dials. The endpoint belongs to the network, which closes it.
 Failure: a dial that fails is a `LinkFailed`. When the actor exits, the dials it
     still has are cancelled, and their links are closed as cancelled.
@@ -28,6 +29,7 @@ from ..transport.messages import (
     LinkOffered,
     LinkOpened,
     OpenLink,
+    ProtocolServed,
     ServeProtocol,
     StartTransport,
     WatchConnections,
@@ -63,6 +65,8 @@ class TransportActor(TypeDispatcher):
     def receiveMsg_ServeProtocol(self, message: ServeProtocol, _sender: ActorAddress) -> None:
         """Offer the links of a protocol to its owner from now on."""
         self._started.serve(message.protocol, partial(self._offer, message.owner))
+        if message.asker is not None:
+            self.send(message.asker, ProtocolServed(message.protocol))
 
     def receiveMsg_OpenLink(self, message: OpenLink, sender: ActorAddress) -> None:
         """Open a link; others go on meanwhile."""

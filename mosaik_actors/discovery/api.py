@@ -29,6 +29,7 @@ from ..node import Node
 from ..runtime import ActorSystemClosed, AskFailed
 from ..transport.address import PeerAddr
 from ..transport.interface import Endpoint
+from ..transport.messages import ProtocolServed
 from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
 from .entry import PeerEntry, SignedPeerEntry, Ticket
@@ -95,6 +96,8 @@ class Discovery:
     ) -> Self:
         """Start the actors of discovery, and begin to look for peers. `close` it in the end.
 
+        When it returns, peers that dial in are heard.
+
         Args:
             node: The node.
             endpoint: Where the node's address comes from.
@@ -124,7 +127,10 @@ class Discovery:
         addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
         catalog_actor, gossip_actor = addresses
         system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
-        system.tell(gossip_actor, StartGossip(node, config, gossip, catalog, catalog_actor, known))
+        # Peers are refused until the protocol is served, so nobody is told of us before.
+        start = StartGossip(node, config, gossip, catalog, catalog_actor, known)
+        served = await system.ask(gossip_actor, start)
+        assert isinstance(served, ProtocolServed), served
         if rendezvous:
             addresses.append(system.createActor(RendezvousActor))
             system.tell(addresses[-1], StartRendezvous(node, gossip_actor))

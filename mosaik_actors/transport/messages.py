@@ -26,10 +26,24 @@ class StartTransport:
 
 @dataclass(frozen=True, slots=True)
 class ServeProtocol:
-    """Send every incoming link of `protocol` to `owner`, as `LinkOffered`."""
+    """Send every incoming link of `protocol` to `owner`, as `LinkOffered`.
+
+    Attributes:
+        protocol: The protocol's name.
+        owner: Whose links they are.
+        asker: Who gets `ProtocolServed` when that is so; None for nobody.
+    """
 
     protocol: str
     owner: ActorAddress
+    asker: ActorAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolServed:
+    """From now on no link of `protocol` is refused for want of an owner."""
+
+    protocol: str
 
 
 @dataclass(frozen=True, slots=True)

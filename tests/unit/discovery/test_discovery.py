@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,7 @@ from mosaik_actors.runtime import TypeDispatcher
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.interface import Link, LinkClosed, LinkEvent, LinkRefused
+from mosaik_actors.transport.interface import Link, LinkClosed, LinkEvent
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 from tests.nodes import MakeNode, node_maker
 from tests.waiting import until
@@ -544,14 +544,7 @@ class Outsider:
 
     async def link(self, to: Discovery, purpose: LinkPurpose | bytes) -> Link:
         header = purpose if isinstance(purpose, bytes) else encode_purpose(purpose)
-        while True:
-            try:
-                link = await self.node.endpoint.open_link(to.me.addr, PROTOCOL, header)
-                break
-            except LinkRefused as refused:
-                # A node that has just started serves the protocol a moment later.
-                if refused.reason.code != CloseCode.INVALID_PROTOCOL:
-                    raise
+        link = await self.node.endpoint.open_link(to.me.addr, PROTOCOL, header)
         link.attach(self._receive)
         return link
 
@@ -676,6 +669,24 @@ async def test_a_peer_that_floods_loses_its_link_and_memory_stays_bounded(
     assert (reason.code, reason.remote) == (CloseCode.CANCELLED, True)
     # What came before was judged, what came after was not even looked at.
     assert 0 < a.refused[Verdict.MALFORMED] < 10
+
+
+async def test_a_node_that_has_started_serves_who_dials_at_once(
+    nodes: Nodes, outsider: Outsider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+    serve = MemoryEndpoint.serve
+
+    def note(endpoint: MemoryEndpoint, protocol: str, accept: Callable[[Link], None]) -> None:
+        serve(endpoint, protocol, accept)
+        served.append(protocol)
+
+    monkeypatch.setattr(MemoryEndpoint, "serve", note)
+    discovery = await nodes.start("just started")
+    # In the very moment that the start returns: a dial alone would often be too slow to tell.
+    assert served == [PROTOCOL]
+    link = await outsider.link(discovery, LinkPurpose("sync"))
+    link.close(SHUTDOWN)
 
 
 async def test_a_crowd_of_links_is_turned_away(nodes: Nodes, outsider: Outsider) -> None:
