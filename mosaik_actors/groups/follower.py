@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RemoteError
 from ..ids import PeerId
 from .ready import ReadState, Reason, SnapshotNeeded
 from .wire import (
@@ -58,6 +59,8 @@ class Follower:
         if term is None and message.prev_index < log.mark_index:
             # What is compacted is committed, so the leader has the same.
             entries = [entry for entry in message.entries if entry.index > log.mark_index]
+            if entries and message.entries[-len(entries) - 1].term != log.mark_term:
+                raise RemoteError(f"entry {log.mark_index} is not of term {log.mark_term}")
             if not entries:
                 state.send(sender, Appended(state.term, state.commit_index))
                 return
@@ -66,7 +69,7 @@ class Follower:
             return
         else:
             entries = list(message.entries)
-        state.merge(entries, state.commit_index)
+        state.merge(entries, state.agreed_index)
         match_index = message.prev_index + len(message.entries)
         state.agreed_index = max(state.agreed_index, match_index)
         state.commit(min(message.commit_index, state.agreed_index))

@@ -238,20 +238,25 @@ class State(ABC):
             index, voters = self.configurations.latest_index, self.configurations.latest
             self.events.append(ConfigurationAdopted(index, voters))
 
-    def merge(self, entries: Sequence[Entry], commit_index: int) -> None:
+    def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
         """Make the log contain `entries`, which follow a place where it agrees (3.5).
 
+        Args:
+            entries: Without a gap, their terms not falling.
+            settled_index: Up to here nothing may be contradicted: what is
+                committed, and what the sender itself sent before.
+
         Raises:
-            RemoteError: They contradict what is committed. Nothing changes.
+            RemoteError: They contradict it. Nothing changes.
         """
         known = self.log.first_new(entries)
         if known == len(entries):
             return
         first = entries[known].index
-        if first <= self.commit_index:
+        if first <= settled_index:
             raise RemoteError(
                 f"entry {first} of term {entries[known].term} contradicts one of term "
-                f"{self.log.term_at(first)}, committed up to {commit_index}"
+                f"{self.log.term_at(first)}, settled up to {settled_index}"
             )
         if first <= self.log.last_index:
             self.truncate(first)

@@ -112,6 +112,15 @@ def test_committed_entries_are_never_overwritten() -> None:
     assert cores.terms(1) == [1]
 
 
+def test_leader_never_contradicts_itself() -> None:
+    """3.4: it only appends to its log; whoever sends otherwise breaks a rule."""
+    cores = Cores(3, states=[HardState(3)] * 3)
+    cores.give(0, 1, Append(3, 0, 0, 0, tuple(log_of(1, 2))))
+    with pytest.raises(RemoteError, match="contradicts"):
+        cores.give(0, 1, Append(3, 0, 0, 0, tuple(log_of(1, 3))))
+    assert cores.terms(1) == [1, 2]
+
+
 def test_late_append_cuts_nothing_that_agrees() -> None:
     """3.5: a follower removes entries only where they conflict."""
     cores = Cores(3, states=[HardState(1)] * 3)

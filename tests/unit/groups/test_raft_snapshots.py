@@ -234,6 +234,15 @@ def test_append_that_begins_before_the_mark_is_taken_from_there() -> None:
     assert cores.sent_of(1, Appended)[-1] == Appended(1, 10)
 
 
+def test_append_that_contradicts_the_mark_is_a_broken_rule() -> None:
+    cores = Cores(3, logs=[[], log_of(2, 2, 2), []], states=[HardState(5, None, 3)] * 3)
+    ready = next_ready(cores, 1)
+    cores.rafts[1].applied(ready.committed[-1].index)
+    cores.rafts[1].compact(cores.rafts[1].mark_at(2))
+    with pytest.raises(RemoteError, match="entry 2"):
+        cores.give(0, 1, Append(5, 0, 0, 0, tuple(log_of(1, 1, 1))))
+
+
 def test_joiner_learns_log_and_configuration_from_a_snapshot() -> None:
     cores = Cores(4, voters=voters_of(0, 1, 2))
     cores.mark = SnapshotMark()
