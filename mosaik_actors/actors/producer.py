@@ -287,8 +287,8 @@ class ProducerActor(TypeDispatcher):
         while True:
             self._publish_parts()
             self._write()
-            if not outbox.parts:
-                break
+            if not outbox.parts or not self._board.channels:
+                break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
             self._is_blocked = True
@@ -303,12 +303,13 @@ class ProducerActor(TypeDispatcher):
     def _publish_parts(self) -> None:
         core, spec = self._core, self._spec
         while True:
+            if not self._board.channels:
+                # Once: the function that gets them may send again.
+                self._hand_back(self._outbox.take_all())
+                return
             parts = self._outbox.take(*core.room())
             if not parts:
                 return
-            if not self._board.channels:
-                self._hand_back(parts)
-                continue
             items_max = core.frame_items_max()
             bytes_max = core.frame_bytes_max(self._batch_bytes_max)
             now = self._now()
@@ -370,6 +371,8 @@ class ProducerActor(TypeDispatcher):
     def _hand_back(self, parts: list[Entry]) -> None:
         """Give items that nobody is there to take back to the application."""
         spec = self._spec
+        if not parts:
+            return
         if spec.undelivered is None:
             logger.info("%s: %d items had no consumer", spec.name, len(parts))
             return

@@ -10,6 +10,7 @@ as many as the subscribers have room for. Bounded in items and in bytes: at
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from .parts import Part
@@ -118,6 +119,10 @@ class Outbox:
         if self.senders:
             self.senders.wake(self.room - len(rest))
         return taken
+
+    def take_all(self) -> list[Entry]:
+        """Return all parts there are, however many."""
+        return self.take(max(len(self.parts), 1), sys.maxsize)
 
 
 def _not_now() -> bool:

@@ -1,0 +1,93 @@
+"""Streams under careless applications and greedy peers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from mosaik_actors.actors.consumer import ConsumerActor, QueuedLinkEvent, _Inlet
+from mosaik_actors.transport.close import CloseCode
+from mosaik_actors.transport.interface import LinkDrained
+
+from .nodes import take, world
+
+LIMIT = 100_000
+
+
+class Tick(msgspec.Struct, frozen=True):
+    n: int
+    text: str = ""
+
+
+async def test_sending_again_what_was_not_delivered_leaves_the_loop_alive() -> None:
+    async with world() as nodes:
+        a = await nodes.start("a")
+        turns = 0
+
+        def again(item: Tick) -> None:
+            nonlocal turns
+            turns += 1
+            if turns < LIMIT:  # without an end a failure would hang the test
+                producer.try_send(item)
+
+        producer = a.streams.producer(
+            Tick, online_when=lambda c: c.minimum_of(0), undelivered=again
+        )
+        await producer.when().online()
+        await producer.send(Tick(1))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert 1 < turns < LIMIT
+
+
+class Fragile(msgspec.Struct, frozen=True):
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n in BREAKS_AT:
+            raise KeyError("not an error that decoders expect")
+
+
+BREAKS_AT: set[int] = set()
+
+
+async def test_an_item_whose_own_class_raises_ends_its_link_with_a_reason() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer = a.streams.produce(Fragile, stream_id="fragile")
+        consumer = b.streams.consume(Fragile, stream_id="fragile")
+        await producer.when().online()
+        items = [Fragile(n) for n in range(3)]
+        (channel,) = producer.consumers()
+        try:
+            BREAKS_AT.add(1)
+            await producer.send_many(items)
+            await channel.disconnected()
+        finally:
+            BREAKS_AT.clear()
+        assert channel.reason is not None
+        assert channel.reason.code == CloseCode.UNEXPECTED_CLOSE
+        assert "KeyError" in channel.reason.text
+        await producer.when().online()  # it comes back
+        await producer.send(Fragile(5))
+        assert (await take(consumer, 1))[-1] == Fragile(5)
+
+
+async def test_a_queued_event_that_is_handled_twice_counts_once() -> None:
+    """The runtime runs a handler that failed once more."""
+    queue: list[Any] = []
+    inlet = _Inlet(lambda event: None, queue.append)
+    link: Any = object()
+    for _ in range(2):
+        inlet(LinkDrained(link))
+    actor, sender = ConsumerActor(), link
+    first, second = queue
+    assert isinstance(first, QueuedLinkEvent)
+    for _ in range(3):
+        actor.receiveMsg_QueuedLinkEvent(first, sender)
+        assert inlet.handled_number < inlet.queued_number
+    for _ in range(3):
+        actor.receiveMsg_QueuedLinkEvent(second, sender)
+        assert inlet.handled_number == inlet.queued_number
