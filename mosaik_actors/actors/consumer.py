@@ -85,7 +85,7 @@ class _Inlet:
     them, and whatever comes after must not overtake them.
     """
 
-    __slots__ = ("_queue", "_take", "is_direct", "queued_count")
+    __slots__ = ("_queue", "_take", "handled_number", "is_direct", "queued_number")
 
     def __init__(
         self, take: Callable[[FramesReceived], None], queue: Callable[[object], None]
@@ -93,21 +93,26 @@ class _Inlet:
         self._take = take
         self._queue = queue
         self.is_direct = False
-        self.queued_count = 0
+        self.queued_number = 0
+        self.handled_number = 0
 
     def __call__(self, event: LinkEvent) -> None:
         if self.is_direct and type(event) is FramesReceived:
             self._take(event)
         else:
-            self.queued_count += 1
-            self._queue(QueuedLinkEvent(self, event))
+            self.queued_number += 1
+            self._queue(QueuedLinkEvent(self, self.queued_number, event))
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedLinkEvent:
-    """A link's event on its way through the mailbox."""
+    """A link's event on its way through the mailbox.
+
+    Numbered, and not counted: a message whose handler failed is handled again.
+    """
 
     inlet: _Inlet
+    number: int
     event: LinkEvent
 
 
@@ -260,14 +265,14 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
-        if message.inlet.queued_count > 0:
+        if message.inlet.handled_number < message.inlet.queued_number:
             self.send(self.myAddress, message)
         else:
             message.inlet.is_direct = True
 
     def receiveMsg_QueuedLinkEvent(self, message: QueuedLinkEvent, sender: ActorAddress) -> None:
         """Take in an event that went through the mailbox."""
-        message.inlet.queued_count -= 1
+        message.inlet.handled_number = message.number
         self.receiveMessage(message.event, sender)
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
@@ -280,6 +285,10 @@ class ConsumerActor(TypeDispatcher):
         self._pump()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
+        """Take in frames that went through the mailbox."""
+        self._take_frames(message)
+
+    def _receive_frames(self, message: FramesReceived) -> None:
         """Decode what one loop turn brought and hand it over."""
         link = message.link
         session = self._sessions.get(link)
@@ -340,12 +349,20 @@ class ConsumerActor(TypeDispatcher):
     # Helpers.
 
     def _take_frames(self, event: FramesReceived) -> None:
+        """Take in frames; whatever goes wrong with them ends their link, and nothing else."""
         try:
-            self.receiveMsg_FramesReceived(event, self.myAddress)
-        except Exception:
+            self._receive_frames(event)
+        except Exception as exc:
             logger.exception("%s: taking in frames failed", self._spec.name)
-            event.link.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an error of the consumer"))
-            self.send(self.myAddress, LinkClosed(event.link, CANCELLED))
+            link = event.link
+            text = f"the consumer failed to take items: {type(exc).__name__}"
+            error = RemoteError(clip(text), CloseCode.UNEXPECTED_CLOSE)
+            reason = CloseReason(error.close_code, str(error))
+            link.close(reason)
+            self._board.refusals[link.peer_id] = error
+            if link in self._sessions:  # or what failed came after the forgetting
+                self._forget(link, reason)
+                self._pump()
 
     @property
     def _core(self) -> Subscriptions:
