@@ -1,7 +1,7 @@
 """The gossip actor: which peers this node has discovery links to, and what they get.
 
 Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
-    `FramesHeard`, `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`,
+    `FramesHeard`, `ProbeAnswered`, `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`,
     `StartSync`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
     whoever looks for peers.
 Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
@@ -46,12 +46,14 @@ from ..discovery.messages import (
     OverlayLeft,
     PeersKnown,
     PeersSighted,
+    ProbeAnswered,
     RefreshEntry,
     StartGossip,
     StartSync,
     SyncFailed,
 )
 from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
+from ..discovery.rtt import ProbesDue, RttSampled
 from ..discovery.wire import (
     GUEST,
     PROTOCOL,
@@ -101,6 +103,7 @@ class GossipActor(TypeDispatcher):
         self._dials: dict[PeerId, ActorAddress] = {}
         self._told_version = 0
         self._reported: set[Verdict] = set()
+        self._probes: dict[PeerId, ActorAddress] = {}
         self._asked: dict[PeerId, ActorAddress] = {}
         self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -141,6 +144,8 @@ class GossipActor(TypeDispatcher):
             self._lose_link(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._dials.items() if actor == child]:
             self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._probes.items() if actor == child]:
+            self._lose_probe(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
             self._end_asked(peer_id)
         for link in [link for link, actor in self._adopted.items() if actor == child]:
@@ -198,7 +203,8 @@ class GossipActor(TypeDispatcher):
             self._replace_link(link.peer_id, self._adopt(link, purpose), link)
             link.accept()
         else:
-            self._adopt(link, LinkPurpose("sync"))
+            is_probe = purpose.purpose == "probe"
+            self._adopt(link, LinkPurpose("probe" if is_probe else "sync"))
             link.accept(GUEST if purpose.purpose == "join" else b"")
         self._pump()
 
@@ -232,6 +238,14 @@ class GossipActor(TypeDispatcher):
             self.send(sender, EntriesJudged(message.receipt_bytes))
         self._pump()
 
+    def receiveMsg_ProbeAnswered(self, message: ProbeAnswered, sender: ActorAddress) -> None:
+        """Take in a measurement."""
+        if self._probes.get(message.peer_id) == sender:
+            # Either may be late because a processor was busy; neither can be too early.
+            known_s = self._node.endpoint.rtt(message.peer_id)
+            rtt_s = message.rtt_s if known_s is None else min(message.rtt_s, known_s)
+            self._sample(message.peer_id, rtt_s)
+
     def receiveMsg_LinkDown(self, message: LinkDown, sender: ActorAddress) -> None:
         """Note a link that ended, or that could not be opened."""
         peer_id, code = message.peer_id, message.reason.code
@@ -239,6 +253,8 @@ class GossipActor(TypeDispatcher):
             self._lose_link(peer_id, code)
         elif self._dials.get(peer_id) == sender:
             self._lose_dial(peer_id, code)
+        elif self._probes.get(peer_id) == sender:
+            self._lose_probe(peer_id, code)
         elif self._asked.get(peer_id) == sender:
             self._end_asked(peer_id)
         self._pump()
@@ -281,6 +297,11 @@ class GossipActor(TypeDispatcher):
                     link = self._open.get(peer_id)
                     if link is not None and link.unsent_bytes:
                         self.send(self._links[peer_id], EndLink(_SILENT))
+            case RttSampled(peer_id, rtt_s):
+                if self._node.endpoint.rtt(peer_id) is None:
+                    self._sample(peer_id, rtt_s)
+            case ProbesDue():
+                self._probe_some()
             case DropNeighbour(peer_id):
                 del self._open[peer_id]
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
@@ -303,9 +324,31 @@ class GossipActor(TypeDispatcher):
         fresh = core.take_fresh()
         if fresh:
             self._gossip.receive_fresh(fresh, source, now=self._now())
-        if core.version != self._told_version:
-            self._told_version = core.version
+        self._tell_catalog()
+
+    def _tell_catalog(self) -> None:
+        if self._core.version != self._told_version:
+            self._told_version = self._core.version
             self.send(self._catalog, CatalogTouched())
+
+    def _sample(self, peer_id: PeerId, rtt_s: float) -> None:
+        self._core.receive_rtt_sample(peer_id, rtt_s)
+        self._tell_catalog()
+
+    def _probe_some(self) -> None:
+        """Measure a few of those that there is no connection with."""
+        core, connected = self._core, set(self._node.endpoint.connected_peers())
+        addrs = core.live_addrs()
+        candidates = [peer_id for peer_id in addrs if peer_id not in connected]
+        prober, now = self._gossip.rtt, self._now()
+        for peer_id in prober.choose_probes(candidates, core.is_measured, now=now):
+            addr = self._gossip.complete_addr(addrs[peer_id])
+            self._probes[peer_id] = self._dial(addr, LinkPurpose("probe"))
+
+    def _lose_probe(self, peer_id: PeerId, code: int) -> None:
+        del self._probes[peer_id]
+        was_answered = code == CloseCode.SUCCESS
+        self._gossip.rtt.receive_probe_ended(peer_id, was_answered=was_answered, now=self._now())
 
     def _sync_asked(self, requests: list[StartSync]) -> None:
         addr = requests[0].request.addr
@@ -343,12 +386,12 @@ class GossipActor(TypeDispatcher):
         return peer
 
     def _decide(self, link: Link, purpose: LinkPurpose) -> Offer | CloseReason:
-        """Return what to do with a link: `Offer.GUEST` is one sync over it."""
+        """Return what to do with a link: `Offer.GUEST` is one sync or probe."""
         if self._leaver is not None:
             return _LEAVING
         if len(self._adopted) >= self._config.links_max:
             return _BUSY
-        if purpose.purpose == "sync":
+        if purpose.purpose == "sync" or purpose.purpose == "probe":
             return Offer.GUEST
         addr = None if purpose.contact is None else purpose.contact.addr
         if addr is not None and addr.peer_id != link.peer_id:

@@ -3,7 +3,7 @@
 Receives: `DialLink` or `AdoptLink` first; `BeginSync`, `EndLink` from the gossip
     actor; `ToldEntries`, `MergeDone` from the catalog actor; `EntriesJudged` from
     both; the link's events.
-Sends: `LinkUp`, `FramesHeard` and, as its last word, `LinkDown` to the gossip
+Sends: `LinkUp`, `FramesHeard`, `ProbeAnswered` and, as its last word, `LinkDown` to the gossip
     actor; `EntriesReceived` and `SyncEnded` to the catalog actor.
 Owns: one `Reconciler` while a sync runs, and the link. The gossip actor writes
     its own frames to the link of a neighbour directly.
@@ -14,7 +14,8 @@ Failure: a peer that breaks a rule, does not finish a sync in time, or sends
 The opener begins the sync. A neighbour link stays open after it, and carries
 the frames of the overlay and the broadcast both ways; they may overtake a sync
 that is under way. A peer that has no room for a neighbour makes this node its
-guest: the link then ends with the sync.
+guest: the link then ends with the sync. A link for a probe carries one ping and
+its pong, and nothing else.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ..discovery.messages import (
     LinkDown,
     LinkUp,
     MergeDone,
+    ProbeAnswered,
     StartSync,
     SyncEnded,
     SyncFailed,
@@ -50,8 +52,11 @@ from ..discovery.wire import (
     GUEST,
     PROTOCOL,
     Announce,
+    Frame,
     GossipFrame,
     LinkPurpose,
+    Ping,
+    Pong,
     SyncFrame,
     SyncRoot,
     decode_frame,
@@ -71,6 +76,7 @@ logger = logging.getLogger(__name__)
 # Checking a signature takes a tenth of a millisecond: others get their turn in between.
 _ENTRIES_PER_MESSAGE = 32
 _RECEIPT_BYTES = 32 * 1024  # a receipt is asked for when so much was passed on without one
+_PROBE_NUMBER = 0  # the link is for one ping only
 _DRAIN_CHECK_S = 0.005
 
 
@@ -99,6 +105,8 @@ class PeerActor(TypeDispatcher):
         self._sync: Reconciler | None = None
         self._sync_number = 0
         self._is_opener = False
+        self._is_answered = False
+        self._pinged_at = 0.0
         self._waiting_root: SyncRoot | None = None
         self._last_frames: list[SyncFrame] = []
         self._unjudged_bytes = 0
@@ -124,7 +132,7 @@ class PeerActor(TypeDispatcher):
         self._begin(message, sender)
         self._link = message.link
         self._addr = PeerAddr(message.link.peer_id)
-        if message.purpose.purpose == "sync":
+        if message.purpose.purpose in ("sync", "probe"):
             self._arm_sync_deadline()
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
@@ -137,6 +145,8 @@ class PeerActor(TypeDispatcher):
             self._purpose = LinkPurpose("sync")
         if self._purpose.purpose == "sync":
             self.send(self._catalog, TakeToldEntries())
+        elif self._purpose.purpose == "probe":
+            self._begin_probe(message.link)
         else:
             self.send(self._gossip, LinkUp(self._addr.peer_id, message.link))
 
@@ -197,7 +207,9 @@ class PeerActor(TypeDispatcher):
                 if self._is_over:
                     return
                 frame = decode_frame(data)
-                if isinstance(frame, SyncFrame):
+                if self._purpose.purpose == "probe":
+                    self._receive_probe_frame(frame)
+                elif isinstance(frame, SyncFrame):
                     self._receive_sync_frame(frame)
                 elif self._purpose.purpose == "sync":
                     raise RemoteError(f"{type(frame).__name__} on a link for a sync")
@@ -220,7 +232,8 @@ class PeerActor(TypeDispatcher):
         """Give up on a sync that takes too long; look whether the link has drained."""
         match message.payload:
             case _SyncDeadline(number) if number == self._sync_number:
-                self._close(CloseReason(CloseCode.CANCELLED, "the sync took too long"))
+                what = "probe" if self._purpose.purpose == "probe" else "sync"
+                self._close(CloseReason(CloseCode.CANCELLED, f"the {what} took too long"))
             case _DrainCheck(until):
                 self._drain(until)
 
@@ -232,6 +245,23 @@ class PeerActor(TypeDispatcher):
         self._catalog = message.catalog
         self._purpose = message.purpose
         self._gossip = sender
+
+    def _begin_probe(self, link: Link) -> None:
+        self._arm_sync_deadline()
+        self._pinged_at = self._node.clock.monotonic()
+        link.write_many((encode_frame(Ping(_PROBE_NUMBER)),))
+
+    def _receive_probe_frame(self, frame: Frame) -> None:
+        assert self._link is not None
+        if isinstance(frame, Ping) and not self._is_opener and not self._is_answered:
+            self._is_answered = True
+            self._link.write_many((encode_frame(Pong(frame.number)),))
+        elif isinstance(frame, Pong) and self._is_opener:
+            rtt_s = self._node.clock.monotonic() - self._pinged_at
+            self.send(self._gossip, ProbeAnswered(self._addr.peer_id, rtt_s))
+            self._close(SUCCESS)
+        else:
+            raise RemoteError(f"{type(frame).__name__} on a link for a probe")
 
     def _receive_sync_frame(self, frame: SyncFrame) -> None:
         if isinstance(frame, SyncRoot) and not self._is_opener and self._is_idle():

@@ -42,6 +42,7 @@ from .config import DiscoveryConfig
 from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
 from .info import PeerInfo
 from .local import LocalEntry
+from .rtt import RttEstimate
 
 _RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
 
@@ -184,7 +185,8 @@ class Catalog:
         self._peers_max = config.peers_max
         self._signed: dict[PeerId, SignedPeerEntry] = {}
         self._unsigned: dict[PeerId, PeerEntry] = {}
-        self._rtts: dict[PeerId, float] = {}
+        self._rtts: dict[PeerId, float] = {}  # as shown
+        self._estimates: dict[PeerId, RttEstimate] = {}
         self._shown: dict[PeerId, PeerInfo] = {}
         self._shown_is_shared = False
         self._snapshot: CatalogSnapshot | None = None
@@ -281,14 +283,27 @@ class Catalog:
         return verdict
 
     def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
-        """Take in a smoothed round-trip time; return whether the peer now shows another one."""
-        if peer_id not in self._signed and peer_id not in self._unsigned:
-            return False
-        known_s = self._rtts.get(peer_id)
-        if known_s is not None and abs(rtt_s - known_s) <= known_s * _RTT_CHANGE_SHOWN:
-            return False
-        self._rtts[peer_id] = rtt_s
-        return self._show(peer_id, DepartureReason.TOO_FAR)
+        """Take in a round-trip time that the transport has smoothed, in seconds.
+
+        Returns:
+            Whether the peer now shows another one.
+        """
+        estimate = self._find_estimate(peer_id)
+        return estimate is not None and self._note_rtt(peer_id, estimate.receive_smoothed(rtt_s))
+
+    def receive_rtt_sample(self, peer_id: PeerId, rtt_s: float) -> bool:
+        """Take in one measured round-trip time in seconds, and smooth it; as `receive_rtt`."""
+        estimate = self._find_estimate(peer_id)
+        return estimate is not None and self._note_rtt(peer_id, estimate.receive_sample(rtt_s))
+
+    def is_measured(self, peer_id: PeerId) -> bool:
+        """Return whether a round-trip time of the peer is known."""
+        return peer_id in self._rtts
+
+    def live_addrs(self) -> dict[PeerId, PeerAddr]:
+        """Return where the others are that live, also those that are too far to be shown."""
+        gone = self._gone
+        return {peer: signed.addr for peer, signed in self._signed.items() if peer not in gone}
 
     # What the user says.
 
@@ -471,7 +486,7 @@ class Catalog:
         if known:
             self._told = None
             if peer_id not in self._shown:
-                self._rtts.pop(peer_id, None)
+                self._forget_rtt(peer_id)
         return known
 
     def _show(self, peer_id: PeerId, reason: DepartureReason) -> bool:
@@ -484,7 +499,7 @@ class Catalog:
         if info is None:
             assert shown is not None
             if peer_id not in self._signed and peer_id not in self._unsigned:
-                self._rtts.pop(peer_id, None)
+                self._forget_rtt(peer_id)
             self._events.append(PeerDeparted(shown, reason))
         elif shown is None:
             self._events.append(PeerDiscovered(info))
@@ -504,6 +519,22 @@ class Catalog:
             del self._shown[peer_id]
         else:
             self._shown[peer_id] = info
+
+    def _find_estimate(self, peer_id: PeerId) -> RttEstimate | None:
+        if peer_id not in self._signed and peer_id not in self._unsigned:
+            return None
+        return self._estimates.setdefault(peer_id, RttEstimate())
+
+    def _note_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
+        known_s = self._rtts.get(peer_id)
+        if known_s is not None and abs(rtt_s - known_s) <= known_s * _RTT_CHANGE_SHOWN:
+            return False
+        self._rtts[peer_id] = rtt_s
+        return self._show(peer_id, DepartureReason.TOO_FAR)
+
+    def _forget_rtt(self, peer_id: PeerId) -> None:
+        self._rtts.pop(peer_id, None)
+        self._estimates.pop(peer_id, None)
 
     def _find_info(self, peer_id: PeerId) -> PeerInfo | None:
         rtt_s = self._rtts.get(peer_id)

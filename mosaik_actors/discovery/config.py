@@ -34,9 +34,14 @@ class DiscoveryConfig:
             before its entries are refused.
         events_backlog: Events kept for a slow reader of `events`; one that
             falls further behind gets `Lagged`.
-        rtt_probe_interval: Time between two readings of the round-trip times.
+        rtt_probe_interval: Time between two measurements of the round-trip
+            times to neighbours and other connected peers, and, with `max_rtt`,
+            to a few peers without a connection.
+        rtt_probes_max: Peers without a connection probed at the same time, and
+            per `rtt_probe_interval`.
         max_rtt: Peers measured slower than this many seconds are not shown;
-            peers not measured are. None shows all.
+            peers not measured are. None shows all, and probes nobody that
+            there is no connection with.
         graceful_departure_window: How long closing may wait for the own
             departure to reach the neighbours.
         neighbours_min: Neighbours kept where that many peers are known.
@@ -66,6 +71,7 @@ class DiscoveryConfig:
     max_time_drift: float = 10.0
     events_backlog: int = 100
     rtt_probe_interval: float = 30.0
+    rtt_probes_max: int = 8
     max_rtt: float | None = None
     graceful_departure_window: float = 0.5
     neighbours_min: int = 4
@@ -155,5 +161,6 @@ _COUNTS = (
     "unjudged_bytes_max",
     "dials_max",
     "peers_max",
+    "rtt_probes_max",
 )
 _MAY_BE_ZERO = ("announce_gap", "max_time_drift", "graceful_departure_window")

@@ -1,8 +1,9 @@
-"""Gossip: the overlay and the broadcast over it, as one state machine.
+"""Gossip: the overlay, the broadcast over it and the probes, as one state machine.
 
-The overlay says who the neighbours are, the broadcast says what they get. Both
-have ``now`` in monotonic seconds. A departed node keeps its links until what it
-said last has gone out, and takes part in nothing else.
+The overlay says who the neighbours are, the broadcast says what they get, the
+prober says when they are asked how long an answer takes. All have ``now`` in
+monotonic seconds. A departed node keeps its links until what it said last has
+gone out, and takes part in nothing else.
 
 HyParView takes every message for a test of its link. Here the transport needs
 its idle timeout to notice that a peer is gone, which is long for a node whose
@@ -26,7 +27,8 @@ from .config import DiscoveryConfig
 from .entry import SignedPeerEntry
 from .info import PeerInfo
 from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
-from .wire import Announce, GossipFrame, Graft, IHave, Prune, encode_frame
+from .rtt import ProbesDue, RttProber, RttSampled
+from .wire import Announce, GossipFrame, Graft, IHave, Ping, Pong, Prune, encode_frame
 
 _QUIET_S = 5.0
 _ANSWER_S = 2.5
@@ -42,7 +44,7 @@ class DropUnanswered:
     peers: tuple[PeerId, ...]
 
 
-GossipEvent = OverlayEvent | BroadcastEvent | DropUnanswered
+GossipEvent = OverlayEvent | BroadcastEvent | DropUnanswered | RttSampled | ProbesDue
 
 _NOTHING = encode_frame(Announce(()))
 
@@ -61,9 +63,11 @@ class Gossip:
         self._me = me
         self.overlay = Overlay(me, config, rng, now=now)
         self.broadcast = Broadcast(me, config, rng, now=now)
+        self.rtt = RttProber(config, rng, now=now)
+        self._probes_all = config.max_rtt is not None
         self._heard_at = now
         self._asked: tuple[PeerId, ...] = ()
-        self._events: deque[SendFrames | DropUnanswered] = deque()
+        self._events: deque[GossipEvent] = deque()
 
     @property
     def neighbours(self) -> tuple[PeerId, ...]:
@@ -128,6 +132,12 @@ class Gossip:
                 self.broadcast.receive_graft(source, frame)
             case Prune():
                 self.broadcast.receive_prune(source)
+            case Ping(number):
+                self._events.append(SendFrames((source,), (encode_frame(Pong(number)),)))
+            case Pong(number):
+                rtt_s = self.rtt.receive_pong(source, number, now=now)
+                if rtt_s is not None:
+                    self._events.append(RttSampled(source, rtt_s))
             case _:
                 self.overlay.receive_frame(source, frame, now=now)
         return ()
@@ -161,7 +171,12 @@ class Gossip:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        timers = (self.overlay.get_timer(), self.broadcast.get_timer(), self._quiet_until())
+        timers = (
+            self.overlay.get_timer(),
+            self.broadcast.get_timer(),
+            self._quiet_until(),
+            self._round_at(),
+        )
         return min((due for due in timers if due is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
@@ -169,6 +184,9 @@ class Gossip:
         quiet_until = self._quiet_until()
         if quiet_until is not None and now >= quiet_until:
             self._test_neighbours(now)
+        round_at = self._round_at()
+        if round_at is not None and now >= round_at:
+            self._measure(now)
         self.overlay.handle_timer(now=now)
         self.broadcast.handle_timer(now=now)
 
@@ -187,6 +205,20 @@ class Gossip:
         if not self.overlay.neighbours or self.overlay.is_closed:
             return None
         return self._heard_at + (_ANSWER_S if self._asked else _QUIET_S)
+
+    def _round_at(self) -> float | None:
+        """Return when to measure again; never while there is nothing to measure."""
+        is_idle = not self.overlay.neighbours and not self._probes_all
+        return None if is_idle or self.overlay.is_closed else self.rtt.get_timer()
+
+    def _measure(self, now: float) -> None:
+        """Ping the neighbours, and have others probed where that was asked for."""
+        neighbours = self.overlay.neighbours
+        number = self.rtt.start_round(neighbours, now=now)
+        if neighbours:
+            self._events.append(SendFrames(neighbours, (encode_frame(Ping(number)),)))
+        if self._probes_all:
+            self._events.append(ProbesDue())
 
     def _test_neighbours(self, now: float) -> None:
         """Ask all neighbours whether they are there, or look who has not answered."""

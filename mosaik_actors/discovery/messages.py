@@ -368,6 +368,14 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """From a peer actor with a link for a probe: the answer took so many seconds."""
+
+    peer_id: PeerId
+    rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class BeginSync:
     """To a peer actor: the link is known to the broadcast, begin the catalog sync."""
 

@@ -9,9 +9,11 @@ wants it for:
     * ``neighbour``: to be a neighbour for as long as both like. A catalog sync
       comes first.
     * ``sync``: one catalog sync, then the link ends.
+    * ``probe``: one `Ping` and its `Pong`, then the link ends.
 
 Between neighbours travel the frames of the membership (`ForwardJoin`, `Shuffle`,
-`ShuffleReply`) and of the broadcast (`Announce`, `IHave`, `Graft`, `Prune`).
+`ShuffleReply`) and of the broadcast (`Announce`, `IHave`, `Graft`, `Prune`), and
+now and then a `Ping` and its `Pong`.
 
 Every list has a limit here, and senders stay well below the limit of a frame,
 so that nobody can be made to hold more than it asked for.
@@ -56,6 +58,7 @@ BUCKET_HASH_BYTES = 8
 _Entries = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=ENTRY_COUNT_MAX)]
 _MessageIds = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_COUNT_MAX * MESSAGE_ID_BYTES)]
 _Rounds = Annotated[bytes, msgspec.Meta(max_length=MESSAGE_COUNT_MAX)]
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 _Steps = Annotated[int, msgspec.Meta(ge=0, le=WALK_LENGTH_MAX)]
 
 
@@ -91,7 +94,7 @@ class LinkPurpose(msgspec.Struct, frozen=True, array_like=True):
         contact: Where the opener can be reached; only with ``join``.
     """
 
-    purpose: Literal["join", "neighbour", "sync"]
+    purpose: Literal["join", "neighbour", "sync", "probe"]
     urgent: bool = False
     contact: Contact | None = None
 
@@ -177,6 +180,18 @@ class ShuffleReply(msgspec.Struct, frozen=True, array_like=True, tag="shuffled")
     path: _Path
 
 
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
+    """Answer with a `Pong` of the same number at once."""
+
+    number: _Number
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
+    """The answer to a `Ping`."""
+
+    number: _Number
+
+
 class SyncRoot(msgspec.Struct, frozen=True, array_like=True, tag="root"):
     """First step of a sync: the digest of everything the opener would tell."""
 
@@ -226,7 +241,8 @@ class SyncDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 SyncFrame = SyncRoot | SyncBuckets | SyncVersions | SyncEntries | SyncWant | SyncDone
 MembershipFrame = ForwardJoin | Shuffle | ShuffleReply
 BroadcastFrame = Announce | IHave | Graft | Prune
-GossipFrame = MembershipFrame | BroadcastFrame
+ProbeFrame = Ping | Pong
+GossipFrame = MembershipFrame | BroadcastFrame | ProbeFrame
 Frame = GossipFrame | SyncFrame
 
 

@@ -252,3 +252,49 @@ async def test_an_idle_network_keeps_to_a_tree(cluster: Cluster) -> None:
     # A flood over some 180 links would be 50 messages a second and node.
     assert sent / 60 / 60 < 2
     assert knows_all(cluster)
+
+
+NEAR, FAR = NetworkConditions(latency=0.02), NetworkConditions(latency=0.3)
+MEASURING = DiscoveryConfig(
+    announce_interval=4, purge_after=40, rtt_probe_interval=5, max_rtt=0.2,
+    neighbours_min=1, neighbours_max=2,
+)  # fmt: skip
+
+
+@scenario(nodes=10, seeds=range(3), network=NEAR, bootstrap="first", discovery=MEASURING)
+async def test_peers_without_a_connection_are_measured_and_the_far_ones_not_shown(
+    cluster: Cluster,
+) -> None:
+    def shown(index: int) -> set[PeerId]:
+        return set(discovery(cluster, index).catalog())
+
+    def set_path_of_last(way: NetworkConditions) -> None:
+        cluster.network.set_conditions(way, sender=last)
+        cluster.network.set_conditions(way, receiver=last)
+
+    near = range(9)
+    last = cluster.nodes[9].peer_id
+    others = {cluster.nodes[index].peer_id for index in near}
+    await cluster.until(lambda: knows_all(cluster), timeout=20)
+    # Few have a link to each other, and all get to know how far all are.
+    await cluster.until(
+        lambda: all(
+            peer.rtt is not None
+            for index in near
+            for peer in discovery(cluster, index).catalog().values()
+        ),
+        timeout=30,
+        what="figures of all",
+    )
+    assert max(len(discovery(cluster, index).neighbours) for index in near) <= 6
+    # The way to one gets long: those that measure it do not show it any more.
+    set_path_of_last(FAR)
+    await cluster.until(
+        lambda: all(last not in shown(index) for index in near), timeout=120, what="too far"
+    )
+    assert all(shown(index) == others - {cluster.nodes[index].peer_id} for index in near)
+    # It is measured on, and comes back when the way is short again.
+    set_path_of_last(NEAR)
+    await cluster.until(
+        lambda: all(last in shown(index) for index in near), timeout=240, what="near again"
+    )

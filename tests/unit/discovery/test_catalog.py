@@ -289,6 +289,26 @@ def test_a_measurement_that_hardly_moves_is_not_shown() -> None:
     assert not core.receive_rtt(peer("nobody"), 0.1)
 
 
+def test_samples_are_smoothed_and_forgotten_with_the_peer() -> None:
+    core = catalog(max_rtt=0.15)
+    core.receive_entry(signed("a"), now=NOW)
+    assert not core.is_measured(peer("a"))
+    assert core.receive_rtt_sample(peer("a"), 0.1)
+    assert core.receive_rtt_sample(peer("a"), 0.2)
+    assert core.snapshot()[peer("a")].rtt == pytest.approx(0.1125)
+    # Too far, it is not shown, and it is still somebody to be measured.
+    assert core.receive_rtt_sample(peer("a"), 0.9)
+    assert peer("a") not in core.snapshot()
+    assert list(core.live_addrs()) == [peer("a")]
+    # Who comes back is measured anew; of strangers nothing is kept.
+    assert core.remove(peer("a"))
+    assert not core.is_measured(peer("a"))
+    assert not core.receive_rtt_sample(peer("a"), 0.9)
+    core.receive_entry(signed("a"), now=NOW)
+    assert core.receive_rtt_sample(peer("a"), 0.01)
+    assert core.snapshot()[peer("a")].rtt == 0.01
+
+
 def test_an_earlier_self_is_superseded_once_per_interval() -> None:
     core = catalog()
     ahead = signed("me", start=NOW + 5, update=NOW + 5)

@@ -49,6 +49,7 @@ from mosaik_actors.discovery.wire import (
     Graft,
     IHave,
     LinkPurpose,
+    Ping,
     SyncDone,
     encode_frame,
     encode_purpose,
@@ -687,6 +688,22 @@ async def test_a_node_that_has_started_serves_who_dials_at_once(
     assert served == [PROTOCOL]
     link = await outsider.link(discovery, LinkPurpose("sync"))
     link.close(SHUTDOWN)
+
+
+async def test_a_probe_is_one_ping_and_nothing_else(nodes: Nodes, outsider: Outsider) -> None:
+    a = await nodes.start("a", config=IMPATIENT)
+    link = await outsider.link(a, LinkPurpose("probe"))
+    link.write_many([encode_frame(Ping(1)), encode_frame(Ping(2))])
+    reason = await asyncio.wait_for(outsider.ended, 5)
+    assert reason.code == CloseCode.PROTOCOL_VIOLATION
+    assert "Ping on a link for a probe" in reason.text
+
+
+async def test_a_probe_that_asks_nothing_ends(nodes: Nodes, outsider: Outsider) -> None:
+    a = await nodes.start("a", config=IMPATIENT)
+    await outsider.link(a, LinkPurpose("probe"))
+    reason = await asyncio.wait_for(outsider.ended, 5)
+    assert (reason.code, reason.text) == (CloseCode.CANCELLED, "the probe took too long")
 
 
 async def test_a_crowd_of_links_is_turned_away(nodes: Nodes, outsider: Outsider) -> None:

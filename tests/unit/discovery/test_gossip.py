@@ -19,7 +19,8 @@ from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.gossip import DropUnanswered, Gossip
 from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.reconcile import Reconciler
-from mosaik_actors.discovery.wire import Prune, decode_frame, encode_frame
+from mosaik_actors.discovery.rtt import ProbesDue, RttSampled
+from mosaik_actors.discovery.wire import Ping, Pong, Prune, decode_frame, encode_frame
 from mosaik_actors.ids import PeerId, Tag
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode
@@ -404,6 +405,33 @@ def test_one_neighbour_that_says_something_is_enough() -> None:
     core = make("a", "b")
     core.receive_frame(peer("a"), Prune(), now=4.0)
     assert run_until_event(core, SendFrames) == 9.0
+
+
+def test_neighbours_are_pinged_at_the_interval_and_their_pong_is_a_sample() -> None:
+    core = make("a")
+    asked: list[Ping] = []
+    while not asked:
+        now = core.get_timer()
+        assert now is not None
+        core.receive_frame(peer("a"), Prune(), now=now)  # it is there
+        core.handle_timer(now=now)
+        while (event := core.next_event()) is not None:
+            if isinstance(event, SendFrames):
+                frames = map(decode_frame, event.frames)
+                asked += [frame for frame in frames if isinstance(frame, Ping)]
+    assert now == 30.0
+    core.receive_frame(peer("a"), Pong(asked[0].number), now=30.25)
+    events = list(iter(core.next_event, None))
+    assert RttSampled(peer("a"), 0.25) in events
+    assert ProbesDue() not in events  # nobody asked for figures of all
+
+
+def test_a_ping_is_answered_with_its_number() -> None:
+    core = make("a")
+    while core.next_event() is not None:
+        pass
+    core.receive_frame(peer("a"), Ping(7), now=1.0)
+    assert core.next_event() == SendFrames((peer("a"),), (encode_frame(Pong(7)),))
 
 
 def test_nobody_is_tested_by_a_node_without_neighbours() -> None:

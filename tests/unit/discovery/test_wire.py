@@ -20,6 +20,8 @@ from mosaik_actors.discovery.wire import (
     Graft,
     IHave,
     LinkPurpose,
+    Ping,
+    Pong,
     Prune,
     Shuffle,
     ShuffleReply,
@@ -89,6 +91,8 @@ def test_a_frame_beyond_a_limit_is_refused() -> None:
         ForwardJoin(CONTACT, 6),
         Shuffle((CONTACT, CONTACT), 3, (peer("a"), peer("b"))),
         ShuffleReply((CONTACT,), (peer("a"),)),
+        Ping(2**32 - 1),
+        Pong(0),
     ],
 )
 def test_a_frame_of_the_overlay_or_the_broadcast_survives_the_way(frame: GossipFrame) -> None:
