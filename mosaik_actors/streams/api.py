@@ -635,7 +635,7 @@ class Streams:
                 consumer may be behind; the config's by default.
             disconnect_lagging: Whether a consumer that is `buffer_size` behind
                 and holds up the others for `StreamsConfig.lag_grace` without
-                taking anything is disconnected. False: the sender waits for it.
+                taking half of that is disconnected. False: the sender waits for it.
             undelivered: Called with each accepted item that no consumer was
                 connected to take when its turn came.
             consumer_rate: How fast items go to each consumer; None is no limit.

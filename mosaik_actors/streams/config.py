@@ -9,6 +9,7 @@ from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 
 BUFFER_ITEMS_MAX = 1 << 24
+WINDOW_ITEMS_MIN = 64  # a smaller window would cut everybody's frames to a few items
 WINDOW_BYTES_MAX = 1 << 31
 
 
@@ -71,11 +72,11 @@ class StreamsConfig:
             be behind; the default of each producer's own `buffer_size`.
         buffer_bytes: The same bound in bytes. One frame is always let through.
         lag_grace: Seconds for which a consumer that is `buffer_size` behind may
-            hold its producer up without taking anything, before it is
+            hold its producer up without taking half of that, before it is
             disconnected as too slow. 0: at once.
         frame_bytes: The size a frame of many items is cut at. A larger item
             travels alone, up to the transport's limit.
-        window_items: Items a consumer takes in before its application does.
+        window_items: Items a consumer takes in before its application does; 64 or more.
         window_bytes: The same bound in bytes.
         open_timeout: Seconds a subscription may take to be answered.
         drain_timeout: Seconds that closing waits for accepted items to leave.
@@ -96,7 +97,7 @@ class StreamsConfig:
         as_seconds(self, "lag_grace", "open_timeout", "drain_timeout")
         require_between("buffer_size", self.buffer_size, 1, BUFFER_ITEMS_MAX)
         require_between("buffer_bytes", self.buffer_bytes, 1, WINDOW_BYTES_MAX)
-        require_between("window_items", self.window_items, 1, BUFFER_ITEMS_MAX)
+        require_between("window_items", self.window_items, WINDOW_ITEMS_MIN, BUFFER_ITEMS_MAX)
         require_between("window_bytes", self.window_bytes, 1, WINDOW_BYTES_MAX)
         require_between("lag_grace", self.lag_grace, 0, 3600)
         require_between("frame_bytes", self.frame_bytes, 1024, 16 * 1024 * 1024)

@@ -12,11 +12,13 @@ The slowest subscriber thus decides how much may be published (`room`). What
 happens to one that leaves no room is the policy:
 
     * ``disconnect_lagging`` off: everybody waits for it.
-    * on: it may hold the others up for ``lag_grace_s`` without taking
-      anything; then `LaggardFound` tells the owner to disconnect it. With a
-      grace of 0, that is at once. Otherwise it gets `CONFIRM_S` more from the
-      moment the timer was handled: if this process stood still for the grace,
-      the acknowledgements lie unread and the fault is ours.
+    * on: it may hold the others up for ``lag_grace_s`` without taking half of
+      what it may be behind, in items or in bytes, whatever its window; then
+      `LaggardFound` tells the owner to disconnect it. With a grace of 0, that
+      is at once. Otherwise it gets `CONFIRM_S` more from the moment the timer
+      was handled: if this process stood still for the grace, the
+      acknowledgements lie unread and the fault is ours. Any of them that comes
+      then starts the grace anew.
 
 Subscribers with different criteria see different items, so each *lane* has a
 sequence of its own; subscribers without criteria share the lane None.
@@ -80,8 +82,8 @@ class Subscription:
 
     __slots__ = (
         "_ends", "_throttles", "acked", "backlog", "backlog_items", "behind_bytes",
-        "blocking_since", "flight_bytes", "key", "lane", "sent", "suspected_at", "turn",
-        "window_bytes", "window_items",
+        "blocking_since", "flight_bytes", "freed_bytes", "freed_items", "key", "lane", "sent",
+        "suspected_at", "turn", "window_bytes", "window_items",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +107,8 @@ class Subscription:
         self.behind_bytes = 0
         self.blocking_since: float | None = None
         self.suspected_at: float | None = None
+        self.freed_items = 0  # since `blocking_since`
+        self.freed_bytes = 0
         self._ends: deque[tuple[int, int]] = deque()
         self.turn = 0
         self._throttles = throttles
@@ -136,11 +140,13 @@ class Subscription:
         """Free what comes before `sequence`; then `release` what may be written now."""
         if not self.acked <= sequence <= self.sent:
             raise RemoteError(f"acknowledged {sequence}, expected {self.acked} to {self.sent}")
+        self.freed_items += sequence - self.acked
         self.acked = sequence
         ends = self._ends
         while ends and ends[0][0] <= sequence:
             freed = ends.popleft()[1]
             self.flight_bytes -= freed
+            self.freed_bytes += freed
             self.behind_bytes -= freed
 
     def release(self, into: list[bytes], now: float, frames_max: int | None = None) -> None:
@@ -163,6 +169,12 @@ class Subscription:
         """Take in that it holds nobody up at this moment."""
         self.blocking_since = None
         self.suspected_at = None
+
+    def note_blocking(self, *, now: float) -> None:
+        """Take in that it holds the others up from now on."""
+        self.blocking_since = now
+        self.freed_items = 0
+        self.freed_bytes = 0
 
     def _has_credit(self, item_count: int, byte_count: int) -> bool:
         if not self._ends:
@@ -343,7 +355,7 @@ class FanOut:
         sent = subscription.sent
         writable: list[bytes] = []
         subscription.acknowledge(sequence)
-        if freed:
+        if freed and self._is_keeping_up(subscription):
             subscription.note_progress()
         if self._has_rates:
             self._release(now)
@@ -359,7 +371,7 @@ class FanOut:
             if subscription.is_throttled:
                 subscription.note_progress()
             elif subscription.blocking_since is None and self._is_full(subscription):
-                subscription.blocking_since = now
+                subscription.note_blocking(now=now)
         self.handle_timer(now=now)
 
     def note_unblocked(self) -> None:
@@ -419,6 +431,19 @@ class FanOut:
     def next_event(self) -> FanOutEvent | None:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
+
+    def _is_keeping_up(self, subscription: Subscription) -> bool:
+        """Return whether what it took while it was blocking is enough for a new grace."""
+        # Rounded down, as acknowledgements of half a window are.
+        if (
+            subscription.freed_items >= self._buffer_items // 2
+            or subscription.freed_bytes >= self._buffer_bytes // 2
+        ):
+            return True
+        since, suspected_at = subscription.blocking_since, subscription.suspected_at
+        if since is None or suspected_at is None:
+            return False
+        return suspected_at > since + self._lag_grace_s + CONFIRM_S  # we stood still
 
     def _is_full(self, subscription: Subscription) -> bool:
         return (

@@ -28,7 +28,7 @@ import msgspec
 
 from ..errors import RemoteError
 from ..ids import ID_BYTES, StreamId
-from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
+from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX, WINDOW_ITEMS_MIN
 from .criteria import CRITERIA_BYTES_MAX
 from .schema import Schema
 
@@ -45,6 +45,7 @@ _ACK_FRAME: Final = struct.Struct(">BQ")
 DATA_HEADER_BYTES: Final = _DATA_HEADER.size
 
 _Items = Annotated[int, msgspec.Meta(ge=1, le=BUFFER_ITEMS_MAX)]
+_WindowItems = Annotated[int, msgspec.Meta(ge=WINDOW_ITEMS_MIN, le=BUFFER_ITEMS_MAX)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1, le=WINDOW_BYTES_MAX)]
 
 
@@ -55,7 +56,8 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
         stream: The stream's id.
         name: What the consumer calls it, for people.
         schema: What the consumer can read.
-        window_items: Items it takes in before its application does.
+        window_items: Items it takes in before its application does. A frame holds
+            half the smallest window, so a tiny one would cost all subscribers.
         window_bytes: The same bound in bytes; one frame may always be above it.
         criteria: Which items it wants, as `criteria` encodes it; empty is all.
         version: The version of this protocol.
@@ -64,7 +66,7 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
     stream: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
     name: Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
     schema: Schema
-    window_items: _Items
+    window_items: _WindowItems
     window_bytes: _Bytes
     criteria: Annotated[bytes, msgspec.Meta(max_length=CRITERIA_BYTES_MAX)] = b""
     version: int = VERSION

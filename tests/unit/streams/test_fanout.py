@@ -169,6 +169,36 @@ def test_a_subscriber_that_takes_something_is_not_a_laggard() -> None:
     assert core.get_timer() == pytest.approx(1.9)
 
 
+@pytest.mark.parametrize("window_items", [1, 2, 10])
+def test_a_subscriber_that_takes_less_than_half_in_the_grace_is_a_laggard(
+    window_items: int,
+) -> None:
+    core = fan_out(lag_grace_s=1.0)
+    core.subscribe("slow", window_items=window_items, window_bytes=KB)
+    core.publish([batch(1)] * 10)
+    core.note_blocked(now=1.0)
+    for taken in range(1, 5):  # one item at a time, four in all, each soon enough
+        core.receive_ack("slow", taken, now=1.0 + taken / 5)
+        core.publish([batch(1)])
+        core.note_blocked(now=1.0 + taken / 5)
+        assert core.get_timer() == 2.0
+    core.handle_timer(now=2.0)
+    core.receive_ack("slow", 4, now=2.0)
+    core.handle_timer(now=2.0 + CONFIRM_S)
+    assert LaggardFound("slow", 10) in events(core)
+
+
+def test_half_of_what_it_may_be_behind_earns_a_new_grace_in_bytes_too() -> None:
+    core = fan_out(lag_grace_s=1.0, buffer_items=1000, buffer_bytes=10 * KB)
+    core.subscribe("slow", window_items=1000, window_bytes=10 * KB)
+    core.publish([batch(1, KB)] * 10)
+    core.note_blocked(now=1.0)
+    core.receive_ack("slow", 4, now=1.5)
+    assert core.get_timer() == 2.0
+    core.receive_ack("slow", 5, now=1.6)
+    assert core.get_timer() is None
+
+
 def test_without_grace_a_laggard_is_removed_at_once() -> None:
     core = fan_out(lag_grace_s=0)
     core.subscribe("stalled", window_items=10, window_bytes=KB)

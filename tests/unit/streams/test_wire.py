@@ -16,7 +16,7 @@ def subscribe(**changes: object) -> dict[str, object]:
         stream=bytes(StreamId("s")),
         name="s",
         schema=describe(int),
-        window_items=10,
+        window_items=64,
         window_bytes=1000,
     )
     return {**msgspec.to_builtins(header, builtin_types=(bytes,)), **changes}
@@ -35,6 +35,7 @@ def test_a_header_survives_the_way() -> None:
         ({"stream": b"short"}, "stream"),
         ({"name": "x" * 1000}, "name"),
         ({"window_items": 0}, "window_items"),
+        ({"window_items": 63}, "window_items"),
         ({"window_items": 1 << 40}, "window_items"),
         ({"window_bytes": -1}, "window_bytes"),
         ({"schema": ["x" * 5000, []]}, "schema"),
