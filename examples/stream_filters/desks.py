@@ -46,7 +46,8 @@ async def main() -> None:
             for name, criteria in DESKS.items()
         }
         producer = Trades.producer(market)
-        await producer.when().subscribed().minimum_of(len(desks))
+        for desk in desks.values():
+            await desk.when().online()  # one peer, and so one of `subscribed()`, for all three
         channels = producer.consumers()
 
         await producer.send_many(list(trades()))

@@ -140,7 +140,7 @@ class ProducerActor(TypeDispatcher):
             require=self._spec.require,
             here=self._spec.schema,
             there=header.schema,
-            consumer_count=len(self._board.channels),
+            consumers=[channel.consumer_id for channel in self._board.channels.values()],
             consumers_max=self._spec.max_consumers,
         )
         if self._close_at is not None:

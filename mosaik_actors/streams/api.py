@@ -630,7 +630,8 @@ class Streams:
             require: Who may subscribe. Asked at the subscription and on every
                 catalog change; who does not meet it any more is disconnected.
             online_when: When items are accepted; by default with one consumer or more.
-            max_consumers: How many may subscribe; None is no limit.
+            max_consumers: How many peers may subscribe; None is no limit. One peer
+                may always subscribe 16 times at most.
             buffer_size: How many items the buffer holds, and how many a
                 consumer may be behind; the config's by default.
             disconnect_lagging: Whether a consumer that is `buffer_size` behind

@@ -104,8 +104,8 @@ class Board:
         self._listener_count = 0
 
     def peers(self) -> list[PeerInfo]:
-        """Return the other sides of the channels that stand, in the order they came."""
-        return [channel.peer for channel in self.channels.values()]
+        """Return who is at the other side of the channels that stand, each peer once."""
+        return list({c.peer.peer_id: c.peer for c in self.channels.values()}.values())
 
     def listen(self, listener: Callable[[], None]) -> int:
         """Call `listener` after each change; return the number to `unlisten` with."""

@@ -7,10 +7,10 @@ mistake in one must not take a node's streams down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from ..ids import StreamId
+from ..ids import PeerId, StreamId
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
 from .schema import UNTYPED, Schema, SchemaMismatch, check_compatible
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Requirement = Callable[["PeerInfo"], bool]
+
+PEER_SUBSCRIPTIONS_MAX = 16  # of one peer to one producer
 
 NOT_ALLOWED = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "the requirements are not met")
 UNKNOWN_PEER = CloseReason(CloseCode.UNKNOWN_PEER, "your entry is not known here, sync first")
@@ -52,16 +54,25 @@ def refusal(
     require: Requirement | None,
     here: Schema,
     there: Schema,
-    consumer_count: int,
+    consumers: Collection[PeerId],
     consumers_max: int | None,
 ) -> CloseReason | None:
-    """Return why a subscription is refused, None when it is not."""
+    """Return why a subscription is refused, None when it is not.
+
+    `consumers` holds the subscriber of each subscription that stands: some
+    peers more than once, though each is one consumer.
+    """
     if peer is None:
         return UNKNOWN_PEER
     if not is_allowed(peer, require):
         return NOT_ALLOWED
-    if consumers_max is not None and consumer_count >= consumers_max:
-        text = f"there are {consumer_count} consumers already, the most allowed"
+    own_count = sum(one == peer.peer_id for one in consumers)
+    if own_count >= PEER_SUBSCRIPTIONS_MAX:
+        text = f"you have {own_count} subscriptions already, the most allowed"
+        return CloseReason(CloseCode.STREAM_NO_CAPACITY, text)
+    peer_count = len(set(consumers))
+    if consumers_max is not None and not own_count and peer_count >= consumers_max:
+        text = f"there are {peer_count} consumers already, the most allowed"
         return CloseReason(CloseCode.STREAM_NO_CAPACITY, text)
     if there == UNTYPED:
         return None  # it takes whatever comes, as inspection tools do

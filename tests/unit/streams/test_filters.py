@@ -44,7 +44,7 @@ async def test_each_consumer_gets_what_it_asked_for_in_order() -> None:
             b.streams.consumer(Reading, criteria=where(Reading.n > 2990)): lambda r: r.n > 2990,
             c.streams.consume(Reading): lambda r: True,
         }
-        await producer.when().subscribed().minimum_of(4)
+        await until(lambda: len(producer.consumers()) == 4)
         sending = asyncio.create_task(send_all(producer, readings(3000)))
         expected = [[r for r in readings(3000) if judge(r)] for judge in wanted.values()]
         takes = [take(one, len(e)) for one, e in zip(wanted, expected, strict=True)]
@@ -157,7 +157,7 @@ async def test_a_consumer_that_joins_during_send_many_gets_the_rest_it_wants() -
 
 async def test_outcomes_are_the_same_with_criteria() -> None:
     async with world(buffer_size=4) as nodes:
-        a, b = await nodes.start("a"), await nodes.start("b")
+        a, b, c = [await nodes.start(name) for name in "abc"]
         producer: Any = a.streams.producer(
             Reading, disconnect_lagging=False, online_when=lambda c: c.minimum_of(2)
         )
@@ -165,7 +165,7 @@ async def test_outcomes_are_the_same_with_criteria() -> None:
         await producer.when().subscribed()
         with pytest.raises(ProducerOffline):
             producer.try_send(Reading(1, "odd"))
-        second = b.streams.consumer(Reading, criteria=ODD)
+        second = c.streams.consumer(Reading, criteria=ODD)
         await producer.when().online()
         with pytest.raises(EncodeError):
             await producer.send("no reading")
@@ -198,7 +198,7 @@ async def test_without_filters_the_short_way_is_taken_again() -> None:
         plain = b.streams.consume(Reading)
         await one.when().online()
         filtered = b.streams.consumer(Reading, criteria=ODD)
-        await one.when().subscribed().minimum_of(2)
+        await until(lambda: len(one.consumers()) == 2)
         assert {one._record_class, two._record_class} == {api._Source}
         await one.send(Reading(0))
         await one.send(Reading(1, "odd"))

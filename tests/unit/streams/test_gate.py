@@ -5,11 +5,18 @@ import msgspec
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.ids import StreamId
 from mosaik_actors.streams.conditions import Condition
-from mosaik_actors.streams.gate import clip, holds, is_allowed, near_miss, refusal
+from mosaik_actors.streams.gate import (
+    PEER_SUBSCRIPTIONS_MAX,
+    clip,
+    holds,
+    is_allowed,
+    near_miss,
+    refusal,
+)
 from mosaik_actors.streams.schema import describe
 from mosaik_actors.transport.close import CloseCode
 
-from .fakes import peer
+from .fakes import peer, peer_id
 
 
 def code(**changes: Any) -> int | None:
@@ -17,7 +24,7 @@ def code(**changes: Any) -> int | None:
         "require": None,
         "here": describe(int),
         "there": describe(int),
-        "consumer_count": 0,
+        "consumers": [],
         "consumers_max": None,
         **changes,
     }
@@ -28,7 +35,7 @@ def code(**changes: Any) -> int | None:
 
 def test_everybody_known_may_subscribe_by_default() -> None:
     assert code() is None
-    assert code(consumer_count=10**6) is None
+    assert code(consumers=[peer_id(str(n)) for n in range(100)]) is None
 
 
 def test_a_consumer_without_a_type_takes_everything() -> None:
@@ -41,7 +48,10 @@ def test_a_consumer_without_a_type_takes_everything() -> None:
 def test_each_refusal_has_its_code() -> None:
     assert code(who=None) == CloseCode.UNKNOWN_PEER
     assert code(require=lambda info: "bad" in info.tags) == CloseCode.STREAM_NOT_ALLOWED
-    assert code(consumer_count=2, consumers_max=2) == CloseCode.STREAM_NO_CAPACITY
+    assert (
+        code(consumers=[peer_id("b"), peer_id("c")], consumers_max=2)
+        == CloseCode.STREAM_NO_CAPACITY
+    )
     assert code(there=describe(str)) == CloseCode.STREAM_SCHEMA_MISMATCH
     assert code(require=lambda info: "good" in info.tags, consumers_max=1) is None
 
@@ -53,6 +63,15 @@ def test_a_predicate_that_raises_is_not_met() -> None:
     assert not is_allowed(peer("a"), broken)
     assert not holds(Condition().with_predicate(broken), [peer("a")])
     assert holds(Condition(), [peer("a")])
+
+
+def test_a_peer_is_one_consumer_however_often_it_subscribes() -> None:
+    a, b = peer_id("a"), peer_id("b")
+    assert code(consumers=[b, b], consumers_max=2) is None
+    assert code(consumers=[a, b], consumers_max=2) is None  # it counts already
+    assert code(consumers=[a] * (PEER_SUBSCRIPTIONS_MAX - 1)) is None
+    assert code(consumers=[a] * PEER_SUBSCRIPTIONS_MAX) == CloseCode.STREAM_NO_CAPACITY
+    assert code(consumers=[b] * PEER_SUBSCRIPTIONS_MAX) is None
 
 
 def test_a_near_miss_is_explained() -> None:
@@ -72,7 +91,7 @@ def test_a_reason_fits_a_close_frame() -> None:
         require=None,
         here=describe(huge),
         there=describe(msgspec.defstruct("R", [("b", int)])),
-        consumer_count=0,
+        consumers=[],
         consumers_max=None,
     )
     assert reason is not None

@@ -292,7 +292,7 @@ async def test_every_consumer_gets_every_item() -> None:
         producer = a.streams.produce(Tick)
         consumers = [node.streams.consume(Tick) for node in others]
         consumers.append(others[0].streams.consume(Tick))  # two on one node
-        await producer.when().subscribed().minimum_of(4)
+        await until(lambda: len(producer.consumers()) == 4)
         sending = asyncio.create_task(send_all(producer, ticks(3000)))
         for got in await asyncio.gather(*(take(consumer, 3000) for consumer in consumers)):
             assert got == ticks(3000)
@@ -870,7 +870,7 @@ async def test_a_subscriber_that_breaks_the_rules_is_closed_alone(frame: bytes) 
         link = await raw_subscription(b, a, header_for("ticks"))
         events: asyncio.Queue[Any] = asyncio.Queue()
         link.attach(events.put_nowait)
-        await producer.when().subscribed().minimum_of(2)
+        await until(lambda: len(producer.consumers()) == 2)
         link.write(frame)
         event = await events.get()
         assert isinstance(event, LinkClosed)

@@ -10,6 +10,7 @@ import msgspec
 from mosaik_actors.actors.consumer import ConsumerActor, QueuedLinkEvent, _Inlet
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkDrained
+from tests.waiting import until
 
 from .nodes import take, world
 
@@ -91,3 +92,21 @@ async def test_a_queued_event_that_is_handled_twice_counts_once() -> None:
     for _ in range(3):
         actor.receiveMsg_QueuedLinkEvent(second, sender)
         assert inlet.handled_number == inlet.queued_number
+
+
+async def test_two_consumers_of_one_node_are_one_peer() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer = a.streams.producer(Tick, online_when=lambda c: c.minimum_of(2), max_consumers=2)
+        both = [b.streams.consume(Tick) for _ in range(2)]
+        await until(lambda: len(producer.consumers()) == 2)
+        assert not producer.is_online
+        assert not producer.when().subscribed().minimum_of(2).is_met
+        c = await nodes.start("c")
+        third = c.streams.consume(Tick)
+        await producer.when().online()
+        await producer.send(Tick(1))
+        assert [await one.recv() for one in (*both, third)] == [Tick(1)] * 3
+        await both[0].close()
+        await until(lambda: len(producer.consumers()) == 2)
+        assert producer.is_online
