@@ -379,7 +379,7 @@ async def _produce_each(pipe: Pipe, options: dict[str, Any]) -> None:
     items = [trade(number) for number in range(options["count"])]
     async with _node(options, await _told(pipe)) as net:
         producer = net.streams.produce(Trade)
-        while len(producer.consumers()) < options["consumers"]:
+        while len(producer.consumers()) < options["consumers"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         start_s = time.process_time()
         for start in range(0, len(items), MANY_ITEMS):

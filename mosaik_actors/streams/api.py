@@ -43,7 +43,7 @@ from .channels import ChannelInfo, Stats
 from .conditions import Condition, When
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .criteria import Criteria, bind, encode_criteria, where
-from .gate import Requirement
+from .gate import Requirement, make_condition, require_sync
 from .inbox import Inbox
 from .limits import Rate
 from .messages import (
@@ -648,7 +648,8 @@ class Streams:
 
         Raises:
             AlreadyExists: There is one; `existing` is another handle of it.
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, a function is a coroutine
+                function, or `online_when` returns no condition.
             Closed: The network is closed.
         """
         stream, name = _identify(type_, stream_id)
@@ -656,6 +657,8 @@ class Streams:
         if found is not None:
             raise AlreadyExists(Producer(found), f"a producer of {name}")
         self._check_open()
+        require_sync("require", require)
+        require_sync("undelivered", undelivered)
         if max_consumers is not None:
             require_above("max_consumers", max_consumers)
         size = self._config.buffer_size if buffer_size is None else buffer_size
@@ -666,7 +669,7 @@ class Streams:
             schema=describe(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
-            online_when=online_when(Condition()),
+            online_when=make_condition(online_when),
             max_consumers=max_consumers,
             buffer_size=size,
             disconnect_lagging=disconnect_lagging,
@@ -710,9 +713,12 @@ class Streams:
         Raises:
             CriteriaError: `criteria` name a field the type does not have, or
                 compare one with a value of another type.
+            ConfigError: A function is a coroutine function, or `online_when`
+                returns no condition.
             Closed: The network is closed.
         """
         self._check_open()
+        require_sync("require", require)
         stream, name = _identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):
             prefer = Preference(key=prefer)
@@ -724,7 +730,7 @@ class Streams:
             require=require,
             criteria=_encode_criteria(criteria, type_),
             prefer=prefer,
-            online_when=online_when(Condition()),
+            online_when=make_condition(online_when),
             backoff=backoff or self._config.backoff,
             config=self._config,
         )

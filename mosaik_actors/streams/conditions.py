@@ -19,9 +19,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Closed
+from ..errors import Closed, ConfigError
 from ..ids import Tag
 from .board import Board
 from .waiters import MakeFuture, Waiters
@@ -56,6 +57,8 @@ class Condition:
 
     def with_predicate(self, predicate: PeerPredicate) -> Condition:
         """Return this condition, counting only peers for which `predicate` is true too."""
+        if iscoroutinefunction(predicate):
+            raise ConfigError("a predicate is a coroutine function, expected a plain one")
         return replace(self, predicates=(*self.predicates, predicate))
 
     def unmet(self) -> Condition:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
@@ -46,6 +48,23 @@ def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:
     except Exception:
         logger.exception("a predicate of an online_when condition failed")
         return False
+
+
+def require_sync(name: str, function: object) -> None:
+    """Raise `ConfigError` for a coroutine function: its result would always be true."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004  # objects with such a method
+    if iscoroutinefunction(function) or iscoroutinefunction(call):
+        raise ConfigError(f"{name} is a coroutine function, expected a plain one")
+
+
+def make_condition(online_when: Callable[[Condition], object]) -> Condition:
+    """Return what an ``online_when`` function makes. Raises `ConfigError` if it is no condition."""
+    require_sync("online_when", online_when)
+    condition = online_when(Condition())
+    if not isinstance(condition, Condition):
+        name = type(condition).__qualname__
+        raise ConfigError(f"online_when returned {name}, expected a condition such as it is given")
+    return condition
 
 
 def refusal(

@@ -14,10 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from math import isnan
 from typing import TYPE_CHECKING
 
 from ..config import as_seconds, require_above, require_between
+from ..errors import ConfigError
 from ..ids import Tag
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Preference:
     needs_rtt: bool = False
 
     def __post_init__(self) -> None:
+        if iscoroutinefunction(self.key):
+            raise ConfigError("a preference's key is a coroutine function, expected a plain one")
         as_seconds(self, "patience")
         require_above("count", self.count)
         require_between("margin", self.margin, 0, 1)

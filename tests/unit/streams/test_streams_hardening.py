@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from mosaik_actors.actors.consumer import ConsumerActor, QueuedLinkEvent, _Inlet
+from mosaik_actors.errors import ConfigError
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkDrained
 from tests.waiting import until
@@ -110,3 +112,38 @@ async def test_two_consumers_of_one_node_are_one_peer() -> None:
         await both[0].close()
         await until(lambda: len(producer.consumers()) == 2)
         assert producer.is_online
+
+
+async def always(*_given: Any) -> bool:
+    return True
+
+
+class AlwaysObject:
+    async def __call__(self, _peer: Any) -> bool:
+        return True
+
+
+NOTHING: Any = None
+
+
+async def test_functions_that_would_always_be_true_are_refused_at_the_call() -> None:
+    async with world() as nodes:
+        streams: Any = (await nodes.start("a")).streams
+        for settings in (
+            {"require": always},
+            {"require": AlwaysObject()},
+            {"undelivered": always},
+            {"online_when": always},
+            {"online_when": lambda c: c.with_predicate(always)},
+        ):
+            with pytest.raises(ConfigError, match="is a coroutine function"):
+                streams.producer(Tick, **settings)
+        for settings in ({"require": always}, {"online_when": always}, {"prefer": always}):
+            with pytest.raises(ConfigError, match="is a coroutine function"):
+                streams.consumer(Tick, **settings)
+        for make in (streams.producer, streams.consumer):
+            with pytest.raises(ConfigError, match="online_when returned NoneType"):
+                make(Tick, online_when=lambda _: NOTHING)
+        producer = streams.producer(Tick, require=lambda peer: True)
+        with pytest.raises(ConfigError, match="is a coroutine function"):
+            producer.when().subscribed().with_predicate(always)
