@@ -51,7 +51,7 @@ TYPE_DEPTH_MAX = 32
 COMPARISONS_MAX = 20_000
 SCHEMA_BYTES_MAX = 48 * 1024
 
-_FIELD_IN_TEXT = re.compile(r"schema mismatch: field (.{1,200}?) (?:is |\()")
+_FIELD_IN_TEXT = re.compile(r"schema mismatch: field (.{1,200}?): the producer has ")
 
 _Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 
@@ -121,18 +121,23 @@ UNTYPED = Schema(TypeSchema("any"))
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """The first place where two schemas differ; None: not there at all."""
+    """The first place where two schemas differ; None: not there at all.
+
+    `here` is what is written and `there` who reads it. The text names them by
+    their parts, because both sides show it.
+    """
 
     field: str
     here: str | None
     there: str | None
 
     def __str__(self) -> str:
-        if self.there is None:
-            return f"field {self.field} ({self.here}) is missing there"
-        if self.here is None:
-            return f"field {self.field} ({self.there}) is unknown here"
-        return f"field {self.field} is {self.here} here and {self.there} there"
+        return self.text("the producer has", "the consumer expects")
+
+    def text(self, here: str, there: str) -> str:
+        """Return the difference in words, with these for the two sides."""
+        nothing = "no such field"
+        return f"field {self.field}: {here} {self.here or nothing}, {there} {self.there or nothing}"
 
 
 class SchemaMismatch(RemoteError):
@@ -215,9 +220,14 @@ def check_same(here: Schema, there: Schema) -> None:
     """Raise `SchemaMismatch` unless two schemas have the same fields."""
     if fingerprint(here) == fingerprint(there):
         return
-    difference = first_difference(here, there) or first_difference(there, here)
-    field = difference.field if difference is not None else ""
-    raise SchemaMismatch(f"schema mismatch: {difference or 'fields in another order'}", field)
+    words = ("this type has", "the producer in use has")
+    difference = first_difference(here, there)
+    if difference is None:
+        words = (words[1], words[0])
+        difference = first_difference(there, here)
+    if difference is None:
+        raise SchemaMismatch("schema mismatch: fields in another order")
+    raise SchemaMismatch(f"schema mismatch: {difference.text(*words)}", difference.field)
 
 
 def mismatch_from(text: str) -> SchemaMismatch:
@@ -322,8 +332,8 @@ class _Comparison:
         if one.form.startswith("array"):
             for mine, theirs in zip(one.fields, other.fields, strict=False):
                 if mine.name != theirs.name:
-                    text = f"preceded by {theirs.name}"
-                    return _Found(Difference(mine.name, "in this place", text))
+                    text = f"it preceded by {theirs.name}"
+                    return _Found(Difference(mine.name, "it in this place", text))
         theirs_by_name = {f.name: f for f in other.fields}
         for mine in one.fields:
             reader = theirs_by_name.pop(mine.name, None)
@@ -332,7 +342,7 @@ class _Comparison:
                     return _Found(Difference(mine.name, readable(self._here, mine.type), None))
                 continue
             if one.omits_defaults and not mine.required and reader.required:
-                return _Found(Difference(mine.name, "optional", "required"))
+                return _Found(Difference(mine.name, "it optional", "it required"))
             found = self._types(mine.name, mine.type, reader.type)
             if found is not None:
                 return _Found(found, is_inner=found.field != mine.name)

@@ -114,14 +114,26 @@ def test_what_a_class_is_called_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("theirs", "field", "text"),
     [
-        ([("symbol", str), ("price", int)], "Record.price", "price is float here and int there"),
-        ([("symbol", str)], "Record.price", "price (float) is missing there"),
+        (
+            [("symbol", str), ("price", int)],
+            "Record.price",
+            "price: the producer has float, the consumer expects int",
+        ),
+        (
+            [("symbol", str)],
+            "Record.price",
+            "price: the producer has float, the consumer expects no such field",
+        ),
         (
             [("symbol", str), ("price", float), ("qty", int)],
             "Record.qty",
-            "qty (int) is unknown here",
+            "qty: the producer has no such field, the consumer expects int",
         ),
-        ([("symbol", str), ("price", str | None)], "Record.price", "str | none there"),
+        (
+            [("symbol", str), ("price", str | None)],
+            "Record.price",
+            "the consumer expects str | none",
+        ),
     ],
 )
 def test_the_first_field_that_differs_is_named(theirs: Any, field: str, text: str) -> None:
@@ -148,13 +160,16 @@ def test_a_difference_in_a_nested_record_is_named_with_its_way() -> None:
 
 def test_other_kinds_of_item_differ_as_a_whole() -> None:
     difference = first_difference(describe(Price), describe(int))
-    assert str(difference) == "field (the item itself) is Price here and int there"
+    assert (
+        str(difference)
+        == "field (the item itself): the producer has Price, the consumer expects int"
+    )
 
 
 def test_the_form_of_a_record_matters() -> None:
     as_map = msgspec.defstruct("R", [("a", int)])
     as_array = msgspec.defstruct("R", [("a", int)], array_like=True)
-    with pytest.raises(SchemaMismatch, match="map here and array there"):
+    with pytest.raises(SchemaMismatch, match="the producer has map, the consumer expects array"):
         check_compatible(describe(as_map), describe(as_array))
 
 
@@ -224,19 +239,39 @@ def test_evolutions_that_can_be_read(writer: Any, reader: Any) -> None:
 @pytest.mark.parametrize(
     ("writer", "reader", "field", "text"),
     [
-        (OLD, record(("a", int), ("b", str)), "Record.b", "b (str) is unknown here"),
-        (record(("a", int), ("b", str)), OLD, "Record.b", "b (str) is missing there"),
-        (record(("a", int | None)), OLD, "Record.a", "a is int | none here and int there"),
-        (OLD, record(("a", float)), "Record.a", "int here and float there"),
+        (
+            OLD,
+            record(("a", int), ("b", str)),
+            "Record.b",
+            "b: the producer has no such field, the consumer expects str",
+        ),
+        (
+            record(("a", int), ("b", str)),
+            OLD,
+            "Record.b",
+            "b: the producer has str, the consumer expects no such field",
+        ),
+        (
+            record(("a", int | None)),
+            OLD,
+            "Record.a",
+            "a: the producer has int | none, the consumer expects int",
+        ),
+        (OLD, record(("a", float)), "Record.a", "the producer has int, the consumer expects float"),
         (
             record(("v", list[InnerOld])),
             record(("v", list[InnerOther])),
             "Record: InnerOld.x",
-            "int here and str there",
+            "the producer has int, the consumer expects str",
         ),
-        (TAGGED_A | TAGGED_B, TAGGED_A, "(the item itself)", "Record | Record here"),
-        (TAGGED_A | TAGGED_B, TAGGED_A_OTHER | TAGGED_B, "Record.a", "int here and str there"),
-        (TAGGED_A, TAGGED_B, "Record.(form)", "map tagged type='a' here"),
+        (TAGGED_A | TAGGED_B, TAGGED_A, "(the item itself)", "the producer has Record | Record"),
+        (
+            TAGGED_A | TAGGED_B,
+            TAGGED_A_OTHER | TAGGED_B,
+            "Record.a",
+            "the producer has int, the consumer expects str",
+        ),
+        (TAGGED_A, TAGGED_B, "Record.(form)", "the producer has map tagged type='a'"),
         (
             record(("a", int), ("b", int), array_like=True),
             record(("b", int), ("a", int), array_like=True),
@@ -247,9 +282,14 @@ def test_evolutions_that_can_be_read(writer: Any, reader: Any) -> None:
             record(("a", int), ("b", str, "")),
             record(("a", int), forbid_unknown_fields=True),
             "Record.b",
-            "is missing there",
+            "the consumer expects no such field",
         ),
-        (record(("a", int, 0), omit_defaults=True), OLD, "Record.a", "optional here and required"),
+        (
+            record(("a", int, 0), omit_defaults=True),
+            OLD,
+            "Record.a",
+            "the producer has it optional, the consumer expects it required",
+        ),
     ],
 )
 def test_evolutions_that_cannot_be_read_name_the_field(
