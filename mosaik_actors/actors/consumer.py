@@ -69,6 +69,7 @@ from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 logger = logging.getLogger(__name__)
 
 PROBES_MAX = 1024  # of one consumer, over its life
+TOO_SLOW_LOGGED_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class ConsumerActor(TypeDispatcher):
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
         self._hint = ""
+        self._too_slow_for: dict[PeerId, None] = {}
 
     # Lifecycle.
 
@@ -326,6 +328,8 @@ class ConsumerActor(TypeDispatcher):
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
         """Subscribe again, later."""
         if message.link in self._sessions:
+            if message.reason.code == CloseCode.STREAM_TOO_SLOW:
+                self._warn_once(message.link.peer_id, message.reason)
             self._forget(message.link, message.reason)
             self._pump()
 
@@ -423,6 +427,18 @@ class ConsumerActor(TypeDispatcher):
         link.close(CloseReason(error.close_code, clip(str(error))))
         self._board.refusals[link.peer_id] = error
 
+    def _warn_once(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """Say that items are lost here, once per producer, and what can be done."""
+        if peer_id in self._too_slow_for or len(self._too_slow_for) >= TOO_SLOW_LOGGED_MAX:
+            return
+        self._too_slow_for[peer_id] = None
+        logger.warning(
+            "%s: producer %s disconnected us as too slow (%s); items are lost until we are back. "
+            "Take items faster, or give the producer more lag_grace, a larger buffer_size, "
+            "or disconnect_lagging=False",
+            self._spec.name, peer_id.short, clip(reason.text),
+        )  # fmt: skip
+
     def _note_rejected(self, link: Link, count: int) -> None:
         """Count items that are not of the stream's type, and say so once per subscription."""
         channel = self._board.channels[link]
@@ -466,7 +482,7 @@ class ConsumerActor(TypeDispatcher):
                 CloseCode.STREAM_INVALID_CRITERIA,
                 CloseCode.PROTOCOL_VIOLATION,
             )
-            level = logging.WARNING if reason.code in wrong else logging.INFO
+            level = logging.WARNING if reason.code in wrong else logging.DEBUG
             logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
         self._board.refusals[peer_id] = refusal
 

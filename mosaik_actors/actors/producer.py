@@ -350,7 +350,7 @@ class ProducerActor(TypeDispatcher):
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
 
     def _refuse(self, link: Link, reason: CloseReason) -> None:
-        logger.info("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        logger.debug("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
         link.close(reason)
 
     def _forget(self, link: Link, reason: CloseReason) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import msgspec
@@ -147,3 +148,39 @@ async def test_functions_that_would_always_be_true_are_refused_at_the_call() -> 
         producer = streams.producer(Tick, require=lambda peer: True)
         with pytest.raises(ConfigError, match="is a coroutine function"):
             producer.when().subscribed().with_predicate(always)
+
+
+async def test_a_consumer_hears_once_that_it_was_too_slow_and_what_helps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with world(buffer_size=10, lag_grace=0.02) as nodes:
+        a, b, c = [await nodes.start(name) for name in "abc"]
+        producer = a.streams.produce(Tick)
+        _stalled, healthy = b.streams.consume(Tick), c.streams.consume(Tick)
+        reading = asyncio.create_task(take(healthy, 1000))
+        sent = 0
+        for _ in range(2):
+            await until(lambda: b.peer_id in {one.consumer_id for one in producer.consumers()})
+            (channel,) = (one for one in producer.consumers() if one.consumer_id == b.peer_id)
+            while channel.is_connected:
+                await producer.send(Tick(sent))
+                sent += 1
+        reading.cancel()
+    told = [r for r in caplog.records if r.name.endswith("actors.consumer")]
+    warnings = [r.getMessage() for r in told if r.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    for remedy in ("lag_grace", "buffer_size", "disconnect_lagging"):
+        assert remedy in warnings[0]
+
+
+async def test_ordinary_refusals_are_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        _producer = a.streams.producer(Tick, require=lambda peer: False)
+        consumer = b.streams.consume(Tick)
+        await until(lambda: a.peer_id in consumer.refusals())
+    told = [r for r in caplog.records if "requirements are not met" in r.getMessage()]
+    assert {r.name.rpartition(".")[2] for r in told} == {"producer", "consumer"}
+    assert {r.levelno for r in told} == {logging.DEBUG}
