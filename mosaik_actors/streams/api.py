@@ -75,6 +75,7 @@ T = TypeVar("T")
 OnlineWhen = Callable[[Condition], Condition]
 
 UNWANTED_IN_A_ROW = 256
+PUBLISHED_IN_A_ROW = 16  # each at least a CALM_S after the one before
 ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have a turn
 NAME_CHARACTERS_MAX = 256
 
@@ -110,6 +111,7 @@ class _Source:
         self.sieve = Sieve(spec.encoder.type, self._choose_path)
         self.declared_by: object | None = None
         self.closing: asyncio.Future[int] | None = None
+        self._published_in_a_row = 0
         start = StartProducer(
             streams._node, streams._catalog, spec, self.outbox, self.board, self.sieve
         )
@@ -119,7 +121,14 @@ class _Source:
     def _wake(self) -> None:
         """Let the first item of a burst be published: at once, or with those that follow."""
         if not self.outbox.publish_now():
+            self._published_in_a_row = 0  # the loop has its turn when the buffer is full
             self.streams._node.system.tell(self.address, _FLUSH)
+            return
+        self._published_in_a_row += 1
+        if self._published_in_a_row == PUBLISHED_IN_A_ROW:
+            # What leaves at once fills nothing up, so nothing else would make a sender wait.
+            self._published_in_a_row = 0
+            self.outbox.is_turn_due = True
 
     def _choose_path(self) -> None:
         """Let the handles look at each item while somebody filters, and not otherwise."""
@@ -231,7 +240,7 @@ class Producer(Generic[T]):
                 part = self._source.spec.encoder.encode(item)
         box = self._outbox
         parts = box.parts
-        if len(parts) < box.room and len(part) < self._small_bytes:
+        if len(parts) < box.room and len(part) < self._small_bytes and not box.is_turn_due:
             parts.append(part)
             if len(parts) == 1:
                 box.wake()
@@ -340,6 +349,9 @@ class Producer(Generic[T]):
 
     async def _append_when_room(self, part: Part, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(part))
+        if self._outbox.is_turn_due:
+            self._outbox.is_turn_due = False
+            await asyncio.sleep(0)
         while True:
             box, sieve = self._outbox, self._source.sieve
             if box.has_room(len(part)):

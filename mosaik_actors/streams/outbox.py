@@ -28,6 +28,7 @@ class Outbox:
     Attributes:
         parts: The items, encoded. Append only while it is shorter than `room`.
         room: How long `parts` may get now: 0 while offline or closed.
+        is_turn_due: Whether the next sender gives the loop a turn first.
         senders: Who waits for room or for the producer to be online.
         publish_now: Set by the actor: publishes what is there, if the stream is
             calm, and returns whether it did.
@@ -35,8 +36,8 @@ class Outbox:
     """
 
     __slots__ = (
-        "_bytes_max", "_items_max", "_large_bytes", "is_closed", "parts", "publish_now", "room",
-        "senders", "wake",
+        "_bytes_max", "_items_max", "_large_bytes", "is_closed", "is_turn_due", "parts",
+        "publish_now", "room", "senders", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Outbox:
         self.room = 0
         self.senders = Waiters(make_future)
         self.is_closed = False
+        self.is_turn_due = False
         self.wake = wake
         self.publish_now: Callable[[], bool] = _not_now
         self._items_max = items_max

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
 from mosaik_actors.actors.consumer import ConsumerActor, QueuedLinkEvent, _Inlet
+from mosaik_actors.actors.producer import CALM_S
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkDrained
@@ -184,3 +186,22 @@ async def test_ordinary_refusals_are_for_debugging(caplog: pytest.LogCaptureFixt
     told = [r for r in caplog.records if "requirements are not met" in r.getMessage()]
     assert {r.name.rpartition(".")[2] for r in told} == {"producer", "consumer"}
     assert {r.levelno for r in told} == {logging.DEBUG}
+
+
+async def test_sending_with_pauses_of_computing_gives_the_loop_its_turns() -> None:
+    async with world() as nodes:
+        a = await nodes.start("a")
+        producer = a.streams.producer(
+            Tick, online_when=lambda c: c.minimum_of(0), undelivered=lambda item: None
+        )
+        await producer.when().online()
+        others = asyncio.Event()
+        asyncio.get_running_loop().call_soon(others.set)
+        sent = 0
+        while not others.is_set() and sent < 200:
+            await producer.send(Tick(sent))
+            sent += 1
+            until_s = time.perf_counter() + 3 * CALM_S
+            while time.perf_counter() < until_s:
+                pass
+        assert sent < 200
