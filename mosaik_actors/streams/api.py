@@ -59,7 +59,7 @@ from .messages import (
     StartStreams,
     UnregisterProducer,
 )
-from .outbox import LARGE_PART_BYTES, Outbox
+from .outbox import Outbox
 from .parts import Part, PartEncoder
 from .preference import Key, Preference
 from .schema import check_same, describe, stream_name
@@ -178,7 +178,7 @@ class Producer(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_encode", "_outbox", "_record_class", "_small_bytes", "_source",
+        "__weakref__", "_encode", "_fast_bytes", "_outbox", "_record_class", "_source",
         "_unwanted_in_a_row",
     )  # fmt: skip
 
@@ -186,8 +186,8 @@ class Producer(Generic[T]):
         self._source = source
         self._outbox = source.outbox
         self._encode = source.spec.encoder.encode_unchecked
-        # Parts below this need no look at how large they are.
-        self._small_bytes = min(LARGE_PART_BYTES, source.spec.encoder.item_bytes_max)
+        # Up to this many bytes in the outbox, a part needs no further look at its size.
+        self._fast_bytes = min(source.outbox.bytes_max, source.spec.encoder.item_bytes_max)
         self._unwanted_in_a_row = 0
         self._choose_path()
         source.handles.add(self)
@@ -240,7 +240,9 @@ class Producer(Generic[T]):
                 part = self._source.spec.encoder.encode(item)
         box = self._outbox
         parts = box.parts
-        if len(parts) < box.room and len(part) < self._small_bytes and not box.is_turn_due:
+        byte_count = box.byte_count + len(part)
+        if len(parts) < box.room and byte_count <= self._fast_bytes and not box.is_turn_due:
+            box.byte_count = byte_count
             parts.append(part)
             if len(parts) == 1:
                 box.wake()
@@ -285,23 +287,18 @@ class Producer(Generic[T]):
         while items and self._source.sieve.is_active:
             items = await self._send_many_sorted(items)
         parts: list[Part] = []
-        has_large = False
         for start in range(0, len(items), ENCODE_ITEMS):
             if start:
                 await asyncio.sleep(0)
-            more, is_small = self._encode_many(items[start : start + ENCODE_ITEMS])
-            has_large = has_large or not is_small
-            parts += more
+            parts += self._encode_many(items[start : start + ENCODE_ITEMS])
         done = 0
         while done < len(parts):
             box = self._outbox
-            room = box.room - len(box.parts)
-            if has_large or self._source.sieve.is_active:
+            if self._source.sieve.is_active:
                 await self._append_when_room(parts[done], items[done:])
                 done += 1
-            elif room > 0:
-                box.extend(parts[done : done + room])
-                done += room
+            elif count := box.extend(parts[done : done + box.room]):
+                done += count
             else:
                 await self._wait_for_room(items[done:] if box.is_closed else None)
 
@@ -333,19 +330,18 @@ class Producer(Generic[T]):
         if item.__class__ is self._record_class:
             with suppress(Exception):
                 part = self._encode(item)
-                if len(part) < self._small_bytes:
+                if len(part) <= self._fast_bytes:
                     return part
         return self._source.spec.encoder.encode(item)
 
-    def _encode_many(self, items: list[T] | tuple[T, ...]) -> tuple[list[Part], bool]:
-        """Return items as parts, and whether all of them are small."""
+    def _encode_many(self, items: list[T] | tuple[T, ...]) -> list[Part]:
+        """Return items as parts that fit into frames."""
         if set(map(type, items)) == {self._record_class}:
             with suppress(Exception):
                 parts = list(map(self._encode, items))
-                if max(map(len, parts)) < self._small_bytes:
-                    return parts, True
-        parts = list(map(self._source.spec.encoder.encode, items))
-        return parts, max(map(len, parts)) < self._small_bytes
+                if max(map(len, parts)) <= self._fast_bytes:
+                    return parts
+        return list(map(self._source.spec.encoder.encode, items))
 
     async def _append_when_room(self, part: Part, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(part))

@@ -5,7 +5,7 @@ The handle appends encoded items to `parts`; the first one of a burst calls
 (`publish_now`); otherwise `wake` asks the actor for a flush, and until the actor
 comes around to it, the rest of the loop turn's items pile up. The actor takes
 as many as the subscribers have room for. Bounded in items and in bytes: at
-`room` items, or with too many bytes of large items, senders wait.
+`room` items, or `bytes_max` bytes, senders wait; one item of any size may be in it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from .parts import Part
 from .sieve import SortedPart
 from .waiters import MakeFuture, Waiters
 
-LARGE_PART_BYTES = 16 * 1024
-
 Entry = Part | SortedPart
 
 
@@ -26,7 +24,10 @@ class Outbox:
     """The buffer between `send` and the producer actor.
 
     Attributes:
-        parts: The items, encoded. Append only while it is shorter than `room`.
+        parts: The items, encoded. Append only while it is shorter than `room`,
+            and `byte_count` stays within `bytes_max`.
+        byte_count: The bytes of all parts. Whoever appends adds to it.
+        bytes_max: How many there may be.
         room: How long `parts` may get now: 0 while offline or closed.
         is_turn_due: Whether the next sender gives the loop a turn first.
         senders: Who waits for room or for the producer to be online.
@@ -36,7 +37,7 @@ class Outbox:
     """
 
     __slots__ = (
-        "_bytes_max", "_items_max", "_large_bytes", "is_closed", "is_turn_due", "parts",
+        "_items_max", "byte_count", "bytes_max", "is_closed", "is_turn_due", "parts",
         "publish_now", "room", "senders", "wake",
     )  # fmt: skip
 
@@ -56,8 +57,8 @@ class Outbox:
         self.wake = wake
         self.publish_now: Callable[[], bool] = _not_now
         self._items_max = items_max
-        self._bytes_max = bytes_max
-        self._large_bytes = 0
+        self.bytes_max = bytes_max
+        self.byte_count = 0
 
     @property
     def is_ready(self) -> bool:
@@ -80,26 +81,34 @@ class Outbox:
         """Return whether a part of this size would be accepted now."""
         if len(self.parts) >= self.room:
             return False
-        return (
-            byte_count < LARGE_PART_BYTES
-            or self._large_bytes == 0
-            or self._large_bytes + byte_count <= self._bytes_max
-        )
+        return self.byte_count + byte_count <= self.bytes_max or not self.parts
 
     def append(self, part: Entry) -> None:
         """Accept a part; call only when it `has_room`."""
-        if len(part) >= LARGE_PART_BYTES:
-            self._large_bytes += len(part)
+        self.byte_count += len(part)
         self.parts.append(part)
         if len(self.parts) == 1:
             self.wake()
 
-    def extend(self, parts: Sequence[Entry]) -> None:
-        """Accept several parts, none of them large; call only with room for all."""
+    def extend(self, parts: Sequence[Entry]) -> int:
+        """Accept as many parts as there is room for; return how many."""
+        fitting: Sequence[Entry] = parts[: max(self.room - len(self.parts), 0)]
+        byte_room = self.bytes_max - self.byte_count
+        if not fitting or (self.parts and byte_room <= 0):
+            return 0
+        byte_count = sum(map(len, fitting))
+        if byte_count > byte_room:
+            count = _fitting(fitting, byte_room)
+            fitting = fitting[: count if self.parts else max(count, 1)]
+            byte_count = sum(map(len, fitting))
+            if not fitting:
+                return 0
         was_empty = not self.parts
-        self.parts += parts
-        if was_empty and parts:
+        self.parts += fitting
+        self.byte_count += byte_count
+        if was_empty:
             self.wake()
+        return len(fitting)
 
     def take(self, item_room: int, byte_room: int) -> list[Entry]:
         """Return the next parts that fit, in order; at least one if there is any room."""
@@ -110,14 +119,13 @@ class Outbox:
             taken, rest = parts, []
         else:
             taken, rest = parts[:item_room], parts[item_room:]
-        # Without large parts the usual case needs no look at the sizes.
-        small = not self._large_bytes and len(taken) * LARGE_PART_BYTES <= byte_room
-        if not small and sum(map(len, taken)) > byte_room:
-            count = _fitting(taken, byte_room)
+        taken_bytes = sum(map(len, taken)) if rest else self.byte_count
+        if taken_bytes > byte_room:
+            count = max(_fitting(taken, byte_room), 1)
             taken, rest = taken[:count], taken[count:] + rest
+            taken_bytes = sum(map(len, taken))
         self.parts = rest
-        if self._large_bytes:
-            self._large_bytes = sum(len(part) for part in rest if len(part) >= LARGE_PART_BYTES)
+        self.byte_count -= taken_bytes
         if self.senders:
             self.senders.wake(self.room - len(rest))
         return taken
@@ -131,10 +139,11 @@ def _not_now() -> bool:
     return False
 
 
-def _fitting(parts: list[Entry], byte_room: int) -> int:
+def _fitting(parts: Sequence[Entry], byte_room: int) -> int:
+    """Return how many of the first parts have `byte_room` bytes or less together."""
     byte_count = 0
     for count, part in enumerate(parts):
         byte_count += len(part)
         if byte_count > byte_room:
-            return max(count, 1)
+            return count
     return len(parts)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import Empty
 from mosaik_actors.streams.inbox import PAUSE_ITEMS, Inbox
-from mosaik_actors.streams.outbox import LARGE_PART_BYTES, Outbox
+from mosaik_actors.streams.outbox import Outbox
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.waiters import Waiters
 from mosaik_actors.streams.wire import Accepted, data_frame
@@ -72,16 +72,40 @@ def test_taking_stops_at_the_room_there_is() -> None:
     assert box.take(10, MB) == [b"dd"]
 
 
-def test_large_items_are_bounded_in_bytes_but_one_always_passes() -> None:
-    box, _ = outbox(items_max=100, bytes_max=2 * LARGE_PART_BYTES)
-    large = bytes(LARGE_PART_BYTES)
-    assert box.has_room(10 * LARGE_PART_BYTES)
-    box.append(large)
-    box.append(large)
-    assert not box.has_room(LARGE_PART_BYTES)
-    assert box.has_room(10)
+@pytest.mark.parametrize("size", [10, 5_000, 100_000])
+def test_parts_of_any_size_are_bounded_in_bytes_but_one_always_passes(size: int) -> None:
+    box, wakes = outbox(items_max=100, bytes_max=2 * size)
+    part = bytes(size)
+    assert box.has_room(10 * size)
+    box.append(part)
+    box.append(part)
+    assert not box.has_room(1)
+    assert box.extend([part]) == 0
     box.take(1, MB)
-    assert box.has_room(LARGE_PART_BYTES)
+    assert box.has_room(size)
+    assert not box.has_room(size + 1)
+    assert box.extend([part] * 3) == 1
+    assert len(box.take_all()) == 2
+    assert box.extend([bytes(3 * size), part]) == 1
+    assert wakes == [1, 1]
+    assert box.byte_count == 3 * size
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=60))
+def test_an_outbox_counts_its_bytes(steps: list[tuple[int, int]]) -> None:
+    box, _ = outbox(items_max=10, bytes_max=50)
+    for action, size in steps:
+        if action == 0 and box.has_room(size):
+            box.append(bytes(size))
+        elif action == 1:
+            box.extend([bytes(size), bytes(3 * size), b"x"])
+        elif action == 2:
+            box.take(size % 5, size)
+        elif action == 3:
+            box.take(10, 1000)
+        assert box.byte_count == sum(map(len, box.parts))
+        assert len(box.parts) <= 10
+        assert box.byte_count <= 50 or len(box.parts) == 1
 
 
 def session(window_items: int = 10) -> ReceiverSession:

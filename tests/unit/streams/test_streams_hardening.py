@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,12 +13,12 @@ import pytest
 
 from mosaik_actors.actors.consumer import ConsumerActor, QueuedLinkEvent, _Inlet
 from mosaik_actors.actors.producer import CALM_S
-from mosaik_actors.errors import ConfigError
+from mosaik_actors.errors import ConfigError, Full
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkDrained
 from tests.waiting import until
 
-from .nodes import take, world
+from .nodes import send_all, take, world
 
 LIMIT = 100_000
 
@@ -205,3 +206,36 @@ async def test_sending_with_pauses_of_computing_gives_the_loop_its_turns() -> No
             while time.perf_counter() < until_s:
                 pass
         assert sent < 200
+
+
+async def test_what_waits_at_a_producer_is_bounded_in_bytes_whatever_the_items() -> None:
+    limit = 50_000
+    async with world(buffer_bytes=limit) as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        producer = a.streams.producer(Tick, disconnect_lagging=False)
+        consumer = b.streams.consume(Tick)
+        await producer.when().online()
+        items = [Tick(n, "x" * 2000) for n in range(500)]
+        box = producer._outbox
+
+        def waiting_bytes() -> int:
+            assert box.byte_count == sum(map(len, box.parts))
+            return box.byte_count
+
+        sent = 0
+        with suppress(Full):
+            for item in items:
+                producer.try_send(item)
+                sent += 1
+        assert limit - 2100 < waiting_bytes() <= limit
+        many = asyncio.create_task(producer.send_many(items[sent:250]))
+        received = 0
+        while received < 250:
+            received += len(await consumer.recv_many(10))
+            assert waiting_bytes() <= limit
+        await many
+        single = asyncio.create_task(send_all(producer, items[250:]))
+        while received < 500:
+            received += len(await consumer.recv_many(10))
+            assert waiting_bytes() <= limit
+        await single
