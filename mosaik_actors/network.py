@@ -54,10 +54,12 @@ class Network:
         bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
             them, at most one per address family. Port 0 takes any free one.
             None hears this machine only, unless `bootstrap` names a peer on
-            another one; then all of IPv4. ``"0.0.0.0:4433"`` hears everybody
+            another one, or with `mdns`; then all of IPv4. ``"0.0.0.0:4433"`` hears everybody
             at a port that others can be told.
         rendezvous: Find, and be found by, nodes of the same user on this
             machine through a private directory.
+        mdns: Find, and be found by, nodes on the local network (multicast
+            DNS, on the interfaces of `bind`). Needs the extra ``mdns``.
         discovery: The settings of discovery.
         streams: The settings of streams.
         transport: The settings of the transport.
@@ -76,6 +78,7 @@ class Network:
         tags: Tag | str | Iterable[Tag | str] = (),
         bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
+        mdns: bool = False,
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         transport: TransportConfig | None = None,
@@ -87,8 +90,11 @@ class Network:
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
         self._tags = _as_tags(tags)
-        self._bind = _default_bind(self._bootstrap) if bind is None else _as_socket_addrs(bind)
+        self._bind = (
+            _default_bind(self._bootstrap, mdns) if bind is None else _as_socket_addrs(bind)
+        )
         self._rendezvous = rendezvous
+        self._mdns = mdns
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
         self._transport_config = transport or TransportConfig()
@@ -243,6 +249,7 @@ class Network:
             bootstrap=self._bootstrap,
             tags=self._tags,
             rendezvous=self._rendezvous and environment.has_machine,
+            mdns=self._mdns and environment.has_machine,
         )
         self._undo.append(discovery.close)
         self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
@@ -317,7 +324,7 @@ def _as_socket_addr(addr: Any) -> SocketAddr:
     )
 
 
-def _default_bind(bootstrap: list[PeerAddr]) -> list[SocketAddr]:
-    """Return where to listen when nobody said: as far as the bootstrap peers are."""
+def _default_bind(bootstrap: list[PeerAddr], is_wide: bool) -> list[SocketAddr]:
+    """Return where to listen when nobody said: as far as the peers to be found are."""
     hosts = [host for addr in bootstrap for host, _ in addr.direct]
-    return [("127.0.0.1", 0) if all(map(is_loopback, hosts)) else ("0.0.0.0", 0)]
+    return [("127.0.0.1", 0) if all(map(is_loopback, hosts)) and not is_wide else ("0.0.0.0", 0)]

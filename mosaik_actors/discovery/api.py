@@ -22,6 +22,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.catalog import CatalogActor
 from ..actors.gossip import GossipActor
+from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..errors import Closed
 from ..ids import PeerId, Tag, UniqueId
@@ -39,9 +40,11 @@ from .messages import (
     AnnounceDeparture,
     CatalogTouched,
     DialPeer,
+    LeaveMdns,
     LeaveRendezvous,
     StartCatalog,
     StartGossip,
+    StartMdns,
     StartRendezvous,
     SyncFailed,
     SyncFinished,
@@ -72,14 +75,15 @@ class Discovery:
         catalog: Catalog,
         gossip: Gossip,
         board: Board,
-        addresses: tuple[ActorAddress, ...],
+        addresses: tuple[ActorAddress, ActorAddress],
+        finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns],
     ) -> None:
         self._node = node
         self._catalog = catalog
         self._gossip = gossip
         self._board = board
-        self.catalog_actor, self._gossip_actor, *rest = addresses
-        self._rendezvous_actor = rest[0] if rest else None
+        self.catalog_actor, self._gossip_actor = addresses
+        self._finders = finders
         self._departure_s = 0.0
         self._dials: dict[asyncio.Future[None], None] = {}
 
@@ -93,6 +97,7 @@ class Discovery:
         bootstrap: Iterable[PeerAddr | str] = (),
         tags: Iterable[Tag | str] = (),
         rendezvous: bool = True,
+        mdns: bool = False,
     ) -> Self:
         """Start the actors of discovery, and begin to look for peers. `close` it in the end.
 
@@ -105,11 +110,15 @@ class Discovery:
             bootstrap: Peers to begin with, as `PeerAddr` or its text.
             tags: Labels of this node.
             rendezvous: Whether to look for nodes on this machine.
+            mdns: Whether to look for nodes on the local network.
 
         Raises:
+            ConfigError: The package for mDNS is not installed.
             ValueError: A bootstrap text is not an address.
             EntryTooLarge: There are too many tags.
         """
+        if mdns:
+            require_zeroconf()
         config = config or DiscoveryConfig()
         known = tuple(map(_as_addr, bootstrap))
         catalog = Catalog(
@@ -124,17 +133,25 @@ class Discovery:
         gossip = Gossip(node.peer_id, config, rng, now=now)
         board = Board(catalog.snapshot(), config.events_backlog)
         system = node.system
-        addresses = [system.createActor(CatalogActor), system.createActor(GossipActor)]
-        catalog_actor, gossip_actor = addresses
+        catalog_actor, gossip_actor = (
+            system.createActor(CatalogActor),
+            system.createActor(GossipActor),
+        )
         system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
         # Peers are refused until the protocol is served, so nobody is told of us before.
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known)
         served = await system.ask(gossip_actor, start)
         assert isinstance(served, ProtocolServed), served
+        finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns] = {}
         if rendezvous:
-            addresses.append(system.createActor(RendezvousActor))
-            system.tell(addresses[-1], StartRendezvous(node, gossip_actor))
-        self = cls(node, catalog, gossip, board, tuple(addresses))
+            finder = system.createActor(RendezvousActor)
+            finders[finder] = LeaveRendezvous()
+            system.tell(finder, StartRendezvous(node, gossip_actor))
+        if mdns:
+            finder = system.createActor(MdnsActor)
+            finders[finder] = LeaveMdns()
+            system.tell(finder, StartMdns(node, gossip_actor))
+        self = cls(node, catalog, gossip, board, (catalog_actor, gossip_actor), finders)
         self._departure_s = config.graceful_departure_window
         return self
 
@@ -278,8 +295,8 @@ class Discovery:
         system = self._node.system
         limit_s = self._departure_s + _CLOSE_SLACK_S
         try:
-            if self._rendezvous_actor is not None:
-                await system.ask(self._rendezvous_actor, LeaveRendezvous(), limit_s)
+            for finder, leave in self._finders.items():
+                await system.ask(finder, leave, limit_s)
             await system.ask(self.catalog_actor, AnnounceDeparture(), limit_s)
         except (AskFailed, ActorSystemClosed) as error:
             logger.info("the departure was not announced: %s", error)

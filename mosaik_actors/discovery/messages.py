@@ -207,6 +207,24 @@ class RendezvousLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class StartMdns:
+    """The first message of the mDNS actor."""
+
+    node: Node
+    gossip: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveMdns:
+    """Say goodbye to the local network; the sender gets `MdnsLeft`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MdnsLeft:
+    """The service is withdrawn, and the sockets are closed."""
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogTouched:
     """The core was changed by somebody else: look what came of it."""
 
