@@ -34,9 +34,9 @@ class DiscoveryConfig:
             before its entries are refused.
         events_backlog: Events kept for a slow reader of `events`; one that
             falls further behind gets `Lagged`.
-        rtt_probe_interval: Time between two measurements of the round-trip
-            times to neighbours and other connected peers, and, with `max_rtt`,
-            to a few peers without a connection.
+        rtt_probe_interval: Time between two readings of the round-trip times
+            to connected peers, of which silent neighbours are pinged; and, with
+            `max_rtt`, between two rounds of probes of a few other peers.
         rtt_probes_max: Peers without a connection probed at the same time, and
             per `rtt_probe_interval`.
         max_rtt: Peers measured slower than this many seconds are not shown;

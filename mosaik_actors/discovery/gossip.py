@@ -66,6 +66,7 @@ class Gossip:
         self.rtt = RttProber(config, rng, now=now)
         self._probes_all = config.max_rtt is not None
         self._heard_at = now
+        self._heard: dict[PeerId, None] = {}  # since the last round of measurements
         self._asked: tuple[PeerId, ...] = ()
         self._events: deque[GossipEvent] = deque()
 
@@ -123,6 +124,7 @@ class Gossip:
             them, and bring back with `receive_fresh` those that it accepts.
         """
         self._heard_at = now
+        self._heard[source] = None
         match frame:
             case Announce():
                 return self.broadcast.receive_announce(source, frame)
@@ -158,6 +160,7 @@ class Gossip:
 
     def receive_link_down(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that the link to a neighbour ended."""
+        self._heard.pop(peer_id, None)
         self.broadcast.receive_neighbour_down(peer_id)
         self.overlay.receive_link_down(peer_id, code=code, now=now)
 
@@ -198,6 +201,7 @@ class Gossip:
         if event is None:
             return self.broadcast.next_event()
         if isinstance(event, DropNeighbour):
+            self._heard.pop(event.peer_id, None)
             self.broadcast.receive_neighbour_down(event.peer_id)
         return event
 
@@ -212,11 +216,15 @@ class Gossip:
         return None if is_idle or self.overlay.is_closed else self.rtt.get_timer()
 
     def _measure(self, now: float) -> None:
-        """Ping the neighbours, and have others probed where that was asked for."""
-        neighbours = self.overlay.neighbours
-        number = self.rtt.start_round(neighbours, now=now)
-        if neighbours:
-            self._events.append(SendFrames(neighbours, (encode_frame(Ping(number)),)))
+        """Ping silent neighbours, and have others probed where that was asked for.
+
+        Links that carry something are measured by the transport as it is.
+        """
+        silent = tuple(peer for peer in self.overlay.neighbours if peer not in self._heard)
+        self._heard.clear()
+        number = self.rtt.start_round(silent, now=now)
+        if silent:
+            self._events.append(SendFrames(silent, (encode_frame(Ping(number)),)))
         if self._probes_all:
             self._events.append(ProbesDue())
 

@@ -2,9 +2,10 @@
 
 Two ways lead to a figure. The transport keeps a smoothed round-trip time of each
 connection; it is read as it is. And this node asks: with a `Ping` over the links
-of its neighbours, so that also a link that carries nothing is measured; and,
-where `max_rtt` makes figures of everybody matter, with a probe of a few peers
-that it has no connection with. A probe is a link of its own for one `Ping`.
+of neighbours that said nothing for an interval, as the transport measures only
+where something travels; and, where `max_rtt` makes figures of everybody matter,
+with a probe of a few peers that it has no connection with. A probe is a link of its
+own for one `Ping`.
 
 `RttEstimate` is RFC 6298 section 2: SRTT and RTTVAR with the gains 1/8 and 1/4.
 Two things differ. There is no RTO, as nothing here is sent again. And what the

@@ -407,19 +407,21 @@ def test_one_neighbour_that_says_something_is_enough() -> None:
     assert run_until_event(core, SendFrames) == 9.0
 
 
-def test_neighbours_are_pinged_at_the_interval_and_their_pong_is_a_sample() -> None:
-    core = make("a")
+def test_silent_neighbours_are_pinged_at_the_interval_and_their_pong_is_a_sample() -> None:
+    core = make("a", "b")
     asked: list[Ping] = []
+    pinged: list[PeerId] = []
     while not asked:
         now = core.get_timer()
         assert now is not None
-        core.receive_frame(peer("a"), Prune(), now=now)  # it is there
+        core.receive_frame(peer("b"), Prune(), now=now)  # it says something now and then
         core.handle_timer(now=now)
         while (event := core.next_event()) is not None:
             if isinstance(event, SendFrames):
                 frames = map(decode_frame, event.frames)
                 asked += [frame for frame in frames if isinstance(frame, Ping)]
-    assert now == 30.0
+                pinged += event.peers if asked else ()
+    assert (now, pinged) == (30.0, [peer("a")])
     core.receive_frame(peer("a"), Pong(asked[0].number), now=30.25)
     events = list(iter(core.next_event, None))
     assert RttSampled(peer("a"), 0.25) in events
