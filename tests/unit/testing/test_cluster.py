@@ -70,6 +70,7 @@ def test_nodes_meet_and_their_connections_are_traced(fidelity: Fidelity) -> None
     async def test(cluster: Cluster) -> None:
         assert cluster.running == [0, 1, 2]
         await until_mesh(cluster)
+        await cluster.sleep(1)  # connecting takes no time in "link", but messages do
         assert {cluster.net(n).peer_id for n in range(3)} == {n.peer_id for n in cluster.nodes}
 
     cluster = on_cluster(test, 3, fidelity=fidelity)
