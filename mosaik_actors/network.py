@@ -191,9 +191,7 @@ class Network:
         finally:
             if self._closing.done() and self._undo and self._node is not None:
                 # Cancelled before it could begin, by whoever cancels every task in sight.
-                self._undo.clear()
-                self._node.endpoint.crash()
-                self._node.system.kill()
+                self._abandon(self._node)
 
     def crash(self) -> None:
         """Vanish without a word, as a killed process does; for tests and simulations.
@@ -201,10 +199,14 @@ class Network:
         Peers notice after their idle timeout. Nothing of the node is usable afterwards.
         """
         if self._closing is None and self._node is not None:
-            self._undo.clear()
+            self._abandon(self._node)
             self._closing = asyncio.get_running_loop().create_task(self._unwind())
-            self._node.endpoint.crash()
-            self._node.system.kill()
+
+    def _abandon(self, node: Node) -> None:
+        """End what the node holds here and now, without a word to anybody."""
+        self._undo.clear()
+        node.endpoint.crash()
+        node.system.kill()
 
     @property
     def _started(self) -> Node:
