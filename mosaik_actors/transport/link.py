@@ -18,7 +18,7 @@ from enum import Enum
 
 from ..errors import RemoteError
 from ..ids import PeerId
-from .close import SUCCESS, CloseCode, CloseReason
+from .close import SUCCESS, CloseReason
 from .frames import AcceptFrame, CloseFrame, ControlFrame, OpenFrame
 from .interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent, Sink
 
@@ -199,6 +199,3 @@ class FramedLink(Link):
     @abstractmethod
     def _abandon(self) -> None:
         """Finish sending, and forget the link once the peer has too."""
-
-
-UNEXPECTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the connection ended", remote=True)
