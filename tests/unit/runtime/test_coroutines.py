@@ -15,8 +15,7 @@ from mosaik_actors.runtime import (
     RuntimeConfig,
     TypeDispatcher,
 )
-
-from .helpers import until
+from tests.waiting import until
 
 
 class Waiter(Actor):

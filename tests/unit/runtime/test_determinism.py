@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import selectors
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,17 @@ from thespian.actors import Actor, ActorAddress, WakeupMessage
 
 import mosaik_actors.runtime
 from mosaik_actors.runtime import AskTimeout, AsyncActorSystem
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: time passes as long as the loop would have waited."""
-
-    now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready and timeout:
-            self.now_s += timeout
-        return ready
+from mosaik_actors.testing.loop import run
 
 
 def run_jumping(main: Coroutine[Any, Any, None]) -> float:
-    """Run a coroutine on such a loop; return the seconds that passed for it."""
-    selector = _JumpingSelector()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now_s  # type: ignore[method-assign]
-    try:
-        loop.run_until_complete(main)
-    finally:
-        loop.close()
-    return selector.now_s
+    """Run a coroutine on virtual time; return the seconds that passed for it."""
+
+    async def timed() -> float:
+        await main
+        return asyncio.get_running_loop().time()
+
+    return run(timed())
 
 
 class Sleeper(Actor):

@@ -27,9 +27,9 @@ from mosaik_actors.runtime import (
     AsyncActorSystem,
     RuntimeConfig,
 )
+from tests.waiting import until
 
 from . import isolated_bodies as bodies
-from .helpers import until
 
 PATIENCE_S = 15.0
 

@@ -29,8 +29,7 @@ from mosaik_actors.runtime import (
     AsyncActorSystem,
     RuntimeConfig,
 )
-
-from .helpers import until
+from tests.waiting import until
 
 
 class Node(Actor):

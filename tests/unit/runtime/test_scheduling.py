@@ -12,8 +12,7 @@ from thespian.actors import Actor, ActorAddress, ChildActorExited
 
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.runtime import AsyncActorSystem, RuntimeConfig
-
-from .helpers import until
+from tests.waiting import until
 
 
 class Player(Actor):
