@@ -86,7 +86,7 @@ class ConsensusConfig:
         return self.max_missed_heartbeats * self.heartbeat_interval
 
     def raft(self, factor: float = 1.0) -> RaftConfig:
-        """Return the settings of the Raft core; `factor` stretches this member's timeouts.
+        """Return the settings of the Raft core; `factor` stretches this member's patience.
 
         Raises:
             ConfigError: The intervals do not fit together.
@@ -94,7 +94,8 @@ class ConsensusConfig:
         return RaftConfig(
             heartbeat_interval=self.heartbeat_interval,
             election_timeout=self.election_timeout,
-            election_timeout_jitter=self.election_timeout_jitter * factor,
+            election_timeout_jitter=self.election_timeout_jitter,
+            election_factor=factor,
         )
 
 

@@ -71,7 +71,7 @@ class Leader:
 
     # From the caller.
 
-    def propose(self, data: bytes, token: Any) -> bool:
+    def propose(self, data: bytes, token: Any, kind: EntryKind) -> bool:
         """Append one entry; return whether it is taken."""
         state = self._state
         settings = state.settings
@@ -86,7 +86,7 @@ class Leader:
         ):
             state.refuse(token, Reason.FULL)
         else:
-            state.note_proposal(self._append(EntryKind.COMMANDS, data), token)
+            state.note_proposal(self._append(kind, data), token)
             return True
         return False
 

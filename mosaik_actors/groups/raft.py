@@ -34,11 +34,12 @@ from typing import Any
 
 from ..errors import RemoteError
 from ..ids import PeerId
+from .follower import Follower
 from .leader import Leader
 from .progress import Progress
 from .raft_config import RaftConfig
 from .ready import ConfigurationCommitted, ReadState, Ready, Reason
-from .records import Entry, HardState, SnapshotMark, Voters
+from .records import Entry, EntryKind, HardState, SnapshotMark, Voters
 from .replica import Replica
 from .wire import (
     Appended,
@@ -229,8 +230,20 @@ class Raft:
         self._state.observe(now)
         self._state.role.handle_timer()
 
-    def propose(self, data: bytes, token: Any = None) -> bool:
-        """Propose an entry of commands; return whether it is in the leader's log.
+    def campaign(self, *, now: float) -> None:
+        """Stand for election without waiting for a timeout, if that may be.
+
+        For the first leader of a new group, and for a voter that is alone:
+        nobody can be disturbed. The pre-vote is asked all the same.
+        """
+        self._state.observe(now)
+        if isinstance(self._state.role, Follower) and self._state.may_stand:
+            self._state.become_pre_candidate()
+
+    def propose(
+        self, data: bytes, token: Any = None, kind: EntryKind = EntryKind.COMMANDS
+    ) -> bool:
+        """Propose an entry of commands, or an act; return whether it is in the leader's log.
 
         An `Outcome` with the token follows in a `Ready`, in any case that can be
         known: committed; not taken, at once or when a later leader committed
@@ -241,10 +254,11 @@ class Raft:
         Args:
             data: The entry's content. It is never looked at here.
             token: What the outcome is told with.
+            kind: COMMANDS or ACT.
         """
         role = self._state.role
         if isinstance(role, Leader):
-            return role.propose(data, token)
+            return role.propose(data, token, kind)
         self._state.refuse(token, Reason.NOT_LEADER)
         return False
 

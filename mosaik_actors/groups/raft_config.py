@@ -26,6 +26,8 @@ class RaftConfig:
             quorum for this long steps down.
         election_timeout_jitter: Up to this much is added to the timeout, drawn
             anew each time, so that replicas rarely stand for election together.
+        election_factor: This replica waits so many times longer before it
+            stands. It grants votes, and steps down, like everybody else.
         append_entries: Entries in one message at most.
         append_bytes: Bytes of entries in one message; one entry always fits.
         window_count: Messages with entries on their way to one follower.
@@ -47,6 +49,7 @@ class RaftConfig:
     heartbeat_interval: float = 0.2
     election_timeout: float = 1.0
     election_timeout_jitter: float = 0.5
+    election_factor: float = 1.0
     append_entries: int = 512
     append_bytes: int = 512 * 1024
     window_count: int = 64
@@ -70,6 +73,7 @@ class RaftConfig:
                 f"heartbeat_interval, {self.heartbeat_interval}"
             )
         require_above("election_timeout_jitter", self.election_timeout_jitter)
+        require_between("election_factor", self.election_factor, 1, 1000)
         require_between("append_entries", self.append_entries, 1, APPEND_ENTRIES_MAX)
         require_between("append_bytes", self.append_bytes, 1, APPEND_BYTES_MAX)
         require_between("entry_bytes", self.entry_bytes, 1, ENTRY_BYTES_MAX)

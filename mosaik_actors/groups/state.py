@@ -168,7 +168,8 @@ class State(ABC):
         """Draw the time of the next election anew (Raft thesis 3.4)."""
         settings = self.settings
         jitter_s = self.rng.random() * settings.election_timeout_jitter
-        self.election_at_s = self.now + settings.election_timeout + jitter_s
+        wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
+        self.election_at_s = self.now + wait_s
 
     @property
     def hears_leader(self) -> bool:

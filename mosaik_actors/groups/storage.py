@@ -269,7 +269,7 @@ class Shape(msgspec.Struct, frozen=True):
         if snapshot is None:
             return self.mark
         new = snapshot[0]
-        if not (self.mark.index if self.mark else 1) <= new.index <= INTEGER_MAX:
+        if not (self.mark.index if self.mark else 0) <= new.index <= INTEGER_MAX:
             raise BatchError(f"a snapshot up to {new.index} in place of {self.mark}")
         return new
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import MosaikError
-from mosaik_actors.groups.records import Entry, EntryKind, HardState
+from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark
 from mosaik_actors.groups.storage import (
     INTEGER_MAX,
     BatchError,
@@ -159,10 +159,17 @@ def test_a_snapshot_leaves_no_hole_behind_the_log() -> None:
     assert "the log ends at 6" in refused(state, SaveBatch(snapshot=snapshot_at(9), compact_to=8))
 
 
+def test_a_new_log_may_begin_with_the_group_s_first_configuration() -> None:
+    first = (SnapshotMark(0, 0, snapshot_at(1)[0].configuration), b"header")
+    state = state_of(SaveBatch(snapshot=first))
+    assert state.stored.snapshot == first
+    state.apply(SaveBatch(snapshot=(first[0], b"another header")))
+    assert state.stored.snapshot == (first[0], b"another header")
+
+
 def test_a_snapshot_never_goes_back() -> None:
     state = state_of(started(6), SaveBatch(snapshot=snapshot_at(5)))
     assert "in place of" in refused(state, SaveBatch(snapshot=snapshot_at(4)))
-    assert "in place of" in refused(LogState(), SaveBatch(snapshot=snapshot_at(0)))
     state.apply(SaveBatch(snapshot=snapshot_at(5, data=b"same place")))
 
 
