@@ -1,7 +1,7 @@
 """The catalog actor: what this node believes, and what it says about itself.
 
 Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
-    `AdvertiseStream`, `WithdrawStream`, `ChangeTags`, `SyncWith`, `DialPeer`,
+    `AdvertiseStream`, `AdvertiseGroup`, `WithdrawStream`, `ChangeTags`, `SyncWith`, `DialPeer`,
     `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
     `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry`, `EntryRefused`
     from the gossip actor; `CatalogTouched` from it and from the handle.
@@ -32,6 +32,7 @@ from ..discovery.catalog import (
 )
 from ..discovery.entry import EntryTooLarge
 from ..discovery.messages import (
+    AdvertiseGroup,
     AdvertiseStream,
     AnnounceDeparture,
     AwaitMerge,
@@ -57,6 +58,7 @@ from ..discovery.messages import (
     ToldEntries,
     UnwatchCatalog,
     WatchCatalog,
+    WithdrawGroup,
     WithdrawStream,
 )
 from ..ids import PeerId
@@ -141,6 +143,19 @@ class CatalogActor(TypeDispatcher):
     def receiveMsg_WithdrawStream(self, message: WithdrawStream, _sender: ActorAddress) -> None:
         """Take a stream out of the own entry."""
         self._catalog.local.remove_stream(message.stream_id, now=self._node.clock.wall())
+        self._pump()
+
+    def receiveMsg_AdvertiseGroup(self, message: AdvertiseGroup, _sender: ActorAddress) -> None:
+        """Put a membership into the own entry."""
+        try:
+            self._catalog.local.put_group(message.group, now=self._node.clock.wall())
+        except EntryTooLarge as error:
+            logger.error("group %r is not advertised: %s", message.group.name, error)
+        self._pump()
+
+    def receiveMsg_WithdrawGroup(self, message: WithdrawGroup, _sender: ActorAddress) -> None:
+        """Take a membership out of the own entry."""
+        self._catalog.local.remove_group(message.group_id, now=self._node.clock.wall())
         self._pump()
 
     def receiveMsg_ChangeTags(self, message: ChangeTags, _sender: ActorAddress) -> None:

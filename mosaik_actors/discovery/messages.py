@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorAddress
 
-from ..ids import PeerId, StreamId, Tag
+from ..ids import GroupId, PeerId, StreamId, Tag
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link
 from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
-from .entry import SignedPeerEntry, StreamInfo
+from .entry import GroupInfo, SignedPeerEntry, StreamInfo
 from .errors import SyncError
 from .gossip import Gossip
 from .wire import GossipFrame, LinkPurpose
@@ -68,6 +68,20 @@ class WithdrawStream:
     """Take a stream out of the own entry. May be repeated."""
 
     stream_id: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertiseGroup:
+    """Say in the own entry that this node is a member of a group. May be repeated."""
+
+    group: GroupInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawGroup:
+    """Take a group out of the own entry. May be repeated."""
+
+    group_id: GroupId
 
 
 @dataclass(frozen=True, slots=True)
