@@ -1,0 +1,1 @@
+"""Collections: Python's containers, the same on every node."""

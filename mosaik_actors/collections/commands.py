@@ -1,0 +1,164 @@
+"""What the machines of all collections share: how they are named and how they apply.
+
+A machine makes its commands (`MapMachine.insert` returns the record to execute)
+and applies them, on every member alike. A command that cannot do anything, such as
+the removal of what is not there, does nothing: it is applied, counts as a
+command and raises nothing. So does one whose bytes turn out to be of another
+type, which only a program other than ours could have sent: commands read all
+they carry before they change anything.
+
+`Command` depends on the element types, so it belongs to the machine and not, as in
+`StateMachine`, to its class: read it from the instance.
+
+Changes are told once a batch, to whoever listens, and cost nothing otherwise.
+Each carries its *version*: the position of its command, what `Group.execute` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+
+from ..codec import EncodeError
+from ..errors import DecodeError
+from ..groups.machine import ApplyContext, StateMachine
+from ..groups.sync import SnapshotSync, StateSync
+from ..ids import UniqueId
+from .elements import Element
+from .snapshots import Columns, Rows
+
+T = TypeVar("T")
+
+EXTEND_ITEMS_MAX: Final = 2000
+"""The most items that one `Extend` gets here; its bytes are limited like a part's."""
+
+Handler = Callable[[Any, Any, int, list[Any] | None], None]
+"""Applies one record: (machine, command, its version, where changes go if wanted)."""
+
+
+class Extend(msgspec.Struct, frozen=True, array_like=True, tag="extend"):
+    """Take in several items, in order: `Rows` as bytes."""
+
+    rows: bytes
+
+
+class Clear(msgspec.Struct, frozen=True, array_like=True, tag="clear"):
+    """Remove everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Everything was removed, and there was something."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateReplaced:
+    """A snapshot took the place of what was there: read everything anew.
+
+    It has no version of its own: the group knows which position it shows.
+    """
+
+
+class CollectionMachine(StateMachine):
+    """The base of the machines of collections.
+
+    A subclass lists in `handlers` what applies each type of record, and has the
+    two halves of a snapshot.
+
+    Attributes:
+        store_id: Which collection it is.
+        on_change: Called with the changes of a batch, in order; not when there are none.
+
+    Args:
+        kind: What sort of collection, such as ``Map``.
+        elements: Its element types.
+        command_types: The records it takes, their fields filled in.
+        store_id: Which collection it is.
+        sync: How members that join get the state.
+        settings: What else members must agree on, such as ``capacity=10``.
+
+    Raises:
+        TypeError: A type is none that msgspec can describe.
+    """
+
+    Query: ClassVar[Any] = None
+    Result: ClassVar[Any] = None
+    handlers: ClassVar[dict[type, Handler]]
+
+    def __init__(
+        self,
+        kind: str,
+        elements: Sequence[Element[Any]],
+        command_types: Sequence[Any],
+        *,
+        store_id: UniqueId | str,
+        sync: StateSync | None,
+        settings: str = "",
+    ) -> None:
+        self.store_id = UniqueId(store_id)
+        self.on_change: Callable[[list[Any]], None] | None = None
+        self.state_sync = sync or SnapshotSync()
+        # All members must cut the same parts, so their size is part of the group's id.
+        self.part_items = (
+            self.state_sync.fetch_batch_size
+            if isinstance(self.state_sync, SnapshotSync)
+            else SnapshotSync.fetch_batch_size
+        )
+        types = ", ".join(element.signature for element in elements)
+        self.signature = (
+            f"mosaik_actors.{kind}[{types}] store={self.store_id} parts={self.part_items}"
+            + (f" {settings}" if settings else "")
+        )
+        # A class variable at `StateMachine`; here each instance has its own.
+        self.__dict__["Command"] = reduce(or_, command_types)
+        self.rows = Rows(*elements)
+
+    def apply(self, command: Any, ctx: ApplyContext) -> None:
+        """Apply one command."""
+        self.apply_batch((command,), ctx)
+
+    def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
+        """Apply several commands in order, then tell what they changed."""
+        handlers = self.handlers
+        on_change = self.on_change
+        changes: list[Any] | None = None if on_change is None else []
+        for version, command in enumerate(commands, ctx.index):
+            try:
+                handlers[type(command)](self, command, version, changes)
+            except DecodeError:
+                continue  # an element of another type: nothing was changed, on any member
+        if on_change is not None and changes:
+            on_change(changes)
+
+    def query(self, query: None) -> None:
+        """Return None. Reads are local; a strong query waits until they are up to date."""
+
+    # Helpers.
+
+    def _extends(self, columns: Columns) -> list[Extend]:
+        """Return the commands that take in these items, each not too large.
+
+        Raises:
+            EncodeError: An item is not of its type; none is sent then.
+        """
+        return [Extend(data) for data in self._checked(columns)]
+
+    def _checked(self, columns: Columns) -> Iterator[bytes]:
+        for data in self.rows.split(columns, EXTEND_ITEMS_MAX):
+            try:
+                self.rows.unpack(data)  # what other members will do
+            except DecodeError as exc:
+                raise EncodeError(columns, f"items of another type: {exc}") from exc
+            yield data
+
+    def _replaced(self) -> None:
+        """Tell that the state is another one now."""
+        if self.on_change is not None:
+            self.on_change([StateReplaced()])
