@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from ..codec import EncodeError
 from ..errors import DecodeError
 from ..groups.machine import ApplyContext, StateMachine
 from ..groups.sync import SnapshotSync, StateSync
@@ -109,7 +108,7 @@ class CollectionMachine(StateMachine):
         self.part_items = (
             self.state_sync.fetch_batch_size
             if isinstance(self.state_sync, SnapshotSync)
-            else SnapshotSync.fetch_batch_size
+            else SnapshotSync().fetch_batch_size
         )
         types = ", ".join(element.signature for element in elements)
         self.signature = (
@@ -146,17 +145,17 @@ class CollectionMachine(StateMachine):
         """Return the commands that take in these items, each not too large.
 
         Raises:
-            EncodeError: An item is not of its type; none is sent then.
+            EncodeError: An item is not of its type, or too large.
         """
         return [Extend(data) for data in self._checked(columns)]
 
     def _checked(self, columns: Columns) -> Iterator[bytes]:
-        for data in self.rows.split(columns, EXTEND_ITEMS_MAX):
-            try:
-                self.rows.unpack(data)  # what other members will do
-            except DecodeError as exc:
-                raise EncodeError(columns, f"items of another type: {exc}") from exc
+        start = 0
+        while start < len(columns[0]):
+            data, stop = self.rows.pack(columns, EXTEND_ITEMS_MAX, start)
+            self.rows.require_arrival([column[start:stop] for column in columns], data)
             yield data
+            start = stop
 
     def _replaced(self) -> None:
         """Tell that the state is another one now."""

@@ -130,8 +130,7 @@ class Element(Generic[T]):
         if len(data) > ITEM_BYTES_MAX:
             text = f"an item of {len(data)} bytes, {ITEM_BYTES_MAX} at most"
             raise EncodeError(value, text)
-        if self._is_key:
-            self._require_key(value, arrived)
+        self.require_keys((value,), (arrived,))
         return arrived if self.is_plain else data
 
     def receive(self, wire: Any) -> T:
@@ -157,6 +156,19 @@ class Element(Generic[T]):
                 _hash_of(value)
         return values
 
+    def require_keys(self, values: Sequence[T], arrived: Sequence[T]) -> None:
+        """Raise `EncodeError` for a key that would not be found again as what it arrives as."""
+        if not self._is_key:
+            return
+        for value, other in zip(values, arrived, strict=True):
+            try:
+                is_same = hash(other) == hash(value) and other == value
+            except TypeError as exc:
+                raise EncodeError(value, f"cannot be a key: {exc}") from exc
+            if not is_same:
+                text = f"cannot be a key: {value!r} would arrive as {other!r}"
+                raise EncodeError(value, text[:500])
+
     # Helpers.
 
     def _accepts(self, value: Any) -> bool:
@@ -164,16 +176,6 @@ class Element(Generic[T]):
             return self._decode(self._encode_batch((value,))) is value
         except (EncodeError, DecodeError):
             return False
-
-    def _require_key(self, value: T, arrived: T) -> None:
-        """Refuse a key that would not be found again."""
-        try:
-            is_same = hash(arrived) == hash(value) and arrived == value
-        except TypeError as exc:
-            raise EncodeError(value, f"cannot be a key: {exc}") from exc
-        if not is_same:
-            text = f"cannot be a key: {value!r} would arrive as {arrived!r}"
-            raise EncodeError(value, text[:500])
 
 
 def _hash_of(value: object) -> None:

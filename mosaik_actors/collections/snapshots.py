@@ -22,10 +22,11 @@ from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from ..codec import EncodeError
 from ..errors import DecodeError
 from ..groups.encoding import Decoder, encode
 from ..groups.machine import PART_BYTES_MAX
-from .elements import Element
+from .elements import ITEM_BYTES_MAX, Element
 
 C = TypeVar("C")
 
@@ -110,12 +111,19 @@ class Rows:
                 raise DecodeError(f"columns of different lengths {lengths}")
         return columns
 
-    def split(self, columns: Columns, items_max: int) -> Iterator[bytes]:
-        """Iterate over all items of columns as bytes, as few pieces as `pack` allows."""
-        start = 0
-        while start < len(columns[0]):
-            data, start = self.pack(columns, items_max, start)
-            yield data
+    def require_arrival(self, columns: Columns, data: bytes) -> None:
+        """Raise `EncodeError` unless `data`, packed from `columns`, arrives as that."""
+        if len(data) > ITEM_BYTES_MAX:  # longer than a part: a single item
+            raise EncodeError(
+                [column[0] for column in columns],
+                f"an item of {len(data)} bytes, {ITEM_BYTES_MAX} at most",
+            )
+        try:
+            arrived = self.unpack(data)
+        except DecodeError as exc:
+            raise EncodeError(columns, f"items of another type: {exc}") from exc
+        for element, sent, received in zip(self._elements, columns, arrived, strict=True):
+            element.require_keys(sent, received)
 
     # Helpers.
 
