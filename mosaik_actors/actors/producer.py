@@ -49,7 +49,7 @@ from ..streams.messages import (
     SubscriberOffered,
 )
 from ..streams.outbox import Entry
-from ..streams.parts import OVERHEAD_BYTES
+from ..streams.parts import OVERHEAD_BYTES, item_count_of, single_parts
 from ..streams.schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import Accepted, encode, read_ack
@@ -298,6 +298,7 @@ class ProducerActor(TypeDispatcher):
         if self._is_blocked and not outbox.parts:
             self._is_blocked = False
             core.note_unblocked()
+        outbox.wake_senders()
         self._published_at = self._now()
 
     def _publish_parts(self) -> None:
@@ -374,14 +375,16 @@ class ProducerActor(TypeDispatcher):
         if not parts:
             return
         if spec.undelivered is None:
-            logger.info("%s: %d items had no consumer", spec.name, len(parts))
+            item_count = sum(map(item_count_of, parts))
+            logger.info("%s: %d items had no consumer", spec.name, item_count)
             return
         for entry in parts:
             part = entry.part if isinstance(entry, SortedPart) else entry
-            try:
-                spec.undelivered(spec.encoder.decode(part))
-            except Exception:
-                logger.exception("%s: the undelivered callback failed", spec.name)
+            for single in single_parts((part,)):
+                try:
+                    spec.undelivered(spec.encoder.decode(single))
+                except Exception:
+                    logger.exception("%s: the undelivered callback failed", spec.name)
 
     def _is_drained(self) -> bool:
         assert self._close_at is not None
@@ -390,12 +393,10 @@ class ProducerActor(TypeDispatcher):
         return not self._outbox.parts and self._core.is_drained
 
     def _stop(self) -> None:
-        parts, self._outbox.parts = self._outbox.parts, []
-        unsent = len(parts) + max(
+        unsent = self._outbox.item_count + max(
             (s.backlog_items for s in self._core.subscriptions.values()), default=0
         )
-        if parts:
-            self._hand_back(parts)
+        self._hand_back(self._outbox.take_all())
         for link, channel in self._channels():
             link.close(SHUTDOWN)
             self._core.unsubscribe(link)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -60,7 +60,7 @@ from .messages import (
     UnregisterProducer,
 )
 from .outbox import Outbox
-from .parts import Part, PartEncoder
+from .parts import Part, PartEncoder, Run, item_count_of, single_parts
 from .preference import Key, Preference
 from .schema import check_same, describe, stream_name
 from .session import ReceiverSession
@@ -158,7 +158,7 @@ class _Source:
             )
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
             self.board.close()
-            return len(self.outbox.parts)
+            return self.outbox.item_count
         finally:
             self.streams._closing_sources.pop(self, None)
         unsent: int = answer.unsent_items
@@ -286,21 +286,23 @@ class Producer(Generic[T]):
         items = items if isinstance(items, list | tuple) else list(items)
         while items and self._source.sieve.is_active:
             items = await self._send_many_sorted(items)
-        parts: list[Part] = []
+        parts: list[Part | Run] = []
         for start in range(0, len(items), ENCODE_ITEMS):
             if start:
                 await asyncio.sleep(0)
-            parts += self._encode_many(items[start : start + ENCODE_ITEMS])
+            parts += self._source.spec.encoder.encode_many(items[start : start + ENCODE_ITEMS])
         done = 0
         while done < len(parts):
             box = self._outbox
             if self._source.sieve.is_active:
-                await self._append_when_room(parts[done], items[done:])
-                done += 1
-            elif count := box.extend(parts[done : done + box.room]):
+                # Somebody filters since these were encoded: each item is judged on its own.
+                await self._append_each(single_parts(parts[done:]), items)
+                return
+            if count := box.extend(parts, done):
                 done += count
             else:
-                await self._wait_for_room(items[done:] if box.is_closed else None)
+                rest = sum(map(item_count_of, parts[done:])) if box.is_closed else 0
+                await self._wait_for_room(items[len(items) - rest :])
 
     async def close(self) -> None:
         """Accept nothing more, send what was accepted, and end the subscriptions.
@@ -334,15 +336,6 @@ class Producer(Generic[T]):
                     return part
         return self._source.spec.encoder.encode(item)
 
-    def _encode_many(self, items: list[T] | tuple[T, ...]) -> list[Part]:
-        """Return items as parts that fit into frames."""
-        if set(map(type, items)) == {self._record_class}:
-            with suppress(Exception):
-                parts = list(map(self._encode, items))
-                if max(map(len, parts)) <= self._fast_bytes:
-                    return parts
-        return list(map(self._source.spec.encoder.encode, items))
-
     async def _append_when_room(self, part: Part, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(part))
         if self._outbox.is_turn_due:
@@ -357,6 +350,11 @@ class Producer(Generic[T]):
                     box.append(SortedPart(part, lanes))
                 return
             await self._wait_for_room(item if box.is_closed else None)
+
+    async def _append_each(self, parts: list[Part], items: Sequence[T]) -> None:
+        """Append single parts, which the last of `items` were encoded to."""
+        for index, part in enumerate(parts, len(items) - len(parts)):
+            await self._append_when_room(part, items[index:])
 
     async def _send_sorted(self, item: T) -> None:
         """Send an item while somebody filters: judge it first, encode it if anybody wants it."""

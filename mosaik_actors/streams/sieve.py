@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import RemoteError
 from ..transport.close import CloseCode
 from .criteria import compile_criteria, decode_criteria
-from .parts import Part, WholeBatch
+from .parts import Part, Run
 
 LANES_MAX = 256
 
@@ -46,12 +46,15 @@ class SortedPart:
 
     __slots__ = ("lanes", "part")
 
-    def __init__(self, part: bytes | WholeBatch, lanes: tuple[Lane, ...]) -> None:
+    def __init__(self, part: Part, lanes: tuple[Lane, ...]) -> None:
         self.part = part
         self.lanes = lanes
 
     def __len__(self) -> int:
         return len(self.part)
+
+
+Share = tuple[Lane | None, list[Part | Run]]
 
 
 class Sieve:
@@ -118,12 +121,12 @@ class Sieve:
         lanes = tuple([lane for lane in self._lanes.values() if lane.judge(item)])
         return lanes if lanes or self.unfiltered_count or not self._lanes else None
 
-    def split(self, parts: Sequence[Part | SortedPart]) -> list[tuple[Lane | None, list[Part]]]:
+    def split(self, parts: Sequence[Part | Run | SortedPart]) -> list[Share]:
         """Return parts by who gets them; under None is what everybody else gets."""
         if not self._was_active:
             return [(None, list(parts))]  # type: ignore[arg-type]  # nothing was sorted
-        everything: list[Part] = []
-        wanted: dict[Lane, list[Part]] = {}
+        everything: list[Part | Run] = []
+        wanted: dict[Lane, list[Part | Run]] = {}
         for part in parts:
             if isinstance(part, SortedPart):
                 everything.append(part.part)
@@ -131,7 +134,7 @@ class Sieve:
                     wanted.setdefault(lane, []).append(part.part)
             else:
                 everything.append(part)
-        shares: list[tuple[Lane | None, list[Part]]] = list(wanted.items())
+        shares: list[Share] = list(wanted.items())
         return [(None, everything), *shares] if self.unfiltered_count else shares
 
     def _changed(self) -> None:
