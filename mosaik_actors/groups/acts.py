@@ -3,6 +3,11 @@
 Acts are ordered, committed and applied with everything else, so every member
 comes to the same conclusion at the same place in the log. They change the
 `ledger`, or tell every member to do one thing at the same index.
+
+Whoever proposes an act may be wrong about the state it will be applied to: a
+leader that was replaced, a message that took its time. So an act names what it
+stands on (`CloseInto.accept_count`, `Replay.after`, `FinishMerge.command_count`),
+and the ledger finds it void, alike on every member, when that is not so.
 """
 
 from __future__ import annotations
@@ -13,10 +18,11 @@ import msgspec
 
 from .commands import BURSTS_MAX, Burst
 from .encoding import Decoder, encode
-from .status import HISTORY_BYTES
+from .status import HISTORY_BYTES, HistoryId
 from .wire import ENTRY_BYTES_MAX
 
 REQUEST_BYTES: Final = 16
+FINISHED_WITH_MAX: Final = 4096
 
 _History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
 _Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
@@ -34,29 +40,68 @@ class CutSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
 
 
 class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
-    """This history will take in `history`, and will not itself be closed into it."""
+    """This history will take in `history`.
+
+    Attributes:
+        history: The guest.
+        request_id: The request that it answers; another request needs another act.
+    """
 
     history: _History
+    request_id: _Request = bytes(REQUEST_BYTES)
 
 
 class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
-    """This history ends here: no command after this entry is applied, all go into `history`."""
+    """This history ends here: no command after this entry is applied, all go into `history`.
+
+    Attributes:
+        history: Where the commands go.
+        accept_count: How many guests this history had accepted, ever, when it
+            asked to be taken in. Void when it has accepted another since.
+    """
 
     history: _History
+    accept_count: _Count = 0
 
 
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
-    """Commands that were committed in `history`, applied here once more and only once."""
+    """Commands that were applied in `history`, applied here once more and only once.
+
+    Attributes:
+        history: The history that ended.
+        bursts: Commands in a row, in the order in which they were applied there.
+        after: How many commands were applied there before them.
+        origin: The history that applied them first, when `history` itself had
+            taken them in from another one; empty for `history`.
+        origin_after: How many commands of its own clients `origin` had applied
+            before them.
+    """
 
     history: _History
     bursts: Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
+    after: _Count = 0
+    origin: HistoryId = b""
+    origin_after: _Count = 0
+
+    @property
+    def command_count(self) -> int:
+        """How many commands these are."""
+        return sum(len(burst.payloads) for burst in self.bursts)
 
 
 class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
-    """Everything that was ever committed in `history` is here now; it had so many commands."""
+    """Everything that was ever applied in `history` is here now.
+
+    Attributes:
+        history: The history that ended.
+        command_count: How many commands were applied there, all told. Void
+            when not as many are here.
+        merged: The histories that had been taken in there, whole: they are now here.
+    """
 
     history: _History
     command_count: _Count
+    merged: Annotated[tuple[_History, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
 
 
 Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge

@@ -5,10 +5,18 @@ content, and it is part of every snapshot: so it is the same on every member at
 the same place in the log. What does not fit the present state is void, alike
 everywhere.
 
+Every command has an identity that no merge changes: the history whose log it
+was first applied in, its *origin*, and its number there. The ledger counts per
+origin how many are here. They always come in order, so the count says which:
+a command that arrives a second time, by whatever way, is dropped, also when its
+client's session is long forgotten.
+
 Invariants:
     * A history is closed once, into one other; after that nothing changes it.
-    * A closed history accepts no guests.
-    * A history that has accepted another is not closed into it.
+    * It is closed only if it has accepted no guest since it asked to be taken
+      in: from this follows that histories are never closed in a circle (`merge`).
+    * The commands of a history that ended arrive without a gap, and it counts
+      as merged only when all of them are here.
 """
 
 from __future__ import annotations
@@ -18,12 +26,22 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .acts import AcceptMerge, Act, CloseInto, CutSnapshot, FinishMerge, Replay
+from .acts import (
+    FINISHED_WITH_MAX,
+    AcceptMerge,
+    Act,
+    CloseInto,
+    CutSnapshot,
+    FinishMerge,
+    Replay,
+)
+from .commands import Burst
 from .encoding import Decoder, encode
 from .status import HistoryId
 
 GUEST_COUNT_MAX: Final = 64
-MERGED_KEPT_MAX: Final = 4096
+MERGED_KEPT_MAX: Final = FINISHED_WITH_MAX
+COUNTS_KEPT_MAX: Final = 2 * MERGED_KEPT_MAX
 LEDGER_BYTES_MAX: Final = 1 << 20
 
 
@@ -42,6 +60,19 @@ class HistoryClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandsTaken:
+    """Commands of a history that ended are to be applied now.
+
+    Attributes:
+        history: The history that ended.
+        bursts: What of the act is new here, in order; perhaps nothing.
+    """
+
+    history: bytes
+    bursts: tuple[Burst, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MergeFinished:
     """This history has taken in another one whole."""
 
@@ -49,7 +80,7 @@ class MergeFinished:
     command_count: int
 
 
-LedgerEvent = GuestAccepted | HistoryClosed | MergeFinished
+LedgerEvent = GuestAccepted | HistoryClosed | CommandsTaken | MergeFinished
 
 
 class Ledger:
@@ -60,18 +91,33 @@ class Ledger:
 
     Attributes:
         history: Its id.
-        guests: The histories it has accepted and not yet taken in whole, in order.
+        accept_count: How often it has accepted a guest.
+        guests: The histories it has accepted and not taken in whole, in order;
+            the latest ones. Some may have gone elsewhere.
         closed_into: Where it was closed into; empty while it is open.
         merged: The histories it has taken in whole, the latest last.
     """
 
-    __slots__ = ("closed_into", "guests", "history", "merged")
+    __slots__ = (
+        "_came_from",
+        "_came_through",
+        "accept_count",
+        "closed_into",
+        "guests",
+        "history",
+        "merged",
+    )
 
     def __init__(self, history: bytes = b"") -> None:
         self.history = history
+        self.accept_count = 0
         self.guests: tuple[bytes, ...] = ()
         self.closed_into = b""
         self.merged: tuple[bytes, ...] = ()
+        # How many commands are here: of each origin; and of all that was applied
+        # in a history that ended, whatever its origin, while it is taken in.
+        self._came_from: dict[bytes, int] = {}
+        self._came_through: dict[bytes, int] = {}
 
     @property
     def is_closed(self) -> bool:
@@ -81,65 +127,146 @@ class Ledger:
     def apply(self, act: Act) -> LedgerEvent | None:
         """Take in a committed act; return what came of it, None when it is void or changes nothing.
 
-        `Replay` and `CutSnapshot` change nothing here.
+        Of a `Replay`, apply the bursts of the `CommandsTaken` that is returned,
+        not the act's own: some of those may be here already.
         """
         if self.is_closed:
             return None
         match act:
             case AcceptMerge(history):
                 return self._accept(history)
-            case CloseInto(history):
-                if history in self.guests or history == self.history:
-                    return None
-                self.closed_into = history
-                return HistoryClosed(history)
-            case FinishMerge(history, count):
-                return self._finish(history, count)
-            case Replay() | CutSnapshot():
+            case CloseInto(history, accept_count):
+                return self._close(history, accept_count)
+            case Replay():
+                return self._take(act)
+            case FinishMerge():
+                return self._finish(act)
+            case CutSnapshot():
                 return None
 
     def takes_replays_of(self, history: bytes) -> bool:
-        """Return whether commands of `history` may be replayed here: an accepted guest's."""
-        return not self.is_closed and history in self.guests
+        """Return whether commands of `history` may be replayed here, and are not all here."""
+        return not self.is_closed and not self.has_all_of(history)
+
+    def has_all_of(self, history: bytes) -> bool:
+        """Return whether all that was ever applied in `history` is here: it is merged, or this."""
+        return history == self.history or history in self.merged
+
+    def taken_of(self, history: bytes) -> int:
+        """Return how many commands of one that is being taken in are here; all of one that is."""
+        return self._came_through.get(history, 0)
 
     def to_bytes(self) -> bytes:
         """Return it for a snapshot: the same bytes on every member."""
-        return encode(_Ledger(self.history, self.guests, self.closed_into, self.merged))
+        return encode(
+            _Ledger(
+                self.history,
+                self.accept_count,
+                self.guests,
+                self.closed_into,
+                self.merged,
+                tuple(self._came_from.items()),
+                tuple(self._came_through.items()),
+            )
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Ledger:
         """Return the ledger of a snapshot. Raises `DecodeError` when it is none."""
         read = _decoder.decode(data)
         ledger = cls(read.history)
-        ledger.guests, ledger.closed_into, ledger.merged = (
-            read.guests,
-            read.closed_into,
-            read.merged,
-        )
+        ledger.accept_count = read.accept_count
+        ledger.guests, ledger.closed_into = read.guests, read.closed_into
+        ledger.merged = read.merged
+        ledger._came_from = dict(read.came_from)
+        ledger._came_through = dict(read.came_through)
         return ledger
 
     # Helpers.
 
     def _accept(self, history: bytes) -> LedgerEvent | None:
-        is_known = history in self.guests or history in self.merged or history == self.history
-        if is_known or len(self.guests) >= GUEST_COUNT_MAX:
+        if self.has_all_of(history):
             return None
-        self.guests = (*self.guests, history)
+        self.accept_count += 1
+        others = tuple(guest for guest in self.guests if guest != history)
+        self.guests = (*others, history)[-GUEST_COUNT_MAX:]
         return GuestAccepted(history)
 
-    def _finish(self, history: bytes, count: int) -> LedgerEvent | None:
-        if history not in self.guests:
+    def _close(self, into: bytes, accept_count: int) -> LedgerEvent | None:
+        if self.has_all_of(into) or accept_count != self.accept_count:
             return None
-        self.guests = tuple(guest for guest in self.guests if guest != history)
-        self.merged = (*self.merged, history)[-MERGED_KEPT_MAX:]
-        return MergeFinished(history, count)
+        self.closed_into = into
+        return HistoryClosed(into)
+
+    def _take(self, act: Replay) -> LedgerEvent | None:
+        """Take in what of a replay is new: it is once for the way it came, once by its origin."""
+        if self.has_all_of(act.history):
+            return None
+        skipped = self.taken_of(act.history) - act.after
+        count = act.command_count
+        if not 0 <= skipped < count:
+            return None
+        origin = act.origin or act.history
+        _count_up(self._came_through, act.history, act.after + count)
+        if self.has_all_of(origin):
+            return CommandsTaken(act.history, ())
+        skipped = max(skipped, self._came_from.get(origin, 0) - act.origin_after)
+        _count_up(self._came_from, origin, act.origin_after + count)
+        return CommandsTaken(act.history, skip_commands(act.bursts, skipped))
+
+    def _finish(self, act: FinishMerge) -> LedgerEvent | None:
+        history = act.history
+        if self.has_all_of(history) or self.taken_of(history) != act.command_count:
+            return None
+        known = {*self.merged, self.history}
+        whole = [other for other in (*act.merged, history) if other not in known]
+        self.merged = (*self.merged, *whole)[-MERGED_KEPT_MAX:]
+        for other in whole:
+            self._came_from.pop(other, None)
+            self._came_through.pop(other, None)
+        self.guests = tuple(guest for guest in self.guests if guest not in whole)
+        return MergeFinished(history, act.command_count)
+
+
+def skip_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
+    """Return bursts without their first `count` commands."""
+    left: list[Burst] = []
+    for burst in bursts:
+        skipped = min(count, len(burst.payloads))
+        count -= skipped
+        if not skipped:
+            left.append(burst)
+        elif skipped < len(burst.payloads):
+            left.append(
+                Burst(
+                    burst.client,
+                    burst.born_index,
+                    burst.first_sequence + skipped,
+                    burst.answered,
+                    burst.payloads[skipped:],
+                )
+            )
+    return tuple(left)
+
+
+def _count_up(counts: dict[bytes, int], history: bytes, count: int) -> None:
+    counts[history] = max(count, counts.get(history, 0))
+    if len(counts) > COUNTS_KEPT_MAX:
+        del counts[next(iter(counts))]
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+_Counts = Annotated[tuple[tuple[HistoryId, _Count], ...], msgspec.Meta(max_length=COUNTS_KEPT_MAX)]
 
 
 class _Ledger(msgspec.Struct, frozen=True, array_like=True):
     history: HistoryId
+    accept_count: _Count
     guests: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=GUEST_COUNT_MAX)]
     closed_into: HistoryId
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_KEPT_MAX)]
+    came_from: _Counts
+    came_through: _Counts
 
 
 _decoder: Decoder[_Ledger] = Decoder(_Ledger, "a ledger", LEDGER_BYTES_MAX)
