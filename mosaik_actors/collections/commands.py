@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import reduce
 from operator import or_
 from typing import Any, ClassVar, Final, TypeVar
@@ -36,8 +37,24 @@ T = TypeVar("T")
 EXTEND_ITEMS_MAX: Final = 2000
 """The most items that one `Extend` gets here; its bytes are limited like a part's."""
 
+PART_ITEMS_MAX: Final = 10_000
+"""The most items in a part of a snapshot, whatever is asked for: one is made in a few ms."""
+
 Handler = Callable[[Any, Any, int, list[Any] | None], None]
 """Applies one record: (machine, command, its version, where changes go if wanted)."""
+
+
+class Absent(Enum):
+    """The type of `ABSENT`."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+ABSENT: Final = Absent.ABSENT
+"""Stands for no value, where None may be one."""
 
 
 class Extend(msgspec.Struct, frozen=True, array_like=True, tag="extend"):
@@ -63,6 +80,38 @@ class StateReplaced:
 
     It has no version of its own: the group knows which position it shows.
     """
+
+
+def filled(kind: Any, *types: Any) -> Any:
+    """Return a generic type of records with its fields' types filled in."""
+    return kind[types]
+
+
+def maybe(element: Element[Any], value: Any) -> tuple[Any, ...]:
+    """Return a value that may be `ABSENT` as a command carries it: none or one.
+
+    None is as good as `ABSENT` where it is no value.
+
+    Raises:
+        EncodeError: It is not of the element's type.
+    """
+    if value is ABSENT or (value is None and not element.takes_none):
+        return ()
+    return (element.prepare(value),)
+
+
+def is_same(now: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Return whether there is the expected value: both none, or equal ones.
+
+    What cannot be compared is not equal: values may be of types whose ``==``
+    raises, such as signalling NaNs, and applying a command must not fail.
+    """
+    try:
+        return len(now) == len(expected) and bool(
+            all(one == other for one, other in zip(now, expected, strict=True))
+        )
+    except Exception:
+        return False
 
 
 class CollectionMachine(StateMachine):
@@ -105,11 +154,8 @@ class CollectionMachine(StateMachine):
         self.on_change: Callable[[list[Any]], None] | None = None
         self.state_sync = sync or SnapshotSync()
         # All members must cut the same parts, so their size is part of the group's id.
-        self.part_items = (
-            self.state_sync.fetch_batch_size
-            if isinstance(self.state_sync, SnapshotSync)
-            else SnapshotSync().fetch_batch_size
-        )
+        how = self.state_sync if isinstance(self.state_sync, SnapshotSync) else SnapshotSync()
+        self.part_items = min(how.fetch_batch_size, PART_ITEMS_MAX)
         types = ", ".join(element.signature for element in elements)
         self.signature = (
             f"mosaik_actors.{kind}[{types}] store={self.store_id} parts={self.part_items}"

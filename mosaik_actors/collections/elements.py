@@ -110,6 +110,11 @@ class Element(Generic[T]):
             self._is_surely_hashable = _check_hashable(type_)
 
     @property
+    def is_direct(self) -> bool:
+        """Whether `receive` has nothing to do."""
+        return self.is_plain and not (self._is_key and not self._is_surely_hashable)
+
+    @property
     def signature(self) -> str:
         """What goes into the group's id: the name, and a hash of names and types of fields."""
         return f"{self.name}:{fingerprint(describe(self.type)).hex()[:32]}"
