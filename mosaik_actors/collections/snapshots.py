@@ -141,6 +141,21 @@ class Cursor(Protocol):
         """Return the next items as columns: `count` of them, fewer only at the end."""
 
 
+class ColumnsCursor:
+    """Reads through columns that nobody changes."""
+
+    __slots__ = ("_columns", "_start")
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._start = 0
+
+    def take(self, count: int, /) -> Columns:
+        """Return the next items as columns."""
+        start, self._start = self._start, self._start + count
+        return [column[start : start + count] for column in self._columns]
+
+
 def write_parts(rows: Rows, cursor: Cursor, item_count: int, items_max: int) -> Iterator[bytes]:
     """Iterate over the parts of a snapshot, each made when it is asked for.
 
@@ -151,17 +166,12 @@ def write_parts(rows: Rows, cursor: Cursor, item_count: int, items_max: int) -> 
         items_max: The most items in a part, the same on every member.
     """
     yield encode(_Header(FORMAT, item_count))
-    columns: list[list[Any]] = []
-    while True:
-        wanted = items_max - (len(columns[0]) if columns else 0)
-        if wanted:
-            fresh = cursor.take(wanted)
-            columns = [a + b for a, b in zip(columns, fresh, strict=True)] or list(fresh)
-        if not columns[0]:
-            return
+    columns: Columns = cursor.take(items_max)
+    while columns[0]:
         data, taken = rows.pack(columns, items_max)
-        columns = [column[taken:] for column in columns]
         yield data
+        fresh = cursor.take(taken)
+        columns = [column[taken:] + more for column, more in zip(columns, fresh, strict=True)]
 
 
 def read_parts(rows: Rows, parts: Iterable[bytes]) -> Iterator[list[list[Any]]]:
