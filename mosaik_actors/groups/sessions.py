@@ -49,6 +49,7 @@ class Refusal(Enum):
     EXPIRED = "the client is forgotten: whether it was applied is not known"
     ANSWERED = "the client has said that it knows the result"
     OVERFLOW = "too many results of the client wait to be answered"
+    CLOSED = "the history is closed: it takes no more commands"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,606 @@
+"""The commands of one member, from its callers to the log and back.
+
+A client numbers its commands from 1 and sends them to the leader in bursts, in
+order. It learns what became of them from the log as it is applied here. What is
+lost, refused or overtaken by a change of leader is sent again; `sessions` makes
+that exactly once (Raft thesis 6.3).
+
+    waiting   accepted, without a number: may still be dropped, and then never
+              takes effect.
+    numbered  was handed to a leader: may be in some log. It is offered until
+              it is answered, even when nobody waits for it any more, for later
+              commands stand on it.
+
+Invariants:
+    * Commands take effect in the order they were submitted, each at most once.
+    * A command that failed without `may_take_effect` never takes effect.
+    * Not answered commands are bounded, those on their way more closely: what
+      waits longer than its caller fails while it is still without a number.
+    * `Burst.born_index` is that of the client's first burst, always: a client
+      that was forgotten must not look like a new one.
+
+When the group has forgotten the client, nobody can tell what became of its
+numbered commands. They fail as unknown, and a new client begins.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from math import inf
+from random import Random
+from typing import Final
+
+from ..codec import EncodeError
+from ..errors import Full
+from .commands import CLIENT_BYTES, COMMANDS_MAX, Burst
+from .payloads import COMMAND_BYTES_MAX, decode_position
+from .sessions import Answer, Refusal
+
+BURST_BYTES: Final = 1024 * 1024
+"""Bytes of commands in one burst; one command always fits."""
+
+SENT_COMMANDS_MAX: Final = 32_768
+SENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What may be on its way: beyond, commands wait without a number."""
+
+_BACKOFFS_MAX: Final = 4
+_DEAD_MIN: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A submission is done.
+
+    Attributes:
+        token: Which one.
+        first_position: The position of its first command; 0 when it was only
+            to be handed to a leader.
+        last_position: The position of its last command; 0 as above.
+    """
+
+    token: Hashable
+    first_position: int
+    last_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A submission failed, as far as its caller is concerned.
+
+    Attributes:
+        token: Which one.
+        may_take_effect: Whether its commands may be applied all the same, or
+            are already. If not, they never will be.
+        reason: Why.
+    """
+
+    token: Hashable
+    may_take_effect: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRenewed:
+    """The client goes on under another id.
+
+    Attributes:
+        client_id: The new one.
+        unknown_count: Numbered commands that nobody waited for, and of which
+            nobody knows whether they take effect.
+    """
+
+    client_id: bytes
+    unknown_count: int
+
+
+ClientEvent = Resolved | Failed | ClientRenewed
+
+
+class _Submission:
+    """Commands of one call.
+
+    `last` is the number of its last command, 0 while it has none. `is_told`:
+    its caller knows what became of it, or does not care.
+    """
+
+    __slots__ = (
+        "byte_count", "deadline", "first_position", "is_told", "last", "payloads", "token", "waits",
+    )  # fmt: skip
+
+    def __init__(
+        self, token: Hashable, payloads: tuple[bytes, ...], byte_count: int, deadline: float
+    ) -> None:
+        self.token = token
+        self.payloads = payloads
+        self.byte_count = byte_count
+        self.deadline = deadline
+        self.waits = True
+        self.last = 0
+        self.first_position = 0
+        self.is_told = False
+
+
+class CommandClient:
+    """The command client of one member in one group.
+
+    Call `take_bursts` once per turn of the loop, whatever happened, and hand
+    what it returns to the leader, in order. After that, and after any other
+    call, drain `next_event` and re-read `get_timer`. `now` is monotonic seconds.
+
+    Args:
+        client_id: 16 random bytes.
+        pending_commands: Commands that may be accepted and not answered.
+        pending_bytes: The same in bytes.
+        resend_s: Seconds without any answer until everything is sent again;
+            after a refusal it begins with a sixteenth of that.
+        rng: For new ids, and so that members do not try again all at once.
+    """
+
+    def __init__(
+        self,
+        client_id: bytes,
+        *,
+        pending_commands: int,
+        pending_bytes: int,
+        resend_s: float,
+        rng: Random,
+    ) -> None:
+        self._pending_commands = pending_commands
+        self._pending_bytes = pending_bytes
+        self._resend_s = resend_s
+        self._rng = rng
+        self._events: deque[ClientEvent] = deque()
+        self._deadlines: list[tuple[float, int, _Submission]] = []
+        self._deadline_count = 0
+        self._dead_count = 0
+        # Without numbers, in order; with numbers and not answered, in order; and
+        # those of the latter that somebody waits for.
+        self._waiting: OrderedDict[Hashable, _Submission] = OrderedDict()
+        self._waiting_commands = 0
+        self._waiting_bytes = 0
+        self._numbered: deque[_Submission] = deque()
+        self._awaited: dict[Hashable, _Submission] = {}
+        self._has_leader = False
+        self._epoch: object = None
+        self._begin(client_id)
+
+    def _begin(self, client_id: bytes) -> None:
+        """Begin a new client: nothing is numbered."""
+        assert len(client_id) == CLIENT_BYTES, f"a client's id of {len(client_id)} bytes"
+        self._client_id = client_id
+        self._born_index: int | None = None
+        self._numbered.clear()
+        self._awaited.clear()
+        # The payloads from number `_floor` on, after `_head` that are done with.
+        self._payloads: list[bytes] = []
+        self._head = 0
+        self._floor = 1
+        # Answered up to before `_base`; sent up to before `_next_sent`.
+        self._base = 1
+        self._next_sent = 1
+        self._next_number = 1
+        self._sent_bytes = 0
+        self._unsent_bytes = 0
+        self._attempts = 0
+        self._resend_at = inf
+        self._paused_until = -inf
+
+    # What it believes.
+
+    @property
+    def client_id(self) -> bytes:
+        """Whose commands they are; see `ClientRenewed`."""
+        return self._client_id
+
+    @property
+    def pending_count(self) -> int:
+        """Commands that are accepted and not answered."""
+        return self._waiting_commands + self._next_number - self._base
+
+    @property
+    def pending_bytes(self) -> int:
+        """The same in bytes."""
+        return self._waiting_bytes + self._sent_bytes + self._unsent_bytes
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every command is answered."""
+        return not self.pending_count
+
+    def has_room(self, count: int, byte_count: int) -> bool:
+        """Return whether `submit` would accept so many commands of so many bytes in all.
+
+        Any number has room when nothing is pending.
+        """
+        pending = self.pending_count
+        return not pending or (
+            pending + count <= self._pending_commands
+            and self.pending_bytes + byte_count <= self._pending_bytes
+        )
+
+    # Callers.
+
+    def submit(
+        self,
+        payloads: Sequence[bytes],
+        token: Hashable,
+        *,
+        now: float,
+        timeout_s: float,
+        waits: bool,
+    ) -> None:
+        """Accept commands; a `Resolved` or `Failed` with the token follows.
+
+        Args:
+            payloads: The commands, encoded; at least one. They take effect in
+                this order and after all that were submitted before.
+            token: What the caller is told with; of its own among those pending.
+            now: The time.
+            timeout_s: After so many seconds the caller is told that it failed;
+                may be infinite.
+            waits: Whether it is resolved when the commands are applied, or when
+                they are handed to a leader for the first time.
+
+        Raises:
+            Full: There is no room now; nothing was accepted.
+            EncodeError: A command is larger than a log entry may be.
+        """
+        assert payloads, "a submission of no commands"
+        assert token not in self._waiting, f"{token!r} is pending"
+        assert token not in self._awaited, f"{token!r} is pending"
+        byte_count = sum(map(len, payloads))
+        if byte_count > COMMAND_BYTES_MAX:
+            _check_sizes(payloads)
+        if not self.has_room(len(payloads), byte_count):
+            raise Full(payloads)
+        submission = _Submission(token, tuple(payloads), byte_count, now + timeout_s)
+        submission.waits = waits
+        self._waiting[token] = submission
+        self._waiting_commands += len(payloads)
+        self._waiting_bytes += byte_count
+        if timeout_s < inf:
+            self._deadline_count += 1
+            heappush(self._deadlines, (submission.deadline, self._deadline_count, submission))
+
+    def cancel(self, token: Hashable) -> bool:
+        """Forget who waits for a submission; return whether it will never take effect.
+
+        One with numbers goes on in the background. No event follows. A token
+        that is not pending is ignored.
+        """
+        submission = self._waiting.get(token)
+        if submission is not None:
+            self._drop(submission)
+            self._note_told(submission)
+            return True
+        submission = self._awaited.pop(token, None)
+        if submission is not None:
+            self._note_told(submission)
+        return False
+
+    def fail_all(self, reason: str) -> None:
+        """Fail everything: the member leaves. What is numbered may take effect all the same."""
+        waiting = list(self._waiting.values())
+        self._renew(reason)
+        for submission in waiting:
+            self._drop(submission)
+            self._fail(submission, may_take_effect=False, reason=reason)
+
+    # The group.
+
+    def set_leader(self, is_known: bool, epoch: object, now: float) -> None:
+        """Note whether there is a leader that bursts can be handed to.
+
+        With another one, or one that was out of reach, everything not answered
+        is sent again: what the old one took may be lost.
+
+        Args:
+            is_known: Whether there is one, within reach.
+            epoch: Who leads, and in which term: whatever differs for another
+                leadership.
+            now: The time.
+        """
+        if is_known and (not self._has_leader or epoch != self._epoch):
+            self._epoch = epoch
+            self._attempts = 0
+            self._paused_until = now
+            self._go_back(self._base)
+        self._has_leader = is_known
+
+    def change_history(self) -> None:
+        """Note that the member follows another history now, which includes its former one.
+
+        What is not answered will be offered there under the same numbers, as
+        the commands that were applied have been replayed with them.
+        """
+        if self._next_number == self._base:
+            if self._born_index is not None:
+                self._renew("")
+            return
+        # Indexes of the two histories cannot be compared. With 0 the client is
+        # taken for a new one only where no client was ever forgotten.
+        self._born_index = 0
+        self._go_back(self._base)
+
+    def take_bursts(self, now: float, born_index: int) -> list[Burst]:
+        """Return what to hand to the leader now, in order; empty when that is nothing.
+
+        Args:
+            now: The time.
+            born_index: A log position that is committed here.
+        """
+        if not self._has_leader or not self._has_unsent() or now < self._paused_until:
+            return []
+        if self._born_index is None:
+            self._born_index = born_index
+        bursts = []
+        while self._next_sent - self._base < SENT_COMMANDS_MAX and (
+            self._sent_bytes < SENT_BYTES_MAX
+        ):
+            self._number_waiting()
+            if self._next_sent == self._next_number:
+                break
+            bursts.append(self._next_burst())
+        if bursts and self._resend_at == inf:
+            self._resend_at = now + self._resend_s * (1 << min(self._attempts, _BACKOFFS_MAX))
+        return bursts
+
+    def receive_refused(self, first_sequence: int, now: float) -> None:
+        """Note that the leader did not take the burst that begins with this number.
+
+        It and what follows is sent again after a while.
+        """
+        if self._base <= first_sequence < self._next_sent:
+            self._paused_until = now + self._backoff_s()
+            self._attempts += 1
+            self._go_back(first_sequence)
+
+    def receive_answers(self, answers: Sequence[Answer], now: float) -> None:
+        """Take in what became of this client's commands, as the log was applied here."""
+        for answer in answers:
+            sequence = answer.sequence
+            if sequence < self._base or sequence >= self._next_number:
+                continue  # a repetition, or not of this client's
+            if answer.refusal is not Refusal.NONE:
+                self._settle(now)
+                if not self._receive_refusal(answer, now):
+                    return
+            elif sequence != self._base:
+                # Those before are applied too, but their answers were not seen
+                # here: a snapshot took their place. Repeating them brings them.
+                self._settle(now)
+                self._note_missing(now)
+            elif not self._receive_position(answer.result):
+                return
+        self._settle(now)
+
+    # Timers and events.
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due; None for never."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2].is_told:
+            heappop(deadlines)
+            self._dead_count -= 1
+        due_at = min(self._resend_at, deadlines[0][0] if deadlines else inf)
+        if self._paused_until > -inf and self._has_leader and self._has_unsent():
+            due_at = min(due_at, self._paused_until)
+        return None if due_at == inf else due_at
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due; then call `take_bursts`. Too early does no harm."""
+        if now >= self._paused_until:
+            self._paused_until = -inf
+        if now >= self._resend_at:
+            self._attempts += 1
+            self._go_back(self._base)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            submission = heappop(self._deadlines)[2]
+            # Whoever is told counts as dead among the deadlines; this one is out of them.
+            self._dead_count -= 1
+            if not submission.is_told:
+                self._time_out(submission)
+
+    def next_event(self) -> ClientEvent | None:
+        """Return the next event, None when there is none."""
+        return self._events.popleft() if self._events else None
+
+    # Helpers: sending.
+
+    def _has_unsent(self) -> bool:
+        return self._next_sent < self._next_number or bool(self._waiting)
+
+    def _number_waiting(self) -> None:
+        """Give numbers to what fits into the next burst and onto the way."""
+        waiting, payloads = self._waiting, self._payloads
+        while (
+            waiting
+            and self._unsent_bytes < BURST_BYTES
+            and self._next_number - self._next_sent < COMMANDS_MAX
+            and self._next_number - self._base < SENT_COMMANDS_MAX
+            and self._sent_bytes + self._unsent_bytes < SENT_BYTES_MAX
+        ):
+            token, submission = waiting.popitem(last=False)
+            count = len(submission.payloads)
+            self._waiting_commands -= count
+            self._waiting_bytes -= submission.byte_count
+            self._unsent_bytes += submission.byte_count
+            payloads += submission.payloads
+            submission.payloads = ()
+            self._next_number += count
+            submission.last = self._next_number - 1
+            self._numbered.append(submission)
+            if submission.waits:
+                self._awaited[token] = submission
+            else:
+                self._note_told(submission)
+                self._events.append(Resolved(token, 0, 0))
+
+    def _next_burst(self) -> Burst:
+        """Return the next numbered commands that were not sent, as many as one burst holds."""
+        first = self._next_sent
+        begin = first - self._floor + self._head
+        room = min(COMMANDS_MAX, SENT_COMMANDS_MAX - (first - self._base))
+        end = min(begin + room, len(self._payloads))
+        byte_count = self._unsent_bytes
+        if byte_count > BURST_BYTES:
+            end, byte_count = _fitting(self._payloads, begin, end)
+        elif end < len(self._payloads):
+            byte_count = sum(map(len, self._payloads[begin:end]))
+        self._next_sent = first + end - begin
+        self._sent_bytes += byte_count
+        self._unsent_bytes -= byte_count
+        assert self._born_index is not None
+        return Burst(
+            self._client_id,
+            self._born_index,
+            first,
+            self._base - 1,
+            tuple(self._payloads[begin:end]),
+        )
+
+    def _go_back(self, sequence: int) -> None:
+        """Send everything from a number on again."""
+        if sequence < self._next_sent:
+            begin = sequence - self._floor + self._head
+            end = self._next_sent - self._floor + self._head
+            byte_count = sum(map(len, self._payloads[begin:end]))
+            self._sent_bytes -= byte_count
+            self._unsent_bytes += byte_count
+            self._next_sent = sequence
+        self._resend_at = inf
+
+    def _backoff_s(self) -> float:
+        """Return how long to wait before the next attempt: longer each time, never the same."""
+        share = 1 << min(self._attempts, _BACKOFFS_MAX)
+        return self._resend_s * share / (1 << _BACKOFFS_MAX) * self._rng.uniform(0.5, 1)
+
+    # Helpers: answers.
+
+    def _receive_position(self, result: bytes | None) -> bool:
+        """Take in the answer to the first command that has none; return whether to go on."""
+        position = decode_position(result)
+        if position is None:
+            self._renew("it was applied, but its position is not known any more")
+            return False
+        submission = self._numbered[0]
+        if not submission.first_position:
+            submission.first_position = position
+        if self._base == submission.last:
+            self._numbered.popleft()
+            if not submission.is_told:
+                token = submission.token
+                del self._awaited[token]
+                self._note_told(submission)
+                self._events.append(Resolved(token, submission.first_position, position))
+        self._base += 1
+        return True
+
+    def _receive_refusal(self, answer: Answer, now: float) -> bool:
+        """Take in that a command was not applied; return whether this client goes on."""
+        match answer.refusal:
+            case Refusal.GAP if answer.sequence > self._base:
+                self._note_missing(now)
+            case Refusal.OVERFLOW | Refusal.CLOSED:
+                self._resend_at = min(self._resend_at, now + self._backoff_s())
+            case _:
+                # EXPIRED; or what cannot be while the group remembers: it does
+                # not have what it answered, or has an answer that it gave away.
+                self._renew(f"whether it takes effect is not known: {answer.refusal.value}")
+                return False
+        return True
+
+    def _note_missing(self, now: float) -> None:
+        """Send everything again: at once the first time, then later each time.
+
+        What was on its way behind a lost command is refused for the same reason,
+        command by command, and is no reason to send once more.
+        """
+        if self._next_sent == self._base:
+            return
+        if self._attempts:
+            self._resend_at = min(self._resend_at, now + self._backoff_s())
+        else:
+            self._attempts = 1
+            self._go_back(self._base)
+
+    def _settle(self, now: float) -> None:
+        """Drop the payloads of commands that have been answered since the last time."""
+        count = self._base - self._floor
+        if not count:
+            return
+        begin, end = self._head, self._head + count
+        sent_end = min(max(begin, begin + self._next_sent - self._floor), end)
+        self._sent_bytes -= sum(map(len, self._payloads[begin:sent_end]))
+        self._unsent_bytes -= sum(map(len, self._payloads[sent_end:end]))
+        self._floor = self._base
+        self._head = end
+        if end * 2 >= len(self._payloads):
+            del self._payloads[:end]
+            self._head = 0
+        self._next_sent = max(self._next_sent, self._base)
+        self._attempts = 0
+        self._resend_at = now + self._resend_s if self._next_sent > self._base else inf
+
+    # Helpers: ends.
+
+    def _renew(self, reason: str) -> None:
+        """Give up everything that has a number, and go on as another client."""
+        unknown_count = self._next_number - self._base
+        first = self._base
+        for submission in self._numbered:
+            if not submission.is_told:
+                unknown_count -= submission.last + 1 - first
+                self._fail(submission, may_take_effect=True, reason=reason)
+            first = submission.last + 1
+        self._begin(self._rng.randbytes(CLIENT_BYTES))
+        self._events.append(ClientRenewed(self._client_id, unknown_count))
+
+    def _time_out(self, submission: _Submission) -> None:
+        if submission.last:
+            del self._awaited[submission.token]
+            self._fail(submission, may_take_effect=True, reason="not applied in time")
+        else:
+            self._drop(submission)
+            self._fail(submission, may_take_effect=False, reason="no leader took it in time")
+
+    def _drop(self, submission: _Submission) -> None:
+        """Take out a submission that has no numbers."""
+        del self._waiting[submission.token]
+        self._waiting_commands -= len(submission.payloads)
+        self._waiting_bytes -= submission.byte_count
+
+    def _fail(self, submission: _Submission, *, may_take_effect: bool, reason: str) -> None:
+        self._events.append(Failed(submission.token, may_take_effect, reason))
+        self._note_told(submission)
+
+    def _note_told(self, submission: _Submission) -> None:
+        """Note that nobody waits for a submission; its deadline is dropped in good time."""
+        submission.is_told = True
+        self._dead_count += submission.deadline < inf
+        if self._dead_count > _DEAD_MIN and self._dead_count * 2 > len(self._deadlines):
+            self._deadlines = [item for item in self._deadlines if not item[2].is_told]
+            heapify(self._deadlines)
+            self._dead_count = 0
+
+
+def _fitting(payloads: Sequence[bytes], begin: int, end: int) -> tuple[int, int]:
+    """Return where a burst from `begin` ends, and its bytes; one payload always fits."""
+    byte_count = len(payloads[begin])
+    for offset in range(begin + 1, end):
+        size = len(payloads[offset])
+        if byte_count + size > BURST_BYTES:
+            return offset, byte_count
+        byte_count += size
+    return end, byte_count
+
+
+def _check_sizes(payloads: Sequence[bytes]) -> None:
+    for payload in payloads:
+        if len(payload) > COMMAND_BYTES_MAX:
+            raise EncodeError(
+                payload, f"a command of {len(payload)} bytes, at most {COMMAND_BYTES_MAX}"
+            )
