@@ -153,7 +153,7 @@ class Ledger:
         return history == self.history or history in self.merged
 
     def taken_of(self, history: bytes) -> int:
-        """Return how many commands of one that is being taken in are here; all of one that is."""
+        """Return how many commands of a history are here; 0 once it is merged."""
         return self._came_through.get(history, 0)
 
     def to_bytes(self) -> bytes:
@@ -255,7 +255,7 @@ def _count_up(counts: dict[bytes, int], history: bytes, count: int) -> None:
         del counts[next(iter(counts))]
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Counts = Annotated[tuple[tuple[HistoryId, _Count], ...], msgspec.Meta(max_length=COUNTS_KEPT_MAX)]
 
 
