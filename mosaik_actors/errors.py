@@ -47,6 +47,51 @@ class ProducerOffline(Offline):
     """The producer's online condition does not hold; `value` is the item or items not sent."""
 
 
+class GroupOffline(Offline):
+    """The group did not commit in time; `value` is the command, or the list of commands.
+
+    Attributes:
+        may_take_effect: False: they never left this node and never will take
+            effect. True: they may have been, or still be, committed; to send
+            them again might apply them twice.
+    """
+
+    def __init__(self, value: Any = None, reason: str = "", may_take_effect: bool = False) -> None:
+        Exception.__init__(self, value, reason, may_take_effect)
+        self.value = value
+        self.reason = reason
+        self.may_take_effect = may_take_effect
+
+    def __str__(self) -> str:
+        fate = "may still take effect" if self.may_take_effect else "will not take effect"
+        return f"the group is offline ({self.reason}); {fate}: {_clip(self.value)}"
+
+
+class QueryOffline(Offline):
+    """The group did not answer a query in time; `value` is the query. It may be repeated."""
+
+
+class NoCommands(MosaikError, ValueError):
+    """There are no commands to execute."""
+
+
+class GroupTerminated(MosaikError):
+    """This member of the group has ended; `value` is what was not accepted.
+
+    Attributes:
+        reason: Why: it left, its machine failed, or its storage did. The cause
+            is chained.
+    """
+
+    def __init__(self, value: Any = None, reason: str = "") -> None:
+        super().__init__(value, reason)
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"this member of the group has ended: {self.reason}"
+
+
 class Full(MosaikError):
     """A bounded buffer has no room; `value` is what was not accepted."""
 

@@ -171,6 +171,20 @@ class Raft:
         return self._state.configurations.is_pending(self._state.commit_index)
 
     @property
+    def configuration_index(self) -> int:
+        """Where in the log the configuration in force is."""
+        return self._state.configurations.latest_index
+
+    def silent_s(self, peer: PeerId) -> float | None:
+        """Return for how many seconds a leader has not heard of a follower; None where unknown."""
+        progress = self.progress.get(peer)
+        return None if progress is None else self._state.now - progress.heard_s
+
+    def tail(self, first_index: int) -> tuple[Entry, ...]:
+        """Return the log from `first_index` on, committed or not; to be read only."""
+        return self._state.log.tail(first_index)
+
+    @property
     def hard_state(self) -> HardState:
         """The term and vote, saved or about to be."""
         return self._state.hard_state

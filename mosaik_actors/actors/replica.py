@@ -1,0 +1,457 @@
+"""The replica actor: this node's member of one group.
+
+Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
+    `ForceNewGroup`, `LeaveGroup` from its handles; `BondOffered` from the groups
+    actor; `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
+    `LinkClosed` from its links; `CatalogChanged`; `SaveDone` from the thread that
+    writes the log.
+Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
+    opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft` and
+    `GroupWasForced` to who asked.
+Owns: the `Member`, the links of its bonds, the storage, the board of its handles.
+Failure: a machine that raises, or a storage that fails for another reason than
+    want of room, ends the member: its handles get `GroupTerminated` with the
+    cause. Want of room makes it wait, offline, and try again. A peer that breaks
+    a rule loses its bond.
+
+The actor decides nothing. Each message goes into the core, then `_pump` does
+what the core wants and arms the timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
+
+from ..codec import EncodeError
+from ..discovery.entry import GroupInfo
+from ..discovery.messages import (
+    AdvertiseGroup,
+    CatalogChanged,
+    UnwatchCatalog,
+    WatchCatalog,
+    WithdrawGroup,
+)
+from ..errors import Full, GroupTerminated
+from ..groups.client import ClientRenewed, Failed, Resolved
+from ..groups.errors import CallFailed
+from ..groups.host import MachineFailed
+from ..groups.member import Member
+from ..groups.member_events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from ..groups.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
+from ..groups.messages import (
+    BondOffered,
+    CallCancelled,
+    CommandsQueued,
+    ForceNewGroup,
+    GroupLeft,
+    GroupWasForced,
+    LeaveGroup,
+    ReadAsked,
+    RegisterReplica,
+    StartReplica,
+    UnregisterReplica,
+)
+from ..groups.protocol import PROTOCOL
+from ..groups.reads import ReadFailed, ReadGranted
+from ..groups.storage import LogOwner, SaveBatch, StorageError, StorageFull, Stored
+from ..runtime import TypeDispatcher
+from ..transport.close import CANCELLED, SHUTDOWN
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+from ..transport.messages import LinkFailed, LinkOpened, OpenLink
+
+logger = logging.getLogger(__name__)
+
+_FULL_RETRY_S = 0.5
+_TIMER_SLACK_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class _ReplicaTimer:
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _RetrySave:
+    batch: SaveBatch
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDone:
+    """The thread that writes the log is through with a batch; `error` says how it failed."""
+
+    batch: SaveBatch
+    error: Exception | None
+
+
+class ReplicaActor(TypeDispatcher):
+    """This node's member of one group."""
+
+    def __init__(self) -> None:
+        self._start: StartReplica
+        self._member: Member | None = None
+        self._links: dict[int, Link] = {}
+        self._link_ids: dict[Link, int] = {}
+        self._link_number = 0
+        self._armed: float | None = None
+        self._leaving: list[ActorAddress] = []
+        self._is_over = False
+        self._saving: asyncio.Task[None] | None = None
+        self._shown: tuple[Any, ...] = ()
+
+    # Lifecycle.
+
+    async def receiveMsg_StartReplica(self, message: StartReplica, _sender: ActorAddress) -> None:
+        """Open the storage, take up what it holds, advertise the membership."""
+        self._start = message
+        node, spec = message.node, message.spec
+        try:
+            stored = await asyncio.to_thread(self._open_storage)
+            rng = node.randomness.branch(f"group {spec.group_id}")
+            member = Member(spec, rng, now=self._now(), stored=stored)
+        except Exception as error:
+            self._end(error)
+            return
+        self._member = member
+        message.board.member = member
+        self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
+        self.send(message.catalog, WatchCatalog(self.myAddress))
+        self.send(message.catalog, AdvertiseGroup(GroupInfo(spec.group_id, message.name)))
+        self._pump()
+
+    def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
+        """Leave, and answer when that is through."""
+        if self._is_over or self._member is None:
+            self.send(sender, GroupLeft())
+            return
+        self._leaving.append(sender)
+        self._member.leave(now=self._now(), is_final=message.is_final)
+        self._pump()
+
+    def receiveMsg_ActorExitRequest(
+        self, _message: ActorExitRequest, _sender: ActorAddress
+    ) -> None:
+        """Stop at once: the actor system is going down."""
+        if not self._is_over:
+            self._end(GroupTerminated(None, "the network handle was closed"))
+
+    # Commands.
+
+    def receiveMsg_CommandsQueued(self, _message: CommandsQueued, _sender: ActorAddress) -> None:
+        """Take what the handles have put on the board."""
+        self._pump()
+
+    def _take_submissions(self, member: Member) -> None:
+        """Take commands from the board, as far as there is room."""
+        waiting, now = self._start.board.submissions, self._now()
+        while waiting:
+            one = waiting.popleft()
+            if one.future.done():
+                continue
+            try:
+                member.submit(
+                    one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
+                )
+            except Full:
+                waiting.appendleft(one)
+                return
+            except EncodeError as error:
+                one.future.set_exception(error)
+
+    def receiveMsg_ReadAsked(self, message: ReadAsked, _sender: ActorAddress) -> None:
+        """Ask for a strong read."""
+        if self._member is None or self._is_over:
+            self._fail(message.future, self._error())
+            return
+        self._member.read(message, now=self._now(), timeout_s=message.timeout_s)
+        self._pump()
+
+    def receiveMsg_CallCancelled(self, message: CallCancelled, _sender: ActorAddress) -> None:
+        """Forget who waited."""
+        if self._member is not None:
+            self._member.cancel(message.future)
+            self._pump()
+
+    def receiveMsg_ForceNewGroup(self, _message: ForceNewGroup, sender: ActorAddress) -> None:
+        """Begin a new history."""
+        error: Exception | None = None
+        try:
+            if self._member is None or self._is_over:
+                raise self._error()
+            self._member.force_new_group(now=self._now())
+        except Exception as exc:
+            error = exc
+        self.send(sender, GroupWasForced(error))
+        self._pump()
+
+    # From the catalog, the transport and the links.
+
+    def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
+        """Look who advertises the group."""
+        if self._member is None or self._is_over:
+            return
+        group_id, me = self._start.spec.group_id, self._start.spec.me
+        peers = {
+            peer: info.addr
+            for peer, info in message.snapshot.items()
+            if peer != me and group_id in info.groups
+        }
+        self._member.receive_peers(peers, now=self._now())
+        self._pump()
+
+    def receiveMsg_BondOffered(self, message: BondOffered, _sender: ActorAddress) -> None:
+        """Let the core judge a link that a peer opened."""
+        link = message.link
+        if self._member is None or self._is_over:
+            link.close(SHUTDOWN)
+            return
+        if not link.is_open:
+            return
+        link_id = self._add_link(link)
+        self._member.receive_offer(link_id, link.peer_id, link.header, now=self._now())
+        self._pump()
+
+    def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
+        """Go on with a link that this member opened."""
+        link = message.link
+        if self._member is None or self._is_over:
+            link.close(CANCELLED)
+            return
+        link_id = self._add_link(link)
+        self._member.receive_opened(link_id, message.token, link.reply, now=self._now())
+        self._pump()
+
+    def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
+        """Let the core try again later."""
+        if self._member is not None and not self._is_over:
+            self._member.receive_failed(message.token, message.error.reason, now=self._now())
+            self._pump()
+
+    def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
+        """Take in what came over a bond."""
+        link_id = self._link_ids.get(message.link)
+        if link_id is not None and self._member is not None and not self._is_over:
+            self._member.receive_frames(link_id, message.frames, now=self._now())
+            self._pump()
+
+    def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
+        """Do nothing: Raft bounds what is on its way to each member."""
+
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
+        """Note that a bond is gone."""
+        link_id = self._link_ids.pop(message.link, None)
+        if link_id is None:
+            return
+        del self._links[link_id]
+        if self._member is not None and not self._is_over:
+            self._member.receive_closed(link_id, message.reason, now=self._now())
+            self._pump()
+
+    # Saving.
+
+    def receiveMsg_SaveDone(self, message: SaveDone, _sender: ActorAddress) -> None:
+        """Go on when a batch is saved; wait when the disk is full; end when it failed."""
+        self._saving = None
+        if self._member is None or self._is_over:
+            self._close_storage()
+        elif message.error is None:
+            self._member.stall(is_stalled=False)
+            self._member.saved(now=self._now())
+            self._pump()
+        elif isinstance(message.error, StorageFull):
+            self._wait_for_room(message)
+        else:
+            self._end(message.error)
+
+    def _wait_for_room(self, message: SaveDone) -> None:
+        assert self._member is not None, "checked by the caller"
+        if not self._member.is_stalled:
+            logger.error("group %s is offline: %s", self._start.name, message.error)
+        self._member.stall(is_stalled=True)
+        self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
+        self._pump()
+
+    def _save(self, batch: SaveBatch) -> None:
+        """Write a batch in a thread; `SaveDone` follows."""
+        storage, tell, me = self._start.storage, self._start.node.system.tell, self.myAddress
+
+        async def save() -> None:
+            error: Exception | None = None
+            try:
+                await asyncio.to_thread(storage.save, batch)
+            except Exception as exc:
+                error = exc
+            tell(me, SaveDone(batch, error))
+
+        self._saving = asyncio.get_running_loop().create_task(save(), name="save a batch")
+
+    def _open_storage(self) -> Stored:
+        storage, spec = self._start.storage, self._start.spec
+        storage.open(LogOwner(spec.group_id, spec.me))
+        try:
+            return storage.load()
+        except BaseException:
+            storage.close()
+            raise
+
+    def _close_storage(self) -> None:
+        try:
+            self._start.storage.close()
+        except StorageError as error:
+            logger.error("group %s: closing the log: %s", self._start.name, error)
+
+    # Timers.
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Do what is due."""
+        if self._is_over or self._member is None:
+            return
+        match message.payload:
+            case _ReplicaTimer(due_at) if due_at == self._armed:
+                self._armed = None
+                self._member.handle_timer(now=self._now())
+                self._pump()
+            case _RetrySave(batch):
+                self._save(batch)
+
+    # The pump.
+
+    def _pump(self) -> None:
+        """Do what the core wants, show what it is, arm the timer."""
+        member = self._member
+        if member is None or self._is_over:
+            return
+        self._take_submissions(member)
+        try:
+            member.pump(now=self._now())
+        except MachineFailed as error:
+            self._end(error)
+            return
+        while (event := member.next_event()) is not None:
+            self._take(event)
+            if self._is_over:
+                return
+        self._show(member)
+        self._arm(member.get_timer())
+
+    def _take(self, event: Any) -> None:
+        match event:
+            case FramesOut(link_id, frames):
+                link = self._links.get(link_id)
+                if link is not None:
+                    link.write_many(frames)
+            case Resolved(future, first, last):
+                if not future.done():
+                    future.set_result((first, last))
+            case Failed(future, may_take_effect, reason):
+                self._fail(future, CallFailed(reason, may_take_effect))
+            case ReadGranted(asked):
+                self._answer(asked)
+            case ReadFailed(asked):
+                self._fail(asked.future, CallFailed("no answer in time"))
+            case SaveWanted(batch):
+                self._save(batch)
+            case DialWanted(_, addr, token, header, timeout_s):
+                request = OpenLink(addr, PROTOCOL, header, token, timeout_s)
+                self.send(self._start.node.transport, request)
+            case AcceptLink(link_id, reply):
+                link = self._links.get(link_id)
+                if link is not None:
+                    link.accept(reply)
+            case CloseLink(link_id, reason):
+                link = self._links.pop(link_id, None)
+                if link is not None:
+                    del self._link_ids[link]
+                    link.close(reason)
+            case Told(told):
+                self._start.board.tell(told)
+            case Logged(is_error, text):
+                level = logging.WARNING if is_error else logging.INFO
+                logger.log(level, "group %s: %s", self._start.name, text)
+            case MemberLeft():
+                self._end(GroupTerminated(None, "it has left the group"))
+            case ClientRenewed() | TopologyChanged():
+                pass
+
+    def _answer(self, asked: ReadAsked) -> None:
+        if asked.future.done():
+            return
+        try:
+            asked.future.set_result(asked.answer())
+        except Exception as error:
+            asked.future.set_exception(error)
+
+    def _fail(self, future: Any, error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    def _show(self, member: Member) -> None:
+        """Tell those who wait, when something they can see is different."""
+        shown = member.shown
+        if shown != self._shown:
+            self._shown = shown
+            self._start.board.changed()
+        if self._start.board.room:
+            self._start.board.room.wake_all()
+
+    def _arm(self, due_at: float | None) -> None:
+        """Have the timer go off at `due_at` at the latest."""
+        if due_at is None or (self._armed is not None and self._armed <= due_at):
+            return
+        now = self._now()
+        self._armed = due_at = max(due_at, now)
+        delay_s = due_at - now
+        self.wakeupAfter(delay_s + _TIMER_SLACK_S if delay_s else 0.0, _ReplicaTimer(due_at))
+
+    # Helpers.
+
+    def _end(self, error: Exception) -> None:
+        """Let go of everything, tell everybody who waits, and exit."""
+        self._is_over = True
+        start = self._start
+        if not isinstance(error, GroupTerminated):
+            logger.error("group %s ends here: %s", start.name, error)
+        for link in self._links.values():
+            link.close(SHUTDOWN)
+        self._links.clear()
+        self._link_ids.clear()
+        self.send(start.groups, UnregisterReplica(start.spec.group_id, self.myAddress))
+        self.send(start.catalog, UnwatchCatalog(self.myAddress))
+        self.send(start.catalog, WithdrawGroup(start.spec.group_id))
+        start.board.close(error)
+        self._fail_all(error)
+        if self._saving is None:
+            self._close_storage()
+        for asker in self._leaving:
+            self.send(asker, GroupLeft())
+
+    def _fail_all(self, error: Exception) -> None:
+        """Tell all calls that wait that the member has ended."""
+        waiting = self._start.board.submissions
+        while waiting:
+            self._fail(waiting.popleft().future, self._terminated(error))
+        if self._member is not None:
+            for token in self._member.end():
+                future = token.future if isinstance(token, ReadAsked) else token
+                self._fail(future, self._terminated(error))
+
+    def _error(self) -> Exception:
+        return self._terminated(self._start.board.error or GroupTerminated(None, "not started"))
+
+    def _terminated(self, error: Exception) -> GroupTerminated:
+        terminated = GroupTerminated(None, str(getattr(error, "reason", "") or error))
+        terminated.__cause__ = error
+        return terminated
+
+    def _add_link(self, link: Link) -> int:
+        self._link_number += 1
+        self._links[self._link_number] = link
+        self._link_ids[link] = self._link_number
+        return self._link_number
+
+    def _now(self) -> float:
+        return self._start.node.clock.monotonic()

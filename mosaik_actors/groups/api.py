@@ -1,0 +1,638 @@
+"""Groups as users see them: join one, give it commands, ask it, wait for it.
+
+group = net.groups.join(GroupKey("secret"), Counter())
+await group.when().online()
+await group.execute(Increment(5))
+answer = await group.query(Value(), Consistency.STRONG)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from thespian.actors import ActorAddress
+
+from ..actors.groups import GroupsActor
+from ..actors.replica import ReplicaActor
+from ..errors import (
+    Closed,
+    ConfigError,
+    GroupOffline,
+    GroupTerminated,
+    NoCommands,
+    QueryOffline,
+)
+from ..ids import GroupId, PeerId
+from ..node import Node
+from ..runtime import ActorSystemClosed, AskUndeliverable
+from .board import GroupBoard
+from .client import CommandClient
+from .commands import CLIENT_BYTES
+from .conditions import When, committed_of, log_position_of
+from .config import ConsensusConfig, GroupsConfig
+from .errors import CallFailed
+from .host import Host
+from .key import GroupKey, derive_group_id
+from .machine import Consistency, NoOp, QueryAnswer, StateMachine, signature_of
+from .member import MemberSpec
+from .member_events import GroupEvent
+from .mesh import Bond
+from .messages import (
+    CallCancelled,
+    CommandsQueued,
+    ForceNewGroup,
+    LeaveGroup,
+    ReadAsked,
+    StartGroups,
+    StartReplica,
+    Submission,
+)
+from .records import Voters
+from .status import Standing, Status
+from .storage import InMemory, LogStorage
+from .sync import LogReplaySync, SnapshotSync, StateSync
+
+logger = logging.getLogger(__name__)
+
+_RESEND_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a group, as this one knows it.
+
+    Attributes:
+        peer_id: Who it is.
+        role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
+            ``away`` for one of the configuration that is not bonded.
+        is_voter: Whether it counts for quorums.
+        is_bonded: Whether there is a bond with it; True for this member itself.
+        is_durable: Whether it remembers the history after a crash; None when not bonded.
+        commit_index: How far its log is committed; None when not bonded.
+        match_index: How far its log agrees with the leader's; only the leader knows.
+        lag: Entries it lacks of what is committed; only the leader knows.
+    """
+
+    peer_id: PeerId
+    role: str
+    is_voter: bool
+    is_bonded: bool
+    is_durable: bool | None = None
+    commit_index: int | None = None
+    match_index: int | None = None
+    lag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMetrics:
+    """Numbers about one member of a group.
+
+    Attributes:
+        term: The Raft term.
+        role: What this member is in it.
+        commit_index: The log is committed up to here.
+        applied_index: And applied up to here.
+        last_index: Where the log ends.
+        first_index: The first entry that is still kept.
+        log_bytes: What the log takes in memory.
+        position: Commands applied.
+        pending_commands: Commands of this node that are not answered.
+        elections: Leaders seen to take over.
+        last_election_s: Seconds the group was last without one.
+    """
+
+    term: int
+    role: str
+    commit_index: int
+    applied_index: int
+    last_index: int
+    first_index: int
+    log_bytes: int
+    position: int
+    pending_commands: int
+    elections: int
+    last_election_s: float
+
+
+class Group:
+    """This node's member of a group. Made by `Groups.join`."""
+
+    def __init__(self, groups: Groups, spec: MemberSpec, name: str, storage: LogStorage) -> None:
+        loop = asyncio.get_running_loop()
+        node = groups._node
+        self._groups = groups
+        self._spec = spec
+        self._name = name
+        self._make_future = loop.create_future
+        self._board = GroupBoard(loop.create_future, spec.settings.events_backlog)
+        self._system = node.system
+        self._address: ActorAddress = node.system.createActor(ReplicaActor)
+        self._leaving: asyncio.Future[None] | None = None
+        self._line = asyncio.Lock()
+        start = StartReplica(node, groups._catalog, groups._actor, spec, storage, self._board, name)
+        node.system.tell(self._address, start)
+
+    # What it is.
+
+    @property
+    def id(self) -> GroupId:
+        """The group's id."""
+        return self._spec.group_id
+
+    @property
+    def config(self) -> ConsensusConfig:
+        """What all members agree on."""
+        return self._spec.consensus
+
+    @property
+    def machine(self) -> StateMachine:
+        """The machine here, this member's copy."""
+        return self._spec.host.machine
+
+    @property
+    def is_online(self) -> bool:
+        """Whether commands are taken: there is a leader, and this member is with it."""
+        return self.why_offline is None
+
+    @property
+    def why_offline(self) -> str | None:
+        """Why commands are not taken at the moment; None when they are."""
+        if self._board.error is not None:
+            return str(self._board.error)
+        member = self._board.member
+        return "starting" if member is None else member.why_offline
+
+    @property
+    def leader(self) -> PeerId | None:
+        """Who leads, as far as this member knows."""
+        member = self._board.member
+        return None if member is None or self._board.is_closed else member.leader
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member leads."""
+        return self.leader == self._spec.me
+
+    @property
+    def history(self) -> bytes:
+        """Which history of the group this member follows; empty for none."""
+        member = self._board.member
+        return b"" if member is None or member.history is None else member.history.id
+
+    @property
+    def committed(self) -> int:
+        """The position up to which commands are committed and applied here."""
+        return committed_of(self._board)
+
+    @property
+    def log_position(self) -> int:
+        """The position of the last command in the log here, committed or not."""
+        return log_position_of(self._board)
+
+    @property
+    def bonds(self) -> tuple[Bond, ...]:
+        """Every bond of the group that is known, also those between others."""
+        member = self._board.member
+        return () if member is None or self._board.is_closed else member.mesh.bonds()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Who belongs to the group: those of the configuration, and those bonded."""
+        core = self._board.member
+        if core is None or self._board.is_closed:
+            return ()
+        voters = Voters() if core.history is None else core.history.raft.configuration
+        progress = {} if core.history is None else core.history.raft.progress
+        statuses: dict[PeerId, Status] = {self._spec.me: core.status, **core.statuses}
+        members = []
+        for peer in sorted({*voters.voters, *voters.learners, *statuses}):
+            known = progress.get(peer)
+            match_index = None if known is None else known.match_index
+            status = statuses.get(peer)
+            members.append(
+                Member(
+                    peer_id=peer,
+                    role=_role(peer, status, voters, core.leader),
+                    is_voter=peer in voters.voters,
+                    is_bonded=status is not None,
+                    is_durable=None if status is None else status.is_durable,
+                    commit_index=None if status is None else status.commit_index,
+                    match_index=match_index,
+                    lag=None
+                    if match_index is None or core.history is None
+                    else max(0, core.history.raft.commit_index - match_index),
+                )
+            )
+        return tuple(members)
+
+    @property
+    def metrics(self) -> GroupMetrics | None:
+        """Numbers about this member; None while it has no history."""
+        core = self._board.member
+        if core is None or core.history is None:
+            return None
+        raft, elections = core.history.raft, core.history.elections
+        return GroupMetrics(
+            term=raft.term,
+            role=raft.role,
+            commit_index=raft.commit_index,
+            applied_index=raft.applied_index,
+            last_index=raft.last_index,
+            first_index=raft.first_index,
+            log_bytes=raft.log_bytes,
+            position=core.host.position,
+            pending_commands=self._spec.client.pending_count,
+            elections=elections.count,
+            last_election_s=elections.last_elapsed_s,
+        )
+
+    def when(self) -> When:
+        """Return what can be waited for, such as ``await group.when().online()``."""
+        return When(self._board, self._spec.me)
+
+    async def events(self) -> AsyncIterator[GroupEvent]:
+        """Yield what happens from now on: leaders, members, merges, replaced states.
+
+        A reader that is slow misses the oldest ones. Ends with the member.
+        """
+        number = self._board.add_reader()
+        try:
+            while (event := await self._board.next_event(number)) is not None:
+                yield event
+        finally:
+            self._board.remove_reader(number)
+
+    def __repr__(self) -> str:
+        return f"Group({self._name or self.id.short}, {self.why_offline or 'online'})"
+
+    # Commands.
+
+    async def execute(self, command: Any, *, timeout: float | None = None) -> int:
+        """Replicate a command; return its position once it is committed and applied here.
+
+        Calls take effect in the order they are made. When cancelled, a command
+        that has left this node may still take effect; one that has not never will.
+
+        Args:
+            command: One of the machine's `Command`.
+            timeout: Seconds to wait; None for `ConsensusConfig.forward_timeout`.
+
+        Raises:
+            GroupOffline: It was not committed in time. `may_take_effect` says
+                whether it may be yet; `value` is the command.
+            GroupTerminated: This member has ended.
+            EncodeError: It is not of the machine's `Command`.
+        """
+        payloads = self._spec.host.encode_commands((command,))
+        first, _ = await self._submit(payloads, command, timeout, waits=True)
+        return first
+
+    async def execute_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> range:
+        """Replicate commands in order; return their positions once all are applied here.
+
+        They are together in the log unless others' commands come between; then
+        the range covers those too.
+
+        Raises:
+            NoCommands: There are none.
+            GroupOffline, GroupTerminated, EncodeError: As for `execute`; `value`
+                is the list of commands.
+        """
+        listed = list(commands)
+        if not listed:
+            raise NoCommands("no commands to execute")
+        payloads = self._spec.host.encode_commands(listed)
+        first, last = await self._submit(payloads, listed, timeout, waits=True)
+        return range(first, last + 1)
+
+    async def feed(self, command: Any, *, timeout: float | None = None) -> None:
+        """Hand a command to the leader without waiting until it is committed.
+
+        It is committed later, in order with the others, or lost with this node.
+
+        Raises:
+            GroupOffline: No leader took it in time; it will not take effect.
+            GroupTerminated, EncodeError: As for `execute`.
+        """
+        payloads = self._spec.host.encode_commands((command,))
+        await self._submit(payloads, command, timeout, waits=False)
+
+    async def feed_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> None:
+        """Hand commands to the leader in order, without waiting until they are committed.
+
+        Raises:
+            NoCommands, GroupOffline, GroupTerminated, EncodeError: As for `execute_many`.
+        """
+        listed = list(commands)
+        if not listed:
+            raise NoCommands("no commands to feed")
+        payloads = self._spec.host.encode_commands(listed)
+        await self._submit(payloads, listed, timeout, waits=False)
+
+    async def query(
+        self,
+        query: Any,
+        consistency: Consistency = Consistency.STRONG,
+        *,
+        timeout: float | None = None,
+    ) -> QueryAnswer:
+        """Ask the machine here.
+
+        Args:
+            query: One of the machine's `Query`.
+            consistency: How fresh the state has to be.
+            timeout: Seconds to wait; None for `ConsensusConfig.query_timeout`.
+
+        Raises:
+            QueryOffline: A strong query was not confirmed in time, or the state
+                is being replaced; ask again.
+            GroupTerminated: This member has ended.
+        """
+        if self._board.error is not None:
+            raise self._terminated(query)
+        host = self._spec.host
+        if consistency is Consistency.WEAK:
+            member = self._board.member
+            if member is not None and not member.may_query:
+                raise QueryOffline(query, "the state is being replaced by a snapshot")
+            return host.query(query)
+        wait_s = self._spec.consensus.query_timeout if timeout is None else timeout
+        future = self._make_future()
+        self._tell(ReadAsked(future, lambda: host.query(query), wait_s))
+        try:
+            answer: QueryAnswer = await self._answered(future)
+        except CallFailed as exc:
+            why = self.why_offline or exc.reason
+            raise QueryOffline(query, f"the group did not answer: {why}") from None
+        except GroupTerminated:
+            raise self._terminated(query) from self._board.error
+        return answer
+
+    # The end.
+
+    async def leave(self) -> None:
+        """Leave the group for good: others take over first, if there are any.
+
+        A voter is replaced before it goes; with `ConsensusConfig` and
+        `GroupsConfig.leave_timeout` it does not wait for ever. May be repeated.
+        """
+        await self._leave(is_final=True)
+
+    async def force_new_group(self) -> None:
+        """Begin a new history from the state here, with this member as its only voter.
+
+        For the day a majority of the voters is gone for good, and only then:
+        whatever only they had committed is lost. Stop all but one of the members
+        that are left before, and choose the one with the highest `committed`.
+        Everything in the log here counts as committed from then on. Others join
+        the new history as they would any; should the old majority come back, the
+        two histories merge.
+
+        Raises:
+            ConfigError: The group is online, or there is no state here.
+            GroupTerminated: This member has ended.
+        """
+        if self.is_online:
+            raise ConfigError("the group is online: a new history would fork it for nothing")
+        answer = await self._system.ask(self._address, ForceNewGroup(), timeout=5.0)
+        if answer.error is not None:
+            raise answer.error
+        logger.critical("group %s: a new history was begun by hand", self._name or self.id.short)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.leave()
+
+    # Helpers.
+
+    async def _submit(
+        self, payloads: list[bytes], value: Any, timeout: float | None, *, waits: bool
+    ) -> tuple[int, int]:
+        if self._board.error is not None:
+            raise self._terminated(value)
+        wait_s = self._spec.consensus.forward_timeout if timeout is None else timeout
+        board = self._board
+        byte_count = sum(map(len, payloads))
+        if self._line.locked() or not self._has_room(len(payloads), byte_count):
+            wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
+        future = self._make_future()
+        board.submissions.append(Submission(payloads, future, wait_s, waits))
+        if len(board.submissions) == 1:
+            self._tell(CommandsQueued())
+        try:
+            positions: tuple[int, int] = await self._answered(future)
+        except CallFailed as exc:
+            why = self.why_offline or exc.reason
+            raise GroupOffline(value, why, exc.may_take_effect) from None
+        except GroupTerminated:
+            raise self._terminated(value) from self._board.error
+        return positions
+
+    async def _wait_for_room(self, count: int, byte_count: int, value: Any, wait_s: float) -> float:
+        """Wait in line until there is room; return how long the call may still take."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        try:
+            async with asyncio.timeout_at(until), self._line:
+                while not self._has_room(count, byte_count):
+                    await self._board.room.wait()
+        except TimeoutError:
+            why = self.why_offline or "too many commands wait to be committed"
+            raise GroupOffline(value, why) from None
+        if self._board.error is not None:
+            raise self._terminated(value)
+        return until - loop.time()
+
+    def _has_room(self, count: int, byte_count: int) -> bool:
+        board = self._board
+        return board.is_closed or (
+            len(board.submissions) < self._spec.settings.pending_commands
+            and self._spec.client.has_room(count, byte_count)
+        )
+
+    async def _answered(self, future: Any) -> Any:
+        """Return what a call comes to; when cancelled, tell the actor that nobody waits."""
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not self._board.is_closed:
+                self._tell(CallCancelled(future))
+            raise
+
+    def _tell(self, message: Any) -> None:
+        try:
+            self._system.tell(self._address, message)
+        except ActorSystemClosed:
+            self._board.close(GroupTerminated(None, "the network handle is closed"))
+            raise Closed(reason="the network handle is closed") from None
+
+    def _terminated(self, value: Any) -> GroupTerminated:
+        error = self._board.error
+        terminated = GroupTerminated(value, str(getattr(error, "reason", "") or error))
+        terminated.__cause__ = error
+        return terminated
+
+    async def _leave(self, *, is_final: bool) -> None:
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._carry_out_leave(is_final=is_final))
+        await asyncio.shield(self._leaving)
+
+    async def _carry_out_leave(self, *, is_final: bool) -> None:
+        limit_s = self._spec.settings.leave_timeout + 1
+        try:
+            await self._system.ask(self._address, LeaveGroup(is_final), timeout=limit_s)
+        except (ActorSystemClosed, AskUndeliverable, TimeoutError):
+            pass  # it has ended already, or its disk does not answer
+        finally:
+            self._board.close(GroupTerminated(None, "it has left the group"))
+            self._groups._forget(self)
+
+
+class Groups:
+    """The groups of one node. At hand as `Network.groups`.
+
+    Args:
+        node: The node.
+        catalog: The catalog actor.
+        settings: The node's settings of groups.
+    """
+
+    def __init__(self, node: Node, catalog: ActorAddress, settings: GroupsConfig) -> None:
+        self._node = node
+        self._catalog = catalog
+        self._settings = settings
+        self._joined: dict[GroupId, Group] = {}
+        self._actor: ActorAddress = node.system.createActor(GroupsActor)
+        node.system.tell(self._actor, StartGroups(node))
+
+    def join(
+        self,
+        key: GroupKey | str | bytes,
+        machine: StateMachine | None = None,
+        *,
+        storage: LogStorage | None = None,
+        consensus: ConsensusConfig | None = None,
+        require_ticket: Sequence[Any] = (),
+        settings: GroupsConfig | None = None,
+        name: str = "",
+    ) -> Group:
+        """Return this node's member of a group; the same one when it is joined already.
+
+        Returns at once: ``await group.when().online()`` waits until there is a
+        leader. Members need the same key, settings and machine.
+
+        Args:
+            key: The group's key, or the text to make it of.
+            machine: The machine, as it is before any command. None: no state,
+                the group only elects a leader.
+            storage: Where the log is kept. None: in memory, and a node that
+                crashes comes back as a new member.
+            consensus: What all members agree on; part of the group's id.
+            require_ticket: Ticket validators; each has a `signature`, which is
+                part of the group's id.
+            settings: This member's own settings; None: the node's.
+            name: What people call the group.
+
+        Raises:
+            ConfigError: The group is joined already with another machine; or the
+                machine is not one.
+            Closed: The network handle is closed.
+        """
+        key = key if isinstance(key, GroupKey) else GroupKey(key)
+        machine = NoOp() if machine is None else machine
+        if not isinstance(machine, StateMachine):
+            raise ConfigError(f"machine is {machine!r}, expected an instance of StateMachine")
+        consensus = consensus or ConsensusConfig()
+        sync = machine.state_sync or (SnapshotSync() if machine.has_snapshot() else LogReplaySync())
+        group_id = derive_group_id(
+            key,
+            consensus.signature,
+            signature_of(machine),
+            sync.signature,
+            [validator.signature for validator in require_ticket],
+        )
+        existing = self._joined.get(group_id)
+        if existing is not None:
+            return existing
+        spec = self._spec(
+            key, group_id, machine, sync, storage, consensus, settings or self._settings
+        )
+        group = Group(self, spec, name, storage or InMemory())
+        self._joined[group_id] = group
+        return group
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(list(self._joined.values()))
+
+    def __len__(self) -> int:
+        return len(self._joined)
+
+    async def close(self) -> None:
+        """Leave all groups: hand over leadership, and what a durable log remembers stays."""
+        groups = list(self._joined.values())
+        await asyncio.gather(*(group._leave(is_final=False) for group in groups))
+
+    # Helpers.
+
+    def _spec(
+        self,
+        key: GroupKey,
+        group_id: GroupId,
+        machine: StateMachine,
+        sync: StateSync,
+        storage: LogStorage | None,
+        consensus: ConsensusConfig,
+        settings: GroupsConfig,
+    ) -> MemberSpec:
+        node = self._node
+        rng = node.randomness.branch(f"client of group {group_id} {len(self._joined)}")
+        preference = machine.leadership_preference
+        return MemberSpec(
+            me=node.peer_id,
+            network_id=node.network_id,
+            group_id=group_id,
+            key=key,
+            consensus=consensus,
+            settings=settings,
+            host=Host(machine, group_id=group_id, network_id=node.network_id),
+            client=CommandClient(
+                rng.randbytes(CLIENT_BYTES),
+                pending_commands=settings.pending_commands,
+                pending_bytes=settings.pending_bytes,
+                resend_s=_RESEND_S,
+                rng=rng,
+            ),
+            sync=sync,
+            is_durable=storage is not None and storage.is_durable,
+            is_observer=preference.is_observer,
+            factor=preference.factor,
+            allow=lambda _peer: None,
+        )
+
+    def _forget(self, group: Group) -> None:
+        if self._joined.get(group.id) is group:
+            del self._joined[group.id]
+
+
+def _role(peer: PeerId, status: Status | None, voters: Voters, leader: PeerId | None) -> str:
+    if status is None:
+        return "away"
+    if peer == leader:
+        return "leader"
+    if status.standing in (Standing.SEEKING, Standing.PLEDGED):
+        return "seeking"
+    if peer in voters.voters:
+        return "voter"
+    return "observer" if status.is_observer else "learner"

@@ -1,0 +1,238 @@
+"""State sync in one history: serving others, and catching up oneself.
+
+Drives the two sides (`sync_roles`) of whatever way the group has chosen. What
+was fetched goes into Raft between its duties: a snapshot is first restored
+into the machine, piece by piece, and then installed.
+
+While a member catches up, the leader's entries are held back: they would be
+refused, and the leader would send from the beginning what the others serve.
+What the leader has beyond the end of the sync it sends afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import RemoteError
+from ..ids import PeerId
+from .acts import CutSnapshot, encode_act
+from .duties import Duties
+from .frames import SYNC_ANSWER, SYNC_ASK, with_history
+from .member_events import Logged, StateReplaced, Told
+from .raft import Raft
+from .records import EntryKind, SnapshotMark
+from .sync import StateSync
+from .sync_roles import (
+    Cut,
+    CutFailed,
+    CutWanted,
+    Holder,
+    InstallEntries,
+    InstallSnapshot,
+    SendSync,
+    SyncContext,
+    SyncFailed,
+    SyncFinished,
+    SyncProgress,
+    SyncTask,
+)
+from .wire import Append, Heartbeat, Message, SnapshotOffer
+
+if TYPE_CHECKING:
+    from .history import Parts
+
+KeepSnapshot = Callable[[SnapshotMark, Sequence[bytes]], None]
+
+_AGAIN_S = 0.5
+
+
+class CatchingUp:
+    """Both sides of state sync at one member.
+
+    Args:
+        parts: What the member lends.
+        raft: The log.
+        history: The history's id.
+        keep_snapshot: Takes a snapshot that is to be saved with its mark.
+        now: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self, parts: Parts, raft: Raft, history: bytes, keep_snapshot: KeepSnapshot, *, now: float
+    ) -> None:
+        self._parts = parts
+        self._raft = raft
+        self._history = history
+        self._keep_snapshot = keep_snapshot
+        self._sync: StateSync = parts.sync
+        self._provider = self._sync.provider(self._context(now))
+        self._task: SyncTask | None = None
+        self._again_at_s: float | None = None
+        self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
+        self._to_install: InstallEntries | InstallSnapshot | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this member is catching up."""
+        return self._task is not None or self._again_at_s is not None
+
+    def begin(self, *, now: float) -> None:
+        """Catch up, unless that is under way."""
+        if self._task is None:
+            self._again_at_s = None
+            self._task = self._sync.requester(self._context(now))
+            self.holders_changed(now=now)
+
+    def holds_back(self, message: Message) -> bool:
+        """Return whether a message must not reach Raft before this member has caught up."""
+        if self._restoring is not None:
+            # Nothing may be applied to a machine that is half restored.
+            return isinstance(message, Append | SnapshotOffer | Heartbeat)
+        return self.is_active and isinstance(message, Append | SnapshotOffer)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether the machine is half restored, and nothing may be asked of it."""
+        return self._restoring is not None
+
+    def holders_changed(self, *, now: float) -> None:
+        """Look anew at who can serve."""
+        if self._task is None:
+            return
+        holders = {
+            peer: Holder(status.first_index, status.commit_index, status.is_catching_up)
+            for peer, status in self._parts.statuses().items()
+            if status.history == self._history
+        }
+        self._task.update_holders(holders, self._raft.leader, now=now)
+
+    def receive_ask(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Serve. Raises `RemoteError`."""
+        self._provider.receive_message(peer, data, now=now)
+
+    def receive_answer(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in what was asked for. Raises `RemoteError`."""
+        if self._task is not None:
+            self._task.receive_message(peer, data, now=now)
+
+    def cut_made(self, cut: Cut, *, now: float) -> None:
+        """Keep a snapshot for those who fetch it."""
+        self._provider.cut_made(cut, now=now)
+
+    def get_timer(self) -> float:
+        """Return when to call `handle_timer`."""
+        times = [self._provider.get_timer()]
+        if self._restoring is not None:
+            return float("-inf")
+        if self._task is not None:
+            times.append(self._task.get_timer())
+        times.append(self._again_at_s)
+        return min([time for time in times if time is not None], default=float("inf"))
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        self._provider.handle_timer(now=now)
+        if self._again_at_s is not None and now >= self._again_at_s:
+            self.begin(now=now)
+        if self._task is not None:
+            self._task.handle_timer(now=now)
+
+    def pump(self, duties: Duties, *, now: float) -> None:
+        """Carry both sides on; install what was fetched when nothing waits for the disk."""
+        self._serve()
+        while True:
+            self._ask(now)
+            if not duties.is_idle or not self._install(now):
+                return
+            duties.run()
+
+    # Helpers.
+
+    def _context(self, now: float) -> SyncContext:
+        raft = self._raft
+        return SyncContext(
+            me=self._parts.me,
+            log=raft,
+            rng=self._parts.rng,
+            now=now,
+            is_leader=lambda: raft.is_leader,
+            next_index=raft.commit_index + 1,
+        )
+
+    def _serve(self) -> None:
+        while (event := self._provider.next_event()) is not None:
+            match event:
+                case SendSync(peer, data):
+                    self._parts.send(peer, with_history(SYNC_ANSWER, self._history, data))
+                case CutWanted(request_id):
+                    act = CutSnapshot(request_id)
+                    self._raft.propose(encode_act(act), act, EntryKind.ACT)
+                case CutFailed(_, reason):
+                    self._parts.emit(Logged(True, f"a snapshot could not be made: {reason}"))
+
+    def _ask(self, now: float) -> None:
+        while self._task is not None and self._to_install is None:
+            event = self._task.next_event()
+            match event:
+                case None:
+                    return
+                case SendSync(peer, data):
+                    self._parts.send(peer, with_history(SYNC_ASK, self._history, data))
+                case InstallEntries() | InstallSnapshot():
+                    self._to_install = event
+                case SyncProgress():
+                    pass
+                case SyncFinished():
+                    self._task = None
+                case SyncFailed(reason):
+                    self._parts.emit(Logged(True, f"catching up failed, trying again: {reason}"))
+                    self._task = None
+                    self._again_at_s = now + _AGAIN_S
+
+    def _install(self, now: float) -> bool:
+        """Install what waits, or a piece of it; return whether there may be more at once."""
+        if self._restoring is not None:
+            return self._restore_on(now)
+        waiting = self._to_install
+        if waiting is None:
+            return False
+        raft = self._raft
+        if raft.is_leader:
+            self._to_install = self._task = None  # a leader lacks nothing
+            return False
+        if isinstance(waiting, InstallSnapshot):
+            if waiting.mark.index > raft.commit_index:
+                steps = self._parts.host.restore(waiting.parts)
+                self._restoring = (waiting.mark, waiting.parts, steps)
+                return self._restore_on(now)
+        else:
+            self._try(lambda: raft.install(None, waiting.entries))
+        self._end_install(now)
+        return True
+
+    def _restore_on(self, now: float) -> bool:
+        """Restore another piece; install when it was the last."""
+        assert self._restoring is not None, "nothing is being restored"
+        mark, parts, steps = self._restoring
+        try:
+            next(steps)
+        except StopIteration:
+            self._restoring = None
+            self._keep_snapshot(mark, parts)
+            self._try(lambda: self._raft.install(mark))
+            self._parts.emit(Told(StateReplaced(self._parts.host.position)))
+            self._end_install(now)
+            return True
+        return False
+
+    def _try(self, install: Callable[[], object]) -> None:
+        try:
+            install()
+        except RemoteError as exc:
+            self._parts.emit(Logged(True, f"what was fetched does not fit: {exc}"))
+
+    def _end_install(self, now: float) -> None:
+        self._to_install = None
+        if self._task is not None:
+            self._task.installed(self._raft.commit_index, now=now)

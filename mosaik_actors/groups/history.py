@@ -1,0 +1,667 @@
+"""A member's part in one history: the log, what is applied, and who may vote.
+
+Made when a history is founded, loaded or joined; dropped when it is given up.
+It moves between Raft, the host of the machine, the commands and reads of this
+node, state sync, and the policy of membership:
+
+    * Commands leave for the leader once per `pump`, all that piled up as one
+      entry or one frame; what comes back is learnt by applying the log here.
+    * Committed entries are applied in runs that end at an act, so that a
+      snapshot is cut exactly where the log says.
+    * The leader looks at the membership every heartbeat and when something
+      about a member has changed.
+
+Until the log has reached the place of its welcome, a member is muted: see
+`member`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from ..errors import RemoteError
+from ..ids import PeerId
+from .acts import Act, decode_act, encode_act
+from .catching_up import CatchingUp
+from .client import CommandClient
+from .commands import Burst, decode_bursts, encode_bursts
+from .config import ConsensusConfig, GroupsConfig
+from .configuration import encode_voters, make_voters
+from .duties import Duties
+from .frames import RAFT, ForwardRefused, Welcome, encode_control, encode_forward, with_history
+from .host import Cut as HostCut
+from .host import Host, Replayed
+from .ledger import LedgerEvent
+from .member_events import LeaderElected, Logged, MembersChanged, Told
+from .membership import GroupView, PeerView, TransferTo, plan_change, prefer_leader
+from .progress import ProgressState
+from .raft import Raft
+from .reads import Reads
+from .ready import (
+    BecameLeader,
+    ConfigurationCommitted,
+    LeaderChanged,
+    Outcome,
+    Ready,
+    SnapshotNeeded,
+    SteppedDown,
+    Verdict,
+)
+from .records import Entry, EntryKind, HardState, SnapshotMark
+from .status import MERGED_COUNT_MAX, Standing, Status
+from .storage import SaveBatch
+from .stored import StoredGroup, encode_stored
+from .sync import StateSync
+from .sync_roles import Cut
+from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
+
+ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
+_RETRY_S: Final = 0.25
+_PARTS_PER_STEP: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a history needs of its member.
+
+    Attributes:
+        me: This member.
+        consensus: What all members agree on.
+        settings: This member's own settings.
+        rng: Draws timeouts.
+        host: The machine.
+        client: This node's commands.
+        reads: This node's strong reads.
+        sync: How state is synchronised.
+        is_durable: Whether anything is saved.
+        factor: How reluctant this member is to lead.
+        statuses: Who is bonded with this member, and what they say.
+        status: What this member says of itself.
+        keeps_log: Whether the log must not be cut at the moment.
+        send: Sends a frame to a bonded member; drops it when it is not.
+        emit: Takes events for the caller.
+    """
+
+    me: PeerId
+    consensus: ConsensusConfig
+    settings: GroupsConfig
+    rng: Random
+    host: Host
+    client: CommandClient
+    reads: Reads
+    sync: StateSync
+    is_durable: bool
+    factor: float
+    statuses: Callable[[], Mapping[PeerId, Status]]
+    status: Callable[[], Status]
+    keeps_log: Callable[[], bool]
+    send: Callable[[PeerId, bytes], None]
+    emit: Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a history begins for a member.
+
+    Attributes:
+        history: Its id.
+        raft: What `Raft` is made with, beside the member and its settings.
+        welcome_index: The member is muted until its log has reached this.
+    """
+
+    history: bytes
+    raft: Mapping[str, Any] = field(default_factory=dict)
+    welcome_index: int = 0
+
+
+@dataclass(slots=True)
+class Elections:
+    """Counts for people.
+
+    Attributes:
+        count: Leaders that were seen to take over.
+        lost_at_s: When the last one was lost, None while there is one.
+        last_elapsed_s: How long the group was last without one.
+    """
+
+    count: int = 0
+    lost_at_s: float | None = None
+    last_elapsed_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Proposal:
+    """The bursts in one entry, each with the peer that forwarded it, None for one's own."""
+
+    bursts: list[tuple[PeerId | None, Burst]]
+
+
+@dataclass(slots=True)
+class _Compaction:
+    mark: SnapshotMark
+    keep_count: int
+    making: Iterator[bytes]
+    made: list[bytes]
+
+
+class History:
+    """See the module's docstring.
+
+    Args:
+        parts: What the member lends it.
+        begin: Where it begins.
+        now: Monotonic time in seconds.
+
+    Attributes:
+        id: The history's id.
+        raft: The core, to be read.
+        elections: Counts for people.
+        is_stalled: The disk takes nothing: the member is deaf and mute until it does.
+        is_leaving: The member wants to be replaced.
+    """
+
+    def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
+        self.id = begin.history
+        self.elections = Elections()
+        self.is_stalled = False
+        self.is_leaving = False
+        self._parts = parts
+        self._welcome_index = begin.welcome_index
+        self.raft = raft = Raft(
+            parts.me, parts.consensus.raft(parts.factor), parts.rng, now=now, **begin.raft
+        )
+        self._duties = Duties(
+            raft,
+            is_durable=parts.is_durable,
+            send=self._send_messages,
+            finish=self._finish,
+            snapshot_of=self._stored_snapshot,
+        )
+        self._now = now
+        self._route: object = None
+        self._replayed: list[Replayed] = []
+        self._ledger_events: list[LedgerEvent] = []
+        self._forwarded: list[tuple[PeerId | None, Burst]] = []
+        self._snapshots: dict[int, bytes] = {}
+        self._compaction: _Compaction | None = None
+        self._applied_bytes = 0
+        self._policy_at_s = now
+        self._handed_over_s = float("-inf")
+        self._acts: list[Act] = []
+        self._failed_acts: list[Act] = []
+        self._sync = CatchingUp(parts, raft, self.id, self._keep_snapshot, now=now)
+        if begin.welcome_index > raft.commit_index:
+            self._sync.begin(now=now)
+        self._route_commands()
+
+    # What it is, for the member.
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether this member may not vote yet."""
+        return self.raft.commit_index < self._welcome_index
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether the state here is not to be relied on yet."""
+        return self.is_muted or self._sync.is_active
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the configuration names this member."""
+        voters = self.raft.configuration
+        return self._parts.me in voters.voters or self._parts.me in voters.learners
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether this member counts for quorums."""
+        return self._parts.me in self.raft.configuration.voters
+
+    @property
+    def why_offline(self) -> str | None:
+        """Why commands are not taken at the moment; None when they are."""
+        if self.is_stalled:
+            return "the disk takes nothing"
+        if self._parts.host.ledger.is_closed:
+            return "the history is closed: it is being merged into another one"
+        if self.is_catching_up:
+            return "catching up with the group"
+        leader = self.raft.leader
+        if leader is None:
+            return "no leader: a majority of the voters is not in reach"
+        if leader != self._parts.me and leader not in self._parts.statuses():
+            return f"no bond with the leader, {leader.short}"
+        return None
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether the machine is half restored, and nothing may be asked of it."""
+        return self._sync.is_restoring
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the configuration in force is known to be committed."""
+        return not self.raft.is_configuration_pending
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for the disk."""
+        return self._duties.is_idle
+
+    def status(self) -> dict[str, Any]:
+        """Return the fields of this member's status that the history knows."""
+        raft, ledger = self.raft, self._parts.host.ledger
+        return {
+            "standing": Standing.VOTER if self.is_voter else Standing.LEARNER,
+            "history": self.id,
+            "term": raft.term,
+            "leader": raft.leader,
+            "commit_index": raft.commit_index,
+            "first_index": raft.first_index,
+            "is_catching_up": self.is_catching_up,
+            "closed_into": ledger.closed_into,
+            "merged": ledger.merged[-MERGED_COUNT_MAX:],
+        }
+
+    def log_position(self) -> int:
+        """Return the position the log's last command will have if all of them are applied."""
+        raft = self.raft
+        waiting = 0
+        for entry in raft.tail(raft.applied_index + 1):
+            if entry.kind is EntryKind.COMMANDS:
+                waiting += sum(len(burst.payloads) for burst in decode_bursts(entry.data))
+        return self._parts.host.position + waiting
+
+    # What the member passes on.
+
+    def receive_raft(self, peer: PeerId, body: memoryview, *, now: float) -> None:
+        """Take in a message of Raft. Raises `RemoteError`."""
+        message = decode_message(body)
+        if self.is_stalled:
+            return
+        if self.is_muted and isinstance(message, VoteRequest | TimeoutNow):
+            return
+        if self._sync.holds_back(message):
+            return
+        self.raft.receive_message(peer, message, now=now)
+
+    def receive_forward(self, peer: PeerId, burst: Burst) -> None:
+        """Take in commands of another member, which takes this one for the leader."""
+        self._forwarded.append((peer, burst))
+
+    def receive_sync_ask(self, peer: PeerId, data: memoryview, *, now: float) -> None:
+        """Serve one that catches up. Raises `RemoteError`."""
+        self._sync.receive_ask(peer, bytes(data), now=now)
+
+    def receive_sync_answer(self, peer: PeerId, data: memoryview, *, now: float) -> None:
+        """Take in what was asked for to catch up. Raises `RemoteError`."""
+        self._sync.receive_answer(peer, bytes(data), now=now)
+
+    def propose_act(self, act: Act) -> None:
+        """Put an act into the log; it comes back through `take_acts` or `take_failed_acts`."""
+        self.raft.propose(encode_act(act), act, EntryKind.ACT)
+
+    def take_acts(self) -> list[Act]:
+        """Return the acts applied since the last call."""
+        taken, self._acts = self._acts, []
+        return taken
+
+    def take_replayed(self) -> list[Replayed]:
+        """Return the commands of other histories applied here since the last call."""
+        taken, self._replayed = self._replayed, []
+        return taken
+
+    def take_ledger_events(self) -> list[LedgerEvent]:
+        """Return what the group has decided about itself since the last call."""
+        taken, self._ledger_events = self._ledger_events, []
+        return taken
+
+    def take_failed_acts(self) -> list[Act]:
+        """Return the acts proposed here that are not in the log, or not known to be."""
+        taken, self._failed_acts = self._failed_acts, []
+        return taken
+
+    def peers_changed(self, *, now: float) -> None:
+        """Somebody was bonded or lost, or says something new of itself."""
+        self._now = now
+        self._policy_at_s = min(self._policy_at_s, now)
+        self._sync.holders_changed(now=now)
+        self._route_commands()
+
+    def forced(self, history: bytes) -> tuple[Begin, SaveBatch]:
+        """Return where a new history begins that this member makes of this one, and its save.
+
+        Everything in the log here counts as committed, by a configuration of
+        this member alone at its end.
+        """
+        raft, me = self.raft, self._parts.me
+        alone = make_voters([me])
+        entries = raft.tail(raft.first_index)
+        last_index = raft.last_index + 1
+        term = raft.term + 1
+        final = Entry(last_index, term, EntryKind.CONFIGURATION, encode_voters(alone))
+        hard_state = HardState(term, me, last_index)
+        begin = Begin(
+            history,
+            {
+                "hard_state": hard_state,
+                "mark": raft.mark,
+                "base": (raft.first_index - 1, raft.term_at(raft.first_index - 1)),
+                "entries": (*entries, final),
+                "applied_index": raft.applied_index,
+            },
+        )
+        stored = self._forced_snapshot(history)
+        batch = SaveBatch(hard_state=hard_state, snapshot=stored, entries=(final,))
+        return begin, batch
+
+    def _forced_snapshot(self, history: bytes) -> tuple[SnapshotMark, bytes] | None:
+        """Return what says on the disk which history it is from now on."""
+        raft = self.raft
+        if not self._parts.is_durable:
+            return None
+        if not raft.mark.index:
+            return raft.mark, encode_stored(StoredGroup(history))
+        parts = tuple(self._parts.host.snapshot_parts())
+        return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
+
+    def saved(self) -> None:
+        """Note that the batch of the last `next_save` is saved."""
+        self._duties.saved()
+
+    def next_save(self) -> SaveBatch | None:
+        """Return what to save now, None for nothing."""
+        return self._duties.next_save()
+
+    # Time.
+
+    def get_timer(self) -> float:
+        """Return when to call `handle_timer`."""
+        if self.is_stalled:
+            return float("inf")
+        times = [self._sync.get_timer()]
+        if not self._is_deaf:
+            times.append(self.raft.get_timer())
+        if self.raft.is_leader:
+            times.append(self._policy_at_s)
+        if self._compaction is not None:
+            times.append(self._now)
+        return min(times)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        if self.is_stalled:
+            return
+        self._now = now
+        if not self._is_deaf:
+            self.raft.handle_timer(now=now)
+        self._sync.handle_timer(now=now)
+        self._compact_on()
+
+    @property
+    def _is_deaf(self) -> bool:
+        """Whether this member must not even stand: it may have voted in an earlier life."""
+        return self.is_muted and self.is_voter
+
+    # The pump.
+
+    def pump(self, *, now: float) -> None:
+        """Carry everything on as far as it goes."""
+        self._now = now
+        if self.is_stalled:
+            return
+        self._look_at_members()
+        self._send_commands()
+        self._propose()
+        self._parts.reads.ask(self.raft.read, now=now)
+        self._duties.run()
+        self._sync.pump(self._duties, now=now)
+        self._compact()
+
+    def _send_commands(self) -> None:
+        """Put this node's commands on their way to the leader."""
+        parts, leader = self._parts, self.raft.leader
+        if leader is None:
+            return
+        bursts = parts.client.take_bursts(self._now, self.raft.commit_index)
+        if leader == parts.me:
+            self._forwarded.extend((None, burst) for burst in bursts)
+        else:
+            for burst in bursts:
+                parts.send(leader, encode_forward(self.id, burst))
+
+    def _propose(self) -> None:
+        """Propose what piled up, in entries of a good size."""
+        waiting, self._forwarded = self._forwarded, []
+        if not waiting:
+            return
+        if not self.raft.is_leader or self._parts.host.ledger.is_closed:
+            self._refuse(waiting)
+            return
+        start, size_bytes = 0, 0
+        for number, (_, burst) in enumerate(waiting):
+            burst_bytes = sum(map(len, burst.payloads))
+            if number > start and size_bytes + burst_bytes > ENTRY_BYTES:
+                self._propose_bursts(waiting[start:number])
+                start, size_bytes = number, 0
+            size_bytes += burst_bytes
+        self._propose_bursts(waiting[start:])
+
+    def _propose_bursts(self, bursts: list[tuple[PeerId | None, Burst]]) -> None:
+        self.raft.propose(encode_bursts([burst for _, burst in bursts]), _Proposal(bursts))
+
+    def _refuse(self, bursts: Sequence[tuple[PeerId | None, Burst]]) -> None:
+        for peer, burst in bursts:
+            if peer is None:
+                self._parts.client.receive_refused(burst.first_sequence, self._now)
+            else:
+                refusal = ForwardRefused(self.id, burst.client, burst.first_sequence)
+                self._parts.send(peer, encode_control(refusal))
+
+    # What Raft says.
+
+    def _send_messages(self, messages: tuple[tuple[PeerId, Message], ...]) -> None:
+        for peer, message in messages:
+            self._parts.send(peer, with_history(RAFT, self.id, encode_message(message)))
+
+    def _finish(self, ready: Ready) -> None:
+        """Steps 4 to 6 of a `Ready`, which is saved."""
+        if ready.messages:
+            self._send_messages(ready.messages)
+        if ready.committed:
+            self._apply(ready.committed)
+        for outcome in ready.outcomes:
+            self._take_outcome(outcome)
+        for read in ready.reads:
+            self._parts.reads.receive_state(read)
+        for event in ready.events:
+            self._take_event(event)
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        parts = self._parts
+        applied = parts.host.apply(
+            entries,
+            parts.client.client_id,
+            self.raft.commit_index,
+            takes_cuts=not self.is_catching_up,
+        )
+        self.raft.applied(entries[-1].index)
+        self._applied_bytes += sum([len(entry.data) for entry in entries])
+        if applied.answers:
+            parts.client.receive_answers(applied.answers, self._now)
+        for cut in applied.cuts:
+            self._take_cut(cut)
+        if applied.replayed:
+            self._replayed += applied.replayed
+        if applied.events:
+            self._ledger_events += applied.events
+        if applied.bad_count:
+            parts.emit(Logged(True, f"{applied.bad_count} commands are none: {applied.bad_why}"))
+        for entry in entries:
+            if entry.kind is EntryKind.ACT:
+                self._take_act(entry)
+
+    def _take_cut(self, cut: HostCut) -> None:
+        if cut.parts is None:
+            self._parts.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
+        else:
+            made = Cut(self.raft.mark_at(cut.index), cut.request_id, cut.parts)
+            self._sync.cut_made(made, now=self._now)
+
+    def _take_act(self, entry: Entry) -> None:
+        with suppress(RemoteError):  # void for everybody, and counted by the host
+            self._acts.append(decode_act(entry.data))
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        token = outcome.token
+        if outcome.verdict is Verdict.COMMITTED or token is None:
+            return
+        if isinstance(token, _Proposal):
+            self._refuse(token.bursts)
+        else:
+            self._failed_acts.append(token)
+
+    def _take_event(self, event: Any) -> None:
+        match event:
+            case LeaderChanged(leader, term):
+                self._note_leader(leader, term)
+            case BecameLeader():
+                self._policy_at_s = self._now
+            case ConfigurationCommitted(_, voters):
+                self._policy_at_s = self._now
+                self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
+            case SnapshotNeeded():
+                self._sync.begin(now=self._now)
+            case SteppedDown(term, why):
+                self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
+
+    def _note_leader(self, leader: PeerId | None, term: int) -> None:
+        elections = self.elections
+        elapsed_s = 0.0
+        if leader is None:
+            if elections.lost_at_s is None:
+                elections.lost_at_s = self._now
+        else:
+            elections.count += 1
+            if elections.lost_at_s is not None:
+                elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
+            elections.lost_at_s = None
+        self._parts.emit(Told(LeaderElected(leader, term, elapsed_s)))
+        self._route_commands()
+
+    def _route_commands(self) -> None:
+        """Tell those who send to the leader when there is another one, or it is out of reach."""
+        leader = self.raft.leader
+        is_near = leader == self._parts.me or leader in self._parts.statuses()
+        route = (leader, self.raft.term, is_near)
+        if route != self._route:
+            self._route = route
+            epoch = (self.id, leader, self.raft.term)
+            self._parts.client.set_leader(leader is not None and is_near, epoch, self._now)
+            self._parts.reads.retry_now(now=self._now)
+
+    # Membership, where the leader is.
+
+    def _look_at_members(self) -> None:
+        raft = self.raft
+        if not raft.is_leader or self._now < self._policy_at_s:
+            return
+        self._policy_at_s = self._now + self._parts.consensus.heartbeat_interval
+        self._welcome_seekers()
+        view = self._view()
+        change = plan_change(view)
+        if isinstance(change, TransferTo):
+            raft.transfer_leadership(change.peer)
+        elif change is not None:
+            raft.change_configuration(change.target)
+        elif self._now - self._handed_over_s > self._parts.consensus.election_timeout:
+            heir = prefer_leader(view)
+            if heir is not None and raft.transfer_leadership(heir):
+                self._handed_over_s = self._now
+
+    def _view(self) -> GroupView:
+        raft, parts = self.raft, self._parts
+        statuses = parts.statuses()
+        configuration = raft.configuration
+        peers: dict[PeerId, PeerView] = {}
+        for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
+            if peer == parts.me:
+                continue
+            progress = raft.progress.get(peer)
+            peers[peer] = PeerView(
+                status=statuses.get(peer),
+                silent_s=raft.silent_s(peer),
+                lag=None if progress is None else raft.commit_index - progress.match_index,
+                is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
+            )
+        return GroupView(
+            me=parts.me,
+            my_status=self._parts.status(),
+            history=self.id,
+            config=parts.consensus,
+            settings=parts.settings,
+            voters=configuration,
+            is_pending=raft.is_configuration_pending,
+            peers=peers,
+        )
+
+    def _welcome_seekers(self) -> None:
+        """Tell those who have no history yet that they are in the configuration."""
+        raft = self.raft
+        if raft.is_configuration_pending:
+            return
+        learners = raft.configuration.learners
+        for peer, status in self._parts.statuses().items():
+            if status.standing is Standing.SEEKING and peer in learners:
+                welcome = Welcome(self.id, raft.configuration_index)
+                self._parts.send(peer, encode_control(welcome))
+
+    # Compaction.
+
+    def _compact(self) -> None:
+        """Begin to cut the log when it has grown, if there is a snapshot to replace it."""
+        raft, settings = self.raft, self._parts.settings
+        if self._compaction is not None or not self._parts.host.has_snapshot:
+            return
+        if self._parts.keeps_log():
+            return
+        is_heavy = self._applied_bytes > settings.compact_bytes
+        if not is_heavy and raft.applied_index - raft.mark.index <= settings.compact_entries:
+            return
+        self._applied_bytes = 0
+        keep_count = 0 if is_heavy else settings.keep_entries
+        mark = raft.mark_at(raft.applied_index)
+        if self._parts.is_durable:
+            making = self._parts.host.snapshot_parts()
+            self._compaction = _Compaction(mark, keep_count, making, [])
+        else:
+            # Nothing is saved, and those who need a snapshot are served a fresh one.
+            raft.compact(mark, keep_count=keep_count)
+            self._duties.run()
+
+    def _compact_on(self) -> None:
+        """Make some more parts of the snapshot that a cut stands on."""
+        work = self._compaction
+        if work is None:
+            return
+        for _ in range(_PARTS_PER_STEP):
+            part = next(work.making, None)
+            if part is None:
+                self._compaction = None
+                self._keep_snapshot(work.mark, work.made)
+                self.raft.compact(work.mark, keep_count=work.keep_count)
+                return
+            work.made.append(part)
+
+    def _keep_snapshot(self, mark: SnapshotMark, parts: Sequence[bytes]) -> None:
+        """Keep a snapshot until it is saved with its mark."""
+        if self._parts.is_durable:
+            stored = StoredGroup(self.id, self._welcome_index, b"", tuple(parts))
+            self._snapshots = {mark.index: encode_stored(stored)}
+
+    def _stored_snapshot(self, mark: SnapshotMark) -> bytes:
+        return self._snapshots.pop(mark.index)

@@ -1,0 +1,798 @@
+"""A member of a group: everything one node does in it, decided in one place.
+
+A pure state machine that composes the cores and knows how they depend on each
+other:
+
+    mesh          who is bonded with whom
+    genesis       how a history begins, while there is none
+    raft, duties  the log of the history, and its disk
+    host          the machine, the sessions, the ledger
+    client        the commands of this node
+    reads         its strong queries
+    membership    who votes, decided where the leader is
+    state sync    catching up, and serving those who do
+    merge         what to do when two histories meet
+
+A member is without a history (seeking one, or pledged to one that is about to
+begin) or follows one. It joins a history when the leader says so (`Welcome`),
+and gives one up only when everything in it is in another one.
+
+Invariants:
+    * Raft of one history never gets a message of another.
+    * Until its log has reached the place of its welcome, a member does not
+      vote: it may have voted before, in an earlier life, and have forgotten it.
+    * Nothing is resolved before it is applied here, and nothing is applied
+      before it is committed.
+
+The caller passes links' frames and ``now`` (monotonic seconds), then drains
+`next_event` and re-reads `get_timer`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..errors import ConfigError, RemoteError
+from ..ids import GroupId, NetworkId, PeerId
+from ..transport.address import PeerAddr
+from ..transport.close import CloseCode, CloseReason
+from . import frames
+from .client import CommandClient, Failed
+from .config import ConsensusConfig, GroupsConfig
+from .frames import ForwardRefused, Welcome
+from .genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, SendGenesis
+from .genesis_wire import Pledge, decode_pledge, encode_pledge
+from .genesis_wire import decode_message as decode_genesis
+from .genesis_wire import encode_message as encode_genesis
+from .history import Begin, History, Parts
+from .host import Host
+from .key import GroupKey
+from .ledger import Ledger, MergeFinished
+from .member_events import (
+    FramesOut,
+    GroupForced,
+    HistoriesConflicted,
+    HistoryMerged,
+    Logged,
+    MemberLeft,
+    SaveWanted,
+    StateReplaced,
+    Told,
+)
+from .merge import Merge
+from .merge_replay import is_whole, merged_commands
+from .merge_view import (
+    HandOver,
+    HistoriesConflict,
+    HistoryAbandoned,
+    MergeStarted,
+    MergeView,
+    ProposeAct,
+    SendMerge,
+)
+from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
+from .reads import ReadFailed, Reads
+from .records import HardState, SnapshotMark, Voters
+from .status import Standing, Status
+from .storage import SaveBatch, Stored
+from .stored import StoredGroup, decode_stored, encode_stored
+from .sync import StateSync
+
+_VIOLATION: Final = "breaks the protocol: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSpec:
+    """What a member is made of.
+
+    Attributes:
+        me: This peer.
+        network_id: The network.
+        group_id: The group.
+        key: The group's key.
+        consensus: What all members agree on.
+        settings: This member's own settings.
+        host: The machine, new.
+        client: This node's commands.
+        sync: How state is synchronised.
+        is_durable: Whether the storage survives a crash.
+        is_observer: It never votes.
+        factor: How reluctant it is to lead; 1 is not at all.
+        allow: Why a peer is refused although it has the key; None for welcome.
+    """
+
+    me: PeerId
+    network_id: NetworkId
+    group_id: GroupId
+    key: GroupKey
+    consensus: ConsensusConfig
+    settings: GroupsConfig
+    host: Host
+    client: CommandClient
+    sync: StateSync
+    is_durable: bool
+    is_observer: bool
+    factor: float
+    allow: Allow
+
+
+class Member:
+    """See the module's docstring.
+
+    Args:
+        spec: What it is made of.
+        rng: Draws timeouts, nonces and ids.
+        now: Monotonic time in seconds.
+        stored: What a durable storage held.
+
+    Raises:
+        DecodeError: What was stored cannot be read.
+    """
+
+    def __init__(self, spec: MemberSpec, rng: Random, *, now: float, stored: Stored) -> None:
+        self._spec = spec
+        self._rng = rng
+        self._now = now
+        self._events: deque[Any] = deque()
+        self._out: dict[int, list[bytes]] = {}
+        self._reads = Reads(spec.consensus.heartbeat_interval)
+        self._client = spec.client
+        self._history: History | None = None
+        self._merge = Merge(spec.me, rng, now=now)
+        self._replayed: dict[bytes, list[bytes]] = {}
+        self._pledge = b""
+        self._is_beginning = False
+        self._own_saves: deque[tuple[SaveBatch, Callable[[], None]]] = deque()
+        self._saving_own: Callable[[], None] | None = None
+        self._is_saving = False
+        self._is_stalled = False
+        self._term = stored.hard_state.term
+        self._vote = stored.hard_state.vote
+        self._told_status: Status | None = None
+        self._is_leaving = False
+        self._must_be_removed = False
+        self._has_left = False
+        self._leave_by_s: float | None = None
+        self._statuses: dict[PeerId, Status] = {}
+        self._mesh = Mesh(
+            spec.me,
+            spec.network_id,
+            spec.group_id,
+            spec.key,
+            spec.consensus,
+            rng,
+            now=now,
+            status=Status(),
+            allow=spec.allow,
+        )
+        self._begin_from(stored, now)
+        self._tell_status()
+
+    # Views.
+
+    @property
+    def mesh(self) -> Mesh:
+        """The bonds; to be read only."""
+        return self._mesh
+
+    @property
+    def history(self) -> History | None:
+        """The history this member follows, None while it has none; to be read only."""
+        return self._history
+
+    @property
+    def host(self) -> Host:
+        """The machine."""
+        return self._spec.host
+
+    @property
+    def statuses(self) -> Mapping[PeerId, Status]:
+        """What each bonded member says of itself."""
+        return MappingProxyType(self._statuses)
+
+    @property
+    def status(self) -> Status:
+        """What this member says of itself."""
+        return self._my_status()
+
+    @property
+    def leader(self) -> PeerId | None:
+        """Who leads the group, None when that is not known."""
+        return None if self._history is None else self._history.raft.leader
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member leads."""
+        return self._history is not None and self._history.raft.is_leader
+
+    @property
+    def why_offline(self) -> str | None:
+        """Why commands are not taken at the moment; None when they are."""
+        if self._is_leaving:
+            return "leaving the group"
+        if self._history is None:
+            return "no history yet: looking for members, or waiting to be taken in"
+        return self._history.why_offline
+
+    @property
+    def may_query(self) -> bool:
+        """Whether the machine is whole: it is not while it is being restored."""
+        return self._history is None or not self._history.is_restoring
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the disk takes nothing."""
+        return self._is_stalled
+
+    @property
+    def shown(self) -> tuple[Any, ...]:
+        """Return what people may wait for: when it differs, something has changed."""
+        history = self._history
+        if history is None:
+            return (None, self.why_offline)
+        raft = history.raft
+        return (
+            history.id,
+            self.why_offline,
+            raft.leader,
+            raft.term,
+            self._spec.host.position,
+            raft.last_index,
+            raft.configuration_index,
+        )
+
+    def end(self) -> list[Any]:
+        """Return the tokens of all calls that wait: the member ends here and now."""
+        self._client.fail_all("the member has ended")
+        self._reads.fail_all()
+        self._events.clear()
+        self._take_client()
+        ended = [event.token for event in self._events if isinstance(event, Failed | ReadFailed)]
+        self._events.clear()
+        return ended
+
+    # What comes from this node.
+
+    def submit(
+        self, payloads: Sequence[bytes], token: Any, *, now: float, timeout_s: float, waits: bool
+    ) -> None:
+        """Take in commands; `Resolved` or `Failed` with `token` follows. Raises `Full`."""
+        self._client.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
+
+    def read(self, token: Any, *, now: float, timeout_s: float) -> None:
+        """Take in a strong read; `ReadGranted` or `ReadFailed` with `token` follows."""
+        self._reads.add(token, now=now, timeout_s=timeout_s)
+
+    def cancel(self, token: Any) -> None:
+        """Forget who waits for commands or a read; commands that have left go on."""
+        self._client.cancel(token)
+        self._reads.cancel(token)
+
+    def leave(self, *, now: float, is_final: bool) -> None:
+        """Leave the group; `MemberLeft` follows. May be repeated.
+
+        Args:
+            now: Monotonic time in seconds.
+            is_final: Whether this member does not mean to come back: a voter
+                then has itself removed first. One that comes back with its log
+                only hands over leadership.
+        """
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        self._must_be_removed = is_final or not self._spec.is_durable
+        self._leave_by_s = now + self._spec.settings.leave_timeout
+        if self._history is not None:
+            self._history.is_leaving = True
+            self._history.peers_changed(now=now)
+
+    def force_new_group(self, *, now: float) -> None:
+        """Begin a new history from the state here, with this member as its only voter.
+
+        Only for the day when a majority is gone for good. Everything in the log
+        here counts as committed; what only the others had is lost. Should they
+        come back, the two histories merge like any two.
+
+        Raises:
+            ConfigError: There is no state here to begin from, at this moment.
+        """
+        history = self._history
+        if history is None or not history.is_idle or history.is_catching_up:
+            raise ConfigError("this member has no state to begin a new history from; try again")
+        previous = history.id
+        fresh = self._rng.randbytes(len(previous))
+        begin, batch = history.forced(fresh)
+        self._spec.host.ledger.history = fresh
+        self._history = None
+        self._client.change_history()
+        self._emit(Told(GroupForced(fresh, previous)))
+        self._save_own(batch, lambda: self._follow(begin, self._now, is_founder=True))
+
+    # What comes from links and the catalog.
+
+    def receive_peers(self, peers: Mapping[PeerId, PeerAddr], *, now: float) -> None:
+        """Take in who advertises the group, and where."""
+        self._mesh.receive_peers(peers, now=now)
+
+    def receive_offer(self, link_id: int, peer: PeerId, header: bytes, *, now: float) -> None:
+        """Take in that a peer opened a link for this group."""
+        self._mesh.receive_offer(link_id, peer, header, now=now)
+
+    def receive_opened(self, link_id: int, token: int, reply: bytes, *, now: float) -> None:
+        """Take in that a link of a `DialWanted` was accepted."""
+        self._mesh.receive_opened(link_id, token, reply, now=now)
+
+    def receive_failed(self, token: int, reason: CloseReason, *, now: float) -> None:
+        """Take in that a link of a `DialWanted` could not be opened."""
+        self._mesh.receive_failed(token, reason, now=now)
+
+    def receive_closed(self, link_id: int, reason: CloseReason, *, now: float) -> None:
+        """Take in that a link ended."""
+        self._mesh.receive_closed(link_id, reason, now=now)
+
+    def receive_frames(self, link_id: int, received: Sequence[bytes], *, now: float) -> None:
+        """Take in the frames of one loop turn, in order. What is wrong ends the link."""
+        mesh = self._mesh
+        for data in received:
+            if not data or data[0] == frames.MESH:
+                mesh.receive_frame(link_id, data, now=now)
+                self._take_mesh(now)
+                continue
+            peer = mesh.peer_of(link_id)
+            if peer is None:
+                continue  # not proven, or closed just now
+            try:
+                self._receive(peer, data, now)
+            except RemoteError as exc:
+                reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
+                self._emit(Logged(True, f"{peer.short} {_VIOLATION}{exc}"))
+                mesh.close_link(link_id, reason, now=now)
+                self._take_mesh(now)
+        mesh.note_heard(link_id, now=now)
+
+    def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
+        match data[0]:
+            case frames.RAFT:
+                if (body := self._body(data)) is not None:
+                    self._followed.receive_raft(peer, body, now=now)
+            case frames.FORWARD:
+                if (body := self._body(data)) is not None:
+                    self._followed.receive_forward(peer, frames.decode_forward(body))
+            case frames.SYNC_ASK:
+                if (body := self._body(data)) is not None:
+                    self._followed.receive_sync_ask(peer, body, now=now)
+            case frames.SYNC_ANSWER:
+                if (body := self._body(data)) is not None:
+                    self._followed.receive_sync_answer(peer, body, now=now)
+            case frames.MERGE:
+                self._merge.receive_message(peer, data[1:], now=now)
+            case frames.GENESIS:
+                self._genesis.receive_message(peer, decode_genesis(data[1:]), now=now)
+            case frames.CONTROL:
+                self._receive_control(peer, data, now)
+            case _:
+                pass  # of a later version
+
+    def _body(self, data: bytes) -> memoryview | None:
+        """Return the body of a frame of the history that is followed here, None of another."""
+        history, body = frames.split_history(data)
+        return body if self._history is not None and history == self._history.id else None
+
+    @property
+    def _followed(self) -> History:
+        assert self._history is not None, "checked by `_body`"
+        return self._history
+
+    def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
+        message = frames.decode_control(data)
+        match message:
+            case Welcome(history, index):
+                self._join(history, index, now)
+            case ForwardRefused(history, client, first_sequence):
+                is_mine = self._history is not None and history == self._history.id
+                if is_mine and client == self._client.client_id:
+                    self._client.receive_refused(first_sequence, now)
+
+    def saved(self, *, now: float) -> None:
+        """Note that the batch of the last `SaveWanted` is saved."""
+        self._is_saving = False
+        if self._saving_own is not None:
+            then, self._saving_own = self._saving_own, None
+            then()
+        elif self._history is not None:
+            self._history.saved()
+
+    def stall(self, *, is_stalled: bool) -> None:
+        """Take in that the disk takes nothing for the moment, or does again."""
+        self._is_stalled = is_stalled
+        if self._history is not None:
+            self._history.is_stalled = is_stalled
+
+    # Time.
+
+    def get_timer(self) -> float | None:
+        """Return when to call `handle_timer`; None for never."""
+        times = [self._mesh.get_timer(), self._client.get_timer(), self._reads.get_timer()]
+        times += [self._merge.get_timer(), self._leave_by_s if self._is_leaving else None]
+        times.append(self._genesis.get_timer())
+        if self._history is not None:
+            times.append(self._history.get_timer())
+        return min([time for time in times if time is not None], default=None)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due. Too early does no harm."""
+        self._mesh.handle_timer(now=now)
+        self._client.handle_timer(now=now)
+        self._reads.handle_timer(now=now)
+        self._merge.handle_timer(now=now)
+        self._genesis.handle_timer(now=now)
+        if self._history is not None:
+            self._history.handle_timer(now=now)
+
+    # The pump.
+
+    def pump(self, *, now: float) -> None:
+        """Carry everything on as far as it goes; then drain `next_event`."""
+        self._now = now
+        self._take_mesh(now)
+        self._take_genesis(now)
+        if self._history is not None:
+            self._history.pump(now=now)
+        self._take_merge(now)
+        self._tell_status()
+        self._take_mesh(now)
+        self._take_client()
+        self._leave_on(now)
+        self._save()
+        self._flush()
+
+    def next_event(self) -> Any | None:
+        """Return what to do next, None for nothing."""
+        return self._events.popleft() if self._events else None
+
+    # Bonds.
+
+    def _take_mesh(self, now: float) -> None:
+        """Pass on what the mesh wants, and note who is there."""
+        have_changed = False
+        while (event := self._mesh.next_event()) is not None:
+            match event:
+                case SendFrame(link_id, data):
+                    self._out.setdefault(link_id, []).append(data)
+                case CloseLink(link_id, _):
+                    self._flush_link(link_id)
+                    self._emit(event)
+                case BondFormed(peer, _, status) | StatusChanged(peer, status):
+                    self._statuses[peer] = status
+                    have_changed = True
+                case BondLost(peer, _, _):
+                    self._statuses.pop(peer, None)
+                    have_changed = True
+                case _:
+                    self._emit(event)
+        if have_changed:
+            self._note_statuses(now)
+
+    def _note_statuses(self, now: float) -> None:
+        self._genesis.update_peers(self._statuses, now=now)
+        if self._history is not None:
+            self._history.peers_changed(now=now)
+
+    def _send(self, peer: PeerId, data: bytes) -> None:
+        """Send a frame to a bonded member; without a bond it is lost, as frames may be."""
+        link_id = self._mesh.link_of(peer)
+        if link_id is not None:
+            self._out.setdefault(link_id, []).append(data)
+
+    def _flush(self) -> None:
+        for link_id in list(self._out):
+            self._flush_link(link_id)
+
+    def _flush_link(self, link_id: int) -> None:
+        waiting = self._out.pop(link_id, None)
+        if waiting:
+            self._events.append(FramesOut(link_id, waiting))
+
+    def _tell_status(self) -> None:
+        status = self._my_status()
+        if status != self._told_status:
+            self._told_status = status
+            self._mesh.set_status(status, now=self._now)
+
+    def _my_status(self) -> Status:
+        spec = self._spec
+        said: dict[str, Any] = {}
+        if self._history is not None:
+            said = self._history.status()
+        else:
+            said = {"standing": self._genesis.standing}
+        return Status(
+            is_observer=spec.is_observer,
+            leadership_factor=spec.factor,
+            is_leaving=self._is_leaving,
+            is_durable=spec.is_durable,
+            **said,
+        )
+
+    # Histories: begin, join, give up.
+
+    def _begin_from(self, stored: Stored, now: float) -> None:
+        """Go on where a durable member stopped, or look for a history."""
+        mark, data = stored.snapshot or (SnapshotMark(), encode_stored(StoredGroup()))
+        kept = decode_stored(data)
+        self._genesis = self._new_genesis(now, kept)
+        if not kept.history:
+            return
+        host = self._spec.host
+        host.reset(Ledger(kept.history))
+        if kept.parts:
+            for _ in host.restore(kept.parts):
+                pass  # nothing else runs yet
+        raft = {
+            "hard_state": stored.hard_state,
+            "mark": mark,
+            "entries": stored.entries,
+            "base": stored.base,
+        }
+        begin = Begin(kept.history, raft, kept.welcome_index)
+        self._follow(begin, now, is_founder=False)
+
+    def _new_genesis(self, now: float, kept: StoredGroup) -> Genesis:
+        spec = self._spec
+        genesis = Genesis(
+            spec.me,
+            spec.consensus,
+            self._rng,
+            now=now,
+            is_observer=spec.is_observer,
+            pledge=decode_pledge(kept.pledge) if kept.pledge else None,
+            history=kept.history,
+        )
+        genesis.update_peers(self._statuses, now=now)
+        return genesis
+
+    def _take_genesis(self, now: float) -> None:
+        while (event := self._genesis.next_event()) is not None:
+            match event:
+                case SendGenesis(peer, message):
+                    self._send(peer, frames.plain(frames.GENESIS, encode_genesis(message)))
+                case SavePledge(pledge):
+                    self._save_pledge(pledge)
+                case Founded(history, voters, is_founder):
+                    self._found(history, voters, is_founder)
+                case HistoryDied(history):
+                    if self._history is not None and self._history.id == history:
+                        self._give_up()
+                case GenesisStuck(why):
+                    self._emit(Logged(True, f"there is no history yet: {why}"))
+        followed = self._history
+        if followed is not None and followed.raft.commit_index:
+            self._genesis.history_committed(now=now)
+
+    def _save_pledge(self, pledge: Pledge | None) -> None:
+        """Save a promise, beside the history if there is one."""
+        self._pledge = b"" if pledge is None else encode_pledge(pledge)
+        history = self._history
+        mark = SnapshotMark() if history is None else history.raft.mark
+        stored = StoredGroup(b"" if history is None else history.id, 0, self._pledge)
+        if mark.index:
+            # The last snapshot was saved without one, and none is made in a history.
+            self._save_own(SaveBatch(), self._pledge_saved)
+        else:
+            batch = SaveBatch(snapshot=(mark, encode_stored(stored)))
+            self._save_own(batch, self._pledge_saved)
+
+    def _pledge_saved(self) -> None:
+        self._genesis.pledge_saved(now=self._now)
+
+    def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
+        """Begin a history with these voters, one of them this member."""
+        self._spec.host.reset(Ledger(history))
+        mark = SnapshotMark(0, 0, voters)
+        self._begin(Begin(history, {"mark": mark}), is_founder=is_founder)
+
+    def _join(self, history: bytes, index: int, now: float) -> None:
+        """Follow a history that has taken this member in, unless it has one or has promised."""
+        is_free = self._history is None and not self._is_beginning
+        if not is_free or self._genesis.standing is not Standing.SEEKING:
+            return
+        self._spec.host.reset(Ledger(history))
+        self._pledge = b""
+        self._begin(Begin(history, {"mark": SnapshotMark()}, index), is_founder=False)
+        self._genesis.joined(history, now=now)
+
+    def _begin(self, begin: Begin, *, is_founder: bool) -> None:
+        """Save which history it is, then follow it."""
+        self._is_beginning = True
+        stored = StoredGroup(begin.history, begin.welcome_index, self._pledge)
+        batch = SaveBatch(snapshot=(begin.raft["mark"], encode_stored(stored)))
+        raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
+        begin = Begin(begin.history, raft, begin.welcome_index)
+        self._save_own(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
+
+    def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
+        spec = self._spec
+        parts = Parts(
+            me=spec.me,
+            consensus=spec.consensus,
+            settings=spec.settings,
+            rng=self._rng,
+            host=spec.host,
+            client=self._client,
+            reads=self._reads,
+            sync=spec.sync,
+            is_durable=spec.is_durable,
+            statuses=lambda: self._statuses,
+            status=self._my_status,
+            factor=spec.factor,
+            keeps_log=lambda: self._merge.keeps_log,
+            send=self._send,
+            emit=self._emit,
+        )
+        self._is_beginning = False
+        self._history = history = History(parts, begin, now=now)
+        history.is_leaving, history.is_stalled = self._is_leaving, self._is_stalled
+        if is_founder or history.raft.configuration.voters == (spec.me,):
+            history.raft.campaign(now=now)
+        history.peers_changed(now=now)
+        history.pump(now=now)
+
+    def _abandon(self, loser: bytes, winner: bytes) -> None:
+        """Give up a history of which everything is in another one."""
+        history = self._history
+        if history is None or history.id != loser:
+            return
+        payloads: list[bytes] = []
+        if is_whole(history.raft):
+            payloads = [command.payload for command in merged_commands(loser, history.raft)]
+        commands = tuple(self._spec.host.decode_commands(payloads))
+        self._give_up()
+        self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
+
+    def _give_up(self) -> None:
+        """Go back to having no history, and look for one."""
+        history = self._history
+        assert history is not None, "there is no history to give up"
+        if self._spec.is_durable:
+            # What a storage remembers of terms and votes never goes back.
+            self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
+        self._history = None
+        self._pledge = b""
+        self._replayed.clear()
+        self._merge = Merge(self._spec.me, self._rng, now=self._now)
+        self._spec.host.reset(Ledger())
+        self._client.change_history()
+        self._client.set_leader(False, None, self._now)
+        batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
+        self._save_own(batch, lambda: None)
+        self._genesis = self._new_genesis(self._now, StoredGroup())
+        self._emit(Told(StateReplaced(0)))
+
+    # Merging.
+
+    def _take_merge(self, now: float) -> None:
+        history = self._history
+        if history is None:
+            return
+        merge = self._merge
+        self._note_replays(history)
+        for act in history.take_failed_acts():
+            merge.act_failed(act, now=now)
+        merge.update(self._merge_view(history), now=now)
+        for act in history.take_acts():
+            merge.act_applied(act, now=now)
+        while self._history is history and (event := merge.next_event()) is not None:
+            match event:
+                case SendMerge(peer, data):
+                    self._send(peer, frames.plain(frames.MERGE, data))
+                case ProposeAct(act):
+                    history.propose_act(act)
+                case HandOver(to):
+                    history.raft.transfer_leadership(to)
+                case MergeStarted(winner, loser):
+                    text = f"history {loser.hex()} goes into {winner.hex()}"
+                    self._emit(Logged(False, text))
+                case HistoryAbandoned(loser, winner):
+                    self._abandon(loser, winner)
+                case HistoriesConflict(other):
+                    self._emit(Told(HistoriesConflicted(history.id, other)))
+                    text = f"history {other.hex()} cannot be merged: both logs were cut"
+                    self._emit(Logged(True, text))
+        if self._history is history:
+            history.pump(now=now)
+
+    def _merge_view(self, history: History) -> MergeView:
+        raft = history.raft
+        return MergeView(
+            history=history.id,
+            is_leader=raft.is_leader,
+            has_leader=raft.leader is not None,
+            voter_count=len(raft.configuration.voters),
+            ledger=self._spec.host.ledger,
+            log=raft,
+            peers=self._statuses,
+        )
+
+    def _note_replays(self, history: History) -> None:
+        """Collect what comes from another history, and tell when all of it is here."""
+        for replayed in history.take_replayed():
+            self._replayed.setdefault(replayed.history, []).extend(replayed.payloads)
+        for event in history.take_ledger_events():
+            if isinstance(event, MergeFinished):
+                payloads = self._replayed.pop(event.history, [])
+                commands = tuple(self._spec.host.decode_commands(payloads))
+                merged = HistoryMerged(history.id, event.history, commands, is_loser=False)
+                self._emit(Told(merged))
+
+    # Saving.
+
+    def _save_own(self, batch: SaveBatch, then: Callable[[], None]) -> None:
+        """Save what is not Raft's, in order with the rest, then go on."""
+        if self._spec.is_durable:
+            self._own_saves.append((batch, then))
+        else:
+            then()
+
+    def _save(self) -> None:
+        if self._is_saving:
+            return
+        if self._own_saves:
+            batch, self._saving_own = self._own_saves.popleft()
+        elif self._history is not None and (found := self._history.next_save()) is not None:
+            batch = found
+        else:
+            return
+        self._is_saving = True
+        self._emit(SaveWanted(batch))
+
+    # Leaving.
+
+    def _leave_on(self, now: float) -> None:
+        if not self._is_leaving or self._has_left:
+            return
+        is_late = self._leave_by_s is not None and now >= self._leave_by_s
+        if not is_late and self._is_needed():
+            return
+        self._has_left = True
+        self._reads.fail_all()
+        self._client.fail_all("the member leaves the group")
+        self._take_client()
+        self._mesh.leave(now=now)
+        self._take_mesh(now)
+        self._flush()
+        self._emit(MemberLeft())
+
+    def _is_needed(self) -> bool:
+        """Whether others should take over before this member goes, and can."""
+        history, me = self._history, self._spec.me
+        if self._is_saving or history is None:
+            return self._is_saving
+        if not history.is_idle:
+            return True
+        heirs = [
+            peer
+            for peer, status in self._statuses.items()
+            if status.history == history.id and not (status.is_leaving or status.is_observer)
+        ]
+        if not heirs:
+            return False
+        if self._must_be_removed:
+            return history.is_voter or not history.is_settled
+        voters = history.raft.configuration.voters
+        return history.raft.leader == me and any(peer in voters for peer in heirs)
+
+    # Events.
+
+    def _take_client(self) -> None:
+        while (outcome := self._client.next_event()) is not None:
+            self._emit(outcome)
+        while (read := self._reads.next_event()) is not None:
+            self._emit(read)
+
+    def _emit(self, event: Any) -> None:
+        self._events.append(event)

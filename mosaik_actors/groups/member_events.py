@@ -1,0 +1,135 @@
+"""What a member wants done, and what it has to tell: the events of `Member`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..ids import PeerId
+from .storage import SaveBatch
+
+
+@dataclass(frozen=True, slots=True)
+class FramesOut:
+    """Write these frames to a link, in order."""
+
+    link_id: int
+    frames: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWanted:
+    """Save a batch, then call `Member.saved`; the next comes after that."""
+
+    batch: SaveBatch
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected:
+    """The group has a leader, or has lost it (None).
+
+    Attributes:
+        leader: Who leads.
+        term: The term.
+        elapsed_s: Seconds since the last leader was lost, 0 when none was.
+    """
+
+    leader: PeerId | None
+    term: int
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """The committed configuration is another one."""
+
+    voters: tuple[PeerId, ...]
+    learners: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMerged:
+    """Two histories that began apart are one now. Nothing acknowledged is lost.
+
+    Positions in the history that was given up are void: its commands have new
+    ones, after those that the other history had.
+
+    Attributes:
+        winner: The history that goes on.
+        loser: The history that was given up.
+        commands: The loser's commands that were replayed, in order.
+        is_loser: Whether this member was in the history that was given up.
+    """
+
+    winner: bytes
+    loser: bytes
+    commands: tuple[Any, ...]
+    is_loser: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoriesConflicted:
+    """Another history of this group is about, and the two cannot be merged.
+
+    Both logs have been cut, so neither can be replayed in full. Both go on,
+    apart, until somebody decides which one to keep.
+    """
+
+    own: bytes
+    other: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GroupForced:
+    """A new history was begun by hand from this member's state; see `force_new_group`."""
+
+    history: bytes
+    previous: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StateReplaced:
+    """The machine's state was replaced by a snapshot, or taken back to the beginning.
+
+    Attributes:
+        position: How many commands the new state has seen.
+    """
+
+    position: int
+
+
+GroupEvent = (
+    LeaderElected
+    | MembersChanged
+    | HistoryMerged
+    | HistoriesConflicted
+    | GroupForced
+    | StateReplaced
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Tell the users of the group."""
+
+    event: GroupEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Log a line: the member has noticed something that people should know."""
+
+    is_error: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """Leaving is through: nothing follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStopped:
+    """The member cannot go on, and why: its machine failed, or its disk."""
+
+    error: Exception

@@ -1,0 +1,137 @@
+"""The messages of the groups actor and the replica actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from thespian.actors import ActorAddress
+
+from ..ids import GroupId
+from ..transport.interface import Link
+from .board import GroupBoard
+from .member import MemberSpec
+from .storage import LogStorage
+
+if TYPE_CHECKING:
+    from ..node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class StartGroups:
+    """The first message of the groups actor."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReplica:
+    """Hand the links for a group to this replica from now on."""
+
+    group_id: GroupId
+    replica: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class UnregisterReplica:
+    """Refuse links for a group from now on, if they go to this replica."""
+
+    group_id: GroupId
+    replica: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class BondOffered:
+    """To a replica: a peer opened a link for its group. The link reports to it already."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class StartReplica:
+    """The first message of a replica actor.
+
+    Attributes:
+        node: The node.
+        catalog: The catalog actor.
+        groups: The groups actor.
+        spec: What the member is made of.
+        storage: Its log.
+        board: What its handles read.
+        name: The group's name, for people.
+    """
+
+    node: Node
+    catalog: ActorAddress
+    groups: ActorAddress
+    spec: MemberSpec
+    storage: LogStorage
+    board: GroupBoard
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsQueued:
+    """There are submissions on the board."""
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """Commands on the board, and whom to tell what became of them.
+
+    Attributes:
+        payloads: The commands, encoded.
+        future: Gets the first and last position, or an exception.
+        timeout_s: Seconds they may wait.
+        waits: Whether it is told when they are applied, or when they have left.
+    """
+
+    payloads: list[bytes]
+    future: Any
+    timeout_s: float
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAsked:
+    """A strong read: `future` gets what `answer` returns, at the moment it may be asked."""
+
+    future: Any
+    answer: Callable[[], Any]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """Nobody waits for `future` any more."""
+
+    future: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ForceNewGroup:
+    """Begin a new history from the state here; the sender gets `GroupWasForced`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWasForced:
+    """The new history has begun, or `error` says why not."""
+
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveGroup:
+    """Leave the group; the sender gets `GroupLeft`.
+
+    Attributes:
+        is_final: Whether the member does not mean to come back with its log.
+    """
+
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeft:
+    """The member has left, its storage is closed."""
