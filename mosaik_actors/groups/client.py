@@ -26,28 +26,21 @@ numbered commands. They fail as unknown, and a new client begins.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from math import inf
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from ..codec import EncodeError
 from ..errors import Full
-from .commands import CLIENT_BYTES, COMMANDS_MAX, Burst
+from .client_calls import Deadlines, Submission
+from .client_window import Window
+from .commands import CLIENT_BYTES, Burst
 from .payloads import COMMAND_BYTES_MAX, decode_position
 from .sessions import Answer, Refusal
 
-BURST_BYTES: Final = 1024 * 1024
-"""Bytes of commands in one burst; one command always fits."""
-
-SENT_COMMANDS_MAX: Final = 32_768
-SENT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""What may be on its way: beyond, commands wait without a number."""
-
 _BACKOFFS_MAX: Final = 4
-_DEAD_MIN: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class Resolved:
         last_position: The position of its last command; 0 as above.
     """
 
-    token: Hashable
+    token: Any
     first_position: int
     last_position: int
 
@@ -77,7 +70,7 @@ class Failed:
         reason: Why.
     """
 
-    token: Hashable
+    token: Any
     may_take_effect: bool
     reason: str
 
@@ -97,30 +90,6 @@ class ClientRenewed:
 
 
 ClientEvent = Resolved | Failed | ClientRenewed
-
-
-class _Submission:
-    """Commands of one call.
-
-    `last` is the number of its last command, 0 while it has none. `is_told`:
-    its caller knows what became of it, or does not care.
-    """
-
-    __slots__ = (
-        "byte_count", "deadline", "first_position", "is_told", "last", "payloads", "token", "waits",
-    )  # fmt: skip
-
-    def __init__(
-        self, token: Hashable, payloads: tuple[bytes, ...], byte_count: int, deadline: float
-    ) -> None:
-        self.token = token
-        self.payloads = payloads
-        self.byte_count = byte_count
-        self.deadline = deadline
-        self.waits = True
-        self.last = 0
-        self.first_position = 0
-        self.is_told = False
 
 
 class CommandClient:
@@ -153,16 +122,14 @@ class CommandClient:
         self._resend_s = resend_s
         self._rng = rng
         self._events: deque[ClientEvent] = deque()
-        self._deadlines: list[tuple[float, int, _Submission]] = []
-        self._deadline_count = 0
-        self._dead_count = 0
+        self._deadlines = Deadlines()
         # Without numbers, in order; with numbers and not answered, in order; and
         # those of the latter that somebody waits for.
-        self._waiting: OrderedDict[Hashable, _Submission] = OrderedDict()
+        self._waiting: OrderedDict[Any, Submission] = OrderedDict()
         self._waiting_commands = 0
         self._waiting_bytes = 0
-        self._numbered: deque[_Submission] = deque()
-        self._awaited: dict[Hashable, _Submission] = {}
+        self._numbered: deque[Submission] = deque()
+        self._awaited: dict[Any, Submission] = {}
         self._has_leader = False
         self._epoch: object = None
         self._begin(client_id)
@@ -174,16 +141,7 @@ class CommandClient:
         self._born_index: int | None = None
         self._numbered.clear()
         self._awaited.clear()
-        # The payloads from number `_floor` on, after `_head` that are done with.
-        self._payloads: list[bytes] = []
-        self._head = 0
-        self._floor = 1
-        # Answered up to before `_base`; sent up to before `_next_sent`.
-        self._base = 1
-        self._next_sent = 1
-        self._next_number = 1
-        self._sent_bytes = 0
-        self._unsent_bytes = 0
+        self._window = Window()
         self._attempts = 0
         self._resend_at = inf
         self._paused_until = -inf
@@ -198,12 +156,12 @@ class CommandClient:
     @property
     def pending_count(self) -> int:
         """Commands that are accepted and not answered."""
-        return self._waiting_commands + self._next_number - self._base
+        return self._waiting_commands + self._window.count
 
     @property
     def pending_bytes(self) -> int:
         """The same in bytes."""
-        return self._waiting_bytes + self._sent_bytes + self._unsent_bytes
+        return self._waiting_bytes + self._window.byte_count
 
     @property
     def is_idle(self) -> bool:
@@ -226,7 +184,7 @@ class CommandClient:
     def submit(
         self,
         payloads: Sequence[bytes],
-        token: Hashable,
+        token: Any,
         *,
         now: float,
         timeout_s: float,
@@ -237,7 +195,8 @@ class CommandClient:
         Args:
             payloads: The commands, encoded; at least one. They take effect in
                 this order and after all that were submitted before.
-            token: What the caller is told with; of its own among those pending.
+            token: What the caller is told with; can be hashed, and differs from
+                those of everything that is pending.
             now: The time.
             timeout_s: After so many seconds the caller is told that it failed;
                 may be infinite.
@@ -256,16 +215,13 @@ class CommandClient:
             _check_sizes(payloads)
         if not self.has_room(len(payloads), byte_count):
             raise Full(payloads)
-        submission = _Submission(token, tuple(payloads), byte_count, now + timeout_s)
-        submission.waits = waits
+        submission = Submission(token, tuple(payloads), byte_count, now + timeout_s, waits)
         self._waiting[token] = submission
         self._waiting_commands += len(payloads)
         self._waiting_bytes += byte_count
-        if timeout_s < inf:
-            self._deadline_count += 1
-            heappush(self._deadlines, (submission.deadline, self._deadline_count, submission))
+        self._deadlines.add(submission)
 
-    def cancel(self, token: Hashable) -> bool:
+    def cancel(self, token: Any) -> bool:
         """Forget who waits for a submission; return whether it will never take effect.
 
         One with numbers goes on in the background. No event follows. A token
@@ -274,11 +230,11 @@ class CommandClient:
         submission = self._waiting.get(token)
         if submission is not None:
             self._drop(submission)
-            self._note_told(submission)
+            self._deadlines.note_told(submission)
             return True
         submission = self._awaited.pop(token, None)
         if submission is not None:
-            self._note_told(submission)
+            self._deadlines.note_told(submission)
         return False
 
     def fail_all(self, reason: str) -> None:
@@ -287,7 +243,8 @@ class CommandClient:
         self._renew(reason)
         for submission in waiting:
             self._drop(submission)
-            self._fail(submission, may_take_effect=False, reason=reason)
+            self._deadlines.note_told(submission)
+            self._tell_failed(submission, reason, may_take_effect=False)
 
     # The group.
 
@@ -307,7 +264,7 @@ class CommandClient:
             self._epoch = epoch
             self._attempts = 0
             self._paused_until = now
-            self._go_back(self._base)
+            self._send_again()
         self._has_leader = is_known
 
     def change_history(self) -> None:
@@ -316,14 +273,14 @@ class CommandClient:
         What is not answered will be offered there under the same numbers, as
         the commands that were applied have been replayed with them.
         """
-        if self._next_number == self._base:
+        if not self._window.count:
             if self._born_index is not None:
                 self._renew("")
             return
         # Indexes of the two histories cannot be compared. With 0 the client is
         # taken for a new one only where no client was ever forgotten.
         self._born_index = 0
-        self._go_back(self._base)
+        self._send_again()
 
     def take_bursts(self, now: float, born_index: int) -> list[Burst]:
         """Return what to hand to the leader now, in order; empty when that is nothing.
@@ -336,14 +293,15 @@ class CommandClient:
             return []
         if self._born_index is None:
             self._born_index = born_index
-        bursts = []
-        while self._next_sent - self._base < SENT_COMMANDS_MAX and (
-            self._sent_bytes < SENT_BYTES_MAX
-        ):
+        window, bursts = self._window, []
+        while window.may_send:
             self._number_waiting()
-            if self._next_sent == self._next_number:
+            if not window.has_unsent:
                 break
-            bursts.append(self._next_burst())
+            first, payloads = window.take()
+            bursts.append(
+                Burst(self._client_id, self._born_index, first, window.base - 1, payloads)
+            )
         if bursts and self._resend_at == inf:
             self._resend_at = now + self._resend_s * (1 << min(self._attempts, _BACKOFFS_MAX))
         return bursts
@@ -353,22 +311,23 @@ class CommandClient:
 
         It and what follows is sent again after a while.
         """
-        if self._base <= first_sequence < self._next_sent:
+        if self._window.base <= first_sequence < self._window.next_sent:
             self._paused_until = now + self._backoff_s()
             self._attempts += 1
-            self._go_back(first_sequence)
+            self._send_again(first_sequence)
 
     def receive_answers(self, answers: Sequence[Answer], now: float) -> None:
         """Take in what became of this client's commands, as the log was applied here."""
+        window = self._window
         for answer in answers:
             sequence = answer.sequence
-            if sequence < self._base or sequence >= self._next_number:
+            if sequence < window.base or sequence >= window.next_number:
                 continue  # a repetition, or not of this client's
             if answer.refusal is not Refusal.NONE:
                 self._settle(now)
                 if not self._receive_refusal(answer, now):
                     return
-            elif sequence != self._base:
+            elif sequence != window.base:
                 # Those before are applied too, but their answers were not seen
                 # here: a snapshot took their place. Repeating them brings them.
                 self._settle(now)
@@ -381,11 +340,7 @@ class CommandClient:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due; None for never."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][2].is_told:
-            heappop(deadlines)
-            self._dead_count -= 1
-        due_at = min(self._resend_at, deadlines[0][0] if deadlines else inf)
+        due_at = min(self._resend_at, self._deadlines.next_at())
         if self._paused_until > -inf and self._has_leader and self._has_unsent():
             due_at = min(due_at, self._paused_until)
         return None if due_at == inf else due_at
@@ -396,13 +351,9 @@ class CommandClient:
             self._paused_until = -inf
         if now >= self._resend_at:
             self._attempts += 1
-            self._go_back(self._base)
-        while self._deadlines and self._deadlines[0][0] <= now:
-            submission = heappop(self._deadlines)[2]
-            # Whoever is told counts as dead among the deadlines; this one is out of them.
-            self._dead_count -= 1
-            if not submission.is_told:
-                self._time_out(submission)
+            self._send_again()
+        while (submission := self._deadlines.pop_due(now)) is not None:
+            self._time_out(submission)
 
     def next_event(self) -> ClientEvent | None:
         """Return the next event, None when there is none."""
@@ -411,66 +362,27 @@ class CommandClient:
     # Helpers: sending.
 
     def _has_unsent(self) -> bool:
-        return self._next_sent < self._next_number or bool(self._waiting)
+        return self._window.has_unsent or bool(self._waiting)
 
     def _number_waiting(self) -> None:
-        """Give numbers to what fits into the next burst and onto the way."""
-        waiting, payloads = self._waiting, self._payloads
-        while (
-            waiting
-            and self._unsent_bytes < BURST_BYTES
-            and self._next_number - self._next_sent < COMMANDS_MAX
-            and self._next_number - self._base < SENT_COMMANDS_MAX
-            and self._sent_bytes + self._unsent_bytes < SENT_BYTES_MAX
-        ):
+        """Give numbers to what can be sent at once."""
+        waiting, window = self._waiting, self._window
+        while waiting and window.may_number:
             token, submission = waiting.popitem(last=False)
-            count = len(submission.payloads)
-            self._waiting_commands -= count
+            self._waiting_commands -= len(submission.payloads)
             self._waiting_bytes -= submission.byte_count
-            self._unsent_bytes += submission.byte_count
-            payloads += submission.payloads
+            submission.last = window.add(submission.payloads, submission.byte_count)
             submission.payloads = ()
-            self._next_number += count
-            submission.last = self._next_number - 1
             self._numbered.append(submission)
             if submission.waits:
                 self._awaited[token] = submission
             else:
-                self._note_told(submission)
+                self._deadlines.note_told(submission)
                 self._events.append(Resolved(token, 0, 0))
 
-    def _next_burst(self) -> Burst:
-        """Return the next numbered commands that were not sent, as many as one burst holds."""
-        first = self._next_sent
-        begin = first - self._floor + self._head
-        room = min(COMMANDS_MAX, SENT_COMMANDS_MAX - (first - self._base))
-        end = min(begin + room, len(self._payloads))
-        byte_count = self._unsent_bytes
-        if byte_count > BURST_BYTES:
-            end, byte_count = _fitting(self._payloads, begin, end)
-        elif end < len(self._payloads):
-            byte_count = sum(map(len, self._payloads[begin:end]))
-        self._next_sent = first + end - begin
-        self._sent_bytes += byte_count
-        self._unsent_bytes -= byte_count
-        assert self._born_index is not None
-        return Burst(
-            self._client_id,
-            self._born_index,
-            first,
-            self._base - 1,
-            tuple(self._payloads[begin:end]),
-        )
-
-    def _go_back(self, sequence: int) -> None:
-        """Send everything from a number on again."""
-        if sequence < self._next_sent:
-            begin = sequence - self._floor + self._head
-            end = self._next_sent - self._floor + self._head
-            byte_count = sum(map(len, self._payloads[begin:end]))
-            self._sent_bytes -= byte_count
-            self._unsent_bytes += byte_count
-            self._next_sent = sequence
+    def _send_again(self, sequence: int | None = None) -> None:
+        """Send again from a number on, by default everything that is not answered."""
+        self._window.go_back(self._window.base if sequence is None else sequence)
         self._resend_at = inf
 
     def _backoff_s(self) -> float:
@@ -489,20 +401,20 @@ class CommandClient:
         submission = self._numbered[0]
         if not submission.first_position:
             submission.first_position = position
-        if self._base == submission.last:
+        if self._window.base == submission.last:
             self._numbered.popleft()
             if not submission.is_told:
                 token = submission.token
                 del self._awaited[token]
-                self._note_told(submission)
+                self._deadlines.note_told(submission)
                 self._events.append(Resolved(token, submission.first_position, position))
-        self._base += 1
+        self._window.base += 1
         return True
 
     def _receive_refusal(self, answer: Answer, now: float) -> bool:
         """Take in that a command was not applied; return whether this client goes on."""
         match answer.refusal:
-            case Refusal.GAP if answer.sequence > self._base:
+            case Refusal.GAP if answer.sequence > self._window.base:
                 self._note_missing(now)
             case Refusal.OVERFLOW | Refusal.CLOSED:
                 self._resend_at = min(self._resend_at, now + self._backoff_s())
@@ -519,83 +431,52 @@ class CommandClient:
         What was on its way behind a lost command is refused for the same reason,
         command by command, and is no reason to send once more.
         """
-        if self._next_sent == self._base:
+        if self._window.next_sent == self._window.base:
             return
         if self._attempts:
             self._resend_at = min(self._resend_at, now + self._backoff_s())
         else:
             self._attempts = 1
-            self._go_back(self._base)
+            self._send_again()
 
     def _settle(self, now: float) -> None:
-        """Drop the payloads of commands that have been answered since the last time."""
-        count = self._base - self._floor
-        if not count:
-            return
-        begin, end = self._head, self._head + count
-        sent_end = min(max(begin, begin + self._next_sent - self._floor), end)
-        self._sent_bytes -= sum(map(len, self._payloads[begin:sent_end]))
-        self._unsent_bytes -= sum(map(len, self._payloads[sent_end:end]))
-        self._floor = self._base
-        self._head = end
-        if end * 2 >= len(self._payloads):
-            del self._payloads[:end]
-            self._head = 0
-        self._next_sent = max(self._next_sent, self._base)
-        self._attempts = 0
-        self._resend_at = now + self._resend_s if self._next_sent > self._base else inf
+        """Go on after answers, if there were any: what follows has all its time again."""
+        window = self._window
+        if window.settle():
+            self._attempts = 0
+            is_awaiting = window.next_sent > window.base
+            self._resend_at = now + self._resend_s if is_awaiting else inf
 
     # Helpers: ends.
 
     def _renew(self, reason: str) -> None:
         """Give up everything that has a number, and go on as another client."""
-        unknown_count = self._next_number - self._base
-        first = self._base
+        unknown_count, first = self._window.count, self._window.base
         for submission in self._numbered:
             if not submission.is_told:
                 unknown_count -= submission.last + 1 - first
-                self._fail(submission, may_take_effect=True, reason=reason)
+                self._deadlines.note_told(submission)
+                self._tell_failed(submission, reason, may_take_effect=True)
             first = submission.last + 1
         self._begin(self._rng.randbytes(CLIENT_BYTES))
         self._events.append(ClientRenewed(self._client_id, unknown_count))
 
-    def _time_out(self, submission: _Submission) -> None:
+    def _time_out(self, submission: Submission) -> None:
         if submission.last:
             del self._awaited[submission.token]
-            self._fail(submission, may_take_effect=True, reason="not applied in time")
+            self._tell_failed(submission, "not applied in time", may_take_effect=True)
         else:
             self._drop(submission)
-            self._fail(submission, may_take_effect=False, reason="no leader took it in time")
+            self._tell_failed(submission, "no leader took it in time", may_take_effect=False)
 
-    def _drop(self, submission: _Submission) -> None:
+    def _drop(self, submission: Submission) -> None:
         """Take out a submission that has no numbers."""
         del self._waiting[submission.token]
         self._waiting_commands -= len(submission.payloads)
         self._waiting_bytes -= submission.byte_count
 
-    def _fail(self, submission: _Submission, *, may_take_effect: bool, reason: str) -> None:
+    def _tell_failed(self, submission: Submission, reason: str, *, may_take_effect: bool) -> None:
         self._events.append(Failed(submission.token, may_take_effect, reason))
-        self._note_told(submission)
-
-    def _note_told(self, submission: _Submission) -> None:
-        """Note that nobody waits for a submission; its deadline is dropped in good time."""
-        submission.is_told = True
-        self._dead_count += submission.deadline < inf
-        if self._dead_count > _DEAD_MIN and self._dead_count * 2 > len(self._deadlines):
-            self._deadlines = [item for item in self._deadlines if not item[2].is_told]
-            heapify(self._deadlines)
-            self._dead_count = 0
-
-
-def _fitting(payloads: Sequence[bytes], begin: int, end: int) -> tuple[int, int]:
-    """Return where a burst from `begin` ends, and its bytes; one payload always fits."""
-    byte_count = len(payloads[begin])
-    for offset in range(begin + 1, end):
-        size = len(payloads[offset])
-        if byte_count + size > BURST_BYTES:
-            return offset, byte_count
-        byte_count += size
-    return end, byte_count
 
 
 def _check_sizes(payloads: Sequence[bytes]) -> None:

@@ -1,0 +1,98 @@
+"""Submissions of commands, and until when somebody waits for them.
+
+A heap of deadlines. Most submissions are done long before; they are not taken
+out of the middle, but swept out when they are more than half of the heap.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import Any, Final
+
+_DONE_MIN: Final = 1024
+
+
+class Submission:
+    """The commands of one call.
+
+    Attributes:
+        token: What its caller knows it by.
+        payloads: The commands, until they have numbers.
+        byte_count: Their bytes.
+        deadline: When its caller gives up, in monotonic seconds; may be infinite.
+        waits: Whether its caller waits until it is applied.
+        last: The number of its last command; 0 without numbers.
+        first_position: The position of its first command; 0 until that is applied.
+        is_told: Whether its caller knows what became of it, or does not care.
+    """
+
+    __slots__ = (
+        "byte_count", "deadline", "first_position", "is_told", "last", "payloads", "token", "waits",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        token: Any,
+        payloads: tuple[bytes, ...],
+        byte_count: int,
+        deadline: float,
+        waits: bool,
+    ) -> None:
+        self.token = token
+        self.payloads = payloads
+        self.byte_count = byte_count
+        self.deadline = deadline
+        self.waits = waits
+        self.last = 0
+        self.first_position = 0
+        self.is_told = False
+
+
+class Deadlines:
+    """When callers give up."""
+
+    __slots__ = ("_added_count", "_done_count", "_heap")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Submission]] = []
+        self._added_count = 0
+        # Submissions in the heap whose callers are told.
+        self._done_count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, submission: Submission) -> None:
+        """Watch the deadline of a submission."""
+        if submission.deadline < inf:
+            self._added_count += 1
+            heappush(self._heap, (submission.deadline, self._added_count, submission))
+
+    def note_told(self, submission: Submission) -> None:
+        """Watch a submission no more: its caller is told. Once for each."""
+        submission.is_told = True
+        if submission.deadline < inf:
+            self._done_count += 1
+            if self._done_count > _DONE_MIN and self._done_count * 2 > len(self._heap):
+                self._heap = [item for item in self._heap if not item[2].is_told]
+                heapify(self._heap)
+                self._done_count = 0
+
+    def next_at(self) -> float:
+        """Return when the next caller gives up; infinite for never."""
+        while self._heap and self._heap[0][2].is_told:
+            heappop(self._heap)
+            self._done_count -= 1
+        return self._heap[0][0] if self._heap else inf
+
+    def pop_due(self, now: float) -> Submission | None:
+        """Return the next submission whose caller gives up now, None if there is none.
+
+        It counts as told.
+        """
+        if self.next_at() > now:
+            return None
+        submission = heappop(self._heap)[2]
+        submission.is_told = True
+        return submission
