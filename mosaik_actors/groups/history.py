@@ -189,6 +189,8 @@ class History:
         self._snapshots: dict[int, bytes] = {}
         self._compaction: _Compaction | None = None
         self._applied_bytes = 0
+        self._is_abreast = False
+        self._abreast_index: int | None = None
         self._policy_at_s = now
         self._handed_over_s = float("-inf")
         self._acts: list[Act] = []
@@ -235,6 +237,8 @@ class History:
             return "no leader: a majority of the voters is not in reach"
         if leader != self._parts.me and leader not in self._parts.statuses():
             return f"no bond with the leader, {leader.short}"
+        if not self._is_abreast:
+            return "behind the leader"
         return None
 
     @property
@@ -415,12 +419,29 @@ class History:
         if self.is_stalled:
             return
         self._look_at_members()
+        self._note_abreast()
         self._send_commands()
         self._propose()
         self._parts.reads.ask(self.raft.read, now=now)
         self._duties.run()
         self._sync.pump(self._duties, now=now)
         self._compact()
+
+    def _note_abreast(self) -> None:
+        """Note when this member has applied what was committed when it first met its leader.
+
+        A member that restarts is told the commit index only then; until it has
+        applied that much, what it shows is of the past.
+        """
+        if self._is_abreast:
+            return
+        raft = self.raft
+        if raft.leader is None or raft.term_at(raft.applied_index) != raft.term:
+            return  # nothing of this term is applied: what was committed before may lack too
+        if self._abreast_index is None:
+            status = self._parts.statuses().get(raft.leader)
+            self._abreast_index = 0 if status is None else status.commit_index
+        self._is_abreast = raft.applied_index >= self._abreast_index
 
     def _send_commands(self) -> None:
         """Put this node's commands on their way to the leader."""
