@@ -27,10 +27,10 @@ from typing import Any, Final
 
 from ..errors import ConfigError, DecodeError, RemoteError
 from ..ids import GroupId, NetworkId
-from .acts import Act, CutSnapshot, Replay, decode_act
+from .acts import Act, CutSnapshot, decode_act
 from .commands import Burst, decode_bursts
 from .initial import InitialState
-from .ledger import Ledger, LedgerEvent
+from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
 from .payloads import POSITION_BYTES
 from .records import Entry, EntryKind
@@ -91,7 +91,8 @@ class Applied:
             when there was none.
         position: How many commands are applied now.
         answers: What became of the own client's commands, in log order.
-        events: What the group decided about itself, in order.
+        events: What the group decided about itself, in order; of commands taken
+            in, see `replayed`.
         cuts: The snapshots that were asked for; the latest `CUTS_KEPT`.
         replayed: What was applied of other histories.
         bad_count: Entries and commands that could not be read.
@@ -375,34 +376,47 @@ class Host:
                 answers += answered
 
     def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
-        if isinstance(act, Replay):
-            if self.ledger.takes_replays_of(act.history):
-                self._replay(act, my_client, applied)
-        elif isinstance(act, CutSnapshot):
+        if isinstance(act, CutSnapshot):
             if takes_cuts:
                 self._runner.flush()
                 applied.cuts.append(self._cut(act.request_id))
-        else:
-            event = self.ledger.apply(act)
-            if event is not None:
-                applied.events.append(event)
+            return
+        event = self.ledger.apply(act)
+        if isinstance(event, CommandsTaken):
+            for burst in event.bursts:
+                self._replay(event.history, burst, my_client, applied)
+        elif event is not None:
+            applied.events.append(event)
 
-    def _replay(self, act: Replay, my_client: bytes, applied: Applied) -> None:
-        """Apply commands of another history, and note which of them were new here."""
-        for burst in act.bursts:
-            first_position = self.position + 1
-            answers = self.sessions.apply(burst, self.index, self._runner.take)
-            # A refusal is the affair of those who replay, not of the client.
-            done = [answer for answer in answers if answer.refusal is Refusal.NONE]
-            if burst.client == my_client:
-                applied.answers += done
-            fresh = [answer.sequence for answer in done if not answer.is_repeated]
-            if fresh:
-                begin = fresh[0] - burst.first_sequence
-                payloads = burst.payloads[begin : begin + len(fresh)]
-                applied.replayed.append(
-                    Replayed(act.history, burst.client, fresh[0], first_position, payloads)
-                )
+    def _replay(self, history: bytes, burst: Burst, my_client: bytes, applied: Applied) -> None:
+        """Apply commands that were applied in another history and are new here."""
+        begin = self.position
+        answers = self.sessions.apply(burst, self.index, self._runner.take)
+        done = [answer for answer in answers if answer.refusal is Refusal.NONE]
+        # That they are new here is for the ledger to say, and they were
+        # acknowledged once: a session that is full, or was forgotten since its
+        # first commands were replayed, must not lose the rest.
+        if self.position - begin < len(burst.payloads):
+            done += self._apply_refused(burst, answers)
+        if burst.client == my_client:
+            applied.answers += done
+        fresh = [answer.sequence for answer in done if not answer.is_repeated]
+        if fresh:
+            payloads = burst.payloads[fresh[0] - burst.first_sequence :]
+            applied.replayed.append(Replayed(history, burst.client, fresh[0], begin + 1, payloads))
+
+    def _apply_refused(self, burst: Burst, answers: Sequence[Answer]) -> list[Answer]:
+        """Apply what sessions refused of a burst though it was never applied here."""
+        refused = [
+            answer.sequence
+            for answer in answers
+            if answer.refusal is not Refusal.NONE and not answer.is_repeated
+        ]
+        if not refused:
+            return []
+        payloads = burst.payloads[refused[0] - burst.first_sequence :]
+        positions = self._runner.take(payloads)
+        return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
 
     def _cut(self, request_id: bytes) -> Cut:
         try:
