@@ -281,7 +281,7 @@ class Host:
         first = next(checked, None)
         return _joined(head, first, checked)
 
-    def restore(self, parts: Iterable[bytes]) -> Iterator[None]:
+    def restore(self, parts: Iterable[bytes], index: int | None = None) -> Iterator[None]:
         """Replace everything by what is in a snapshot, piece by piece.
 
         A generator: carry it on to its end, and ask nothing of the host
@@ -291,12 +291,15 @@ class Host:
 
         Args:
             parts: The parts, as `snapshot_parts` returned them.
+            index: The entry that it must be of: its mark's. None for any.
 
         Raises:
-            DecodeError: They are no snapshot of this machine.
+            DecodeError: They are no snapshot of this machine, or not that one.
         """
         checked = checked_parts(parts, DecodeError)
         header = Header.read(checked, self._limits)
+        if index is not None and header.index != index:
+            raise DecodeError(f"a snapshot of entry {header.index}, expected {index}")
         if not header.has_machine and header.position:
             raise DecodeError(f"a snapshot of {header.position} commands, without the machine")
         self._is_restoring = True

@@ -522,6 +522,8 @@ def test_snapshot_that_is_none_changes_nothing() -> None:
     for parts in ([], [b""], [b"\xc1"], [before[1]], [bytes(5 << 20)], ["text"]):
         with pytest.raises(DecodeError):
             take_in(host, parts)  # type: ignore[arg-type]
+    with pytest.raises(DecodeError, match="entry 1, expected 2"):
+        next(host.restore(before, index=2))
     assert list(host.snapshot_parts()) == before
 
 

@@ -1,0 +1,123 @@
+"""What a command costs in the client and in the host, without log and network.
+
+CPU time, the best of some runs. Print it: ``python -m tests.unit.groups.test_client_speed``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from time import process_time
+from typing import Any
+
+from mosaik_actors.groups.client import CommandClient, Resolved
+from mosaik_actors.groups.commands import Burst, encode_bursts
+from mosaik_actors.groups.machine import ApplyContext, StateMachine
+from mosaik_actors.groups.payloads import encode_position
+from mosaik_actors.groups.records import Entry, EntryKind
+from mosaik_actors.groups.sessions import Answer
+
+from .host_machines import Put, host_of
+
+CLIENT = b"c" * 16
+COMMANDS = 40_960
+BAR_US = 5.0
+
+
+class Tally(StateMachine):
+    """As cheap as a machine can be."""
+
+    Command = Put
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
+        self.count += len(commands)
+
+
+def client_us(in_flight: int) -> float:
+    """Return what one command costs from `submit` to `Resolved`, one token for each."""
+    client = CommandClient(
+        CLIENT, pending_commands=65_536, pending_bytes=1 << 26, resend_s=1.0, rng=Random(1)
+    )
+    client.set_leader(True, 1, 0.0)
+    position, resolved, payload = 0, 0, bytes(100)
+    cost_s = 0.0
+    for token in range(0, COMMANDS, in_flight):
+        began_s = process_time()
+        for number in range(in_flight):
+            client.submit((payload,), token + number, now=0.0, timeout_s=2.0, waits=True)
+        bursts = client.take_bursts(0.0, 1)
+        cost_s += process_time() - began_s
+        answers = []
+        for burst in bursts:
+            for offset in range(len(burst.payloads)):
+                position += 1
+                answers.append(Answer(burst.first_sequence + offset, encode_position(position)))
+        began_s = process_time()
+        client.receive_answers(answers, 0.0)
+        client.get_timer()
+        while (event := client.next_event()) is not None:
+            resolved += isinstance(event, Resolved)
+        cost_s += process_time() - began_s
+    assert resolved == COMMANDS
+    assert client.is_idle
+    return cost_s / COMMANDS * 1e6
+
+
+def host_us(per_entry: int) -> float:
+    """Return what one command costs a host that answers it: sessions, decoding, applying."""
+    machine = Tally()
+    host = host_of(machine)
+    payloads = tuple(host.encode_commands([Put(str(number)) for number in range(256)]))
+    bursts = [payloads[at : at + per_entry] for at in range(0, 256, per_entry)]
+    entries: list[Entry] = []
+    sequence = 1
+    for number in range(COMMANDS // per_entry):
+        chosen = bursts[number % len(bursts)]
+        data = encode_bursts([Burst(CLIENT, 0, sequence, max(0, sequence - 300), chosen)])
+        entries.append(Entry(number + 1, 1, EntryKind.COMMANDS, data))
+        sequence += len(chosen)
+    began_s = process_time()
+    for at in range(0, len(entries), 64):
+        host.apply(entries[at : at + 64], CLIENT, len(entries))
+    cost_s = process_time() - began_s
+    assert machine.count == COMMANDS
+    return cost_s / COMMANDS * 1e6
+
+
+def best(measure: Callable[[int], float], size: int) -> float:
+    return min(measure(size) for _ in range(5))
+
+
+def test_command_costs_the_client_little_however_many_are_in_flight() -> None:
+    for in_flight in (256, 4096):
+        assert best(client_us, in_flight) < BAR_US
+
+
+def test_command_costs_the_host_little() -> None:
+    assert best(host_us, 256) < BAR_US
+
+
+def test_idle_turn_of_the_loop_costs_next_to_nothing() -> None:
+    client = CommandClient(
+        CLIENT, pending_commands=10, pending_bytes=100, resend_s=1.0, rng=Random(1)
+    )
+    client.set_leader(True, 1, 0.0)
+    began_s = process_time()
+    for _ in range(10_000):
+        client.take_bursts(0.0, 1)
+    assert (process_time() - began_s) / 10_000 < BAR_US / 1e6
+
+
+def main() -> None:
+    """Print the costs."""
+    for in_flight in (1, 256, 4096):
+        print(f"client, {in_flight} in flight: {best(client_us, in_flight):.2f} us")  # noqa: T201
+    for per_entry in (1, 16, 256):
+        print(f"host, {per_entry} in an entry: {best(host_us, per_entry):.2f} us")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
