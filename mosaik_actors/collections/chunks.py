@@ -178,10 +178,11 @@ class ChunkedList(Generic[T]):
 
     def bisect(self, item: Any) -> Spot:
         """Return the place of the first item not less than `item`, in a list that is sorted."""
-        number = bisect_left(self._chunks, item, key=_last)
-        if number == len(self._chunks):
+        chunks = self._chunks
+        number = bisect_left(chunks, item, key=_last)
+        if number == len(chunks):
             return self.end()
-        return number, bisect_left(self._chunks[number], item)
+        return number, bisect_left(chunks[number], item)
 
     def has(self, spot: Spot) -> bool:
         """Return whether an item is at a place: it is not the end."""
@@ -221,19 +222,22 @@ class ChunkedList(Generic[T]):
 
     def insert(self, spot: Spot, item: T) -> None:
         """Put an item at a place; what is there and behind it moves back."""
-        if spot == self.end():
-            self.append(item)
-            return
-        self.changes += 1
-        self._length += 1
         number, offset = spot
-        if len(self._chunks[number]) >= CHUNK_MAX:
+        chunks = self._chunks
+        if number >= len(chunks) or len(chunks[number]) >= CHUNK_MAX:
+            if spot == self.end():
+                self.append(item)
+                return
             if spot == (0, 0):  # what grows at the front leaves full chunks behind, too
                 self._add_chunk_in_front(item)
                 return
             number, offset = self._split(number, offset)
-        self._own(number).insert(offset, item)
-        self._moved(number, 1)
+        self.changes += 1
+        self._length += 1
+        chunk = chunks[number] if self._owned[number] else self._own(number)
+        chunk.insert(offset, item)
+        if len(self._starts) > 1 or not number:
+            self._moved(number, 1)
 
     def replace(self, spot: Spot, item: T) -> None:
         """Put an item in place of another one."""
@@ -302,6 +306,8 @@ class ChunkedList(Generic[T]):
         self._owned.append(1)
 
     def _add_chunk_in_front(self, item: T) -> None:
+        self.changes += 1
+        self._length += 1
         self._chunks.insert(0, [item])
         self._owned.insert(0, 1)
         if self._starts:

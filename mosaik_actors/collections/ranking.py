@@ -36,7 +36,8 @@ V = TypeVar("V")
 Entry = tuple[P, int, K, V]
 Inclusive = Literal["left", "right", "both", "neither"]
 
-BULK_SHARE: Final = 4
+BULK_SHARE: Final = 8
+"""Sorting anew is quicker than inserting from one new entry for so many old ones (measured)."""
 
 _FIRST: Final[Spot] = (0, 0)
 _ABOVE_ALL_NUMBERS: Final = float("inf")
@@ -77,12 +78,15 @@ class Ranking(Generic[P, K, V]):
         """Return the oldest entry of the highest priority; None when there is none."""
         return self.order.at(self.order.before(self.order.end())) if self.order else None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another key."""
+        return self.capacity is not None and len(self.entries) >= self.capacity
+
     def has_room(self, priority: P, key: K) -> bool:
-        """Return whether a key would stay if it were put in with this priority."""
-        if self.capacity is None or len(self.entries) < self.capacity or key in self.entries:
-            return True
+        """Return whether a key would stay if it were put into a full one with this priority."""
         lowest: Any = self.order.at(_FIRST)[0]
-        return bool(lowest < priority)
+        return key in self.entries or bool(lowest < priority)
 
     def ascending(self) -> Iterator[Entry[P, K, V]]:
         """Iterate from the lowest priority, oldest first; holds one priority's at a time."""
@@ -98,7 +102,7 @@ class Ranking(Generic[P, K, V]):
     def insert(self, priority: P, key: K, value: V) -> Entry[P, K, V] | None:
         """Put a key in, or give it another priority and value; return its former entry.
 
-        Mind `overflow` afterwards.
+        A full one must `make_room` before.
         """
         old = self.entries.get(key)
         if old is not None:
@@ -179,9 +183,12 @@ class Ranking(Generic[P, K, V]):
             del self.entries[entry[2]]
         return removed
 
-    def overflow(self) -> Entry[P, K, V] | None:
-        """Remove what there is no room for, and return it; None when there is room for all."""
-        if self.capacity is None or len(self.entries) <= self.capacity:
+    def make_room(self, key: K) -> Entry[P, K, V] | None:
+        """Remove what must go from a full one before a key is put in, and return it.
+
+        None, and nothing is removed, when the key is there already.
+        """
+        if key in self.entries:
             return None
         entry = self.order.pop(_FIRST)
         del self.entries[entry[2]]
