@@ -83,6 +83,7 @@ from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
 from .sync import StateSync
 
+_GIVEN_UP_KEPT: Final = 64
 _VIOLATION: Final = "breaks the protocol: "
 
 
@@ -145,6 +146,7 @@ class Member:
         self._history: History | None = None
         self._merge = Merge(spec.me, rng, now=now)
         self._replayed: dict[bytes, list[bytes]] = {}
+        self._given_up: deque[bytes] = deque(maxlen=_GIVEN_UP_KEPT)
         self._pledge = b""
         self._is_beginning = False
         self._own_saves: deque[tuple[SaveBatch, Callable[[], None]]] = deque()
@@ -651,6 +653,7 @@ class Member:
         if is_whole(history.raft):
             payloads = [command.payload for command in merged_commands(loser, history.raft)]
         commands = tuple(self._spec.host.decode_commands(payloads))
+        self._given_up.append(loser)
         self._give_up()
         self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
 
@@ -725,6 +728,8 @@ class Member:
         for event in history.take_ledger_events():
             if isinstance(event, MergeFinished):
                 payloads = self._replayed.pop(event.history, [])
+                if history.is_catching_up or event.history in self._given_up:
+                    continue  # it was told when it happened, or before this member was here
                 commands = tuple(self._spec.host.decode_commands(payloads))
                 merged = HistoryMerged(history.id, event.history, commands, is_loser=False)
                 self._emit(Told(merged))
