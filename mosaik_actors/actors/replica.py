@@ -333,10 +333,9 @@ class ReplicaActor(TypeDispatcher):
             return
         while (event := member.next_event()) is not None:
             self._take(event)
-            if self._is_over:
-                return
-        self._show(member)
-        self._arm(member.get_timer())
+        if self._member is not None:
+            self._show(member)
+            self._arm(member.get_timer())
 
     def _take(self, event: Any) -> None:
         match event:

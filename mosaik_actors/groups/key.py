@@ -11,13 +11,12 @@ Two programs that disagree never meet, instead of corrupting each other's log.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Final, Self
 
 from blake3 import blake3
 
-from ..ids import ID_BYTES, GroupId, UniqueId
+from ..ids import GroupId, UniqueId
 
 _PROOF_CONTEXT: Final = "mosaik_actors group bond proof v1"
 
@@ -43,7 +42,7 @@ class GroupKey:
     @classmethod
     def generate(cls) -> Self:
         """Return a new key from the system's entropy."""
-        return cls(os.urandom(ID_BYTES))
+        return cls(bytes(UniqueId.random()))
 
     @classmethod
     def from_validator(cls, validator: object) -> Self:
