@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Closed, ConfigError
 from ..ids import Tag
 from .board import Board
+from .predicates import call_plain
 from .waiters import MakeFuture, Waiters
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ class Condition:
         return replace(self, is_inverse=not self.is_inverse)
 
     def counts(self, peer: PeerInfo) -> bool:
-        """Return whether a connected peer counts."""
+        """Return whether a connected peer counts.
+
+        Raises what a predicate raises, or `AwaitableAnswer` for one that is not plain.
+        """
         return all(tag in peer.tags for tag in self.tags) and all(
-            predicate(peer) for predicate in self.predicates
+            call_plain("the predicate", predicate, peer) for predicate in self.predicates
         )
 
     def holds(self, peers: Iterable[PeerInfo]) -> bool:

@@ -252,7 +252,7 @@ class FanOut:
         """Add a subscriber: it gets everything published in its lane from now on.
 
         Its window is cut to what it may be behind, so that its
-        acknowledgements, due at half a window, come in time to matter.
+        acknowledgements, due at half a window at the latest, come in time to matter.
         """
         assert key not in self.subscriptions, f"subscriber {key!r} is there already"
         window_items = min(window_items, self._buffer_items)

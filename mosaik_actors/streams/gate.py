@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
+from .predicates import AwaitableAnswer, call_plain, tell_once
 from .schema import UNTYPED, Schema, SchemaMismatch, check_compatible
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ UNKNOWN_PEER = CloseReason(CloseCode.UNKNOWN_PEER, "your entry is not known here
 
 
 def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool:
-    """Return whether a peer meets a requirement. One that raises is not met."""
+    """Return whether a peer meets a requirement.
+
+    One that raises, or returns something to await, is not met.
+    """
     if require is None:
         return True
     try:
-        return bool(require(peer))
+        return bool(call_plain("the require predicate", require, peer))
+    except AwaitableAnswer as exc:
+        tell_once(logger, exc)
+        return False
     except Exception:
         logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
         return False
@@ -45,6 +52,9 @@ def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:
     """Return whether a condition holds. One whose predicate raises does not."""
     try:
         return condition.holds(peers)
+    except AwaitableAnswer as exc:
+        tell_once(logger, exc)
+        return False
     except Exception:
         logger.exception("a predicate of an online_when condition failed")
         return False

@@ -173,7 +173,7 @@ class StartConsumer:
 
 @dataclass(frozen=True, slots=True)
 class AckDue:
-    """The application took about half a window of a session."""
+    """The application took enough of a session's window to acknowledge it."""
 
     session: ReceiverSession
 

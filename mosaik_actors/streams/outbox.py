@@ -116,9 +116,10 @@ class Outbox:
         )
         if end == start:
             return 0
+        item_count += self.item_count
         self.parts += parts[start:end]
         self.byte_count += byte_count
-        self._count_extra(item_count - (end - start))
+        self._recount(item_count)
         if was_empty:
             self.wake()
         return end - start
@@ -134,13 +135,14 @@ class Outbox:
         if self.item_count <= item_room and self.byte_count <= byte_room:
             self.parts = []
             self.byte_count = 0
-            self._count_extra(-self._extra_items)
+            self._recount(0)
             return parts
+        rest_items = self.item_count
         fit = _fit if self._extra_items else _fit_single
         end, item_count, byte_count = fit(parts, 0, item_room, byte_room, at_least_one=True)
         taken, self.parts = parts[:end], parts[end:]
         self.byte_count -= byte_count
-        self._count_extra(end - item_count)
+        self._recount(rest_items - item_count)
         return taken
 
     def take_all(self) -> list[Entry]:
@@ -152,10 +154,12 @@ class Outbox:
         if self.senders:
             self.senders.wake(self.room - len(self.parts))
 
-    def _count_extra(self, change: int) -> None:
-        self._extra_items += change
+    def _recount(self, item_count: int) -> None:
+        """Take in that `parts` hold so many items now."""
+        extra_items = item_count - len(self.parts)
         if self.room:
-            self.room -= change
+            self.room -= extra_items - self._extra_items
+        self._extra_items = extra_items
 
 
 def _not_now() -> bool:

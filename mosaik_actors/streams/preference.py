@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 from ..ids import Tag
+from .predicates import AwaitableAnswer, call_plain, tell_once
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -61,10 +62,13 @@ class Preference:
     def rank(self, peer: PeerInfo) -> Rank:
         """Return the rank of a producer. A key that raises gives None."""
         try:
-            rank = self.key(peer)
+            rank = call_plain("the preference's key", self.key, peer)
             if rank is None or isnan(rank):
                 return None
             return float(rank)
+        except AwaitableAnswer as exc:
+            tell_once(logger, exc)
+            return None
         except Exception:
             logger.exception("a preference's key failed for peer %s", peer.peer_id.short)
             return None

@@ -4,15 +4,24 @@ A pure state machine for one link. `receive_frame` checks each data frame
 against the sequence and the window that was granted, so that what the
 application gets is every item once and in order; a producer that breaks either
 is refused with `RemoteError`. `take` notes what the application took, and says
-when an acknowledgement is due: once about half the window is taken. Items that
+when an acknowledgement is due: once an eighth of the window is taken. Items that
 merely arrived are not acknowledged: a consumer that does not consume stops its
 producer.
+
+Half a window would do, and is what producers are ready for (`wire`). But then both
+sides fall into step, the one waiting while the other works: the whole window
+leaves in one burst, is read in one, and is acknowledged in one. Measured with
+windows of 5000 items, that costs a third of the rate. In small windows at least
+`ACK_ITEMS_MIN` items make an acknowledgement, unless half the window is less.
 """
 
 from __future__ import annotations
 
 from ..errors import RemoteError
 from .wire import Accepted, may_fly, read_data
+
+ACKS_PER_WINDOW = 8
+ACK_ITEMS_MIN = 64
 
 
 class ReceiverSession:
@@ -38,8 +47,9 @@ class ReceiverSession:
         self.byte_count = 0
         self._window_items = accepted.window_items
         self._window_bytes = accepted.window_bytes
-        self._ack_items = max(1, accepted.window_items // 2)
-        self._ack_bytes = max(1, accepted.window_bytes // 2)
+        share = max(accepted.window_items // ACKS_PER_WINDOW, ACK_ITEMS_MIN)
+        self._ack_items = max(1, min(share, accepted.window_items // 2))
+        self._ack_bytes = max(1, accepted.window_bytes // ACKS_PER_WINDOW)
         self._taken_bytes = 0
         self._unacked_bytes = 0
 

@@ -10,7 +10,8 @@ the producer sends data frames and the consumer acknowledgements:
 All numbers are big-endian. A sequence numbers the items of one producer since
 it started. An acknowledgement says: every item before this one is taken by the
 application, so room for as many is free again. It is due when half a window is
-taken, so up to half a window may be taken and not acknowledged; the rules of
+taken at the latest (`session` sends it sooner), so up to half a window may be taken
+and not acknowledged; the rules of
 credit leave room for that, or a producer and a consumer could wait for each
 other (`may_fly`). The batch is the codec's own
 format (`codec`); it is looked at by nobody but the decoder of the item's type.

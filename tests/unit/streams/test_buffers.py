@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mosaik_actors.errors import Empty
 from mosaik_actors.streams.inbox import PAUSE_ITEMS, Inbox
 from mosaik_actors.streams.outbox import Outbox
+from mosaik_actors.streams.parts import PartEncoder, single_parts
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.waiters import Waiters
 from mosaik_actors.streams.wire import Accepted, data_frame
@@ -106,6 +107,50 @@ def test_an_outbox_counts_its_bytes(steps: list[tuple[int, int]]) -> None:
         assert box.byte_count == sum(map(len, box.parts))
         assert len(box.parts) <= 10
         assert box.byte_count <= 50 or len(box.parts) == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("send"), st.integers(1, 9)),
+            st.tuples(st.just("send_many"), st.lists(st.integers(1, 9), max_size=200)),
+            st.tuples(st.just("take"), st.tuples(st.integers(0, 90), st.integers(0, 900))),
+            st.tuples(st.just("online"), st.booleans()),
+        ),
+        max_size=40,
+    )
+)
+def test_an_outbox_treats_runs_as_it_treats_the_items_in_them(steps: list[Any]) -> None:
+    """Two outboxes, one of which gets each item as a part of its own, do the same."""
+    encoder = PartEncoder(bytes)
+    (runs, _), (items, _) = outbox(70, 700), outbox(70, 700)
+    for action, value in steps:
+        if action == "send":
+            part = encoder.encode(bytes(value))
+            assert runs.has_room(len(part)) == items.has_room(len(part))
+            if runs.has_room(len(part)):
+                runs.append(part)
+                items.append(part)
+        elif action == "send_many":
+            parts = encoder.encode_many([bytes(size) for size in value])
+            single = single_parts(parts)
+            done = runs.extend(parts)
+            rest = single_parts(parts[done:])
+            assert rest == single[items.extend(list(single)) :]
+        elif action == "take":
+            taken: list[Any] = runs.take(*value)
+            assert single_parts(taken) == items.take(*value)
+        else:
+            runs.set_online(value)
+            items.set_online(value)
+        waiting: list[Any] = runs.parts
+        assert single_parts(waiting) == items.parts
+        assert (runs.item_count, runs.byte_count) == (len(items.parts), items.byte_count)
+        assert runs.is_ready == items.is_ready
+        assert not runs.room or runs.room - len(runs.parts) == items.room - len(items.parts)
+    everything: list[Any] = runs.take_all()
+    assert single_parts(everything) == items.take_all()
+    assert (runs.item_count, runs.byte_count) == (0, 0)
 
 
 def session(window_items: int = 10) -> ReceiverSession:

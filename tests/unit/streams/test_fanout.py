@@ -235,7 +235,7 @@ def accepted(**changes: int) -> Accepted:
     )
 
 
-def test_an_acknowledgement_is_due_when_half_the_window_is_taken() -> None:
+def test_in_a_small_window_an_acknowledgement_is_due_when_half_is_taken() -> None:
     session = ReceiverSession(accepted())
     session.receive_frame(data_frame(0, 4, b"x"))
     session.receive_frame(data_frame(4, 4, b"x"))
@@ -246,10 +246,24 @@ def test_an_acknowledgement_is_due_when_half_the_window_is_taken() -> None:
     assert session.make_ack() is None
 
 
-def test_half_the_bytes_taken_make_an_acknowledgement_due() -> None:
-    session = ReceiverSession(accepted(window_bytes=40 << 20))
+@pytest.mark.parametrize(
+    ("window_items", "due_items"), [(1, 1), (64, 32), (300, 64), (1024, 128), (16_384, 2048)]
+)
+def test_an_acknowledgement_is_due_after_an_eighth_of_the_window(
+    window_items: int, due_items: int
+) -> None:
+    """Producers are ready for half a window: it is never due later than that."""
+    session = ReceiverSession(accepted(window_items=window_items))
+    for n in range(due_items):
+        session.receive_frame(data_frame(n, 1, b"x"))
+        assert session.take(1, 14) is (n == due_items - 1)
+    assert due_items <= max(1, window_items // 2)
+
+
+def test_an_eighth_of_the_bytes_taken_makes_an_acknowledgement_due() -> None:
+    session = ReceiverSession(accepted(window_bytes=16 << 20))
     for n in range(2):
-        frame = data_frame(n, 1, bytes(12 << 20))
+        frame = data_frame(n, 1, bytes(1 << 20))
         session.receive_frame(frame)
         assert session.take(1, len(frame)) is (n == 1)
 

@@ -1,6 +1,11 @@
+import asyncio
+import gc
+import logging
+from functools import partial
 from typing import Any
 
 import msgspec
+import pytest
 
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.ids import StreamId
@@ -13,6 +18,8 @@ from mosaik_actors.streams.gate import (
     near_miss,
     refusal,
 )
+from mosaik_actors.streams.predicates import AwaitableAnswer
+from mosaik_actors.streams.preference import best
 from mosaik_actors.streams.schema import describe
 from mosaik_actors.transport.close import CloseCode
 
@@ -63,6 +70,51 @@ def test_a_predicate_that_raises_is_not_met() -> None:
     assert not is_allowed(peer("a"), broken)
     assert not holds(Condition().with_predicate(broken), [peer("a")])
     assert holds(Condition(), [peer("a")])
+
+
+async def promise(answer: bool) -> bool:
+    return answer
+
+
+class Rule:
+    def applies(self, _info: PeerInfo) -> Any:
+        return promise(True)
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        (lambda: lambda _info: promise(True), "<lambda>"),
+        (lambda: Rule().applies, "Rule.applies"),
+        (lambda: partial(lambda _a, _info: promise(True), 1), "functools.partial"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_predicate_that_returns_a_coroutine_lets_nobody_in_and_is_named_once(
+    what: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a truth value a coroutine is true, whatever it would say."""
+    predicate = what()
+    assert code(require=predicate) == CloseCode.STREAM_NOT_ALLOWED
+    assert not is_allowed(peer("b"), predicate)
+    assert not holds(Condition().with_predicate(predicate), [peer("a")])
+    assert not holds(Condition().with_predicate(predicate).unmet(), [peer("a")])
+    gc.collect()  # a coroutine that was not closed warns here
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert name in record.getMessage()
+    assert "returned a coroutine, which has to be awaited" in record.getMessage()
+
+
+def test_a_predicate_that_returns_a_future_is_not_met() -> None:
+    loop = asyncio.new_event_loop()
+    answer: Any = loop.create_future()
+    answer.set_result(True)
+    assert not is_allowed(peer("a"), lambda _info: answer)
+    with pytest.raises(AwaitableAnswer, match="expected a plain function"):
+        Condition().with_predicate(lambda _info: answer).holds([peer("a")])
+    assert best(key=lambda _info: answer).rank(peer("a")) is None
+    loop.close()
 
 
 def test_a_peer_is_one_consumer_however_often_it_subscribes() -> None:

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import msgspec
@@ -8,7 +9,16 @@ from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError, codec_for
 from mosaik_actors.ids import UniqueId
-from mosaik_actors.streams.parts import ITEM_BYTES_MAX, PartEncoder, TooLargeError, WholeBatch
+from mosaik_actors.streams.parts import (
+    ITEM_BYTES_MAX,
+    RUN_ITEMS,
+    PartEncoder,
+    Run,
+    TooLargeError,
+    WholeBatch,
+    item_count_of,
+    single_parts,
+)
 
 
 class Reading(msgspec.Struct):
@@ -125,3 +135,140 @@ def test_the_limit_is_the_transports_if_that_is_smaller() -> None:
     with pytest.raises(TooLargeError, match="at most 1003"):
         encoder.encode(bytes(1024))
     assert PartEncoder(bytes, frame_bytes_max=1 << 30).encode(bytes(ITEM_BYTES_MAX - 5))
+
+
+def run_of(items: list[Any], type_: Any = Plain) -> Run:
+    (run,) = PartEncoder(type_).encode_many(items)
+    assert isinstance(run, Run)
+    return run
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=400), st.booleans())
+def test_items_encoded_together_are_the_same_bytes_as_one_by_one(
+    numbers: list[int], as_tuple: bool
+) -> None:
+    encoder = PartEncoder(Plain)
+    items = [Plain(n) for n in numbers]
+    parts = encoder.encode_many(tuple(items) if as_tuple else items)
+    assert single_parts(parts) == [encoder.encode(item) for item in items]
+    assert sum(map(item_count_of, parts)) == len(items)
+    assert len(parts) <= len(items) / RUN_ITEMS + 1
+
+
+@given(
+    st.lists(st.text(max_size=40), min_size=8, max_size=60), st.integers(0, 70), st.integers(0, 900)
+)
+def test_a_run_is_cut_between_two_items(texts: list[str], items_max: int, bytes_max: int) -> None:
+    run = run_of([Plain(text) for text in texts])
+    whole = run.items()
+    head, tail = run.cut(items_max, bytes_max)
+    cut = [part.items() if part is not None else [] for part in (head, tail)]
+    assert cut[0] + cut[1] == whole
+    assert len(cut[0]) <= items_max
+    assert sum(map(len, cut[0])) <= bytes_max
+    if cut[1]:  # one more would not have fitted
+        assert len(cut[0]) == items_max or sum(map(len, [*cut[0], cut[1][0]])) > bytes_max
+    for part, items in zip((head, tail), cut, strict=True):
+        assert part is None or (part.item_count, len(part)) == (len(items), sum(map(len, items)))
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=8),
+    st.integers(1, 200),
+    st.integers(30, 2000),
+    st.integers(0, 10**6),
+)
+def test_runs_and_single_items_share_batches_within_both_limits(
+    sizes: list[int], count: int, size: int, seed: int
+) -> None:
+    rng = Random(seed)
+    encoder = PartEncoder(Plain)
+    parts: list[Any] = []
+    items: list[Plain] = []
+    for length in sizes:
+        some = [Plain(rng.choice([1, "x" * 50, 2**70])) for _ in range(length)]
+        plain = [item for item in some if item.a != 2**70]
+        for chunk in (plain, some[:3]):
+            parts += encoder.encode_many(chunk)
+            items += chunk
+    batches = encoder.batches(parts, frame_items_max=count, frame_bytes_max=size)
+    out: list[Any] = []
+    for batch in batches:
+        decoded = encoder.codec.decode_batch(batch.data, count_max=count)
+        assert len(decoded) == batch.item_count <= count
+        assert batch.item_count == 1 or len(batch.data) <= size
+        out += decoded
+    assert out == items
+
+
+def test_frames_are_not_small_because_runs_do_not_fit_them() -> None:
+    encoder = PartEncoder(Plain)
+    parts = encoder.encode_many([Plain(n) for n in range(5000)])
+    for count in (10, 100, 200, 512, 1024):
+        batches = encoder.batches(parts, frame_items_max=count, frame_bytes_max=10**6)
+        assert len(batches) <= 2 * 5000 / count + 1
+
+
+def test_large_items_are_parts_of_their_own() -> None:
+    encoder = PartEncoder(bytes)
+    items = [bytes(50_000)] * 10
+    assert encoder.encode_many(items) == [encoder.encode(item) for item in items]
+
+
+def test_an_item_that_grows_among_small_ones_is_still_checked() -> None:
+    encoder = PartEncoder(bytes, frame_bytes_max=1024)
+    small = [b"x"] * 20
+    with pytest.raises(TooLargeError) as caught:
+        encoder.encode_many([*small, bytes(2000), *small])
+    assert caught.value.value == bytes(2000)
+    long = encoder.encode_many([*small, *[bytes(900)] * 20])
+    assert single_parts(long) == [encoder.encode(i) for i in [*small, *[bytes(900)] * 20]]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [Plain(1), Plain(object()), Plain(2)],
+        [Plain(1), "another type", Plain(2)],
+    ],
+)
+def test_one_item_that_cannot_be_encoded_fails_all_and_is_named(items: list[Any]) -> None:
+    with pytest.raises(EncodeError):
+        PartEncoder(Plain).encode_many(items)
+
+
+def test_what_only_goes_one_by_one_is_not_made_a_run() -> None:
+    wide = PartEncoder(Plain).encode_many([Plain(1), Plain(2**100)])
+    assert [type(part) for part in wide] == [bytes, WholeBatch]
+    assert PartEncoder(Reading).encode_many([]) == []
+    for encoder in (PartEncoder(Plain | None), PartEncoder(Plain, validate=True)):
+        parts = encoder.encode_many([Plain(1)] * 20)
+        assert [type(part) for part in parts] == [bytes] * 20
+    mixed = PartEncoder(Reading).encode_many([Reading("a", 1), Wider("b", 2)] * 10)
+    assert [type(part) for part in mixed] == [bytes] * 20
+
+
+def test_items_nested_about_as_deep_as_the_stack_can_be_told_apart() -> None:
+    """Finding the ends of items takes more stack here than encoding them did."""
+
+    def nested(depth: int) -> list[Any]:
+        value: list[Any] = []
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    depth = 20
+    while True:
+        try:
+            run = run_of([Plain(nested(depth))] * 8)
+        except (AssertionError, EncodeError, ValueError, RecursionError):
+            break
+        assert [len(item) for item in run.items()] == [len(run) // 8] * 8
+        assert run.items() == run._items_deep()
+        depth += 20
+    deepest = run_of([Plain(nested(depth - 20))] * 8)
+
+    def further_down(frames: int) -> list[bytes]:
+        return further_down(frames - 1) if frames else deepest.items()
+
+    assert further_down(60) == deepest._items_deep()

@@ -153,6 +153,20 @@ async def test_functions_that_would_always_be_true_are_refused_at_the_call() -> 
             producer.when().subscribed().with_predicate(always)
 
 
+async def test_a_require_that_returns_a_coroutine_lets_nobody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        guarded = a.streams.producer(Tick, require=lambda peer: always(peer))  # type: ignore[arg-type,return-value]
+        refused = b.streams.consume(Tick)
+        await until(lambda: a.peer_id in refused.refusals())
+        assert "requirements are not met" in str(refused.refusals()[a.peer_id])
+        assert guarded.consumers() == []
+    (told,) = [r for r in caplog.records if "has to be awaited" in r.getMessage()]
+    assert "<lambda>" in told.getMessage()
+
+
 async def test_a_consumer_hears_once_that_it_was_too_slow_and_what_helps(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
