@@ -23,6 +23,7 @@ from .commands import (
     Cleared,
     CollectionMachine,
     Handler,
+    StateReplaced,
     filled,
     is_same,
     maybe,
@@ -54,6 +55,10 @@ class ValueWritten(Generic[T]):
     value: T
     old: T | Absent
     version: int
+
+
+CellChange = ValueWritten[T] | Cleared | StateReplaced
+"""What `on_change` tells of a cell."""
 
 
 class Slot(Generic[T]):

@@ -52,6 +52,7 @@ _MUTABLE: Final = (
 _SET_TYPES: Final = (mi.SetType, mi.FrozenSetType)
 
 _untyped: Final = UntypedCodec()
+_members: Final = codec_for(tuple)  # typed, but encodes anything
 # The extension that the untyped codec writes a set as: form, array, head, then the code.
 _SET_CODES: Final = {kind: _untyped.encode(kind())[3] for kind in (set, frozenset)}
 
@@ -103,7 +104,7 @@ class Element(Generic[T]):
             self._encode_batch = _encode_untyped
         elif any(isinstance(part, _SET_TYPES) for part in _parts_of(mi.type_info(type_))):
             self._encode_batch = lambda values: codec.encode_batch(
-                [_with_sorted_sets(value, codec.encode_batch) for value in values]
+                [_with_sorted_sets(value) for value in values]
             )
         self.takes_none = self._accepts(None)
         if is_key and self.is_plain:
@@ -243,35 +244,31 @@ def _has_hash(cls: Any) -> bool:
     return getattr(cls, "__hash__", None) is not None
 
 
-def _with_sorted_sets(value: Any, encode: Callable[[Sequence[Any]], bytes]) -> Any:
+def _with_sorted_sets(value: Any) -> Any:
     """Return a value to be encoded in which each set is a sorted tuple.
 
     Records are copied without asking their classes, which might check their fields.
     """
-
-    def walk(value: Any) -> Any:
-        kind = type(value)
-        if isinstance(value, set | frozenset):
-            return tuple(sorted(map(walk, value), key=lambda member: encode((member,))))
-        if isinstance(value, tuple):
-            return tuple(map(walk, value))
-        if isinstance(value, list):
-            return list(map(walk, value))
-        if isinstance(value, dict):
-            return {walk(key): walk(inner) for key, inner in value.items()}
-        if isinstance(value, msgspec.Struct):
-            made = copy.copy(value)
-            for name in kind.__struct_fields__:
-                msgspec.structs.force_setattr(made, name, walk(getattr(value, name)))
-            return made
-        if dataclasses.is_dataclass(kind):
-            made = copy.copy(value)
-            for field in dataclasses.fields(kind):
-                object.__setattr__(made, field.name, walk(getattr(value, field.name)))
-            return made
-        return value
-
-    return walk(value)
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(map(_with_sorted_sets, value), key=_members.encode))
+    if isinstance(value, tuple):
+        return tuple(map(_with_sorted_sets, value))
+    if isinstance(value, list):
+        return list(map(_with_sorted_sets, value))
+    if isinstance(value, dict):
+        return {_with_sorted_sets(key): _with_sorted_sets(of) for key, of in value.items()}
+    if isinstance(value, msgspec.Struct):
+        made: Any = copy.copy(value)
+        for name in value.__struct_fields__:
+            msgspec.structs.force_setattr(made, name, _with_sorted_sets(getattr(value, name)))
+        return made
+    if dataclasses.is_dataclass(value):
+        made = copy.copy(value)
+        for field in dataclasses.fields(value):
+            inner = _with_sorted_sets(getattr(value, field.name))
+            object.__setattr__(made, field.name, inner)
+        return made
+    return value
 
 
 def _encode_untyped(values: Sequence[Any]) -> bytes:
@@ -286,7 +283,7 @@ def _extended(value: Any) -> Any:
     """Return a value of no type in which each set is the extension that stands for it."""
     kind = type(value)
     if kind in _SET_CODES:
-        members = sorted(map(_extended, value), key=lambda member: _untyped.encode(member))
+        members = sorted(map(_extended, value), key=_untyped.encode)
         # The batch's first byte is its form; the rest is the array that the extension holds.
         return msgpack.ExtType(_SET_CODES[kind], _untyped.encode_batch(members)[1:])
     if kind in (list, tuple):

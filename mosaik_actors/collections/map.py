@@ -38,6 +38,7 @@ from .commands import (
     CollectionMachine,
     Extend,
     Handler,
+    StateReplaced,
     filled,
     is_same,
     maybe,
@@ -356,5 +357,5 @@ class MapMachine(CollectionMachine, Generic[K, V]):
             changes.append(EntryInserted(key, value, version))
 
 
-MapChange = EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared
-"""What `on_change` tells of a map, or `StateReplaced`."""
+MapChange = EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared | StateReplaced
+"""What `on_change` tells of a map."""

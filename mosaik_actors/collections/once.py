@@ -11,10 +11,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ..groups.sync import StateSync
 from ..ids import UniqueId
-from .cell import Slot, SlotMachine, Write
-from .commands import Handler
+from .cell import Slot, SlotMachine, ValueWritten, Write
+from .commands import Handler, StateReplaced
 
 T = TypeVar("T")
+
+
+OnceChange = ValueWritten[T] | StateReplaced
+"""What `on_change` tells of a value that is written once."""
 
 
 class OnceView(Generic[T]):

@@ -21,7 +21,7 @@ import msgspec
 from ..errors import DecodeError
 from ..groups.sync import StateSync
 from ..ids import UniqueId
-from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, filled
+from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, StateReplaced, filled
 from .elements import Element
 from .insertion import InsertionOrder
 from .snapshots import read_parts, write_parts
@@ -243,5 +243,5 @@ class SetMachine(CollectionMachine, Generic[T]):
             changes.append(MemberInserted(member, version))
 
 
-SetChange = MemberInserted[T] | MemberRemoved[T] | Cleared
-"""What `on_change` tells of a set, or `StateReplaced`."""
+SetChange = MemberInserted[T] | MemberRemoved[T] | Cleared | StateReplaced
+"""What `on_change` tells of a set."""
