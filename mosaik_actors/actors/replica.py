@@ -61,7 +61,7 @@ from ..groups.reads import ReadFailed, ReadGranted
 from ..groups.storage import LogOwner, SaveBatch, StorageError, StorageFull, Stored
 from ..runtime import TypeDispatcher
 from ..transport.close import CANCELLED, SHUTDOWN
-from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
 logger = logging.getLogger(__name__)
@@ -232,23 +232,44 @@ class ReplicaActor(TypeDispatcher):
             self._pump()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
-        """Take in what came over a bond."""
-        link_id = self._link_ids.get(message.link)
-        if link_id is not None and self._member is not None and not self._is_over:
-            self._member.receive_frames(link_id, message.frames, now=self._now())
-            self._pump()
+        """Take in what came over a bond before its link reported here directly."""
+        self._take_frames(message)
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
         """Do nothing: Raft bounds what is on its way to each member."""
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
-        """Note that a bond is gone."""
+        """Note that a link ended before it reported here directly."""
+        self._note_closed(message)
+
+    def _note_closed(self, message: LinkClosed) -> None:
         link_id = self._link_ids.pop(message.link, None)
         if link_id is None:
             return
         del self._links[link_id]
         if self._member is not None and not self._is_over:
             self._member.receive_closed(link_id, message.reason, now=self._now())
+            self._pump()
+
+    def _take_link_event(self, event: LinkEvent) -> None:
+        """Take in what a link says, without a turn in the mailbox: a turn less in each round trip.
+
+        Nothing overtakes anything: before the handshake is answered, which comes
+        after this was attached, no frame is of any consequence.
+        """
+        try:
+            if type(event) is FramesReceived:
+                self._take_frames(event)
+            elif type(event) is LinkClosed:
+                self._note_closed(event)
+        except Exception as error:
+            logger.exception("group %s: a frame could not be handled", self._start.name)
+            self._end(error)
+
+    def _take_frames(self, message: FramesReceived) -> None:
+        link_id = self._link_ids.get(message.link)
+        if link_id is not None and self._member is not None and not self._is_over:
+            self._member.receive_frames(link_id, message.frames, now=self._now())
             self._pump()
 
     # Saving.
@@ -450,6 +471,7 @@ class ReplicaActor(TypeDispatcher):
         self._link_number += 1
         self._links[self._link_number] = link
         self._link_ids[link] = self._link_number
+        link.attach(self._take_link_event)
         return self._link_number
 
     def _now(self) -> float:
