@@ -32,6 +32,10 @@ class Fail(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
+def place_of(ctx: ApplyContext) -> str:
+    return f"{ctx.index} {ctx.log_position} {ctx.term} {ctx.committed}"
+
+
 class Diary(StateMachine):
     """Writes down each command with its whole context, one at a time."""
 
@@ -42,12 +46,12 @@ class Diary(StateMachine):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.batches: list[int] = []
+        self.places: list[str] = []
 
     def apply(self, command: Put | Fail, ctx: ApplyContext) -> None:
         if isinstance(command, Fail):
             raise RuntimeError(command.why)
-        place = f"{ctx.index} {ctx.log_position} {ctx.term} {ctx.committed}"
-        self.lines.append(f"{place} {command.text}")
+        self.lines.append(f"{place_of(ctx)} {command.text}")
 
     def query(self, query: int) -> str:
         return self.lines[query]
@@ -73,6 +77,7 @@ class BatchDiary(Diary):
 
     def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
         self.batches.append(len(commands))
+        self.places.append(f"{place_of(ctx)} {commands[0].text}")
         for index, command in enumerate(commands, ctx.index):
             if isinstance(command, Fail):
                 raise RuntimeError(command.why)

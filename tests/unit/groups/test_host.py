@@ -664,6 +664,19 @@ def test_members_are_alike_whatever_the_batches(seed: int, machine: type[StateMa
     assert list(one.snapshot_parts()) == list(other.snapshot_parts())
 
 
+@given(SEEDS)
+@settings(max_examples=80, deadline=None)
+def test_batch_has_the_context_of_its_first_command(seed: int) -> None:
+    """The same that a machine without batches would get with that command."""
+    rng = Random(seed)
+    log = random_log(rng)
+    single, batched = Diary(), BatchDiary()
+    play(host_of(single, limits=LIMITS), log, rng)
+    play(host_of(batched, limits=LIMITS), log, rng)
+    assert set(batched.places) <= set(single.lines)
+    assert sum(batched.batches) == len(single.lines)
+
+
 @given(SEEDS, MACHINES)
 @settings(max_examples=80, deadline=None)
 def test_member_restored_midway_is_like_the_others(seed: int, machine: type[StateMachine]) -> None:
