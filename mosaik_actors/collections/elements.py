@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgpack
 import msgspec
 import msgspec.inspect as mi
 
-from ..codec import EncodeError, UntypedCodec, codec_for
+from ..codec import Codec, EncodeError, UntypedCodec, codec_for
 from ..errors import ConfigError, DecodeError
+from ..ids import PeerId, UniqueId
 from ..streams.schema import describe, fingerprint, stream_name
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Element(Generic[T]):
         is_key: Whether values are keys or members, so that they must be hashable.
 
     Raises:
-        ConfigError: A key of this type can have no hash.
+        ConfigError: A key of this type can have no hash, or a part of it cannot be sent.
         TypeError: msgspec cannot describe the type.
     """
 
@@ -96,19 +97,17 @@ class Element(Generic[T]):
         self.wire: Any = type_ if self.is_plain else bytes
         self.name = stream_name(type_)
         self._is_key = is_key
-        self._is_surely_hashable = self.is_plain
+        self._is_surely_hashable = False
         self._decode: Callable[[bytes], T] = codec.decode
         self._decode_batch = codec.decode_batch
-        self._encode_batch: Callable[[Sequence[Any]], bytes] = codec.encode_batch
-        if not self.is_plain:
-            self._encode_batch = _encode_untyped
-        elif any(isinstance(part, _SET_TYPES) for part in _parts_of(mi.type_info(type_))):
-            self._encode_batch = lambda values: codec.encode_batch(
-                [_with_sorted_sets(value) for value in values]
-            )
+        self._encode_batch: Callable[[Sequence[Any]], bytes] = _encode_untyped
+        if self.is_plain:
+            parts = list(_parts_of(mi.type_info(type_)))
+            _require_known(parts, self.name)
+            has_sets = any(isinstance(part, _SET_TYPES) for part in parts)
+            self._encode_batch = _SortsSets(codec) if has_sets else codec.encode_batch
+            self._is_surely_hashable = is_key and _check_hashable(parts, self.name)
         self.takes_none = self._accepts(None)
-        if is_key and self.is_plain:
-            self._is_surely_hashable = _check_hashable(type_)
 
     @property
     def is_direct(self) -> bool:
@@ -217,20 +216,27 @@ def _parts_of(info: mi.Type) -> Iterator[mi.Type]:
         )
 
 
-def _check_hashable(type_: Any) -> bool:
+def _require_known(parts: Iterable[mi.Type], name: str) -> None:
+    """Raise `ConfigError` if a type is made of classes that nobody can decode."""
+    for part in parts:
+        if isinstance(part, mi.CustomType) and part.cls not in (UniqueId, PeerId):
+            raise ConfigError(f"{name}: {part.cls.__qualname__} is not a type that can be sent")
+
+
+def _check_hashable(parts: Iterable[mi.Type], name: str) -> bool:
     """Return whether all values of a type are hashable; raise `ConfigError` if some never are."""
     is_sure = True
-    for part in _parts_of(mi.type_info(type_)):
-        if isinstance(part, mi.AnyType) or (isinstance(part, mi.CustomType) and part.cls is object):
+    for part in parts:
+        if isinstance(part, mi.AnyType | mi.DecimalType):  # a signalling NaN has no hash
             is_sure = False
         elif isinstance(part, _MUTABLE) and not isinstance(
             part, mi.FrozenSetType | mi.VarTupleType | mi.TupleType
         ):
             kind = type(part).__name__.removesuffix("Type").lower()
-            raise ConfigError(f"{stream_name(type_)} cannot be a key: a {kind} has no hash")
+            raise ConfigError(f"{name} cannot be a key: a {kind} has no hash")
         elif not _has_hash(getattr(part, "cls", None)):
             raise ConfigError(
-                f"{stream_name(type_)} cannot be a key: {part.cls.__qualname__} is not frozen"  # type: ignore[attr-defined]  # the case above
+                f"{name} cannot be a key: {part.cls.__qualname__} is not frozen"  # type: ignore[attr-defined]  # the case above
             )
     return is_sure
 
@@ -242,6 +248,19 @@ def _has_hash(cls: Any) -> bool:
         own = cls.__hash__ is not msgspec.Struct.__hash__
         return bool(config.frozen or not config.eq or own)
     return getattr(cls, "__hash__", None) is not None
+
+
+class _SortsSets:
+    """Encodes values of one type, sets in them sorted."""
+
+    def __init__(self, codec: Codec[Any]) -> None:
+        self._encode_batch = codec.encode_batch
+
+    def __call__(self, values: Sequence[Any]) -> bytes:
+        try:
+            return self._encode_batch([_with_sorted_sets(value) for value in values])
+        except RecursionError as exc:
+            raise EncodeError(values, f"cannot encode: {exc}") from exc
 
 
 def _with_sorted_sets(value: Any) -> Any:
