@@ -22,6 +22,8 @@ from .discovery.api import Discovery
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
+from .groups.api import Groups
+from .groups.config import GroupsConfig
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .node import Node
 from .streams.api import Streams
@@ -62,6 +64,7 @@ class Network:
             DNS, on the interfaces of `bind`). Needs the extra ``mdns``.
         discovery: The settings of discovery.
         streams: The settings of streams.
+        groups: The settings of groups.
         transport: The settings of the transport.
         environment: Where the node lives; the real machine when None.
 
@@ -81,6 +84,7 @@ class Network:
         mdns: bool = False,
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
+        groups: GroupsConfig | None = None,
         transport: TransportConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
@@ -97,11 +101,13 @@ class Network:
         self._mdns = mdns
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
+        self._groups_config = groups or GroupsConfig()
         self._transport_config = transport or TransportConfig()
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
+        self._groups: Groups | None = None
         self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
 
@@ -157,6 +163,13 @@ class Network:
         if self._streams is None:
             raise self._not_running()
         return self._streams
+
+    @property
+    def groups(self) -> Groups:
+        """Replicated state machines."""
+        if self._groups is None:
+            raise self._not_running()
+        return self._groups
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -256,6 +269,8 @@ class Network:
         self._undo.append(discovery.close)
         self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
         self._undo.append(streams.close)
+        self._groups = groups = Groups(node, discovery.catalog_actor, self._groups_config)
+        self._undo.append(groups.close)
 
     async def _unwind(self) -> None:
         """End the parts, the newest first; one that fails does not keep the others."""

@@ -203,7 +203,7 @@ class CatchingUp:
             return False
         if isinstance(waiting, InstallSnapshot):
             if waiting.mark.index > raft.commit_index:
-                steps = self._parts.host.restore(waiting.parts)
+                steps = self._parts.host.restore(waiting.parts, waiting.mark.index)
                 self._restoring = (waiting.mark, waiting.parts, steps)
                 return self._restore_on(now)
         else:

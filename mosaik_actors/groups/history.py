@@ -52,6 +52,7 @@ from .ready import (
     Verdict,
 )
 from .records import Entry, EntryKind, HardState, SnapshotMark
+from .snapshot import SnapshotError
 from .status import MERGED_COUNT_MAX, Standing, Status
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
@@ -657,8 +658,12 @@ class History:
         keep_count = 0 if is_heavy else settings.keep_entries
         mark = raft.mark_at(raft.applied_index)
         if self._parts.is_durable:
-            making = self._parts.host.snapshot_parts()
-            self._compaction = _Compaction(mark, keep_count, making, [])
+            try:
+                making = self._parts.host.snapshot_parts()
+            except SnapshotError as exc:
+                self._parts.emit(Logged(True, f"the log is not cut: {exc}"))
+            else:
+                self._compaction = _Compaction(mark, keep_count, making, [])
         else:
             # Nothing is saved, and those who need a snapshot are served a fresh one.
             raft.compact(mark, keep_count=keep_count)
@@ -670,7 +675,12 @@ class History:
         if work is None:
             return
         for _ in range(_PARTS_PER_STEP):
-            part = next(work.making, None)
+            try:
+                part = next(work.making, None)
+            except SnapshotError as exc:
+                self._parts.emit(Logged(True, f"the log is not cut: {exc}"))
+                self._compaction = None
+                return
             if part is None:
                 self._compaction = None
                 self._keep_snapshot(work.mark, work.made)
