@@ -112,7 +112,10 @@ class StatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class TopologyChanged:
-    """`Mesh.bonds` may return something else than before; said once until it is handed out."""
+    """`Mesh.bonds` may return something else than before; said once until it is handed out.
+
+    It is built anew when it is read next: in a large group, read it when somebody asks.
+    """
 
 
 MeshEvent = (

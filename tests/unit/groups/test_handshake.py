@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
@@ -168,6 +168,7 @@ def test_key_is_never_on_the_wire_nor_in_a_text() -> None:
         assert secret.hex() not in repr(member(ALICE))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(min_size=HEADER_BYTES_MAX, max_size=2000))
 def test_any_header_is_taken_or_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
@@ -178,6 +179,7 @@ def test_any_header_is_taken_or_refused(data: bytes) -> None:
         OpenerHandshake(member(ALICE), BOB, Random(1)).receive_reply(data)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(0, 255))
 def test_one_wrong_byte_ends_the_handshake(place: int, value: int) -> None:
     opener, acceptor = begin(member(ALICE), member(BOB))
@@ -189,6 +191,7 @@ def test_one_wrong_byte_ends_the_handshake(place: int, value: int) -> None:
         opener.receive_reply(bytes(reply))
 
 
+@settings(deadline=None)
 @given(
     version=st.integers(-1, 70_000),
     group=st.binary(min_size=31, max_size=33),

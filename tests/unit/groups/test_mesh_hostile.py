@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
@@ -82,6 +82,8 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)))])
 
 
+# A busy machine is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hostile = st.binary(max_size=60) | arrays() | damaged() | st.sampled_from(FRAMES).map(encode_frame)
 
 
@@ -112,6 +114,7 @@ def closed(events: list[MeshEvent]) -> bool:
     return any(isinstance(event, CloseLink) and event.link_id == 1 for event in events)
 
 
+@patient
 @given(st.lists(hostile, min_size=1, max_size=5))
 @pytest.mark.parametrize("begin", [waiting_for_proof, waiting_for_confirmation, standing])
 def test_any_frame_is_taken_or_ends_its_link(begin: Callable[[], Mesh], sent: list[bytes]) -> None:
@@ -137,6 +140,7 @@ def held(mesh: Mesh) -> bool:
     return mesh._attempts.on_link(1) is not None
 
 
+@patient
 @given(st.binary(max_size=150) | anything.map(msgspec.msgpack.encode))
 def test_any_header_and_any_reply_is_refused_without_harm(data: bytes) -> None:
     mesh = make(SMALL)
@@ -148,6 +152,7 @@ def test_any_header_and_any_reply_is_refused_without_harm(data: bytes) -> None:
     assert not mesh.bonded
 
 
+@patient
 @given(
     st.sampled_from(FRAMES)
     | st.builds(
@@ -200,6 +205,7 @@ def test_status_that_cannot_be_is_refused(status: list[Any]) -> None:
     assert only(drain(mesh), CloseLink).reason.code == CloseCode.PROTOCOL_VIOLATION
 
 
+@patient
 @given(st.integers(0, 1 << 32))
 def test_topology_is_what_the_bonded_say(seed: int) -> None:
     """Compared with the plain rule, on random news: the last word of each teller counts."""
@@ -227,6 +233,7 @@ def test_topology_is_what_the_bonded_say(seed: int) -> None:
         assert core.bonds() == tuple(sorted(expected))
 
 
+@patient
 @given(st.integers(0, 1 << 32))
 def test_news_add_up_to_what_is_so(seed: int) -> None:
     """For a peer that was told since the beginning, and for one that came in the middle."""
