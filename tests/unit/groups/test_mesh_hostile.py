@@ -167,6 +167,13 @@ def test_frames_survive_the_wire(frame: MeshFrame) -> None:
     assert decode_frame(data) == frame
 
 
+def test_empty_frame_ends_a_bond() -> None:
+    """Also before the first heartbeat, when nothing has been said twice yet."""
+    mesh = standing()
+    mesh.receive_frame(1, b"", now=0.1)
+    assert only(drain(mesh), CloseLink).reason.code == CloseCode.PROTOCOL_VIOLATION
+
+
 def test_frames_of_others_are_not_of_the_mesh() -> None:
     for data in (b"", b"\x01", b"\x06abc"):
         assert not is_mesh_frame(data)
