@@ -767,7 +767,9 @@ def test_sign_of_life_costs_next_to_nothing() -> None:
     """0.3 us at most, on the hot path of every burst of frames; the best of a few runs counts."""
     mesh = bonded_with_many(10)
     count = 20_000
-    seconds = min(repeat(lambda: mesh.note_heard(7, now=0.2), number=count, repeat=7, timer=process_time))
+    seconds = min(
+        repeat(lambda: mesh.note_heard(7, now=0.2), number=count, repeat=7, timer=process_time)
+    )
     idle = min(repeat(lambda: None, number=count, repeat=7, timer=process_time))
     assert (seconds - idle) / count < 0.3e-6
 
@@ -789,6 +791,10 @@ def test_heartbeats_are_cheap() -> None:
         drain(mesh)
 
     assert min(repeat(beat_all, number=5, repeat=5, timer=process_time)) / 5 < 2e-3
-    taken = min(repeat(lambda: mesh.receive_frame(7, beat, now=0.2), number=5000, repeat=5, timer=process_time))
+    taken = min(
+        repeat(
+            lambda: mesh.receive_frame(7, beat, now=0.2), number=5000, repeat=5, timer=process_time
+        )
+    )
     assert taken / 5000 < 3e-6
     assert drain(mesh) == []
