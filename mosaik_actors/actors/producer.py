@@ -277,6 +277,8 @@ class ProducerActor(TypeDispatcher):
             self._publish_all()
         finally:
             self._is_pumping = False
+            # Only now, so that a sender encodes its next items while these are on their way.
+            self._outbox.wake_senders()
         if self._close_at is not None and self._is_drained():
             self._stop()
         elif self._is_blocked or self._close_at is not None or self._core.is_throttled:
@@ -298,7 +300,6 @@ class ProducerActor(TypeDispatcher):
         if self._is_blocked and not outbox.parts:
             self._is_blocked = False
             core.note_unblocked()
-        outbox.wake_senders()
         self._published_at = self._now()
 
     def _publish_parts(self) -> None:

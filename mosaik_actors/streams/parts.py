@@ -50,6 +50,7 @@ ITEM_BYTES_MAX = FRAME_BYTES_MAX - OVERHEAD_BYTES
 RUN_ITEMS = 128
 RUN_ITEMS_MIN = 8
 RUN_BYTES = 64 * 1024  # about; larger items gain nothing by company
+RUN_BYTES_MAX = 4 * RUN_BYTES  # more is slow to cut
 
 _ONE = b"\x91"  # MessagePack: an array of one
 
@@ -222,19 +223,21 @@ class PartEncoder:
         return list(map(self.encode, items))
 
     def _encode_runs(self, items: Sequence[Any]) -> list[Part | Run]:
-        """Return items of the record class as parts, or raise anything."""
-        encode = self.encode_unchecked
+        """Return items of the record class as parts, or raise anything: then ask `encode`."""
+        encode: Callable[[Any], Any] = self.encode_unchecked
         parts: list[Part | Run] = []
+        # The first item stands for all; where it misleads, only time is lost.
         run_items = min(RUN_ITEMS, RUN_BYTES // max(len(encode(items[0])), 1)) if items else 0
         if run_items < RUN_ITEMS_MIN:
             parts += map(encode, items)
         else:
             for start in range(0, len(items), run_items):
-                run = items[start : start + run_items]
-                head_bytes = 1 if len(run) < 16 else 3  # of a MessagePack array
-                parts.append(Run(encode(run)[head_bytes:], len(run)))  # type: ignore[index]
+                some = items[start : start + run_items]
+                head_bytes = 1 if len(some) < 16 else 3  # of a MessagePack array
+                run = Run(encode(some)[head_bytes:], len(some))
+                parts += (run,) if len(run) <= RUN_BYTES_MAX else run.items()
         if parts and max(map(len, parts)) > self.item_bytes_max:
-            raise TooLargeError(items, "one of them, perhaps")
+            raise ValueError("one item may be too large")
         return parts
 
     def check_size(self, item: Any, byte_count: int) -> None:
