@@ -49,7 +49,8 @@ from ..streams.messages import (
     SubscriberOffered,
 )
 from ..streams.outbox import Entry
-from ..streams.parts import OVERHEAD_BYTES, item_count_of, single_parts
+from ..streams.parts import OVERHEAD_BYTES
+from ..streams.runs import item_count_of, single_parts
 from ..streams.schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import Accepted, encode, read_ack

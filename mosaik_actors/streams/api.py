@@ -60,8 +60,9 @@ from .messages import (
     UnregisterProducer,
 )
 from .outbox import Outbox
-from .parts import Part, PartEncoder, Run, item_count_of, single_parts
+from .parts import PartEncoder
 from .preference import Key, Preference
+from .runs import Part, Run, item_count_of, single_parts
 from .schema import check_same, describe, stream_name
 from .session import ReceiverSession
 from .sieve import Lane, Sieve, SortedPart

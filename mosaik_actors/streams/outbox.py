@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .parts import Part, Run, item_count_of
+from .runs import Part, Run, item_count_of
 from .sieve import SortedPart
 from .waiters import MakeFuture, Waiters
 

@@ -13,12 +13,9 @@ decoded. Finding that out at the producer takes a decode per item, so it is done
 there only with ``validate``; otherwise the consumer leaves out such an item,
 and only that (`decode_batch`).
 
-Items handed over together are encoded together where they may be: a `Run` is the
-bytes of up to `RUN_ITEMS` items from one call into msgspec, which takes half the
-time of a call per item. A run is only a way to hold items: it joins as they do,
-and is cut between any two of them where a limit falls inside, so nobody outside
-this module and the outbox can tell. Runs are short because a cut has to find the
-items' ends again.
+Items handed over together are encoded together where they may be, up to
+`RUN_ITEMS` by one call into msgspec, which takes half the time of a call per item
+(`runs`).
 
 What a join makes is what the codec's ``encode_batch`` would have made of the
 items; a test holds the two together. An item that only the codec's wider
@@ -27,14 +24,11 @@ format can carry (integers of more than 64 bits) is a `WholeBatch` of its own.
 
 from __future__ import annotations
 
-import struct
 import types
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import msgpack
 import msgspec
 
 from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
@@ -42,6 +36,7 @@ from ..errors import DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
 from ..transport.interface import FRAME_BYTES_MAX
 from .fanout import Batch
+from .runs import Part, Run, WholeBatch, array_header, decode_raw
 from .wire import DATA_HEADER_BYTES
 
 OVERHEAD_BYTES = DATA_HEADER_BYTES + 8  # 8: the batch's own header
@@ -53,87 +48,6 @@ RUN_BYTES = 64 * 1024  # about; larger items gain nothing by company
 RUN_BYTES_MAX = 4 * RUN_BYTES  # more is slow to cut
 
 _ONE = b"\x91"  # MessagePack: an array of one
-
-
-class WholeBatch:
-    """One item as a batch of its own, which no other part can join.
-
-    It is no bytes, so that an attempt to join it fails instead of making nonsense.
-    """
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-
-class Run:
-    """Several items, one after the other, as one encoder call wrote them.
-
-    Its length is in bytes, that of its items together. It is no bytes, as
-    `WholeBatch` is none, because a join has to count it as many.
-    """
-
-    __slots__ = ("data", "item_count")
-
-    def __init__(self, data: bytes, item_count: int) -> None:
-        self.data = data
-        self.item_count = item_count
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def items(self) -> list[bytes]:
-        """Return the items as parts of their own."""
-        head = _array_header(self.item_count)
-        try:
-            return list(map(bytes, _decode_raw(head + self.data)))
-        except RecursionError:
-            return self._items_deep()
-
-    def cut(self, items_max: int, bytes_max: int) -> tuple[Run | None, Run | None]:
-        """Return what fits within both limits, and the rest; None is nothing."""
-        if self.item_count <= items_max and len(self.data) <= bytes_max:
-            return self, None
-        count = byte_count = 0
-        for item in self.items()[: max(items_max, 0)]:
-            if byte_count + len(item) > bytes_max:
-                break
-            count += 1
-            byte_count += len(item)
-        if not count:
-            return None, self
-        head = Run(self.data[:byte_count], count)
-        return head, Run(self.data[byte_count:], self.item_count - count)
-
-    def _items_deep(self) -> list[bytes]:
-        """Return the items where one is nested about as deep as Python's stack lets it be."""
-        reader = msgpack.Unpacker(max_buffer_size=len(self.data))  # it uses no stack
-        reader.feed(self.data)
-        ends = [0]
-        for _ in range(self.item_count):
-            reader.skip()
-            ends.append(reader.tell())
-        return [self.data[start:end] for start, end in pairwise(ends)]
-
-
-Part = bytes | WholeBatch  # of one item
-
-
-def item_count_of(part: object) -> int:
-    """Return how many items a part has: one, but for a `Run`."""
-    return part.item_count if isinstance(part, Run) else 1
-
-
-def single_parts(parts: Sequence[Part | Run]) -> list[Part]:
-    """Return parts with their runs taken apart: one for each item."""
-    single: list[Part] = []
-    for part in parts:
-        single += part.items() if isinstance(part, Run) else (part,)
-    return single
 
 
 class TooLargeError(EncodeError, ValueError):
@@ -251,7 +165,7 @@ class PartEncoder:
 
     def join(self, parts: Sequence[Part | Run]) -> bytes:
         """Return the batch of single items. Raises `TypeError` if a part is anything else."""
-        head = self._form + _array_header(len(parts))
+        head = self._form + array_header(len(parts))
         return b"".join((head, *parts))  # type: ignore[arg-type]  # it raises, as promised
 
     def batches(
@@ -341,7 +255,7 @@ class PartEncoder:
         if data[:1] != FAST:
             raise error
         try:
-            raw_items = _decode_raw(memoryview(data)[1:])
+            raw_items = decode_raw(memoryview(data)[1:])
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise error from None
         items: list[Any] = []
@@ -396,7 +310,7 @@ class _Filling:
     def finish_batch(self) -> None:
         """Begin the next batch."""
         if self._data:
-            head = self._form + _array_header(self._item_count)
+            head = self._form + array_header(self._item_count)
             self.batches.append(Batch(self._item_count, b"".join((head, *self._data))))
         self._data = []
         self._item_count = 0
@@ -409,17 +323,6 @@ class _Filling:
             self._item_count + item_count <= self._items_max
             and self._byte_count + byte_count <= self._bytes_max
         )
-
-
-_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-
-
-def _array_header(count: int) -> bytes:
-    if count < 16:
-        return bytes((0x90 | count,))
-    if count < 1 << 16:
-        return struct.pack(">BH", 0xDC, count)
-    return struct.pack(">BI", 0xDD, count)
 
 
 def _classes_of(type_: Any) -> tuple[type, ...] | None:

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import RemoteError
 from ..transport.close import CloseCode
 from .criteria import compile_criteria, decode_criteria
-from .parts import Part, Run
+from .runs import Part, Run
 
 LANES_MAX = 256
 

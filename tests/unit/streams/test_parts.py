@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError, codec_for
 from mosaik_actors.ids import UniqueId
-from mosaik_actors.streams.parts import (
-    ITEM_BYTES_MAX,
-    RUN_ITEMS,
-    PartEncoder,
-    Run,
-    TooLargeError,
-    WholeBatch,
-    item_count_of,
-    single_parts,
-)
+from mosaik_actors.streams.parts import ITEM_BYTES_MAX, RUN_ITEMS, PartEncoder, TooLargeError
+from mosaik_actors.streams.runs import Run, WholeBatch, item_count_of, single_parts
 
 
 class Reading(msgspec.Struct):
