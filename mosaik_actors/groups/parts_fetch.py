@@ -247,10 +247,11 @@ class PartsFetch:
     def _is_sound(self, ask: Ask, answer: PartRange) -> bool:
         if len(answer.parts) > ask.count:
             return False
-        whole = answer.whole
-        return (
-            whole is None or not answer.parts or ask.first + len(answer.parts) <= whole.part_count
-        )
+        if answer.whole is None:
+            return True
+        # Who has made all of them has those asked for, up to the end and no more.
+        end = answer.whole.part_count
+        return ask.first + len(answer.parts) <= end if answer.parts else ask.first >= end
 
     def _keep(self, peer: PeerId, first: int, parts: tuple[bytes, ...]) -> bool:
         if self._trusted is not None and peer != self._trusted:

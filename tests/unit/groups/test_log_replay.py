@@ -24,6 +24,7 @@ from mosaik_actors.groups.sync_roles import (
     SyncContext,
     SyncFailed,
     SyncFinished,
+    SyncProgress,
 )
 from mosaik_actors.groups.sync_wire import (
     ANSWER_BYTES,
@@ -187,6 +188,50 @@ def test_replication_may_be_faster_than_the_sync() -> None:
     assert world.own.commit_index == 100
 
 
+def test_what_replication_brought_is_cut_off_what_was_fetched() -> None:
+    log = log_of(*[1] * 20)
+    task = LogReplayTask(context(), batch_size=10, fetch_timeout=5.0)
+    task.update_holders({peer(1): Holder(1, 20), peer(2): Holder(1, 20)}, None, now=0.0)
+    number = requests_of(task)[2].number
+    late = EntryRange(number, 1, 20, 1, tuple(log[10:]))
+    task.receive_message(peer(2), encode_message(late), now=0.1)
+    assert task.buffered_bytes == sum(map(cost_of, log[10:]))
+    task.installed(15, now=0.2)
+    assert installs_of(task) == [tuple(log[15:])]
+    assert task.buffered_bytes == sum(map(cost_of, log[15:]))
+    task.installed(20, now=0.3)
+    assert task.buffered_bytes == 0
+    assert task.next_event() == SyncFinished()
+
+
+def test_late_answer_fills_in_what_is_missing_and_no_more() -> None:
+    """Peer 1 is late with all; peers 2 and 3 were asked for half of it each."""
+    log = log_of(*[1] * 10)
+    first, second = tuple(log[:5]), tuple(log[5:])
+    for is_first_there in (True, False):
+        task = LogReplayTask(context(), batch_size=10, fetch_timeout=1.0)
+        task.update_holders({peer(1): Holder(1, 10)}, None, now=0.0)
+        late_number = requests_of(task)[1].number
+        task.handle_timer(now=1.0)
+        task.update_holders({peer(n): Holder(1, 10) for n in (1, 2, 3)}, None, now=1.0)
+        asked = requests_of(task)
+        assert [ask.first_index for ask in asked.values()] == [1, 6]
+        number = asked[2 if is_first_there else 3].number
+        half = EntryRange(
+            number, 1, 10, int(not is_first_there), first if is_first_there else second
+        )
+        sender = peer(2 if is_first_there else 3)
+        task.receive_message(sender, encode_message(half), now=1.1)
+        whole = EntryRange(late_number, 1, 10, 0, tuple(log))
+        task.receive_message(peer(1), encode_message(whole), now=1.2)
+        found = installs_of(task)
+        if is_first_there:
+            task.installed(5, now=1.3)
+            found += installs_of(task)
+        assert [entry for entries in found for entry in entries] == log
+        assert task.buffered_bytes == sum(map(cost_of, second if is_first_there else log))
+
+
 # When it cannot be done.
 
 
@@ -321,6 +366,16 @@ def test_own_log_decides_who_lies_at_its_end() -> None:
     assert (world.ended, world.applied) == (SyncFinished(), log)
 
 
+def test_entries_that_do_not_follow_the_own_log_are_not_handed_out() -> None:
+    log = log_of(1, 1, 2, 2)
+    task = LogReplayTask(context_of(log[:2]), batch_size=10, fetch_timeout=5.0)
+    task.update_holders({peer(1): Holder(1, 4)}, None, now=0.0)
+    answer = EntryRange(requests_of(task)[1].number, 1, 4, 2, tuple(log[2:]))
+    task.receive_message(peer(1), encode_message(answer), now=0.1)
+    assert task.next_event() is None
+    assert task.rejected_count == 1
+
+
 def test_answers_that_contradict_each_other_are_both_fetched_again() -> None:
     mine = context()
     task = LogReplayTask(mine, batch_size=10, fetch_timeout=5.0)
@@ -402,7 +457,9 @@ def test_memory_is_bounded_while_installing_takes_long() -> None:
     world.install_delay_s = 2.0
     world.run()
     assert (world.ended, world.own.commit_index) == (SyncFinished(), 600)
-    assert BUFFER_BYTES / 2 < max(seen) <= BUFFER_BYTES + ANSWER_BYTES
+    assert BUFFER_BYTES / 2 < max(seen) <= BUFFER_BYTES
+    # Nothing was fetched that there was no room for.
+    assert sum(server.entries_served for server in world.servers.values()) == 600
 
 
 def test_installs_are_portioned() -> None:
@@ -544,6 +601,16 @@ def context_of(log: list[Entry], raft: object = None) -> SyncContext:
         now=0.0,
         is_leader=lambda: False,
     )
+
+
+def installs_of(task: LogReplayTask) -> list[tuple[Entry, ...]]:
+    """Return what the task has installed now; leave nothing else but the end."""
+    found = []
+    while isinstance(event := task.next_event(), InstallEntries | SendSync | SyncProgress):
+        if isinstance(event, InstallEntries):
+            found.append(event.entries)
+    assert event is None
+    return found
 
 
 def requests_of(task: LogReplayTask) -> dict[int, FetchEntries]:

@@ -80,6 +80,14 @@ def test_leader_serves_no_parts_when_others_can() -> None:
     assert all(world.servers[n].parts_served > 0 for n in (2, 3, 4))
 
 
+def test_leader_is_not_even_asked_for_the_digest_when_others_agree() -> None:
+    for server_count in (2, 3, 4):
+        world = World(SMALL, [LOG] * server_count, leader=1)
+        world.run()
+        assert is_synced(world)
+        assert world.servers[1].requests == 1  # for the snapshot
+
+
 def test_leader_alone_serves_everything() -> None:
     world = World(SMALL, [LOG], leader=1)
     world.run()
@@ -226,6 +234,36 @@ def test_snapshot_that_cannot_be_restored_is_tried_again() -> None:
     assert is_synced(world)
 
 
+def test_snapshot_that_can_never_be_restored_fails_the_sync() -> None:
+    world = World(SMALL, [LOG] * 3)
+
+    def spoil() -> None:
+        world.restore_fails = True
+
+    world.after_step = spoil
+    world.run()
+    assert isinstance(world.ended, SyncFailed)
+    assert "could not be restored" in world.ended.reason
+
+
+def test_snapshot_that_replication_has_passed_is_not_fetched() -> None:
+    """While the leader was asked, entries beyond the mark came in by themselves."""
+    world = World(SMALL, [LOG] * 3)
+
+    def replicate() -> None:
+        world.commit(200)
+        log = world.servers[1].raft.entries(1, count_max=150, bytes_max=1 << 30)
+        world.own.install(None, log)
+        world.task.installed(world.own.commit_index, now=world.now)
+
+    # The act is committed at 0.03 and the answer comes at 0.04.
+    world.at(0.035, replicate)
+    world.run()
+    assert world.ended == SyncFinished()
+    assert world.restored is None
+    assert world.own.commit_index == 301
+
+
 def test_log_that_is_cut_behind_the_snapshot_means_another_snapshot() -> None:
     world = World(SMALL, [LOG] * 3)
 
@@ -314,6 +352,17 @@ def test_snapshot_that_nobody_tells_right_is_never_handed_out() -> None:
     assert isinstance(world.ended, SyncFailed)
     assert world.restored is None
     assert str(ATTEMPTS_MAX) in world.ended.reason
+
+
+@pytest.mark.parametrize("slow", [2, 3])
+def test_member_whose_state_differs_is_outvoted(slow: int) -> None:
+    """Its parts and its digest fit each other; only other members tell that they are wrong."""
+    world = World(SMALL, [LOG] * 3)
+    world.servers[2].parts = lambda index: iter([b"another state"] * 20)
+    world.servers[slow].delay_s = 0.2
+    world.run()
+    assert is_synced(world)
+    assert len(world.cuts) == 1
 
 
 # Cuts that fail.
