@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -45,13 +46,14 @@ class ListMachine(RuleBasedStateMachine):
         self.tested.extend(items)
         self.model.extend(items)
 
-    @rule(place=PLACES, item=ITEMS)
-    def insert(self, place: float, item: int) -> None:
+    @rule(place=PLACES, items=st.lists(ITEMS, min_size=1, max_size=12))
+    def insert(self, place: float, items: list[int]) -> None:
         index = self.index(place, len(self.model) + 1)
-        self.tested.insert(self.tested.find(index), item)
-        self.model.insert(index, item)
+        for item in items:
+            self.tested.insert(self.tested.find(index), item)
+            self.model.insert(index, item)
 
-    @rule(place=PLACES, count=st.integers(1, 20))
+    @rule(place=PLACES, count=st.integers(1, 8))
     def pop(self, place: float, count: int) -> None:
         for _ in range(min(count, len(self.model))):
             index = self.index(place, len(self.model))
@@ -72,6 +74,7 @@ class ListMachine(RuleBasedStateMachine):
         assert removed == self.model[start:stop]
         del self.model[start:stop]
 
+    @precondition(lambda self: len(self.model) > 60)
     @rule()
     def clear(self) -> None:
         self.tested.clear()
@@ -122,7 +125,7 @@ class ListMachine(RuleBasedStateMachine):
 
 def test_does_what_a_list_does() -> None:
     run_state_machine_as_test(
-        ListMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        ListMachine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
     )
 
 

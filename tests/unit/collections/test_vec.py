@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -38,7 +39,9 @@ from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
 from .logs import Log, Replica
 
 ITEMS = st.integers(0, 9)
-INDEXES = st.integers(-40, 40)
+# Where an index counts from, and how far it is off.
+INDEXES = st.tuples(st.sampled_from(["front", "middle", "end", "negative end"]), st.integers(-2, 2))
+Index = tuple[str, int]
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -78,6 +81,11 @@ class VecModel(RuleBasedStateMachine):
     def machine(self) -> VecMachine[int]:
         return self.log.eager.machine
 
+    def index(self, index: Index) -> int:
+        count = len(self.model)
+        starts = {"front": 0, "middle": count // 2, "end": count, "negative end": -count}
+        return starts[index[0]] + index[1]
+
     @rule(item=ITEMS)
     def push_back(self, item: int) -> None:
         self.log.execute(self.machine.push_back(item))
@@ -93,11 +101,13 @@ class VecModel(RuleBasedStateMachine):
         self.log.execute(*self.machine.extend(items))
         self.model.extend(items)
 
-    @rule(index=INDEXES, item=ITEMS)
-    def insert(self, index: int, item: int) -> None:
-        self.log.execute(self.machine.insert(index, item))
-        if -len(self.model) <= index <= len(self.model):
-            self.model.insert(index, item)
+    @rule(place=INDEXES, items=st.lists(ITEMS, min_size=1, max_size=6))
+    def insert(self, place: Index, items: list[int]) -> None:
+        index = self.index(place)
+        for item in items:
+            self.log.execute(self.machine.insert(index, item))
+            if -len(self.model) <= index <= len(self.model):
+                self.model.insert(index, item)
 
     @rule()
     def pop_back(self) -> None:
@@ -109,24 +119,27 @@ class VecModel(RuleBasedStateMachine):
         self.log.execute(self.machine.pop_front())
         del self.model[:1]
 
-    @rule(index=INDEXES)
-    def remove(self, index: int) -> None:
+    @rule(place=INDEXES)
+    def remove(self, place: Index) -> None:
+        index = self.index(place)
         self.log.execute(self.machine.remove(index))
         if -len(self.model) <= index < len(self.model):
             del self.model[index]
 
-    @rule(one=INDEXES, other=INDEXES)
-    def swap(self, one: int, other: int) -> None:
+    @rule(here=INDEXES, there=INDEXES)
+    def swap(self, here: Index, there: Index) -> None:
+        one, other = self.index(here), self.index(there)
         self.log.execute(self.machine.swap(one, other))
         count = len(self.model)
         if -count <= one < count and -count <= other < count:
             self.model[one], self.model[other] = self.model[other], self.model[one]
 
-    @rule(length=st.integers(0, 40))
+    @rule(length=st.integers(0, 60))
     def truncate(self, length: int) -> None:
         self.log.execute(self.machine.truncate(length))
         del self.model[length:]
 
+    @precondition(lambda self: len(self.model) > 30)
     @rule()
     def clear(self) -> None:
         self.log.execute(self.machine.clear())
@@ -326,6 +339,12 @@ def test_a_command_out_of_range_does_nothing(name_and_arguments: tuple[Any, ...]
     replica.execute(getattr(replica.machine, name)(*arguments))
     assert replica.machine.view == [1, 2, 3]
     assert replica.changes == []
+
+
+def test_an_index_that_is_the_length_inserts_at_the_end() -> None:
+    replica = vec(int, [1, 2])
+    replica.execute(replica.machine.insert(2, 3), replica.machine.insert(3, 4))
+    assert replica.machine.view == [1, 2, 3, 4]
 
 
 def test_commands_on_an_empty_one_do_nothing() -> None:
