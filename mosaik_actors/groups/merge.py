@@ -242,7 +242,9 @@ class Merge:
         if view is None or not view.history or self._is_abandoned:
             return
         now = self._now
-        self._others = others_of(view)
+        before, self._others = self._others, others_of(view)
+        if not self._others and not before and self._is_at_rest(view):
+            return  # as almost always
         self._hosting.look(view)
         self._asking.look(view, self._others, now=now)
         self._sending.look(view, self._others, now=now)
@@ -251,6 +253,10 @@ class Merge:
             if view.history in status.merged and status.history != view.history:
                 self._found_merged(status.history)
         self._abandon_when_due(view, now)
+
+    def _is_at_rest(self, view: MergeView) -> bool:
+        is_idle = self._asking.phase is Phase.IDLE and self._hosting.is_idle
+        return is_idle and view.is_open and not self._winner
 
     def _settle(self, act: Act, *, is_applied: bool) -> None:
         view = self._view

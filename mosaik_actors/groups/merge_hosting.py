@@ -66,6 +66,11 @@ class Hosting:
         self._held: dict[tuple[bytes, int, int], _Held] = {}
         self._ending: dict[FinishMerge, _Held] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not (self._accepting or self._held or self._ending)
+
     def look(self, view: MergeView) -> None:
         """Let those who wait know when this member leads no more."""
         if view.is_leading:
