@@ -171,6 +171,12 @@ class State(ABC):
         wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
         self.election_at_s = self.now + wait_s
 
+    def hasten_election(self) -> None:
+        """Have the next election after a split vote begin soon, at a time drawn anew."""
+        settings = self.settings
+        wait_s = self.rng.random() * settings.election_timeout_jitter * settings.election_factor
+        self.election_at_s = min(self.election_at_s, self.now + wait_s)
+
     @property
     def hears_leader(self) -> bool:
         """Whether a leader was heard of within the shortest election timeout (4.2.3)."""
