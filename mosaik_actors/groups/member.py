@@ -573,8 +573,8 @@ class Member:
                 case GenesisStuck(why):
                     self._emit(Logged(True, f"there is no history yet: {why}"))
         followed = self._history
-        if followed is not None and followed.raft.commit_index:
-            self._genesis.history_committed(now=now)
+        if followed is not None and followed.raft.last_index:
+            self._genesis.log_began(now=now)
 
     def _save_pledge(self, pledge: Pledge | None) -> None:
         """Save a promise, beside the history if there is one."""
@@ -787,7 +787,8 @@ class Member:
         if not heirs:
             return False
         if self._must_be_removed:
-            return history.is_voter or not history.is_settled
+            # Also of the learners: the leader may be about to promote this one.
+            return history.is_member or not history.is_settled
         voters = history.raft.configuration.voters
         return history.raft.leader == me and any(peer in voters for peer in heirs)
 

@@ -7,8 +7,10 @@ new voters (`quorum`, Raft thesis 4.1), and nothing here can weaken that.
 
 Rules, the most urgent first; while a change is not committed nothing is planned:
 
-    1. A leader that leaves hands over first. Another voter that leaves, or that
-       has come back without its memory, is removed.
+    1. A leader that leaves hands over first, to a learner that is promoted for
+       that if there is no other voter. Another voter that leaves, or that has
+       come back without its memory, is removed; learners that leave are, too,
+       so that none of them is promoted on its way out.
     2. A voter that the leader has not heard of for `replace_after` is replaced:
        a learner is promoted, then it is removed. Without a learner it is
        removed from five voters upward; from three or fewer it stays, for a
@@ -139,6 +141,11 @@ def _let_go(view: GroupView) -> Change | TransferTo | None:
         heirs = _heirs(view)
         if heirs:
             return TransferTo(heirs[0])
+        candidates = _candidates(view)
+        if candidates:
+            found = _if_live(view, promote(view.voters, candidates[0]), "to take over")
+            if found is not None:
+                return found
     for peer in view.voters.voters:
         status = None if peer == view.me else view.peers[peer].status
         if status is None:
@@ -147,7 +154,20 @@ def _let_go(view: GroupView) -> Change | TransferTo | None:
             return _without(view, peer, "it leaves")
         if status.standing is Standing.SEEKING:
             return _without(view, peer, "it has lost its memory")
-    return None
+    return _let_learners_go(view)
+
+
+def _let_learners_go(view: GroupView) -> Change | None:
+    """Remove the learners that leave."""
+    kept = []
+    for peer in view.voters.learners:
+        seen = view.peers.get(peer)
+        if seen is None or seen.status is None or not seen.status.is_leaving:
+            kept.append(peer)
+    count = len(view.voters.learners) - len(kept)
+    if not count:
+        return None
+    return _if_live(view, make_voters(view.voters.voters, kept), f"{count} learners leave")
 
 
 def _replace(view: GroupView) -> Change | None:
