@@ -11,7 +11,7 @@ producer.
 Half a window would do, and is what producers are ready for (`wire`). But then both
 sides fall into step, the one waiting while the other works: the whole window
 leaves in one burst, is read in one, and is acknowledged in one. Measured with
-windows of 5000 items, that costs a third of the rate. In small windows at least
+windows of 5000 items, that costs up to a quarter of the rate. In small windows at least
 `ACK_ITEMS_MIN` items make an acknowledgement, unless half the window is less.
 """
 
