@@ -104,6 +104,7 @@ class GroupMetrics:
         pending_commands: Commands of this node that are not answered.
         elections: Leaders seen to take over.
         last_election_s: Seconds the group was last without one.
+        served_bytes: What this member has handed to those who catch up.
     """
 
     term: int
@@ -117,6 +118,7 @@ class GroupMetrics:
     pending_commands: int
     elections: int
     last_election_s: float
+    served_bytes: int
 
 
 class Group:
@@ -249,6 +251,7 @@ class Group:
             pending_commands=self._spec.client.pending_count,
             elections=elections.count,
             last_election_s=elections.last_elapsed_s,
+            served_bytes=core.history.served_bytes,
         )
 
     def when(self) -> When:

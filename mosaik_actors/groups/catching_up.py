@@ -56,11 +56,15 @@ class CatchingUp:
         history: The history's id.
         keep_snapshot: Takes a snapshot that is to be saved with its mark.
         now: Monotonic time in seconds.
+
+    Attributes:
+        served_bytes: What was handed to those who catch up.
     """
 
     def __init__(
         self, parts: Parts, raft: Raft, history: bytes, keep_snapshot: KeepSnapshot, *, now: float
     ) -> None:
+        self.served_bytes = 0
         self._parts = parts
         self._raft = raft
         self._history = history
@@ -164,6 +168,7 @@ class CatchingUp:
         while (event := self._provider.next_event()) is not None:
             match event:
                 case SendSync(peer, data):
+                    self.served_bytes += len(data)
                     self._parts.send(peer, with_history(SYNC_ANSWER, self._history, data))
                 case CutWanted(request_id):
                     act = CutSnapshot(request_id)

@@ -248,6 +248,11 @@ class History:
         return self._sync.is_restoring
 
     @property
+    def served_bytes(self) -> int:
+        """What was handed to those who catch up."""
+        return self._sync.served_bytes
+
+    @property
     def is_settled(self) -> bool:
         """Whether the configuration in force is known to be committed."""
         return not self.raft.is_configuration_pending
