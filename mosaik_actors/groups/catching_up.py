@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import RemoteError
+from ..errors import DecodeError, RemoteError
 from ..ids import PeerId
 from .acts import CutSnapshot, encode_act
 from .duties import Duties
@@ -74,6 +74,7 @@ class CatchingUp:
         self._task: SyncTask | None = None
         self._again_at_s: float | None = None
         self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
+        self._is_broken = False
         self._to_install: InstallEntries | InstallSnapshot | None = None
 
     @property
@@ -90,7 +91,7 @@ class CatchingUp:
 
     def holds_back(self, message: Message) -> bool:
         """Return whether a message must not reach Raft before this member has caught up."""
-        if self._restoring is not None:
+        if self.is_restoring:
             # Nothing may be applied to a machine that is half restored.
             return isinstance(message, Append | SnapshotOffer | Heartbeat)
         return self.is_active and isinstance(message, Append | SnapshotOffer)
@@ -98,7 +99,7 @@ class CatchingUp:
     @property
     def is_restoring(self) -> bool:
         """Whether the machine is half restored, and nothing may be asked of it."""
-        return self._restoring is not None
+        return self._restoring is not None or self._is_broken
 
     def holders_changed(self, *, now: float) -> None:
         """Look anew at who can serve."""
@@ -227,6 +228,13 @@ class CatchingUp:
             self._keep_snapshot(mark, parts)
             self._try(lambda: self._raft.install(mark))
             self._parts.emit(Told(StateReplaced(self._parts.host.position)))
+            self._is_broken = False
+            self._end_install(now)
+            return True
+        except DecodeError as exc:
+            # The machine is of no use until another snapshot is in it.
+            self._restoring, self._is_broken = None, True
+            self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))
             self._end_install(now)
             return True
         return False
