@@ -229,7 +229,7 @@ class History:
         """Why commands are not taken at the moment; None when they are."""
         if self.is_stalled:
             return "the disk takes nothing"
-        if self._parts.host.ledger.is_closed:
+        if self._is_closed:
             return "the history is closed: it is being merged into another one"
         if self.is_catching_up:
             return "catching up with the group"
@@ -241,6 +241,11 @@ class History:
         if not self._is_abreast:
             return "behind the leader"
         return None
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether the history has ended: it takes nobody in, and what it shows is of the past."""
+        return self._parts.host.ledger.is_closed
 
     @property
     def is_restoring(self) -> bool:
@@ -428,7 +433,8 @@ class History:
         self._note_abreast()
         self._send_commands()
         self._propose()
-        self._parts.reads.ask(self.raft.read, now=now)
+        if not self._is_closed:
+            self._parts.reads.ask(self.raft.read, now=now)
         self._duties.run()
         self._sync.pump(self._duties, now=now)
         self._compact()
@@ -466,7 +472,7 @@ class History:
         waiting, self._forwarded = self._forwarded, []
         if not waiting:
             return
-        if not self.raft.is_leader or self._parts.host.ledger.is_closed:
+        if not self.raft.is_leader or self._is_closed:
             self._refuse(waiting)
             return
         start, size_bytes = 0, 0
@@ -595,7 +601,7 @@ class History:
 
     def _look_at_members(self) -> None:
         raft = self.raft
-        if not raft.is_leader or self._now < self._policy_at_s:
+        if not raft.is_leader or self._now < self._policy_at_s or self._is_closed:
             return
         self._policy_at_s = self._now + self._parts.consensus.heartbeat_interval
         self._welcome_seekers()
@@ -678,6 +684,9 @@ class History:
         """Make some more parts of the snapshot that a cut stands on."""
         work = self._compaction
         if work is None:
+            return
+        if self._parts.keeps_log():
+            self._compaction = None
             return
         for _ in range(_PARTS_PER_STEP):
             try:
