@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mosaik_actors"
 
-SUBSYSTEMS = ("discovery", "streams", "groups")
+SUBSYSTEMS = ("discovery", "streams", "groups", "collections")
 NOT_CORES = ("api", "messages", "__init__")
 
 # The pure modules of the transport; the others open sockets or run on the loop.
@@ -40,7 +40,7 @@ TESTING_CORES = (
 # use files and locks, but never the loop, a socket or a clock.
 MAY_BLOCK = frozenset(["sqlite.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
-TOP_LEVEL_CORES = ("codec", "config", "errors", "ids")
+TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "waiters")
 
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]

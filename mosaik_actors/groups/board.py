@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..streams.waiters import FutureLike, MakeFuture, Waiters
+from ..waiters import FutureLike, MakeFuture, Waiters
 
 if TYPE_CHECKING:
     from .member import Member

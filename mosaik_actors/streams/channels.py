@@ -9,8 +9,8 @@ from ..clock import Clock
 from ..discovery.info import PeerInfo
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseReason
+from ..waiters import MakeFuture, Waiters
 from .board import Channel, ChannelState
-from .waiters import MakeFuture, Waiters
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Closed, ConfigError
 from ..ids import Tag
+from ..waiters import MakeFuture, Waiters
 from .board import Board
 from .predicates import call_plain
-from .waiters import MakeFuture, Waiters
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo

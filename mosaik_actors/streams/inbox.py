@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import Empty
+from ..waiters import MakeFuture, Waiters
 from .session import ReceiverSession
-from .waiters import MakeFuture, Waiters
 
 PAUSE_ITEMS = 512
 

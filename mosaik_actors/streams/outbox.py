@@ -19,9 +19,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..waiters import MakeFuture, Waiters
 from .runs import Part, Run, item_count_of
 from .sieve import SortedPart
-from .waiters import MakeFuture, Waiters
 
 Entry = Part | Run | SortedPart
 

@@ -16,8 +16,8 @@ from mosaik_actors.streams.outbox import Outbox
 from mosaik_actors.streams.parts import PartEncoder
 from mosaik_actors.streams.runs import single_parts
 from mosaik_actors.streams.session import ReceiverSession
-from mosaik_actors.streams.waiters import Waiters
 from mosaik_actors.streams.wire import Accepted, data_frame
+from mosaik_actors.waiters import Waiters
 
 MB = 1 << 20
 
