@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,7 @@ class ReplicaActor(TypeDispatcher):
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
         self._is_over = False
+        self._answers: dict[Any, Callable[[], Any]] = {}
         self._saving: asyncio.Task[None] | None = None
         self._shown: tuple[Any, ...] = ()
 
@@ -167,12 +169,14 @@ class ReplicaActor(TypeDispatcher):
         if self._member is None or self._is_over:
             self._fail(message.future, self._error())
             return
-        self._member.read(message, now=self._now(), timeout_s=message.timeout_s)
+        self._answers[message.future] = message.answer
+        self._member.read(message.future, now=self._now(), timeout_s=message.timeout_s)
         self._pump()
 
     def receiveMsg_CallCancelled(self, message: CallCancelled, _sender: ActorAddress) -> None:
         """Forget who waited."""
         if self._member is not None:
+            self._answers.pop(message.future, None)
             self._member.cancel(message.future)
             self._pump()
 
@@ -369,10 +373,11 @@ class ReplicaActor(TypeDispatcher):
                     future.set_result((first, last))
             case Failed(future, may_take_effect, reason):
                 self._fail(future, CallFailed(reason, may_take_effect))
-            case ReadGranted(asked):
-                self._answer(asked)
-            case ReadFailed(asked):
-                self._fail(asked.future, CallFailed("no answer in time"))
+            case ReadGranted(future):
+                self._answer(future)
+            case ReadFailed(future):
+                del self._answers[future]
+                self._fail(future, CallFailed("no answer in time"))
             case SaveWanted(batch):
                 self._save(batch)
             case DialWanted(_, addr, token, header, timeout_s):
@@ -397,13 +402,14 @@ class ReplicaActor(TypeDispatcher):
             case ClientRenewed() | TopologyChanged():
                 pass
 
-    def _answer(self, asked: ReadAsked) -> None:
-        if asked.future.done():
+    def _answer(self, future: Any) -> None:
+        answer = self._answers.pop(future)
+        if future.done():
             return
         try:
-            asked.future.set_result(asked.answer())
+            future.set_result(answer())
         except Exception as error:
-            asked.future.set_exception(error)
+            future.set_exception(error)
 
     def _fail(self, future: Any, error: Exception) -> None:
         if not future.done():
@@ -455,8 +461,7 @@ class ReplicaActor(TypeDispatcher):
         while waiting:
             self._fail(waiting.popleft().future, self._terminated(error))
         if self._member is not None:
-            for token in self._member.end():
-                future = token.future if isinstance(token, ReadAsked) else token
+            for future in self._member.end():
                 self._fail(future, self._terminated(error))
 
     def _error(self) -> Exception:
