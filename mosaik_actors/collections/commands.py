@@ -30,7 +30,7 @@ from ..groups.machine import ApplyContext, StateMachine
 from ..groups.sync import SnapshotSync, StateSync
 from ..ids import UniqueId
 from .elements import Element
-from .snapshots import Columns, Rows
+from .snapshots import Columns, ColumnsCursor, Rows, write_parts
 
 T = TypeVar("T")
 
@@ -181,6 +181,15 @@ class CollectionMachine(StateMachine):
                 continue  # an element of another type: nothing was changed, on any member
         if on_change is not None and changes:
             on_change(changes)
+
+    def reset(self) -> None:
+        """Go back to the beginning, with nothing in it; told as `StateReplaced`.
+
+        In place: what reads the replica is handed out and goes on reading it.
+        """
+        steps = self.restore(write_parts(self.rows, ColumnsCursor(([],)), 0, self.part_items))
+        for _ in steps or ():
+            pass
 
     def query(self, query: None) -> None:
         """Return None. Reads are local; a strong query waits until they are up to date."""

@@ -1,0 +1,60 @@
+"""The collection actor: looks who has the same store as another collection.
+
+Receives: `StartCollection` first; `CatalogChanged`; `ActorExitRequest` when the
+    collection is closed at this node.
+Sends: `WatchCatalog` and `UnwatchCatalog` to the catalog.
+Owns: whom it has warned of.
+Failure: there is nothing to lose; the collection itself is its replica's.
+
+The collection's state, log and links belong to its group's replica actor. This
+one tells people what the replica cannot see: nodes that mean the same collection
+and have another one, because they differ in a type or a setting.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from thespian.actors import ActorAddress, ActorExitRequest
+
+from ..collections.messages import StartCollection
+from ..collections.naming import near_misses
+from ..discovery.messages import CatalogChanged, UnwatchCatalog, WatchCatalog
+from ..ids import PeerId
+from ..runtime import TypeDispatcher
+
+logger = logging.getLogger(__name__)
+
+WARNED_MAX: Final = 1024
+
+
+class CollectionActor(TypeDispatcher):
+    """Warns of collections that nearly are this one."""
+
+    def __init__(self) -> None:
+        self._start: StartCollection
+        self._warned: dict[PeerId, str] = {}
+
+    # Lifecycle.
+
+    def receiveMsg_StartCollection(self, message: StartCollection, _sender: ActorAddress) -> None:
+        """Watch the catalog from now on."""
+        self._start = message
+        self.send(message.catalog, WatchCatalog(self.myAddress))
+
+    def receiveMsg_ActorExitRequest(
+        self, _message: ActorExitRequest, _sender: ActorAddress
+    ) -> None:
+        """Watch no longer."""
+        self.send(self._start.catalog, UnwatchCatalog(self.myAddress))
+
+    # From the catalog.
+
+    def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
+        """Warn of each peer that has another collection of the same store, once."""
+        start = self._start
+        for peer, why in near_misses(start.name, start.group_id, message.snapshot.values()):
+            if self._warned.get(peer) != why and len(self._warned) < WARNED_MAX:
+                self._warned[peer] = why
+                logger.warning("%s", why)

@@ -1,0 +1,170 @@
+"""`Cell` and `Once` with their readers: one value that all nodes share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeVar, Unpack
+
+from ...ids import StoreId
+from ..cell import CellChange, CellMachine, CellView
+from ..commands import Absent
+from ..config import CollectionConfig, CollectionSettings
+from ..once import OnceChange, OnceMachine, OnceView
+from ..version import Version
+from .handle import CollectionHandle
+from .replica import HasGroups, Replica
+
+T = TypeVar("T")
+
+
+class CellReader(CollectionHandle[CellMachine[T], CellChange[T]], CellView[T]):
+    """Reads a cell: one value, or none. Made by `Cell.reader`."""
+
+    kind: ClassVar[str] = "Cell"
+    machine_class: ClassVar[Any] = CellMachine
+
+    def __init__(
+        self, replica: Replica[CellMachine[T]], store_id: StoreId, config: CollectionConfig
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        CellView.__init__(self, replica.machine._slot)
+
+
+class Cell(CellReader[T]):
+    """Reads and writes a cell. Made by ``Cell[T].writer(net, store_id)``."""
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a cell; the node votes in its group.
+
+        Returns at once: ``await c.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which cell, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> CellReader[T]:
+        """Return a reader of a cell: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(CellReader)
+        opened: CellReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        return opened
+
+    async def write(self, value: T) -> Version:
+        """Set the value."""
+        return await self._write(self._machine.write(value), value)
+
+    set = write
+
+    async def compare_exchange(
+        self, expected: T | Absent | None, new: T | Absent | None
+    ) -> Version:
+        """Set the value if it is `expected` by then; `took_effect` says whether it was.
+
+        `ABSENT` on either side stands for no value. So does None, unless the
+        cell's value can be None.
+        """
+        command = self._machine.compare_exchange(expected, new)
+        return await self._write_and_see(command, (expected, new))
+
+    async def clear(self) -> Version:
+        """Remove the value."""
+        return await self._write(self._machine.clear(), None)
+
+
+class OnceReader(CollectionHandle[OnceMachine[T], OnceChange[T]], OnceView[T]):
+    """Reads a value that is written once. Made by `Once.reader`."""
+
+    kind: ClassVar[str] = "Once"
+    machine_class: ClassVar[Any] = OnceMachine
+
+    def __init__(
+        self, replica: Replica[OnceMachine[T]], store_id: StoreId, config: CollectionConfig
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        OnceView.__init__(self, replica.machine._slot)
+
+    async def value(self) -> T:
+        """Return the value, once it is written. May be cancelled.
+
+        Raises:
+            NetworkDown: This replica ends before.
+        """
+        slot = self._slot
+        await self._wait(self.is_some)
+        return slot.values[0]
+
+
+class Once(OnceReader[T]):
+    """Reads and writes a value that is written once. Made by ``Once[T].writer(net, store_id)``.
+
+    When two groups that began apart meet, the value of the one that goes on stays.
+    """
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a value; the node votes in its group.
+
+        Returns at once: ``await o.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which value, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> OnceReader[T]:
+        """Return a reader of a value: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(OnceReader)
+        opened: OnceReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        return opened
+
+    async def write(self, value: T) -> Version:
+        """Write the value if there is none; `took_effect` says whether this one was the first."""
+        return await self._write_and_see(self._machine.write(value), value)

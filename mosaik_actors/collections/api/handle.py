@@ -1,0 +1,249 @@
+"""What the handles of all collections have in common.
+
+`Map[str, int]` is a class of its own that remembers its types, so that they are
+there when the program runs; it is a `Map` all the same. Its handles read the
+replica through the view that they derive from, and write through the group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+
+from ...errors import Closed
+from ...groups.sync import StateSync
+from ...ids import GroupId, StoreId
+from ...streams.schema import stream_name
+from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
+from ..config import CollectionConfig, CollectionSettings, combine
+from ..errors import CollectionOffline, NetworkDown
+from ..feed import Backlog
+from ..naming import group_name, kind_name
+from ..version import Version
+from ..waits import CollectionWait, CollectionWhen
+from .replica import HasGroups, Replica, open_replica
+
+C = TypeVar("C")
+M = TypeVar("M", bound=CollectionMachine)
+
+WINDOW_COMMANDS: Final = 16
+"""An `extend` is committed in windows of so many commands, so that each is quick."""
+
+
+class Changes(AsyncIterator[C]):
+    """The changes of a collection from the call of `changes` on, one by one.
+
+    Ends when the handle or the network is closed. Several may follow the same
+    collection; each has all changes.
+    """
+
+    def __init__(self, replica: Replica[Any], limit: int, is_over: Callable[[], bool]) -> None:
+        self._board = replica.board
+        self._backlog: Backlog = replica.feed.listen(limit)
+        self._is_over = is_over
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> C:
+        backlog = self._backlog
+        await self._board.wait_until(lambda: len(backlog) > 0 or self._is_over())
+        if not backlog:
+            raise StopAsyncIteration
+        change: C = backlog.take()
+        return change
+
+
+class CollectionHandle(Generic[M, C]):
+    """The base of all readers and writers.
+
+    `M` is the machine, `C` what its changes are.
+    """
+
+    kind: ClassVar[str]
+    type_count: ClassVar[int] = 1
+    types: ClassVar[tuple[Any, ...]] = ()
+    machine_class: ClassVar[Any]
+
+    def __init__(self, replica: Replica[M], store_id: StoreId, config: CollectionConfig) -> None:
+        self._replica = replica
+        self._machine = replica.machine
+        self._store_id = store_id
+        self._config = config
+        self._is_closed = False
+        replica.add_handle()
+
+    def __class_getitem__(cls, types: Any) -> Any:
+        given = types if isinstance(types, tuple) else (types,)
+        if cls.types or any(_is_variable(one) for one in given):
+            return super().__class_getitem__(types)  # type: ignore[misc]  # it is `Generic`'s
+        if len(given) != cls.type_count:
+            raise TypeError(f"{cls.kind} has {cls.type_count} types, got {len(given)}")
+        made: Any = _with_types
+        return made(cls, given, tuple(map(stream_name, given)))
+
+    @classmethod
+    def _typed_alike(cls, other: Any) -> Any:
+        """Return another of these classes with the types of this one."""
+        return other[cls.types] if cls.types else other
+
+    @classmethod
+    def _open(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        config: CollectionConfig | None,
+        settings: CollectionSettings,
+        *,
+        is_observer: bool,
+        **options: Any,
+    ) -> Self:
+        if not cls.types:
+            example = ", ".join(("str", "int", "float")[: cls.type_count])
+            raise TypeError(f"{cls.kind} without types: write {cls.kind}[{example}], for instance")
+        combined = combine(config, settings)
+        sync: StateSync = combined.sync
+        machine: M = cls.machine_class(*cls.types, store_id=store_id, sync=sync, **options)
+        name = group_name(kind_name(cls.kind, cls.types), store_id)
+        replica = open_replica(net, machine, combined, name, is_observer=is_observer)
+        return cls(replica, machine.store_id, combined)
+
+    # What it is.
+
+    @property
+    def store_id(self) -> StoreId:
+        """Which collection it is, among those of its kind and types."""
+        return self._store_id
+
+    @property
+    def group_id(self) -> GroupId:
+        """The group that replicates it: the same on all nodes that share it."""
+        return self._replica.group.id
+
+    @property
+    def version(self) -> Version:
+        """How many commands this replica has seen: what can be read here."""
+        return self._replica.version
+
+    @property
+    def is_online(self) -> bool:
+        """Whether writes are taken, and this replica is abreast of the others."""
+        return self.why_offline is None
+
+    @property
+    def why_offline(self) -> str | None:
+        """Why it is not online; None when it is."""
+        return "closed" if self._is_closed else self._replica.group.why_offline
+
+    def when(self) -> CollectionWhen:
+        """Return what can be waited for, such as ``await m.when().online()``."""
+        return CollectionWhen(self._replica.board)
+
+    def changes(self) -> Changes[C]:
+        """Return an iterator over the changes from now on, with the version of each.
+
+        What replaces everything, a snapshot or a merge, comes as `StateReplaced`:
+        read the collection anew, note its `version`, and pass over changes up to
+        that. So does what a reader missed that was too slow for its backlog.
+        """
+        replica = self._replica
+        limit = self._config.changes_backlog
+        return Changes(replica, limit, lambda: self._is_closed or replica.board.is_closed)
+
+    # The end.
+
+    async def close(self) -> None:
+        """Close this handle; the last one of the collection at this node leaves its group.
+
+        A replica in memory is gone then. May be repeated.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            await self._replica.remove_handle()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_class: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # For those that derive from it.
+
+    def _wait(self, holds: Callable[[], bool]) -> CollectionWait:
+        return CollectionWait(self._replica.board, holds)
+
+    async def _write(self, command: Any, value: Any) -> Version:
+        """Replicate a command."""
+        self._check_open(value)
+        return await self._replica.execute([command], value, self._config.write_timeout)
+
+    async def _write_and_see(self, command: Any, value: Any) -> Version:
+        """Replicate a command, and note what it changed."""
+        self._check_open(value)
+        return await self._replica.execute_and_see(command, value, self._config.write_timeout)
+
+    async def _extend(
+        self, items: Sequence[Any], make: Callable[[Sequence[Any]], list[Extend]]
+    ) -> Version:
+        """Replicate the commands that `make` makes of some items, in windows.
+
+        All are made before the first is sent, so what cannot be written raises
+        with nothing written; and piece by piece, so that the loop goes on.
+        """
+        self._check_open(items)
+        pieces: list[tuple[int, list[Extend]]] = []
+        for start in range(0, len(items), EXTEND_ITEMS_MAX):
+            if start:
+                await asyncio.sleep(0)
+            pieces.append((start, make(items[start : start + EXTEND_ITEMS_MAX])))
+        version = self.version
+        for start, commands in _windows(pieces):
+            try:
+                version = await self._replica.execute(commands, None, self._config.write_timeout)
+            except CollectionOffline as exc:
+                raise CollectionOffline(items[start:], exc.reason, exc.may_take_effect) from exc
+            except NetworkDown as exc:
+                raise NetworkDown(items[start:], exc.reason) from exc
+        return version
+
+    def _check_open(self, value: Any) -> None:
+        if self._is_closed:
+            raise Closed(value, "the collection is closed")
+
+
+@lru_cache(maxsize=1024)
+def _with_types(cls: Any, types: tuple[Any, ...], names: tuple[str, ...]) -> Any:
+    """Return the class of a collection with types.
+
+    Names are in the key because ``int | str`` equals ``str | int``.
+    """
+    name = f"{cls.__name__}[{', '.join(names)}]"
+    members = {"types": types, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    return type(cls)(name, (cls,), members)
+
+
+def _is_variable(type_: Any) -> bool:
+    return isinstance(type_, TypeVar) or bool(getattr(type_, "__parameters__", ()))
+
+
+def _windows(pieces: Iterable[tuple[int, list[Extend]]]) -> Iterable[tuple[int, list[Extend]]]:
+    """Yield the commands of several pieces together, with where their items start."""
+    window: list[Extend] = []
+    first = 0
+    for start, commands in pieces:
+        if window and len(window) + len(commands) > WINDOW_COMMANDS:
+            yield first, window
+            window = []
+        if not window:
+            first = start
+        window = [*window, *commands]
+    if window:
+        yield first, window

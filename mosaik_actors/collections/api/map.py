@@ -1,0 +1,108 @@
+"""`Map` and `MapReader`: a dictionary that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, Unpack
+
+from ...ids import StoreId
+from ..commands import Absent
+from ..config import CollectionConfig, CollectionSettings
+from ..map import MapChange, MapMachine, MapView
+from ..version import Version
+from .handle import CollectionHandle
+from .replica import HasGroups, Replica
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, V]):
+    """Reads a map: a `collections.abc.Mapping`, in insertion order. Made by `Map.reader`."""
+
+    kind: ClassVar[str] = "Map"
+    type_count: ClassVar[int] = 2
+    machine_class: ClassVar[Any] = MapMachine
+
+    def __init__(
+        self, replica: Replica[MapMachine[K, V]], store_id: StoreId, config: CollectionConfig
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        MapView.__init__(self, replica.machine._items)
+
+
+class Map(MapReader[K, V]):
+    """Reads and writes a map. Made by ``Map[K, V].writer(net, store_id)``."""
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a map; the node votes in its group.
+
+        Returns at once: ``await m.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which map, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> MapReader[K, V]:
+        """Return a reader of a map: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(MapReader)
+        opened: MapReader[K, V] = reader._open(net, store_id, config, settings, is_observer=True)
+        return opened
+
+    async def insert(self, key: K, value: V) -> Version:
+        """Set the value of a key; a new key goes to the end."""
+        return await self._write(self._machine.insert(key, value), (key, value))
+
+    async def extend(self, items: Mapping[K, V] | Iterable[tuple[K, V]]) -> Version:
+        """Set the values of several keys, in order.
+
+        They are committed some thousand at a time; others' writes may come
+        between. Without items nothing is committed.
+        """
+        pairs = list(items.items() if isinstance(items, Mapping) else items)
+        return await self._extend(pairs, self._machine.extend)
+
+    async def remove(self, key: K) -> Version:
+        """Remove a key; without it, do nothing. `took_effect` says whether it was there."""
+        return await self._write_and_see(self._machine.remove(key), key)
+
+    async def compare_exchange(
+        self, key: K, expected: V | Absent | None, new: V | Absent | None
+    ) -> Version:
+        """Set the value of a key if it is `expected` by then; `took_effect` says whether it was.
+
+        `ABSENT` on either side stands for no value, so it can insert and remove.
+        So does None, unless the map's values can be None.
+        """
+        command = self._machine.compare_exchange(key, expected, new)
+        return await self._write_and_see(command, (key, expected, new))
+
+    async def clear(self) -> Version:
+        """Remove everything."""
+        return await self._write(self._machine.clear(), None)

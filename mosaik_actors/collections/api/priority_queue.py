@@ -1,0 +1,154 @@
+"""`PriorityQueue` and its reader: keys with priorities and values that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self, TypeVar, Unpack
+
+from ...ids import StoreId
+from ..commands import Absent
+from ..config import CollectionConfig, CollectionSettings
+from ..priority_queue import PriorityQueueMachine, PriorityQueueView
+from ..queue_records import PriorityQueueChange
+from ..ranking import Inclusive
+from ..version import Version
+from .handle import CollectionHandle
+from .replica import HasGroups, Replica
+
+P = TypeVar("P")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class PriorityQueueReader(
+    CollectionHandle[PriorityQueueMachine[P, K, V], PriorityQueueChange[P, K, V]],
+    PriorityQueueView[P, K, V],
+):
+    """Reads a priority queue, from either end or by key. Made by `PriorityQueue.reader`."""
+
+    kind: ClassVar[str] = "PriorityQueue"
+    type_count: ClassVar[int] = 3
+    machine_class: ClassVar[Any] = PriorityQueueMachine
+
+    def __init__(
+        self,
+        replica: Replica[PriorityQueueMachine[P, K, V]],
+        store_id: StoreId,
+        config: CollectionConfig,
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        PriorityQueueView.__init__(self, replica.machine._ranking)
+
+
+class PriorityQueue(PriorityQueueReader[P, K, V]):
+    """Reads and writes a priority queue.
+
+    Made by ``PriorityQueue[P, K, V].writer(net, store_id)``: types of the
+    priority, the key and the value.
+    """
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        capacity: int | None = None,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a queue; the node votes in its group.
+
+        Returns at once: ``await q.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which queue, by name or id.
+            capacity: How many keys it holds at most; part of the group's id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False, capacity=capacity)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        capacity: int | None = None,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> PriorityQueueReader[P, K, V]:
+        """Return a reader of a queue: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(PriorityQueueReader)
+        opened: PriorityQueueReader[P, K, V] = reader._open(
+            net, store_id, config, settings, is_observer=True, capacity=capacity
+        )
+        return opened
+
+    async def insert(self, priority: P, key: K, value: V) -> Version:
+        """Put a key in, or give it another priority and value.
+
+        A full queue evicts its lowest priority for it, which may be this one.
+        """
+        command = self._machine.insert(priority, key, value)
+        return await self._write(command, (priority, key, value))
+
+    async def extend(self, items: Iterable[tuple[P, K, V]]) -> Version:
+        """Insert several (priority, key, value), in order.
+
+        They are committed some thousand at a time; others' writes may come
+        between. Without items nothing is committed.
+        """
+        return await self._extend(list(items), self._machine.extend)
+
+    async def update_priority(self, key: K, priority: P) -> Version:
+        """Give a key another priority; `took_effect` says whether it was there."""
+        command = self._machine.update_priority(key, priority)
+        return await self._write_and_see(command, (key, priority))
+
+    async def update_value(self, key: K, value: V) -> Version:
+        """Give a key another value; `took_effect` says whether it was there."""
+        command = self._machine.update_value(key, value)
+        return await self._write_and_see(command, (key, value))
+
+    async def compare_exchange_value(self, key: K, expected: V, new: V | Absent | None) -> Version:
+        """Give a key another value if its value is `expected` by then.
+
+        `took_effect` says whether it was. `ABSENT` for the new one removes the
+        key; so does None, unless values can be None.
+        """
+        command = self._machine.compare_exchange_value(key, expected, new)
+        return await self._write_and_see(command, (key, expected, new))
+
+    async def remove(self, key: K) -> Version:
+        """Remove a key, if it is there; what it had is in the version's `changes`."""
+        return await self._write_and_see(self._machine.remove(key), key)
+
+    async def remove_range(
+        self, low: P | None, high: P | None, inclusive: Inclusive = "left"
+    ) -> Version:
+        """Remove all keys with a priority from `low` to `high`; they are in the `changes`.
+
+        Args:
+            low: The lower limit; None is none.
+            high: The upper limit; None is none.
+            inclusive: Which limits belong to the range: "left" as in Python's
+                ``range``, "right", "both" or "neither".
+
+        Raises:
+            ValueError: `inclusive` is none of these.
+        """
+        command = self._machine.remove_range(low, high, inclusive)
+        return await self._write_and_see(command, (low, high, inclusive))
+
+    async def clear(self) -> Version:
+        """Remove all keys."""
+        return await self._write(self._machine.clear(), None)

@@ -1,0 +1,170 @@
+"""One node's replica of one collection, which its handles there share.
+
+The first handle joins the collection's group, the last one to close leaves it. A
+replica in memory is gone then, and the group replaces it before. One with a
+durable log keeps its place in the group, for it comes back with its data.
+
+A node that opens a collection as a reader only is an observer of its group: it
+never votes. A member does not change its mind: a writer that is opened beside
+such a reader writes through it, and needs others that vote. Where there may be
+none, open the writer first.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from thespian.actors import ActorAddress, ActorExitRequest
+
+from ...actors.collection import CollectionActor
+from ...errors import Closed, GroupOffline, GroupTerminated
+from ...groups.api import Group, Groups
+from ...groups.board import GroupBoard
+from ...groups.machine import LeadershipPreference
+from ...runtime import ActorSystemClosed
+from ..commands import CollectionMachine
+from ..config import CollectionConfig
+from ..errors import CollectionOffline, NetworkDown
+from ..feed import ChangeFeed
+from ..messages import StartCollection
+from ..naming import key_of
+from ..version import Version
+from ..waits import history_of
+
+M = TypeVar("M", bound=CollectionMachine)
+
+logger = logging.getLogger(__name__)
+
+
+class HasGroups(Protocol):
+    """A `Network`, or whatever else has groups."""
+
+    @property
+    def groups(self) -> Groups:
+        """The groups of the node."""
+
+
+class Replica(Generic[M]):
+    """A node's replica of a collection. Made by `open_replica`.
+
+    Attributes:
+        group: The member of the collection's group.
+        machine: Its machine.
+        feed: Its changes.
+        is_observer: Whether it only follows.
+    """
+
+    def __init__(self, groups: Groups, group: Group, machine: M, name: str) -> None:
+        self.group = group
+        self.machine = machine
+        self.feed = ChangeFeed(machine)
+        self.is_observer = machine.leadership_preference.is_observer
+        self.is_closing = False
+        self._handle_count = 0
+        self._system = groups._node.system
+        self._watcher: ActorAddress = self._system.createActor(CollectionActor)
+        self._system.tell(self._watcher, StartCollection(groups._catalog, group.id, name))
+
+    @property
+    def board(self) -> GroupBoard:
+        """What the replica actor shows."""
+        return self.group._board
+
+    @property
+    def version(self) -> Version:
+        """What can be read here at this moment."""
+        return Version(self.group.committed, history_of(self.board))
+
+    def add_handle(self) -> None:
+        """Count one more handle."""
+        self._handle_count += 1
+
+    async def remove_handle(self) -> None:
+        """Count one handle less; without any, leave the group."""
+        self._handle_count -= 1
+        if self._handle_count:
+            self.board.changed()  # who follows changes through that handle looks up
+            return
+        self.is_closing = True
+        try:
+            self._system.tell(self._watcher, ActorExitRequest())
+        except ActorSystemClosed:
+            return
+        await self.group._leave(is_final=not self.group._spec.is_durable)
+
+    async def execute(self, commands: list[Any], value: Any, timeout: float | None) -> Version:
+        """Replicate commands in order; return the version of the last once it is applied here.
+
+        Raises:
+            CollectionOffline, NetworkDown: With `value`.
+        """
+        try:
+            if len(commands) == 1:
+                position = await self.group.execute(commands[0], timeout=timeout)
+            else:
+                position = (await self.group.execute_many(commands, timeout=timeout))[-1]
+        except GroupOffline as exc:
+            raise CollectionOffline(value, exc.reason, exc.may_take_effect) from exc
+        except (GroupTerminated, Closed) as exc:
+            raise NetworkDown(value, exc.reason) from exc
+        return Version(position, history_of(self.board))
+
+    async def execute_and_see(self, command: Any, value: Any, timeout: float | None) -> Version:
+        """Do as `execute`, and note in the version what the command changed."""
+        begun = self.feed.begin()
+        try:
+            version = await self.execute([command], value, timeout)
+            version.changes = self.feed.outcomes.find(begun, version)
+            return version
+        finally:
+            self.feed.end()
+
+
+_replicas: WeakKeyDictionary[Group, Replica[Any]] = WeakKeyDictionary()
+
+
+def open_replica(
+    net: HasGroups, machine: M, config: CollectionConfig, name: str, *, is_observer: bool
+) -> Replica[M]:
+    """Return a node's replica of a collection, the one there is or a new one.
+
+    Args:
+        net: The node.
+        machine: A new machine, which is used if there is no replica.
+        config: The settings.
+        name: What the group is advertised as.
+        is_observer: Whether the replica shall only follow.
+
+    Raises:
+        NetworkDown: The network handle is closed or not started; or the last
+            handle of this collection is just being closed.
+    """
+    if is_observer:
+        machine.leadership_preference = LeadershipPreference.OBSERVER
+    try:
+        groups = net.groups
+        group = groups.join(
+            key_of(machine.store_id),
+            machine,
+            storage=config.storage,
+            consensus=config.consensus,
+            require_ticket=config.require_ticket,
+            settings=config.groups,
+            name=name,
+        )
+        replica = _replicas.get(group)
+        if replica is None:
+            replica = _replicas[group] = Replica(groups, group, machine, name)
+    except (Closed, ActorSystemClosed) as exc:
+        raise NetworkDown(None, str(exc)) from exc
+    if replica.is_closing:
+        raise NetworkDown(None, f"{name} is being closed at this node: await its close() first")
+    if replica.is_observer and not is_observer:
+        logger.warning(
+            "%s is opened for writing where it was opened for reading first: "
+            "this node will not vote; open the writer first",
+            name,
+        )
+    return replica

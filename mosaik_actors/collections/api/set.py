@@ -1,0 +1,93 @@
+"""`Set` and `SetReader`: a set that all nodes share, and its order too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self, TypeVar, Unpack
+
+from ...ids import StoreId
+from ..config import CollectionConfig, CollectionSettings
+from ..set import SetChange, SetMachine, SetView
+from ..version import Version
+from .handle import CollectionHandle
+from .replica import HasGroups, Replica
+
+T = TypeVar("T")
+
+
+class SetReader(CollectionHandle[SetMachine[T], SetChange[T]], SetView[T]):
+    """Reads a set: a `collections.abc.Set`, in insertion order. Made by `Set.reader`."""
+
+    kind: ClassVar[str] = "Set"
+    machine_class: ClassVar[Any] = SetMachine
+
+    def __init__(
+        self, replica: Replica[SetMachine[T]], store_id: StoreId, config: CollectionConfig
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        SetView.__init__(self, replica.machine._items)
+
+
+class Set(SetReader[T]):
+    """Reads and writes a set. Made by ``Set[T].writer(net, store_id)``."""
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a set; the node votes in its group.
+
+        Returns at once: ``await s.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which set, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> SetReader[T]:
+        """Return a reader of a set: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(SetReader)
+        opened: SetReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        return opened
+
+    async def insert(self, member: T) -> Version:
+        """Add a member; `took_effect` says whether it was not there."""
+        return await self._write_and_see(self._machine.insert(member), member)
+
+    async def extend(self, members: Iterable[T]) -> Version:
+        """Add several members, in order.
+
+        They are committed some thousand at a time; others' writes may come
+        between. Without members nothing is committed.
+        """
+        return await self._extend(list(members), self._machine.extend)
+
+    async def remove(self, member: T) -> Version:
+        """Remove a member; without it, do nothing. `took_effect` says whether it was there."""
+        return await self._write_and_see(self._machine.remove(member), member)
+
+    async def clear(self) -> Version:
+        """Remove everything."""
+        return await self._write(self._machine.clear(), None)

@@ -1,0 +1,125 @@
+"""`Vec` and `VecReader`: a list that all nodes share.
+
+An index counts in the list as it is when the write is applied, which others may
+have changed since it was read here; out of range then, the write does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, Unpack
+
+from ...ids import StoreId
+from ..config import CollectionConfig, CollectionSettings
+from ..vec import VecChange, VecMachine, VecView
+from ..version import Version
+from .handle import CollectionHandle
+from .replica import HasGroups, Replica
+
+T = TypeVar("T")
+
+
+class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
+    """Reads a list: a `collections.abc.Sequence`. Made by `Vec.reader`."""
+
+    kind: ClassVar[str] = "Vec"
+    machine_class: ClassVar[Any] = VecMachine
+
+    def __init__(
+        self, replica: Replica[VecMachine[T]], store_id: StoreId, config: CollectionConfig
+    ) -> None:
+        CollectionHandle.__init__(self, replica, store_id, config)
+        VecView.__init__(self, replica.machine._items)
+
+
+class Vec(VecReader[T]):
+    """Reads and writes a list. Made by ``Vec[T].writer(net, store_id)``.
+
+    What a write removed, or where it put what, is in the `changes` of its version.
+    """
+
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a list; the node votes in its group.
+
+        Returns at once: ``await v.when().online()`` waits until writes are taken.
+
+        Args:
+            net: The node.
+            store_id: Which list, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    new = writer
+
+    @classmethod
+    def reader(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> VecReader[T]:
+        """Return a reader of a list: it follows, and never votes. See `writer`."""
+        reader = cls._typed_alike(VecReader)
+        opened: VecReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        return opened
+
+    async def push_back(self, value: T) -> Version:
+        """Add an item at the end."""
+        return await self._write(self._machine.push_back(value), value)
+
+    async def push_front(self, value: T) -> Version:
+        """Add an item at the front."""
+        return await self._write(self._machine.push_front(value), value)
+
+    async def insert(self, index: SupportsIndex, value: T) -> Version:
+        """Put an item before the one at `index`, or at the end if that is the length."""
+        command = self._machine.insert(index, value)
+        return await self._write_and_see(command, (index, value))
+
+    async def extend(self, values: Iterable[T]) -> Version:
+        """Add several items at the end, in order.
+
+        They are committed some thousand at a time; others' writes may come
+        between. Without items nothing is committed.
+        """
+        return await self._extend(list(values), self._machine.extend)
+
+    async def pop_back(self) -> Version:
+        """Remove the last item, if there is one; it is in the version's `changes`."""
+        return await self._write_and_see(self._machine.pop_back(), None)
+
+    async def pop_front(self) -> Version:
+        """Remove the first item, if there is one; it is in the version's `changes`."""
+        return await self._write_and_see(self._machine.pop_front(), None)
+
+    async def remove(self, index: SupportsIndex) -> Version:
+        """Remove the item at `index`, if there is one; it is in the version's `changes`."""
+        return await self._write_and_see(self._machine.remove(index), index)
+
+    async def swap(self, one: SupportsIndex, other: SupportsIndex) -> Version:
+        """Exchange the items at two indexes, if there are both."""
+        return await self._write_and_see(self._machine.swap(one, other), (one, other))
+
+    async def truncate(self, length: SupportsIndex) -> Version:
+        """Leave the first `length` items only. Raises `ValueError` for a negative length."""
+        return await self._write_and_see(self._machine.truncate(length), length)
+
+    async def clear(self) -> Version:
+        """Remove everything."""
+        return await self._write(self._machine.clear(), None)

@@ -1,0 +1,81 @@
+"""The settings of one collection, as one node opens it.
+
+Some are agreed on: they go into the group's id, and nodes that differ in them
+never share a log. The others are each node's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict
+
+from ..config import as_seconds, require_above, require_between
+from ..errors import ConfigError
+from ..groups.config import ConsensusConfig, GroupsConfig
+from ..groups.storage import LogStorage
+from ..groups.sync import SnapshotSync, StateSync
+
+BACKLOG_MAX = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionConfig:
+    """How a collection is opened.
+
+    Agreed on by all nodes:
+
+    Attributes:
+        sync: How nodes that join get the state.
+        consensus: The settings of the group.
+        require_ticket: Ticket validators; each has a `signature`.
+
+    Each node's own:
+
+    Attributes:
+        storage: Where the log is kept, such as ``SqliteLog(path)``; of one
+            collection only. None: in memory.
+        groups: Settings of the member; None: the node's.
+        write_timeout: Seconds (or a `timedelta`) that a write waits to be committed;
+            None: the `forward_timeout` of `consensus`.
+        changes_backlog: Changes kept for each reader of `changes` that is slow.
+    """
+
+    sync: StateSync = field(default_factory=SnapshotSync)
+    consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
+    require_ticket: Sequence[Any] = ()
+    storage: LogStorage | None = None
+    groups: GroupsConfig | None = None
+    write_timeout: float | None = None
+    changes_backlog: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.write_timeout is not None:
+            as_seconds(self, "write_timeout")
+            require_above("write_timeout", self.write_timeout)
+        require_between("changes_backlog", self.changes_backlog, 1, BACKLOG_MAX)
+
+
+class CollectionSettings(TypedDict, total=False):
+    """The fields of `CollectionConfig` as keywords."""
+
+    sync: StateSync
+    consensus: ConsensusConfig
+    require_ticket: Sequence[Any]
+    storage: LogStorage | None
+    groups: GroupsConfig | None
+    write_timeout: float | None
+    changes_backlog: int
+
+
+def combine(config: CollectionConfig | None, settings: CollectionSettings) -> CollectionConfig:
+    """Return a configuration with some settings in place of its own.
+
+    Raises:
+        ConfigError: A setting has a name that is not known, or a wrong value.
+    """
+    known = [one.name for one in fields(CollectionConfig)]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"a collection has no setting {name!r}; it has {', '.join(known)}")
+    return replace(config or CollectionConfig(), **settings)
