@@ -16,6 +16,7 @@ BENCHMARKS = (
     "stream_rivals",
     "discovery",
     "storage",
+    "groups",
     "linearizability",
     "simulation",
 )
