@@ -445,6 +445,8 @@ class Member:
         self._take_genesis(now)
         if self._history is not None:
             self._history.pump(now=now)
+        if self._history is None or self._is_stalled:
+            self._reads.hold(now=now)
         self._take_merge(now)
         self._tell_status()
         self._take_mesh(now)

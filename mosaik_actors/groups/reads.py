@@ -80,6 +80,11 @@ class Reads:
                 ask(self._number)
         self._retry_at_s = now + self._retry_s
 
+    def hold(self, *, now: float) -> None:
+        """There is nobody to ask at the moment: ask those that are due later."""
+        if self._retry_at_s is not None and self._retry_at_s <= now:
+            self._retry_at_s = now + self._retry_s
+
     def retry_now(self, *, now: float) -> None:
         """There is a new leader: ask what was not answered at once."""
         if self._reads:
