@@ -567,7 +567,7 @@ class Groups:
             [validator.signature for validator in require_ticket],
         )
         existing = self._joined.get(group_id)
-        if existing is not None:
+        if existing is not None and not existing._board.is_closed:
             return existing
         spec = self._spec(
             key, group_id, machine, sync, storage, consensus, settings or self._settings
