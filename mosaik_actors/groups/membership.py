@@ -1,72 +1,74 @@
-"""Who should vote: what the leader changes about its group's configuration, one step at a time.
+"""Who votes: the policy of a leader, one step at a time.
 
-A pure policy. The leader describes what it sees (`GroupView`); the answer is
-the next configuration to propose, or nothing. It is only a wish: what keeps two
-leaders apart is that a change is committed by a quorum of the old *and* of the
-new voters (`quorum`, Raft thesis 4.1), and nothing here can weaken that.
+Pure functions from what a leader sees to the next configuration. Nothing is
+remembered: the leader calls `plan_change` again and again, each step brings the
+group nearer to where no rule applies any more, and a new leader goes on from
+wherever the old one stopped. The rules, the most urgent first:
 
-Rules, the most urgent first; while a change is not committed nothing is planned:
-
-    1. A leader that leaves hands over first, to a learner that is promoted for
-       that if there is no other voter. Another voter that leaves, or that has
-       come back without its memory, is removed; learners that leave are, too,
-       so that none of them is promoted on its way out.
-    2. A voter that the leader has not heard of for `replace_after` is replaced:
-       a learner is promoted, then it is removed. Without a learner it is
-       removed from five voters upward; from three or fewer it stays, for a
-       smaller group would bear no more failures.
-    3. A voter that became an observer is made a learner.
-    4. Members that are bonded and not in the configuration become learners, all
-       at once. (They are told so, and begin to follow.)
-    5. Caught-up learners are promoted until the voters are the largest odd
-       number that `max_voters` and the members in reach allow. An even count
-       bears no more failures than the odd one below it (thesis 4.1), so steps
-       are begun in pairs; an even count that no learner completes is reduced.
-    6. Learners that are gone for `forget_after` are forgotten.
+    1. Voters that leave are removed; a leader that leaves hands over first, and
+       so does one that wants only to observe.
+    2. A voter that has lost its memory is removed: it may not vote before it has
+       caught up anew (its earlier votes and entries would count twice).
+    3. A voter that is silent for `replace_after` is replaced by a learner, who is
+       promoted first; without one, of five voters or more it is removed.
+    4. Bonded members of this history, or of none, become learners, all at once.
+    5. Learners that have caught up are promoted while an odd number of voters, at
+       most `max_voters`, can be reached. Even numbers are passed through: a
+       pair is begun when two are ready; half a pair that nobody can complete is
+       taken back, as four voters survive no more failures than three.
+    6. A voter that wants only to observe becomes a learner.
+    7. Learners that are gone, or have left, are forgotten.
 
 Invariants:
-    * A change is planned only if the live voters are a quorum before and after.
-    * The last voter is never removed, and the leader not by itself.
+    * Each step may follow the present configuration: one voter differs
+      (`configuration.check_change`; Raft thesis 4.1).
+    * After a step a majority of the old voters and one of the new are there to
+      commit it, so no step takes the group down; the last voter stays.
+    * While what the leader sees stays the same, no step undoes another, and
+      the steps end.
+
+The thesis (4.4) leaves the choice of voters to the user; all rules are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
 
 from ..ids import PeerId
 from .config import ConsensusConfig, GroupsConfig
 from .configuration import LEARNER_COUNT_MAX, demote, make_voters, promote, remove
 from .quorum import majority
-from .raft_config import RaftConfig
 from .records import Voters
 from .status import Standing, Status
 
-_LAG_MAX = RaftConfig().promotion_lag
-_SHRINKS_FROM = 5  # voters: below, a dead one without a substitute stays
+SHRINK_FROM_COUNT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """What a leader sees of one peer.
+    """What a leader sees of another member.
 
     Attributes:
-        status: What it says of itself; None while it is not bonded.
-        silent_s: Seconds since the leader heard of it over Raft; None for one
-            that is not replicated to.
-        lag: Entries it lacks of what is committed; None where unknown.
-        is_replicating: Whether its log is known to agree with the leader's.
+        status: What it says of itself; None when it is not bonded.
+        silent_s: For how many seconds it has not answered; None where unknown.
+        lag: How many entries it is behind the commit index; None where unknown.
+        is_replicating: Whether it has accepted entries of this leader, so that
+            `lag` is known to be right.
+        has_left: Whether it said good-bye.
     """
 
-    status: Status | None
-    silent_s: float | None
-    lag: int | None
-    is_replicating: bool
+    status: Status | None = None
+    silent_s: float | None = None
+    lag: int | None = None
+    is_replicating: bool = False
+    has_left: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupView:
-    """What a leader sees of its group.
+    """What a leader sees.
 
     Attributes:
         me: The leader.
@@ -76,7 +78,7 @@ class GroupView:
         settings: The leader's own settings.
         voters: The configuration in force.
         is_pending: Whether that is not known to be committed.
-        peers: Everybody in the configuration and everybody bonded, without the leader.
+        peers: The others: all in the configuration, and all that are bonded.
     """
 
     me: PeerId
@@ -85,13 +87,13 @@ class GroupView:
     config: ConsensusConfig
     settings: GroupsConfig
     voters: Voters
-    is_pending: bool
-    peers: Mapping[PeerId, PeerView]
+    is_pending: bool = False
+    peers: Mapping[PeerId, PeerView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Propose this configuration, for this reason."""
+    """Propose this configuration; `why` is for people."""
 
     target: Voters
     why: str
@@ -99,244 +101,294 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class TransferTo:
-    """Hand leadership over first."""
+    """Hand leadership to this voter; `why` is for people."""
 
     peer: PeerId
+    why: str
 
 
-def plan_change(view: GroupView) -> Change | TransferTo | None:
-    """Return the leader's next step, None when all is as it should be."""
-    if view.is_pending:
+Step = Change | TransferTo
+
+
+def plan_change(view: GroupView) -> Step | None:
+    """Return what to do next, None when nothing is to be done, or nothing can be now."""
+    group = _Group(view)
+    if view.is_pending or view.me not in view.voters.voters:
         return None
-    return (
-        _let_go(view)
-        or _replace(view)
-        or _demote_observer(view)
-        or _take_in(view)
-        or _promote(view)
-        or _reduce(view)
-        or _forget(view)
-    )
+    steps = (rule(group) for rule in _RULES)
+    return next((step for step in steps if step is not None), None)
 
 
 def prefer_leader(view: GroupView) -> PeerId | None:
-    """Return a voter that should lead instead of a reluctant leader, None when there is none."""
-    mine = view.my_status.leadership_factor
-    if mine <= 1 or view.is_pending:
+    """Return a voter that wants to lead more than a reluctant leader does, None for nobody.
+
+    Hand over to it, but not more often than once in an election timeout.
+    """
+    group = _Group(view)
+    own = view.my_status.leadership_factor
+    heir = group.heir()
+    if view.is_pending or own <= 1 or heir is None:
         return None
-    better = [
-        peer
-        for peer in _heirs(view)
-        if (status := view.peers[peer].status) is not None and status.leadership_factor < mine
+    return heir if group.factor(heir) < own else None
+
+
+def explain(view: GroupView) -> str:
+    """Return why the voters are not as they should be, for people; empty when they are."""
+    group = _Group(view)
+    count = len(group.voters)
+    troubles = [
+        f"voter {peer.short} {what}"
+        for peer in group.others
+        for what, is_so in (
+            ("has left", group.is_leaving(peer)),
+            ("has lost its memory", group.is_lost(peer)),
+            ("is silent, and nobody can take its place", group.is_dead(peer)),
+        )
+        if is_so
     ]
-    return better[0] if better else None
+    if sum(group.is_here(peer) for peer in group.voters) < majority(count):
+        troubles.append(f"too few of {count} voters are here to change anything")
+    if count % 2 == 0:
+        coming = [peer.short for peer in group.coming()]
+        wait = f"waits for {', '.join(coming)}" if coming else "nobody to add or to take away"
+        troubles.append(f"{count} voters, an even number: {wait}")
+    return "; ".join(troubles)
 
 
-# The rules.
+# The rules. Each returns its next step, None when it has none.
 
 
-def _let_go(view: GroupView) -> Change | TransferTo | None:
-    """Rule 1."""
-    if view.my_status.is_leaving:
-        heirs = _heirs(view)
-        if heirs:
-            return TransferTo(heirs[0])
-        candidates = _candidates(view)
-        if candidates:
-            found = _if_live(view, promote(view.voters, candidates[0]), "to take over")
-            if found is not None:
-                return found
-    for peer in view.voters.voters:
-        status = None if peer == view.me else view.peers[peer].status
-        if status is None:
-            continue
-        if status.is_leaving:
-            return _without(view, peer, "it leaves")
-        if status.standing is Standing.SEEKING:
-            return _without(view, peer, "it has lost its memory")
-    return _let_learners_go(view)
-
-
-def _let_learners_go(view: GroupView) -> Change | None:
-    """Remove the learners that leave."""
-    kept = []
-    for peer in view.voters.learners:
-        seen = view.peers.get(peer)
-        if seen is None or seen.status is None or not seen.status.is_leaving:
-            kept.append(peer)
-    count = len(view.voters.learners) - len(kept)
-    if not count:
+def _hand_over(group: _Group) -> Step | None:
+    """Rule 1, for the leader itself."""
+    if not group.is_leaving(group.me) and not group.is_observer(group.me):
         return None
-    return _if_live(view, make_voters(view.voters.voters, kept), f"{count} learners leave")
+    heir = group.heir()
+    if heir is not None:
+        return TransferTo(heir, "the leader does not want to vote any more")
+    ready = group.ready()
+    return group.first_change(
+        (promote(group.current, peer), f"{peer.short} is to take over") for peer in ready
+    )
 
 
-def _replace(view: GroupView) -> Change | None:
-    """Rule 2."""
-    dead = [peer for peer in view.voters.voters if _is_dead(view, peer)]
+def _let_go(group: _Group) -> Step | None:
+    """Rule 1, for the others. Where one that leaves is needed, the dead go before it."""
+    leaving = [peer for peer in group.others if group.is_leaving(peer)]
+    dead = [peer for peer in group.least_fit() if leaving and group.is_dead(peer)]
+    return group.first_change(
+        [(remove(group.current, peer), f"voter {peer.short} leaves") for peer in leaving]
+        + [(remove(group.current, peer), f"voter {peer.short} is silent") for peer in dead]
+    )
+
+
+def _drop_lost(group: _Group) -> Step | None:
+    """Rule 2. A learner is removed as well: what it acknowledged holds no more."""
+    step = group.first_change(
+        (remove(group.current, peer), f"voter {peer.short} has lost its memory")
+        for peer in group.others
+        if group.is_lost(peer)
+    )
+    lost = [p for p in group.learners if group.is_lost(p) and group.of(p).is_replicating]
+    return step or group.without_learners(lost, "have lost their memory")
+
+
+def _replace(group: _Group) -> Step | None:
+    """Rule 3."""
+    dead = [peer for peer in group.least_fit() if group.is_dead(peer)]
     if not dead:
         return None
-    voters = view.voters.voters
-    candidates = _candidates(view)
-    # With the substitute there is one voter too many for a moment, then the dead one goes.
-    if candidates and len(voters) <= view.config.max_voters:
-        found = _if_live(view, promote(view.voters, candidates[0]), "in place of a dead voter")
-        if found is not None:
-            return found
-    has_spare = len(voters) % 2 == 0 and len(voters) > 2
-    if has_spare or len(voters) >= _SHRINKS_FROM or len(voters) > view.config.max_voters:
-        return _without(view, dead[0], "it is dead")
+    count, ready = len(group.voters), group.ready()
+    if count % 2 == 1 and ready:
+        why = f"{ready[0].short} is to replace {dead[0].short}, which is silent"
+        return group.change(promote(group.current, ready[0]), why)
+    if count % 2 == 0 or count >= SHRINK_FROM_COUNT:
+        return group.change(remove(group.current, dead[0]), f"voter {dead[0].short} is silent")
     return None
 
 
-def _demote_observer(view: GroupView) -> Change | None:
-    """Rule 3."""
-    for peer in view.voters.voters:
-        status = None if peer == view.me else view.peers[peer].status
-        if status is not None and status.is_observer and len(view.voters.voters) > 1:
-            return _if_live(view, demote(view.voters, peer), "it only observes from now on")
-    return None
-
-
-def _take_in(view: GroupView) -> Change | None:
+def _admit(group: _Group) -> Step | None:
     """Rule 4."""
-    known = {*view.voters.voters, *view.voters.learners}
-    room = LEARNER_COUNT_MAX - len(view.voters.learners)
-    new = [
-        peer
-        for peer, seen in view.peers.items()
-        if peer not in known and seen.status is not None and _may_join(view, seen.status)
-    ][:room]
+    room = LEARNER_COUNT_MAX - len(group.learners)
+    new = [peer for peer in sorted(group.view.peers) if group.is_newcomer(peer)][:room]
     if not new:
         return None
-    target = make_voters(view.voters.voters, (*view.voters.learners, *new))
-    return Change(target, f"{len(new)} new members")
+    target = make_voters(group.voters, (*group.learners, *new))
+    return group.change(target, f"new learners: {', '.join(peer.short for peer in new[:8])}")
 
 
-def _promote(view: GroupView) -> Change | None:
-    """Rule 5, upward."""
-    count = len(view.voters.voters)
-    candidates = _candidates(view)
-    eligible = sum(not _is_dead(view, peer) for peer in view.voters.voters) + len(candidates)
-    wanted = _odd(min(view.config.max_voters, eligible))
-    if count >= wanted or not candidates:
-        return None
-    if count % 2 == 1 and len(candidates) < 2:
-        return None
-    return _if_live(view, promote(view.voters, candidates[0]), "one voter more is wanted")
-
-
-def _reduce(view: GroupView) -> Change | None:
-    """Rule 5, downward: an even count that is not about to be completed."""
-    count = len(view.voters.voters)
-    if count % 2 == 1 and count <= view.config.max_voters:
-        return None
-    others = [peer for peer in view.voters.voters if peer != view.me]
-    if not others:
-        return None
-    dead = [peer for peer in others if _is_dead(view, peer)]
-    if dead:
-        return _without(view, dead[0], "an even number of voters bears no more failures")
-    least = max(others, key=lambda peer: (_fitness(view, peer), peer))
-    return _if_live(view, demote(view.voters, least), "an even number bears no more failures")
-
-
-def _forget(view: GroupView) -> Change | None:
-    """Rule 6."""
-    limit_s = view.settings.forget_after
-    gone = [
-        peer
-        for peer in view.voters.learners
-        if (seen := view.peers[peer]).status is None
-        and seen.silent_s is not None
-        and seen.silent_s > limit_s
-    ]
-    if not gone:
-        return None
-    kept = [peer for peer in view.voters.learners if peer not in gone]
-    return Change(make_voters(view.voters.voters, kept), f"{len(gone)} learners are gone")
-
-
-# What they stand on.
-
-
-def _is_dead(view: GroupView, peer: PeerId) -> bool:
-    if peer == view.me:
-        return False
-    seen = view.peers[peer]
-    return seen.silent_s is not None and seen.silent_s > view.settings.replace_after
-
-
-def _is_live(view: GroupView, peer: PeerId) -> bool:
-    """Whether a voter can be counted on to agree to a change just now."""
-    if peer == view.me:
-        return True
-    seen = view.peers[peer]
-    is_heard = seen.silent_s is not None and seen.silent_s < view.config.bond_timeout_s
-    return is_heard and seen.status is not None and seen.status.history == view.history
-
-
-def _has_quorum(view: GroupView, voters: tuple[PeerId, ...]) -> bool:
-    return sum(_is_live(view, peer) for peer in voters) >= majority(len(voters))
-
-
-def _if_live(view: GroupView, target: Voters, why: str) -> Change | None:
-    """Return the change if the live voters can commit it under both configurations."""
-    if _has_quorum(view, view.voters.voters) and _has_quorum(view, target.voters):
-        return Change(target, why)
+def _balance(group: _Group) -> Step | None:
+    """Rule 5."""
+    count, count_max = len(group.voters), group.view.config.max_voters
+    ready = group.ready()
+    is_half_done = count % 2 == 0 and count < count_max
+    if (is_half_done and ready) or (count + 2 <= count_max and len(ready) >= 2):
+        return group.change(promote(group.current, ready[0]), f"{ready[0].short} has caught up")
+    if count > count_max or (count % 2 == 0 and not group.coming()):
+        why = f"{count} voters are no better than {count - 1}"
+        return group.first_change((demote(group.current, peer), why) for peer in group.least_fit())
     return None
 
 
-def _without(view: GroupView, peer: PeerId, why: str) -> Change | None:
-    if len(view.voters.voters) < 2:
+def _seat_observers(group: _Group) -> Step | None:
+    """Rule 6."""
+    return group.first_change(
+        (demote(group.current, peer), f"voter {peer.short} wants only to observe")
+        for peer in group.others
+        if group.is_observer(peer)
+    )
+
+
+def _forget(group: _Group) -> Step | None:
+    """Rule 7."""
+    gone = [peer for peer in group.learners if group.is_gone(peer)]
+    return group.without_learners(gone, "are gone")
+
+
+class _Group:
+    """What the rules ask about the members."""
+
+    def __init__(self, view: GroupView) -> None:
+        self.view = view
+        self.me = view.me
+        self.current = view.voters
+        self.voters = view.voters.voters
+        self.others = [peer for peer in self.voters if peer != view.me]
+        self.learners = view.voters.learners
+        self._lag_max = view.config.raft().promotion_lag
+
+    # One member.
+
+    def of(self, peer: PeerId) -> PeerView:
+        if peer == self.me:
+            return PeerView(self.view.my_status, 0.0, 0, is_replicating=True)
+        return self.view.peers.get(peer, PeerView())
+
+    def is_dead(self, peer: PeerId) -> bool:
+        silent_s = self.of(peer).silent_s
+        return silent_s is not None and silent_s > self.view.settings.replace_after
+
+    def is_leaving(self, peer: PeerId) -> bool:
+        seen = self.of(peer)
+        return seen.has_left or (seen.status is not None and seen.status.is_leaving)
+
+    def is_observer(self, peer: PeerId) -> bool:
+        status = self.of(peer).status
+        return status is not None and status.is_observer
+
+    def is_lost(self, peer: PeerId) -> bool:
+        """Whether a member does not follow this history any more, though it did."""
+        status = self.of(peer).status
+        if status is None or peer == self.me:
+            return False
+        return status.standing is Standing.SEEKING or self.is_elsewhere(status)
+
+    def is_elsewhere(self, status: Status) -> bool:
+        return bool(status.history) and status.history != self.view.history
+
+    def is_here(self, peer: PeerId) -> bool:
+        """Whether a voter answers now, and so helps to commit."""
+        if peer == self.me:
+            return True
+        silent_s = self.of(peer).silent_s
+        if silent_s is None or silent_s > self.view.config.election_timeout:
+            return False
+        return not self.is_dead(peer) and not self.is_lost(peer) and not self.of(peer).has_left
+
+    def is_fit(self, peer: PeerId) -> bool:
+        """Whether a member could vote, or go on voting: it is here, has caught up and wants to."""
+        seen = self.of(peer)
+        if not self._is_willing(peer) or not self.is_here(peer) or not seen.is_replicating:
+            return False
+        assert seen.status is not None, "willing without a status"
+        is_near = seen.lag is not None and seen.lag <= self._lag_max
+        return is_near and seen.status.standing >= Standing.LEARNER and self._is_up(seen.status)
+
+    def is_newcomer(self, peer: PeerId) -> bool:
+        """Whether a bonded peer belongs into the configuration, and is not in it."""
+        status = self.of(peer).status
+        if status is None or peer in self.voters or peer in self.learners:
+            return False
+        is_ours = status.standing is Standing.SEEKING or status.history == self.view.history
+        return is_ours and not self.is_leaving(peer)
+
+    def is_gone(self, learner: PeerId) -> bool:
+        """Whether a learner can be forgotten."""
+        seen = self.of(learner)
+        if self.is_leaving(learner):
+            return True
+        if seen.status is not None:
+            return self.is_elsewhere(seen.status)
+        return seen.silent_s is not None and seen.silent_s > self.view.settings.forget_after
+
+    def factor(self, peer: PeerId) -> float:
+        status = self.of(peer).status
+        return inf if status is None else status.leadership_factor
+
+    def rank(self, peer: PeerId) -> tuple[float, float, PeerId]:
+        """Return what orders members, the best first."""
+        lag = self.of(peer).lag
+        return (self.factor(peer), inf if lag is None else lag, peer)
+
+    def _is_willing(self, peer: PeerId) -> bool:
+        status = self.of(peer).status
+        if status is None or self.is_elsewhere(status):
+            return False
+        return not self.is_leaving(peer) and not self.is_observer(peer)
+
+    def _is_up(self, status: Status) -> bool:
+        return status.history == self.view.history and not status.is_catching_up
+
+    # All of them.
+
+    def ready(self) -> list[PeerId]:
+        """Return the learners that may be promoted, the best first."""
+        return sorted([peer for peer in self.learners if self.is_fit(peer)], key=self.rank)
+
+    def coming(self) -> list[PeerId]:
+        """Return the learners that may be ready before long, in ascending order."""
+        return [p for p in self.learners if self._is_willing(p) and not self.is_dead(p)]
+
+    def heir(self) -> PeerId | None:
+        """Return the voter that should lead if this one does not; None when none can."""
+        fit = [peer for peer in self.others if self.is_fit(peer)]
+        return min(fit, key=self.rank, default=None)
+
+    def least_fit(self) -> list[PeerId]:
+        """Return the other voters, first the one that is missed least."""
+        worst_first = sorted(self.others, key=self.rank, reverse=True)
+        return sorted(worst_first, key=lambda peer: (self.is_fit(peer), self.is_here(peer)))
+
+    def change(self, target: Voters, why: str) -> Change | None:
+        """Return a change, if those that are here can commit it."""
+        for voters in (self.voters, target.voters):
+            if sum(self.is_here(peer) for peer in voters) < majority(len(voters)):
+                return None
+        return Change(target, why)
+
+    def without_learners(self, learners: list[PeerId], why: str) -> Change | None:
+        """Return the change that removes some learners, None for none."""
+        if not learners:
+            return None
+        left = [peer for peer in self.learners if peer not in learners]
+        named = ", ".join(peer.short for peer in learners[:8])
+        return self.change(make_voters(self.voters, left), f"learners {named} {why}")
+
+    def first_change(self, changes: Iterable[tuple[Voters, str]]) -> Change | None:
+        """Return the first of several changes that can be committed."""
+        for target, why in changes:
+            change = self.change(target, why)
+            if change is not None:
+                return change
         return None
-    return _if_live(view, remove(view.voters, peer), f"{peer.short} is removed: {why}")
 
 
-def _may_join(view: GroupView, status: Status) -> bool:
-    if status.is_leaving or status.standing is Standing.PLEDGED:
-        return False
-    return status.standing is Standing.SEEKING or status.history == view.history
-
-
-def _candidates(view: GroupView) -> list[PeerId]:
-    """Return the learners that may be promoted, the best first."""
-    found = []
-    for peer in view.voters.learners:
-        seen = view.peers.get(peer)
-        status = None if seen is None else seen.status
-        if seen is None or status is None or seen.lag is None:
-            continue
-        is_fit = not (status.is_observer or status.is_leaving or status.is_catching_up)
-        if (
-            is_fit
-            and status.history == view.history
-            and seen.is_replicating
-            and seen.lag <= _LAG_MAX
-            and _is_live(view, peer)
-        ):
-            found.append(peer)
-    return sorted(found, key=lambda peer: (_fitness(view, peer), peer))
-
-
-def _heirs(view: GroupView) -> list[PeerId]:
-    """Return the voters that may take over leadership, the best first."""
-    found = []
-    for peer in view.voters.voters:
-        if peer == view.me or not _is_live(view, peer):
-            continue
-        status = view.peers[peer].status
-        if status is not None and not (status.is_leaving or status.is_observer):
-            found.append(peer)
-    return sorted(found, key=lambda peer: (_fitness(view, peer), peer))
-
-
-def _fitness(view: GroupView, peer: PeerId) -> tuple[float, int]:
-    """Return how fit a peer is to vote or lead: the lower the better."""
-    seen = view.peers[peer]
-    factor = 1000.0 if seen.status is None else seen.status.leadership_factor
-    lag = seen.lag or 0
-    return factor, lag // _LAG_MAX
-
-
-def _odd(count: int) -> int:
-    return count if count % 2 else max(1, count - 1)
+_RULES: tuple[Callable[[_Group], Step | None], ...] = (
+    _hand_over,
+    _let_go,
+    _drop_lost,
+    _replace,
+    _admit,
+    _balance,
+    _seat_observers,
+    _forget,
+)
