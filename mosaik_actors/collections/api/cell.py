@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
+from ...groups.member_events import StateReplaced
 from ...ids import StoreId
-from ..cell import CellChange, CellMachine, CellView
-from ..commands import Absent
+from ..cell import CellMachine, CellView, ValueWritten
+from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings
-from ..once import OnceChange, OnceMachine, OnceView
+from ..once import OnceMachine, OnceView
 from ..version import Version
 from .handle import CollectionHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
+
+
+CellChange: TypeAlias = ValueWritten[T] | Cleared | StateReplaced
+"""What `changes` gives of a cell."""
+
+OnceChange: TypeAlias = ValueWritten[T] | StateReplaced
+"""What `changes` gives of a value that is written once."""
 
 
 class CellReader(CollectionHandle[CellMachine[T], CellChange[T]], CellView[T]):

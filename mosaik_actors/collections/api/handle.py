@@ -11,13 +11,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from ...errors import Closed
+from ...groups.conditions import committed_of
+from ...groups.member_events import StateReplaced
 from ...groups.sync import StateSync
 from ...ids import GroupId, StoreId
 from ...streams.schema import stream_name
 from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
+from ..commands import StateReplaced as Replaced
 from ..config import CollectionConfig, CollectionSettings, combine
 from ..errors import CollectionOffline, NetworkDown
 from ..feed import Backlog
@@ -53,8 +56,12 @@ class Changes(AsyncIterator[C]):
         await self._board.wait_until(lambda: len(backlog) > 0 or self._is_over())
         if not backlog:
             raise StopAsyncIteration
-        change: C = backlog.take()
-        return change
+        change = backlog.take()
+        if isinstance(change, Replaced):
+            # What can be read at this very moment has seen so many commands.
+            replaced: Any = StateReplaced(committed_of(self._board))
+            return cast("C", replaced)
+        return cast("C", change)
 
 
 class CollectionHandle(Generic[M, C]):
@@ -67,6 +74,7 @@ class CollectionHandle(Generic[M, C]):
     type_count: ClassVar[int] = 1
     types: ClassVar[tuple[Any, ...]] = ()
     machine_class: ClassVar[Any]
+    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, replica: Replica[M], store_id: StoreId, config: CollectionConfig) -> None:
         self._replica = replica
@@ -146,8 +154,8 @@ class CollectionHandle(Generic[M, C]):
         """Return an iterator over the changes from now on, with the version of each.
 
         What replaces everything, a snapshot or a merge, comes as `StateReplaced`:
-        read the collection anew, note its `version`, and pass over changes up to
-        that. So does what a reader missed that was too slow for its backlog.
+        read the collection anew, and pass over changes up to its `position`. So
+        does what a reader missed that was too slow for its backlog.
         """
         replica = self._replica
         limit = self._config.changes_backlog

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
+from ...groups.member_events import StateReplaced
 from ...ids import StoreId
-from ..commands import Absent
+from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings
-from ..map import MapChange, MapMachine, MapView
+from ..map import EntryInserted, EntryRemoved, EntryUpdated, MapMachine, MapView
 from ..version import Version
 from .handle import CollectionHandle
 from .replica import HasGroups, Replica
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+MapChange: TypeAlias = (
+    EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared | StateReplaced
+)
+"""What `changes` gives of a map."""
 
 
 class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, V]):

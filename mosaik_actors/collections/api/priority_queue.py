@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
+from ...groups.member_events import StateReplaced
 from ...ids import StoreId
-from ..commands import Absent
+from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings
 from ..priority_queue import PriorityQueueMachine, PriorityQueueView
-from ..queue_records import PriorityQueueChange
+from ..queue_records import QueueEvicted, QueueInserted, QueueRemoved
 from ..ranking import Inclusive
 from ..version import Version
 from .handle import CollectionHandle
@@ -18,6 +19,12 @@ from .replica import HasGroups, Replica
 P = TypeVar("P")
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+PriorityQueueChange: TypeAlias = (
+    QueueInserted[P, K, V] | QueueRemoved[P, K, V] | QueueEvicted[P, K, V] | Cleared | StateReplaced
+)
+"""What `changes` gives of a priority queue."""
 
 
 class PriorityQueueReader(
@@ -29,6 +36,7 @@ class PriorityQueueReader(
     kind: ClassVar[str] = "PriorityQueue"
     type_count: ClassVar[int] = 3
     machine_class: ClassVar[Any] = PriorityQueueMachine
+    options: ClassVar[tuple[str, ...]] = ("capacity",)
 
     def __init__(
         self,

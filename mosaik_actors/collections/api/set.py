@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
+from ...groups.member_events import StateReplaced
 from ...ids import StoreId
+from ..commands import Cleared
 from ..config import CollectionConfig, CollectionSettings
-from ..set import SetChange, SetMachine, SetView
+from ..set import MemberInserted, MemberRemoved, SetMachine, SetView
 from ..version import Version
 from .handle import CollectionHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
+
+
+SetChange: TypeAlias = MemberInserted[T] | MemberRemoved[T] | Cleared | StateReplaced
+"""What `changes` gives of a set."""
 
 
 class SetReader(CollectionHandle[SetMachine[T], SetChange[T]], SetView[T]):

@@ -7,16 +7,24 @@ have changed since it was read here; out of range then, the write does nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, Unpack
+from typing import Any, ClassVar, Self, SupportsIndex, TypeAlias, TypeVar, Unpack
 
+from ...groups.member_events import StateReplaced
 from ...ids import StoreId
+from ..commands import Cleared
 from ..config import CollectionConfig, CollectionSettings
-from ..vec import VecChange, VecMachine, VecView
+from ..vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated, VecMachine, VecView
 from ..version import Version
 from .handle import CollectionHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
+
+
+VecChange: TypeAlias = (
+    ItemInserted[T] | ItemRemoved[T] | ItemsSwapped | Truncated | Cleared | StateReplaced
+)
+"""What `changes` gives of a list."""
 
 
 class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
