@@ -216,9 +216,11 @@ class Genesis:
     def pledge_saved(self, *, now: float) -> None:
         """Note that a `SavePledge` is done; once for each of them, in order."""
         promises = self._promises
-        if not promises.saved() or self._phase is not Phase.PLEDGED:
+        if not promises.saved():
             return
-        if promises.has_vowed:
+        if self._phase is not Phase.PLEDGED:
+            self._seek(self._peers.without_history())
+        elif promises.has_vowed:
             self._tell(promises.proposal, Vowed(promises.proposal.history))
             self._count_vows(now)
         elif promises.is_proposer:
@@ -334,6 +336,7 @@ class Genesis:
         if proposal != self._proposal:
             self._answer(peer, proposal, now)
             return
+        self._peers.trust(peer)
         self._have_pledged[peer] = None
         if len(self._have_pledged) == len(proposal.voters) - 1:
             self._proposal = None
@@ -548,7 +551,7 @@ class Genesis:
     def _seek(self, peers: list[PeerId]) -> None:
         """Tell peers without a history how to name this member in a proposal."""
         if self._config.initial_voters > 1 and not self._is_observer and not self._history:
-            is_free = self._promises.pledge is None
+            is_free = self._promises.pledge is None and self._promises.is_saved
             for peer in peers:
                 self._send(peer, Seek(self._promises.incarnation, is_free))
 

@@ -70,15 +70,16 @@ class GenesisPeers:
         """Take in what a peer says of itself; it may come before the bond is reported."""
         if peer not in self._seeks and len(self._seeks) >= _SEEK_COUNT_MAX:
             return
-        before = self._seeks.get(peer)
-        if before is not None and before.incarnation != seek.incarnation:
-            self._suspects.pop(peer, None)
         self._seeks[peer] = seek
         self.count(now=now)
 
     def suspect(self, peer: PeerId) -> None:
-        """Prefer others: this one did not answer."""
+        """Prefer others, from now on: this one did not answer."""
         self._suspects[peer] = None
+
+    def trust(self, peer: PeerId) -> None:
+        """Prefer others no more: this one has answered."""
+        self._suspects.pop(peer, None)
 
     def note_busy(self, peer: PeerId, *, now: float) -> None:
         """Do not count on a peer until it says again that it is free."""

@@ -18,6 +18,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -141,7 +142,7 @@ class Simulation:
         self.died: list[bytes] = []
         self.has_faults = True
         for node in self.nodes.values():
-            self.after(self.rng.uniform(0, 2), lambda node=node: self.start(node))
+            self.after(self.rng.uniform(0, 2), partial(self.start, node))
         self.after(0.1, self._oracle)
 
     # Time.
@@ -199,7 +200,7 @@ class Simulation:
         status = self.status(node)
         for other in self.nodes.values():
             if other is not node:
-                self.carry(node, other, lambda other=other: self.see(other, node.me, status))
+                self.carry(node, other, partial(self.see, other, node.me, status))
         self.look(node)
         self.after(STATUS_INTERVAL_S * self.rng.uniform(0.8, 1.2), lambda: self._beat(node, life))
 
@@ -250,16 +251,12 @@ class Simulation:
             match event:
                 case SendGenesis(to, message):
                     data, other = encode_message(message), self.nodes[to]
-                    self.carry(
-                        node,
-                        other,
-                        lambda other=other, data=data: self.receive(other, node.me, data),
-                    )
+                    self.carry(node, other, partial(self.receive, other, node.me, data))
                 case SavePledge(pledge):
                     data = b"" if pledge is None else encode_pledge(pledge)
                     self.save(
                         node,
-                        lambda data=data: setattr(node.disk, "pledge", data),
+                        partial(setattr, node.disk, "pledge", data),
                         lambda: node.genesis.pledge_saved(now=self.now),
                     )
                 case Founded(history, voters):
