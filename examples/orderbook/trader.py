@@ -1,0 +1,92 @@
+"""A trader: it places orders from its input, or a random flow of them, and shows what it got."""
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from itertools import islice
+from random import Random
+
+from book import NETWORK, SIDES, Cancel, Depth, LastNumber, Place, Summary, TradesSince, join, send
+
+from mosaik_actors import Consistency, Group, Network
+
+LINE = re.compile(r"(?P<side>buy|sell) (?P<size>\d+) @ (?P<price>\d+)|cancel (?P<order>\d+)")
+
+BURST = 20
+
+
+def random_flow(trader: str, number: int, count: int, seed: int) -> Iterator[Place | Cancel]:
+    """Return orders around a price of 1000, and now and then a cancellation."""
+    rng = Random(f"{trader} {seed}")
+    for one in range(number, number + count):
+        if rng.random() < 0.1:
+            yield Cancel(trader, one, rng.randrange(max(1, one - 20), one) if one > 1 else 1)
+        else:
+            side = rng.choice(SIDES)
+            yield Place(trader, one, side, round(rng.gauss(1000, 10)), rng.randint(1, 100))
+
+
+async def typed(trader: str, number: int) -> AsyncIterator[Place | Cancel]:
+    """Yield what the lines of the input say."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        found = LINE.fullmatch(line.strip())
+        if found is None:
+            print("expected: buy SIZE @ PRICE, sell SIZE @ PRICE, or cancel NUMBER")
+            continue
+        if found["order"]:
+            yield Cancel(trader, number, int(found["order"]))
+        else:
+            side = SIDES[found["side"] == "sell"]
+            yield Place(trader, number, side, int(found["price"]), int(found["size"]))
+        number += 1
+
+
+async def trade_typed(group: Group, trader: str, number: int) -> None:
+    seen = (await group.query(Summary())).result[0]
+    async for command in typed(trader, number):
+        position = await send(group, command)
+        # What was executed here is applied here: this copy of the book knows.
+        answer = await group.query(TradesSince(seen), Consistency.WEAK)
+        print(f"{command.number}: command {position} of the book")
+        for trade in answer.result:
+            seen = trade.number
+            if trader in (trade.buyer, trade.seller):
+                print(f"   {trade.buyer} buys {trade.size} @ {trade.price} from {trade.seller}")
+        depth = (await group.query(Depth(), Consistency.WEAK)).result
+        print(f"   bids {depth['buy']}  asks {depth['sell']}", flush=True)
+
+
+async def trade_at_random(group: Group, trader: str, number: int, count: int, seed: int) -> None:
+    flow = random_flow(trader, number, count, seed)
+    while commands := list(islice(flow, BURST)):
+        await send(group, *commands)
+        print(f"trader: {commands[-1].number} sent", flush=True)
+
+
+async def main(network: str, trader: str, count: int | None, seed: int) -> None:
+    async with Network(network) as net:
+        group = join(net, is_trader=True)
+        await group.when().online()
+        last = (await group.query(LastNumber(trader))).result
+        print(f"trader: online as {trader}, {last} sent before", flush=True)
+        if count is None:
+            await trade_typed(group, trader, last + 1)
+        else:
+            await trade_at_random(group, trader, last + 1, count, seed)
+        trades, volume, digest = (await group.query(Summary())).result
+        last = (await group.query(LastNumber(trader))).result
+        print(f"trader: {last} sent in all, {trades} trades, volume {volume}, state {digest}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--network", default=NETWORK)
+    parser.add_argument("--name", default="alice")
+    parser.add_argument("--orders", type=int, help="so many at random, instead of the input's")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(options.network, options.name, options.orders, options.seed))
