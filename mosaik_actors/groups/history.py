@@ -401,7 +401,7 @@ class History:
         times = [self._sync.get_timer()]
         if not self._is_deaf:
             times.append(self.raft.get_timer())
-        if self.raft.is_leader:
+        if self.raft.is_leader and not self._is_closed:
             times.append(self._policy_at_s)
         if self._compaction is not None:
             times.append(self._now)
@@ -485,7 +485,9 @@ class History:
         self._propose_bursts(waiting[start:])
 
     def _propose_bursts(self, bursts: list[tuple[PeerId | None, Burst]]) -> None:
-        self.raft.propose(encode_bursts([burst for _, burst in bursts]), _Proposal(bursts))
+        is_awaited = any(peer is not None for peer, _ in bursts)
+        data = encode_bursts([burst for _, burst in bursts])
+        self.raft.propose(data, _Proposal(bursts), is_awaited=is_awaited)
 
     def _refuse(self, bursts: Sequence[tuple[PeerId | None, Burst]]) -> None:
         for peer, burst in bursts:
