@@ -29,13 +29,19 @@ two, and m is in both. All of both were pledged, m without loss of generality to
 g first. Then m's pledge to g ended before it was pledged to k. Not by (a), as a
 member of a history makes no pledges. Not by (b), as g began. Not by (c), as then
 g never has a majority. So by (d): m was welcomed, hence by a majority, into some
-j that is not g, nor k, which had not begun. Then j and one of g and k were two
-such histories before g and k were: a contradiction.
+j that is not g, nor k, which had not begun. So j and one of g and k were two such
+histories before g and k were: a contradiction. For the same reason a member whose
+history has an empty log may give it up when it meets one that has committed.
 
 Members that forget, those in memory that crash, weaken this to: fewer than 2n
 minus the members that may vote forget. In groups of 2n members or more, two
 halves that never met may each begin a history, and they are merged as with n = 1.
 So n should be more than half of those that may vote.
+
+What stays blocked, and is told as `GenesisStuck`: a pledge of which a majority of
+the n never comes back, as those that are gone may have begun the history; and one
+that some have begun and others vowed against when one that would decide it never
+comes back. Vows are made only where a majority is in reach to make the rest rare.
 
 Invariants:
     * Nothing is said of a pledge or vow before it is saved.
@@ -165,9 +171,10 @@ class Genesis:
     def standing(self) -> Standing:
         """What a member without a history says of itself.
 
-        One that has vowed says that it seeks: it may be welcomed.
+        One that has vowed, and saved that, says that it seeks: it may be welcomed.
         """
-        is_pledged = self._phase is Phase.PLEDGED and not self._promises.has_vowed
+        is_free_to_join = self._promises.has_vowed and self._promises.is_saved
+        is_pledged = self._phase is Phase.PLEDGED and not is_free_to_join
         return Standing.PLEDGED if is_pledged else Standing.SEEKING
 
     # The verbs.
@@ -229,10 +236,13 @@ class Genesis:
             self._send(promises.proposal.proposer, Pledged(promises.proposal))
 
     def joined(self, history: bytes, *, now: float) -> None:
-        """Note that this member was welcomed into a history, and has saved that."""
+        """Note that this member was welcomed into a history, and saves that in place of its pledge.
+
+        Only while `standing` is SEEKING: then a vow is saved, if it was pledged.
+        """
         if self._proposal is not None:
             self._give_up(self._proposal, now)
-        self._promises.drop()
+        self._promises.forget()
         self._history = history
         self._become(Phase.MEMBER, now)
 

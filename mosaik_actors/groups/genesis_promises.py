@@ -104,7 +104,13 @@ class Promises:
     def drop(self) -> None:
         """Be pledged no more, if it was: the caller has one of the reasons in `genesis`."""
         if self.pledge is not None:
+            self.forget()
             self._save(None)
+
+    def forget(self) -> None:
+        """The same, when the caller saves something else in place of the pledge."""
+        if self.pledge is not None:
+            self.pledge = None
             self._never_begin = {}
             self.renew()
 

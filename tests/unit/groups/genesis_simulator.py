@@ -359,7 +359,7 @@ class Simulation:
 
         def write() -> None:
             if not node.follows:
-                node.disk.history = history
+                node.disk = Disk(history=history)
 
         def done() -> None:
             node.is_joining = False

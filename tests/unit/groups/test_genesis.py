@@ -612,14 +612,17 @@ def test_pledged_member_that_meets_a_history_is_welcomed_into_it() -> None:
     club.crash(2)
     club.statuses[4] = Status(Standing.VOTER, ALIVE)
     club.meet()
-    assert club.standing(3) is Standing.PLEDGED, "that history has committed nothing"
+    club.slow_disks = {3}
+    assert club.of(3, SavePledge)[1:] == [], "that history has committed nothing"
     club.statuses[4] = THERE
     club.meet()
+    assert club.standing(3) is Standing.PLEDGED
+    club.save(3)
     assert club.disks[3] == Pledge(proposal, is_vowed=True)
-    assert club.standing(3) is Standing.SEEKING
+    assert Status(club.standing(3)) == SEEKING
     club.members[3].joined(ALIVE, now=club.now)
     club.settle()
-    assert club.disks[3] is None
+    assert club.members[3].pledge is None
     assert club.members[3].get_timer() is None
     club.give(2, 3, Ask(proposal))
     club.collect(3)
@@ -762,7 +765,7 @@ def test_proposals_of_others_are_refused(sender: int, message: Message) -> None:
 
 
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_peers_that_lie_trip_nothing(seed: int, knows_all: bool) -> None:
     """Any message at any time is taken in, or refused as the peer's fault."""
     rng = Random(seed)
@@ -824,7 +827,7 @@ def random_proposal(
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_never_two_histories_and_always_one_once_faults_stop(seed: int) -> None:
     options = options_of(Random(seed))
     Simulation(options, seed).run()
