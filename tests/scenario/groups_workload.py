@@ -104,3 +104,9 @@ async def all_equal(cluster: Cluster, groups: Sequence[Group], *, timeout: float
         await cluster.until(are_equal, timeout=timeout, what="the same state everywhere")
     except TimeoutError as exc:
         raise TimeoutError(f"{exc}: {state()}") from None
+
+
+async def collect(group: Group, events: list[object]) -> None:
+    """Append what a member tells, as it comes, until it ends."""
+    async for event in group.events():
+        events.append(event)  # noqa: PERF401  # one at a time

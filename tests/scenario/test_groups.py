@@ -20,6 +20,7 @@ from .groups_workload import (
     SETTINGS,
     all_equal,
     all_online,
+    collect,
     form,
     is_voter,
     join,
@@ -330,12 +331,7 @@ async def test_voter_without_its_memory_is_taken_in_anew(cluster: Cluster) -> No
     lost = (leader_of(groups) + 1) % 3
     others = [group for index, group in enumerate(groups) if index != lost]
     changes: list[object] = []
-
-    async def watch() -> None:
-        async for event in others[0].events():
-            changes.append(event)  # noqa: PERF401  # one at a time, as they come
-
-    watching = asyncio.ensure_future(watch())
+    watching = asyncio.ensure_future(collect(others[0], changes))
     # The same key, but nothing in memory: it may have voted, and does not know.
     await cluster.restart(lost)
     again = join(cluster.nodes[lost])

@@ -12,7 +12,16 @@ from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario
 
 from .groups_machines import Get, Put
-from .groups_workload import SETTINGS, all_equal, all_online, form, join, journal_of, leader_of
+from .groups_workload import (
+    SETTINGS,
+    all_equal,
+    all_online,
+    collect,
+    form,
+    join,
+    journal_of,
+    leader_of,
+)
 
 SEEDS = range(3)
 
@@ -218,14 +227,8 @@ async def test_conditions_come_true_as_leaders_change(cluster: Cluster) -> None:
     groups = await form(cluster, 3)
     leader = leader_of(groups)
     watcher = groups[(leader + 1) % 3]
-    elected: list[LeaderElected] = []
-
-    async def watch() -> None:
-        async for event in watcher.events():
-            if isinstance(event, LeaderElected):
-                elected.append(event)
-
-    watching = asyncio.ensure_future(watch())
+    events: list[object] = []
+    watching = asyncio.ensure_future(collect(watcher, events))
     await asyncio.sleep(0)
     await watcher.when().is_follower()
     await watcher.when().leader_is(cluster.nodes[leader].peer_id)
@@ -240,6 +243,7 @@ async def test_conditions_come_true_as_leaders_change(cluster: Cluster) -> None:
     await watcher.when().log().reaches(1)
     watching.cancel()
     # First that there is none, then who it is and how long there was none.
+    elected = [event for event in events if isinstance(event, LeaderElected)]
     assert elected[0].leader is None
     assert elected[-1].leader == new
     assert 0 < elected[-1].elapsed_s < 2
