@@ -309,6 +309,7 @@ async def test_dead_voter_of_five_is_removed(cluster: Cluster) -> None:
             lambda: all(len(voters_of(group)) == 3 for group in alive),  # noqa: B023
             timeout=20,
         )
+        await cluster.sleep(0.5)  # what they see may not be committed yet
         victim = next(
             node
             for node in cluster.nodes
