@@ -381,8 +381,10 @@ class Group:
     async def leave(self) -> None:
         """Leave the group for good: others take over first, if there are any.
 
-        A voter is replaced before it goes; with `ConsensusConfig` and
-        `GroupsConfig.leave_timeout` it does not wait for ever. May be repeated.
+        A leader hands over and a voter is removed by a committed change before
+        it goes; when that takes longer than `GroupsConfig.leave_timeout`, it goes
+        all the same. Calls that wait end with `GroupTerminated` or `GroupOffline`.
+        May be repeated, also after the member has ended.
         """
         await self._leave(is_final=True)
 
@@ -534,12 +536,15 @@ class Groups:
         """Return this node's member of a group; the same one when it is joined already.
 
         Returns at once: ``await group.when().online()`` waits until there is a
-        leader. Members need the same key, settings and machine.
+        leader. Members need the same key, `consensus`, kind of machine and way to
+        sync. Of a member that is joined already `machine`, `storage`, `settings`
+        and `name` stay what they are; see `Group.machine`. One that has ended is
+        joined anew.
 
         Args:
             key: The group's key, or the text to make it of.
-            machine: The machine, as it is before any command. None: no state,
-                the group only elects a leader.
+            machine: The machine, as it is before any command: a new one for each
+                join. None: no state, the group only elects a leader.
             storage: Where the log is kept. None: in memory, and a node that
                 crashes comes back as a new member.
             consensus: What all members agree on; part of the group's id.
@@ -549,8 +554,7 @@ class Groups:
             name: What people call the group.
 
         Raises:
-            ConfigError: The group is joined already with another machine; or the
-                machine is not one.
+            ConfigError: `machine` is not a machine.
             Closed: The network handle is closed.
         """
         key = key if isinstance(key, GroupKey) else GroupKey(key)
