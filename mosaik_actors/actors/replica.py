@@ -338,6 +338,10 @@ class ReplicaActor(TypeDispatcher):
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
+                later_at = self._member.get_timer()
+                if later_at is not None and later_at > self._now():
+                    self._arm(later_at)  # what it was for has been done meanwhile
+                    return
                 self._member.handle_timer(now=self._now())
                 self._pump()
             case _RetrySave(batch):

@@ -110,7 +110,14 @@ class CatchingUp:
             for peer, status in self._parts.statuses().items()
             if status.history == self._history
         }
-        self._task.update_holders(holders, self._raft.leader, now=now)
+        self._task.update_holders(holders, self._raft.leader or self._leader_by_hearsay(), now=now)
+
+    def _leader_by_hearsay(self) -> PeerId | None:
+        """Return who leads as others say: one that joins has not heard of a leader yet."""
+        said = [
+            status for status in self._parts.statuses().values() if status.history == self._history
+        ]
+        return max(said, key=lambda status: status.term).leader if said else None
 
     def receive_ask(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Serve. Raises `RemoteError`."""

@@ -306,6 +306,15 @@ class CommandClient:
             self._resend_at = now + self._resend_s * (1 << min(self._attempts, _BACKOFFS_MAX))
         return bursts
 
+    def may_take(self, now: float) -> bool:
+        """Return whether `take_bursts` would return anything."""
+        return (
+            self._has_leader
+            and self._has_unsent()
+            and self._window.may_send
+            and now >= self._paused_until
+        )
+
     def receive_refused(self, first_sequence: int, now: float) -> None:
         """Note that the leader did not take the burst that begins with this number.
 

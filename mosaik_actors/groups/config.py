@@ -7,12 +7,15 @@ meet. `GroupsConfig` is each node's own affair.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 from .configuration import VOTER_COUNT_MAX
 from .encoding import encode
 from .raft_config import RaftConfig
+
+_COMMIT_DELAY_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ class ConsensusConfig:
             election_timeout=self.election_timeout,
             election_timeout_jitter=self.election_timeout_jitter,
             election_factor=factor,
+            commit_delay=min(_COMMIT_DELAY_S, self.heartbeat_interval),
         )
 
 

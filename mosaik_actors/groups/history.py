@@ -439,6 +439,11 @@ class History:
         self._sync.pump(self._duties, now=now)
         self._compact()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether another `pump` would find commands to send: answers have made room."""
+        return self._parts.client.may_take(self._now) and self.raft.leader is not None
+
     def _note_abreast(self) -> None:
         """Note when this member has applied what was committed when it first met its leader.
 

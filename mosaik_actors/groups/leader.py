@@ -11,11 +11,14 @@ has not heard a quorum for an election timeout (6.2), so a leader that was cut
 off says so instead of keeping its callers waiting.
 
 A pass over the followers happens once per `Ready`, not once per proposal, so
-whatever piled up since leaves in one message per follower.
+whatever piled up since leaves in one message per follower. What is committed
+travels with the next entries; when none follow within `commit_delay`, or when
+somebody elsewhere waits for it, it is told by itself.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RemoteError
@@ -65,14 +68,19 @@ class Leader:
         self._request_ids: dict[int, Any] = {}
         self._read_number = 0
         self._heartbeat_at_s = state.now
+        self._news_at_s = inf
+        self._awaited_index = 0
         self._uncommitted_bytes = 0
         self._refresh_members()
         self._append(EntryKind.NOOP, b"")
 
     # From the caller.
 
-    def propose(self, data: bytes, token: Any, kind: EntryKind) -> bool:
-        """Append one entry; return whether it is taken."""
+    def propose(self, data: bytes, token: Any, kind: EntryKind, is_awaited: bool) -> bool:
+        """Append one entry; return whether it is taken.
+
+        When others wait for it (`is_awaited`), they are told at once when it is committed.
+        """
         state = self._state
         settings = state.settings
         if self.transfer_to is not None:
@@ -86,7 +94,10 @@ class Leader:
         ):
             state.refuse(token, Reason.FULL)
         else:
-            state.note_proposal(self._append(kind, data), token)
+            index = self._append(kind, data)
+            state.note_proposal(index, token)
+            if is_awaited:
+                self._awaited_index = index
             return True
         return False
 
@@ -134,6 +145,8 @@ class Leader:
             )
         if progress.accept(message.match_index):
             self._advance_commit()
+        if progress.commit_sent < self._state.commit_index:
+            self._note_news(progress.commit_sent)
 
     def receive_append_rejected(self, sender: PeerId, message: AppendRejected) -> None:
         """Find a place where the logs may agree, from both sides' terms (end of 3.5)."""
@@ -178,7 +191,7 @@ class Leader:
     @property
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
-        until_s = min(self._heartbeat_at_s, self.hears_quorum_until_s)
+        until_s = min(self._heartbeat_at_s, self._news_at_s, self.hears_quorum_until_s)
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
     def handle_timer(self) -> None:
@@ -201,6 +214,8 @@ class Leader:
             self._confirm_reads()
         for peer, progress in self.progress.items():
             self._replicate(peer, progress)
+        if self._news_at_s < inf:
+            self._tell_commit()
         self._continue_transfer()
 
     def leave(self) -> None:
@@ -218,7 +233,7 @@ class Leader:
         return index
 
     def _replicate(self, peer: PeerId, progress: Progress) -> None:
-        """Send entries while the window allows; then, if it is news, what is committed."""
+        """Send entries while the window allows."""
         state = self._state
         log = state.log
         settings = state.settings
@@ -243,9 +258,30 @@ class Leader:
             progress.commit_sent = state.commit_index
             size_bytes = sum([len(entry.data) for entry in entries])
             progress.sent(next_index - 1 + len(entries), size_bytes)
-        if progress.commit_sent < state.commit_index and progress.state is ProgressState.REPLICATE:
+
+    def _note_news(self, known_index: int) -> None:
+        """Have followers that know of `known_index` told soon, or at once, what is committed."""
+        state = self._state
+        if self.progress:
+            is_awaited = known_index < self._awaited_index <= state.commit_index
+            delay_s = 0.0 if is_awaited else state.settings.commit_delay
+            self._news_at_s = min(self._news_at_s, state.now + delay_s)
+
+    def _tell_commit(self) -> None:
+        """Tell what is committed, when it is time, to those who did not hear it with entries."""
+        state = self._state
+        behind = [
+            (peer, progress)
+            for peer, progress in self.progress.items()
+            if progress.commit_sent < state.commit_index
+            and progress.state is ProgressState.REPLICATE
+        ]
+        if behind and state.now < self._news_at_s:
+            return
+        for peer, progress in behind:
             progress.commit_sent = state.commit_index
             state.early_mail.append((peer, Heartbeat(state.term, state.commit_index, 0)))
+        self._news_at_s = inf
 
     def _offer_snapshot(self, peer: PeerId, progress: Progress) -> None:
         state = self._state
@@ -285,6 +321,7 @@ class Leader:
             was_pending = state.configurations.is_pending(before)
             state.commit(index)
             self._release(before, index)
+            self._note_news(before)
             if was_pending and not state.configurations.is_pending(index):
                 self._finish_change()
             if state.role is not self:

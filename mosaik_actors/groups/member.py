@@ -691,7 +691,9 @@ class Member:
         merge.update(self._merge_view(history), now=now)
         for act in history.take_acts():
             merge.act_applied(act, now=now)
+        has_more = history.has_more
         while self._history is history and (event := merge.next_event()) is not None:
+            has_more = True
             match event:
                 case SendMerge(peer, data):
                     self._send(peer, frames.plain(frames.MERGE, data))
@@ -708,7 +710,7 @@ class Member:
                     self._emit(Told(HistoriesConflicted(history.id, other)))
                     text = f"history {other.hex()} cannot be merged: both logs were cut"
                     self._emit(Logged(True, text))
-        if self._history is history:
+        if has_more and self._history is history:
             history.pump(now=now)
 
     def _merge_view(self, history: History) -> MergeView:

@@ -255,7 +255,12 @@ class Raft:
             self._state.become_pre_candidate()
 
     def propose(
-        self, data: bytes, token: Any = None, kind: EntryKind = EntryKind.COMMANDS
+        self,
+        data: bytes,
+        token: Any = None,
+        kind: EntryKind = EntryKind.COMMANDS,
+        *,
+        is_awaited: bool = False,
     ) -> bool:
         """Propose an entry of commands, or an act; return whether it is in the leader's log.
 
@@ -269,10 +274,12 @@ class Raft:
             data: The entry's content. It is never looked at here.
             token: What the outcome is told with.
             kind: COMMANDS or ACT.
+            is_awaited: Whether another replica waits for it: then all are told
+                at once that it is committed, not after `RaftConfig.commit_delay`.
         """
         role = self._state.role
         if isinstance(role, Leader):
-            return role.propose(data, token, kind)
+            return role.propose(data, token, kind, is_awaited)
         self._state.refuse(token, Reason.NOT_LEADER)
         return False
 
