@@ -194,6 +194,7 @@ class History:
         self._abreast_index: int | None = None
         self._policy_at_s = now
         self._handed_over_s = float("-inf")
+        self._left: dict[PeerId, None] = {}
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
         self._sync = CatchingUp(parts, raft, self.id, self._keep_snapshot, now=now)
@@ -216,8 +217,11 @@ class History:
     @property
     def is_member(self) -> bool:
         """Whether the configuration names this member."""
-        voters = self.raft.configuration
-        return self._parts.me in voters.voters or self._parts.me in voters.learners
+        return self._is_named(self._parts.me)
+
+    def _is_named(self, peer: PeerId) -> bool:
+        configuration = self.raft.configuration
+        return peer in configuration.voters or peer in configuration.learners
 
     @property
     def is_voter(self) -> bool:
@@ -339,6 +343,11 @@ class History:
         """Return the acts proposed here that are not in the log, or not known to be."""
         taken, self._failed_acts = self._failed_acts, []
         return taken
+
+    def peer_left(self, peer: PeerId) -> None:
+        """Note that a member took its leave; `peers_changed` follows."""
+        if self._is_named(peer):
+            self._left[peer] = None
 
     def peers_changed(self, *, now: float) -> None:
         """Somebody was bonded or lost, or says something new of itself."""
@@ -627,6 +636,7 @@ class History:
         raft, parts = self.raft, self._parts
         statuses = parts.statuses()
         configuration = raft.configuration
+        self._left = {p: None for p in self._left if self._is_named(p) and p not in statuses}
         peers: dict[PeerId, PeerView] = {}
         for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
             if peer == parts.me:
@@ -637,6 +647,7 @@ class History:
                 silent_s=raft.silent_s(peer),
                 lag=None if progress is None else raft.commit_index - progress.match_index,
                 is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
+                has_left=peer in self._left,
             )
         return GroupView(
             me=parts.me,

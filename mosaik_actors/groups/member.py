@@ -474,8 +474,10 @@ class Member:
                 case BondFormed(peer, _, status) | StatusChanged(peer, status):
                     self._statuses[peer] = status
                     have_changed = True
-                case BondLost(peer, _, _):
+                case BondLost(peer, _, was_graceful):
                     self._statuses.pop(peer, None)
+                    if was_graceful and self._history is not None:
+                        self._history.peer_left(peer)
                     have_changed = True
                 case _:
                     self._emit(event)
