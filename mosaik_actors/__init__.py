@@ -83,7 +83,6 @@ if TYPE_CHECKING:
         MembersChanged,
         StateReplaced,
     )
-    from .groups.mesh import Bond
     from .groups.sqlite import SqliteLog
     from .groups.storage import (
         InMemory,
@@ -95,6 +94,7 @@ if TYPE_CHECKING:
         StorageMismatch,
     )
     from .groups.sync import LogReplaySync, SnapshotSync, StateSync
+    from .groups.topology import Bond
     from .ids import (
         GroupId,
         NetworkId,
@@ -206,7 +206,7 @@ _HOMES = {
     "LeaderElected": ".groups.member_events",
     "MembersChanged": ".groups.member_events",
     "StateReplaced": ".groups.member_events",
-    "Bond": ".groups.mesh",
+    "Bond": ".groups.topology",
     "SqliteLog": ".groups.sqlite",
     "InMemory": ".groups.storage",
     "LogStorage": ".groups.storage",
