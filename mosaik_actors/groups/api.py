@@ -98,6 +98,7 @@ class GroupMetrics:
         commit_index: The log is committed up to here.
         applied_index: And applied up to here.
         last_index: Where the log ends.
+        last_term: The term of the entry there; see `Group.force_new_group`.
         first_index: The first entry that is still kept.
         log_bytes: What the log takes in memory.
         position: Commands applied.
@@ -112,6 +113,7 @@ class GroupMetrics:
     commit_index: int
     applied_index: int
     last_index: int
+    last_term: int
     first_index: int
     log_bytes: int
     position: int
@@ -245,6 +247,7 @@ class Group:
             commit_index=raft.commit_index,
             applied_index=raft.applied_index,
             last_index=raft.last_index,
+            last_term=raft.term_at(raft.last_index) or 0,
             first_index=raft.first_index,
             log_bytes=raft.log_bytes,
             position=core.host.position,
@@ -392,11 +395,12 @@ class Group:
         """Begin a new history from the state here, with this member as its only voter.
 
         For the day a majority of the voters is gone for good, and only then:
-        whatever only they had committed is lost. Stop all but one of the members
-        that are left before, and choose the one with the highest `committed`.
-        Everything in the log here counts as committed from then on. Others join
-        the new history as they would any; should the old majority come back, the
-        two histories merge.
+        whatever only they had committed is lost. Choose the member whose
+        `metrics` have the highest `last_term`, and of several the highest
+        `last_index`: it has every entry that any of those left knows to be
+        committed (Raft thesis 3.6.1). Stop the others before. Everything in the
+        log here counts as committed from then on. Others join the new history as
+        they would any; should the old majority come back, the two histories merge.
 
         Raises:
             ConfigError: The group is online, or there is no state here.
