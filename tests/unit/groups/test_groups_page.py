@@ -1,0 +1,51 @@
+"""The page about groups shows the defaults and limits of the code."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
+from mosaik_actors.groups.configuration import LEARNER_COUNT_MAX, VOTER_COUNT_MAX
+from mosaik_actors.groups.machine import PART_BYTES_MAX, PARTS_COUNT_MAX
+from mosaik_actors.groups.member_events import GroupEvent
+from mosaik_actors.groups.payloads import COMMAND_BYTES_MAX
+from mosaik_actors.groups.sessions import SessionLimits
+from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.sync_wire import SNAPSHOT_BYTES_MAX
+
+PAGE = (Path(__file__).parents[3] / "docs" / "groups.md").read_text()
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("settings", [ConsensusConfig(), GroupsConfig()])
+def test_the_page_shows_the_defaults_of_the_code(settings: Any) -> None:
+    for field in fields(settings):
+        assert f"| `{field.name}` | {getattr(settings, field.name)} |" in PAGE
+
+
+@pytest.mark.parametrize("sync", [SnapshotSync(), LogReplaySync()])
+def test_the_page_shows_the_defaults_of_state_sync(sync: Any) -> None:
+    table = PAGE.partition(f"| Setting of `{type(sync).__name__}` |")[2].partition("\n\n")[0]
+    for field in fields(sync):
+        assert f"| `{field.name}` | {getattr(sync, field.name)} |" in table
+    assert table.count("\n| `") == len(fields(sync))
+
+
+def test_the_page_shows_the_limits_of_the_code() -> None:
+    limits = SessionLimits()
+    assert f"| a command | {COMMAND_BYTES_MAX // MIB} MiB encoded |" in PAGE
+    assert f"| voters, learners | {VOTER_COUNT_MAX - 1}, {LEARNER_COUNT_MAX} |" in PAGE
+    assert f"a snapshot 1 GiB and {PARTS_COUNT_MAX:,} parts" in PAGE.replace("\n", " ")
+    assert f"| a snapshot | {SNAPSHOT_BYTES_MAX // MIB // 1024} GiB, in parts of at most" in PAGE
+    assert f"A part has at most {PART_BYTES_MAX // MIB} MiB" in PAGE
+    assert f"{limits.client_count:,}, each for {limits.idle_index_count:,} entries" in PAGE
+
+
+def test_the_page_names_every_event() -> None:
+    for event in GroupEvent.__args__:
+        names = [field.name for field in fields(event)]
+        assert f"| `{event.__name__}({', '.join(names)})` |" in PAGE
