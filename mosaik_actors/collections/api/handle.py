@@ -150,6 +150,19 @@ class CollectionHandle(Generic[M, C]):
         """Return what can be waited for, such as ``await m.when().online()``."""
         return CollectionWhen(self._replica.board)
 
+    async def refresh(self) -> Version:
+        """Wait until all that is committed anywhere at this moment can be read here.
+
+        What is read next, before anything else is awaited, is as fresh as if
+        there were one copy only (linearizable; Raft thesis 6.4).
+
+        Raises:
+            CollectionOffline: That could not be found out in time; try again.
+            NetworkDown: This replica has ended.
+        """
+        self._check_open(None)
+        return await self._replica.refresh(self._config.write_timeout)
+
     def changes(self) -> Changes[C]:
         """Return an iterator over the changes from now on, with the version of each.
 

@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ...actors.collection import CollectionActor
-from ...errors import Closed, GroupOffline, GroupTerminated
+from ...errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from ...groups.api import Group, Groups
 from ...groups.board import GroupBoard
-from ...groups.machine import LeadershipPreference
+from ...groups.machine import Consistency, LeadershipPreference
 from ...runtime import ActorSystemClosed
 from ..commands import CollectionMachine
 from ..config import CollectionConfig
@@ -120,6 +120,16 @@ class Replica(Generic[M]):
             return version
         finally:
             self.feed.end()
+
+    async def refresh(self, timeout: float | None) -> Version:
+        """Wait until everything that is committed now can be read here."""
+        try:
+            await self.group.query(None, Consistency.STRONG, timeout=timeout)
+        except QueryOffline as exc:
+            raise CollectionOffline(None, exc.reason) from exc
+        except (GroupTerminated, Closed) as exc:
+            raise NetworkDown(None, exc.reason) from exc
+        return self.version
 
 
 _replicas: WeakKeyDictionary[Group, Replica[Any]] = WeakKeyDictionary()
