@@ -16,6 +16,7 @@ from mosaik_actors import Cell, Map, Once, PriorityQueue, Set, Vec
 
 KEYS = "abcdefgh"
 CAPACITY = 6
+SIDES = ("left", "right", "both", "neither")
 
 Args = tuple[Any, ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
+from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
 from ...groups.member_events import StateReplaced
 from ...ids import StoreId
@@ -11,11 +11,10 @@ from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings
 from ..once import OnceMachine, OnceView
 from ..version import Version
-from .handle import CollectionHandle
+from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
-
 
 CellChange: TypeAlias = ValueWritten[T] | Cleared | StateReplaced
 """What `changes` gives of a cell."""
@@ -37,35 +36,8 @@ class CellReader(CollectionHandle[CellMachine[T], CellChange[T]], CellView[T]):
         CellView.__init__(self, replica.machine._slot)
 
 
-class Cell(CellReader[T]):
+class Cell(CellReader[T], WriterHandle[CellMachine[T], CellChange[T]]):
     """Reads and writes a cell. Made by ``Cell[T].writer(net, store_id)``."""
-
-    @classmethod
-    def writer(
-        cls,
-        net: HasGroups,
-        store_id: StoreId | str,
-        *,
-        config: CollectionConfig | None = None,
-        **settings: Unpack[CollectionSettings],
-    ) -> Self:
-        """Return a writer of a cell; the node votes in its group.
-
-        Returns at once: ``await c.when().online()`` waits until writes are taken.
-
-        Args:
-            net: The node.
-            store_id: Which cell, by name or id.
-            config: How it is opened.
-            **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
-        """
-        return cls._open(net, store_id, config, settings, is_observer=False)
-
-    new = writer
 
     @classmethod
     def reader(
@@ -126,38 +98,11 @@ class OnceReader(CollectionHandle[OnceMachine[T], OnceChange[T]], OnceView[T]):
         return slot.values[0]
 
 
-class Once(OnceReader[T]):
+class Once(OnceReader[T], WriterHandle[OnceMachine[T], OnceChange[T]]):
     """Reads and writes a value that is written once. Made by ``Once[T].writer(net, store_id)``.
 
     When two groups that began apart meet, the value of the one that goes on stays.
     """
-
-    @classmethod
-    def writer(
-        cls,
-        net: HasGroups,
-        store_id: StoreId | str,
-        *,
-        config: CollectionConfig | None = None,
-        **settings: Unpack[CollectionSettings],
-    ) -> Self:
-        """Return a writer of a value; the node votes in its group.
-
-        Returns at once: ``await o.when().online()`` waits until writes are taken.
-
-        Args:
-            net: The node.
-            store_id: Which value, by name or id.
-            config: How it is opened.
-            **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
-        """
-        return cls._open(net, store_id, config, settings, is_observer=False)
-
-    new = writer
 
     @classmethod
     def reader(

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 from ...errors import Closed
 from ...groups.conditions import committed_of
@@ -34,6 +34,21 @@ M = TypeVar("M", bound=CollectionMachine)
 
 WINDOW_COMMANDS: Final = 16
 """An `extend` is committed in windows of so many commands, so that each is quick."""
+
+
+@lru_cache(maxsize=1024)
+def _with_types(cls: Any, types: tuple[Any, ...], names: tuple[str, ...]) -> Any:
+    """Return the class of a collection with types.
+
+    Names are in the key because ``int | str`` equals ``str | int``.
+    """
+    name = f"{cls.__name__}[{', '.join(names)}]"
+    members = {"types": types, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    return type(cls)(name, (cls,), members)
+
+
+def _is_variable(type_: Any) -> bool:
+    return isinstance(type_, TypeVar) or bool(getattr(type_, "__parameters__", ()))
 
 
 class Changes(AsyncIterator[C]):
@@ -240,19 +255,45 @@ class CollectionHandle(Generic[M, C]):
             raise Closed(value, "the collection is closed")
 
 
-@lru_cache(maxsize=1024)
-def _with_types(cls: Any, types: tuple[Any, ...], names: tuple[str, ...]) -> Any:
-    """Return the class of a collection with types.
+class WriterHandle(CollectionHandle[M, C]):
+    """The base of all writers: how they are made."""
 
-    Names are in the key because ``int | str`` equals ``str | int``.
-    """
-    name = f"{cls.__name__}[{', '.join(names)}]"
-    members = {"types": types, "__module__": cls.__module__, "__doc__": cls.__doc__}
-    return type(cls)(name, (cls,), members)
+    @classmethod
+    def writer(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer of a collection; the node votes in its group.
 
+        Returns at once: ``await writer.when().online()`` waits until writes are taken.
 
-def _is_variable(type_: Any) -> bool:
-    return isinstance(type_, TypeVar) or bool(getattr(type_, "__parameters__", ()))
+        Args:
+            net: The node.
+            store_id: Which collection of this kind and these types, by name or id.
+            config: How it is opened.
+            **settings: Fields of `CollectionConfig`, in place of those in `config`.
+
+        Raises:
+            ConfigError: A setting is wrong, or a type cannot be used.
+            NetworkDown: The network handle is closed.
+        """
+        return cls._open(net, store_id, config, settings, is_observer=False)
+
+    @classmethod
+    def new(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer; the same as `writer`."""
+        return cls.writer(net, store_id, config=config, **settings)
 
 
 def _windows(pieces: Iterable[tuple[int, list[Extend]]]) -> Iterable[tuple[int, list[Extend]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
+from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
 from ...groups.member_events import StateReplaced
 from ...ids import StoreId
@@ -11,12 +11,11 @@ from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings
 from ..map import EntryInserted, EntryRemoved, EntryUpdated, MapMachine, MapView
 from ..version import Version
-from .handle import CollectionHandle
+from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 
 K = TypeVar("K")
 V = TypeVar("V")
-
 
 MapChange: TypeAlias = (
     EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared | StateReplaced
@@ -38,35 +37,8 @@ class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, 
         MapView.__init__(self, replica.machine._items)
 
 
-class Map(MapReader[K, V]):
+class Map(MapReader[K, V], WriterHandle[MapMachine[K, V], MapChange[K, V]]):
     """Reads and writes a map. Made by ``Map[K, V].writer(net, store_id)``."""
-
-    @classmethod
-    def writer(
-        cls,
-        net: HasGroups,
-        store_id: StoreId | str,
-        *,
-        config: CollectionConfig | None = None,
-        **settings: Unpack[CollectionSettings],
-    ) -> Self:
-        """Return a writer of a map; the node votes in its group.
-
-        Returns at once: ``await m.when().online()`` waits until writes are taken.
-
-        Args:
-            net: The node.
-            store_id: Which map, by name or id.
-            config: How it is opened.
-            **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
-        """
-        return cls._open(net, store_id, config, settings, is_observer=False)
-
-    new = writer
 
     @classmethod
     def reader(

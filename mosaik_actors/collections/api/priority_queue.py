@@ -13,13 +13,12 @@ from ..priority_queue import PriorityQueueMachine, PriorityQueueView
 from ..queue_records import QueueEvicted, QueueInserted, QueueRemoved
 from ..ranking import Inclusive
 from ..version import Version
-from .handle import CollectionHandle
+from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 
 P = TypeVar("P")
 K = TypeVar("K")
 V = TypeVar("V")
-
 
 PriorityQueueChange: TypeAlias = (
     QueueInserted[P, K, V] | QueueRemoved[P, K, V] | QueueEvicted[P, K, V] | Cleared | StateReplaced
@@ -48,7 +47,10 @@ class PriorityQueueReader(
         PriorityQueueView.__init__(self, replica.machine._ranking)
 
 
-class PriorityQueue(PriorityQueueReader[P, K, V]):
+class PriorityQueue(
+    PriorityQueueReader[P, K, V],
+    WriterHandle[PriorityQueueMachine[P, K, V], PriorityQueueChange[P, K, V]],
+):
     """Reads and writes a priority queue.
 
     Made by ``PriorityQueue[P, K, V].writer(net, store_id)``: types of the
@@ -65,24 +67,30 @@ class PriorityQueue(PriorityQueueReader[P, K, V]):
         config: CollectionConfig | None = None,
         **settings: Unpack[CollectionSettings],
     ) -> Self:
-        """Return a writer of a queue; the node votes in its group.
-
-        Returns at once: ``await q.when().online()`` waits until writes are taken.
+        """Return a writer of a queue; see `Map.writer`.
 
         Args:
             net: The node.
             store_id: Which queue, by name or id.
-            capacity: How many keys it holds at most; part of the group's id.
+            capacity: How many keys it holds at most, None for any number; part
+                of the group's id.
             config: How it is opened.
             **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
         """
         return cls._open(net, store_id, config, settings, is_observer=False, capacity=capacity)
 
-    new = writer
+    @classmethod
+    def new(
+        cls,
+        net: HasGroups,
+        store_id: StoreId | str,
+        *,
+        capacity: int | None = None,
+        config: CollectionConfig | None = None,
+        **settings: Unpack[CollectionSettings],
+    ) -> Self:
+        """Return a writer; the same as `writer`."""
+        return cls.writer(net, store_id, capacity=capacity, config=config, **settings)
 
     @classmethod
     def reader(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
+from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
 from ...groups.member_events import StateReplaced
 from ...ids import StoreId
@@ -11,11 +11,10 @@ from ..commands import Cleared
 from ..config import CollectionConfig, CollectionSettings
 from ..set import MemberInserted, MemberRemoved, SetMachine, SetView
 from ..version import Version
-from .handle import CollectionHandle
+from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
-
 
 SetChange: TypeAlias = MemberInserted[T] | MemberRemoved[T] | Cleared | StateReplaced
 """What `changes` gives of a set."""
@@ -34,35 +33,8 @@ class SetReader(CollectionHandle[SetMachine[T], SetChange[T]], SetView[T]):
         SetView.__init__(self, replica.machine._items)
 
 
-class Set(SetReader[T]):
+class Set(SetReader[T], WriterHandle[SetMachine[T], SetChange[T]]):
     """Reads and writes a set. Made by ``Set[T].writer(net, store_id)``."""
-
-    @classmethod
-    def writer(
-        cls,
-        net: HasGroups,
-        store_id: StoreId | str,
-        *,
-        config: CollectionConfig | None = None,
-        **settings: Unpack[CollectionSettings],
-    ) -> Self:
-        """Return a writer of a set; the node votes in its group.
-
-        Returns at once: ``await s.when().online()`` waits until writes are taken.
-
-        Args:
-            net: The node.
-            store_id: Which set, by name or id.
-            config: How it is opened.
-            **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
-        """
-        return cls._open(net, store_id, config, settings, is_observer=False)
-
-    new = writer
 
     @classmethod
     def reader(

@@ -7,7 +7,7 @@ have changed since it was read here; out of range then, the write does nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self, SupportsIndex, TypeAlias, TypeVar, Unpack
+from typing import Any, ClassVar, SupportsIndex, TypeAlias, TypeVar, Unpack
 
 from ...groups.member_events import StateReplaced
 from ...ids import StoreId
@@ -15,11 +15,10 @@ from ..commands import Cleared
 from ..config import CollectionConfig, CollectionSettings
 from ..vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated, VecMachine, VecView
 from ..version import Version
-from .handle import CollectionHandle
+from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 
 T = TypeVar("T")
-
 
 VecChange: TypeAlias = (
     ItemInserted[T] | ItemRemoved[T] | ItemsSwapped | Truncated | Cleared | StateReplaced
@@ -40,38 +39,11 @@ class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
         VecView.__init__(self, replica.machine._items)
 
 
-class Vec(VecReader[T]):
+class Vec(VecReader[T], WriterHandle[VecMachine[T], VecChange[T]]):
     """Reads and writes a list. Made by ``Vec[T].writer(net, store_id)``.
 
     What a write removed, or where it put what, is in the `changes` of its version.
     """
-
-    @classmethod
-    def writer(
-        cls,
-        net: HasGroups,
-        store_id: StoreId | str,
-        *,
-        config: CollectionConfig | None = None,
-        **settings: Unpack[CollectionSettings],
-    ) -> Self:
-        """Return a writer of a list; the node votes in its group.
-
-        Returns at once: ``await v.when().online()`` waits until writes are taken.
-
-        Args:
-            net: The node.
-            store_id: Which list, by name or id.
-            config: How it is opened.
-            **settings: Fields of `CollectionConfig`, in place of those in `config`.
-
-        Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
-            NetworkDown: The network handle is closed.
-        """
-        return cls._open(net, store_id, config, settings, is_observer=False)
-
-    new = writer
 
     @classmethod
     def reader(
