@@ -27,7 +27,8 @@ examples:
   mosaik-actors peers my-app --watch         who comes and goes, until Ctrl-C
   mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
 
-Each line: the peer's id, its round-trip time, its first address, its streams.
+Each line: the peer's id, its first address, its round-trip time, its streams,
+and its groups with their ids: members that differ there never meet.
 The exit code is 1 if nobody is there.
 """
 
@@ -118,7 +119,8 @@ def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
     else:
         host_and_port = str(peer.addr).partition("@")[2].partition("?")[0]
         where = f"{peer.peer_id.short}  {host_and_port.partition(',')[0] or 'no address'}"
-    names = sorted(name or stream.short for stream, name in peer.streams.items())
+    streams = sorted(name or stream.short for stream, name in peer.streams.items())
+    groups = sorted(f"{name or 'group'}#{group.short}" for group, name in peer.groups.items())
     # A name comes from the peer: nothing in it may steer the terminal.
-    streams = " ".join("".join(filter(str.isprintable, name)) for name in names)
-    return f"{where}  {rtt}  {streams}".rstrip()
+    names = " ".join("".join(filter(str.isprintable, name)) for name in (*streams, *groups))
+    return f"{where}  {rtt}  {names}".rstrip()

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors import ApplyContext, GroupId, NetworkId
+from mosaik_actors import ApplyContext, GroupId, Network, NetworkId
 
-from .command import Command
+from .command import Command, command
 from .test_examples import EXAMPLES, run
 
 EXCHANGE = EXAMPLES / "orderbook" / "exchange.py"
@@ -96,6 +96,15 @@ async def test_orderbook_survives_a_killed_leader_and_a_restart_of_all(tmp_path:
             assert each.err == []
 
 
+async def test_peers_shows_groups_with_their_ids(runtime_dir: Path) -> None:
+    async with Network("shop") as net:
+        group = net.groups.join("key", name="till")
+        await group.when().online()
+        async with command("peers", "shop", "--watch", runtime_dir=runtime_dir) as peers:
+            await peers.line(f"till#{group.id.short}")
+            assert await peers.end(signal.SIGINT) == 130
+
+
 # The book itself, against the obvious way to match: look through everything.
 
 
@@ -149,15 +158,15 @@ def test_orderbook_matches_as_the_obvious_way_does(book: Any, seed: int) -> None
         number = machine.last_numbers.get(trader, 0) + 1
         if rng.random() < 0.15:
             order = rng.randint(1, number)
-            command = book.Cancel(trader, number, order)
+            sent = book.Cancel(trader, number, order)
             obvious.cancel(trader, order)
         else:
             side, price, size = rng.choice(book.SIDES), rng.randint(95, 105), rng.randint(1, 20)
-            command = book.Place(trader, number, side, price, size)
+            sent = book.Place(trader, number, side, price, size)
             obvious.place(trader, number, side, price, size)
-        machine.apply(command, context(position))
+        machine.apply(sent, context(position))
         if rng.random() < 0.1:
-            machine.apply(command, context(position))  # sent again: nothing happens
+            machine.apply(sent, context(position))  # sent again: nothing happens
         if rng.random() < 0.05:
             # A member that joins with a snapshot goes on as everybody else.
             parts, machine = machine.snapshot(), book.OrderBook()
