@@ -17,7 +17,10 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
     * the id that datagrams to the peer carry (``_peer_cid``);
     * bytes not acknowledged, round-trip time and probe count, which aioquic
       keeps but does not show;
-    * the size of datagrams, which follows the path.
+    * the size of datagrams, which follows the path;
+    * when an acknowledgement leaves (``ack_at``): with the next data, if that is
+      earlier than aioquic's timer, so that a request and its answer take one
+      datagram each way and not two (RFC 9000 section 13.2.1).
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
 from cryptography import x509
 
 from ..errors import RemoteError
@@ -340,6 +344,7 @@ class Engine:
 
     def __init__(self, connection: QuicConnection) -> None:
         self._quic = connection
+        self._has_written = False
 
     @property
     def host_cid(self) -> bytes:
@@ -385,7 +390,18 @@ class Engine:
 
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
-        return self._quic.datagrams_to_send(now)
+        if not self._has_written:
+            return self._quic.datagrams_to_send(now)
+        self._has_written = False
+        space = self._quic._spaces.get(Epoch.ONE_RTT)
+        ack_at = None if space is None else space.ack_at
+        if space is None or ack_at is None or ack_at <= now:
+            return self._quic.datagrams_to_send(now)
+        space.ack_at = now
+        datagrams = self._quic.datagrams_to_send(now)
+        if space.ack_at is not None:
+            space.ack_at = ack_at  # nothing could leave yet that would have carried it
+        return datagrams
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, None for never."""
@@ -416,6 +432,7 @@ class Engine:
             return
         if stream.sender._reset_error_code is None:
             stream.sender.write(data, end_stream=is_end)
+            self._has_written = True
 
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the peer has not acknowledged."""

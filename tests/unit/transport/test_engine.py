@@ -186,3 +186,22 @@ def test_heads_tell_what_a_datagram_is() -> None:
     strange = factory.read_head(first[:1] + b"\x1a\x2a\x3a\x4a" + first[5:])
     assert strange is not None
     assert not strange.is_known_version
+
+
+def test_answer_carries_the_acknowledgement_of_what_it_answers() -> None:
+    """One datagram each way for a request and its answer (RFC 9000 section 13.2.1).
+
+    Pins ``_spaces`` and ``ack_at``.
+    """
+    pair, b = ready()
+    stream_id = pair.a.open_stream()
+    pair.a.write(stream_id, b"request")
+    [(request, _)] = pair.a.datagrams_to_send(now=pair.now)
+    b.receive_datagram(request, ADDR_A, now=pair.now)
+    assert b.datagrams_to_send(now=pair.now) == []  # an acknowledgement alone waits a little
+    b.write(stream_id, b"answer")
+    [(answer, _)] = b.datagrams_to_send(now=pair.now)
+    pair.a.receive_datagram(answer, ADDR_B, now=pair.now)
+    assert pair.a.unacked_bytes(stream_id) == 0
+    pair._drain()
+    assert data_of(pair.events_a, stream_id) == b"answer"
