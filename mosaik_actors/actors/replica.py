@@ -113,7 +113,9 @@ class ReplicaActor(TypeDispatcher):
         node, spec = message.node, message.spec
         try:
             stored = await asyncio.to_thread(self._open_storage)
-            rng = node.randomness.branch(f"group {spec.group_id}")
+            # The client differs from join to join: so do nonces, incarnations and histories.
+            life = spec.client.client_id.hex()
+            rng = node.randomness.branch(f"group {spec.group_id} {life}")
             member = Member(spec, rng, now=self._now(), stored=stored)
         except Exception as error:
             self._end(error)

@@ -523,6 +523,7 @@ class Groups:
         self._catalog = catalog
         self._settings = settings
         self._joined: dict[GroupId, Group] = {}
+        self._join_count = 0
         self._actor: ActorAddress = node.system.createActor(GroupsActor)
         node.system.tell(self._actor, StartGroups(node))
 
@@ -608,7 +609,10 @@ class Groups:
         settings: GroupsConfig,
     ) -> MemberSpec:
         node = self._node
-        rng = node.randomness.branch(f"client of group {group_id} {len(self._joined)}")
+        # A member that comes back in the same run must not draw what it drew before: the
+        # group would take its new client for the old one, and its commands for repetitions.
+        self._join_count += 1
+        rng = node.randomness.branch(f"client of group {group_id} {self._join_count}")
         preference = machine.leadership_preference
         return MemberSpec(
             me=node.peer_id,
