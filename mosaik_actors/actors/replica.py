@@ -29,6 +29,7 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..codec import EncodeError
+from ..discovery.catalog import CatalogSnapshot
 from ..discovery.entry import GroupInfo
 from ..discovery.messages import (
     AdvertiseGroup,
@@ -94,6 +95,7 @@ class ReplicaActor(TypeDispatcher):
 
     def __init__(self) -> None:
         self._start: StartReplica
+        self._label = ""
         self._member: Member | None = None
         self._links: dict[int, Link] = {}
         self._link_ids: dict[Link, int] = {}
@@ -101,6 +103,7 @@ class ReplicaActor(TypeDispatcher):
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
         self._is_over = False
+        self._has_hinted = False
         self._answers: dict[Any, Callable[[], Any]] = {}
         self._saving: asyncio.Task[None] | None = None
         self._shown: tuple[Any, ...] = ()
@@ -110,6 +113,7 @@ class ReplicaActor(TypeDispatcher):
     async def receiveMsg_StartReplica(self, message: StartReplica, _sender: ActorAddress) -> None:
         """Open the storage, take up what it holds, advertise the membership."""
         self._start = message
+        self._label = message.name or message.spec.group_id.short
         node, spec = message.node, message.spec
         try:
             stored = await asyncio.to_thread(self._open_storage)
@@ -206,8 +210,27 @@ class ReplicaActor(TypeDispatcher):
             for peer, info in message.snapshot.items()
             if peer != me and group_id in info.groups
         }
+        self._hint_at_near_misses(message.snapshot)
         self._member.receive_peers(peers, now=self._now())
         self._pump()
+
+    def _hint_at_near_misses(self, snapshot: CatalogSnapshot) -> None:
+        """Say once why a peer with a group of the same name is never met."""
+        name, group_id = self._start.name, self._start.spec.group_id
+        if self._has_hinted or not name:
+            return
+        for peer, info in snapshot.items():
+            for other_id, other_name in info.groups.items():
+                if other_name == name and other_id != group_id:
+                    self._has_hinted = True
+                    logger.warning(
+                        "group %s: peer %s is in a group of the same name with another id, so "
+                        "the two never meet; key, ConsensusConfig, the machine's signature and "
+                        "state_sync must be the same",
+                        name,
+                        peer.short,
+                    )
+                    return
 
     def receiveMsg_BondOffered(self, message: BondOffered, _sender: ActorAddress) -> None:
         """Let the core judge a link that a peer opened."""
@@ -269,7 +292,7 @@ class ReplicaActor(TypeDispatcher):
             elif type(event) is LinkClosed:
                 self._note_closed(event)
         except Exception as error:
-            logger.exception("group %s: a frame could not be handled", self._start.name)
+            logger.exception("group %s: a frame could not be handled", self._label)
             self._end(error)
 
     def _take_frames(self, message: FramesReceived) -> None:
@@ -297,7 +320,7 @@ class ReplicaActor(TypeDispatcher):
     def _wait_for_room(self, message: SaveDone) -> None:
         assert self._member is not None, "checked by the caller"
         if not self._member.is_stalled:
-            logger.error("group %s is offline: %s", self._start.name, message.error)
+            logger.error("group %s is offline: %s", self._label, message.error)
         self._member.stall(is_stalled=True)
         self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
         self._pump()
@@ -329,7 +352,7 @@ class ReplicaActor(TypeDispatcher):
         try:
             self._start.storage.close()
         except StorageError as error:
-            logger.error("group %s: closing the log: %s", self._start.name, error)
+            logger.error("group %s: closing the log: %s", self._label, error)
 
     # Timers.
 
@@ -402,10 +425,14 @@ class ReplicaActor(TypeDispatcher):
                 self._start.board.tell(told)
             case Logged(is_error, text):
                 level = logging.WARNING if is_error else logging.INFO
-                logger.log(level, "group %s: %s", self._start.name, text)
+                logger.log(level, "group %s: %s", self._label, text)
             case MemberLeft():
                 self._end(GroupTerminated(None, "it has left the group"))
-            case ClientRenewed() | TopologyChanged():
+            case ClientRenewed(_, unknown_count):
+                if unknown_count:
+                    text = "group %s: nobody knows whether %d commands were applied"
+                    logger.warning(text, self._label, unknown_count)
+            case TopologyChanged():
                 pass
 
     def _answer(self, future: Any) -> None:
@@ -423,12 +450,12 @@ class ReplicaActor(TypeDispatcher):
 
     def _show(self, member: Member) -> None:
         """Tell those who wait, when something they can see is different."""
-        shown = member.shown
-        if shown != self._shown:
+        board = self._start.board
+        if board.is_watched and (shown := member.shown) != self._shown:
             self._shown = shown
-            self._start.board.changed()
-        if self._start.board.room:
-            self._start.board.room.wake_all()
+            board.changed()
+        if board.room:
+            board.room.wake_all()
 
     def _arm(self, due_at: float | None) -> None:
         """Have the timer go off at `due_at` at the latest."""
@@ -446,7 +473,7 @@ class ReplicaActor(TypeDispatcher):
         self._is_over = True
         start = self._start
         if not isinstance(error, GroupTerminated):
-            logger.error("group %s ends here: %s", start.name, error)
+            logger.error("group %s ends here: %s", self._label, error)
         for link in self._links.values():
             link.close(SHUTDOWN)
         self._links.clear()

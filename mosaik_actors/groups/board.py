@@ -47,6 +47,11 @@ class GroupBoard:
         """Whether nothing changes any more."""
         return self.error is not None
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody waits for anything to be the case."""
+        return bool(self._waits)
+
     def changed(self) -> None:
         """Look who has waited for what is the case now."""
         for number, (holds, future) in list(self._waits.items()):

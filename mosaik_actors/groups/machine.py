@@ -117,6 +117,9 @@ class StateMachine:
             def query(self, query):
                 return self.value
 
+    A member that gives up its history begins anew with the machine as it was
+    given; one that cannot be copied needs a method `reset()` that does that.
+
     With `snapshot` and `restore` the log is cut when it has grown, and those
     who join fetch the state instead of the log.
 
@@ -219,6 +222,10 @@ PART_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 def signature_of(machine: StateMachine) -> str:
-    """Return what names a machine: its signature, or its class's module and name."""
+    """Return what names a machine: its signature, or its class's module and name.
+
+    ``__main__`` is left out, so that a program and one that imports it agree.
+    """
     kind = type(machine)
-    return machine.signature or f"{kind.__module__}.{kind.__qualname__}"
+    module = "" if kind.__module__ == "__main__" else f"{kind.__module__}."
+    return machine.signature or f"{module}{kind.__qualname__}"
