@@ -103,6 +103,7 @@ class ReplicaActor(TypeDispatcher):
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
         self._is_over = False
+        self._is_exiting = False
         self._has_hinted = False
         self._answers: dict[Any, Callable[[], Any]] = {}
         self._saving: asyncio.Task[None] | None = None
@@ -144,6 +145,7 @@ class ReplicaActor(TypeDispatcher):
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Stop at once: the actor system is going down."""
+        self._is_exiting = True
         if not self._is_over:
             self._end(GroupTerminated(None, "the network handle was closed"))
 
@@ -307,11 +309,10 @@ class ReplicaActor(TypeDispatcher):
         """Go on when a batch is saved; wait when the disk is full; end when it failed."""
         self._saving = None
         if self._member is None or self._is_over:
-            self._close_storage()
+            self._let_go()
         elif message.error is None:
             self._member.stall(is_stalled=False)
-            self._member.saved(now=self._now())
-            self._pump()
+            self._pump(self._member.saved)
         elif isinstance(message.error, StorageFull):
             self._wait_for_room(message)
         else:
@@ -367,22 +368,30 @@ class ReplicaActor(TypeDispatcher):
                 if later_at is not None and later_at > self._now():
                     self._arm(later_at)  # what it was for has been done meanwhile
                     return
-                self._member.handle_timer(now=self._now())
-                self._pump()
+                self._pump(self._member.handle_timer)
             case _RetrySave(batch):
                 self._save(batch)
 
     # The pump.
 
-    def _pump(self) -> None:
-        """Do what the core wants, show what it is, arm the timer."""
+    def _pump(self, step: Callable[..., None] | None = None) -> None:
+        """Take a step of the core, if any, do what it wants, show what it is, arm the timer.
+
+        Nothing that the core raises may leave this actor: its message would come once more.
+        """
         member = self._member
         if member is None or self._is_over:
             return
-        self._take_submissions(member)
         try:
+            if step is not None:
+                step(now=self._now())
+            self._take_submissions(member)
             member.pump(now=self._now())
         except MachineFailed as error:
+            self._end(error)
+            return
+        except Exception as error:  # a machine that cannot begin anew, or a bug of ours
+            logger.exception("group %s: a step failed", self._label)
             self._end(error)
             return
         while (event := member.next_event()) is not None:
@@ -441,6 +450,10 @@ class ReplicaActor(TypeDispatcher):
             return
         try:
             future.set_result(answer())
+        except StopIteration as error:  # which no future takes, nor any coroutine raises
+            stopped = RuntimeError("the machine's query raised StopIteration")
+            stopped.__cause__ = error
+            future.set_exception(stopped)
         except Exception as error:
             future.set_exception(error)
 
@@ -483,19 +496,30 @@ class ReplicaActor(TypeDispatcher):
         self.send(start.catalog, WithdrawGroup(start.spec.group_id))
         start.board.close(error)
         self._fail_all(error)
-        if self._saving is None:
-            self._close_storage()
         for asker in self._leaving:
             self.send(asker, GroupLeft())
+        if self._saving is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the storage, which nobody writes to any more, and exit."""
+        self._close_storage()
+        if not self._is_exiting:
+            self._is_exiting = True
+            self.send(self.myAddress, ActorExitRequest())
 
     def _fail_all(self, error: Exception) -> None:
         """Tell all calls that wait that the member has ended."""
         waiting = self._start.board.submissions
         while waiting:
             self._fail(waiting.popleft().future, self._terminated(error))
-        if self._member is not None:
-            for future in self._member.end():
-                self._fail(future, self._terminated(error))
+        if self._member is None:
+            return
+        for event in self._member.end():
+            if isinstance(event, Resolved):
+                self._take(event)
+            else:
+                self._fail(event.token, self._terminated(error))
 
     def _error(self) -> Exception:
         return self._terminated(self._start.board.error or GroupTerminated(None, "not started"))

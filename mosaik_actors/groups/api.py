@@ -406,6 +406,8 @@ class Group:
             ConfigError: The group is online, or there is no state here.
             GroupTerminated: This member has ended.
         """
+        if self._board.error is not None:
+            raise self._terminated(None)
         if self.is_online:
             raise ConfigError("the group is online: a new history would fork it for nothing")
         answer = await self._system.ask(self._address, ForceNewGroup(), timeout=5.0)

@@ -42,7 +42,7 @@ from ..ids import GroupId, NetworkId, PeerId
 from ..transport.address import PeerAddr
 from ..transport.close import CloseCode, CloseReason
 from . import frames
-from .client import CommandClient, Failed
+from .client import CommandClient, Failed, Resolved
 from .config import ConsensusConfig, GroupsConfig
 from .frames import ForwardRefused, Welcome
 from .genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, SendGenesis
@@ -76,7 +76,7 @@ from .merge_view import (
     SendMerge,
 )
 from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
-from .reads import ReadFailed, Reads
+from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
 from .status import Standing, Status
 from .storage import SaveBatch, Stored
@@ -248,13 +248,17 @@ class Member:
             raft.configuration_index,
         )
 
-    def end(self) -> list[Any]:
-        """Return the tokens of all calls that wait: the member ends here and now."""
+    def end(self) -> list[Resolved | Failed | ReadGranted | ReadFailed]:
+        """Return what became of all calls that wait: the member ends here and now.
+
+        Also of those whose outcome was known and not handed out; a read that was
+        granted is not to be answered any more.
+        """
         self._client.fail_all("the member has ended")
         self._reads.fail_all()
-        self._events.clear()
         self._take_client()
-        ended = [event.token for event in self._events if isinstance(event, Failed | ReadFailed)]
+        outcomes = Resolved | Failed | ReadGranted | ReadFailed
+        ended = [event for event in self._events if isinstance(event, outcomes)]
         self._events.clear()
         return ended
 
