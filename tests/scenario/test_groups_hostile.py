@@ -1,7 +1,8 @@
 """What people and machines do to groups that nobody planned for."""
 
-import asyncio
+import pytest
 
+from mosaik_actors.errors import GroupTerminated
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
@@ -46,3 +47,20 @@ async def test_history_begun_anew_in_the_same_run_is_another_one(cluster: Cluste
         histories.append(group.history)
         await group.leave()
     assert len(dict.fromkeys(histories)) == 3
+
+
+@scenario(nodes=2, seeds=SEEDS, **SETTINGS)
+async def test_members_that_have_left_leave_nothing_behind(cluster: Cluster) -> None:
+    other = join(cluster.nodes[1])
+    await other.when().online()
+    system = cluster.nodes[0].net._node.system
+    before = system.stats().actors
+    for _ in range(10):
+        group = join(cluster.nodes[0])
+        await group.when().online()
+        await group.leave()
+    await cluster.sleep(1)
+    assert system.stats().actors == before
+    # The last of them says that it has ended, whatever it is asked.
+    with pytest.raises(GroupTerminated):
+        await group.force_new_group()
