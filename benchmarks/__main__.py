@@ -17,6 +17,7 @@ BENCHMARKS = (
     "discovery",
     "storage",
     "groups",
+    "collections",
     "linearizability",
     "simulation",
 )

@@ -40,6 +40,8 @@ T = TypeVar("T")
 ITEM_BYTES_MAX: Final = 1024 * 1024
 """The largest key, value or other item; so each fits into one part of a snapshot."""
 
+_INT_MAX: Final = (1 << 63) - 1
+
 _MUTABLE: Final = (
     mi.ListType,
     mi.SetType,
@@ -125,6 +127,8 @@ class Element(Generic[T]):
         Raises:
             EncodeError: It is not of the type, is too large, or cannot be a key.
         """
+        if type(value) is self.type and _arrives_as_it_is(value):
+            return value
         try:
             data = self._encode_batch((value,))
             arrived = self._decode_batch(data)[0]
@@ -181,6 +185,13 @@ class Element(Generic[T]):
             return self._decode(self._encode_batch((value,))) is value
         except (EncodeError, DecodeError):
             return False
+
+
+def _arrives_as_it_is(value: object) -> bool:
+    """Return whether that is certain without playing the journey, as it is for most keys."""
+    if type(value) is str:
+        return value.isascii() and len(value) < ITEM_BYTES_MAX
+    return type(value) is int and -_INT_MAX <= value <= _INT_MAX
 
 
 def _hash_of(value: object) -> None:

@@ -26,14 +26,15 @@ class Version(int):
     """
 
     history: bytes
-    changes: tuple[Any, ...] | None
+    changes: tuple[Any, ...] | None = None
 
     def __new__(  # noqa: D102  # the class says it
         cls, position: int, history: bytes = b"", changes: tuple[Any, ...] | None = None
     ) -> Self:
         version = super().__new__(cls, position)
         version.history = history
-        version.changes = changes
+        if changes is not None:
+            version.changes = changes
         return version
 
     @property

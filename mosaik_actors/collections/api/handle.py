@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
@@ -22,7 +22,6 @@ from ...streams.schema import stream_name
 from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
 from ..commands import StateReplaced as Replaced
 from ..config import CollectionConfig, CollectionSettings, combine
-from ..errors import CollectionOffline, NetworkDown
 from ..feed import Backlog
 from ..naming import group_name, kind_name
 from ..version import Version
@@ -219,7 +218,7 @@ class CollectionHandle(Generic[M, C]):
     async def _write(self, command: Any, value: Any) -> Version:
         """Replicate a command."""
         self._check_open(value)
-        return await self._replica.execute([command], value, self._config.write_timeout)
+        return await self._replica.execute(command, value, self._config.write_timeout)
 
     async def _write_and_see(self, command: Any, value: Any) -> Version:
         """Replicate a command, and note what it changed."""
@@ -242,12 +241,8 @@ class CollectionHandle(Generic[M, C]):
             pieces.append((start, make(items[start : start + EXTEND_ITEMS_MAX])))
         version = self.version
         for start, commands in _windows(pieces):
-            try:
-                version = await self._replica.execute(commands, None, self._config.write_timeout)
-            except CollectionOffline as exc:
-                raise CollectionOffline(items[start:], exc.reason, exc.may_take_effect) from exc
-            except NetworkDown as exc:
-                raise NetworkDown(items[start:], exc.reason) from exc
+            rest = partial(items.__getitem__, slice(start, None))
+            version = await self._replica.execute_many(commands, rest, self._config.write_timeout)
         return version
 
     def _check_open(self, value: Any) -> None:

@@ -13,6 +13,7 @@ none, open the writer first.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -94,28 +95,33 @@ class Replica(Generic[M]):
             return
         await self.group._leave(is_final=not self.group._spec.is_durable)
 
-    async def execute(self, commands: list[Any], value: Any, timeout: float | None) -> Version:
-        """Replicate commands in order; return the version of the last once it is applied here.
+    async def execute(self, command: Any, value: Any, timeout: float | None) -> Version:
+        """Replicate a command; return its version once it is applied here.
 
         Raises:
             CollectionOffline, NetworkDown: With `value`.
         """
         try:
-            if len(commands) == 1:
-                position = await self.group.execute(commands[0], timeout=timeout)
-            else:
-                position = (await self.group.execute_many(commands, timeout=timeout))[-1]
-        except GroupOffline as exc:
-            raise CollectionOffline(value, exc.reason, exc.may_take_effect) from exc
-        except (GroupTerminated, Closed) as exc:
-            raise NetworkDown(value, exc.reason) from exc
+            position = await self.group.execute(command, timeout=timeout)
+        except (GroupOffline, GroupTerminated, Closed) as exc:
+            raise _translated(exc, value) from exc
         return Version(position, history_of(self.board))
+
+    async def execute_many(
+        self, commands: list[Any], make_value: Callable[[], Any], timeout: float | None
+    ) -> Version:
+        """Replicate commands in order; return the version of the last. Raises as `execute`."""
+        try:
+            positions = await self.group.execute_many(commands, timeout=timeout)
+        except (GroupOffline, GroupTerminated, Closed) as exc:
+            raise _translated(exc, make_value()) from exc
+        return Version(positions[-1], history_of(self.board))
 
     async def execute_and_see(self, command: Any, value: Any, timeout: float | None) -> Version:
         """Do as `execute`, and note in the version what the command changed."""
         begun = self.feed.begin()
         try:
-            version = await self.execute([command], value, timeout)
+            version = await self.execute(command, value, timeout)
             version.changes = self.feed.outcomes.find(begun, version)
             return version
         finally:
@@ -125,11 +131,21 @@ class Replica(Generic[M]):
         """Wait until everything that is committed now can be read here."""
         try:
             await self.group.query(None, Consistency.STRONG, timeout=timeout)
-        except QueryOffline as exc:
-            raise CollectionOffline(None, exc.reason) from exc
-        except (GroupTerminated, Closed) as exc:
-            raise NetworkDown(None, exc.reason) from exc
+        except (QueryOffline, GroupTerminated, Closed) as exc:
+            raise _translated(exc, None) from exc
         return self.version
+
+
+def _translated(error: Exception, value: Any) -> CollectionOffline | NetworkDown:
+    """Return a group's error as a collection's, with what was to be written."""
+    match error:
+        case GroupOffline(reason=reason, may_take_effect=may_take_effect):
+            return CollectionOffline(value, reason, may_take_effect)
+        case QueryOffline(reason=reason):
+            return CollectionOffline(value, reason)
+        case GroupTerminated(reason=reason) | Closed(reason=reason):
+            return NetworkDown(value, reason)
+    raise AssertionError(f"no error of a group: {error!r}")
 
 
 _replicas: WeakKeyDictionary[Group, Replica[Any]] = WeakKeyDictionary()
