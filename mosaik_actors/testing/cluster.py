@@ -152,6 +152,7 @@ class SimNode:
             await asyncio.wait([self._ending])
         if self._run is not None:
             return
+        self.cluster.loop.drop_jobs(self)
         self.run_count += 1
         cluster = self.cluster
         network = Network(
@@ -205,6 +206,8 @@ class SimNode:
             return
         self.cluster.note("fault", f"{self.name} crashes")
         run.network.crash()
+        for job in self.cluster.loop.drop_jobs(self):
+            self.disk.interrupt(job.run)
         self.disk.crash()
         self.resume()
         await _end(run.tasks)
@@ -231,6 +234,20 @@ class SimNode:
             self.cluster.note("fault", f"{self.name} goes on")
             self.cluster.loop.resume(self)
             self.cluster.network.set_silent(self.peer_id, False)
+
+    def slow_disk(self, delay_s: float = 0.0) -> None:
+        """Let whatever the node does in a thread, such as saving, take so many seconds; 0 ends it.
+
+        A crash finds it before, in the midst of, or after its work.
+        """
+        self.cluster.note("fault", f"{self.name}'s disk takes {delay_s:g} s")
+        self.cluster.loop.set_delay(self, delay_s)
+
+    def fill_disk(self, room_bytes: int | None = 0) -> None:
+        """Leave so much room on the node's disk; None ends it."""
+        shown = "as much as it wants" if room_bytes is None else f"{room_bytes} bytes"
+        self.cluster.note("fault", f"{self.name}'s disk has room for {shown}")
+        self.disk.fill(room_bytes)
 
     def check_tasks(self) -> None:
         """Raise what a task of this run raised by itself."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from random import Random
 
 
@@ -144,6 +145,14 @@ class SimDisk:
     def fail_syncs(self, count: int) -> None:
         """Let the next `count` syncs fail with EIO."""
         self.failing_syncs = count
+
+    def interrupt(self, write: Callable[[], object]) -> None:
+        """Do `write` as far as its next sync, which does not happen: then comes a `crash`."""
+        failing_syncs, self.failing_syncs = self.failing_syncs, 1
+        try:
+            write()
+        finally:
+            self.failing_syncs = failing_syncs
 
     def fill(self, room_bytes: int | None) -> None:
         """Leave so much room; None for no limit."""

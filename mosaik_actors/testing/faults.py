@@ -20,7 +20,17 @@ from ..config import require_above, require_between
 from ..errors import ConfigError
 from .conditions import NetworkConditions
 
-FaultKind = Literal["crash", "stop", "pause", "partition", "one_way", "skew", "weather"]
+FaultKind = Literal[
+    "crash",
+    "stop",
+    "pause",
+    "partition",
+    "one_way",
+    "skew",
+    "weather",
+    "slow_disk",
+    "full_disk",
+]
 KINDS: tuple[FaultKind, ...] = (
     "crash",
     "stop",
@@ -30,6 +40,7 @@ KINDS: tuple[FaultKind, ...] = (
     "skew",
     "weather",
 )
+DISK_KINDS: tuple[FaultKind, ...] = ("slow_disk", "full_disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +106,13 @@ class FaultPlan:
         interval: Seconds between two faults on average.
         length: Seconds that a fault lasts on average.
         kinds: What may happen; naming a kind twice makes it twice as likely.
+            `KINDS` by default; `DISK_KINDS` are for nodes that use their disk.
         down_max: How many nodes may be down or paused at the same time; None
             for all of them.
         clock_offset: How far a clock may be set off, in seconds.
         loss_max: The worst loss of bad weather.
         delay_max: The worst latency of bad weather, in seconds.
+        disk_delay_max: How long a slow disk takes at worst, in seconds.
     """
 
     duration: float = 60.0
@@ -110,20 +123,23 @@ class FaultPlan:
     clock_offset: float = 5.0
     loss_max: float = 0.2
     delay_max: float = 0.3
+    disk_delay_max: float = 0.5
 
     def __post_init__(self) -> None:
         require_above("duration", self.duration)
         require_above("interval", self.interval)
         require_above("length", self.length)
+        known = (*KINDS, *DISK_KINDS)
         for kind in self.kinds:
-            if kind not in KINDS:
-                raise ConfigError(f"kinds has {kind!r}, expected some of {', '.join(KINDS)}")
+            if kind not in known:
+                raise ConfigError(f"kinds has {kind!r}, expected some of {', '.join(known)}")
         if not self.kinds:
-            raise ConfigError(f"kinds is empty, expected some of {', '.join(KINDS)}")
+            raise ConfigError(f"kinds is empty, expected some of {', '.join(known)}")
         if self.down_max is not None:
             require_above("down_max", self.down_max)
         require_between("loss_max", self.loss_max, 0, 0.9)
         require_above("delay_max", self.delay_max)
+        require_above("disk_delay_max", self.disk_delay_max)
 
     def draw(self, rng: Random, node_count: int) -> FaultSchedule:
         """Return a schedule for so many nodes; the same generator state gives the same one."""
@@ -161,6 +177,9 @@ class FaultPlan:
                     "offset": offset,
                     "drift": rng.uniform(-1e-3, 1e-3),
                 }
+            case "slow_disk":
+                delay = rng.uniform(0.001, self.disk_delay_max)
+                return (rng.choice(everybody),), {"delay": delay}
             case "weather":
                 return (), {
                     "latency": rng.uniform(0.001, self.delay_max),

@@ -8,7 +8,7 @@ wake-ups, and the clocks that nodes are given.
 
 There is nothing outside: no sockets, no threads, no signals. What asks for one
 gets an error that says so, except functions for an executor, which run in
-place.
+place: at once, or in the middle of the time that `set_delay` says they take.
 
 Two ways of getting stuck raise instead of hanging:
     * `SimDeadlock`: something is awaited, and nothing is left to happen.
@@ -74,6 +74,44 @@ class SimLivelock(MosaikError, RuntimeError):
         return f"at {self.now:.6f} s callbacks go on for ever while time stands still"
 
 
+class Job:
+    """A function for an executor that takes its time: it runs halfway, its answer comes after.
+
+    Attributes:
+        future: Who waits for it.
+    """
+
+    def __init__(self, future: asyncio.Future[Any], function: Callable[[], Any]) -> None:
+        self.future = future
+        self._function: Callable[[], Any] | None = function
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not run, nor been dropped."""
+        return self._function is not None
+
+    def run(self) -> None:
+        """Run the function, once."""
+        function, self._function = self._function, None
+        if function is None:
+            return
+        try:
+            self._result = function()
+        except Exception as error:
+            self._error = error
+
+    def end(self) -> None:
+        """Give the answer to who waits."""
+        if self.future.done():
+            return
+        if self._error is not None:
+            self.future.set_exception(self._error)
+        else:
+            self.future.set_result(self._result)
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop whose time is virtual. It begins at 0.
 
@@ -86,6 +124,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._turns = 0
         self._clock_resolution = _CLOCK_RESOLUTION_S
         self._held: dict[Hashable, list[asyncio.Handle]] = {}
+        self._delays: dict[Hashable, float] = {}
+        self._jobs: dict[Hashable, list[tuple[Job, list[asyncio.TimerHandle]]]] = {}
         # Debugging a loop means a stack trace per callback; simulations have millions of them.
         self.set_debug(False)
 
@@ -102,16 +142,43 @@ class SimLoop(asyncio.BaseEventLoop):
         held = self._held.pop(owner, ())
         self._ready.extendleft(reversed(held))  # type: ignore[attr-defined]
 
+    def set_delay(self, owner: Hashable, delay_s: float) -> None:
+        """Let an owner's functions for an executor take so long from now on."""
+        if delay_s:
+            self._delays[owner] = delay_s
+        else:
+            self._delays.pop(owner, None)
+
+    def drop_jobs(self, owner: Hashable) -> list[Job]:
+        """Let an owner's jobs never end, and return those that have not run."""
+        dropped = []
+        for job, timers in self._jobs.pop(owner, ()):
+            for timer in timers:
+                timer.cancel()
+            if job.is_waiting:
+                dropped.append(job)
+        return dropped
+
     def run_in_executor(
         self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run `func` here and now, so that no thread decides what comes first."""
+        """Run `func` here and now, or at its time, so that no thread decides what comes first."""
         future: asyncio.Future[T] = self.create_future()
+        owner = _owner.get()
+        if self._delays and (delay_s := self._delays.get(owner, 0.0)):
+            self._run_later(owner, delay_s, Job(future, lambda: func(*args)))
+            return future
         try:
             future.set_result(func(*args))
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def _run_later(self, owner: Hashable, delay_s: float, job: Job) -> None:
+        jobs = self._jobs.setdefault(owner, [])
+        jobs[:] = [entry for entry in jobs if not entry[0].future.done()]
+        timers = [self.call_later(delay_s / 2, job.run), self.call_later(delay_s, job.end)]
+        jobs.append((job, timers))
 
     def call_soon_threadsafe(
         self,

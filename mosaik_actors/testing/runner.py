@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .conditions import NetworkConditions
-from .faults import Fault, FaultSchedule, weather_of
+from .faults import Fault, FaultKind, FaultSchedule, weather_of
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -71,6 +71,10 @@ class FaultRunner:
                 cluster.skew(fault.nodes[0], **fault.settings)
             case "weather":
                 cluster.set_conditions(weather_of(fault, self._usual))
+            case "slow_disk":
+                cluster.nodes[fault.nodes[0]].slow_disk(fault.settings["delay"])
+            case "full_disk":
+                cluster.nodes[fault.nodes[0]].fill_disk(0)
 
     async def _undo(self, fault: Fault) -> None:
         cluster = self._cluster
@@ -88,6 +92,12 @@ class FaultRunner:
                 cluster.skew(fault.nodes[0], **self._skew_now(fault.nodes[0]))
             case "weather":
                 cluster.set_conditions(self._weather_now())
+            case "slow_disk":
+                still = self._latest("slow_disk", fault.nodes[0])
+                cluster.nodes[fault.nodes[0]].slow_disk(still.settings["delay"] if still else 0.0)
+            case "full_disk":
+                still = self._latest("full_disk", fault.nodes[0])
+                cluster.nodes[fault.nodes[0]].fill_disk(0 if still else None)
 
     def _cut(self, fault: Fault) -> None:
         cluster = self._cluster
@@ -103,12 +113,17 @@ class FaultRunner:
         cluster.apply_cuts()
 
     def _skew_now(self, index: int) -> dict[str, Any]:
-        skews = [
+        still = self._latest("skew", index)
+        return still.settings if still else {}
+
+    def _latest(self, kind: FaultKind, index: int) -> Fault | None:
+        """Return the latest fault in force of a kind, at a node."""
+        faults = [
             fault
             for fault in self._in_force.values()
-            if fault.kind == "skew" and fault.nodes == (index,)
+            if fault.kind == kind and fault.nodes == (index,)
         ]
-        return skews[-1].settings if skews else {}
+        return faults[-1] if faults else None
 
     def _weather_now(self) -> NetworkConditions:
         weather = [fault for fault in self._in_force.values() if fault.kind == "weather"]
