@@ -1,7 +1,7 @@
 """What group scenarios do with their nodes: join, wait, write, and compare."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mosaik_actors import TransportConfig
@@ -84,10 +84,17 @@ async def write(group: Group, client: str, numbers: range | list[int], **options
     return position
 
 
-async def all_equal(cluster: Cluster, groups: Sequence[Group], *, timeout: float = 30) -> None:
+async def all_equal(
+    cluster: Cluster, members: Sequence[Group] | Mapping[int, Group], *, timeout: float = 30
+) -> None:
     """Wait until all members are online in one history and have applied the same commands."""
 
+    def now() -> list[Group]:
+        # Those in a mapping may be replaced while this waits.
+        return list(members.values() if isinstance(members, Mapping) else members)
+
     def are_equal() -> bool:
+        groups = now()
         return (
             all(group.is_online for group in groups)
             and len({group.history for group in groups}) == 1
@@ -97,7 +104,7 @@ async def all_equal(cluster: Cluster, groups: Sequence[Group], *, timeout: float
     def state() -> str:
         return "; ".join(
             f"{group.history.hex()[:6]} {len(journal_of(group))} {group.why_offline}"
-            for group in groups
+            for group in now()
         )
 
     try:

@@ -1,0 +1,67 @@
+"""What must hold of a group at every moment, looked at from outside while it runs.
+
+* One leader for each term of a history, whoever is asked.
+* In one history, members that have applied as many commands have applied the
+  same ones: their digests agree. What was applied there stays applied.
+* A member's log is never committed less far than before, in one run of it.
+"""
+
+from collections.abc import Iterable
+
+from mosaik_actors.groups.api import Group
+from mosaik_actors.ids import PeerId
+
+from .groups_machines import Journal
+
+
+class Witness:
+    """Looks at members again and again, and remembers what it has seen.
+
+    Attributes:
+        longest: The digests of each history, one for each position that any member reached.
+        looks: How often it looked at a member.
+    """
+
+    def __init__(self) -> None:
+        self.longest: dict[bytes, list[bytes]] = {}
+        self.looks = 0
+        self._leaders: dict[tuple[bytes, int], PeerId] = {}
+        self._commits: dict[tuple[int, bytes], int] = {}
+        self._kept: list[Group] = []  # so that no id is given twice
+
+    def look(self, groups: Iterable[tuple[PeerId, Group]]) -> None:
+        """Compare members with all that was seen before."""
+        for peer, group in groups:
+            metrics, history = group.metrics, group.history
+            if metrics is None or not history:
+                continue
+            self.looks += 1
+            self._check_leader(history, metrics.term, group.leader)
+            if metrics.role == "leader":
+                self._check_leader(history, metrics.term, peer)
+            self._check_commit(group, history, metrics.commit_index)
+            self._check_digests(group, history)
+
+    def _check_leader(self, history: bytes, term: int, leader: PeerId | None) -> None:
+        if leader is not None:
+            first = self._leaders.setdefault((history, term), leader)
+            assert first == leader, f"term {term} is led by {first.short} and {leader.short}"
+
+    def _check_commit(self, group: Group, history: bytes, commit_index: int) -> None:
+        key = (id(group), history)
+        if key not in self._commits:
+            self._kept.append(group)
+        before = self._commits.get(key, 0)
+        assert commit_index >= before, f"committed up to {before}, then to {commit_index}"
+        self._commits[key] = commit_index
+
+    def _check_digests(self, group: Group, history: bytes) -> None:
+        machine = group.machine
+        assert isinstance(machine, Journal)
+        digests = machine.digests
+        known = self.longest.setdefault(history, [b""])
+        both = min(len(known), len(digests))
+        assert known[both - 1] == digests[both - 1], (
+            f"two members of history {history.hex()[:8]} differ in their first {both - 1} commands"
+        )
+        known.extend(digests[both:])

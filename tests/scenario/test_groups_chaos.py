@@ -1,0 +1,104 @@
+"""Groups under everything that may go wrong at once, drawn from seeds.
+
+While it goes on, `groups_invariants` looks at every member twenty times a
+second. Afterwards the faults end, and every member must be online with the same
+state: what was acknowledged is in it once, what was refused is not, and the
+calls of all clients can be explained by one copy of the data.
+"""
+
+from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
+from mosaik_actors.testing.cluster import Cluster
+from mosaik_actors.testing.conditions import NetworkConditions, lognormal
+from mosaik_actors.testing.faults import DISK_KINDS, KINDS, FaultKind, FaultPlan
+from mosaik_actors.testing.scenario import scenario
+
+from .groups_chaos import Churn, World
+from .groups_machines import Journal, SavedJournal
+from .groups_workload import GENESIS_OF_3, SETTINGS
+
+DURATION_S = 10.0
+NET = NetworkConditions(latency=lognormal(0.003), jitter=0.001)
+# What members in memory survive: they lose nothing, they only do not hear each other.
+HARMLESS: tuple[FaultKind, ...] = ("pause", "partition", "partition", "one_way", "skew", "weather")
+CUTS_OFTEN = GroupsConfig(compact_entries=60, keep_entries=10, replace_after=1.5)
+QUICK = GroupsConfig(replace_after=1.5)
+
+
+def plan(*kinds: FaultKind) -> FaultPlan:
+    """Return faults that come fast and overlap."""
+    return FaultPlan(duration=DURATION_S, interval=0.7, length=1.5, kinds=kinds)
+
+
+async def play_one_history(cluster: Cluster, world: World) -> None:
+    """Play, and check what must hold of a group that never has two histories."""
+    await world.play(DURATION_S, Churn(world))
+    assert len({group.history for group in world.groups.values()}) == 1
+    world.check_once()
+    assert len(cluster.history) > 20
+    world.check_linearizable()
+
+
+@scenario(nodes=5, seeds=range(60), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+async def test_members_in_memory(cluster: Cluster) -> None:
+    world = World(
+        cluster=cluster,
+        is_durable=False,
+        machine=SavedJournal,
+        consensus=GENESIS_OF_3,
+        settings=CUTS_OFTEN,
+    )
+    await play_one_history(cluster, world)
+
+
+@scenario(nodes=5, seeds=range(60), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+async def test_durable_members(cluster: Cluster) -> None:
+    world = World(
+        cluster=cluster,
+        is_durable=True,
+        machine=SavedJournal,
+        consensus=GENESIS_OF_3,
+        settings=CUTS_OFTEN,
+    )
+    await play_one_history(cluster, world)
+
+
+@scenario(nodes=4, seeds=range(60), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
+    world = World(
+        cluster=cluster,
+        is_durable=False,
+        machine=Journal,
+        consensus=ConsensusConfig(),
+        settings=QUICK,
+        observers=0.0,
+    )
+    await play_many_histories(cluster, world)
+
+
+@scenario(nodes=4, seeds=range(60), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+async def test_histories_that_merge_durably(cluster: Cluster) -> None:
+    world = World(
+        cluster=cluster,
+        is_durable=True,
+        machine=Journal,
+        consensus=ConsensusConfig(),
+        settings=QUICK,
+        observers=0.0,
+    )
+    await play_many_histories(cluster, world)
+
+
+async def play_many_histories(cluster: Cluster, world: World) -> None:
+    """Let parts of the cluster begin apart, meet under faults, and check what must hold."""
+    rng = cluster.randomness.branch("parts")
+    parts: list[list[int]] = [[] for _ in range(rng.randint(2, 4))]
+    for node in cluster.nodes:
+        rng.choice(parts).append(node.index)
+    cluster.partition(*[part for part in parts if part])
+    world.start_programs()
+    await cluster.sleep(rng.uniform(0.5, 4))
+    cluster.heal()
+    await world.play(DURATION_S)
+    world.check_once()
+    for history in world.witness.longest:
+        world.check_linearizable_in(history)
