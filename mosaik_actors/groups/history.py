@@ -286,6 +286,19 @@ class History:
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
         }
 
+    @property
+    def standing_key(self) -> tuple[Any, ...]:
+        """Return what differs when others may have to act on something in `status`."""
+        ledger = self._parts.host.ledger
+        return (
+            self.raft.configuration_index,
+            self.raft.leader,
+            self.raft.term,
+            self.is_catching_up,
+            ledger.closed_into,
+            len(ledger.merged),
+        )
+
     def log_position(self) -> int:
         """Return the position the log's last command will have if all of them are applied."""
         raft = self.raft
@@ -390,7 +403,14 @@ class History:
             return None
         if not raft.mark.index:
             return raft.mark, encode_stored(StoredGroup(history))
-        parts = tuple(self._parts.host.snapshot_parts())
+        # The header names the history as well: under the old name, the members of that
+        # one would be told that everything of theirs is here, and would forget it.
+        ledger = self._parts.host.ledger
+        ledger.history = history
+        try:
+            parts = tuple(self._parts.host.snapshot_parts())
+        finally:
+            ledger.history = self.id
         return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
 
     def saved(self) -> None:

@@ -70,6 +70,8 @@ class Leader:
         self._heartbeat_at_s = state.now
         self._news_at_s = inf
         self._awaited_index = 0
+        self._saved_index = -1
+        self._quorum_until_s = state.now
         self._uncommitted_bytes = 0
         self._refresh_members()
         self._append(EntryKind.NOOP, b"")
@@ -175,7 +177,10 @@ class Leader:
 
     def handle_saved(self) -> None:
         """The own disk caught up: that may commit something."""
-        self._advance_commit()
+        saved_index = self._state.durability.saved_index()
+        if saved_index != self._saved_index:
+            self._saved_index = saved_index
+            self._advance_commit()
 
     # Time and endings.
 
@@ -191,13 +196,15 @@ class Leader:
     @property
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
-        until_s = min(self._heartbeat_at_s, self._news_at_s, self.hears_quorum_until_s)
+        # What was heard since only makes the last of these later; it is looked at when due.
+        until_s = min(self._heartbeat_at_s, self._news_at_s, self._quorum_until_s)
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
     def handle_timer(self) -> None:
         """Send heartbeats, step down without a quorum, end a transfer that takes too long."""
         state = self._state
-        if state.now >= self.hears_quorum_until_s:
+        self._quorum_until_s = self.hears_quorum_until_s
+        if state.now >= self._quorum_until_s:
             state.become_follower(state.term, None, "heard no quorum")
             return
         if self.transfer_to is not None and state.now >= self._transfer_until_s:
@@ -212,8 +219,10 @@ class Leader:
         if state.commit_index >= self.first_index and self._reads.start_round(state.commit_index):
             self._heartbeat()
             self._confirm_reads()
+        last_index = state.log.last_index
         for peer, progress in self.progress.items():
-            self._replicate(peer, progress)
+            if progress.next_index <= last_index or progress.state is not ProgressState.REPLICATE:
+                self._replicate(peer, progress)
         if self._news_at_s < inf:
             self._tell_commit()
         self._continue_transfer()
@@ -324,8 +333,8 @@ class Leader:
             self._note_news(before)
             if was_pending and not state.configurations.is_pending(index):
                 self._finish_change()
-            if state.role is not self:
-                return
+            if state.role is not self or not was_pending:
+                return  # only another configuration could let more be committed
 
     def _release(self, before: int, index: int) -> None:
         log = self._state.log
@@ -372,6 +381,7 @@ class Leader:
                     window_count=state.settings.window_count,
                     window_bytes=state.settings.window_bytes,
                 )
+        self._quorum_until_s = self.hears_quorum_until_s
 
     def _finish_change(self) -> None:
         """A configuration is committed: let those go that it leaves out, perhaps oneself."""

@@ -84,6 +84,7 @@ from .stored import StoredGroup, decode_stored, encode_stored
 from .sync import StateSync
 
 _GIVEN_UP_KEPT: Final = 64
+_STATUS_EVERY_S: Final = 0.05
 _VIOLATION: Final = "breaks the protocol: "
 
 
@@ -145,6 +146,7 @@ class Member:
         self._client = spec.client
         self._history: History | None = None
         self._merge = Merge(spec.me, rng, now=now)
+        self._merge_key: object = None
         self._replayed: dict[bytes, list[bytes]] = {}
         self._given_up: deque[bytes] = deque(maxlen=_GIVEN_UP_KEPT)
         self._pledge = b""
@@ -155,12 +157,14 @@ class Member:
         self._is_stalled = False
         self._term = stored.hard_state.term
         self._vote = stored.hard_state.vote
-        self._told_status: Status | None = None
+        self._told_key: object = None
+        self._tell_again_at_s = now
         self._is_leaving = False
         self._must_be_removed = False
         self._has_left = False
         self._leave_by_s: float | None = None
         self._statuses: dict[PeerId, Status] = {}
+        self._status_count = 0
         self._mesh = Mesh(
             spec.me,
             spec.network_id,
@@ -315,6 +319,7 @@ class Member:
         begin, batch = history.forced(fresh)
         self._spec.host.ledger.history = fresh
         self._history = None
+        self._is_beginning = True  # until it is saved, nobody can welcome this member elsewhere
         self._client.change_history()
         self._emit(Told(GroupForced(fresh, previous)))
         self._save_own(batch, lambda: self._follow(begin, self._now, is_founder=True))
@@ -486,6 +491,7 @@ class Member:
                 case _:
                     self._emit(event)
         if have_changed:
+            self._status_count += 1
             self._note_statuses(now)
 
     def _note_statuses(self, now: float) -> None:
@@ -509,10 +515,17 @@ class Member:
             self._events.append(FramesOut(link_id, waiting))
 
     def _tell_status(self) -> None:
-        status = self._my_status()
-        if status != self._told_status:
-            self._told_status = status
-            self._mesh.set_status(status, now=self._now)
+        """Have the mesh tell what this member is: now if others may act on it, else now and then.
+
+        What changes with every command, as the commit index, is looked at only
+        so often as a heartbeat could tell it.
+        """
+        key = (self._history, self._genesis.standing, self._is_leaving)
+        if self._history is not None:
+            key += self._history.standing_key
+        if key != self._told_key or self._now >= self._tell_again_at_s:
+            self._told_key, self._tell_again_at_s = key, self._now + _STATUS_EVERY_S
+            self._mesh.set_status(self._my_status(), now=self._now)
 
     def _my_status(self) -> Status:
         spec = self._spec
@@ -691,13 +704,21 @@ class Member:
         if history is None:
             return
         merge = self._merge
+        raft = history.raft
         self._note_replays(history)
-        for act in history.take_failed_acts():
+        failed, applied = history.take_failed_acts(), history.take_acts()
+        has_more = history.has_more
+        key = (history, raft.is_leader, raft.leader, raft.configuration_index, self._status_count)
+        if not (failed or applied) and key == self._merge_key and merge.is_resting:
+            if has_more:
+                history.pump(now=now)
+            return
+        self._merge_key = key
+        for act in failed:
             merge.act_failed(act, now=now)
         merge.update(self._merge_view(history), now=now)
-        for act in history.take_acts():
+        for act in applied:
             merge.act_applied(act, now=now)
-        has_more = history.has_more
         while self._history is history and (event := merge.next_event()) is not None:
             has_more = True
             match event:

@@ -153,6 +153,12 @@ class Merge:
         """The history that has everything of this member's, once that is known; else empty."""
         return self._winner
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether there is nothing to do until something that `update` looks at changes."""
+        view = self._view
+        return view is not None and not self._others and not self._events and self._is_at_rest(view)
+
     # The verbs.
 
     def update(self, view: MergeView, *, now: float) -> None:
