@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import DecodeError, RemoteError
+from ..errors import RemoteError
 from ..ids import PeerId
 from .acts import CutSnapshot, encode_act
 from .duties import Duties
@@ -37,7 +37,7 @@ from .sync_roles import (
     SyncProgress,
     SyncTask,
 )
-from .wire import Append, Heartbeat, Message, SnapshotOffer
+from .wire import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 
 if TYPE_CHECKING:
     from .history import Parts
@@ -92,8 +92,9 @@ class CatchingUp:
     def holds_back(self, message: Message) -> bool:
         """Return whether a message must not reach Raft before this member has caught up."""
         if self.is_restoring:
-            # Nothing may be applied to a machine that is half restored.
-            return isinstance(message, Append | SnapshotOffer | Heartbeat)
+            # Nothing may be applied to a machine that is half restored: nothing that could
+            # commit gets through, nor what could make a leader of this member.
+            return isinstance(message, Append | SnapshotOffer | Heartbeat | VoteReply)
         return self.is_active and isinstance(message, Append | SnapshotOffer)
 
     @property
@@ -238,7 +239,7 @@ class CatchingUp:
             self._is_broken = False
             self._end_install(now)
             return True
-        except DecodeError as exc:
+        except RemoteError as exc:
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
             self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))
