@@ -462,7 +462,9 @@ class History:
         self._note_abreast()
         self._send_commands()
         self._propose()
-        if not self._is_closed:
+        if self._is_closed:
+            self._parts.reads.hold(now=now)
+        else:
             self._parts.reads.ask(self.raft.read, now=now)
         self._duties.run()
         self._sync.pump(self._duties, now=now)
