@@ -1,0 +1,134 @@
+"""The group chat of the examples, as people use it: in terminals of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mosaik_actors.testing import TIME_FACTOR
+
+CHAT = Path(__file__).parents[2] / "examples" / "group_chat" / "chat.py"
+TIMEOUT_S = 40.0 * TIME_FACTOR
+
+
+class Terminal:
+    """One who chats."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        self.process = process
+        self.stdin = process.stdin
+        self.out: list[str] = []
+
+    def type(self, text: str) -> None:
+        self.stdin.write(f"{text}\n".encode())
+
+    async def sees(self, pattern: str) -> re.Match[str]:
+        """Wait until a line matches, and return the match."""
+        for line in self.out:
+            if found := re.fullmatch(pattern, line):
+                return found
+        while True:
+            line = await self._read()
+            if found := re.fullmatch(pattern, line):
+                return found
+
+    async def all_lines(self) -> list[str]:
+        """Ask for everything in the room."""
+        self.type("/all")
+        while not (found := re.fullmatch(r"\* (\d+) lines", await self._read())):
+            pass
+        return [(await self._read()).removeprefix("*   ") for _ in range(int(found[1]))]
+
+    async def _read(self) -> str:
+        assert self.process.stdout is not None
+        data = await self.process.stdout.readline()
+        assert data, self.out
+        self.out.append(data.decode().rstrip("\n"))
+        return self.out[-1]
+
+
+@asynccontextmanager
+async def chat(who: str, runtime_dir: Path, *arguments: str | Path) -> AsyncIterator[Terminal]:
+    """Run one chat, in the room; killed in the end if it still runs."""
+    runtime_dir.mkdir(exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "dev", "-W", "error", CHAT, who, *arguments,
+        stdin=PIPE, stdout=PIPE, env={**os.environ, "MOSAIK_RUNTIME_DIR": str(runtime_dir)},
+    )  # fmt: skip
+    terminal = Terminal(process)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await terminal.sees(r"\* you are in .*")
+            yield terminal
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_everybody_sees_every_line_also_who_comes_late(tmp_path: Path) -> None:
+    async with chat("ann", tmp_path) as ann, chat("ben", tmp_path) as ben:
+        ann.type("hello")
+        await ben.sees("ann: hello")
+        ben.type("good morning")
+        await ann.sees("ben: good morning")
+        async with chat("cem", tmp_path) as cem:
+            await cem.sees("ben: good morning")
+            # One goes without a word, and what it said stays.
+            cem.type("bye")
+            await ann.sees("cem: bye")
+            cem.process.kill()
+        ben.type("was that all")
+        await ann.sees("ben: was that all")
+        lines = ["ann: hello", "ben: good morning", "cem: bye", "ben: was that all"]
+        assert await ann.all_lines() == await ben.all_lines() == lines
+        # One leaves as one should.
+        ben.stdin.close()
+        assert await ben.process.wait() == 0
+
+
+async def test_two_rooms_that_began_apart_meet_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with (
+        chat("ann", tmp_path / "here") as ann,
+        chat("ben", tmp_path / "here") as ben,
+        chat("cem", tmp_path / "there") as cem,
+    ):
+        for number in range(5):
+            ann.type(f"a{number}")
+            ben.type(f"b{number}")
+            cem.type(f"c{number}")
+        await asyncio.gather(ann.sees("ben: b4"), ben.sees("ann: a4"), cem.sees("cem: c4"))
+        address = (await cem.sees(r"\* others can /meet (\S+)"))[1]
+        ann.type(f"/meet {address}")
+        for one, line in ((ann, "cem: c4"), (ben, "cem: c4"), (cem, "ann: a4"), (cem, "ben: b4")):
+            await one.sees(line)
+        ann.type("now we are one")
+        last = "ann: now we are one"
+        await asyncio.gather(ben.sees(last), cem.sees(last), ann.sees(last))
+        lines = await ann.all_lines()
+        assert lines == await ben.all_lines() == await cem.all_lines()
+        assert len(lines) == 16
+        for who in ("ann", "ben", "cem"):
+            mine = [line for line in lines if line.startswith(f"{who}: {who[0]}")]
+            assert mine == [f"{who}: {who[0]}{number}" for number in range(5)]
+        # Nobody saw a line twice.
+        for one in (ann, ben, cem):
+            shown = [line for line in one.out if not line.startswith("*")]
+            assert len(shown) == len(set(shown)) == 16
+
+
+async def test_a_room_with_a_log_is_there_again(tmp_path: Path) -> None:
+    log = tmp_path / "room.db"
+    async with chat("ann", tmp_path, "--log", log) as ann:
+        ann.type("remember this")
+        await ann.sees("ann: remember this")
+        ann.process.kill()
+    async with chat("ann", tmp_path, "--log", log) as ann:
+        await ann.sees("ann: remember this")
