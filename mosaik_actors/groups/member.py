@@ -84,6 +84,7 @@ from .stored import StoredGroup, decode_stored, encode_stored
 from .sync import StateSync
 
 _GIVEN_UP_KEPT: Final = 64
+_WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
 _VIOLATION: Final = "breaks the protocol: "
 
@@ -149,6 +150,8 @@ class Member:
         self._merge_key: object = None
         self._replayed: dict[bytes, list[bytes]] = {}
         self._given_up: deque[bytes] = deque(maxlen=_GIVEN_UP_KEPT)
+        self._went_into = b""
+        self._waits_until_s = now
         self._pledge = b""
         self._is_beginning = False
         self._own_saves: deque[tuple[SaveBatch, Callable[[], None]]] = deque()
@@ -403,7 +406,8 @@ class Member:
         message = frames.decode_control(data)
         match message:
             case Welcome(history, index):
-                self._join(history, index, now)
+                if self._may_follow(peer, history, now):
+                    self._join(history, index, now)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self._history is not None and history == self._history.id
                 if is_mine and client == self._client.client_id:
@@ -629,6 +633,16 @@ class Member:
         self._begin(Begin(history, {"mark": SnapshotMark()}, index), is_founder=False)
         self._genesis.joined(history, now=now)
 
+    def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
+        """Return whether what this member gave up is in a history, or was waited for long enough.
+
+        In another one, its next commands would come before those it gave earlier.
+        """
+        if now >= self._waits_until_s or history == self._went_into:
+            return True
+        status = self._statuses.get(peer)
+        return status is not None and self._went_into in status.merged
+
     def _begin(self, begin: Begin, *, is_founder: bool) -> None:
         """Save which history it is, then follow it."""
         self._is_beginning = True
@@ -675,6 +689,7 @@ class Member:
             payloads = [command.payload for command in merged_commands(loser, history.raft)]
         commands = tuple(self._spec.host.decode_commands(payloads))
         self._given_up.append(loser)
+        self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
         self._give_up()
         self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
 
