@@ -17,6 +17,7 @@ Durable members may crash at any moment, all at once too.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ from .groups_workload import all_equal, join, join_durably, journal_of
 
 KEYS = 5
 LOOK_EVERY_S = 0.05
+
+# What happened in all runs of this process, for summaries.
+TALLY: Counter[str] = Counter()
 
 
 @dataclass(slots=True)
@@ -83,6 +87,7 @@ class World:
         consensus: The settings of the group.
         settings: The settings of each member.
         observers: The share of members that only observe, drawn anew at each join.
+        has_many_histories: Whether several histories may begin, and merge.
     """
 
     cluster: Cluster
@@ -91,6 +96,7 @@ class World:
     consensus: ConsensusConfig
     settings: GroupsConfig
     observers: float = 0.1
+    has_many_histories: bool = False
     groups: dict[int, Group] = field(default_factory=dict)
     writes: dict[tuple[str, int], Write] = field(default_factory=dict)
     reads: list[Read] = field(default_factory=list)
@@ -155,10 +161,12 @@ class World:
                 self.witness.look(self.running())
                 await self.cluster.sleep(LOOK_EVERY_S)
         finally:
-            if churning is not None:
+            if churn is not None and churning is not None:
                 churning.cancel()
                 await asyncio.wait([churning])
+                TALLY.update({f"churn: {kind}": count for kind, count in churn.counts.items()})
         await self.settle()
+        self.count()
 
     async def settle(self) -> None:
         """End the faults; wait until every member has the same state; then check everything."""
@@ -177,6 +185,16 @@ class World:
         """What was applied, after `settle`."""
         return journal_of(self.groups[0])
 
+    def count(self) -> None:
+        """Add what happened to the tally."""
+        TALLY["writes acknowledged"] += sum(w.position is not None for w in self.writes.values())
+        TALLY["writes refused"] += sum(w.is_refused for w in self.writes.values())
+        TALLY["writes"] += len(self.writes)
+        TALLY["reads answered"] += len(self.reads)
+        TALLY["commands applied"] += len(self.journal)
+        TALLY["histories"] += len(self.witness.longest)
+        TALLY["looks at a member"] += self.witness.looks
+
     # What must hold.
 
     def check_once(self) -> None:
@@ -186,10 +204,13 @@ class World:
         assert len(places) == len(journal), "a command was applied twice"
         for name in places:
             assert name in self.writes, f"{name} was never given"
-        last: dict[str, int] = {}
-        for client, number in journal:
-            assert number > last.get(client, -1), f"{client} {number} after {last[client]}"
-            last[client] = number
+        # The order of a client's commands holds for those it gave in one history; in a merge
+        # those of a history that ends come after all that the other one had.
+        last: dict[tuple[str, bytes], int] = {}
+        for name in journal:
+            key = name[0], self.writes[name].history if self.has_many_histories else b""
+            assert name[1] > last.get(key, -1), f"{self.writes[name]} after {last[key]}"
+            last[key] = name[1]
         for name, write in self.writes.items():
             if write.position is not None:
                 assert name in places, f"{name} was acknowledged at {write.position}, and is lost"

@@ -71,6 +71,7 @@ async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
+        has_many_histories=True,
     )
     await play_many_histories(cluster, world)
 
@@ -84,6 +85,7 @@ async def test_histories_that_merge_durably(cluster: Cluster) -> None:
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
+        has_many_histories=True,
     )
     await play_many_histories(cluster, world)
 
