@@ -141,6 +141,13 @@ class _Proposal:
     bursts: list[tuple[PeerId | None, Burst]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seekers:
+    """Who is to be welcomed when this member is known to lead still, and what they say."""
+
+    statuses: Mapping[PeerId, Status]
+
+
 @dataclass(slots=True)
 class _Compaction:
     mark: SnapshotMark
@@ -548,7 +555,10 @@ class History:
         for outcome in ready.outcomes:
             self._take_outcome(outcome)
         for read in ready.reads:
-            self._parts.reads.receive_state(read)
+            if not isinstance(read.request_id, _Seekers):
+                self._parts.reads.receive_state(read)
+            elif read.index is not None:
+                self._welcome(read.request_id)
         for event in ready.events:
             self._take_event(event)
 
@@ -683,13 +693,28 @@ class History:
         )
 
     def _welcome_seekers(self) -> None:
-        """Tell those who have no history yet that they are in the configuration."""
-        raft = self.raft
-        if raft.is_configuration_pending:
+        """Tell those who have no history yet that they are in the configuration.
+
+        But be sure first to lead still (Raft thesis 6.4): a leader that stood still may
+        be one of the past, and would take a voter that has forgotten its votes since
+        for the learner that it once was.
+        """
+        learners = self.raft.configuration.learners
+        seekers = {
+            peer: status
+            for peer, status in self._parts.statuses().items()
+            if status.standing is Standing.SEEKING and peer in learners
+        }
+        if seekers and not self.raft.is_configuration_pending:
+            self.raft.read(_Seekers(seekers))
+
+    def _welcome(self, seekers: _Seekers) -> None:
+        raft, statuses = self.raft, self._parts.statuses()
+        if not raft.is_leader or raft.is_configuration_pending:
             return
-        learners = raft.configuration.learners
-        for peer, status in self._parts.statuses().items():
-            if status.standing is Standing.SEEKING and peer in learners:
+        for peer, status in seekers.statuses.items():
+            # The very same status: so also the same bond, and the same life of the peer.
+            if statuses.get(peer) is status and peer in raft.configuration.learners:
                 welcome = Welcome(self.id, raft.configuration_index)
                 self._parts.send(peer, encode_control(welcome))
 

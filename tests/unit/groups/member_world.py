@@ -64,11 +64,19 @@ class Node:
         self.holds_saves = False
         self.held: list[SaveBatch] = []
         self.bytes_out = 0
+        self.clock_lag_s = 0.0
+        self.paused_s: float | None = None
+        self.arrived: list[Callable[[], None]] = []
         self.has_left = False
+
+    @property
+    def now(self) -> float:
+        """What its clock shows: it stands still while the node does."""
+        return self.world.now - self.clock_lag_s
 
     def pump(self, step: Callable[..., object] | None = None, *args: Any) -> None:
         """Take a step of the member and do what it wants."""
-        now = self.world.now
+        now = self.now
         if step is not None:
             step(*args, now=now)
         self.member.pump(now=now)
@@ -196,7 +204,7 @@ class World:
                 factor=1.0,
                 allow=lambda _peer: None,
             )
-            node.member = Member(spec, rng, now=self.now, stored=stored)
+            node.member = Member(spec, rng, now=node.now, stored=stored)
             node.is_running, node.has_left = True, False
             self._advertise()
             node.pump()
@@ -225,6 +233,21 @@ class World:
                 node.pump(
                     lambda others=others, *, now, n=node: n.member.receive_peers(others, now=now)
                 )
+
+    def pause(self, number: int) -> None:
+        """Have a node stand still, its clock as well, as a virtual machine does."""
+        self.nodes[number].paused_s = self.now
+
+    def resume(self, number: int) -> None:
+        """Have it go on as if nothing had happened, with all that has arrived meanwhile."""
+        node = self.nodes[number]
+        assert node.paused_s is not None, f"node {number} does not stand still"
+        node.clock_lag_s += self.now - node.paused_s
+        node.paused_s = None
+        arrived, node.arrived = node.arrived, []
+        for do in arrived:
+            do()
+        self.arm(node)
 
     def cut(self, one: int, other: int) -> None:
         """Lose whatever goes between two members."""
@@ -290,7 +313,7 @@ class World:
         if due_s is None:
             self._timers.pop(node.number, None)
         else:
-            self._timers[node.number] = max(due_s, self.now)
+            self._timers[node.number] = max(due_s + node.clock_lag_s, self.now)
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -304,7 +327,11 @@ class World:
 
     def _run(self, until_s: float, holds: Callable[[], bool]) -> None:
         while not holds():
-            timers = [(t, n) for n, t in self._timers.items() if self.nodes[n].is_running]
+            timers = [
+                (timer_s, number)
+                for number, timer_s in self._timers.items()
+                if self.nodes[number].is_running and self.nodes[number].paused_s is None
+            ]
             timer_s, number = min(timers, default=(until_s + 1, -1))
             queue_s = self._queue[0][0] if self._queue else until_s + 1
             if min(timer_s, queue_s) > until_s:
@@ -312,14 +339,17 @@ class World:
                 return
             if queue_s <= timer_s:
                 self.now, _, node, life, do = heappop(self._queue)
-                if node.life == life:
+                if node.life != life:
+                    continue
+                if node.paused_s is None:
                     do()
+                else:
+                    node.arrived.append(do)
             else:
                 self.now = max(self.now, timer_s)
                 node = self.nodes[number]
-                if node.member.get_timer() is not None and timer_s <= self.now:
-                    self.now += 1e-6
-                    node.pump(node.member.handle_timer)
+                self.now += 1e-6
+                node.pump(node.member.handle_timer)
 
     # What tests look at.
 
@@ -332,7 +362,7 @@ class World:
         self._number += 1
         token = token or f"call {self._number}"
         payloads = node.member.host.encode_commands(commands)
-        node.member.submit(payloads, token, now=self.now, timeout_s=timeout_s, waits=True)
+        node.member.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
         node.pump()
         return token
 
