@@ -337,12 +337,13 @@ async def test_voter_without_its_memory_is_taken_in_anew(cluster: Cluster) -> No
     await cluster.restart(lost)
     again = join(cluster.nodes[lost])
     await again.when().online()
-    await cluster.until(lambda: len(voters_of(others[0])) == 3, timeout=20)
-    watching.cancel()
+
+    def counts() -> list[int]:
+        return [len(event.voters) for event in changes if isinstance(event, MembersChanged)]
+
     # It was a voter, then not one, then one again.
-    counts = [len(event.voters) for event in changes if isinstance(event, MembersChanged)]
-    assert 2 in counts
-    assert counts[-1] == 3
+    await cluster.until(lambda: 2 in counts() and counts()[-1] == 3, timeout=20)
+    watching.cancel()
     await all_equal(cluster, [again, *others])
     assert len(journal_of(again)) == 10
 
