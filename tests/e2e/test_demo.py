@@ -29,7 +29,7 @@ async def test_the_demo_does_all_it_claims(tmp_path: Path) -> None:
     assert demo.err == []
     assert not re.search(r"Warning|ignored|Traceback", demo.transcript()), demo.transcript()
     claims = [line for line in demo.out if line.startswith(("✔", "✘"))]
-    assert len(claims) == 10
+    assert len(claims) == 11
     assert all(line.startswith("✔") for line in claims), demo.transcript()
 
     # The summary's rows: name, peer, found all, first item, items, latencies, wrong, lost.

@@ -33,6 +33,7 @@ def check(facts: Facts, *, sensor_count: int) -> list[Claim]:
         all_found_each_other(facts),
         all_streamed(facts),
         loss_was_noticed(facts),
+        latest_survived(facts),
         replacement_joined(facts),
         network_healed(facts),
         nothing_out_of_order(facts),
@@ -82,6 +83,22 @@ def loss_was_noticed(facts: Facts) -> Claim:
     noticed["its stream"] = victim.stream_lost_at
     after = {name: None if at is None else at - victim.killed_at for name, at in noticed.items()}
     return _slowest(text, after, "has not noticed", what=f"{victim.name}: after ")
+
+
+def latest_survived(facts: Facts) -> Claim:
+    """Check that every living process has what the killed one had written into the shared map."""
+    text = "what it had written into the shared map is there, the same at every process"
+    victim = facts.victim
+    if victim is None or victim.written is None:
+        return Claim(text, False, "the killed one had written nothing")
+    living = facts.survivors + [one for one in (facts.replacement,) if one is not None]
+    kept = {name: node.latest.get(victim.name) for name, node in facts.nodes(living)}
+    wrong = [name for name, number in kept.items() if number is None or number < victim.written]
+    if wrong:
+        return Claim(text, False, f"not at: {', '.join(wrong)}")
+    if len(set(kept.values())) != 1:
+        return Claim(text, False, f"not the same: {kept}")
+    return Claim(text, True, f"reading {kept['collector']} of {victim.name}")
 
 
 def replacement_joined(facts: Facts) -> Claim:

@@ -50,6 +50,7 @@ class NodeFacts:
         known_at: When each peer first appeared in its catalog.
         forgot_at: When each peer was last found to be gone from it.
         rtt_s: The round-trip times to the peers it measured.
+        latest: The number of each sensor's reading in its replica of the shared map.
     """
 
     started_at: float
@@ -57,6 +58,7 @@ class NodeFacts:
     known_at: dict[str, float] = field(default_factory=dict)
     forgot_at: dict[str, float] = field(default_factory=dict)
     rtt_s: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, int] = field(default_factory=dict)
 
     @property
     def knows(self) -> set[str]:
@@ -98,6 +100,7 @@ class SensorFacts:
         measure: The newest measurement.
         trend: One figure of the newest measurements, for a small curve.
         messages_per_s: Actor messages it handles, by its own count.
+        written: The number of its newest reading that it knew to be in the shared map.
         killed_at: When it was killed.
         stream_lost_at: When the collector noticed that its stream had ended.
         exit_code: How the process ended; None while it runs.
@@ -118,6 +121,7 @@ class SensorFacts:
     measure: Measure | None = None
     trend: deque[float] = field(default_factory=lambda: deque(maxlen=TREND_MAX))
     messages_per_s: float = 0.0
+    written: int | None = None
     killed_at: float | None = None
     stream_lost_at: float | None = None
     exit_code: int | None = None
@@ -263,11 +267,22 @@ class Facts:
         node = sensor.node
         node.peer = stats.peer
         sensor.messages_per_s = stats.messages_per_s
+        sensor.written = stats.written
+        node.latest = stats.latest
         since = {peer: view.since for peer, view in stats.peers.items()}
         node.receive_peers(since, at=stats.sent_at)
         node.rtt_s = {
             peer: view.rtt_s for peer, view in stats.peers.items() if view.rtt_s is not None
         }
+
+    def receive_latest(self, numbers: Mapping[str, int], *, now: float) -> None:
+        """Take in the collector's replica of the shared map: the number of each reading."""
+        if self.ended_at is not None:
+            return
+        for name in numbers:
+            if name not in self.collector.latest:
+                self._tell(now, f"{name} is in the shared map", "good")
+        self.collector.latest = dict(numbers)
 
     def receive_reading(self, reading: Reading, *, now: float) -> None:
         """Take in a reading that arrived. One of another run is ignored."""

@@ -1,4 +1,4 @@
-"""What the demo's processes send each other: the types of its two streams.
+"""What the demo's processes send each other: the types of its two streams and of its map.
 
 The field `measure` is a tagged union: each sensor sends its own kind of
 measurement on one and the same stream, and the collector gets it back as the
@@ -90,6 +90,9 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
         sent_at: When this was measured.
         messages_per_s: Actor messages it handled per second, lately.
         peers: The other nodes in its catalog, by peer id.
+        written: The number of its newest reading that is certainly in the shared
+            map; None before the first.
+        latest: The number of each sensor's reading in its replica of that map.
     """
 
     sensor: str
@@ -98,3 +101,5 @@ class NodeStats(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: float
     messages_per_s: float
     peers: dict[str, PeerView]
+    written: int | None = None
+    latest: dict[str, int] = {}

@@ -27,6 +27,7 @@ from . import claims
 from .display import Display, LiveDisplay, PlainDisplay
 from .facts import Facts
 from .gauges import GAUGES
+from .latest import Latest
 from .processes import Processes, processes
 from .records import NODE_STATS, READINGS, NodeStats, Reading
 from .settings import COLLECTOR_TAG, SENSOR_TAG, demo_network
@@ -109,6 +110,7 @@ class _Run:
                             group.create_task(self._follow_catalog(net)),
                             group.create_task(self._collect_readings(net)),
                             group.create_task(self._collect_stats(net)),
+                            group.create_task(self._follow_latest(net)),
                         ]
                         await self._script(sensors)
                         facts.receive_end(now=time.monotonic())
@@ -204,6 +206,13 @@ class _Run:
             self._facts.receive_stats(stats, now=time.monotonic())
             self._news.set()
 
+    async def _follow_latest(self, net: Network) -> None:
+        latest = Latest(net, "collector")
+        while True:
+            await latest.updated()
+            self._facts.receive_latest(latest.numbers, now=time.monotonic())
+            self._news.set()
+
     async def _draw(self) -> None:
         next_trend_at = self._facts.started_at
         while True:
@@ -216,8 +225,16 @@ class _Run:
 
 
 def _has_begun(facts: Facts) -> bool:
-    return claims.all_found_each_other(facts).holds and claims.all_streamed(facts).holds
+    return (
+        claims.all_found_each_other(facts).holds
+        and claims.all_streamed(facts).holds
+        and all(sensor.written is not None for sensor in facts.initial)
+    )
 
 
 def _has_healed(facts: Facts) -> bool:
-    return claims.replacement_joined(facts).holds and claims.network_healed(facts).holds
+    return (
+        claims.replacement_joined(facts).holds
+        and claims.network_healed(facts).holds
+        and claims.latest_survived(facts).holds
+    )

@@ -4,7 +4,9 @@ An ordinary program on the public interface. It is told the network's name and
 what to measure, joins, and sends as long as anybody listens:
 
     * a `Reading` every `READING_INTERVAL_S`;
-    * `NodeStats` every `STATS_INTERVAL_S`, and at once when its catalog changes.
+    * `NodeStats` every `STATS_INTERVAL_S`, and at once when its catalog changes;
+
+It also keeps its newest reading in the map that all processes share (`latest`).
 
 It ends when its standard input does. The system closes that pipe when whoever
 started it is gone, in whatever way, so no sensor is ever left behind.
@@ -24,6 +26,7 @@ from ...errors import Full, ProducerOffline
 from ...network import Network
 from ..ending import run_to_the_end
 from .gauges import GAUGES
+from .latest import Latest
 from .records import NODE_STATS, READINGS, NodeStats, PeerView, Reading
 from .settings import SENSOR_TAG, demo_network
 
@@ -31,7 +34,7 @@ READING_INTERVAL_S: Final = 0.05
 STATS_INTERVAL_S: Final = 0.5
 
 
-async def stream_readings(net: Network, name: str, kind: str) -> None:
+async def stream_readings(net: Network, name: str, kind: str, latest: Latest) -> None:
     """Measure and send, until cancelled."""
     gauge = GAUGES[kind]()
     producer = net.streams.produce(Reading, stream_id=READINGS)
@@ -48,15 +51,17 @@ async def stream_readings(net: Network, name: str, kind: str) -> None:
             pass  # not accepted: the next reading gets the number
         else:
             number += 1
+            latest.newest = reading
         await asyncio.sleep(READING_INTERVAL_S)
 
 
 class Watcher:
     """Follows the catalog of a node and tells about the node itself."""
 
-    def __init__(self, net: Network, name: str) -> None:
+    def __init__(self, net: Network, name: str, latest: Latest) -> None:
         self._net = net
         self._name = name
+        self._latest = latest
         self._since: dict[str, float] = {}
         self._rtt_s: dict[str, float | None] = {}
         self._news = asyncio.Event()
@@ -93,6 +98,8 @@ class Watcher:
                     peer: PeerView(since, self._rtt_s.get(peer))
                     for peer, since in self._since.items()
                 },
+                written=self._latest.written,
+                latest=self._latest.numbers,
             )
             await producer.send(stats)
             try:
@@ -122,10 +129,12 @@ async def end_of_input() -> None:
 async def run_sensor(network: str, name: str, kind: str) -> int:
     """Be a sensor until standard input ends."""
     async with demo_network(network, tags=(SENSOR_TAG, kind)) as net:
-        watcher = Watcher(net, name)
+        latest = Latest(net, name)
+        watcher = Watcher(net, name, latest)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(stream_readings(net, name, kind)),
+                group.create_task(stream_readings(net, name, kind, latest)),
+                group.create_task(latest.write()),
                 group.create_task(watcher.follow()),
                 group.create_task(watcher.tell()),
             ]

@@ -130,6 +130,7 @@ def _collector(facts: Facts) -> Text:
     line = Text("collector ", "bold", no_wrap=True, overflow="ellipsis")
     line.append(peer[:PEER_DIGITS], "cyan")
     line.append(f" · this process · knows {len(facts.collector.knows)} · {total} items received")
+    line.append(f" · {len(facts.collector.latest)} in the shared map")
     return line
 
 

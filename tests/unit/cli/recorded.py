@@ -6,6 +6,7 @@ from mosaik_actors.cli.demo.records import Memory, NodeStats, PeerView, Reading
 COLLECTOR = "c0" * 32
 KINDS = ("cpu", "memory", "disk", "net-io")
 NEW_PID = 200
+WRITTEN = 7  # the number of the reading that each has certainly written into the map
 VICTIM_PID = 102
 
 ITEM_S = 0.05
@@ -27,7 +28,14 @@ def reading(pid: int, number: int, *, sent_at: float = 0.0) -> Reading:
 def stats(pid: int, peers: dict[str, float], *, at: float) -> NodeStats:
     views = {peer: PeerView(since, 0.002) for peer, since in peers.items()}
     return NodeStats(
-        sensor=str(pid), pid=pid, peer=peer_of(pid), sent_at=at, messages_per_s=50.0, peers=views
+        sensor=str(pid),
+        pid=pid,
+        peer=peer_of(pid),
+        sent_at=at,
+        messages_per_s=50.0,
+        peers=views,
+        written=WRITTEN,
+        latest=dict.fromkeys(KINDS, WRITTEN + 1),
     )
 
 
@@ -54,6 +62,8 @@ def good_run(*, is_ended: bool = True) -> Facts:
         facts.receive_stats(stats(pid, others, at=1.1), now=1.1)
     for pid in pids:
         stream(facts, pid, first_at=1.2, last_at=9.9 if pid == VICTIM_PID else 19.9)
+
+    facts.receive_latest(dict.fromkeys(KINDS, WRITTEN + 1), now=9.9)
 
     # One is killed; its stream is missed after 1.5 s and its entry after 2 s.
     facts.receive_kill(VICTIM_PID, now=KILLED_AT)

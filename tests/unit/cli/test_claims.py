@@ -8,7 +8,17 @@ import pytest
 from mosaik_actors.cli.demo import claims
 from mosaik_actors.cli.demo.facts import Facts
 
-from .recorded import COLLECTOR, END_AT, KINDS, NEW_PID, VICTIM_PID, good_run, peer_of, reading
+from .recorded import (
+    COLLECTOR,
+    END_AT,
+    KINDS,
+    NEW_PID,
+    VICTIM_PID,
+    WRITTEN,
+    good_run,
+    peer_of,
+    reading,
+)
 
 Spoil = Callable[[Facts], object]
 
@@ -20,6 +30,7 @@ def names_of_failed(facts: Facts) -> set[str]:
         "all_found_each_other": claims.all_found_each_other(facts),
         "all_streamed": claims.all_streamed(facts),
         "loss_was_noticed": claims.loss_was_noticed(facts),
+        "latest_survived": claims.latest_survived(facts),
         "replacement_joined": claims.replacement_joined(facts),
         "network_healed": claims.network_healed(facts),
         "nothing_out_of_order": claims.nothing_out_of_order(facts),
@@ -71,6 +82,26 @@ def _loss_not_noticed_by_a_survivor(facts: Facts) -> None:
 
 def _stream_end_not_noticed(facts: Facts) -> None:
     facts.sensors[VICTIM_PID].stream_lost_at = None
+
+
+def _nothing_written_by_the_victim(facts: Facts) -> None:
+    facts.sensors[VICTIM_PID].written = None
+
+
+def _latest_not_at_the_collector(facts: Facts) -> None:
+    del facts.collector.latest["disk"]
+
+
+def _latest_older_at_a_survivor(facts: Facts) -> None:
+    facts.sensors[101].node.latest = {"disk": WRITTEN - 1}
+
+
+def _latest_not_at_the_replacement(facts: Facts) -> None:
+    facts.sensors[NEW_PID].node.latest = {}
+
+
+def _latest_not_the_same(facts: Facts) -> None:
+    facts.sensors[100].node.latest = {"disk": WRITTEN + 2}
 
 
 def _no_replacement(facts: Facts) -> None:
@@ -134,9 +165,17 @@ def _one_too_few(facts: Facts) -> None:
         (_collector_that_never_knew_one, {"all_found_each_other", "network_healed"}),
         (_silent_from_the_start, {"all_streamed", "survivors_streamed_on"}),
         (_silent_in_the_end, {"survivors_streamed_on"}),
-        (_nobody_killed, {"loss_was_noticed", "network_healed", "all_ended_cleanly"}),
+        (
+            _nobody_killed,
+            {"loss_was_noticed", "latest_survived", "network_healed", "all_ended_cleanly"},
+        ),
         (_loss_not_noticed_by_a_survivor, {"loss_was_noticed", "network_healed"}),
         (_stream_end_not_noticed, {"loss_was_noticed"}),
+        (_nothing_written_by_the_victim, {"latest_survived"}),
+        (_latest_not_at_the_collector, {"latest_survived"}),
+        (_latest_older_at_a_survivor, {"latest_survived"}),
+        (_latest_not_at_the_replacement, {"latest_survived"}),
+        (_latest_not_the_same, {"latest_survived"}),
         (_no_replacement, {"replacement_joined"}),
         (_replacement_unknown_to_one, {"network_healed"}),
         (_replacement_that_found_nobody, {"replacement_joined", "network_healed"}),

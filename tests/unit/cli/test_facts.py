@@ -61,6 +61,17 @@ def test_nothing_but_exits_is_noted_after_the_end() -> None:
     assert sensor.exit_code == 0
 
 
+def test_the_shared_map_is_followed_until_the_end() -> None:
+    facts = one_sensor()
+    facts.receive_latest({"cpu": 1}, now=1.0)
+    facts.receive_latest({"cpu": 2, "disk": 1}, now=2.0)
+    facts.receive_end(now=3.0)
+    facts.receive_latest({}, now=4.0)
+    assert facts.collector.latest == {"cpu": 2, "disk": 1}
+    told = [event.text for event in facts.events if "shared map" in event.text]
+    assert told == ["cpu is in the shared map", "disk is in the shared map"]
+
+
 def test_a_peer_that_comes_back_is_not_forgotten() -> None:
     facts = one_sensor()
     for at, peers in ((1.0, ["a"]), (2.0, []), (3.0, ["a", "b"])):

@@ -49,7 +49,7 @@ def test_the_summary_has_a_row_per_process_and_a_line_per_claim() -> None:
     text = console.file.getvalue()
     for name in ("collector", "cpu", "memory", "disk (killed)", "net-io", "disk-2"):
         assert f"\n{name} " in text
-    assert text.count("✔") == 9
+    assert text.count("✔") == 10
     assert text.count("✘") == 1
     assert "✘ no reading arrived out of order  cpu 3 out of order" in text
 
