@@ -1,6 +1,7 @@
 """The key, the settings and what of them goes into a group's id."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,8 @@ def test_whatever_members_must_agree_on_changes_the_id() -> None:
 
 
 def test_durations_may_be_timedeltas() -> None:
-    config = ConsensusConfig(election_timeout=timedelta(seconds=2))
+    given: Any = timedelta(seconds=2)
+    config = ConsensusConfig(election_timeout=given)
     assert config.election_timeout == 2.0
     assert config.signature == ConsensusConfig(election_timeout=2).signature
 
@@ -72,7 +74,7 @@ def test_durations_may_be_timedeltas() -> None:
         ({"forward_timeout": 0}, "forward_timeout is 0"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings: dict[str, float], text: str) -> None:
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         ConsensusConfig(**settings)
 
@@ -80,7 +82,8 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, float], text: 
 def test_local_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="replace_after is 0"):
         GroupsConfig(replace_after=0)
-    assert GroupsConfig(replace_after=timedelta(seconds=3)).replace_after == 3.0
+    given: Any = timedelta(seconds=3)
+    assert GroupsConfig(replace_after=given).replace_after == 3.0
 
 
 def test_the_two_ways_of_syncing_have_different_signatures() -> None:
