@@ -4,8 +4,7 @@ With the settings that serve it best (see `group_rivals`) and with its own. The
 late one is the third member, which is started when the others are full.
 
 What is not installed is left out, and the report says so: it is looked for in
-the environment and is no dependency of the project. The same holds for etcd,
-which has no client here: `mosaik_actors` is compared with it by hand.
+the environment and is no dependency of the project. etcd is not measured.
 """
 
 from __future__ import annotations

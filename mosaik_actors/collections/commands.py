@@ -123,6 +123,7 @@ class CollectionMachine(StateMachine):
     Attributes:
         store_id: Which collection it is.
         on_change: Called with the changes of a batch, in order; not when there are none.
+        shared: What the handles on this node share; theirs alone (`api.replica`).
 
     Args:
         kind: What sort of collection, such as ``Map``.
@@ -139,6 +140,7 @@ class CollectionMachine(StateMachine):
     Query: ClassVar[Any] = None
     Result: ClassVar[Any] = None
     handlers: ClassVar[dict[type, Handler]]
+    shared: Any = None
 
     def __init__(
         self,

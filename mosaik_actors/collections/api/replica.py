@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -148,9 +147,6 @@ def _translated(error: Exception, value: Any) -> CollectionOffline | NetworkDown
     raise AssertionError(f"no error of a group: {error!r}")
 
 
-_replicas: WeakKeyDictionary[Group, Replica[Any]] = WeakKeyDictionary()
-
-
 def open_replica(
     net: HasGroups, machine: M, config: CollectionConfig, name: str, *, is_observer: bool
 ) -> Replica[M]:
@@ -180,11 +176,12 @@ def open_replica(
             settings=config.groups,
             name=name,
         )
-        replica = _replicas.get(group)
-        if replica is None:
-            replica = _replicas[group] = Replica(groups, group, machine, name)
+        joined: Any = group.machine  # that of the first handle, if there is one
+        if joined.shared is None:
+            joined.shared = Replica(groups, group, joined, name)
     except (Closed, ActorSystemClosed) as exc:
         raise NetworkDown(None, str(exc)) from exc
+    replica: Replica[M] = joined.shared
     if replica.is_closing:
         raise NetworkDown(None, f"{name} is being closed at this node: await its close() first")
     if replica.is_observer and not is_observer:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import weakref
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
@@ -265,6 +266,35 @@ async def test_readers_do_not_vote(cluster: Cluster) -> None:
     assert issubclass(Map, MapReader)
     assert type(writer).__name__ == "Map[str, int]"
     assert type(reader).__name__ == "MapReader[str, int]"
+
+
+@scenario(nodes=2, seeds=ONCE)
+async def test_a_writer_beside_a_reader_writes_and_does_not_vote(cluster: Cluster) -> None:
+    reader = Map[str, int].reader(cluster.net(0), "store")
+    writer = Map[str, int].writer(cluster.net(0), "store", write_timeout=0.5)
+    await cluster.sleep(5)
+    # Nobody is there who votes.
+    with pytest.raises(CollectionOffline) as caught:
+        await writer.insert("a", 1)
+    assert not caught.value.may_take_effect
+    other = Map[str, int].writer(cluster.net(1), "store")
+    await writer.when().online()
+    version = await writer.insert("a", 2)
+    await other.when().reaches(version)
+    assert reader == other == {"a": 2}
+    assert voter_count(other) == 1
+
+
+@scenario(nodes=1, seeds=ONCE)
+async def test_what_is_closed_is_forgotten(cluster: Cluster) -> None:
+    """Handles of a closed network keep nothing alive, whether they were closed or not."""
+    counts = await collection(Map[str, int], "counts").online_writer(cluster.net(0))
+    await counts.insert("a", 1)
+    machine = weakref.ref(counts._machine)
+    await cluster.stop(0)
+    del counts
+    gc.collect()
+    assert machine() is None
 
 
 @scenario(nodes=2, seeds=ONCE)
