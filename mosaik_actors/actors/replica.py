@@ -395,7 +395,11 @@ class ReplicaActor(TypeDispatcher):
             self._end(error)
             return
         while (event := member.next_event()) is not None:
-            self._take(event)
+            if type(event) is Resolved:  # by far the most frequent
+                if not event.token.done():
+                    event.token.set_result((event.first_position, event.last_position))
+            else:
+                self._take(event)
         if self._member is not None:
             self._show(member)
             self._arm(member.get_timer())
@@ -406,9 +410,6 @@ class ReplicaActor(TypeDispatcher):
                 link = self._links.get(link_id)
                 if link is not None:
                     link.write_many(frames)
-            case Resolved(future, first, last):
-                if not future.done():
-                    future.set_result((first, last))
             case Failed(future, may_take_effect, reason):
                 self._fail(future, CallFailed(reason, may_take_effect))
             case ReadGranted(future):

@@ -442,8 +442,11 @@ class Group:
         board.submissions.append(Submission(payloads, future, wait_s, waits))
         if len(board.submissions) == 1:
             self._tell(CommandsQueued())
-        try:
-            positions: tuple[int, int] = await self._answered(future)
+        try:  # as `_answered`, without a coroutine more for each command
+            positions: tuple[int, int] = await future
+        except asyncio.CancelledError:
+            self._forget_call(future)
+            raise
         except CallFailed as exc:
             why = self.why_offline or exc.reason
             raise GroupOffline(value, why, exc.may_take_effect) from None
@@ -468,7 +471,7 @@ class Group:
 
     def _has_room(self, count: int, byte_count: int) -> bool:
         board = self._board
-        return board.is_closed or (
+        return board.error is not None or (
             len(board.submissions) < self._spec.settings.pending_commands
             and self._spec.client.has_room(count, byte_count)
         )
@@ -478,9 +481,12 @@ class Group:
         try:
             return await future
         except asyncio.CancelledError:
-            if not self._board.is_closed:
-                self._tell(CallCancelled(future))
+            self._forget_call(future)
             raise
+
+    def _forget_call(self, future: Any) -> None:
+        if not self._board.is_closed:
+            self._tell(CallCancelled(future))
 
     def _tell(self, message: Any) -> None:
         try:

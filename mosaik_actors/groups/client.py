@@ -173,7 +173,8 @@ class CommandClient:
 
         Any number has room when nothing is pending.
         """
-        pending = self.pending_count
+        window = self._window
+        pending = self._waiting_commands + window.next_number - window.base
         return not pending or (
             pending + count <= self._pending_commands
             and self.pending_bytes + byte_count <= self._pending_bytes
