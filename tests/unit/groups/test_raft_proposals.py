@@ -263,3 +263,48 @@ def test_idle_replica_has_nothing_to_do() -> None:
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         RaftConfig(**wrong)  # type: ignore[arg-type]
+
+
+PATIENT = RaftConfig(commit_delay=0.05)
+
+
+def commits(cores: Cores) -> list[int]:
+    return [raft.commit_index for raft in cores.rafts]
+
+
+def test_commit_travels_with_the_next_entries() -> None:
+    cores = led(settings=PATIENT)
+    cores.rafts[0].propose(b"a")
+    cores.settle()
+    assert commits(cores) == [2, 1, 1]
+    cores.rafts[0].propose(b"b")
+    cores.settle()
+    assert commits(cores) == [3, 2, 2]
+
+
+def test_commit_is_told_by_itself_when_no_entries_follow() -> None:
+    cores = led(settings=PATIENT)
+    cores.rafts[0].propose(b"a")
+    cores.settle()
+    due_at = cores.rafts[0].get_timer()
+    assert due_at == cores.now + 0.05  # before the heartbeat
+    cores.now = due_at
+    cores.rafts[0].handle_timer(now=due_at)
+    cores.settle()
+    assert commits(cores) == [2, 2, 2]
+    assert cores.rafts[0].get_timer() > due_at + 0.05
+
+
+def test_commit_that_another_member_awaits_is_told_at_once() -> None:
+    cores = led(settings=PATIENT)
+    cores.rafts[0].propose(b"a", is_awaited=True)
+    cores.settle()
+    assert commits(cores) == [2, 2, 2]
+    cores.rafts[0].propose(b"b")
+    cores.settle()
+    assert commits(cores) == [3, 2, 2]
+
+
+def test_commit_delay_is_checked() -> None:
+    with pytest.raises(ConfigError, match="commit_delay is 0.3"):
+        RaftConfig(commit_delay=0.3)
