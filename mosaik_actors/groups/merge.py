@@ -223,8 +223,8 @@ class Merge:
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`; infinity for never."""
-        if self._is_abandoned:
-            return _NEVER
+        if self._is_abandoned or self.is_resting:
+            return _NEVER  # at rest nothing is looked at: a time from before would stay due
         timer_s = min(self._asking.timer_s, self._sending.timer_s)
         if self._wants_to_know():
             timer_s = min(timer_s, self._query_at_s)
