@@ -306,5 +306,5 @@ def test_commit_that_another_member_awaits_is_told_at_once() -> None:
 
 
 def test_commit_delay_is_checked() -> None:
-    with pytest.raises(ConfigError, match="commit_delay is 0.3"):
+    with pytest.raises(ConfigError, match=r"commit_delay is 0\.3"):
         RaftConfig(commit_delay=0.3)
