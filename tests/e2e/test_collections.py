@@ -85,7 +85,10 @@ async def test_a_reader_of_an_idle_collection_gets_it() -> None:
 
 async def test_a_killed_writer_leaves_what_it_wrote() -> None:
     async with nodes(2) as (a, b), worker("killed") as (process, said):
-        one, two = await asyncio.gather(LATEST.online_writer(a), LATEST.online_writer(b))
+        # Patient: the one that is killed may be the leader.
+        one, two = await asyncio.gather(
+            *(LATEST.online_writer(net, write_timeout=30) for net in (a, b))
+        )
         changes = one.changes()
         while len(said) < 20:
             await anext(changes)
