@@ -14,6 +14,7 @@ from typing import Any
 from mosaik_actors import Cell, Map, Network, PriorityQueue, Set, SqliteLog, Vec, collection
 from mosaik_actors.testing import TIME_FACTOR
 
+from ..waiting import until
 from .collections_worker import LATEST
 
 NETWORK = "collections-e2e"
@@ -89,9 +90,10 @@ async def test_a_killed_writer_leaves_what_it_wrote() -> None:
         one, two = await asyncio.gather(
             *(LATEST.online_writer(net, write_timeout=30) for net in (a, b))
         )
-        changes = one.changes()
-        while len(said) < 20:
-            await anext(changes)
+        # All three vote: two are a majority without the third.
+        group = one._replica.group
+        await until(lambda: sum(member.is_voter for member in group.members) == 3)
+        await until(lambda: len(said) >= 20)
         process.kill()
         await process.wait()
         # The others go on, and have all that it was told is written.
