@@ -90,9 +90,11 @@ async def test_a_killed_writer_leaves_what_it_wrote() -> None:
         one, two = await asyncio.gather(
             *(LATEST.online_writer(net, write_timeout=30) for net in (a, b))
         )
-        # All three vote: two are a majority without the third.
+        # All three vote, and that is committed when what comes after it is: two are
+        # a majority without the third.
         group = one._replica.group
         await until(lambda: sum(member.is_voter for member in group.members) == 3)
+        await one.insert("here", 0)
         await until(lambda: len(said) >= 20)
         process.kill()
         await process.wait()
