@@ -40,7 +40,7 @@ from .sync_roles import (
 from .wire import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 
 if TYPE_CHECKING:
-    from .history import Parts
+    from .parts import Parts
 
 KeepSnapshot = Callable[[SnapshotMark, Sequence[bytes]], None]
 

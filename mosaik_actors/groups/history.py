@@ -6,10 +6,9 @@ node, state sync, and the policy of membership:
 
     * Commands leave for the leader once per `pump`, all that piled up as one
       entry or one frame; what comes back is learnt by applying the log here.
-    * Committed entries are applied in runs that end at an act, so that a
-      snapshot is cut exactly where the log says.
-    * The leader looks at the membership every heartbeat and when something
-      about a member has changed.
+    * What the log says is applied here, and only here.
+    * What a leader does about the members is in `leading`, cutting the log in
+      `compaction`, serving and catching up in `catching_up`.
 
 Until the log has reached the place of its welcome, a member is muted: see
 `member`.
@@ -17,30 +16,28 @@ Until the log has reached the place of its welcome, a member is muted: see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, Final
 
 from ..errors import RemoteError
 from ..ids import PeerId
 from .acts import Act, decode_act, encode_act
 from .catching_up import CatchingUp
-from .client import CommandClient
-from .commands import Burst, decode_bursts, encode_bursts
-from .config import ConsensusConfig, GroupsConfig
+from .commanding import Commands, Proposal
+from .commands import Burst, decode_bursts
+from .compaction import Compaction
 from .configuration import encode_voters, make_voters
 from .duties import Duties
-from .frames import RAFT, ForwardRefused, Welcome, encode_control, encode_forward, with_history
+from .frames import RAFT, with_history
 from .host import Cut as HostCut
-from .host import Host, Replayed
+from .host import Replayed
+from .leading import Leading, Seekers
 from .ledger import LedgerEvent
 from .member_events import LeaderElected, Logged, MembersChanged, Told
-from .membership import GroupView, PeerView, TransferTo, plan_change, prefer_leader
-from .progress import ProgressState
+from .parts import Parts
 from .raft import Raft
-from .reads import Reads
 from .ready import (
     BecameLeader,
     ConfigurationCommitted,
@@ -52,56 +49,13 @@ from .ready import (
     Verdict,
 )
 from .records import Entry, EntryKind, HardState, SnapshotMark
-from .snapshot import SnapshotError
-from .status import MERGED_COUNT_MAX, Standing, Status
+from .status import MERGED_COUNT_MAX, Standing
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
-from .sync import StateSync
 from .sync_roles import Cut
 from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
 
-ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
 _RETRY_S: Final = 0.25
-_PARTS_PER_STEP: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a history needs of its member.
-
-    Attributes:
-        me: This member.
-        consensus: What all members agree on.
-        settings: This member's own settings.
-        rng: Draws timeouts.
-        host: The machine.
-        client: This node's commands.
-        reads: This node's strong reads.
-        sync: How state is synchronised.
-        is_durable: Whether anything is saved.
-        factor: How reluctant this member is to lead.
-        statuses: Who is bonded with this member, and what they say.
-        status: What this member says of itself.
-        keeps_log: Whether the log must not be cut at the moment.
-        send: Sends a frame to a bonded member; drops it when it is not.
-        emit: Takes events for the caller.
-    """
-
-    me: PeerId
-    consensus: ConsensusConfig
-    settings: GroupsConfig
-    rng: Random
-    host: Host
-    client: CommandClient
-    reads: Reads
-    sync: StateSync
-    is_durable: bool
-    factor: float
-    statuses: Callable[[], Mapping[PeerId, Status]]
-    status: Callable[[], Status]
-    keeps_log: Callable[[], bool]
-    send: Callable[[PeerId, bytes], None]
-    emit: Callable[[Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +86,6 @@ class Elections:
     count: int = 0
     lost_at_s: float | None = None
     last_elapsed_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Proposal:
-    """The bursts in one entry, each with the peer that forwarded it, None for one's own."""
-
-    bursts: list[tuple[PeerId | None, Burst]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seekers:
-    """Who is to be welcomed when this member is known to lead still, and what they say."""
-
-    statuses: Mapping[PeerId, Status]
-
-
-@dataclass(slots=True)
-class _Compaction:
-    mark: SnapshotMark
-    keep_count: int
-    making: Iterator[bytes]
-    made: list[bytes]
 
 
 class History:
@@ -187,27 +119,22 @@ class History:
             is_durable=parts.is_durable,
             send=self._send_messages,
             finish=self._finish,
-            snapshot_of=self._stored_snapshot,
+            snapshot_of=lambda mark: self._compaction.take_snapshot(mark),
         )
         self._now = now
-        self._route: object = None
         self._replayed: list[Replayed] = []
         self._ledger_events: list[LedgerEvent] = []
-        self._forwarded: list[tuple[PeerId | None, Burst]] = []
-        self._snapshots: dict[int, bytes] = {}
-        self._compaction: _Compaction | None = None
-        self._applied_bytes = 0
+        self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
+        self._commands = Commands(parts, raft, self.id)
+        self._leading = Leading(parts, raft, self.id, now=now)
         self._is_abreast = False
         self._abreast_index: int | None = None
-        self._policy_at_s = now
-        self._handed_over_s = float("-inf")
-        self._left: dict[PeerId, None] = {}
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
-        self._sync = CatchingUp(parts, raft, self.id, self._keep_snapshot, now=now)
+        self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
         if begin.welcome_index > raft.commit_index:
             self._sync.begin(now=now)
-        self._route_commands()
+        self._commands.route(now=now)
 
     # What it is, for the member.
 
@@ -224,11 +151,7 @@ class History:
     @property
     def is_member(self) -> bool:
         """Whether the configuration names this member."""
-        return self._is_named(self._parts.me)
-
-    def _is_named(self, peer: PeerId) -> bool:
-        configuration = self.raft.configuration
-        return peer in configuration.voters or peer in configuration.learners
+        return self._leading.is_named(self._parts.me)
 
     @property
     def is_voter(self) -> bool:
@@ -330,7 +253,7 @@ class History:
 
     def receive_forward(self, peer: PeerId, burst: Burst) -> None:
         """Take in commands of another member, which takes this one for the leader."""
-        self._forwarded.append((peer, burst))
+        self._commands.receive_forward(peer, burst)
 
     def receive_sync_ask(self, peer: PeerId, data: memoryview, *, now: float) -> None:
         """Serve one that catches up. Raises `RemoteError`."""
@@ -366,15 +289,14 @@ class History:
 
     def peer_left(self, peer: PeerId) -> None:
         """Note that a member took its leave; `peers_changed` follows."""
-        if self._is_named(peer):
-            self._left[peer] = None
+        self._leading.peer_left(peer)
 
     def peers_changed(self, *, now: float) -> None:
         """Somebody was bonded or lost, or says something new of itself."""
         self._now = now
-        self._policy_at_s = min(self._policy_at_s, now)
+        self._leading.hurry(now=now)
         self._sync.holders_changed(now=now)
-        self._route_commands()
+        self._commands.route(now=now)
 
     def forced(self, history: bytes) -> tuple[Begin, SaveBatch]:
         """Return where a new history begins that this member makes of this one, and its save.
@@ -438,8 +360,8 @@ class History:
         if not self._is_deaf:
             times.append(self.raft.get_timer())
         if self.raft.is_leader and not self._is_closed:
-            times.append(self._policy_at_s)
-        if self._compaction is not None:
+            times.append(self._leading.look_at_s)
+        if self._compaction.is_active:
             times.append(self._now)
         return min(times)
 
@@ -451,7 +373,7 @@ class History:
         if not self._is_deaf:
             self.raft.handle_timer(now=now)
         self._sync.handle_timer(now=now)
-        self._compact_on()
+        self._compaction.carry_on()
 
     @property
     def _is_deaf(self) -> bool:
@@ -465,22 +387,23 @@ class History:
         self._now = now
         if self.is_stalled:
             return
-        self._look_at_members()
+        if not self._is_closed:
+            self._leading.look(now=now)
         self._note_abreast()
-        self._send_commands()
-        self._propose()
+        self._commands.send(now=now)
         if self._is_closed:
             self._parts.reads.hold(now=now)
         else:
             self._parts.reads.ask(self.raft.read, now=now)
         self._duties.run()
         self._sync.pump(self._duties, now=now)
-        self._compact()
+        if self._compaction.consider():
+            self._duties.run()
 
     @property
     def has_more(self) -> bool:
         """Whether another `pump` would find commands to send: answers have made room."""
-        return self._parts.client.may_take(self._now) and self.raft.leader is not None
+        return self._commands.has_more(now=self._now)
 
     def _note_abreast(self) -> None:
         """Note when this member has applied what was committed when it first met its leader.
@@ -498,48 +421,6 @@ class History:
             self._abreast_index = 0 if status is None else status.commit_index
         self._is_abreast = raft.applied_index >= self._abreast_index
 
-    def _send_commands(self) -> None:
-        """Put this node's commands on their way to the leader."""
-        parts, leader = self._parts, self.raft.leader
-        if leader is None:
-            return
-        bursts = parts.client.take_bursts(self._now, self.raft.commit_index)
-        if leader == parts.me:
-            self._forwarded.extend((None, burst) for burst in bursts)
-        else:
-            for burst in bursts:
-                parts.send(leader, encode_forward(self.id, burst))
-
-    def _propose(self) -> None:
-        """Propose what piled up, in entries of a good size."""
-        waiting, self._forwarded = self._forwarded, []
-        if not waiting:
-            return
-        if not self.raft.is_leader or self._is_closed:
-            self._refuse(waiting)
-            return
-        start, size_bytes = 0, 0
-        for number, (_, burst) in enumerate(waiting):
-            burst_bytes = sum(map(len, burst.payloads))
-            if number > start and size_bytes + burst_bytes > ENTRY_BYTES:
-                self._propose_bursts(waiting[start:number])
-                start, size_bytes = number, 0
-            size_bytes += burst_bytes
-        self._propose_bursts(waiting[start:])
-
-    def _propose_bursts(self, bursts: list[tuple[PeerId | None, Burst]]) -> None:
-        is_awaited = any(peer is not None for peer, _ in bursts)
-        data = encode_bursts([burst for _, burst in bursts])
-        self.raft.propose(data, _Proposal(bursts), is_awaited=is_awaited)
-
-    def _refuse(self, bursts: Sequence[tuple[PeerId | None, Burst]]) -> None:
-        for peer, burst in bursts:
-            if peer is None:
-                self._parts.client.receive_refused(burst.first_sequence, self._now)
-            else:
-                refusal = ForwardRefused(self.id, burst.client, burst.first_sequence)
-                self._parts.send(peer, encode_control(refusal))
-
     # What Raft says.
 
     def _send_messages(self, messages: tuple[tuple[PeerId, Message], ...]) -> None:
@@ -555,10 +436,10 @@ class History:
         for outcome in ready.outcomes:
             self._take_outcome(outcome)
         for read in ready.reads:
-            if not isinstance(read.request_id, _Seekers):
+            if not isinstance(read.request_id, Seekers):
                 self._parts.reads.receive_state(read)
             elif read.index is not None:
-                self._welcome(read.request_id)
+                self._leading.welcome(read.request_id)
         for event in ready.events:
             self._take_event(event)
 
@@ -571,7 +452,7 @@ class History:
             takes_cuts=not self.is_catching_up,
         )
         self.raft.applied(entries[-1].index)
-        self._applied_bytes += sum([len(entry.data) for entry in entries])
+        self._compaction.note_applied(sum([len(entry.data) for entry in entries]))
         if applied.answers:
             parts.client.receive_answers(applied.answers, self._now)
         for cut in applied.cuts:
@@ -601,8 +482,8 @@ class History:
         token = outcome.token
         if outcome.verdict is Verdict.COMMITTED or token is None:
             return
-        if isinstance(token, _Proposal):
-            self._refuse(token.bursts)
+        if isinstance(token, Proposal):
+            self._commands.refuse(token.bursts, now=self._now)
         else:
             self._failed_acts.append(token)
 
@@ -611,9 +492,9 @@ class History:
             case LeaderChanged(leader, term):
                 self._note_leader(leader, term)
             case BecameLeader():
-                self._policy_at_s = self._now
+                self._leading.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
-                self._policy_at_s = self._now
+                self._leading.hurry(now=self._now)
                 self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded():
                 self._sync.begin(now=self._now)
@@ -632,146 +513,4 @@ class History:
                 elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
             elections.lost_at_s = None
         self._parts.emit(Told(LeaderElected(leader, term, elapsed_s)))
-        self._route_commands()
-
-    def _route_commands(self) -> None:
-        """Tell those who send to the leader when there is another one, or it is out of reach."""
-        leader = self.raft.leader
-        is_near = leader == self._parts.me or leader in self._parts.statuses()
-        route = (leader, self.raft.term, is_near)
-        if route != self._route:
-            self._route = route
-            epoch = (self.id, leader, self.raft.term)
-            self._parts.client.set_leader(leader is not None and is_near, epoch, self._now)
-            self._parts.reads.retry_now(now=self._now)
-
-    # Membership, where the leader is.
-
-    def _look_at_members(self) -> None:
-        raft = self.raft
-        if not raft.is_leader or self._now < self._policy_at_s or self._is_closed:
-            return
-        self._policy_at_s = self._now + self._parts.consensus.heartbeat_interval
-        self._welcome_seekers()
-        view = self._view()
-        change = plan_change(view)
-        if isinstance(change, TransferTo):
-            raft.transfer_leadership(change.peer)
-        elif change is not None:
-            raft.change_configuration(change.target)
-        elif self._now - self._handed_over_s > self._parts.consensus.election_timeout:
-            heir = prefer_leader(view)
-            if heir is not None and raft.transfer_leadership(heir):
-                self._handed_over_s = self._now
-
-    def _view(self) -> GroupView:
-        raft, parts = self.raft, self._parts
-        statuses = parts.statuses()
-        configuration = raft.configuration
-        self._left = {p: None for p in self._left if self._is_named(p) and p not in statuses}
-        peers: dict[PeerId, PeerView] = {}
-        for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
-            if peer == parts.me:
-                continue
-            progress = raft.progress.get(peer)
-            peers[peer] = PeerView(
-                status=statuses.get(peer),
-                silent_s=raft.silent_s(peer),
-                lag=None if progress is None else raft.commit_index - progress.match_index,
-                is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
-                has_left=peer in self._left,
-            )
-        return GroupView(
-            me=parts.me,
-            my_status=self._parts.status(),
-            history=self.id,
-            config=parts.consensus,
-            settings=parts.settings,
-            voters=configuration,
-            is_pending=raft.is_configuration_pending,
-            peers=peers,
-        )
-
-    def _welcome_seekers(self) -> None:
-        """Tell those who have no history yet that they are in the configuration.
-
-        But be sure first to lead still (Raft thesis 6.4): a leader that stood still may
-        be one of the past, and would take a voter that has forgotten its votes since
-        for the learner that it once was.
-        """
-        learners = self.raft.configuration.learners
-        seekers = {
-            peer: status
-            for peer, status in self._parts.statuses().items()
-            if status.standing is Standing.SEEKING and peer in learners
-        }
-        if seekers and not self.raft.is_configuration_pending:
-            self.raft.read(_Seekers(seekers))
-
-    def _welcome(self, seekers: _Seekers) -> None:
-        raft, statuses = self.raft, self._parts.statuses()
-        if not raft.is_leader or raft.is_configuration_pending:
-            return
-        for peer, status in seekers.statuses.items():
-            # The very same status: so also the same bond, and the same life of the peer.
-            if statuses.get(peer) is status and peer in raft.configuration.learners:
-                welcome = Welcome(self.id, raft.configuration_index)
-                self._parts.send(peer, encode_control(welcome))
-
-    # Compaction.
-
-    def _compact(self) -> None:
-        """Begin to cut the log when it has grown, if there is a snapshot to replace it."""
-        raft, settings = self.raft, self._parts.settings
-        if self._compaction is not None or not self._parts.host.has_snapshot:
-            return
-        if self._parts.keeps_log():
-            return
-        is_heavy = self._applied_bytes > settings.compact_bytes
-        if not is_heavy and raft.applied_index - raft.mark.index <= settings.compact_entries:
-            return
-        self._applied_bytes = 0
-        keep_count = 0 if is_heavy else settings.keep_entries
-        mark = raft.mark_at(raft.applied_index)
-        if self._parts.is_durable:
-            try:
-                making = self._parts.host.snapshot_parts()
-            except SnapshotError as exc:
-                self._parts.emit(Logged(True, f"the log is not cut: {exc}"))
-            else:
-                self._compaction = _Compaction(mark, keep_count, making, [])
-        else:
-            # Nothing is saved, and those who need a snapshot are served a fresh one.
-            raft.compact(mark, keep_count=keep_count)
-            self._duties.run()
-
-    def _compact_on(self) -> None:
-        """Make some more parts of the snapshot that a cut stands on."""
-        work = self._compaction
-        if work is None:
-            return
-        if self._parts.keeps_log():
-            self._compaction = None
-            return
-        for _ in range(_PARTS_PER_STEP):
-            try:
-                part = next(work.making, None)
-            except SnapshotError as exc:
-                self._parts.emit(Logged(True, f"the log is not cut: {exc}"))
-                self._compaction = None
-                return
-            if part is None:
-                self._compaction = None
-                self._keep_snapshot(work.mark, work.made)
-                self.raft.compact(work.mark, keep_count=work.keep_count)
-                return
-            work.made.append(part)
-
-    def _keep_snapshot(self, mark: SnapshotMark, parts: Sequence[bytes]) -> None:
-        """Keep a snapshot until it is saved with its mark."""
-        if self._parts.is_durable:
-            stored = StoredGroup(self.id, self._welcome_index, b"", tuple(parts))
-            self._snapshots = {mark.index: encode_stored(stored)}
-
-    def _stored_snapshot(self, mark: SnapshotMark) -> bytes:
-        return self._snapshots.pop(mark.index)
+        self._commands.route(now=self._now)

@@ -49,7 +49,7 @@ from .genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, Se
 from .genesis_wire import Pledge, decode_pledge, encode_pledge
 from .genesis_wire import decode_message as decode_genesis
 from .genesis_wire import encode_message as encode_genesis
-from .history import Begin, History, Parts
+from .history import Begin, History
 from .host import Host
 from .key import GroupKey
 from .ledger import Ledger, MergeFinished
@@ -76,6 +76,7 @@ from .merge_view import (
     SendMerge,
 )
 from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
+from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
 from .status import Standing, Status

@@ -1,0 +1,55 @@
+"""What a member lends to the parts that follow one history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ..ids import PeerId
+from .client import CommandClient
+from .config import ConsensusConfig, GroupsConfig
+from .host import Host
+from .reads import Reads
+from .status import Status
+from .sync import StateSync
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a history needs of its member.
+
+    Attributes:
+        me: This member.
+        consensus: What all members agree on.
+        settings: This member's own settings.
+        rng: Draws timeouts.
+        host: The machine.
+        client: This node's commands.
+        reads: This node's strong reads.
+        sync: How state is synchronised.
+        is_durable: Whether anything is saved.
+        factor: How reluctant this member is to lead.
+        statuses: Who is bonded with this member, and what they say.
+        status: What this member says of itself.
+        keeps_log: Whether the log must not be cut at the moment.
+        send: Sends a frame to a bonded member; drops it when it is not.
+        emit: Takes events for the caller.
+    """
+
+    me: PeerId
+    consensus: ConsensusConfig
+    settings: GroupsConfig
+    rng: Random
+    host: Host
+    client: CommandClient
+    reads: Reads
+    sync: StateSync
+    is_durable: bool
+    factor: float
+    statuses: Callable[[], Mapping[PeerId, Status]]
+    status: Callable[[], Status]
+    keeps_log: Callable[[], bool]
+    send: Callable[[PeerId, bytes], None]
+    emit: Callable[[Any], None]
