@@ -38,7 +38,7 @@ async def play_one_history(cluster: Cluster, world: World) -> None:
     world.check_linearizable()
 
 
-@scenario(nodes=5, seeds=range(60), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(nodes=5, seeds=range(40), faults=plan(*HARMLESS), network=NET, **SETTINGS)
 async def test_members_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -50,7 +50,7 @@ async def test_members_in_memory(cluster: Cluster) -> None:
     await play_one_history(cluster, world)
 
 
-@scenario(nodes=5, seeds=range(60), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+@scenario(nodes=5, seeds=range(40), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
 async def test_durable_members(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -62,7 +62,7 @@ async def test_durable_members(cluster: Cluster) -> None:
     await play_one_history(cluster, world)
 
 
-@scenario(nodes=4, seeds=range(60), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(nodes=4, seeds=range(40), faults=plan(*HARMLESS), network=NET, **SETTINGS)
 async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -76,7 +76,7 @@ async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     await play_many_histories(cluster, world)
 
 
-@scenario(nodes=4, seeds=range(60), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+@scenario(nodes=4, seeds=range(40), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
 async def test_histories_that_merge_durably(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,

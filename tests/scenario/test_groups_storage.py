@@ -227,3 +227,52 @@ async def test_durable_and_forgetful_members_may_be_mixed(cluster: Cluster) -> N
     durable = {member.peer_id: member.is_durable for member in groups[0].members}
     assert [durable[node.peer_id] for node in cluster.nodes] == [True, True, False, False]
     await all_equal(cluster, groups)
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_slow_disk_of_one_does_not_slow_the_group(cluster: Cluster) -> None:
+    groups = await form(cluster, 3, is_durable=True)
+    leader = leader_of(groups)
+    slow = (leader + 1) % 3
+    cluster.nodes[slow].slow_disk(0.5)
+    began = cluster.now
+    await write(groups[leader], "a", range(50))
+    assert cluster.now - began < 1.0
+    # It comes after, in large batches, and is not taken for dead.
+    await cluster.sleep(3)
+    assert len(journal_of(groups[slow])) == 50
+    assert groups[slow].leader == cluster.nodes[leader].peer_id
+    # When two of three disks are slow, that is how long a command takes.
+    cluster.nodes[(leader + 2) % 3].slow_disk(0.3)
+    began = cluster.now
+    await write(groups[leader], "b", range(3))
+    assert 0.85 < cluster.now - began < 2.0
+
+
+@scenario(nodes=3, seeds=range(10), **SETTINGS)
+async def test_crashes_in_the_midst_of_saving_lose_nothing_acknowledged(cluster: Cluster) -> None:
+    groups = await form(cluster, 3, is_durable=True)
+    rng = cluster.randomness.branch("moments")
+    acknowledged: list[tuple[str, int]] = []
+
+    async def keep_writing(index: int, run: int) -> None:
+        for number in range(10_000):
+            await groups[index].execute(Put(f"c{index} {run}", number), timeout=30)
+            acknowledged.append((f"c{index} {run}", number))
+
+    for run in range(3):
+        for node in cluster.nodes:
+            node.slow_disk(rng.uniform(0.005, 0.05))
+        writing = [asyncio.ensure_future(keep_writing(index, run)) for index in range(3)]
+        await cluster.sleep(rng.uniform(0.2, 0.6))
+        await cluster.crash(0, 1, 2)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
+        await cluster.start(0, 1, 2)
+        groups[:] = [join_durably(node) for node in cluster.nodes]
+        await all_equal(cluster, groups)
+    journal = journal_of(groups[0])
+    assert len(set(journal)) == len(journal)
+    assert set(acknowledged) <= set(journal)
+    assert len(acknowledged) > 20
