@@ -2,14 +2,17 @@
 
 Who should vote is decided in `membership`; here is what that is told, and how
 its wishes become entries of the log, transfers and welcomes. It looks every
-heartbeat, and at once when something about a member has changed.
+heartbeat, and at once when something about a member has changed; but a member
+that says now this, now that, or what cannot be, must not fill the log: after
+`CHANGES_MAX` changes within an election timeout it takes its time.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..ids import PeerId
 from .frames import Welcome, encode_control
@@ -20,6 +23,8 @@ from .status import Standing, Status
 
 if TYPE_CHECKING:
     from .parts import Parts
+
+CHANGES_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +54,7 @@ class Leading:
         self._history = history
         self._handed_over_s = float("-inf")
         self._left: dict[PeerId, None] = {}
+        self._changed_s: deque[float] = deque(maxlen=CHANGES_MAX)
 
     def is_named(self, peer: PeerId) -> bool:
         """Return whether the configuration in force names a peer."""
@@ -62,7 +68,10 @@ class Leading:
 
     def hurry(self, *, now: float) -> None:
         """Look at the next opportunity: something has changed."""
-        self.look_at_s = min(self.look_at_s, now)
+        earliest_s = now
+        if len(self._changed_s) == CHANGES_MAX:
+            earliest_s = max(now, self._changed_s[0] + self._parts.consensus.election_timeout)
+        self.look_at_s = min(self.look_at_s, earliest_s)
 
     def look(self, *, now: float) -> None:
         """Take the next step, if this member leads and it is time to look."""
@@ -77,6 +86,7 @@ class Leading:
             raft.transfer_leadership(change.peer)
         elif change is not None:
             raft.change_configuration(change.target)
+            self._changed_s.append(now)
         elif now - self._handed_over_s > self._parts.consensus.election_timeout:
             heir = prefer_leader(view)
             if heir is not None and raft.transfer_leadership(heir):

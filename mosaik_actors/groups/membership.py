@@ -309,7 +309,7 @@ class _Group:
         if status is None or peer in self.voters or peer in self.learners:
             return False
         is_ours = status.standing is Standing.SEEKING or status.history == self.view.history
-        return is_ours and not self.is_leaving(peer)
+        return is_ours and not self.is_elsewhere(status) and not self.is_leaving(peer)
 
     def is_gone(self, learner: PeerId) -> bool:
         """Whether a learner can be forgotten."""
