@@ -36,10 +36,18 @@ def snippets(page: Path) -> list[str]:
     return [found["hidden"] or found["shown"] for found in SNIPPET.finditer(page.read_text())]
 
 
-def test_readme_example_runs_as_printed(tmp_path: Path) -> None:
+README_PRINTS = [
+    [f"Price(symbol='ETH/USDC', value={value})" for value in (3120.5, 3121.0, 3119.75)],
+    ["{'ETH/USDC': 3120.5}"],
+]
+
+
+@pytest.mark.parametrize(("number", "lines"), list(enumerate(README_PRINTS)))
+def test_readme_example_runs_as_printed(number: int, lines: list[str], tmp_path: Path) -> None:
     program = tmp_path / "example.py"
-    [code] = snippets(ROOT / "README.md")
-    program.write_text(code)
+    codes = snippets(ROOT / "README.md")
+    assert len(codes) == len(README_PRINTS)
+    program.write_text(codes[number])
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", str(program)],
         capture_output=True,
@@ -48,8 +56,6 @@ def test_readme_example_runs_as_printed(tmp_path: Path) -> None:
         env={**os.environ, "MOSAIK_RUNTIME_DIR": str(tmp_path)},
         check=False,
     )
-    values = [3120.5, 3121.0, 3119.75]
-    lines = [f"Price(symbol='ETH/USDC', value={value})" for value in values]
     assert (done.stdout.splitlines(), done.stderr) == (lines, "")
 
 
