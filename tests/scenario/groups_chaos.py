@@ -95,7 +95,7 @@ class World:
     machine: type[Journal]
     consensus: ConsensusConfig
     settings: GroupsConfig
-    observers: float = 0.1
+    observers: float = 0.2
     has_many_histories: bool = False
     groups: dict[int, Group] = field(default_factory=dict)
     writes: dict[tuple[str, int], Write] = field(default_factory=dict)
@@ -110,7 +110,9 @@ class World:
 
     def join(self, node: SimNode, rng: Random) -> Group:
         """Join on a node."""
-        is_observer = not self.is_over and rng.random() < self.observers
+        # Not so many at once that the others are too few to begin.
+        may_observe = node.index >= self.consensus.initial_voters and not self.is_over
+        is_observer = may_observe and rng.random() < self.observers
         machine = self.machine(
             LeadershipPreference.OBSERVER if is_observer else LeadershipPreference.NORMAL
         )
