@@ -62,7 +62,7 @@ from ..groups.protocol import PROTOCOL
 from ..groups.reads import ReadFailed, ReadGranted
 from ..groups.storage import LogOwner, SaveBatch, StorageError, StorageFull, Stored
 from ..runtime import TypeDispatcher
-from ..transport.close import CANCELLED, SHUTDOWN
+from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
@@ -70,6 +70,9 @@ logger = logging.getLogger(__name__)
 
 _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
+# Several times what Raft, commands and state sync may have on their way to one member.
+_UNSENT_BYTES_MAX = 64 * 1024 * 1024
+_TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +413,8 @@ class ReplicaActor(TypeDispatcher):
                 link = self._links.get(link_id)
                 if link is not None:
                     link.write_many(frames)
+                    if link.unsent_bytes > _UNSENT_BYTES_MAX:
+                        self._drop_slow(link_id, link)
             case Failed(future, may_take_effect, reason):
                 self._fail(future, CallFailed(reason, may_take_effect))
             case ReadGranted(future):
@@ -444,6 +449,14 @@ class ReplicaActor(TypeDispatcher):
                     logger.warning(text, self._label, unknown_count)
             case TopologyChanged():
                 pass
+
+    def _drop_slow(self, link_id: int, link: Link) -> None:
+        """Let go of a peer that asks for more than it takes in: no queue is without an end."""
+        logger.warning("group %s: %s does not read", self._label, link.peer_id.short)
+        del self._links[link_id], self._link_ids[link]
+        link.close(_TOO_SLOW)
+        if self._member is not None:
+            self._member.receive_closed(link_id, _TOO_SLOW, now=self._now())
 
     def _answer(self, future: Any) -> None:
         answer = self._answers.pop(future)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..ids import PeerId
-from .commands import Burst, encode_bursts
+from .commands import BURSTS_MAX, Burst, encode_bursts
 from .frames import ForwardRefused, encode_control, encode_forward
 from .raft import Raft
 
@@ -101,7 +101,8 @@ class Commands:
         start, size_bytes = 0, 0
         for number, (_, burst) in enumerate(waiting):
             burst_bytes = sum(map(len, burst.payloads))
-            if number > start and size_bytes + burst_bytes > ENTRY_BYTES:
+            is_full = size_bytes + burst_bytes > ENTRY_BYTES or number - start == BURSTS_MAX
+            if number > start and is_full:
                 self._propose_entry(waiting[start:number])
                 start, size_bytes = number, 0
             size_bytes += burst_bytes

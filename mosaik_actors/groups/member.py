@@ -88,6 +88,7 @@ _GIVEN_UP_KEPT: Final = 64
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
 _VIOLATION: Final = "breaks the protocol: "
+_UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,7 +361,10 @@ class Member:
                 continue
             peer = mesh.peer_of(link_id)
             if peer is None:
-                continue  # not proven, or closed just now
+                # Closed just now; or not proven, and then there is nothing else to say.
+                mesh.close_link(link_id, _UNPROVEN, now=now)
+                self._take_mesh(now)
+                return
             try:
                 self._receive(peer, data, now)
             except RemoteError as exc:
@@ -608,15 +612,11 @@ class Member:
         history = self._history
         mark = SnapshotMark() if history is None else history.raft.mark
         stored = StoredGroup(b"" if history is None else history.id, 0, self._pledge)
-        if mark.index:
-            # The last snapshot was saved without one, and none is made in a history.
-            self._save_own(SaveBatch(), self._pledge_saved)
-        else:
-            batch = SaveBatch(snapshot=(mark, encode_stored(stored)))
-            self._save_own(batch, self._pledge_saved)
-
-    def _pledge_saved(self) -> None:
-        self._genesis.pledge_saved(now=self._now)
+        # After a first snapshot there is nothing to change: that was saved without a pledge,
+        # and none is made in a history.
+        batch = SaveBatch() if mark.index else SaveBatch(snapshot=(mark, encode_stored(stored)))
+        genesis = self._genesis  # when it is saved, another history may be looked for
+        self._save_own(batch, lambda: genesis.pledge_saved(now=self._now))
 
     def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
         """Begin a history with these voters, one of them this member."""

@@ -12,7 +12,9 @@ with snapshots:
        yet, or of a snapshot that this member has not come to yet, waits here
        for up to `HOLD_S`, then it is answered with what there is.
 
-Limits: one request per peer waits, the newest; `CUTS_MAX` snapshots are kept,
+Limits: `ANSWERS_MAX` answers per peer are made in a turn, and requests beyond
+that are dropped: an honest task asks a peer once at a time, and again when no
+answer comes. One request per peer waits for parts, the newest; `CUTS_MAX` snapshots are kept,
 each for its time to live after the last request for it. The first portion of
 parts is made at once, which is all of a small snapshot; the rest only when
 somebody asks for parts.
@@ -47,6 +49,32 @@ HOLD_S: Final = 1.0
 CUTS_MAX: Final = 2
 GONE_MAX: Final = 32
 WAITING_MAX: Final = 1024
+ANSWERS_MAX: Final = 4
+
+
+class _Answers:
+    """What is to be sent, in order; it is encoded when it is handed out."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[PeerId, Answer]] = deque()
+        self._counts: dict[PeerId, int] = {}
+
+    def has_room_for(self, peer: PeerId) -> bool:
+        """Return whether a peer may ask for more now."""
+        return self._counts.get(peer, 0) < ANSWERS_MAX
+
+    def add(self, peer: PeerId, answer: Answer) -> None:
+        self._counts[peer] = self._counts.get(peer, 0) + 1
+        self._waiting.append((peer, answer))
+
+    def next_event(self) -> SendSync | None:
+        if not self._waiting:
+            return None
+        peer, answer = self._waiting.popleft()
+        self._counts[peer] -= 1
+        if not self._counts[peer]:
+            del self._counts[peer]
+        return SendSync(peer, encode_message(answer))
 
 
 class LogProvider:
@@ -54,15 +82,17 @@ class LogProvider:
 
     def __init__(self, context: SyncContext) -> None:
         self._log = context.log
-        self._answers: deque[tuple[PeerId, Answer]] = deque()
+        self._answers = _Answers()
 
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in a request: see `SyncProvider`."""
         request = decode_request(data)
+        if not self._answers.has_room_for(peer):
+            return
         if isinstance(request, FetchEntries):
-            self._answers.append((peer, range_of(self._log, request)))
+            self._answers.add(peer, range_of(self._log, request))
         else:
-            self._answers.append((peer, NotHere(request.number, is_final=True)))
+            self._answers.add(peer, NotHere(request.number, is_final=True))
 
     def cut_made(self, cut: Cut, *, now: float) -> None:
         """Drop a snapshot: nobody will ask for it."""
@@ -76,10 +106,7 @@ class LogProvider:
 
     def next_event(self) -> ProviderEvent | None:
         """Return what to do next; None for nothing."""
-        if not self._answers:
-            return None
-        peer, answer = self._answers.popleft()
-        return SendSync(peer, encode_message(answer))
+        return self._answers.next_event()
 
 
 class SnapshotProvider:
@@ -105,7 +132,8 @@ class SnapshotProvider:
         self._cuts: dict[bytes, KeptCut] = {}
         self._gone: deque[bytes] = deque(maxlen=GONE_MAX)
         self._held: dict[PeerId, tuple[FetchParts, float]] = {}
-        self._events: deque[tuple[PeerId, Answer] | ProviderEvent] = deque()
+        self._events: deque[ProviderEvent] = deque()
+        self._answers = _Answers()
         self._now = context.now
 
     @property
@@ -119,6 +147,8 @@ class SnapshotProvider:
         """Take in a request: see `SyncProvider`."""
         request = decode_request(data)
         self._observe(now)
+        if not self._answers.has_room_for(peer):
+            return
         match request:
             case FetchEntries():
                 self._answer(peer, range_of(self._log, request))
@@ -170,13 +200,7 @@ class SnapshotProvider:
 
     def next_event(self) -> ProviderEvent | None:
         """Return what to do next; None for nothing."""
-        if not self._events:
-            return None
-        event = self._events.popleft()
-        if isinstance(event, tuple):
-            peer, answer = event
-            return SendSync(peer, encode_message(answer))
-        return event
+        return self._events.popleft() if self._events else self._answers.next_event()
 
     # Which snapshot.
 
@@ -238,7 +262,7 @@ class SnapshotProvider:
         self._now = max(self._now, now)
 
     def _answer(self, peer: PeerId, answer: Answer) -> None:
-        self._events.append((peer, answer))
+        self._answers.add(peer, answer)
 
 
 def range_of(log: LogReader, request: FetchEntries) -> EntryRange:
