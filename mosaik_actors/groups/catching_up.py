@@ -73,6 +73,7 @@ class CatchingUp:
         self._provider = self._sync.provider(self._context(now))
         self._task: SyncTask | None = None
         self._again_at_s: float | None = None
+        self._wanted_index = 0
         self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
         self._is_broken = False
         self._to_install: InstallEntries | InstallSnapshot | None = None
@@ -82,8 +83,12 @@ class CatchingUp:
         """Whether this member is catching up."""
         return self._task is not None or self._again_at_s is not None
 
-    def begin(self, *, now: float) -> None:
-        """Catch up, unless that is under way."""
+    def begin(self, index: int = 0, *, now: float) -> None:
+        """Catch up, unless that is under way; at least to `index`, and again until it is reached.
+
+        Others may not know yet how far the log is committed, and serve less.
+        """
+        self._wanted_index = max(self._wanted_index, index)
         if self._task is None:
             self._again_at_s = None
             self._task = self._sync.requester(self._context(now))
@@ -199,6 +204,8 @@ class CatchingUp:
                     pass
                 case SyncFinished():
                     self._task = None
+                    if self._raft.commit_index < self._wanted_index:
+                        self._again_at_s = now + _AGAIN_S
                 case SyncFailed(reason):
                     self._parts.emit(Logged(True, f"catching up failed, trying again: {reason}"))
                     self._task = None

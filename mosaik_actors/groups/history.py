@@ -496,8 +496,8 @@ class History:
             case ConfigurationCommitted(_, voters):
                 self._leading.hurry(now=self._now)
                 self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
-            case SnapshotNeeded():
-                self._sync.begin(now=self._now)
+            case SnapshotNeeded(mark):
+                self._sync.begin(mark.index, now=self._now)
             case SteppedDown(term, why):
                 self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
 
