@@ -530,10 +530,10 @@ class ReplicaActor(TypeDispatcher):
         if self._member is None:
             return
         for event in self._member.end():
-            if isinstance(event, Resolved):
-                self._take(event)
-            else:
+            if not isinstance(event, Resolved):
                 self._fail(event.token, self._terminated(error))
+            elif not event.token.done():
+                event.token.set_result((event.first_position, event.last_position))
 
     def _error(self) -> Exception:
         return self._terminated(self._start.board.error or GroupTerminated(None, "not started"))
