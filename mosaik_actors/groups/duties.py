@@ -77,9 +77,7 @@ class Duties:
         """
         if self._saving:
             return None
-        while self._waiting and not self._waiting[0].must_save:
-            # Only what waited for an earlier save; that is through.
-            self._complete(self._waiting.popleft())
+        self._complete_what_is_saved()
         if not self._waiting:
             return None
         first = self._waiting.popleft()
@@ -91,7 +89,13 @@ class Duties:
         done, self._saving = self._saving, []
         for ready in done:
             self._complete(ready)
+        self._complete_what_is_saved()
         self.run()
+
+    def _complete_what_is_saved(self) -> None:
+        """Finish what only waited for a save before it; at once, for there are callers waiting."""
+        while self._waiting and not self._waiting[0].must_save:
+            self._complete(self._waiting.popleft())
 
     def _complete(self, ready: Ready) -> None:
         self._raft.persisted(ready)
