@@ -24,6 +24,7 @@ from .groups_workload import (
     form,
     is_voter,
     join,
+    join_durably,
     journal_of,
     leader_of,
     voters_of,
@@ -127,6 +128,17 @@ async def longest_gap_while(cluster: Cluster, index: int, groups: list[Group]) -
 async def test_leader_that_stops_leaves_no_gap(cluster: Cluster) -> None:
     groups = await form(cluster, 3)
     assert await longest_gap_while(cluster, leader_of(groups), groups) <= 0.1
+
+
+@scenario(nodes=3, seeds=range(5), **SETTINGS)
+async def test_durable_leader_that_stops_leaves_no_gap_and_comes_back(cluster: Cluster) -> None:
+    groups = await form(cluster, 3, is_durable=True)
+    leader = leader_of(groups)
+    assert await longest_gap_while(cluster, leader, groups) <= 0.1
+    await cluster.start(leader)
+    groups[leader] = join_durably(cluster.nodes[leader])
+    await all_equal(cluster, groups)
+    await cluster.until(lambda: all(len(voters_of(group)) == 3 for group in groups))
 
 
 @scenario(nodes=3, seeds=range(5), **SETTINGS)

@@ -38,7 +38,7 @@ async def play_one_history(cluster: Cluster, world: World) -> None:
     world.check_linearizable()
 
 
-@scenario(nodes=5, seeds=range(40), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(nodes=5, seeds=[*range(40), 43], faults=plan(*HARMLESS), network=NET, **SETTINGS)
 async def test_members_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -104,3 +104,23 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
     world.check_once()
     for history in world.witness.longest:
         world.check_linearizable_in(history)
+
+
+@scenario(
+    nodes=3,
+    seeds=range(4),
+    fidelity="quic",
+    faults=plan(*KINDS, *DISK_KINDS, "weather", "weather"),
+    network=NET,
+    **SETTINGS,
+)
+async def test_durable_members_over_real_quic(cluster: Cluster) -> None:
+    """Here datagrams are lost, come twice and overtake each other, not only late."""
+    world = World(
+        cluster=cluster,
+        is_durable=True,
+        machine=SavedJournal,
+        consensus=GENESIS_OF_3,
+        settings=CUTS_OFTEN,
+    )
+    await play_one_history(cluster, world)

@@ -276,3 +276,20 @@ async def test_crashes_in_the_midst_of_saving_lose_nothing_acknowledged(cluster:
     assert len(set(journal)) == len(journal)
     assert set(acknowledged) <= set(journal)
     assert len(acknowledged) > 20
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_group_whose_nodes_all_stop_goes_on_when_they_start(cluster: Cluster) -> None:
+    groups = await form(cluster, 3, is_durable=True)
+    await write(groups[0], "a", range(10))
+    for _ in range(3):
+        # One after the other, as in an upgrade that takes everything down.
+        rng = cluster.randomness.branch("order")
+        for index in rng.sample(range(3), 3):
+            await cluster.stop(index)
+        for index in rng.sample(range(3), 3):
+            await cluster.start(index)
+        groups = [join_durably(node) for node in cluster.nodes]
+        await all_equal(cluster, groups)
+        assert journal_of(groups[0]) == [("a", number) for number in range(10)]
+        await cluster.until(lambda: len(voters_of(groups[0])) == 3)  # noqa: B023
