@@ -159,8 +159,9 @@ class ReplicaActor(TypeDispatcher):
         self._pump()
 
     def _take_submissions(self, member: Member) -> None:
-        """Take commands from the board, as far as there is room."""
-        waiting, now = self._start.board.submissions, self._now()
+        """Take commands from the board."""
+        board, now = self._start.board, self._now()
+        waiting = board.submissions
         while waiting:
             one = waiting.popleft()
             if one.future.done():
@@ -169,11 +170,11 @@ class ReplicaActor(TypeDispatcher):
                 member.submit(
                     one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
                 )
-            except Full:
-                waiting.appendleft(one)
-                return
+            except Full:  # handles see to it that this does not happen
+                self._fail(one.future, CallFailed("too many commands wait to be committed"))
             except EncodeError as error:
                 one.future.set_exception(error)
+        board.queued_count = board.queued_bytes = 0
 
     def receiveMsg_ReadAsked(self, message: ReadAsked, _sender: ActorAddress) -> None:
         """Ask for a strong read."""

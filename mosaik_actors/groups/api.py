@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.groups import GroupsActor
 from ..actors.replica import ReplicaActor
+from ..config import require_above, seconds
 from ..errors import (
     Closed,
     ConfigError,
@@ -38,7 +40,14 @@ from .config import ConsensusConfig, GroupsConfig
 from .errors import CallFailed
 from .host import Host
 from .key import GroupKey, derive_group_id
-from .machine import Consistency, NoOp, QueryAnswer, StateMachine, signature_of
+from .machine import (
+    Consistency,
+    NoOp,
+    QueryAnswer,
+    StateMachine,
+    check_machine,
+    signature_of,
+)
 from .member import MemberSpec
 from .member_events import GroupEvent
 from .mesh import Bond
@@ -132,6 +141,7 @@ class Group:
         self._groups = groups
         self._spec = spec
         self._name = name
+        self._storage = storage
         self._make_future = loop.create_future
         self._board = GroupBoard(loop.create_future, spec.settings.events_backlog)
         self._system = node.system
@@ -278,7 +288,7 @@ class Group:
 
     # Commands.
 
-    async def execute(self, command: Any, *, timeout: float | None = None) -> int:
+    async def execute(self, command: Any, *, timeout: float | timedelta | None = None) -> int:
         """Replicate a command; return its position once it is committed and applied here.
 
         Calls take effect in the order they are made. When cancelled, a command
@@ -286,7 +296,7 @@ class Group:
 
         Args:
             command: One of the machine's `Command`.
-            timeout: Seconds to wait; None for `ConsensusConfig.forward_timeout`.
+            timeout: Seconds to wait, or a `timedelta`; None for `ConsensusConfig.forward_timeout`.
 
         Raises:
             GroupOffline: It was not committed in time. `may_take_effect` says
@@ -298,7 +308,9 @@ class Group:
         first, _ = await self._submit(payloads, command, timeout, waits=True)
         return first
 
-    async def execute_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> range:
+    async def execute_many(
+        self, commands: Iterable[Any], *, timeout: float | timedelta | None = None
+    ) -> range:
         """Replicate commands in order; return their positions once all are applied here.
 
         They are together in the log unless others' commands come between; then
@@ -316,7 +328,7 @@ class Group:
         first, last = await self._submit(payloads, listed, timeout, waits=True)
         return range(first, last + 1)
 
-    async def feed(self, command: Any, *, timeout: float | None = None) -> None:
+    async def feed(self, command: Any, *, timeout: float | timedelta | None = None) -> None:
         """Hand a command to the leader without waiting until it is committed.
 
         It is committed later, in order with the others, or lost with this node.
@@ -328,7 +340,9 @@ class Group:
         payloads = self._spec.host.encode_commands((command,))
         await self._submit(payloads, command, timeout, waits=False)
 
-    async def feed_many(self, commands: Iterable[Any], *, timeout: float | None = None) -> None:
+    async def feed_many(
+        self, commands: Iterable[Any], *, timeout: float | timedelta | None = None
+    ) -> None:
         """Hand commands to the leader in order, without waiting until they are committed.
 
         Raises:
@@ -345,14 +359,14 @@ class Group:
         query: Any,
         consistency: Consistency = Consistency.STRONG,
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> QueryAnswer:
         """Ask the machine here.
 
         Args:
             query: One of the machine's `Query`.
             consistency: How fresh the state has to be.
-            timeout: Seconds to wait; None for `ConsensusConfig.query_timeout`.
+            timeout: Seconds to wait, or a `timedelta`; None for `ConsensusConfig.query_timeout`.
 
         Raises:
             QueryOffline: A strong query was not confirmed in time, or the state
@@ -367,7 +381,7 @@ class Group:
             if member is not None and not member.may_query:
                 raise QueryOffline(query, "the state is being replaced by a snapshot")
             return host.query(query)
-        wait_s = self._spec.consensus.query_timeout if timeout is None else timeout
+        wait_s = _wait_s(timeout, self._spec.consensus.query_timeout)
         future = self._make_future()
         self._tell(ReadAsked(future, lambda: host.query(query), wait_s))
         try:
@@ -429,17 +443,19 @@ class Group:
     # Helpers.
 
     async def _submit(
-        self, payloads: list[bytes], value: Any, timeout: float | None, *, waits: bool
+        self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
     ) -> tuple[int, int]:
         if self._board.error is not None:
             raise self._terminated(value)
-        wait_s = self._spec.consensus.forward_timeout if timeout is None else timeout
+        wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
         board = self._board
         byte_count = sum(map(len, payloads))
         if self._line.locked() or not self._has_room(len(payloads), byte_count):
             wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
         future = self._make_future()
         board.submissions.append(Submission(payloads, future, wait_s, waits))
+        board.queued_count += len(payloads)
+        board.queued_bytes += byte_count
         if len(board.submissions) == 1:
             self._tell(CommandsQueued())
         try:  # as `_answered`, without a coroutine more for each command
@@ -453,6 +469,13 @@ class Group:
         except GroupTerminated:
             raise self._terminated(value) from self._board.error
         return positions
+
+    def _check_same(self, storage: LogStorage | None) -> None:
+        if storage is not None and storage is not self._storage:
+            raise ConfigError(
+                "the group is joined already with another storage: leave it first, or "
+                "give the storage when it is joined for the first time"
+            )
 
     async def _wait_for_room(self, count: int, byte_count: int, value: Any, wait_s: float) -> float:
         """Wait in line until there is room; return how long the call may still take."""
@@ -470,10 +493,16 @@ class Group:
         return until - loop.time()
 
     def _has_room(self, count: int, byte_count: int) -> bool:
-        board = self._board
-        return board.error is not None or (
-            len(board.submissions) < self._spec.settings.pending_commands
-            and self._spec.client.has_room(count, byte_count)
+        board, client, settings = self._board, self._spec.client, self._spec.settings
+        if board.error is not None:
+            return True
+        if not board.submissions:
+            return client.has_room(count, byte_count)
+        # Those that were made in the same turn go first. What is on the board must find
+        # room, for there nobody looks at how long it waits.
+        return (
+            client.pending_count + board.queued_count + count <= settings.pending_commands
+            and client.pending_bytes + board.queued_bytes + byte_count <= settings.pending_bytes
         )
 
     async def _answered(self, future: Any) -> Any:
@@ -567,29 +596,35 @@ class Groups:
             name: What people call the group.
 
         Raises:
-            ConfigError: `machine` is not a machine.
+            ConfigError: `machine` is not a machine, or not a whole one; or the group
+                is joined already with another storage.
             Closed: The network handle is closed.
         """
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
-        if not isinstance(machine, StateMachine):
-            raise ConfigError(f"machine is {machine!r}, expected an instance of StateMachine")
+        check_machine(machine)
         consensus = consensus or ConsensusConfig()
         sync = machine.state_sync or (SnapshotSync() if machine.has_snapshot() else LogReplaySync())
-        group_id = derive_group_id(
-            key,
-            consensus.signature,
-            signature_of(machine),
-            sync.signature,
-            [validator.signature for validator in require_ticket],
-        )
-        existing = self._joined.get(group_id)
-        if existing is not None and not existing._board.is_closed:
-            return existing
-        spec = self._spec(
-            key, group_id, machine, sync, storage, consensus, settings or self._settings
-        )
-        group = Group(self, spec, name, storage or InMemory())
+        try:
+            group_id = derive_group_id(
+                key,
+                consensus.signature,
+                signature_of(machine),
+                sync.signature,
+                [validator.signature for validator in require_ticket],
+            )
+            existing = self._joined.get(group_id)
+            if existing is not None and not existing._board.is_closed:
+                existing._check_same(storage)
+                return existing
+            spec = self._spec(
+                key, group_id, machine, sync, storage, consensus, settings or self._settings
+            )
+            group = Group(self, spec, name, storage or InMemory())
+        except TypeError as exc:
+            raise ConfigError(f"{type(machine).__name__}.Command: {exc}") from exc
+        except ActorSystemClosed:
+            raise Closed(reason="the network handle is closed") from None
         self._joined[group_id] = group
         return group
 
@@ -647,6 +682,18 @@ class Groups:
     def _forget(self, group: Group) -> None:
         if self._joined.get(group.id) is group:
             del self._joined[group.id]
+
+
+def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
+    """Return how many seconds a call may take. Raises `ConfigError`."""
+    if timeout is None:
+        return default_s
+    try:
+        wait_s = seconds(timeout) + 0
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"timeout is {timeout!r}, expected seconds or a timedelta") from exc
+    require_above("timeout", wait_s)
+    return wait_s
 
 
 def _role(peer: PeerId, status: Status | None, voters: Voters, leader: PeerId | None) -> str:

@@ -26,6 +26,8 @@ class GroupBoard:
     Attributes:
         member: The member; None before it has started.
         submissions: Commands that handles have put in and the actor has not taken.
+        queued_count: How many commands those are.
+        queued_bytes: And how many bytes.
         room: Who waits for room for more commands.
         error: Why the member has ended; None while it has not.
     """
@@ -33,6 +35,8 @@ class GroupBoard:
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         self.member: Member | None = None
         self.submissions: deque[Any] = deque()
+        self.queued_count = 0
+        self.queued_bytes = 0
         self.room = Waiters(make_future)
         self.error: Exception | None = None
         self._make_future = make_future

@@ -1,8 +1,11 @@
 """What people and machines do to groups that nobody planned for."""
 
+import asyncio
+
 import pytest
 
-from mosaik_actors.errors import GroupTerminated
+from mosaik_actors.errors import GroupOffline, GroupTerminated
+from mosaik_actors.groups.config import GroupsConfig
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
@@ -53,7 +56,9 @@ async def test_history_begun_anew_in_the_same_run_is_another_one(cluster: Cluste
 async def test_members_that_have_left_leave_nothing_behind(cluster: Cluster) -> None:
     other = join(cluster.nodes[1])
     await other.when().online()
-    system = cluster.nodes[0].net._node.system
+    node = cluster.nodes[0].net._node
+    assert node is not None
+    system = node.system
     before = system.stats().actors
     for _ in range(10):
         group = join(cluster.nodes[0])
@@ -64,3 +69,23 @@ async def test_members_that_have_left_leave_nothing_behind(cluster: Cluster) -> 
     # The last of them says that it has ended, whatever it is asked.
     with pytest.raises(GroupTerminated):
         await group.force_new_group()
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_calls_beyond_the_room_for_them_end_in_time(cluster: Cluster) -> None:
+    groups = await form(cluster, 3, settings=GroupsConfig(pending_commands=100))
+    follower = (leader_of(groups) + 1) % 3
+    group = groups[follower]
+    # Made in one turn, on time: one after the other they all find room.
+    numbers = [[Put(f"c{call}", number) for number in range(60)] for call in range(4)]
+    ranges = await asyncio.gather(*(group.execute_many(commands) for commands in numbers))
+    assert [found.start for found in ranges] == [1, 61, 121, 181]
+    # Cut off: the first ones left, and are never answered; for the others there is no room.
+    cluster.partition([follower])
+    began = cluster.now
+    calls = (group.execute_many(commands, timeout=1) for commands in numbers)
+    async with asyncio.timeout(10):
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert cluster.now - began < 1.1
+    assert all(isinstance(outcome, GroupOffline) for outcome in ended)
+    assert [getattr(outcome, "may_take_effect", None) for outcome in ended] == [True, *[False] * 3]

@@ -64,7 +64,7 @@ async def fail_at_last(group: Group, what: str) -> None:
     """Give the machine much to do, and a command that it fails at; all calls must end."""
     await group.when().online()
     # So much that it is applied in several portions, the failing one in the last.
-    calls = [group.execute(Do("", bytes(LARGE)), timeout=15) for _ in range(12)]
+    calls: list[Any] = [group.execute(Do("", bytes(LARGE)), timeout=15) for _ in range(12)]
     calls += [group.execute(Do(what), timeout=15), group.query("", timeout=15)]
     ended = await outcomes(calls)
     assert isinstance(ended[12], GroupTerminated)
