@@ -66,6 +66,7 @@ class ConsensusConfig:
             "forward_timeout",
             "query_timeout",
         )
+        require_above("heartbeat_interval", self.heartbeat_interval)
         require_between("heartbeat_jitter", self.heartbeat_jitter, 0, self.heartbeat_interval)
         require_between("max_missed_heartbeats", self.max_missed_heartbeats, 2, 1000)
         require_between("bootstrap_delay", self.bootstrap_delay, 0, 3600)

@@ -29,13 +29,15 @@ class GroupKey:
             hashed, and then the key is only as secret as the text.
 
     Raises:
-        ValueError: `value` is bytes of another length than 32.
+        ValueError: `value` is empty, or bytes of another length than 32.
         TypeError: `value` is neither text nor bytes.
     """
 
     __slots__ = ("_id", "_proof_key")
 
     def __init__(self, value: str | bytes) -> None:
+        if not value:
+            raise ValueError("a group's key is empty, expected a secret")
         self._id = UniqueId(value)
         self._proof_key = blake3(bytes(self._id), derive_key_context=_PROOF_CONTEXT).digest()
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from inspect import iscoroutinefunction, signature
 from typing import Any, ClassVar, Final
 
 from ..config import require_between
+from ..errors import ConfigError
 from ..ids import GroupId, NetworkId
+from ..streams.schema import describe, fingerprint
 from .sync import StateSync
 
 
@@ -221,11 +224,41 @@ PARTS_COUNT_MAX: Final = 1 << 20
 PART_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-def signature_of(machine: StateMachine) -> str:
-    """Return what names a machine: its signature, or its class's module and name.
+def signature_of(machine: StateMachine) -> bytes:
+    """Return what names a machine: its signature and the schema of its commands.
 
-    ``__main__`` is left out, so that a program and one that imports it agree.
+    Members that understand different commands would come to different states,
+    so they never meet. Without a signature the class's module and name are
+    taken; ``__main__`` is left out, so that a program and one that imports it agree.
+
+    Raises:
+        TypeError: `Command` is no type that can be sent.
     """
     kind = type(machine)
     module = "" if kind.__module__ == "__main__" else f"{kind.__module__}."
-    return machine.signature or f"{module}{kind.__qualname__}"
+    name = machine.signature or f"{module}{kind.__qualname__}"
+    return name.encode() + b"\0" + fingerprint(describe(machine.Command))
+
+
+def check_machine(machine: StateMachine) -> None:
+    """Raise `ConfigError` for what would only show with the first command, or never."""
+    kind = type(machine)
+    name = kind.__name__
+    if not isinstance(machine, StateMachine):
+        raise ConfigError(f"machine is {machine!r}, expected an instance of StateMachine")
+    if machine.Command is StateMachine.Command and kind is not NoOp:
+        raise ConfigError(
+            f"{name} has no `Command`: the type of its commands, or `Command = object`"
+        )
+    if kind.apply is StateMachine.apply and kind.apply_batch is StateMachine.apply_batch:
+        raise ConfigError(f"{name} has neither `apply` nor `apply_batch`")
+    for method in ("apply", "apply_batch", "query", "snapshot", "restore"):
+        if iscoroutinefunction(getattr(machine, method)):
+            raise ConfigError(f"{name}.{method} is a coroutine function, expected a plain one")
+    for method, arguments in (("apply", 2), ("apply_batch", 2), ("query", 1)):
+        try:
+            signature(getattr(machine, method)).bind(*range(arguments))
+        except TypeError as exc:
+            raise ConfigError(
+                f"{name}.{method} does not take {arguments} arguments beside self: {exc}"
+            ) from exc

@@ -399,7 +399,8 @@ class _Walk:
             case mi.StructType(cls=cls, fields=fields):
                 tag = "" if info.tag is None else f" tagged {info.tag_field}={info.tag!r}"
                 form = ("array" if info.array_like else "map") + tag
-                omits = cls.__struct_config__.omit_defaults and not info.array_like
+                config = (get_origin(cls) or cls).__struct_config__  # a generic one, perhaps
+                omits = config.omit_defaults and not info.array_like
                 return self._record(cls, form, fields, omits, info.forbid_unknown_fields)
             case (
                 mi.DataclassType(cls=cls, fields=fields) | mi.TypedDictType(cls=cls, fields=fields)
