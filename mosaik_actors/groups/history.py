@@ -79,7 +79,7 @@ class Elections:
 
     Attributes:
         count: Leaders that were seen to take over.
-        lost_at_s: When the last one was lost, None while there is one.
+        lost_at_s: When the last one was last heard of, None while there is one.
         last_elapsed_s: How long the group was last without one.
     """
 
@@ -127,6 +127,7 @@ class History:
         self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
         self._commands = Commands(parts, raft, self.id)
         self._leading = Leading(parts, raft, self.id, now=now)
+        self._leader_heard_s = now
         self._is_abreast = False
         self._abreast_index: int | None = None
         self._acts: list[Act] = []
@@ -249,6 +250,8 @@ class History:
             return
         if self._sync.holds_back(message):
             return
+        if peer == self.raft.leader:
+            self._leader_heard_s = now
         self.raft.receive_message(peer, message, now=now)
 
     def receive_forward(self, peer: PeerId, burst: Burst) -> None:
@@ -499,18 +502,19 @@ class History:
             case SnapshotNeeded(mark):
                 self._sync.begin(mark.index, now=self._now)
             case SteppedDown(term, why):
+                self._leader_heard_s = self._now
                 self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:
         elections = self.elections
         elapsed_s = 0.0
-        if leader is None:
-            if elections.lost_at_s is None:
-                elections.lost_at_s = self._now
-        else:
+        if elections.lost_at_s is None and elections.count:
+            elections.lost_at_s = self._leader_heard_s
+        if leader is not None:
             elections.count += 1
             if elections.lost_at_s is not None:
                 elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
             elections.lost_at_s = None
+            self._leader_heard_s = self._now
         self._parts.emit(Told(LeaderElected(leader, term, elapsed_s)))
         self._commands.route(now=self._now)

@@ -31,7 +31,7 @@ class LeaderElected:
     Attributes:
         leader: Who leads.
         term: The term.
-        elapsed_s: Seconds since the last leader was lost, 0 when none was.
+        elapsed_s: Seconds since the last leader was heard of, 0 when there was none before.
     """
 
     leader: PeerId | None
