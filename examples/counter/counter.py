@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from contextlib import suppress
 
 import msgspec
 
@@ -52,4 +53,5 @@ if __name__ == "__main__":
     parser.add_argument("--members", type=int, default=3, help="processes that take part")
     parser.add_argument("--count", type=int, default=100, help="additions of each")
     options = parser.parse_args()
-    asyncio.run(main(options.network, options.key, options.members, options.count))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(options.network, options.key, options.members, options.count))

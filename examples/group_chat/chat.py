@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -86,7 +87,10 @@ class Chat:
         """Do what a line that begins with a slash says."""
         match command.split():
             case ["/meet", addr]:
-                self.net.discovery.dial(addr)
+                try:
+                    self.net.discovery.dial(addr)
+                except ValueError as error:
+                    print(f"* that is no address: {error}", flush=True)
             case ["/all"]:
                 print(f"* {len(self.room)} lines", flush=True)
                 for line in self.room:
@@ -96,16 +100,27 @@ class Chat:
 
 
 async def typed() -> AsyncIterator[str]:
-    """Yield the lines of standard input."""
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-    try:
-        while line := await reader.readline():
-            if text := line.decode(errors="replace").strip():
-                yield text
-    finally:
-        transport.close()
+    """Yield the lines of standard input, be it a terminal, a pipe or a file.
+
+    A thread waits for them that nobody waits for: so Ctrl-C ends the chat at once. It
+    reads without a buffer, whose lock could not be had when the program ends.
+    """
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def read() -> None:
+        with (
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file,
+            contextlib.suppress(RuntimeError),  # the loop is closed: the chat has ended
+        ):
+            while line := file.readline():
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, b"")
+
+    threading.Thread(target=read, daemon=True).start()
+    while line := await lines.get():
+        if text := line.decode(errors="replace").strip():
+            yield text
 
 
 def key_beside(log: Path | None) -> SecretKey | None:
@@ -141,4 +156,5 @@ if __name__ == "__main__":
     parser.add_argument("--room", default="lobby")
     parser.add_argument("--log", type=Path, help="a file that keeps the room on this machine")
     options = parser.parse_args()
-    asyncio.run(main(options.room, options.who, options.log))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(options.room, options.who, options.log))

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 
 from prices import Price
 
@@ -42,4 +43,5 @@ if __name__ == "__main__":
     parser.add_argument("--network", default="hello-streams")
     parser.add_argument("--candle", type=int, default=50, help="prices per candle")
     options = parser.parse_args()
-    asyncio.run(main(options.network, options.candle))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(options.network, options.candle))

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from contextlib import suppress
 from random import Random
 
 from prices import Price
@@ -33,4 +34,5 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=300, help="prices per symbol")
     parser.add_argument("--interval", type=float, default=0.01, help="seconds between them")
     options = parser.parse_args()
-    asyncio.run(main(options.network, options.count, options.interval))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(options.network, options.count, options.interval))

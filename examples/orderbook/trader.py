@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -29,9 +30,32 @@ def random_flow(trader: str, number: int, count: int, seed: int) -> Iterator[Pla
             yield Place(trader, one, side, round(rng.gauss(1000, 10)), rng.randint(1, 100))
 
 
+async def lines_of_input() -> AsyncIterator[str]:
+    """Yield the lines of standard input, be it a terminal, a pipe or a file.
+
+    A thread waits for them that nobody waits for: so Ctrl-C ends the program at once. It
+    reads without a buffer, whose lock could not be had when the program ends.
+    """
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def read() -> None:
+        with (
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file,
+            suppress(RuntimeError),  # the loop is closed: the program has ended
+        ):
+            while line := file.readline():
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, b"")
+
+    threading.Thread(target=read, daemon=True).start()
+    while line := await lines.get():
+        yield line.decode(errors="replace")
+
+
 async def typed(trader: str, number: int) -> AsyncIterator[Place | Cancel]:
     """Yield what the lines of the input say."""
-    while line := await asyncio.to_thread(sys.stdin.readline):
+    async for line in lines_of_input():
         found = LINE.fullmatch(line.strip())
         if found is None:
             print("expected: buy SIZE @ PRICE, sell SIZE @ PRICE, or cancel NUMBER")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -89,9 +90,14 @@ async def test_everybody_sees_every_line_also_who_comes_late(tmp_path: Path) -> 
         await ann.sees("ben: was that all")
         lines = ["ann: hello", "ben: good morning", "cem: bye", "ben: was that all"]
         assert await ann.all_lines() == await ben.all_lines() == lines
-        # One leaves as one should.
+        # A mistake ends nothing.
+        ben.type("/meet rubbish")
+        await ben.sees(r"\* that is no address: .*rubbish.*")
+        # They leave as one should: at the end of input, and with Ctrl-C.
         ben.stdin.close()
         assert await ben.process.wait() == 0
+        ann.process.send_signal(signal.SIGINT)
+        assert await ann.process.wait() == 0
 
 
 async def test_two_rooms_that_began_apart_meet_and_nothing_is_lost(tmp_path: Path) -> None:

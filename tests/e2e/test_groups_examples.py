@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
@@ -44,13 +45,23 @@ async def test_counter_gives_everybody_the_same_total(tmp_path: Path) -> None:
         assert "the total is 150 after 150 commands" in out
 
 
+async def test_counter_that_is_interrupted_ends_in_order(tmp_path: Path) -> None:
+    one = EXAMPLES / "counter" / "counter.py"
+    async with program(one, "--count", "1", runtime_dir=tmp_path) as alone:
+        await alone.line("my last addition was command 1")  # and waits for two others
+        assert await alone.end(signal.SIGINT) == 0
+        assert alone.err == []
+
+
 @asynccontextmanager
-async def program(*arguments: str | Path, runtime_dir: Path) -> AsyncIterator[Command]:
+async def program(
+    *arguments: str | Path, runtime_dir: Path, stdin: int = asyncio.subprocess.DEVNULL
+) -> AsyncIterator[Command]:
     """Run a program, to be read line by line; killed if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "MOSAIK_RUNTIME_DIR": str(runtime_dir), "PYTHONUNBUFFERED": "1"},
@@ -84,6 +95,12 @@ async def test_orderbook_survives_a_killed_leader_and_a_restart_of_all(tmp_path:
             await alice.line("trader: 400 sent in all")
         async with trader("carol", 0) as carol:
             summary = await carol.line("trader: 0 sent in all")
+        # Ctrl-C while it waits for somebody to type: it ends.
+        typing = program(TRADER, "--name", "dora", runtime_dir=tmp_path, stdin=PIPE)
+        async with typing as dora:
+            await dora.line("trader: online as dora")
+            assert await dora.end(signal.SIGINT) == 0
+            assert dora.err == []
         await asyncio.gather(*(each.end(signal.SIGKILL) for each in machines if each is not leader))
 
     # All of them again, with what they wrote: the same book, to the last order.
