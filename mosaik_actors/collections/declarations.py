@@ -21,6 +21,7 @@ from ..errors import ConfigError
 from ..ids import StoreId
 from .api import HasGroups
 from .config import CollectionSettings, combine
+from .naming import check_store
 
 R_co = TypeVar("R_co", bound="_Handle", covariant=True)
 W_co = TypeVar("W_co", bound="_Handle", covariant=True)
@@ -50,6 +51,7 @@ class _Declared:
     def __init__(self, kind: Any, store_id: StoreId | str, settings: dict[str, Any]) -> None:
         if not getattr(kind, "types", ()):
             raise ConfigError(f"{kind!r} is no collection with its types, such as Map[str, int]")
+        check_store(store_id)
         StoreId(store_id)
         shared = dict(settings)
         options = {name: shared.pop(name) for name in kind.options if name in shared}
@@ -125,7 +127,7 @@ class _CollectionFactory:
 
         Raises:
             ConfigError: A setting has a name that is not known or a wrong value,
-                or `kind` has no types.
+                `kind` has no types, or `store_id` is empty.
         """
         return CollectionDeclaration(kind, store_id, settings)
 

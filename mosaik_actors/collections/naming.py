@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..discovery.info import PeerInfo
+from ..errors import ConfigError
 from ..groups.key import GroupKey
 from ..ids import GroupId, PeerId, StoreId, UniqueId
 from ..streams.schema import stream_name
@@ -30,6 +31,12 @@ _NAME: Final = re.compile(r"(?P<label>\S+): (?P<kind>.+) store=(?P<store>[0-9a-f
 def key_of(store_id: StoreId) -> GroupKey:
     """Return the key of a collection's group: whoever knows the store may join."""
     return GroupKey(bytes(UniqueId.from_parts("mosaik_actors collection", bytes(store_id))))
+
+
+def check_store(store_id: StoreId | str) -> None:
+    """Raise `ConfigError` for an empty name, which is a mistake and never meant."""
+    if not store_id:
+        raise ConfigError("the store id is empty, expected a name or an id")
 
 
 def kind_name(kind: str, types: Iterable[Any]) -> str:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 from ...errors import Closed
+from ...groups.api import GroupMetrics, Member
 from ...groups.conditions import committed_of
 from ...groups.member_events import StateReplaced
 from ...groups.sync import StateSync
@@ -23,7 +24,7 @@ from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
 from ..commands import StateReplaced as Replaced
 from ..config import CollectionConfig, CollectionSettings, combine
 from ..feed import Backlog
-from ..naming import group_name, kind_name
+from ..naming import check_store, group_name, kind_name
 from ..version import Version
 from ..waits import CollectionWait, CollectionWhen
 from .replica import HasGroups, Replica, open_replica
@@ -126,6 +127,7 @@ class CollectionHandle(Generic[M, C]):
         if not cls.types:
             example = ", ".join(("str", "int", "float")[: cls.type_count])
             raise TypeError(f"{cls.kind} without types: write {cls.kind}[{example}], for instance")
+        check_store(store_id)
         combined = combine(config, settings)
         sync: StateSync = combined.sync
         machine: M = cls.machine_class(*cls.types, store_id=store_id, sync=sync, **options)
@@ -159,6 +161,16 @@ class CollectionHandle(Generic[M, C]):
     def why_offline(self) -> str | None:
         """Why it is not online; None when it is."""
         return "closed" if self._is_closed else self._replica.group.why_offline
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Who belongs to the collection's group, and who of them votes."""
+        return self._replica.group.members
+
+    @property
+    def metrics(self) -> GroupMetrics | None:
+        """Numbers about this node's member of the group; None while it has no history."""
+        return self._replica.group.metrics
 
     def when(self) -> CollectionWhen:
         """Return what can be waited for, such as ``await m.when().online()``."""
@@ -273,7 +285,8 @@ class WriterHandle(CollectionHandle[M, C]):
             **settings: Fields of `CollectionConfig`, in place of those in `config`.
 
         Raises:
-            ConfigError: A setting is wrong, or a type cannot be used.
+            ConfigError: A setting is wrong, or another one than that of a handle
+                which is open here already; a type cannot be used; or `store_id` is empty.
             NetworkDown: The network handle is closed.
         """
         return cls._open(net, store_id, config, settings, is_observer=False)
@@ -289,6 +302,21 @@ class WriterHandle(CollectionHandle[M, C]):
     ) -> Self:
         """Return a writer; the same as `writer`."""
         return cls.writer(net, store_id, config=config, **settings)
+
+    async def force_new_group(self) -> None:
+        """Go on with the state here, with this node as the only voter.
+
+        For the day that a majority of the voters is gone for good, and only then:
+        what they alone had is lost. See `Group.force_new_group` for how to choose
+        the node, by its `metrics`, and for what to do with the others before.
+
+        Raises:
+            ConfigError: The collection is online, or there is no state here.
+            NetworkDown: This replica has ended.
+            Closed: This handle is closed.
+        """
+        self._check_open(None)
+        await self._replica.force_new_group()
 
 
 def _windows(pieces: Iterable[tuple[int, list[Extend]]]) -> Iterable[tuple[int, list[Extend]]]:

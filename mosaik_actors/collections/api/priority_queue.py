@@ -112,10 +112,13 @@ class PriorityQueue(
     async def insert(self, priority: P, key: K, value: V) -> Version:
         """Put a key in, or give it another priority and value.
 
-        A full queue evicts its lowest priority for it, which may be this one.
+        A full queue evicts its lowest priority for it, which may be this one: of a
+        queue with a `capacity`, `took_effect` says whether the key is in, and the
+        version's `changes` who had to go.
         """
         command = self._machine.insert(priority, key, value)
-        return await self._write(command, (priority, key, value))
+        write = self._write if self._machine._ranking.capacity is None else self._write_and_see
+        return await write(command, (priority, key, value))
 
     async def extend(self, items: Iterable[tuple[P, K, V]]) -> Version:
         """Insert several (priority, key, value), in order.

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ...actors.collection import CollectionActor
-from ...errors import Closed, GroupOffline, GroupTerminated, QueryOffline
+from ...errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ...groups.api import Group, Groups
 from ...groups.board import GroupBoard
 from ...groups.machine import Consistency, LeadershipPreference
@@ -53,12 +53,16 @@ class Replica(Generic[M]):
         group: The member of the collection's group.
         machine: Its machine.
         feed: Its changes.
+        config: How the first handle opened it, which all that share it go by.
         is_observer: Whether it only follows.
     """
 
-    def __init__(self, groups: Groups, group: Group, machine: M, name: str) -> None:
+    def __init__(
+        self, groups: Groups, group: Group, machine: M, config: CollectionConfig, name: str
+    ) -> None:
         self.group = group
         self.machine = machine
+        self.config = config
         self.feed = ChangeFeed(machine)
         self.is_observer = machine.leadership_preference.is_observer
         self.is_closing = False
@@ -134,6 +138,13 @@ class Replica(Generic[M]):
             raise _translated(exc, None) from exc
         return self.version
 
+    async def force_new_group(self) -> None:
+        """Begin a new history from the state here; see `Group.force_new_group`."""
+        try:
+            await self.group.force_new_group()
+        except (GroupTerminated, ActorSystemClosed) as exc:
+            raise NetworkDown(None, str(exc)) from exc
+
 
 def _translated(error: Exception, value: Any) -> CollectionOffline | NetworkDown:
     """Return a group's error as a collection's, with what was to be written."""
@@ -160,6 +171,8 @@ def open_replica(
         is_observer: Whether the replica shall only follow.
 
     Raises:
+        ConfigError: There is a replica already, with another `storage`, `groups`
+            or `sync` than is asked for here. Who asks for none takes what there is.
         NetworkDown: The network handle is closed or not started; or the last
             handle of this collection is just being closed.
     """
@@ -178,12 +191,13 @@ def open_replica(
         )
         joined: Any = group.machine  # that of the first handle, if there is one
         if joined.shared is None:
-            joined.shared = Replica(groups, group, joined, name)
+            joined.shared = Replica(groups, group, joined, config, name)
     except (Closed, ActorSystemClosed) as exc:
         raise NetworkDown(None, str(exc)) from exc
     replica: Replica[M] = joined.shared
     if replica.is_closing:
         raise NetworkDown(None, f"{name} is being closed at this node: await its close() first")
+    _check_shared(config, replica.config, name)
     if replica.is_observer and not is_observer:
         logger.warning(
             "%s is opened for writing where it was opened for reading first: "
@@ -191,3 +205,19 @@ def open_replica(
             name,
         )
     return replica
+
+
+def _check_shared(wanted: CollectionConfig, used: CollectionConfig, name: str) -> None:
+    """Raise `ConfigError` for a setting that the replica there is does not go by.
+
+    Those that all members agree on are in the group's id, so they do not differ; and
+    another `storage` was refused by the group.
+    """
+    usual = CollectionConfig()
+    for setting in ("groups", "sync"):
+        value, in_use = getattr(wanted, setting), getattr(used, setting)
+        if value not in (getattr(usual, setting), in_use):
+            raise ConfigError(
+                f"{name} is open already at this node with {setting}={in_use}, and cannot be "
+                f"opened with {value} beside it: give both the same, or close the first before"
+            )

@@ -17,17 +17,20 @@ from mosaik_actors import (
     Closed,
     CollectionConfig,
     CollectionOffline,
+    ConfigError,
     ConsensusConfig,
     EncodeError,
     EntryInserted,
     EntryRemoved,
     EntryUpdated,
+    GroupsConfig,
     ItemInserted,
     Map,
     MapReader,
     NetworkDown,
     Once,
     PriorityQueue,
+    QueueEvicted,
     Set,
     SetReader,
     SnapshotSync,
@@ -39,6 +42,7 @@ from mosaik_actors import (
 )
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
+from mosaik_actors.testing.simlog import SimLog
 
 ONCE = range(1)
 ALL: tuple[Any, ...] = (
@@ -573,6 +577,73 @@ async def test_a_collection_can_be_opened_again(cluster: Cluster) -> None:
     second = Map[str, int].writer(net, "store")
     await second.when().online()
     assert second == {}
+
+
+@scenario(nodes=1, seeds=ONCE)
+async def test_handles_that_share_a_replica_must_not_ask_for_another(cluster: Cluster) -> None:
+    net, kind = cluster.net(0), Map[str, int]
+    log, other_log = SimLog(cluster.nodes[0].disk, "one"), SimLog(cluster.nodes[0].disk, "other")
+    mine = GroupsConfig(replace_after=3.0)
+    for first in (kind.writer, kind.reader):
+        async with first(net, "store"):
+            for settings, text in (
+                ({"storage": other_log}, "storage"),
+                ({"groups": mine}, r"groups=None.*replace_after=3\.0"),
+                ({"sync": SnapshotSync(snapshot_ttl=7.0)}, r"sync=Snap.*snapshot_ttl=7\.0"),
+            ):
+                with pytest.raises(ConfigError, match=text):
+                    kind.writer(net, "store", **cast("Any", settings))
+    # The same once more is fine, and so is asking for nothing.
+    async with kind.writer(net, "store", storage=log, groups=mine) as writer:
+        kind.writer(net, "store", storage=log, groups=mine)
+        reader = kind.reader(net, "store", changes_backlog=1)
+        await writer.when().online()
+        # What is each handle's own is taken from each.
+        changes, all_changes = reader.changes(), writer.changes()
+        await writer.extend({"a": 1, "b": 2})
+        assert isinstance(await anext(changes), StateReplaced)
+        assert await anext(all_changes) == EntryInserted("a", 1, 1)
+
+
+@scenario(nodes=1, seeds=ONCE)
+async def test_a_full_queue_says_who_had_to_go(cluster: Cluster) -> None:
+    async with PriorityQueue[int, str, int].writer(cluster.net(0), "q", capacity=2) as queue:
+        await queue.when().online()
+        await queue.extend([(5, "five", 0), (7, "seven", 0)])
+        # The lowest is the one that is put in: it does not stay.
+        refused = await queue.insert(1, "one", 0)
+        assert refused.took_effect is False
+        assert not queue.contains_key("one")
+        taken = await queue.insert(6, "six", 0)
+        assert taken.took_effect is True
+        assert taken.changes is not None
+        assert taken.changes[1] == QueueEvicted("five", 5, 0, 3)
+    async with PriorityQueue[int, str, int].writer(cluster.net(0), "unbounded") as queue:
+        await queue.when().online()
+        assert (await queue.insert(1, "one", 0)).took_effect is None
+
+
+@scenario(nodes=3, seeds=ONCE)
+async def test_a_new_group_is_forced_when_the_voters_are_gone(cluster: Cluster) -> None:
+    handles = await three_voters(cluster, Map[str, int])
+    survivor = handles[0]
+    version = await survivor.insert("a", 1)
+    with pytest.raises(ConfigError, match="online"):
+        await survivor.force_new_group()
+    await asyncio.gather(cluster.crash(1), cluster.crash(2))
+    await survivor.when().offline()
+    metrics = survivor.metrics
+    assert metrics is not None
+    assert metrics.position == version
+    await survivor.force_new_group()
+    await survivor.when().online()
+    me = cluster.net(0).peer_id
+    assert [member.peer_id for member in survivor.members if member.is_voter] == [me]
+    await survivor.insert("b", 2)
+    assert survivor == {"a": 1, "b": 2}
+    await survivor.close()
+    with pytest.raises(Closed):
+        await survivor.force_new_group()
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.kind)

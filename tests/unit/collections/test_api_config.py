@@ -60,6 +60,15 @@ def test_a_declaration_is_checked_when_it_is_made() -> None:
     assert collection(PriorityQueue[int, str, int], "jobs", capacity=3).settings == {"capacity": 3}
 
 
+def test_an_empty_store_id_is_refused() -> None:
+    nowhere: Any = None
+    for open_one in (Map[str, int].writer, Map[str, int].reader):
+        with pytest.raises(ConfigError, match="the store id is empty"):
+            open_one(nowhere, "")
+    with pytest.raises(ConfigError, match="the store id is empty"):
+        collection(Map[str, int], "")
+
+
 def test_a_declaration_has_the_sides_it_is_asked_for() -> None:
     both = collection(Map[str, int], "counts", changes_backlog=9)
     assert isinstance(both, CollectionDeclaration)
@@ -99,5 +108,6 @@ def test_types_must_be_as_many_as_are_wanted() -> None:
 def test_readers_have_no_way_to_write() -> None:
     writing = {name for name in dir(Map) if not name.startswith("_")} - set(dir(MapReader))
     assert writing == {
-        "clear", "compare_exchange", "extend", "insert", "new", "reader", "remove", "writer",
+        "clear", "compare_exchange", "extend", "force_new_group", "insert", "new", "reader",
+        "remove", "writer",
     }  # fmt: skip
