@@ -234,7 +234,7 @@ MUTATIONS = (
     Mutation(
         "leader without a quorum stays",
         "leader",
-        "if state.now >= self.hears_quorum_until_s:",
+        "if state.now >= self._quorum_until_s:",
         "if False:",
         "test_raft_elections:test_leader_without_a_quorum_steps_down",
     ),
