@@ -25,6 +25,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from random import Random
 from typing import Any, Self
@@ -103,6 +104,8 @@ class QuicEndpoint:
         self._drained: asyncio.Future[None] | None = None
         for port in ports:
             port.start(self._read)
+        # What was set off by a call from outside is the endpoint's own all the same.
+        self._context = copy_context()
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
 
     @classmethod
@@ -357,7 +360,7 @@ class QuicEndpoint:
         self._dirty[connection] = None
         if not self._is_flush_scheduled:
             self._is_flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=self._context)
 
     # Datagrams in.
 
@@ -537,7 +540,9 @@ class QuicEndpoint:
             if timer.when() <= due:
                 return
             timer.cancel()
-        self._timers[connection] = self._loop.call_at(due, self._on_timer, connection)
+        self._timers[connection] = self._loop.call_at(
+            due, self._on_timer, connection, context=self._context
+        )
 
     def _on_timer(self, connection: Connection) -> None:
         self._timers.pop(connection, None)
