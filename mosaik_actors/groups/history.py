@@ -175,6 +175,8 @@ class History:
             return f"no bond with the leader, {leader.short}"
         if not self._is_abreast:
             return "behind the leader"
+        if self.raft.is_log_full:
+            return "the log is full: a machine with `snapshot` and `restore` would have it cut"
         return None
 
     @property

@@ -156,6 +156,11 @@ class Raft:
         return self._state.log.size_bytes
 
     @property
+    def is_log_full(self) -> bool:
+        """Whether a leader would take no more proposals before its log is cut."""
+        return self._state.log.size_bytes >= self._state.settings.log_bytes
+
+    @property
     def mark(self) -> SnapshotMark:
         """The snapshot this replica has."""
         return self._state.mark

@@ -102,3 +102,16 @@ def test_a_snapshot_is_saved_with_its_mark() -> None:
     assert batch is not None
     assert batch.snapshot == (mark, b"snapshot %d" % mark.index)
     assert batch.compact_to == mark.index
+
+
+def test_a_log_that_is_full_says_so() -> None:
+    mark = SnapshotMark(0, 0, Voters((ME,)))
+    raft = Raft(ME, RaftConfig(log_bytes=1000), Random(1), now=0.0, mark=mark)
+    raft.campaign(now=0.0)
+    while (ready := raft.next_ready()) is not None:
+        raft.persisted(ready)
+    assert not raft.is_log_full
+    assert raft.propose(bytes(800))
+    assert not raft.propose(bytes(800))
+    assert raft.propose(bytes(1000 - raft.log_bytes))
+    assert raft.is_log_full
