@@ -52,11 +52,10 @@ from .genesis_wire import encode_message as encode_genesis
 from .history import Begin, History
 from .host import Host
 from .key import GroupKey
-from .ledger import Ledger, MergeFinished
+from .ledger import Ledger
 from .member_events import (
     FramesOut,
     GroupForced,
-    HistoriesConflicted,
     HistoryMerged,
     Logged,
     MemberLeft,
@@ -64,17 +63,8 @@ from .member_events import (
     StateReplaced,
     Told,
 )
-from .merge import Merge
 from .merge_replay import is_whole, merged_commands
-from .merge_view import (
-    HandOver,
-    HistoriesConflict,
-    HistoryAbandoned,
-    MergeStarted,
-    MergeView,
-    ProposeAct,
-    SendMerge,
-)
+from .merging import Merging
 from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
 from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
@@ -84,7 +74,6 @@ from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
 from .sync import StateSync
 
-_GIVEN_UP_KEPT: Final = 64
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
 _VIOLATION: Final = "breaks the protocol: "
@@ -148,10 +137,15 @@ class Member:
         self._reads = Reads(spec.consensus.heartbeat_interval)
         self._client = spec.client
         self._history: History | None = None
-        self._merge = Merge(spec.me, rng, now=now)
-        self._merge_key: object = None
-        self._replayed: dict[bytes, list[bytes]] = {}
-        self._given_up: deque[bytes] = deque(maxlen=_GIVEN_UP_KEPT)
+        self._merging = Merging(
+            spec.me,
+            rng,
+            spec.host,
+            statuses=lambda: self._statuses,
+            send=self._send,
+            emit=self._emit,
+            now=now,
+        )
         self._went_into = b""
         self._waits_until_s = now
         self._pledge = b""
@@ -389,7 +383,7 @@ class Member:
                 if (body := self._body(data)) is not None:
                     self._followed.receive_sync_answer(peer, body, now=now)
             case frames.MERGE:
-                self._merge.receive_message(peer, data[1:], now=now)
+                self._merging.receive(peer, data[1:], now=now)
             case frames.GENESIS:
                 self._genesis.receive_message(peer, decode_genesis(data[1:]), now=now)
             case frames.CONTROL:
@@ -438,7 +432,7 @@ class Member:
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
         times = [self._mesh.get_timer(), self._client.get_timer(), self._reads.get_timer()]
-        times += [self._merge.get_timer(), self._leave_by_s if self._is_leaving else None]
+        times += [self._merging.get_timer(), self._leave_by_s if self._is_leaving else None]
         times.append(self._genesis.get_timer())
         if self._history is not None:
             times.append(self._history.get_timer())
@@ -449,7 +443,7 @@ class Member:
         self._mesh.handle_timer(now=now)
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
-        self._merge.handle_timer(now=now)
+        self._merging.handle_timer(now=now)
         self._genesis.handle_timer(now=now)
         if self._history is not None:
             self._history.handle_timer(now=now)
@@ -465,7 +459,7 @@ class Member:
             self._history.pump(now=now)
         if self._history is None or self._is_stalled:
             self._reads.hold(now=now)
-        self._take_merge(now)
+        self._meet_others(now)
         self._tell_status()
         self._take_mesh(now)
         self._take_client()
@@ -668,7 +662,7 @@ class Member:
             statuses=lambda: self._statuses,
             status=self._my_status,
             factor=spec.factor,
-            keeps_log=lambda: self._merge.keeps_log,
+            keeps_log=lambda: self._merging.keeps_log,
             send=self._send,
             emit=self._emit,
         )
@@ -689,7 +683,6 @@ class Member:
         if is_whole(history.raft):
             payloads = [command.payload for command in merged_commands(loser, history.raft)]
         commands = tuple(self._spec.host.decode_commands(payloads))
-        self._given_up.append(loser)
         self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
         self._give_up()
         self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
@@ -703,8 +696,7 @@ class Member:
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._pledge = b""
-        self._replayed.clear()
-        self._merge = Merge(self._spec.me, self._rng, now=self._now)
+        self._merging.give_up(history.id, now=self._now)
         self._spec.host.reset(Ledger())
         self._client.change_history()
         self._client.set_leader(False, None, self._now)
@@ -713,73 +705,17 @@ class Member:
         self._genesis = self._new_genesis(self._now, StoredGroup())
         self._emit(Told(StateReplaced(0)))
 
-    # Merging.
-
-    def _take_merge(self, now: float) -> None:
+    def _meet_others(self, now: float) -> None:
+        """See to other histories in sight; give this one up when all of it is in another."""
         history = self._history
         if history is None:
             return
-        merge = self._merge
-        raft = history.raft
-        self._note_replays(history)
-        failed, applied = history.take_failed_acts(), history.take_acts()
         has_more = history.has_more
-        key = (history, raft.is_leader, raft.leader, raft.configuration_index, self._status_count)
-        if not (failed or applied) and key == self._merge_key and merge.is_resting:
-            if has_more:
-                history.pump(now=now)
-            return
-        self._merge_key = key
-        for act in failed:
-            merge.act_failed(act, now=now)
-        merge.update(self._merge_view(history), now=now)
-        for act in applied:
-            merge.act_applied(act, now=now)
-        while self._history is history and (event := merge.next_event()) is not None:
-            has_more = True
-            match event:
-                case SendMerge(peer, data):
-                    self._send(peer, frames.plain(frames.MERGE, data))
-                case ProposeAct(act):
-                    history.propose_act(act)
-                case HandOver(to):
-                    history.raft.transfer_leadership(to)
-                case MergeStarted(winner, loser):
-                    text = f"history {loser.hex()} goes into {winner.hex()}"
-                    self._emit(Logged(False, text))
-                case HistoryAbandoned(loser, winner):
-                    self._abandon(loser, winner)
-                case HistoriesConflict(other):
-                    self._emit(Told(HistoriesConflicted(history.id, other)))
-                    text = f"history {other.hex()} cannot be merged: both logs were cut"
-                    self._emit(Logged(True, text))
-        if has_more and self._history is history:
+        abandoned, has_acted = self._merging.look(history, self._status_count, now=now)
+        if abandoned is not None:
+            self._abandon(abandoned.loser, abandoned.winner)
+        elif has_more or has_acted:
             history.pump(now=now)
-
-    def _merge_view(self, history: History) -> MergeView:
-        raft = history.raft
-        return MergeView(
-            history=history.id,
-            is_leader=raft.is_leader,
-            has_leader=raft.leader is not None,
-            voter_count=len(raft.configuration.voters),
-            ledger=self._spec.host.ledger,
-            log=raft,
-            peers=self._statuses,
-        )
-
-    def _note_replays(self, history: History) -> None:
-        """Collect what comes from another history, and tell when all of it is here."""
-        for replayed in history.take_replayed():
-            self._replayed.setdefault(replayed.history, []).extend(replayed.payloads)
-        for event in history.take_ledger_events():
-            if isinstance(event, MergeFinished):
-                payloads = self._replayed.pop(event.history, [])
-                if history.is_catching_up or event.history in self._given_up:
-                    continue  # it was told when it happened, or before this member was here
-                commands = tuple(self._spec.host.decode_commands(payloads))
-                merged = HistoryMerged(history.id, event.history, commands, is_loser=False)
-                self._emit(Told(merged))
 
     # Saving.
 

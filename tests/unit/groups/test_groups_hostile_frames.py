@@ -193,7 +193,7 @@ class Hostile:
         )
 
     def merge_frame(self) -> bytes:
-        own = self.victim.member._merge
+        own = self.victim.member._merging._core
         asked = getattr(own._asking, "_request", None)
         request_id = self.pick(bytes(16), self.rng.randbytes(16), *filter(None, [asked]))
         request_id = getattr(request_id, "request_id", request_id)
