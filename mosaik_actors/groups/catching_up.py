@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import RemoteError
 from ..ids import PeerId
-from .acts import CutSnapshot, encode_act
+from .acts import REQUEST_BYTES, CutSnapshot, encode_act
 from .duties import Duties
 from .frames import SYNC_ANSWER, SYNC_ASK, with_history
 from .member_events import Logged, StateReplaced, Told
 from .raft import Raft
 from .records import EntryKind, SnapshotMark
+from .snapshot import SnapshotError
 from .sync import StateSync
 from .sync_roles import (
     Cut,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 KeepSnapshot = Callable[[SnapshotMark, Sequence[bytes]], None]
 
 _AGAIN_S = 0.5
+_CUT_WAIT_S = 1.0  # for all members to cut their states at the same place
 
 
 class CatchingUp:
@@ -74,6 +76,7 @@ class CatchingUp:
         self._task: SyncTask | None = None
         self._again_at_s: float | None = None
         self._wanted_index = 0
+        self._cut_by_s: float | None = None
         self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
         self._is_broken = False
         self._to_install: InstallEntries | InstallSnapshot | None = None
@@ -136,6 +139,7 @@ class CatchingUp:
 
     def cut_made(self, cut: Cut, *, now: float) -> None:
         """Keep a snapshot for those who fetch it."""
+        self._cut_by_s = None
         self._provider.cut_made(cut, now=now)
 
     def get_timer(self) -> float:
@@ -145,12 +149,14 @@ class CatchingUp:
             return float("-inf")
         if self._task is not None:
             times.append(self._task.get_timer())
-        times.append(self._again_at_s)
+        times += [self._again_at_s, self._cut_by_s]
         return min([time for time in times if time is not None], default=float("inf"))
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
         self._provider.handle_timer(now=now)
+        if self._cut_by_s is not None and now >= self._cut_by_s:
+            self._cut_alone(now)
         if self._again_at_s is not None and now >= self._again_at_s:
             self.begin(now=now)
         if self._task is not None:
@@ -158,7 +164,7 @@ class CatchingUp:
 
     def pump(self, duties: Duties, *, now: float) -> None:
         """Carry both sides on; install what was fetched when nothing waits for the disk."""
-        self._serve()
+        self._serve(now)
         while True:
             self._ask(now)
             if not duties.is_idle or not self._install(now):
@@ -178,7 +184,24 @@ class CatchingUp:
             next_index=raft.commit_index + 1,
         )
 
-    def _serve(self) -> None:
+    def _cut_alone(self, now: float) -> None:
+        """Cut the state here and now: the act that would have all members do so is not committed.
+
+        It may be that those who need the snapshot are needed to commit anything.
+        """
+        self._cut_by_s = None
+        raft = self._raft
+        if not raft.is_leader or not raft.applied_index:
+            return
+        try:
+            parts = self._parts.host.snapshot_parts()
+        except SnapshotError as exc:
+            self._parts.emit(Logged(True, f"a snapshot could not be made: {exc}"))
+            return
+        request_id = self._parts.rng.randbytes(REQUEST_BYTES)
+        self._provider.cut_made(Cut(raft.mark_at(raft.applied_index), request_id, parts), now=now)
+
+    def _serve(self, now: float) -> None:
         while (event := self._provider.next_event()) is not None:
             match event:
                 case SendSync(peer, data):
@@ -187,6 +210,7 @@ class CatchingUp:
                 case CutWanted(request_id):
                     act = CutSnapshot(request_id)
                     self._raft.propose(encode_act(act), act, EntryKind.ACT)
+                    self._cut_by_s = now + _CUT_WAIT_S
                 case CutFailed(_, reason):
                     self._parts.emit(Logged(True, f"a snapshot could not be made: {reason}"))
 

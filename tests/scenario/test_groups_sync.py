@@ -170,3 +170,24 @@ async def test_small_group_is_formed_with_snapshots_too(cluster: Cluster) -> Non
     assert {journal_of(group) == [] for group in groups} == {True}
     await write(groups[2], "a", range(5))
     await all_equal(cluster, groups)
+
+
+@scenario(nodes=5, seeds=SEEDS, **SETTINGS)
+async def test_voters_that_need_a_snapshot_to_commit_anything_get_one(cluster: Cluster) -> None:
+    groups = [join(node, SmallPieces(), settings=CUTS_OFTEN) for node in cluster.nodes]
+    await all_online(groups)
+    await cluster.until(lambda: all(len(voters_of(group)) == 5 for group in groups))
+    leader = leader_of(groups)
+    lagging = [(leader + 1) % 5, (leader + 2) % 5]
+    forgetful = (leader + 3) % 5
+    # Three of five go on, and cut their logs behind the other two.
+    cluster.partition(lagging)
+    await write(groups[leader], "a", range(150))
+    # One of the three is gone with its memory: now nothing is committed without the two, so
+    # a place for a snapshot cannot be agreed upon before they have one.
+    await cluster.crash(forgetful)
+    cluster.heal()
+    left = [group for index, group in enumerate(groups) if index != forgetful]
+    await all_equal(cluster, left)
+    await write(groups[lagging[0]], "b", range(3), timeout=10)
+    assert len(journal_of(groups[lagging[0]])) == 153
