@@ -8,8 +8,9 @@ in the journals at the end.
 Members in memory forget everything when they crash, and a group survives that
 only while a majority of its voters remembers. So for them crashes, stops and
 departures are not drawn from the fault plan: `Churn` chooses the moments, and
-takes a member only if then (1) of the voters that any member knows of, a
-majority has the history and is not catching up, and (2) fewer members than
+takes a member only if then (1) of the voters that any member knows of, with
+those who have forgotten added as if they were voters, a majority has the history
+and is not catching up, and (2) fewer members than
 `initial_voters` are without the history, for so many could begin another one.
 Durable members may crash at any moment, all at once too.
 """
@@ -398,7 +399,12 @@ class Churn:
         if forgotten >= world.consensus.initial_voters:
             return False
         for _, group in world.running():
-            voters = [member.peer_id for member in group.members if member.is_voter]
+            # Who has forgotten may be about to be promoted by a leader that does not know.
+            voters = [
+                member.peer_id
+                for member in group.members
+                if member.is_voter or member.peer_id not in remembering
+            ]
             safe = [peer for peer in voters if remembering.get(peer) == group.history]
             if group.history and len(safe) < len(voters) // 2 + 1:
                 return False

@@ -38,7 +38,9 @@ async def play_one_history(cluster: Cluster, world: World) -> None:
     world.check_linearizable()
 
 
-@scenario(nodes=5, seeds=[*range(40), 43], faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(
+    nodes=5, seeds=[*range(40), 43, 262, 319], faults=plan(*HARMLESS), network=NET, **SETTINGS
+)
 async def test_members_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -50,7 +52,9 @@ async def test_members_in_memory(cluster: Cluster) -> None:
     await play_one_history(cluster, world)
 
 
-@scenario(nodes=5, seeds=range(40), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+@scenario(
+    nodes=5, seeds=[*range(40), 229], faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS
+)
 async def test_durable_members(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
