@@ -95,8 +95,15 @@ class Chat:
                 print(f"* {len(self.room)} lines", flush=True)
                 for line in self.room:
                     print(f"*   {line.who}: {line.text}", flush=True)
+            case ["/who"]:
+                here = [member for member in self.room.members if member.is_bonded]
+                voters = [member.peer_id for member in here if member.is_voter]
+                mine = "one" if self.net.peer_id in voters else "none"
+                print(
+                    f"* {len(here)} in the room, {len(voters)} votes, you have {mine}", flush=True
+                )
             case _:
-                print("* /meet ADDRESS meets another room, /all shows all lines", flush=True)
+                print("* /meet ADDRESS, /all for all lines, /who for who is here", flush=True)
 
 
 async def typed() -> AsyncIterator[str]:
