@@ -79,7 +79,8 @@ class Member:
         peer_id: Who it is.
         role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
             ``away`` for one of the configuration that is not bonded.
-        is_voter: Whether it counts for quorums.
+        is_voter: Whether it counts for quorums, in the newest configuration of the log
+            here; that may not be committed yet.
         is_bonded: Whether there is a bond with it; True for this member itself.
         is_durable: Whether it remembers the history after a crash; None when not bonded.
         commit_index: How far its log is committed; None when not bonded.
