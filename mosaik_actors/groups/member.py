@@ -37,6 +37,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 from ..errors import ConfigError, RemoteError
 from ..ids import GroupId, NetworkId, PeerId
 from ..transport.address import PeerAddr
@@ -528,7 +530,11 @@ class Member:
             key += self._history.standing_key
         if key != self._told_key or self._now >= self._tell_again_at_s:
             self._told_key, self._tell_again_at_s = key, self._now + _STATUS_EVERY_S
-            self._mesh.set_status(self._my_status(), now=self._now)
+            status = self._my_status()
+            if status.is_leaving and not self._must_be_removed:
+                # It comes back with its log, as the voter that it is: nobody shall replace it.
+                status = msgspec.structs.replace(status, is_leaving=False)
+            self._mesh.set_status(status, now=self._now)
 
     def _my_status(self) -> Status:
         spec = self._spec
@@ -750,7 +756,7 @@ class Member:
         self._reads.fail_all()
         self._client.fail_all("the member leaves the group")
         self._take_client()
-        self._mesh.leave(now=now)
+        self._mesh.leave(now=now, is_final=self._must_be_removed)
         self._take_mesh(now)
         self._flush()
         self._emit(MemberLeft())

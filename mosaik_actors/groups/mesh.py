@@ -197,11 +197,12 @@ class Mesh:
                 self._redial.note_failure(bond.peer, now=now, is_refused=True)
         self._dial(now)
 
-    def leave(self, *, now: float) -> None:
-        """Tell all others that this member leaves for good, and end all bonds. May be repeated."""
+    def leave(self, *, now: float, is_final: bool = True) -> None:
+        """End all bonds, and tell the others that it is for good if it is. May be repeated."""
         frame = encode_frame(Leave())
         for bond in list(self.bonded.values()):
-            self._events.append(SendFrame(bond.link_id, frame))
+            if is_final:
+                self._events.append(SendFrame(bond.link_id, frame))
             self._close_bond(bond, SHUTDOWN, now=now, was_graceful=True)
         self._events += [CloseLink(link_id, _LEFT) for link_id in self._attempts.clear()]
         self._has_left = True

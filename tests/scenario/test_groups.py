@@ -138,10 +138,28 @@ async def test_durable_leader_that_stops_leaves_no_gap_and_comes_back(cluster: C
     groups = await form(cluster, 3, is_durable=True)
     leader = leader_of(groups)
     assert await longest_gap_while(cluster, leader, groups) <= 0.1
+    # It comes back with its log, so it has stayed a voter.
+    left = [group for index, group in enumerate(groups) if index != leader]
+    assert all(is_voter(group, cluster.nodes[leader]) for group in left)
     await cluster.start(leader)
     groups[leader] = join_durably(cluster.nodes[leader])
     await all_equal(cluster, groups)
     await cluster.until(lambda: all(len(voters_of(group)) == 3 for group in groups))
+
+
+@scenario(nodes=3, seeds=range(5), **SETTINGS)
+async def test_durable_members_that_stop_one_by_one_stay_voters(cluster: Cluster) -> None:
+    """Any two of the three can go on; nobody has to wait for the one that stopped last."""
+    groups = await form(cluster, 3, is_durable=True)
+    await write(groups[0], "a", range(5))
+    await cluster.stop(0)
+    await cluster.stop(1)
+    await cluster.stop(2)
+    await cluster.start(0, 1)
+    first, second = (join_durably(cluster.nodes[index]) for index in (0, 1))
+    await all_online([first, second])
+    await write(second, "b", range(5))
+    assert len(voters_of(first)) == 3
 
 
 @scenario(nodes=3, seeds=range(5), **SETTINGS)
