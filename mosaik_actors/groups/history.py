@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from ..errors import RemoteError
 from ..ids import PeerId
@@ -54,8 +54,6 @@ from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
 from .sync_roles import Cut
 from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
-
-_RETRY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +99,12 @@ class History:
         raft: The core, to be read.
         elections: Counts for people.
         is_stalled: The disk takes nothing: the member is deaf and mute until it does.
-        is_leaving: The member wants to be replaced.
     """
 
     def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
         self.id = begin.history
         self.elections = Elections()
         self.is_stalled = False
-        self.is_leaving = False
         self._parts = parts
         self._welcome_index = begin.welcome_index
         self.raft = raft = Raft(

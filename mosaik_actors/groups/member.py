@@ -299,7 +299,6 @@ class Member:
         self._must_be_removed = is_final or not self._spec.is_durable
         self._leave_by_s = now + self._spec.settings.leave_timeout
         if self._history is not None:
-            self._history.is_leaving = True
             self._history.peers_changed(now=now)
 
     def force_new_group(self, *, now: float) -> None:
@@ -674,7 +673,7 @@ class Member:
         )
         self._is_beginning = False
         self._history = history = History(parts, begin, now=now)
-        history.is_leaving, history.is_stalled = self._is_leaving, self._is_stalled
+        history.is_stalled = self._is_stalled
         if is_founder or history.raft.configuration.voters == (spec.me,):
             history.raft.campaign(now=now)
         history.peers_changed(now=now)

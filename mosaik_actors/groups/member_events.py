@@ -126,10 +126,3 @@ class Logged:
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
     """Leaving is through: nothing follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberStopped:
-    """The member cannot go on, and why: its machine failed, or its disk."""
-
-    error: Exception
