@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import sys
 import time
 from typing import Any
 
 from mosaik_actors import Map, MapReader, Network
+
+from .told import obey
 
 STORE = "benchmark"
 
@@ -142,20 +142,5 @@ def _per_read_ns(get: Any, keys: list[str], count: int) -> float:
     return (time.perf_counter() - began) / count * 1e9
 
 
-async def main() -> None:
-    """Do what the lines say."""
-    node = MapNode()
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        name, arguments = json.loads(line)
-        try:
-            came = await getattr(node, name)(**arguments) or {}
-        except Exception as error:
-            came = {"error": repr(error)}
-        print(json.dumps(came), flush=True)
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(obey(MapNode()))

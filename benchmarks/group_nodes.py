@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -20,6 +18,8 @@ import msgspec
 
 from mosaik_actors import Group, Network, SqliteLog, StateMachine
 from mosaik_actors.errors import GroupOffline
+
+from .told import obey
 
 
 class Add(msgspec.Struct, frozen=True):
@@ -164,20 +164,5 @@ class Member:
         return {}
 
 
-async def main() -> None:
-    """Do what the lines say."""
-    member = Member()
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        name, arguments = json.loads(line)
-        try:
-            came = await getattr(member, name)(**arguments) or {}
-        except Exception as error:
-            came = {"error": repr(error)}
-        print(json.dumps(came), flush=True)
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(obey(Member()))
