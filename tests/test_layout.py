@@ -45,7 +45,7 @@ TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "waiters")
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]
 )
-ALLOWED_TO_USE_AIOQUIC = frozenset([PACKAGE / "transport" / "engine.py"])
+ALLOWED_TO_USE_AIOQUIC = frozenset(PACKAGE / "transport" / f"{n}.py" for n in ("bounded", "engine"))
 MAY_USE_OS = frozenset(["ids.py", "disk.py"])  # for entropy; for the texts of errors
 
 

@@ -111,6 +111,8 @@ class ReplicaActor(TypeDispatcher):
         self._answers: dict[Any, Callable[[], Any]] = {}
         self._saving: asyncio.Task[None] | None = None
         self._shown: tuple[Any, ...] = ()
+        self._is_pumping = False
+        self._taken_count = 0
 
     # Lifecycle.
 
@@ -130,6 +132,7 @@ class ReplicaActor(TypeDispatcher):
             return
         self._member = member
         message.board.member = member
+        message.board.take_now = self._take_now
         self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
         self.send(message.catalog, WatchCatalog(self.myAddress))
         self.send(message.catalog, AdvertiseGroup(GroupInfo(spec.group_id, message.name)))
@@ -158,10 +161,19 @@ class ReplicaActor(TypeDispatcher):
         """Take what the handles have put on the board."""
         self._pump()
 
+    def _take_now(self) -> bool:
+        """Take a command without a turn in the mailbox, if they come one at a time."""
+        if self._is_pumping or self._taken_count > 1:
+            return False
+        self._pump()
+        return True
+
     def _take_submissions(self, member: Member) -> None:
         """Take commands from the board."""
         board, now = self._start.board, self._now()
         waiting = board.submissions
+        if waiting:
+            self._taken_count = len(waiting)
         while waiting:
             one = waiting.popleft()
             if one.future.done():
@@ -386,6 +398,7 @@ class ReplicaActor(TypeDispatcher):
         member = self._member
         if member is None or self._is_over:
             return
+        self._is_pumping = True
         try:
             if step is not None:
                 step(now=self._now())
@@ -398,6 +411,8 @@ class ReplicaActor(TypeDispatcher):
             logger.exception("group %s: a step failed", self._label)
             self._end(error)
             return
+        finally:
+            self._is_pumping = False
         while (event := member.next_event()) is not None:
             if type(event) is Resolved:  # by far the most frequent
                 if not event.token.done():

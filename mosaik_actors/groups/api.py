@@ -457,9 +457,11 @@ class Group:
         board.submissions.append(Submission(payloads, future, wait_s, waits))
         board.queued_count += len(payloads)
         board.queued_bytes += byte_count
-        if len(board.submissions) == 1:
+        if len(board.submissions) == 1 and not board.take_now():
             self._tell(CommandsQueued())
         try:  # as `_answered`, without a coroutine more for each command
+            if future.done():  # a lone voter commits at once: others have their turn all the same
+                await asyncio.sleep(0)
             positions: tuple[int, int] = await future
         except asyncio.CancelledError:
             self._forget_call(future)

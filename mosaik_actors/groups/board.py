@@ -28,6 +28,9 @@ class GroupBoard:
         submissions: Commands that handles have put in and the actor has not taken.
         queued_count: How many commands those are.
         queued_bytes: And how many bytes.
+        take_now: Set by the actor: takes the submissions without a turn in its mailbox,
+            and returns whether it did. It does not while they come many at a time, for
+            then those of one turn are taken together.
         room: Who waits for room for more commands.
         error: Why the member has ended; None while it has not.
     """
@@ -37,6 +40,7 @@ class GroupBoard:
         self.submissions: deque[Any] = deque()
         self.queued_count = 0
         self.queued_bytes = 0
+        self.take_now: Callable[[], bool] = _not_now
         self.room = Waiters(make_future)
         self.error: Exception | None = None
         self._make_future = make_future
@@ -114,3 +118,7 @@ class GroupBoard:
             self.room.wake_all()
             for waiters in self._reader_room.values():
                 waiters.wake_all()
+
+
+def _not_now() -> bool:
+    return False

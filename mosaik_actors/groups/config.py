@@ -16,6 +16,7 @@ from .encoding import encode
 from .raft_config import RaftConfig
 
 _COMMIT_DELAY_S: Final = 0.002
+_SPARE_DELAY_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class ConsensusConfig:
             election_timeout_jitter=self.election_timeout_jitter,
             election_factor=factor,
             commit_delay=min(_COMMIT_DELAY_S, self.heartbeat_interval),
+            spare_delay=min(_SPARE_DELAY_S, self.heartbeat_interval),
         )
 
 

@@ -13,7 +13,8 @@ off says so instead of keeping its callers waiting.
 A pass over the followers happens once per `Ready`, not once per proposal, so
 whatever piled up since leaves in one message per follower. What is committed
 travels with the next entries; when none follow within `commit_delay`, or when
-somebody elsewhere waits for it, it is told by itself.
+somebody elsewhere waits for it, it is told by itself. Those whose answer a quorum
+does not need hear of new entries a little later (`spares`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
 from .ready import ReadState, Reason, TransferEnded
 from .records import Entry, EntryKind, Voters
+from .spares import Spares
 from .wire import (
     Append,
     Appended,
@@ -69,6 +71,7 @@ class Leader:
         self._read_number = 0
         self._heartbeat_at_s = state.now
         self._news_at_s = inf
+        self._spares = Spares(state.settings.spare_delay)
         self._awaited_index = 0
         self._saved_index = -1
         self._quorum_until_s = state.now
@@ -112,6 +115,7 @@ class Leader:
             return False
         index = self._append(EntryKind.CONFIGURATION, encode_voters(target))
         state.note_proposal(index, token)
+        self._awaited_index = index  # by those whom it leaves out: afterwards they hear nothing
         self._refresh_members()
         return True
 
@@ -146,6 +150,8 @@ class Leader:
                 f"agrees up to {message.match_index}, the log ends at {self._state.log.last_index}"
             )
         if progress.accept(message.match_index):
+            if message.match_index > self._state.commit_index:
+                self._spares.note_needed(sender)
             self._advance_commit()
         if progress.commit_sent < self._state.commit_index:
             self._note_news(progress.commit_sent)
@@ -197,7 +203,9 @@ class Leader:
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
         # What was heard since only makes the last of these later; it is looked at when due.
-        until_s = min(self._heartbeat_at_s, self._news_at_s, self._quorum_until_s)
+        until_s = min(
+            self._heartbeat_at_s, self._news_at_s, self._quorum_until_s, self._spares.timer_s
+        )
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
     def handle_timer(self) -> None:
@@ -221,8 +229,13 @@ class Leader:
             self._confirm_reads()
         last_index = state.log.last_index
         for peer, progress in self.progress.items():
-            if progress.next_index <= last_index or progress.state is not ProgressState.REPLICATE:
+            if progress.state is not ProgressState.REPLICATE:
                 self._replicate(peer, progress)
+            elif progress.next_index <= last_index and not self._may_wait(peer, progress):
+                self._replicate(peer, progress)
+                if progress.next_index > last_index:
+                    self._spares.serve(peer, state.now)
+        self._spares.pass_time(state.now)
         if self._news_at_s < inf:
             self._tell_commit()
         self._continue_transfer()
@@ -268,6 +281,13 @@ class Leader:
             size_bytes = sum([len(entry.data) for entry in entries])
             progress.sent(next_index - 1 + len(entries), size_bytes)
 
+    def _may_wait(self, peer: PeerId, progress: Progress) -> bool:
+        """Return whether a follower gets the entries it has not been sent a little later."""
+        is_awaited = progress.next_index <= self._awaited_index
+        if is_awaited or self.transfer_to is not None:
+            return False
+        return self._spares.must_wait(peer, self._state.now)
+
     def _note_news(self, known_index: int) -> None:
         """Have followers that know of `known_index` told soon, or at once, what is committed."""
         state = self._state
@@ -284,6 +304,7 @@ class Leader:
             for peer, progress in self.progress.items()
             if progress.commit_sent < state.commit_index
             and progress.state is ProgressState.REPLICATE
+            and not self._spares.is_waiting(peer)
         ]
         if behind and state.now < self._news_at_s:
             return
@@ -381,6 +402,7 @@ class Leader:
                     window_count=state.settings.window_count,
                     window_bytes=state.settings.window_bytes,
                 )
+        self._spares.set_members(state.me, self.progress, state.deciding)
         self._quorum_until_s = self.hears_quorum_until_s
 
     def _finish_change(self) -> None:

@@ -385,6 +385,7 @@ class QuicEndpoint:
                 touched[connection] = None
         for connection in touched:
             self._process(connection)
+        for connection in touched:  # after all: who waited for any of this goes before the flush
             if connection.state is not ConnectionState.CLOSED:
                 self.mark_dirty(connection)
         if self._is_closing:

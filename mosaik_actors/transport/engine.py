@@ -1,4 +1,4 @@
-"""One QUIC connection without its socket: the only module that knows aioquic.
+"""One QUIC connection without its socket. With `bounded`, the only module that knows aioquic.
 
 Datagrams and time go in, datagrams and events come out, so that another QUIC
 implementation can take this one's place and be measured against it. The caller
@@ -10,9 +10,7 @@ drives it: after `receive_datagram`, a write or `handle_timer`, drain
 Where it reaches past aioquic's documented interface, a test pins the attribute
 (`tests/unit/transport/test_engine.py`):
 
-    * flow control follows what was delivered (``_write_connection_limits``,
-      ``_write_stream_limits``);
-    * a server asks for the client's certificate (``_request_client_certificate``);
+    * what `bounded` changes and looks at;
     * both sides read the certificate that the other proved (``tls._peer_certificate``);
     * the id that datagrams to the peer carry (``_peer_cid``);
     * bytes not acknowledged, round-trip time and probe count, which aioquic
@@ -34,9 +32,7 @@ from typing import Any
 from aioquic._buffer import Buffer
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import Limit, QuicConnection
 from aioquic.quic.packet import (
-    QuicFrameType,
     QuicPacketType,
     QuicProtocolVersion,
     encode_quic_retry,
@@ -44,21 +40,19 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
-from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography import x509
 
 from ..errors import RemoteError
 from ..ids import SecretKey
 from .address import SocketAddr
+from .bounded import WINDOW_BYTES_MIN, BoundedConnection
 from .close import CloseCode, CloseReason
 from .frames import clip_text
 from .identity import ProvenPeer, make_certificate, read_certificate
 
 ALPN = "mosaik/1"
 CID_BYTES = 8
-WINDOW_BYTES_MIN = 1024 * 1024
-WINDOW_BYTES_MAX = 16 * 1024 * 1024
 DATAGRAM_BYTES_INITIAL_MIN = 1200
 
 _IDLE_TEXT = "Idle timeout"  # the reason that aioquic gives
@@ -117,102 +111,6 @@ class ConnectionEnded:
 EngineEvent = HandshakeDone | StreamData | StreamAborted | CidIssued | CidRetired | ConnectionEnded
 
 
-class _BoundedConnection(QuicConnection):
-    """An aioquic connection that proves both sides, and holds a bounded amount for the peer.
-
-    aioquic doubles its flow-control limits with the highest *offset* it sees, and
-    makes room for all bytes before that offset: a peer that sends one byte far
-    ahead, again and again, could make it hold any amount. Here limits follow what
-    was *delivered*: a window beyond it that grows only with bytes that came, from
-    `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
-    """
-
-    # aioquic asks every stream for every packet. With many streams that would cost more than
-    # the packets do, so what cannot have changed is not looked at again.
-    _inbound_count = 0  # datagrams and timers so far: only they move a limit
-    _limits_seen_at = -1
-    _full_packet: Any = None
-
-    def _initialize(self, peer_cid: bytes) -> None:
-        super()._initialize(peer_cid)
-        self.tls._request_client_certificate = True
-
-    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        self._inbound_count += 1
-        super().receive_datagram(data, addr, now)
-
-    def handle_timer(self, now: float) -> None:
-        self._inbound_count += 1
-        super().handle_timer(now)
-
-    def _write_connection_limits(self, builder: Any, space: Any) -> None:
-        limit, self._local_max_data = self._local_max_data, _NO_LIMIT
-        try:
-            super()._write_connection_limits(builder, space)  # those of stream counts
-        finally:
-            self._local_max_data = limit
-        is_new = self._limits_seen_at != self._inbound_count
-        if is_new and 2 * (limit.value - limit.used) < WINDOW_BYTES_MAX:
-            self._limits_seen_at = self._inbound_count
-            delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
-            window = _window_bytes(delivered)
-            if 2 * (limit.value - delivered) <= window:
-                limit.value = delivered + window
-        if limit.value != limit.sent:
-            buffer = builder.start_frame(
-                limit.frame_type,
-                capacity=_LIMIT_FRAME_BYTES,
-                handler=self._on_connection_limit_delivery,
-                handler_args=(limit,),
-            )
-            buffer.push_uint_var(limit.value)
-            limit.sent = limit.value
-
-    def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
-        if getattr(stream, "limits_seen_at", -1) == self._inbound_count:
-            return
-        self._write_due_stream_limits(builder, space, stream)
-        stream.limits_seen_at = self._inbound_count  # type: ignore[attr-defined]
-
-    def _write_stream_frame(
-        self, builder: Any, space: Any, stream: QuicStream, max_offset: int
-    ) -> int:
-        packet = builder._packet
-        if packet is self._full_packet:
-            return 0
-        used = super()._write_stream_frame(builder, space, stream, max_offset)
-        if used and builder.remaining_flight_space < _STREAM_FRAME_BYTES_MIN:
-            self._full_packet = packet
-        return used
-
-    def _write_due_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
-        receiver = stream.receiver
-        if stream.max_stream_data_local and not receiver.is_finished:
-            delivered = receiver.starting_offset()
-            window = _window_bytes(delivered)
-            if 2 * (stream.max_stream_data_local - delivered) <= window:
-                stream.max_stream_data_local = delivered + window
-        seen, receiver.highest_offset = receiver.highest_offset, 0  # or it would double the limit
-        try:
-            super()._write_stream_limits(builder, space, stream)
-        finally:
-            receiver.highest_offset = seen
-
-
-_NO_LIMIT = Limit(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=0)
-_LIMIT_FRAME_BYTES = 9
-_STREAM_FRAME_BYTES_MIN = 20  # with less room left, a frame would be all header
-
-
-def _window_bytes(delivered_bytes: int) -> int:
-    return min(WINDOW_BYTES_MAX, max(WINDOW_BYTES_MIN, delivered_bytes))
-
-
-def _undelivered_bytes(stream: QuicStream) -> int:
-    receiver = stream.receiver
-    return 0 if receiver.is_finished else receiver.highest_offset - receiver.starting_offset()
-
-
 class EngineFactory:
     """Makes the connections of one endpoint, and reads the heads of its datagrams.
 
@@ -242,13 +140,13 @@ class EngineFactory:
 
     def dial(self, remote: SocketAddr, datagram_bytes: int, *, now: float) -> Engine:
         """Return a new connection to `remote`, its first datagram ready to send."""
-        connection = _BoundedConnection(configuration=self._configured(True, datagram_bytes))
+        connection = BoundedConnection(configuration=self._configured(True, datagram_bytes))
         connection.connect(remote, now=now)
         return Engine(connection)
 
     def accept(self, head: DatagramHead, datagram_bytes: int) -> Engine:
         """Return the connection that the datagram with this head opens; feed it next."""
-        connection = _BoundedConnection(
+        connection = BoundedConnection(
             configuration=self._configured(False, datagram_bytes),
             original_destination_connection_id=head.original_cid,
             retry_source_connection_id=head.cid if head.original_cid != head.cid else None,
@@ -342,7 +240,7 @@ class DatagramHead:
 class Engine:
     """One QUIC connection."""
 
-    def __init__(self, connection: QuicConnection) -> None:
+    def __init__(self, connection: BoundedConnection) -> None:
         self._quic = connection
         self._has_written = False
 
@@ -391,7 +289,7 @@ class Engine:
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
         if not self._has_written:
-            return self._quic.datagrams_to_send(now)
+            return [] if self._quic.is_idle(now) else self._quic.datagrams_to_send(now)
         self._has_written = False
         space = self._quic._spaces.get(Epoch.ONE_RTT)
         ack_at = None if space is None else space.ack_at

@@ -162,6 +162,26 @@ async def test_cancelled_commands_do_not_disturb_others(cluster: Cluster) -> Non
     assert metrics.pending_commands == 0
 
 
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_lone_voter_that_commits_at_once_lets_others_have_their_turn(
+    cluster: Cluster,
+) -> None:
+    (group,) = await form(cluster, 1)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.ensure_future(others())
+    for number in range(100):
+        await group.execute(Put("a", number))
+    other.cancel()
+    assert turns >= 100
+
+
 @scenario(nodes=3, seeds=SEEDS, network=NetworkConditions(latency=0.02), **SETTINGS)
 async def test_strong_queries_see_what_was_acknowledged_anywhere(cluster: Cluster) -> None:
     groups = await form(cluster, 3)

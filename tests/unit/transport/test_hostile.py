@@ -15,10 +15,10 @@ from cryptography.x509 import CertificateBuilder
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
+from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import CONNECTIONS_PER_PEER_MAX, QuicEndpoint
-from mosaik_actors.transport.engine import WINDOW_BYTES_MIN
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
 from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.interface import FRAME_BYTES_MAX, LinkRefused

@@ -1,0 +1,211 @@
+"""An aioquic connection that holds a bounded amount for its peer, and does no needless work.
+
+aioquic is asked for datagrams after everything that happens, mostly in vain, and
+each time goes through all that it could send. `BoundedConnection.is_idle` answers
+that for what a connection mostly is: established, with nothing to say.
+
+The parts of aioquic that this stands on are pinned by tests
+(`tests/unit/transport/test_engine.py`, `tests/unit/transport/test_bounded.py`): flow control
+(``_write_connection_limits``, ``_write_stream_limits``), the client's certificate
+(``_request_client_certificate``), and whatever can make it send.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aioquic.quic.connection import Limit, QuicConnection
+from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet_builder import QuicPacketBuilderStop
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
+
+WINDOW_BYTES_MIN = 1024 * 1024
+WINDOW_BYTES_MAX = 16 * 1024 * 1024
+
+
+class BoundedConnection(QuicConnection):
+    """An aioquic connection that proves both sides, and holds a bounded amount for the peer.
+
+    aioquic doubles its flow-control limits with the highest *offset* it sees, and
+    makes room for all bytes before that offset: a peer that sends one byte far
+    ahead, again and again, could make it hold any amount. Here limits follow what
+    was *delivered*: a window beyond it that grows only with bytes that came, from
+    `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
+    """
+
+    # aioquic asks every stream for every packet. With many streams that would cost more than
+    # the packets do, so what cannot have changed is not looked at again.
+    _inbound_count = 0  # datagrams and timers so far: only they move a limit
+    _limits_seen_at = -1
+    _full_packet: Any = None
+    _idle_inbound_count = -1
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self.tls._request_client_certificate = True
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Take in a datagram."""
+        self._inbound_count += 1
+        super().receive_datagram(data, addr, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self._inbound_count += 1
+        super().handle_timer(now)
+
+    def is_idle(self, now: float) -> bool:
+        """Return whether `datagrams_to_send` would certainly return nothing.
+
+        False while anything is unusual: a handshake, a move, an end.
+        """
+        space = self._spaces.get(Epoch.ONE_RTT)
+        return not (
+            not self._handshake_confirmed
+            or self._close_pending
+            or self._pacing_at is not None
+            or space is None
+            or (space.ack_at is not None and space.ack_at <= now)
+            or self._has_frames()
+        )
+
+    def _has_frames(self) -> bool:
+        """Return whether there may be anything to send but acknowledgements."""
+        path = self._network_paths[0]
+        if (
+            self._ping_pending
+            or self._probe_pending
+            or self._datagrams_pending
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._remote_preferred_address is not None
+            or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
+            or len(self._network_paths) > 1
+            or not path.is_validated
+            or path.remote_challenges
+            or self._local_max_data.value != self._local_max_data.sent
+            or _is_due(self._local_max_streams_bidi)
+            or _is_due(self._local_max_streams_uni)
+        ):
+            return True
+        if self._idle_inbound_count != self._inbound_count:  # what only the peer can cause
+            if self._has_news():
+                return True
+            self._idle_inbound_count = self._inbound_count
+        return any(map(_has_stream_frames, self._streams.values()))
+
+    def _has_news(self) -> bool:
+        """Return whether there may be a window to raise, or a connection id to issue."""
+        return (
+            self._due_window() is not None
+            or any(not cid.was_sent for cid in self._host_cids)
+            or any(map(_has_stream_limit, self._streams.values()))
+        )
+
+    def _due_window(self) -> int | None:
+        """Return how far the peer may send from now on, None when that need not change."""
+        limit = self._local_max_data
+        if 2 * (limit.value - limit.used) >= WINDOW_BYTES_MAX:
+            return None
+        delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
+        window = _window_bytes(delivered)
+        return delivered + window if 2 * (limit.value - delivered) <= window else None
+
+    def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        # The first frame after those of which there is one at most. When a datagram was
+        # filled before and nothing is left, aioquic need not go on looking.
+        if builder.packet_is_empty and builder._packets and not self._has_frames():
+            raise QuicPacketBuilderStop
+        limit, self._local_max_data = self._local_max_data, _NO_LIMIT
+        try:
+            super()._write_connection_limits(builder, space)  # those of stream counts
+        finally:
+            self._local_max_data = limit
+        if self._limits_seen_at != self._inbound_count:
+            self._limits_seen_at = self._inbound_count
+            due = self._due_window()
+            if due is not None:
+                limit.value = due
+        if limit.value != limit.sent:
+            buffer = builder.start_frame(
+                limit.frame_type,
+                capacity=_LIMIT_FRAME_BYTES,
+                handler=self._on_connection_limit_delivery,
+                handler_args=(limit,),
+            )
+            buffer.push_uint_var(limit.value)
+            limit.sent = limit.value
+
+    def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
+        if getattr(stream, "limits_seen_at", -1) == self._inbound_count:
+            return
+        self._write_due_stream_limits(builder, space, stream)
+        stream.limits_seen_at = self._inbound_count  # type: ignore[attr-defined]
+
+    def _write_stream_frame(
+        self, builder: Any, space: Any, stream: QuicStream, max_offset: int
+    ) -> int:
+        packet = builder._packet
+        if packet is self._full_packet:
+            return 0
+        used = super()._write_stream_frame(builder, space, stream, max_offset)
+        if used and builder.remaining_flight_space < _STREAM_FRAME_BYTES_MIN:
+            self._full_packet = packet
+        return used
+
+    def _write_due_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
+        receiver = stream.receiver
+        if stream.max_stream_data_local and not receiver.is_finished:
+            delivered = receiver.starting_offset()
+            window = _window_bytes(delivered)
+            if 2 * (stream.max_stream_data_local - delivered) <= window:
+                stream.max_stream_data_local = delivered + window
+        seen, receiver.highest_offset = receiver.highest_offset, 0  # or it would double the limit
+        try:
+            super()._write_stream_limits(builder, space, stream)
+        finally:
+            receiver.highest_offset = seen
+
+
+_NO_LIMIT = Limit(frame_type=QuicFrameType.MAX_DATA, name="max_data", value=0)
+_LIMIT_FRAME_BYTES = 9
+_STREAM_FRAME_BYTES_MIN = 20  # with less room left, a frame would be all header
+
+
+def _window_bytes(delivered_bytes: int) -> int:
+    return min(WINDOW_BYTES_MAX, max(WINDOW_BYTES_MIN, delivered_bytes))
+
+
+def _undelivered_bytes(stream: QuicStream) -> int:
+    receiver = stream.receiver
+    return 0 if receiver.is_finished else receiver.highest_offset - receiver.starting_offset()
+
+
+def _is_due(limit: Limit) -> bool:
+    """Return whether aioquic would tell the peer that it may open more streams."""
+    return limit.value - limit.sent > max(0, limit.sent - limit.used)
+
+
+def _has_stream_frames(stream: QuicStream) -> bool:
+    sender, receiver = stream.sender, stream.receiver
+    if not sender.buffer_is_empty:
+        if sender._pending_eof or len(sender._pending):
+            return True
+        sender.buffer_is_empty = True  # aioquic would find that out by trying
+    return (
+        sender.reset_pending
+        or receiver.stop_pending
+        or (sender.is_finished and receiver.is_finished)
+    )
+
+
+def _has_stream_limit(stream: QuicStream) -> bool:
+    limit, receiver = stream.max_stream_data_local, stream.receiver
+    if limit != stream.max_stream_data_local_sent:
+        return True
+    if not limit or receiver.is_finished:
+        return False
+    delivered = receiver.starting_offset()
+    return 2 * (limit - delivered) <= _window_bytes(delivered)
