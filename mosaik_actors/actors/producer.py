@@ -310,6 +310,8 @@ class ProducerActor(TypeDispatcher):
                 # Once: the function that gets them may send again.
                 self._hand_back(self._outbox.take_all())
                 return
+            if not self._outbox.parts:
+                return
             parts = self._outbox.take(*core.room())
             if not parts:
                 return

@@ -70,6 +70,7 @@ logger = logging.getLogger(__name__)
 
 _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
+_CALM_S = 0.0001  # a command this long after the last ones does not wait for company
 # Several times what Raft, commands and state sync may have on their way to one member.
 _UNSENT_BYTES_MAX = 64 * 1024 * 1024
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
@@ -113,6 +114,7 @@ class ReplicaActor(TypeDispatcher):
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
         self._taken_count = 0
+        self._taken_s = float("-inf")
 
     # Lifecycle.
 
@@ -163,7 +165,8 @@ class ReplicaActor(TypeDispatcher):
 
     def _take_now(self) -> bool:
         """Take a command without a turn in the mailbox, if they come one at a time."""
-        if self._is_pumping or self._taken_count > 1:
+        is_calm = self._now() - self._taken_s >= _CALM_S
+        if self._is_pumping or self._taken_count > 1 or not is_calm:
             return False
         self._pump()
         return True
@@ -173,7 +176,7 @@ class ReplicaActor(TypeDispatcher):
         board, now = self._start.board, self._now()
         waiting = board.submissions
         if waiting:
-            self._taken_count = len(waiting)
+            self._taken_count, self._taken_s = len(waiting), now
         while waiting:
             one = waiting.popleft()
             if one.future.done():

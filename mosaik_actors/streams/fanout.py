@@ -236,6 +236,7 @@ class FanOut:
         self._turn = 0
         self._buffer_items = buffer_items
         self._buffer_bytes = buffer_bytes
+        self._frame_items = self._find_frame_items()
         self._disconnect_lagging = disconnect_lagging
         self._lag_grace_s = lag_grace_s
         self._events: deque[FanOutEvent] = deque()
@@ -263,6 +264,7 @@ class FanOut:
         first = home.next_sequence
         subscription = Subscription(key, first, window_items, window_bytes, lane, throttles)
         self.subscriptions[key] = home.subscriptions[key] = subscription
+        self._frame_items = self._find_frame_items()
         return subscription
 
     def unsubscribe(self, key: Any) -> None:
@@ -270,6 +272,7 @@ class FanOut:
         subscription = self.subscriptions.pop(key, None)
         if subscription is None:
             return
+        self._frame_items = self._find_frame_items()
         home = self._lanes[subscription.lane]
         del home.subscriptions[key]
         if not home.subscriptions and subscription.lane is not None:
@@ -292,9 +295,7 @@ class FanOut:
         Half a window at most: a consumer that took everything may still hold
         back the acknowledgement of the other half.
         """
-        windows = (s.window_items for s in self.subscriptions.values())
-        half_window = (min(windows, default=self._buffer_items) + 1) // 2
-        return min(half_window, self._frame_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX)
+        return self._frame_items
 
     def frame_bytes_max(self, bytes_max: int) -> int:
         """Return how large a frame of many items may be: `bytes_max`, or less with a rate."""
@@ -431,6 +432,11 @@ class FanOut:
     def next_event(self) -> FanOutEvent | None:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
+
+    def _find_frame_items(self) -> int:
+        windows = (s.window_items for s in self.subscriptions.values())
+        half_window = (min(windows, default=self._buffer_items) + 1) // 2
+        return min(half_window, self._frame_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX)
 
     def _is_keeping_up(self, subscription: Subscription) -> bool:
         """Return whether what it took while it was blocking is enough for a new grace."""

@@ -40,6 +40,7 @@ class BoundedConnection(QuicConnection):
     _limits_seen_at = -1
     _full_packet: Any = None
     _idle_inbound_count = -1
+    _now = 0.0
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -54,6 +55,11 @@ class BoundedConnection(QuicConnection):
         """Do what is due."""
         self._inbound_count += 1
         super().handle_timer(now)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """Return what leaves now, and where it goes."""
+        self._now = now
+        return super().datagrams_to_send(now)
 
     def is_idle(self, now: float) -> bool:
         """Return whether `datagrams_to_send` would certainly return nothing.
@@ -114,15 +120,13 @@ class BoundedConnection(QuicConnection):
         return delivered + window if 2 * (limit.value - delivered) <= window else None
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
-        # The first frame after those of which there is one at most. When a datagram was
-        # filled before and nothing is left, aioquic need not go on looking.
-        if builder.packet_is_empty and builder._packets and not self._has_frames():
-            raise QuicPacketBuilderStop
-        limit, self._local_max_data = self._local_max_data, _NO_LIMIT
-        try:
-            super()._write_connection_limits(builder, space)  # those of stream counts
-        finally:
-            self._local_max_data = limit
+        limit = self._local_max_data
+        if _is_due(self._local_max_streams_bidi) or _is_due(self._local_max_streams_uni):
+            self._local_max_data = _NO_LIMIT
+            try:
+                super()._write_connection_limits(builder, space)
+            finally:
+                self._local_max_data = limit
         if self._limits_seen_at != self._inbound_count:
             self._limits_seen_at = self._inbound_count
             due = self._due_window()
@@ -141,7 +145,8 @@ class BoundedConnection(QuicConnection):
     def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
         if getattr(stream, "limits_seen_at", -1) == self._inbound_count:
             return
-        self._write_due_stream_limits(builder, space, stream)
+        if _has_stream_limit(stream):
+            self._write_due_stream_limits(builder, space, stream)
         stream.limits_seen_at = self._inbound_count  # type: ignore[attr-defined]
 
     def _write_stream_frame(
@@ -153,6 +158,11 @@ class BoundedConnection(QuicConnection):
         used = super()._write_stream_frame(builder, space, stream, max_offset)
         if used and builder.remaining_flight_space < _STREAM_FRAME_BYTES_MIN:
             self._full_packet = packet
+        if used and not self._has_frames():
+            # The last frame: aioquic need not begin a packet to find that out.
+            self._remote_max_data_used += used
+            self._loss._pacer.update_after_send(now=self._now)
+            raise QuicPacketBuilderStop
         return used
 
     def _write_due_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
@@ -189,6 +199,7 @@ def _is_due(limit: Limit) -> bool:
 
 
 def _has_stream_frames(stream: QuicStream) -> bool:
+    """Return whether aioquic would write anything of a stream, or put it away."""
     sender, receiver = stream.sender, stream.receiver
     if not sender.buffer_is_empty:
         if sender._pending_eof or len(sender._pending):
@@ -202,6 +213,7 @@ def _has_stream_frames(stream: QuicStream) -> bool:
 
 
 def _has_stream_limit(stream: QuicStream) -> bool:
+    """Return whether the peer may send more on a stream than it was told."""
     limit, receiver = stream.max_stream_data_local, stream.receiver
     if limit != stream.max_stream_data_local_sent:
         return True

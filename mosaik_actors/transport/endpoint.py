@@ -90,7 +90,8 @@ class QuicEndpoint:
         self._by_peer: dict[PeerId, list[Connection]] = {}
         self._connections: dict[Connection, None] = {}
         self._half_open: dict[Connection, None] = {}
-        self._timers: dict[Connection, asyncio.TimerHandle] = {}
+        # With when it goes off, which not every loop's handles tell.
+        self._timers: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}
         self._paths: dict[Connection, PathProber] = {}
         self._dialer = Dialer(self._peer_id, self._can_dial, self._start_dial, config)
         self._dirty: dict[Connection, None] = {}
@@ -312,8 +313,8 @@ class QuicEndpoint:
         self._connections.pop(connection, None)
         self._half_open.pop(connection, None)
         self._paths.pop(connection, None)
-        if timer := self._timers.pop(connection, None):
-            timer.cancel()
+        if armed := self._timers.pop(connection, None):
+            armed[1].cancel()
         if connection.peer is None:
             self.counters.handshakes_failed += 1
             return
@@ -536,14 +537,13 @@ class QuicEndpoint:
         # A timer that is due at this very moment was just handled: time has to go on
         # for the engine to see it as past, by rounding if by nothing else.
         due = max(due, self._clock.monotonic() + TIMER_STEP_S)
-        timer = self._timers.get(connection)
-        if timer is not None:
-            if timer.when() <= due:
+        armed = self._timers.get(connection)
+        if armed is not None:
+            if armed[0] <= due:
                 return
-            timer.cancel()
-        self._timers[connection] = self._loop.call_at(
-            due, self._on_timer, connection, context=self._context
-        )
+            armed[1].cancel()
+        timer = self._loop.call_at(due, self._on_timer, connection, context=self._context)
+        self._timers[connection] = (due, timer)
 
     def _on_timer(self, connection: Connection) -> None:
         self._timers.pop(connection, None)
@@ -725,7 +725,7 @@ class QuicEndpoint:
     def _release(self) -> None:
         """Give the sockets and timers back; nothing is sent or heard from now on."""
         self._tick_handle.cancel()
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         self._dirty.clear()
         for port in self._ports.values():

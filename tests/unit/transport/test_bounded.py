@@ -167,7 +167,7 @@ def test_everything_arrives_and_the_connection_comes_to_rest(loss: float, big_by
 
 
 def test_one_datagram_is_looked_for_once() -> None:
-    """Pins ``_packets`` of aioquic's builder: a second look at all streams finds nothing."""
+    """Pins ``_packet`` of aioquic's builder: no second packet is begun to find nothing."""
     pair = LossyPair(1, 0.0)
     pair.run(3.0)
     engine = pair.engines[0]
@@ -178,9 +178,27 @@ def test_one_datagram_is_looked_for_once() -> None:
     original = quic._write_connection_limits
 
     def look(builder: object, space: object) -> None:
-        original(builder, space)
         looks.append(1)
+        original(builder, space)
 
     quic._write_connection_limits = look  # type: ignore[method-assign]
     assert len(engine.datagrams_to_send(now=pair.now)) == 1
     assert len(looks) == 1
+    assert QuicConnection.datagrams_to_send(quic, pair.now) == []
+    assert len(looks) == 2
+
+
+def test_what_is_sent_counts_for_the_peers_window_and_for_the_pace() -> None:
+    """Pins ``_remote_max_data_used`` and the pacer, which the end of a packet keeps up."""
+    pair = LossyPair(1, 0.0)
+    pair.run(3.0)
+    engine = pair.engines[0]
+    assert engine is not None
+    quic = engine._quic
+    stream_id = engine.open_stream()
+    for size in (10, 700, 50_000, 3):
+        before = quic._remote_max_data_used
+        engine.write(stream_id, bytes(size))
+        pair.run(1.0)
+        assert quic._remote_max_data_used - before == size
+    assert quic._loss._pacer.evaluation_time > 3.0
