@@ -246,10 +246,11 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        if self._is_pumping or self._now() - self._published_at < CALM_S:
+        now = self._now()
+        if self._is_pumping or now - self._published_at < CALM_S:
             return False
         try:
-            self._pump()
+            self._pump(now)
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
             return False
@@ -269,13 +270,13 @@ class ProducerActor(TypeDispatcher):
     def _channels(self) -> list[tuple[Link, Channel]]:
         return list(self._board.channels.items())
 
-    def _pump(self) -> None:
+    def _pump(self, now: float | None = None) -> None:
         """Publish what there is room for, write, and arm the timer."""
         if self._board.is_closed or self._is_pumping:
             return
         self._is_pumping = True
         try:
-            self._publish_all()
+            self._publish_all(self._now() if now is None else now)
         finally:
             self._is_pumping = False
             # Only now, so that a sender encodes its next items while these are on their way.
@@ -285,17 +286,17 @@ class ProducerActor(TypeDispatcher):
         elif self._is_blocked or self._close_at is not None or self._core.is_throttled:
             self._arm()
 
-    def _publish_all(self) -> None:
+    def _publish_all(self, now: float) -> None:
         core, outbox = self._core, self._outbox
         while True:
-            self._publish_parts()
+            self._publish_parts(now)
             self._write()
             if not outbox.parts or not self._board.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
             self._is_blocked = True
-            core.note_blocked(now=self._now())
+            core.note_blocked(now=now)
             if not self._write():
                 break
         if self._is_blocked and not outbox.parts:
@@ -303,7 +304,7 @@ class ProducerActor(TypeDispatcher):
             core.note_unblocked()
         self._published_at = self._now()
 
-    def _publish_parts(self) -> None:
+    def _publish_parts(self, now: float) -> None:
         core, spec = self._core, self._spec
         while True:
             if not self._board.channels:
@@ -317,7 +318,6 @@ class ProducerActor(TypeDispatcher):
                 return
             items_max = core.frame_items_max()
             bytes_max = core.frame_bytes_max(self._batch_bytes_max)
-            now = self._now()
             for lane, share in self._sieve.split(parts):
                 batches = spec.encoder.batches(
                     share, frame_items_max=items_max, frame_bytes_max=bytes_max

@@ -283,11 +283,14 @@ class FanOut:
 
         While there is room for a byte, one item of any size may pass.
         """
-        items, byte_count = self._buffer_items, self._buffer_bytes
-        for subscription in self.subscriptions.values():
-            items = min(items, self._buffer_items - subscription.behind_items)
-            byte_count = min(byte_count, self._buffer_bytes - subscription.behind_bytes)
-        return max(items, 0), max(byte_count, 0)
+        items = byte_count = 0  # how far behind the last one is
+        for one in self.subscriptions.values():
+            behind_items = one.sent - one.acked + one.backlog_items
+            if behind_items > items:
+                items = behind_items
+            if one.behind_bytes > byte_count:
+                byte_count = one.behind_bytes
+        return max(self._buffer_items - items, 0), max(self._buffer_bytes - byte_count, 0)
 
     def frame_items_max(self) -> int:
         """Return how many items a frame may have.

@@ -50,6 +50,7 @@ from .sockets import DatagramPort, bind_udp, family_of, is_loopback
 logger = logging.getLogger(__name__)
 
 READS_PER_TURN = 64
+ALONE_MIN = 8  # datagrams in a row without company: the next one comes alone as well
 DRAIN_TIMEOUT_S = 2.0
 TIMER_STEP_S = 1e-6
 HINT_INTERVAL_S = 0.02
@@ -102,6 +103,8 @@ class QuicEndpoint:
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._next_hint_at = 0.0
+        self._alone_count = 0
+        self._is_released = False
         self._drained: asyncio.Future[None] | None = None
         for port in ports:
             port.start(self._read)
@@ -366,11 +369,28 @@ class QuicEndpoint:
     # Datagrams in.
 
     def _read(self, port: DatagramPort) -> None:
-        """Take in what a port holds, then let each connection react once."""
+        """Take in what a port holds. Where datagrams come one by one, look for more later."""
+        if self._alone_count < ALONE_MIN:
+            count = self._take_in(port, READS_PER_TURN)
+            self._alone_count = self._alone_count + 1 if count == 1 else 0
+        else:
+            self._take_in(port, 1)
+            # Behind the flush, and so behind the answer: not to delay it is a good part
+            # of a round trip.
+            self._loop.call_soon(self._read_rest, port, context=self._context)
+
+    def _read_rest(self, port: DatagramPort) -> None:
+        """Look whether more came with the datagram that was taken in before."""
+        if not self._is_released and self._take_in(port, READS_PER_TURN):
+            self._alone_count = 0
+
+    def _take_in(self, port: DatagramPort, count_max: int) -> int:
+        """Take in datagrams, then let each connection react once; return how many there were."""
         now = self._clock.monotonic()
         touched: dict[Connection, None] = {}
         counters = self.counters
-        for _ in range(READS_PER_TURN):
+        count = 0
+        while count < count_max:
             try:
                 datagram = port.read()
             except OSError as exc:
@@ -379,6 +399,7 @@ class QuicEndpoint:
             if datagram is None:
                 break
             data, remote = datagram
+            count += 1
             counters.datagrams_received += 1
             counters.bytes_received += len(data)
             connection = self._receive(data, remote, port, now)
@@ -391,6 +412,7 @@ class QuicEndpoint:
                 self.mark_dirty(connection)
         if self._is_closing:
             self._check_drained()
+        return count
 
     def _process(self, connection: Connection) -> None:
         """Let a connection react; whatever goes wrong in that is its own end only."""
@@ -499,6 +521,8 @@ class QuicEndpoint:
     def _flush(self) -> None:
         self._is_flush_scheduled = False
         dirty, self._dirty = self._dirty, {}
+        if self._is_released:
+            return
         now = self._clock.monotonic()
         for connection in dirty:
             connection.flush(now=now)
@@ -728,6 +752,7 @@ class QuicEndpoint:
         for _, timer in self._timers.values():
             timer.cancel()
         self._dirty.clear()
+        self._is_released = True
         for port in self._ports.values():
             port.close()
 

@@ -10,11 +10,19 @@ import pytest
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.errors import ConfigError, TransportError
 from mosaik_actors.ids import SecretKey
-from mosaik_actors.transport.address import PeerAddr
+from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
-from mosaik_actors.transport.interface import LinkRefused, PeerConnected, PeerDisconnected
+from mosaik_actors.transport.interface import (
+    FramesReceived,
+    Link,
+    LinkEvent,
+    LinkRefused,
+    PeerConnected,
+    PeerDisconnected,
+)
+from mosaik_actors.transport.sockets import UdpPort
 from tests.waiting import until
 
 from .endpoints import Inbox, Server, endpoint_maker
@@ -264,3 +272,81 @@ def test_settings_are_checked() -> None:
         TransportConfig(keep_alive_interval=10, idle_timeout=10)
     with pytest.raises(ConfigError, match="datagram_bytes_max is 100, expected 1200 to"):
         TransportConfig(datagram_bytes_max=100)
+
+
+async def test_where_datagrams_come_alone_the_answer_leaves_before_more_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[tuple[str, str]] = []
+    read, send = UdpPort.read, UdpPort.send
+
+    def note_read(port: UdpPort) -> tuple[bytes, SocketAddr] | None:
+        found = read(port)
+        done.append((str(port.addrs), "nothing" if found is None else "datagram"))
+        return found
+
+    def note_send(port: UdpPort, data: bytes, remote: SocketAddr) -> None:
+        send(port, data, remote)
+        done.append((str(port.addrs), "answer"))
+
+    async with endpoint_maker("quic") as make:
+        server, client = await make("server"), await make("client")
+
+        def echo(link: Link) -> None:
+            def answer(event: LinkEvent) -> None:
+                if isinstance(event, FramesReceived):
+                    link.write_many(event.frames)
+
+            link.attach(answer)
+            link.accept()
+
+        server.serve("echo/1", echo)
+        link = await client.open_link(server.addr, "echo/1")
+        inbox = Inbox(link)
+        for number in range(20):
+            link.write(bytes([number]))
+            await inbox.until_frames(number + 1)
+        monkeypatch.setattr(UdpPort, "read", note_read)
+        monkeypatch.setattr(UdpPort, "send", note_send)
+        for number in range(20, 30):
+            link.write(bytes([number]))
+            await inbox.until_frames(number + 1)
+        here = [what for addrs, what in done if addrs == str(list(server.addr.direct))]
+        steps = [here[at : at + 2] for at, what in enumerate(here) if what == "datagram"]
+        assert steps.count(["datagram", "answer"]) >= 8
+
+        # What comes in bursts again is all taken in.
+        many = [number.to_bytes(4, "big") * 500 for number in range(1000)]
+        link.write_many(many)
+        frames = await inbox.until_frames(1030)
+        assert frames[30:] == many
+
+
+async def test_closed_endpoint_does_not_look_for_more() -> None:
+    """An answer to a lone datagram may close the endpoint that was about to look on."""
+    async with endpoint_maker("quic") as make:
+        server, client = await make("server"), await make("client")
+        assert isinstance(server, QuicEndpoint)
+        links: list[Link] = []
+
+        def take(link: Link) -> None:
+            def hear(event: LinkEvent) -> None:
+                if isinstance(event, FramesReceived) and b"crash" in event.frames:
+                    server.crash()
+                elif isinstance(event, FramesReceived):
+                    link.write_many(event.frames)
+
+            links.append(link)
+            link.attach(hear)
+            link.accept()
+
+        server.serve("echo/1", take)
+        link = await client.open_link(server.addr, "echo/1")
+        inbox = Inbox(link)
+        for number in range(20):
+            link.write(bytes([number]))
+            await inbox.until_frames(number + 1)
+        link.write(b"crash")
+        await until(lambda: server._is_released)
+        await asyncio.sleep(0)
+        assert not server._logged
