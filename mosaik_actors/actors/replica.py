@@ -171,12 +171,13 @@ class ReplicaActor(TypeDispatcher):
         self._pump()
         return True
 
-    def _take_submissions(self, member: Member) -> None:
+    def _take_submissions(self, member: Member, now: float) -> None:
         """Take commands from the board."""
-        board, now = self._start.board, self._now()
+        board = self._start.board
         waiting = board.submissions
-        if waiting:
-            self._taken_count, self._taken_s = len(waiting), now
+        if not waiting:
+            return
+        self._taken_count, self._taken_s = len(waiting), now
         while waiting:
             one = waiting.popleft()
             if one.future.done():
@@ -405,8 +406,9 @@ class ReplicaActor(TypeDispatcher):
         try:
             if step is not None:
                 step(now=self._now())
-            self._take_submissions(member)
-            member.pump(now=self._now())
+            now = self._now()
+            self._take_submissions(member, now)
+            member.pump(now=now)
         except MachineFailed as error:
             self._end(error)
             return

@@ -12,6 +12,7 @@ What the leader has beyond the end of the sync it sends afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..errors import RemoteError
@@ -144,13 +145,12 @@ class CatchingUp:
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
-        times = [self._provider.get_timer()]
         if self._restoring is not None:
-            return float("-inf")
+            return -inf
+        times = [self._provider.get_timer(), self._again_at_s, self._cut_by_s]
         if self._task is not None:
             times.append(self._task.get_timer())
-        times += [self._again_at_s, self._cut_by_s]
-        return min([time for time in times if time is not None], default=float("inf"))
+        return min([time for time in times if time is not None], default=inf)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""

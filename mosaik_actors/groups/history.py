@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from ..errors import RemoteError
@@ -268,6 +269,11 @@ class History:
         """Put an act into the log; it comes back through `take_acts` or `take_failed_acts`."""
         self.raft.propose(encode_act(act), act, EntryKind.ACT)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether one of the `take_` methods would return anything."""
+        return bool(self._acts or self._failed_acts or self._replayed or self._ledger_events)
+
     def take_acts(self) -> list[Act]:
         """Return the acts applied since the last call."""
         taken, self._acts = self._acts, []
@@ -356,15 +362,14 @@ class History:
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
         if self.is_stalled:
-            return float("inf")
-        times = [self._sync.get_timer()]
+            return inf
+        raft = self.raft
+        due_s = self._sync.get_timer()
         if not self._is_deaf:
-            times.append(self.raft.get_timer())
-        if self.raft.is_leader and not self._is_closed:
-            times.append(self._leading.look_at_s)
-        if self._compaction.is_active:
-            times.append(self._now)
-        return min(times)
+            due_s = min(due_s, raft.get_timer())
+        if raft.is_leader and not self._is_closed:
+            due_s = min(due_s, self._leading.look_at_s)
+        return min(due_s, self._now) if self._compaction.is_active else due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""

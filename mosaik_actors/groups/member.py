@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from types import MappingProxyType
 from typing import Any, Final
@@ -432,12 +433,18 @@ class Member:
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
-        times = [self._mesh.get_timer(), self._client.get_timer(), self._reads.get_timer()]
-        times += [self._merging.get_timer(), self._leave_by_s if self._is_leaving else None]
-        times.append(self._genesis.get_timer())
-        if self._history is not None:
-            times.append(self._history.get_timer())
-        return min([time for time in times if time is not None], default=None)
+        due_s = self._merging.get_timer()
+        for time in (
+            self._mesh.get_timer(),
+            self._client.get_timer(),
+            self._reads.get_timer(),
+            self._genesis.get_timer(),
+            self._leave_by_s if self._is_leaving else None,
+            None if self._history is None else self._history.get_timer(),
+        ):
+            if time is not None and time < due_s:
+                due_s = time
+        return None if due_s == inf else due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. Too early does no harm."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ..ids import PeerId
 from . import frames
+from .acts import Act
 from .history import History
 from .host import Host
 from .ledger import MergeFinished
@@ -102,9 +103,12 @@ class Merging:
             now: Monotonic time in seconds.
         """
         core, raft = self._core, history.raft
-        self._note_replays(history)
-        failed, applied = history.take_failed_acts(), history.take_acts()
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, status_count)
+        failed: list[Act] = []
+        applied: list[Act] = []
+        if history.has_news:
+            self._note_replays(history)
+            failed, applied = history.take_failed_acts(), history.take_acts()
         if not (failed or applied) and seen == self._seen and core.is_resting:
             return None, False
         self._seen = seen

@@ -180,6 +180,8 @@ class SnapshotProvider:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, at once while parts are being made."""
+        if not self._cuts and not self._held:
+            return None  # as almost always
         if any(cut.is_wanted and cut.is_making for cut in self._cuts.values()):
             return self._now
         due = [until_s for _, until_s in self._held.values()]

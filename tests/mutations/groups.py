@@ -238,6 +238,27 @@ MUTATIONS = (
         "if False:",
         "test_raft_elections:test_leader_without_a_quorum_steps_down",
     ),
+    Mutation(
+        "spare that is due waits on",
+        "spares",
+        "return now < due_s",
+        "return True",
+        "test_spares:test_spare_gets_what_has_come_together_in_one_message",
+    ),
+    Mutation(
+        "one that was needed stays a spare",
+        "spares",
+        "if peer not in self._pressed and peer in self._order:",
+        "if False:",
+        "test_spares:test_spare_replaces_one_that_does_not_answer",
+    ),
+    Mutation(
+        "removed voter hears of it later, or never",
+        "leader",
+        "self._awaited_index = index  # by those",
+        "pass  # by those",
+        "test_spares:test_spare_hears_at_once_that_it_is_removed",
+    ),
 )
 
 QUICK = (

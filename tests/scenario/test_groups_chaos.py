@@ -34,6 +34,7 @@ async def play_one_history(cluster: Cluster, world: World) -> None:
     await world.play(DURATION_S, Churn(world))
     assert len({group.history for group in world.groups.values()}) == 1
     world.check_once()
+    world.check_positions()
     assert len(cluster.history) > 20
     world.check_linearizable()
 
