@@ -12,7 +12,7 @@
 from .cluster import Cluster, NodeDown, SimClock, SimNode
 from .conditions import NetworkConditions, lognormal, uniform
 from .disk import SimDisk, SimFile
-from .faults import Fault, FaultPlan, FaultSchedule
+from .faults import DISK_KINDS, KINDS, Fault, FaultPlan, FaultSchedule
 from .history import Call, History, Operation, Outcome
 from .linearizability import Decision, Verdict, check_linearizable
 from .loop import SimDeadlock, SimLivelock, SimLoop
@@ -20,9 +20,12 @@ from .models import Counter, MapModel, Model, Queue, Register, SetModel
 from .network import SimNetwork
 from .scenario import Report, Scenario, scenario, simulate
 from .settings import read_time_factor
+from .simlog import SimLog
 from .trace import Trace
 
 __all__ = [
+    "DISK_KINDS",
+    "KINDS",
     "TIME_FACTOR",
     "Call",
     "Cluster",
@@ -48,6 +51,7 @@ __all__ = [
     "SimDisk",
     "SimFile",
     "SimLivelock",
+    "SimLog",
     "SimLoop",
     "SimNetwork",
     "SimNode",
