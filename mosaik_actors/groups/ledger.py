@@ -144,10 +144,6 @@ class Ledger:
             case CutSnapshot():
                 return None
 
-    def takes_replays_of(self, history: bytes) -> bool:
-        """Return whether commands of `history` may be replayed here, and are not all here."""
-        return not self.is_closed and not self.has_all_of(history)
-
     def has_all_of(self, history: bytes) -> bool:
         """Return whether all that was ever applied in `history` is here: it is merged, or this."""
         return history == self.history or history in self.merged

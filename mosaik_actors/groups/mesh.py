@@ -161,11 +161,6 @@ class Mesh:
         bond = self._bond_of_link.get(link_id)
         return None if bond is None else bond.peer
 
-    def status_of(self, peer: PeerId) -> Status | None:
-        """Return what a bonded peer said of itself last, None without a bond."""
-        bond = self.bonded.get(peer)
-        return None if bond is None else bond.status
-
     def bonds(self) -> tuple[Bond, ...]:
         """Return every bond of the group that is known, also between others, in order."""
         return self._bonds.topology.bonds()

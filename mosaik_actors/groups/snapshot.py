@@ -1,4 +1,4 @@
-"""A snapshot of a member: its parts, and their form on disk.
+"""A snapshot of a member: its parts.
 
 The first part is a `Header`: what the group knows beside its machine, and how
 far it is. When the table of sessions is large, some parts go on with it. The
@@ -7,10 +7,6 @@ place in the log: nothing local is in it.
 
 A header alone, with no parts of the machine, stands for a history in which no
 command was applied yet: it is what a member begins one with.
-
-Stored form: a magic number, each part after its length in 4 bytes, and an end
-mark, so that one cut short is noticed. Damage is the storage's affair: it keeps
-a digest.
 
 What is read comes from a peer or a file: parts are bounded in size and number,
 and whatever does not fit raises `DecodeError`. Sessions and ledger must be
@@ -36,9 +32,6 @@ PIECE_BYTES: Final = 256 * 1024
 """How much of the table of sessions is in one part."""
 
 _PIECES_MAX: Final = TABLE_BYTES_MAX // PIECE_BYTES
-_MAGIC: Final = b"MAS1"
-_END: Final = b"\xff\xff\xff\xff"
-_LENGTH_BYTES: Final = 4
 
 
 class SnapshotError(MosaikError):
@@ -66,11 +59,6 @@ class Header:
     index: int = 0
     position: int = 0
     has_machine: bool = False
-
-    @classmethod
-    def founding(cls, history: bytes) -> Header:
-        """Return the header of a history that begins."""
-        return cls(ledger=Ledger(history))
 
     @property
     def history(self) -> bytes:
@@ -138,53 +126,6 @@ def checked_parts(
         if count > PARTS_COUNT_MAX:
             raise error(f"more than {PARTS_COUNT_MAX} parts")
         yield part
-
-
-def to_stored(parts: Iterable[bytes]) -> bytes:
-    """Return a snapshot's parts as the one piece that a storage keeps.
-
-    Raises:
-        SnapshotError: The machine does not make the parts as it should.
-    """
-    pieces = [_MAGIC]
-    for part in checked_parts(parts, SnapshotError):
-        pieces += (len(part).to_bytes(_LENGTH_BYTES), part)
-    pieces.append(_END)
-    return b"".join(pieces)
-
-
-def from_stored(data: bytes) -> Iterator[bytes]:
-    """Return the parts of a stored snapshot, one at a time.
-
-    Raises:
-        DecodeError: It is none, or was cut short. Raised at once, not on the way.
-    """
-    return _slices(memoryview(data), _bounds(data))
-
-
-def _bounds(data: bytes) -> list[tuple[int, int]]:
-    """Return where each part begins and ends."""
-    if data[: len(_MAGIC)] != _MAGIC:
-        raise DecodeError(f"not a stored snapshot: it begins with {data[: len(_MAGIC)]!r}")
-    bounds: list[tuple[int, int]] = []
-    at = len(_MAGIC)
-    while (length_bytes := data[at : at + _LENGTH_BYTES]) != _END:
-        at += _LENGTH_BYTES
-        length = int.from_bytes(length_bytes)
-        if len(length_bytes) < _LENGTH_BYTES or at + length > len(data):
-            raise DecodeError(f"a stored snapshot ends in part {len(bounds)}")
-        if length > PART_BYTES_MAX or len(bounds) >= PARTS_COUNT_MAX:
-            raise DecodeError(f"part {len(bounds)} of a stored snapshot has {length} bytes")
-        bounds.append((at, at + length))
-        at += length
-    if at + _LENGTH_BYTES != len(data):
-        raise DecodeError(f"{len(data) - at - _LENGTH_BYTES} bytes after a stored snapshot")
-    return bounds
-
-
-def _slices(data: memoryview, bounds: list[tuple[int, int]]) -> Iterator[bytes]:
-    for begin, end in bounds:
-        yield bytes(data[begin:end])
 
 
 def _next(parts: Iterator[bytes]) -> bytes:

@@ -388,7 +388,7 @@ class Simulation:
             assert node.bonds == {to: bond.link_id for to, bond in node.mesh.bonded.items()}
             for other in self.nodes:
                 if other is not node:
-                    assert node.mesh.status_of(other.me) == other.status
+                    assert node.mesh.bonded[other.me].status == other.status
                     assert node.statuses[other.me] == other.status
 
 

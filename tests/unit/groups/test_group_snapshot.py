@@ -13,14 +13,10 @@ from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.acts import AcceptMerge
 from mosaik_actors.groups.commands import Burst
 from mosaik_actors.groups.ledger import Ledger
-from mosaik_actors.groups.machine import PART_BYTES_MAX
 from mosaik_actors.groups.sessions import SessionLimits, Sessions
 from mosaik_actors.groups.snapshot import (
     PIECE_BYTES,
     Header,
-    SnapshotError,
-    from_stored,
-    to_stored,
 )
 
 from .host_machines import GUEST, HISTORY
@@ -76,13 +72,6 @@ def test_large_table_of_sessions_goes_on_in_more_parts() -> None:
             read(parts[:count])
 
 
-def test_founding_header_has_nothing_but_the_history() -> None:
-    found = read(Header.founding(HISTORY).to_parts())
-    assert (found.history, found.index, found.position) == (HISTORY, 0, 0)
-    assert not found.has_machine
-    assert len(found.sessions) == 0
-
-
 def test_too_many_clients_are_refused() -> None:
     with pytest.raises(DecodeError, match="3 clients"):
         read(header().to_parts(), SessionLimits(client_count=2))
@@ -121,46 +110,3 @@ def test_damaged_header_is_refused_or_another_header(data: st.DataObject) -> Non
     except DecodeError:
         return
     assert read(found.to_parts()).to_parts() == found.to_parts()
-
-
-# The stored form.
-
-PARTS = st.lists(st.binary(max_size=40), max_size=6)
-
-
-@given(PARTS)
-@settings(deadline=None)
-def test_parts_survive_the_stored_form(parts: list[bytes]) -> None:
-    assert list(from_stored(to_stored(parts))) == parts
-
-
-@given(PARTS, st.data())
-@settings(deadline=None)
-def test_stored_form_that_was_cut_or_grew_is_refused(
-    parts: list[bytes], data: st.DataObject
-) -> None:
-    stored = to_stored(parts)
-    cut = data.draw(st.integers(0, len(stored) - 1))
-    with pytest.raises(DecodeError):
-        from_stored(stored[:cut])
-    with pytest.raises(DecodeError):
-        from_stored(stored + data.draw(st.binary(min_size=1, max_size=9)))
-
-
-@given(st.binary(max_size=60))
-@settings(deadline=None)
-def test_any_bytes_are_refused_or_are_parts(data: bytes) -> None:
-    for stored in (data, b"MAS1" + data):
-        try:
-            parts = list(from_stored(stored))
-        except DecodeError:
-            continue
-        assert to_stored(parts) == stored
-
-
-def test_stored_parts_are_bounded() -> None:
-    with pytest.raises(SnapshotError, match="at most"):
-        to_stored([bytes(PART_BYTES_MAX + 1)])
-    large = b"MAS1" + (PART_BYTES_MAX + 1).to_bytes(4) + bytes(PART_BYTES_MAX + 1)
-    with pytest.raises(DecodeError, match="has 4194305 bytes"):
-        from_stored(large + b"\xff" * 4)

@@ -483,7 +483,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
 def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None:
     host = host_of(Replayer())
     host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
-    take_in(host, Header.founding(WINNER).to_parts())
+    take_in(host, Header(ledger=Ledger(WINNER)).to_parts())
     assert (host.index, host.position, host.ledger.history) == (0, 0, WINNER)
     assert host.machine.count == 0  # type: ignore[attr-defined]
 

@@ -61,7 +61,6 @@ def test_closed_history_takes_in_nobody() -> None:
     assert ledger.apply(AcceptMerge(TWO)) is None
     assert ledger.apply(replay(TWO, 1, 3)) is None
     assert ledger.apply(FinishMerge(TWO, 0)) is None
-    assert not ledger.takes_replays_of(TWO)
     assert ledger.to_bytes() == before
 
 

@@ -204,8 +204,8 @@ def test_bond_forms_in_order_and_tells_both_statuses() -> None:
     opener.receive_frame(8, confirm.data, now=0.4)
     assert drain(opener) == [BondFormed(LARGE, 8, Status(term=5)), TopologyChanged()]
     assert opener.peer_of(8) == LARGE
-    assert opener.status_of(LARGE) == Status(term=5)
-    assert acceptor.status_of(SMALL) == Status(term=3)
+    assert opener.bonded[LARGE].status == Status(term=5)
+    assert acceptor.bonded[SMALL].status == Status(term=3)
     assert opener.bonds() == acceptor.bonds() == (Bond(SMALL, LARGE),)
 
 
@@ -544,7 +544,7 @@ def test_what_others_must_act_on_is_told_at_once(status: Status) -> None:
     assert isinstance(sent, SendFrame)
     other.receive_frame(1, sent.data, now=0.1)
     assert only(drain(other), StatusChanged) == StatusChanged(SMALL, status)
-    assert other.status_of(SMALL) == status
+    assert other.bonded[SMALL].status == status
     assert other.bonded[SMALL].status == status
 
 
