@@ -31,7 +31,7 @@ The caller passes links' frames and ``now`` (monotonic seconds), then drains
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -55,6 +55,7 @@ from .genesis_wire import encode_message as encode_genesis
 from .history import Begin, History
 from .host import Host
 from .key import GroupKey
+from .leaving import Leaving
 from .ledger import Ledger
 from .member_events import (
     FramesOut,
@@ -72,6 +73,7 @@ from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, Statu
 from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
+from .saving import Saving
 from .status import Standing, Status
 from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
@@ -153,18 +155,12 @@ class Member:
         self._waits_until_s = now
         self._pledge = b""
         self._is_beginning = False
-        self._own_saves: deque[tuple[SaveBatch, Callable[[], None]]] = deque()
-        self._saving_own: Callable[[], None] | None = None
-        self._is_saving = False
-        self._is_stalled = False
+        self._saving = Saving(is_durable=spec.is_durable)
         self._term = stored.hard_state.term
         self._vote = stored.hard_state.vote
         self._told_key: object = None
         self._tell_again_at_s = now
-        self._is_leaving = False
-        self._must_be_removed = False
-        self._has_left = False
-        self._leave_by_s: float | None = None
+        self._leaving = Leaving()
         self._statuses: dict[PeerId, Status] = {}
         self._status_count = 0
         self._mesh = Mesh(
@@ -221,7 +217,7 @@ class Member:
     @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self._is_leaving:
+        if self._leaving.has_begun:
             return "leaving the group"
         if self._history is None:
             return "no history yet: looking for members, or waiting to be taken in"
@@ -235,7 +231,7 @@ class Member:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._is_stalled
+        return self._saving.is_stalled
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -294,11 +290,12 @@ class Member:
                 then has itself removed first. One that comes back with its log
                 only hands over leadership.
         """
-        if self._is_leaving:
+        if self._leaving.has_begun:
             return
-        self._is_leaving = True
-        self._must_be_removed = is_final or not self._spec.is_durable
-        self._leave_by_s = now + self._spec.settings.leave_timeout
+        self._leaving.begin(
+            until_s=now + self._spec.settings.leave_timeout,
+            is_final=is_final or not self._spec.is_durable,
+        )
         if self._history is not None:
             self._history.peers_changed(now=now)
 
@@ -323,7 +320,7 @@ class Member:
         self._is_beginning = True  # until it is saved, nobody can welcome this member elsewhere
         self._client.change_history()
         self._emit(Told(GroupForced(fresh, previous)))
-        self._save_own(batch, lambda: self._follow(begin, self._now, is_founder=True))
+        self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=True))
 
     # What comes from links and the catalog.
 
@@ -416,16 +413,11 @@ class Member:
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
-        self._is_saving = False
-        if self._saving_own is not None:
-            then, self._saving_own = self._saving_own, None
-            then()
-        elif self._history is not None:
-            self._history.saved()
+        self._saving.saved(self._history)
 
     def stall(self, *, is_stalled: bool) -> None:
         """Take in that the disk takes nothing for the moment, or does again."""
-        self._is_stalled = is_stalled
+        self._saving.is_stalled = is_stalled
         if self._history is not None:
             self._history.is_stalled = is_stalled
 
@@ -439,7 +431,7 @@ class Member:
             self._client.get_timer(),
             self._reads.get_timer(),
             self._genesis.get_timer(),
-            self._leave_by_s if self._is_leaving else None,
+            self._leaving.until_s,
             None if self._history is None else self._history.get_timer(),
         ):
             if time is not None and time < due_s:
@@ -465,14 +457,15 @@ class Member:
         self._take_genesis(now)
         if self._history is not None:
             self._history.pump(now=now)
-        if self._history is None or self._is_stalled:
+        if self._history is None or self._saving.is_stalled:
             self._reads.hold(now=now)
         self._meet_others(now)
         self._tell_status()
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        self._save()
+        if (batch := self._saving.next_batch(self._history)) is not None:
+            self._emit(SaveWanted(batch))
         self._flush()
 
     def next_event(self) -> Any | None:
@@ -531,13 +524,13 @@ class Member:
         What changes with every command, as the commit index, is looked at only
         so often as a heartbeat could tell it.
         """
-        key = (self._history, self._genesis.standing, self._is_leaving)
+        key = (self._history, self._genesis.standing, self._leaving.has_begun)
         if self._history is not None:
             key += self._history.standing_key
         if key != self._told_key or self._now >= self._tell_again_at_s:
             self._told_key, self._tell_again_at_s = key, self._now + _STATUS_EVERY_S
             status = self._my_status()
-            if status.is_leaving and not self._must_be_removed:
+            if status.is_leaving and not self._leaving.is_final:
                 # It comes back with its log, as the voter that it is: nobody shall replace it.
                 status = msgspec.structs.replace(status, is_leaving=False)
             self._mesh.set_status(status, now=self._now)
@@ -552,7 +545,7 @@ class Member:
         return Status(
             is_observer=spec.is_observer,
             leadership_factor=spec.factor,
-            is_leaving=self._is_leaving,
+            is_leaving=self._leaving.has_begun,
             is_durable=spec.is_durable,
             **said,
         )
@@ -622,7 +615,7 @@ class Member:
         # and none is made in a history.
         batch = SaveBatch() if mark.index else SaveBatch(snapshot=(mark, encode_stored(stored)))
         genesis = self._genesis  # when it is saved, another history may be looked for
-        self._save_own(batch, lambda: genesis.pledge_saved(now=self._now))
+        self._saving.add(batch, lambda: genesis.pledge_saved(now=self._now))
 
     def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
         """Begin a history with these voters, one of them this member."""
@@ -657,7 +650,7 @@ class Member:
         batch = SaveBatch(snapshot=(begin.raft["mark"], encode_stored(stored)))
         raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
         begin = Begin(begin.history, raft, begin.welcome_index)
-        self._save_own(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
+        self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
         spec = self._spec
@@ -680,7 +673,7 @@ class Member:
         )
         self._is_beginning = False
         self._history = history = History(parts, begin, now=now)
-        history.is_stalled = self._is_stalled
+        history.is_stalled = self._saving.is_stalled
         if is_founder or history.raft.configuration.voters == (spec.me,):
             history.raft.campaign(now=now)
         history.peers_changed(now=now)
@@ -713,7 +706,7 @@ class Member:
         self._client.change_history()
         self._client.set_leader(False, None, self._now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
-        self._save_own(batch, lambda: None)
+        self._saving.add(batch, lambda: None)
         self._genesis = self._new_genesis(self._now, StoredGroup())
         self._emit(Told(StateReplaced(0)))
 
@@ -729,63 +722,26 @@ class Member:
         elif has_more or has_acted:
             history.pump(now=now)
 
-    # Saving.
-
-    def _save_own(self, batch: SaveBatch, then: Callable[[], None]) -> None:
-        """Save what is not Raft's, in order with the rest, then go on."""
-        if self._spec.is_durable:
-            self._own_saves.append((batch, then))
-        else:
-            then()
-
-    def _save(self) -> None:
-        if self._is_saving:
-            return
-        if self._own_saves:
-            batch, self._saving_own = self._own_saves.popleft()
-        elif self._history is not None and (found := self._history.next_save()) is not None:
-            batch = found
-        else:
-            return
-        self._is_saving = True
-        self._emit(SaveWanted(batch))
-
     # Leaving.
 
     def _leave_on(self, now: float) -> None:
-        if not self._is_leaving or self._has_left:
+        leaving = self._leaving
+        if not leaving.has_begun or leaving.is_done:
             return
-        is_late = self._leave_by_s is not None and now >= self._leave_by_s
-        if not is_late and self._is_needed():
+        is_late = leaving.until_s is not None and now >= leaving.until_s
+        is_needed = self._saving.is_busy or leaving.is_needed(
+            self._spec.me, self._history, self._statuses
+        )
+        if is_needed and not is_late:
             return
-        self._has_left = True
+        leaving.is_done = True
         self._reads.fail_all()
         self._client.fail_all("the member leaves the group")
         self._take_client()
-        self._mesh.leave(now=now, is_final=self._must_be_removed)
+        self._mesh.leave(now=now, is_final=leaving.is_final)
         self._take_mesh(now)
         self._flush()
         self._emit(MemberLeft())
-
-    def _is_needed(self) -> bool:
-        """Whether others should take over before this member goes, and can."""
-        history, me = self._history, self._spec.me
-        if self._is_saving or history is None:
-            return self._is_saving
-        if not history.is_idle:
-            return True
-        heirs = [
-            peer
-            for peer, status in self._statuses.items()
-            if status.history == history.id and not (status.is_leaving or status.is_observer)
-        ]
-        if not heirs:
-            return False
-        if self._must_be_removed:
-            # Also of the learners: the leader may be about to promote this one.
-            return history.is_member or not history.is_settled
-        voters = history.raft.configuration.voters
-        return history.raft.leader == me and any(peer in voters for peer in heirs)
 
     # Events.
 
