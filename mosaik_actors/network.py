@@ -215,6 +215,18 @@ class Network:
             self._abandon(self._node)
             self._closing = asyncio.get_running_loop().create_task(self._unwind())
 
+    def suspend(self) -> None:
+        """Let no actor have a message until `resume`; for tests and simulations.
+
+        Raises:
+            Closed: The handle is not started, or closed.
+        """
+        self._started.system.suspend()
+
+    def resume(self) -> None:
+        """Go on after `suspend`. Raises `Closed` as that does."""
+        self._started.system.resume()
+
     def _abandon(self, node: Node) -> None:
         """End what the node holds here and now, without a word to anybody."""
         self._undo.clear()

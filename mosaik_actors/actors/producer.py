@@ -249,12 +249,13 @@ class ProducerActor(TypeDispatcher):
         now = self._now()
         if self._is_pumping or now - self._published_at < CALM_S:
             return False
+        return self._node.system.run_now(self.myAddress, self._publish_alone)
+
+    def _publish_alone(self) -> None:
         try:
-            self._pump(now)
+            self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
-            return False
-        return True
 
     @property
     def _core(self) -> FanOut:
@@ -270,13 +271,13 @@ class ProducerActor(TypeDispatcher):
     def _channels(self) -> list[tuple[Link, Channel]]:
         return list(self._board.channels.items())
 
-    def _pump(self, now: float | None = None) -> None:
+    def _pump(self) -> None:
         """Publish what there is room for, write, and arm the timer."""
         if self._board.is_closed or self._is_pumping:
             return
         self._is_pumping = True
         try:
-            self._publish_all(self._now() if now is None else now)
+            self._publish_all(self._now())
         finally:
             self._is_pumping = False
             # Only now, so that a sender encodes its next items while these are on their way.

@@ -70,7 +70,6 @@ logger = logging.getLogger(__name__)
 
 _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
-_CALM_S = 0.0001  # a command this long after the last ones does not wait for company
 # Several times what Raft, commands and state sync may have on their way to one member.
 _UNSENT_BYTES_MAX = 64 * 1024 * 1024
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
@@ -114,7 +113,7 @@ class ReplicaActor(TypeDispatcher):
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
         self._taken_count = 0
-        self._taken_s = float("-inf")
+        self._has_taken = False
 
     # Lifecycle.
 
@@ -165,11 +164,25 @@ class ReplicaActor(TypeDispatcher):
 
     def _take_now(self) -> bool:
         """Take a command without a turn in the mailbox, if they come one at a time."""
-        is_calm = self._now() - self._taken_s >= _CALM_S
-        if self._is_pumping or self._taken_count > 1 or not is_calm:
+        if self._is_pumping or self._has_taken or self._taken_count > 1:
             return False
-        self._pump()
+        system = self._start.node.system
+        if not system.run_now(self.myAddress, self._take_alone):
+            return False
+        # What else comes in this turn of the loop is taken together.
+        self._has_taken = True
+        system.loop.call_soon(self._end_turn)
         return True
+
+    def _take_alone(self) -> None:
+        try:
+            self._pump()
+        except Exception as error:
+            logger.exception("group %s: a command could not be handled", self._label)
+            self._end(error)
+
+    def _end_turn(self) -> None:
+        self._has_taken = False
 
     def _take_submissions(self, member: Member, now: float) -> None:
         """Take commands from the board."""
@@ -177,7 +190,7 @@ class ReplicaActor(TypeDispatcher):
         waiting = board.submissions
         if not waiting:
             return
-        self._taken_count, self._taken_s = len(waiting), now
+        self._taken_count = len(waiting)
         while waiting:
             one = waiting.popleft()
             if one.future.done():

@@ -178,6 +178,7 @@ class Leader:
 
     def receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
         """Take in a strong read of a follower or a learner."""
+        self._spares.hurry(sender)  # it answers when it has what is committed now
         if not self._reads.add(PendingRead(sender, message.number)):
             self._state.send(sender, ReadReply(self._state.term, message.number, None))
 
@@ -288,6 +289,29 @@ class Leader:
             return False
         return self._spares.must_wait(peer, self._state.now)
 
+    def _hears_later(self, peer: PeerId, progress: Progress) -> bool:
+        """Return whether a follower learns what is committed with entries that are yet to come."""
+        if progress.commit_sent < self._awaited_index <= self._state.commit_index:
+            return False
+        has_all = progress.next_index > self._state.log.last_index
+        return not has_all and self._spares.is_waiting(peer)
+
+    @property
+    def kept_from_index(self) -> float:
+        """The first entry that a follower waits for; the log is not to be cut before it.
+
+        Infinity when nobody waits: those who were sent everything need nothing of the log.
+        """
+        state = self._state
+        waiting = [
+            progress.next_index
+            for peer, progress in self.progress.items()
+            if progress.state is ProgressState.REPLICATE
+            and progress.next_index <= state.log.last_index
+            and self._spares.is_on_time(peer, state.now)
+        ]
+        return min(waiting, default=inf)
+
     def _note_news(self, known_index: int) -> None:
         """Have followers that know of `known_index` told soon, or at once, what is committed."""
         state = self._state
@@ -304,7 +328,7 @@ class Leader:
             for peer, progress in self.progress.items()
             if progress.commit_sent < state.commit_index
             and progress.state is ProgressState.REPLICATE
-            and not self._spares.is_waiting(peer)
+            and not self._hears_later(peer, progress)
         ]
         if behind and state.now < self._news_at_s:
             return
@@ -325,7 +349,9 @@ class Leader:
             progress.retry()
         elif progress.state is ProgressState.SNAPSHOT:
             self._offer_snapshot(peer, progress)
-        elif progress.flight_count or commit_index < state.commit_index:
+        elif progress.flight_count or commit_index < min(
+            state.commit_index, progress.next_index - 1
+        ):
             # An empty message after the last one sent is refused if any was lost,
             # and tells a follower that was restarted how far its log agrees.
             prev_index = progress.next_index - 1
@@ -350,6 +376,7 @@ class Leader:
             before = state.commit_index
             was_pending = state.configurations.is_pending(before)
             state.commit(index)
+            self._spares.count_own(is_quick=index <= saved[state.me])
             self._release(before, index)
             self._note_news(before)
             if was_pending and not state.configurations.is_pending(index):

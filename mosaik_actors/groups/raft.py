@@ -373,6 +373,9 @@ class Raft:
         state.mark = self._new_mark = mark
         state.configurations.compact(mark.index)
         base_index = mark.index - keep_count
+        if isinstance(state.role, Leader):
+            # Only for so long as they wait because this leader lets them: milliseconds.
+            base_index = int(min(base_index, state.role.kept_from_index - 1))
         if base_index > state.log.mark_index:
             state.log.compact(base_index)
             self._compact_to = base_index

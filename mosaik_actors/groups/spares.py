@@ -10,14 +10,14 @@ This is the thrifty sending of EPaxos (Moraru and others, SOSP 2013),
 with the difference that nobody is left out. A spare that agrees to an entry
 before it is committed was needed: it takes the place of one that was slow. So
 whoever is quick makes the quorum, and one that stalls costs a command
-`spare_delay` once.
+`spare_delay` once or twice. Learners, which no quorum needs, are spares always.
 
 Nothing here decides anything: when a message leaves is not Raft's concern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from math import inf
 
 from ..ids import PeerId
@@ -37,28 +37,30 @@ class Spares:
     """
 
     __slots__ = (
-        "_deciding", "_delay_s", "_due_s", "_me", "_order", "_pressed", "_served_s", "timer_s",
+        "_counts_own", "_deciding", "_delay_s", "_due_s", "_me", "_order", "_pressed",
+        "_served_s", "timer_s",
     )  # fmt: skip
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
         self._order: list[PeerId] = []
         self._pressed: frozenset[PeerId] = frozenset()
+        self._counts_own = True
         self._due_s: dict[PeerId, float] = {}
         self._served_s: dict[PeerId, float] = {}
         self.timer_s = inf
 
     def set_members(
-        self, me: PeerId, followers: Iterable[PeerId], deciding: Configurations
+        self, me: PeerId, followers: Collection[PeerId], deciding: Configurations
     ) -> None:
         """Take in who follows, and who decides. What waits goes on waiting."""
         self._me = me
         self._deciding = deciding
-        members = dict.fromkeys(followers)
-        known = [peer for peer in self._order if peer in members]
-        self._order = [*known, *(peer for peer in members if peer not in known)]
+        voters = dict.fromkeys(peer for voters in deciding for peer in voters if peer in followers)
+        known = [peer for peer in self._order if peer in voters]
+        self._order = [*known, *(peer for peer in voters if peer not in known)]
         for times in (self._due_s, self._served_s):
-            for peer in times.keys() - members.keys():
+            for peer in [peer for peer in times if peer not in followers]:
                 del times[peer]
         self._choose()
 
@@ -67,6 +69,15 @@ class Spares:
         if peer not in self._pressed and peer in self._order:
             self._order.remove(peer)
             self._order.insert(0, peer)
+            self._choose()
+
+    def count_own(self, *, is_quick: bool) -> None:
+        """Take in whether the leader's own save came in time for the last commit.
+
+        When it did not, its own disk is the slow one, and a quorum is made without it.
+        """
+        if is_quick != self._counts_own:
+            self._counts_own = is_quick
             self._choose()
 
     def must_wait(self, peer: PeerId, now: float) -> bool:
@@ -82,8 +93,17 @@ class Spares:
         return now < due_s
 
     def is_waiting(self, peer: PeerId) -> bool:
-        """Return whether a follower gets its entries later, and what is told with them."""
+        """Return whether a follower that has not been sent everything gets it later."""
         return peer in self._due_s
+
+    def is_on_time(self, peer: PeerId, now: float) -> bool:
+        """Return whether a follower waits by our choice: it is not due yet."""
+        return now < self._due_s.get(peer, -inf)
+
+    def hurry(self, peer: PeerId) -> None:
+        """Somebody waits for what this follower gets: let it wait no longer."""
+        if peer in self._due_s:
+            self._due_s[peer] = -inf
 
     def serve(self, peer: PeerId, now: float) -> None:
         """A follower was sent all there is."""
@@ -98,7 +118,7 @@ class Spares:
 
     def _choose(self) -> None:
         """Find how many of the order make a quorum."""
-        reached: dict[PeerId, float] = {self._me: 1}
+        reached: dict[PeerId, float] = {self._me: 1} if self._counts_own else {}
         for peer in self._order:
             if agreed(self._deciding, reached) == 1:
                 break

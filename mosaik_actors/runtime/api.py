@@ -13,7 +13,7 @@ gives the blocking interface for those.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from threading import get_ident
@@ -157,6 +157,24 @@ class AsyncActorSystem:
             self._host.loop.call_soon_threadsafe(send, address, message, self._inbox_address)
         except RuntimeError as error:
             raise ActorSystemClosed from error
+
+    def run_now(self, address: ActorAddress, step: Callable[[], object]) -> bool:
+        """Take a step on behalf of a local actor, saving the turn that a message would take.
+
+        For an actor that hands `step` out itself. It must not be in the midst of
+        handling a message: that is for the actor to know, unless it is a coroutine.
+
+        Args:
+            address: The actor.
+            step: What to do. It runs as the actor's own code would, whoever calls.
+
+        Returns:
+            Whether it was done. It is not while messages wait for the actor, which it
+            must not overtake, nor when the actor has ended or nothing is handed out:
+            then send a message.
+        """
+        cell = getattr(address, "cell", None)
+        return cell is not None and cell.scheduler.run_now(cell, step)
 
     async def ask(
         self, address: ActorAddress, message: Any, timeout: float | timedelta | None = None

@@ -22,6 +22,7 @@ import asyncio
 import contextvars
 from asyncio import CancelledError
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thespian.actors import ActorSystemMessage
@@ -70,8 +71,21 @@ class Scheduler:
     def resume(self) -> None:
         """Go on after `suspend`."""
         self.suspended = False
-        if self.ready:
+        if self.ready and not self.armed:
             self.arm()
+
+    def run_now(self, cell: Cell, step: Callable[[], object]) -> bool:
+        """Take a step of an actor here and now, if a message would be its next one anyway.
+
+        Not if anything waits in its mailbox or it is in the midst of a message,
+        has ended, or nothing is handed out. Return whether the step was taken. What
+        it raises is the caller's.
+        """
+        if self.suspended or cell.mailbox or cell.parked or cell.exiting or cell.dead:
+            return False
+        # As in a drain, whoever calls: what the step begins belongs to the system.
+        self._context.copy().run(step)
+        return True
 
     def wake(self, cell: Cell) -> None:
         """Queue a cell that is not queued yet."""
@@ -84,7 +98,8 @@ class Scheduler:
         # This is the hot loop of the whole library: locals instead of
         # attributes, and no call per message but the handler and the clock.
         if self.suspended:
-            return  # still armed: `resume` goes on
+            self.armed = False  # `resume` goes on
+            return
         ready = self.ready
         clock = self.loop.time
         batch = self._batch

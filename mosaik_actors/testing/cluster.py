@@ -225,6 +225,7 @@ class SimNode:
             self.is_paused = True
             self.cluster.note("fault", f"{self.name} is paused")
             self.cluster.loop.pause(self)
+            self._run.network.suspend()  # whatever the scenario itself has its handles do
             self.cluster.network.set_silent(self.peer_id, True)
 
     def resume(self) -> None:
@@ -232,6 +233,8 @@ class SimNode:
         if self.is_paused:
             self.is_paused = False
             self.cluster.note("fault", f"{self.name} goes on")
+            if self._run is not None:
+                self._run.network.resume()
             self.cluster.loop.resume(self)
             self.cluster.network.set_silent(self.peer_id, False)
 

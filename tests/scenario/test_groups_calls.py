@@ -19,6 +19,7 @@ from .groups_workload import (
     collect,
     form,
     join,
+    join_durably,
     journal_of,
     leader_of,
 )
@@ -180,6 +181,59 @@ async def test_lone_voter_that_commits_at_once_lets_others_have_their_turn(
         await group.execute(Put("a", number))
     other.cancel()
     assert turns >= 100
+
+
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_handle_of_a_crashed_node_does_nothing_any_more(cluster: Cluster) -> None:
+    (group,) = await form(cluster, 1, is_durable=True)
+    await group.execute(Put("before", 1))
+    await cluster.sleep(1)  # a moment without commands: one alone is taken at once
+    await cluster.crash(0)
+    ghost = asyncio.ensure_future(group.execute(Put("ghost", 2)))
+    await cluster.sleep(1)
+    assert not ghost.done()
+    ghost.cancel()
+    await cluster.start(0)
+    again = join_durably(cluster.nodes[0])
+    await again.when().online()
+    assert journal_of(again) == [("before", 1)]
+
+
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_node_that_stands_still_takes_no_command(cluster: Cluster) -> None:
+    (group,) = await form(cluster, 1)
+    await cluster.sleep(1)
+    cluster.pause(0)
+    call = asyncio.ensure_future(group.execute(Put("a", 1), timeout=10))
+    await cluster.sleep(1)
+    assert not call.done()
+    cluster.resume(0)
+    assert await call == 1
+
+
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_command_that_is_taken_at_once_is_saved_by_its_node(cluster: Cluster) -> None:
+    (group,) = await form(cluster, 1, is_durable=True)
+    await cluster.sleep(1)
+    cluster.nodes[0].slow_disk(1.0)
+    began_s = cluster.now
+    await group.execute(Put("a", 1), timeout=10)
+    assert cluster.now - began_s >= 1.0
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_calls_of_one_turn_share_an_entry_but_for_the_first(cluster: Cluster) -> None:
+    groups = await form(cluster, 3)
+    group = groups[leader_of(groups)]
+    await group.execute(Put("alone", 0))
+    before = group.metrics
+    await asyncio.gather(*(group.execute(Put("a", number)) for number in range(100)))
+    after = group.metrics
+    assert before is not None
+    assert after is not None
+    assert after.last_index - before.last_index <= 3
+    numbers = [number for name, number in journal_of(group) if name == "a"]
+    assert numbers == list(range(100))
 
 
 @scenario(nodes=3, seeds=SEEDS, network=NetworkConditions(latency=0.02), **SETTINGS)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import ConfigError
+from mosaik_actors.groups.progress import ProgressState
 from mosaik_actors.groups.quorum import agreed
 from mosaik_actors.groups.raft_config import RaftConfig
 from mosaik_actors.groups.spares import Spares
-from mosaik_actors.groups.wire import Append
+from mosaik_actors.groups.wire import Append, Heartbeat, HeartbeatReply, SnapshotOffer
 from mosaik_actors.ids import PeerId
 
 from .cores import Cores, peer, voters_of
@@ -180,3 +181,131 @@ def test_whoever_need_not_wait_makes_a_quorum_and_nobody_too_many(
 def test_spare_delay_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"spare_delay is 0\.3"):
         RaftConfig(spare_delay=0.3)
+
+
+def spare_of(cores: Cores) -> int:
+    """Give the leader a command of its own; return which of two followers waits for it."""
+    cores.sent.clear()
+    cores.rafts[0].propose(b"of the leader")
+    cores.settle()
+    (spare,) = [to for to in (1, 2) if not appends_to(cores, to)]
+    return spare
+
+
+def test_learners_hear_later_whatever_their_ids() -> None:
+    cores = Cores(5, voters=voters_of(2, 3, 4, learners=(0, 1)), settings=THRIFTY)
+    cores.elect(4)
+    cores.beat(4)
+    cores.rafts[4].propose(b"to all, after a calm moment")
+    cores.settle()
+    cores.sent.clear()
+    for number in range(5):
+        cores.rafts[4].propose(bytes([number]))
+        cores.settle()
+    counts = [len(appends_to(cores, to)) for to in range(4)]
+    assert counts[:2] == [0, 0]
+    assert sorted(counts[2:]) == [0, 5]
+
+
+def test_log_is_not_cut_before_what_a_spare_waits_for() -> None:
+    """One that lets it wait must not send it for a snapshot."""
+    cores = led()
+    spare = spare_of(cores)
+    leader = cores.rafts[0]
+    leader.compact(leader.mark_at(leader.applied_index), keep_count=0)
+    cores.time_out(0)
+    cores.settle()
+    assert leader.progress[peer(spare)].state is ProgressState.REPLICATE
+    assert cores.rafts[spare].last_index == leader.last_index
+    assert not cores.sent_of(0, SnapshotOffer)
+
+
+def test_log_is_cut_whatever_one_that_is_gone_would_want() -> None:
+    cores = led()
+    spare = spare_of(cores)
+    cores.isolate(spare)
+    leader = cores.rafts[0]
+    cores.time_out(0)
+    cores.now += 1
+    leader.handle_timer(now=cores.now)
+    cores.settle()
+    leader.compact(leader.mark_at(leader.applied_index), keep_count=0)
+    assert leader.first_index == leader.applied_index + 1
+
+
+def test_spare_learns_at_once_what_became_of_its_own_command() -> None:
+    cores = led()
+    spare = spare_of(cores)
+    cores.rafts[0].propose(b"of the spare", is_awaited=True)
+    index = cores.rafts[0].last_index
+    cores.pump(0)
+    cores.rafts[0].propose(b"of the leader again")
+    cores.settle()
+    assert cores.rafts[spare].commit_index >= index
+
+
+def test_strong_read_of_a_spare_does_not_wait() -> None:
+    cores = led()
+    spare = spare_of(cores)
+    cores.rafts[spare].read("a read")
+    cores.settle()
+    (read,) = cores.reads[spare]
+    assert read.index == cores.rafts[0].commit_index
+
+
+def test_reads_of_the_leader_do_not_ask_a_spare_twice() -> None:
+    cores = led()
+    spare_of(cores)
+    cores.sent.clear()
+    for number in range(10):
+        cores.rafts[0].read(number)
+        cores.settle()
+    assert {type(message) for _, _, message in cores.sent} == {Heartbeat, HeartbeatReply}
+
+
+def test_leader_with_a_slow_disk_makes_the_quorum_of_others() -> None:
+    cores = led()
+    cores.hold_disk(0)
+    waits = []
+    for number in range(10):
+        began_s = cores.now
+        cores.rafts[0].propose(bytes([number]))
+        index = cores.rafts[0].last_index
+        cores.settle()
+        cores.now += 0.0005
+        while cores.rafts[0].commit_index < index:
+            cores.time_out(0)
+            cores.settle()
+        waits.append(cores.now - began_s > 0.01)
+    assert waits.count(True) <= 1
+    # Its disk is quick again: so is a quorum with it.
+    cores.release_disk(0)
+    cores.rafts[0].propose(b"shows it")
+    cores.settle()
+    assert spare_of(cores)
+
+
+def test_spare_that_was_probed_hears_what_is_committed() -> None:
+    cores = Cores(3, settings=RaftConfig(spare_delay=0.05, commit_delay=0.002))
+    cores.elect(0)
+    cores.beat(0)
+    cores.rafts[0].propose(b"to all, after a calm moment")
+    cores.settle()
+    spare = spare_of(cores)
+    leader = cores.rafts[0]
+    cores.cut.add((0, spare))
+    cores.time_out(0)
+    while leader.progress[peer(spare)].next_index <= leader.last_index:
+        cores.time_out(0)
+    cores.settle()
+    cores.cut.clear()
+    reply = HeartbeatReply(leader.term, 0, cores.rafts[spare].commit_index)
+    leader.receive_message(peer(spare), reply, now=cores.now)
+    leader.propose(b"it is to wait for this, and gets it with the probe")
+    cores.settle()
+    assert cores.rafts[spare].last_index == leader.last_index
+    began_s = cores.now
+    while cores.rafts[spare].commit_index < leader.commit_index:
+        cores.time_out(0)
+        cores.settle()
+    assert cores.now - began_s <= 0.01

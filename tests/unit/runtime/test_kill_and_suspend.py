@@ -1,6 +1,7 @@
 """A system that is killed or stopped from outside, as simulations do."""
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -78,6 +79,38 @@ async def test_suspended_system_keeps_its_messages_for_later() -> None:
         system.tell(recorder, "as before")
         await asyncio.sleep(0)
         assert seen[-1] == "as before"
+
+
+async def test_step_is_taken_now_when_a_message_would_be_next_anyway() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="the system's")
+    async with AsyncActorSystem() as system:
+        seen: list[Any] = []
+        recorder = system.createActor(Recorder)
+        system.tell(recorder, seen)
+        await asyncio.sleep(0)
+        token = variable.set("the caller's")
+        assert system.run_now(recorder, lambda: seen.append(variable.get()))
+        variable.reset(token)
+        assert seen == ["the system's"]
+
+        # It overtakes nothing, and does nothing for one that stands still or has ended.
+        system.tell(recorder, 1)
+        assert not system.run_now(recorder, lambda: seen.append(2))
+        await asyncio.sleep(0)
+        assert seen[1:] == [1]
+        system.suspend()
+        assert not system.run_now(recorder, lambda: seen.append(3))
+        system.resume()
+        assert system.run_now(recorder, lambda: seen.append(4))
+        with pytest.raises(ZeroDivisionError):
+            system.run_now(recorder, lambda: 1 / 0)
+        sleeper = system.createActor(Sleeper)
+        system.tell(sleeper, "sleep")
+        await asyncio.sleep(0)
+        assert not system.run_now(sleeper, lambda: seen.append(5))
+        system.kill()
+        assert not system.run_now(recorder, lambda: seen.append(6))
+        assert seen[1:] == [1, 4]
 
 
 def test_loop_that_cannot_start_is_an_error_and_no_endless_wait(
