@@ -37,9 +37,8 @@ class BoundedConnection(QuicConnection):
     # aioquic asks every stream for every packet. With many streams that would cost more than
     # the packets do, so what cannot have changed is not looked at again.
     _inbound_count = 0  # datagrams and timers so far: only they move a limit
-    _limits_seen_at = -1
     _full_packet: Any = None
-    _idle_inbound_count = -1
+    _calm_inbound_count = -1
     _now = 0.0
 
     def _initialize(self, peer_cid: bytes) -> None:
@@ -96,25 +95,31 @@ class BoundedConnection(QuicConnection):
             or _is_due(self._local_max_streams_uni)
         ):
             return True
-        if self._idle_inbound_count != self._inbound_count:  # what only the peer can cause
-            if self._has_news():
-                return True
-            self._idle_inbound_count = self._inbound_count
+        if self._has_news():
+            return True
         return any(map(_has_stream_frames, self._streams.values()))
 
     def _has_news(self) -> bool:
-        """Return whether there may be a window to raise, or a connection id to issue."""
-        return (
+        """Return whether there may be a window to raise, or a connection id to issue.
+
+        Only the peer can cause that, so it is looked for once after it was heard.
+        """
+        if self._calm_inbound_count == self._inbound_count:
+            return False
+        has_news = (
             self._due_window() is not None
             or any(not cid.was_sent for cid in self._host_cids)
             or any(map(_has_stream_limit, self._streams.values()))
         )
+        if not has_news:
+            self._calm_inbound_count = self._inbound_count
+        return has_news
 
     def _due_window(self) -> int | None:
         """Return how far the peer may send from now on, None when that need not change."""
         limit = self._local_max_data
-        if 2 * (limit.value - limit.used) >= WINDOW_BYTES_MAX:
-            return None
+        if 2 * (limit.value - limit.used) > _window_bytes(limit.used):
+            return None  # nor would it be if all that came was delivered
         delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
         window = _window_bytes(delivered)
         return delivered + window if 2 * (limit.value - delivered) <= window else None
@@ -127,11 +132,8 @@ class BoundedConnection(QuicConnection):
                 super()._write_connection_limits(builder, space)
             finally:
                 self._local_max_data = limit
-        if self._limits_seen_at != self._inbound_count:
-            self._limits_seen_at = self._inbound_count
-            due = self._due_window()
-            if due is not None:
-                limit.value = due
+        if self._has_news() and (due := self._due_window()) is not None:
+            limit.value = due
         if limit.value != limit.sent:
             buffer = builder.start_frame(
                 limit.frame_type,
@@ -143,11 +145,8 @@ class BoundedConnection(QuicConnection):
             limit.sent = limit.value
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
-        if getattr(stream, "limits_seen_at", -1) == self._inbound_count:
-            return
-        if _has_stream_limit(stream):
+        if self._calm_inbound_count != self._inbound_count and _has_stream_limit(stream):
             self._write_due_stream_limits(builder, space, stream)
-        stream.limits_seen_at = self._inbound_count  # type: ignore[attr-defined]
 
     def _write_stream_frame(
         self, builder: Any, space: Any, stream: QuicStream, max_offset: int
@@ -217,7 +216,8 @@ def _has_stream_limit(stream: QuicStream) -> bool:
     limit, receiver = stream.max_stream_data_local, stream.receiver
     if limit != stream.max_stream_data_local_sent:
         return True
-    if not limit or receiver.is_finished:
-        return False
-    delivered = receiver.starting_offset()
-    return 2 * (limit - delivered) <= _window_bytes(delivered)
+    delivered = receiver._buffer_start
+    left = 2 * (limit - delivered)
+    if left > delivered and left > WINDOW_BYTES_MIN:
+        return False  # as mostly, and without a call: this is asked of every stream
+    return bool(limit) and not receiver.is_finished and left <= _window_bytes(delivered)
