@@ -95,9 +95,7 @@ class BoundedConnection(QuicConnection):
             or _is_due(self._local_max_streams_uni)
         ):
             return True
-        if self._has_news():
-            return True
-        return any(map(_has_stream_frames, self._streams.values()))
+        return self._has_news() or any(map(_has_stream_frames, self._streams.values()))
 
     def _has_news(self) -> bool:
         """Return whether there may be a window to raise, or a connection id to issue.
