@@ -1,7 +1,7 @@
 """The replica actor: this node's member of one group.
 
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
-    `ForceNewGroup`, `LeaveGroup` from its handles; `BondOffered` from the groups
+    `TakePart`, `ForceNewGroup`, `LeaveGroup` from its handles; `BondOffered` from the groups
     actor; `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
     `LinkClosed` from its links; `CatalogChanged`; `SaveDone` from the thread that
     writes the log.
@@ -56,6 +56,7 @@ from ..groups.messages import (
     ReadAsked,
     RegisterReplica,
     StartReplica,
+    TakePart,
     UnregisterReplica,
 )
 from ..groups.protocol import PROTOCOL
@@ -220,6 +221,11 @@ class ReplicaActor(TypeDispatcher):
             self._answers.pop(message.future, None)
             self._member.cancel(message.future)
             self._pump()
+
+    def receiveMsg_TakePart(self, _message: TakePart, _sender: ActorAddress) -> None:
+        """Vote from now on, if the leader wants it."""
+        if self._member is not None and not self._is_over:
+            self._pump(self._member.take_part)
 
     def receiveMsg_ForceNewGroup(self, _message: ForceNewGroup, sender: ActorAddress) -> None:
         """Begin a new history."""

@@ -60,6 +60,7 @@ from .messages import (
     StartGroups,
     StartReplica,
     Submission,
+    TakePart,
 )
 from .records import Voters
 from .status import Standing, Status
@@ -149,6 +150,7 @@ class Group:
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
         self._leaving: asyncio.Future[None] | None = None
         self._line = asyncio.Lock()
+        self._is_observer = spec.is_observer
         start = StartReplica(node, groups._catalog, groups._actor, spec, storage, self._board, name)
         node.system.tell(self._address, start)
 
@@ -480,6 +482,12 @@ class Group:
                 "give the storage when it is joined for the first time"
             )
 
+    def _take_part(self) -> None:
+        """Be an observer no more."""
+        if self._is_observer:
+            self._is_observer = False
+            self._tell(TakePart())
+
     async def _wait_for_room(self, count: int, byte_count: int, value: Any, wait_s: float) -> float:
         """Wait in line until there is room; return how long the call may still take."""
         loop = asyncio.get_running_loop()
@@ -583,8 +591,9 @@ class Groups:
         Returns at once: ``await group.when().online()`` waits until there is a
         leader. Members need the same key, `consensus`, kind of machine and way to
         sync. Of a member that is joined already `machine`, `storage`, `settings`
-        and `name` stay what they are; see `Group.machine`. One that has ended is
-        joined anew.
+        and `name` stay what they are; see `Group.machine`. But one that observes votes
+        from now on when it is joined with a machine that does not. One that has ended
+        is joined anew.
 
         Args:
             key: The group's key, or the text to make it of.
@@ -619,6 +628,8 @@ class Groups:
             existing = self._joined.get(group_id)
             if existing is not None and not existing._board.is_closed:
                 existing._check_same(storage)
+                if not machine.leadership_preference.is_observer:
+                    existing._take_part()
                 return existing
             spec = self._spec(
                 key, group_id, machine, sync, storage, consensus, settings or self._settings

@@ -273,6 +273,14 @@ class Genesis:
             self._stuck_at_s = now + STUCK_AFTER_S
             self._events.append(GenesisStuck(self._why_stuck()))
 
+    def take_part(self, *, now: float) -> None:
+        """Be an observer no more. May be repeated."""
+        if self._is_observer:
+            self._is_observer = False
+            if self._phase is Phase.SEEKING:
+                self._seek(self._peers.without_history())
+                self._resend_at_s = now + self._resend_s
+
     def next_event(self) -> Event | None:
         """Return what to do next, in this order; None when there is nothing."""
         return self._events.popleft() if self._events else None

@@ -100,7 +100,7 @@ class MemberSpec:
         client: This node's commands.
         sync: How state is synchronised.
         is_durable: Whether the storage survives a crash.
-        is_observer: It never votes.
+        is_observer: It does not vote, until `Member.take_part`.
         factor: How reluctant it is to lead; 1 is not at all.
         allow: Why a peer is refused although it has the key; None for welcome.
     """
@@ -161,6 +161,7 @@ class Member:
         self._told_key: object = None
         self._tell_again_at_s = now
         self._leaving = Leaving()
+        self._is_observer = spec.is_observer
         self._statuses: dict[PeerId, Status] = {}
         self._status_count = 0
         self._mesh = Mesh(
@@ -280,6 +281,13 @@ class Member:
         """Forget who waits for commands or a read; commands that have left go on."""
         self._client.cancel(token)
         self._reads.cancel(token)
+
+    def take_part(self, *, now: float) -> None:
+        """Be an observer no more: the leader may make this member a voter. May be repeated."""
+        self._is_observer = False
+        self._genesis.take_part(now=now)
+        if self._history is not None:
+            self._history.peers_changed(now=now)
 
     def leave(self, *, now: float, is_final: bool) -> None:
         """Leave the group; `MemberLeft` follows. May be repeated.
@@ -524,7 +532,12 @@ class Member:
         What changes with every command, as the commit index, is looked at only
         so often as a heartbeat could tell it.
         """
-        key = (self._history, self._genesis.standing, self._leaving.has_begun)
+        key = (
+            self._history,
+            self._genesis.standing,
+            self._leaving.has_begun,
+            self._is_observer,
+        )
         if self._history is not None:
             key += self._history.standing_key
         if key != self._told_key or self._now >= self._tell_again_at_s:
@@ -543,7 +556,7 @@ class Member:
         else:
             said = {"standing": self._genesis.standing}
         return Status(
-            is_observer=spec.is_observer,
+            is_observer=self._is_observer,
             leadership_factor=spec.factor,
             is_leaving=self._leaving.has_begun,
             is_durable=spec.is_durable,
@@ -580,7 +593,7 @@ class Member:
             spec.consensus,
             self._rng,
             now=now,
-            is_observer=spec.is_observer,
+            is_observer=self._is_observer,
             pledge=decode_pledge(kept.pledge) if kept.pledge else None,
             history=kept.history,
         )

@@ -110,6 +110,11 @@ class CallCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class TakePart:
+    """Be an observer no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForceNewGroup:
     """Begin a new history from the state here; the sender gets `GroupWasForced`."""
 

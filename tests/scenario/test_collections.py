@@ -73,6 +73,18 @@ async def test_reader_before_any_writer(cluster: Cluster) -> None:
         assert found == [EntryInserted("a", 1, 1)]
 
 
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_reader_and_then_a_writer_on_one_node(cluster: Cluster) -> None:
+    reader = Counts.reader(cluster.net(0))
+    await cluster.sleep(5)
+    assert not reader.is_online
+    writer = Counts.writer(cluster.net(0))
+    await online(writer, reader)
+    await writer.insert("a", 1)
+    assert reader == {"a": 1}
+    assert voters_of(reader) == 1
+
+
 @scenario(nodes=5, seeds=SEEDS, network=SLOW, **SETTINGS)
 async def test_late_readers_arrive_while_writes_go_on(cluster: Cluster) -> None:
     writers = [Snapped.writer(cluster.net(index)) for index in range(3)]

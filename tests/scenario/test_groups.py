@@ -289,6 +289,43 @@ async def test_observer_follows_and_never_votes(cluster: Cluster) -> None:
 
 
 @scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_observer_that_is_joined_with_another_machine_votes_from_then_on(
+    cluster: Cluster,
+) -> None:
+    others = [join(node) for node in cluster.nodes[1:]]
+    observer = join(cluster.nodes[0], Journal(LeadershipPreference.OBSERVER))
+    await all_online([observer, *others])
+    await write(others[0], "a", range(3))
+    await cluster.sleep(3)
+    assert len(voters_of(observer)) == 1
+    same = join(cluster.nodes[0])
+    assert same is observer
+    await cluster.until(lambda: len(voters_of(observer)) == 3)
+    assert cluster.nodes[0].peer_id in voters_of(observer)
+    await cluster.crash(1)  # which three voters survive
+    await write(observer, "b", range(3))
+    # Once more changes nothing, nor does an observer's machine.
+    join(cluster.nodes[0], Journal(LeadershipPreference.OBSERVER))
+    await cluster.sleep(1)
+    assert cluster.nodes[0].peer_id in voters_of(observer)
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_observers_that_change_their_minds_begin_a_history(cluster: Cluster) -> None:
+    groups = [
+        join(node, Journal(LeadershipPreference.OBSERVER), consensus=GENESIS_OF_3)
+        for node in cluster.nodes
+    ]
+    await cluster.sleep(10)
+    assert not any(group.is_online for group in groups)
+    for node in cluster.nodes:
+        join(node, consensus=GENESIS_OF_3)
+    await all_online(groups)
+    assert len(voters_of(groups[0])) == 3
+    await write(groups[0], "a", range(3))
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
 async def test_reluctant_leader_hands_over(cluster: Cluster) -> None:
     reluctant = join(cluster.nodes[0], Journal(LeadershipPreference.reluctant()))
     await reluctant.when().online()

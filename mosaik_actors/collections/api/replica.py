@@ -4,15 +4,12 @@ The first handle joins the collection's group, the last one to close leaves it. 
 replica in memory is gone then, and the group replaces it before. One with a
 durable log keeps its place in the group, for it comes back with its data.
 
-A node that opens a collection as a reader only is an observer of its group: it
-never votes. A member does not change its mind: a writer that is opened beside
-such a reader writes through it, and needs others that vote. Where there may be
-none, open the writer first.
+A node that opens a collection as a reader only is an observer of its group: it does
+not vote. When it opens a writer later, its member votes from then on.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -35,8 +32,6 @@ from ..waits import history_of
 
 M = TypeVar("M", bound=CollectionMachine)
 
-logger = logging.getLogger(__name__)
-
 
 class HasGroups(Protocol):
     """A `Network`, or whatever else has groups."""
@@ -54,7 +49,6 @@ class Replica(Generic[M]):
         machine: Its machine.
         feed: Its changes.
         config: How the first handle opened it, which all that share it go by.
-        is_observer: Whether it only follows.
     """
 
     def __init__(
@@ -64,7 +58,6 @@ class Replica(Generic[M]):
         self.machine = machine
         self.config = config
         self.feed = ChangeFeed(machine)
-        self.is_observer = machine.leadership_preference.is_observer
         self.is_closing = False
         self._handle_count = 0
         self._system = groups._node.system
@@ -168,7 +161,7 @@ def open_replica(
         machine: A new machine, which is used if there is no replica.
         config: The settings.
         name: What the group is advertised as.
-        is_observer: Whether the replica shall only follow.
+        is_observer: Whether it is enough that the replica follows.
 
     Raises:
         ConfigError: There is a replica already, with another `storage`, `groups`
@@ -198,12 +191,6 @@ def open_replica(
     if replica.is_closing:
         raise NetworkDown(None, f"{name} is being closed at this node: await its close() first")
     _check_shared(config, replica.config, name)
-    if replica.is_observer and not is_observer:
-        logger.warning(
-            "%s is opened for writing where it was opened for reading first: "
-            "this node will not vote; open the writer first",
-            name,
-        )
     return replica
 
 
