@@ -334,7 +334,7 @@ class ProducerActor(TypeDispatcher):
             channel = channels.get(link)
             if channel is None:
                 continue
-            if isinstance(event, FramesReady):
+            if type(event) is FramesReady:
                 channel.item_count += event.item_count
                 for frame in event.frames:
                     channel.byte_count += len(frame)

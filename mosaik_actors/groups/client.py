@@ -32,6 +32,8 @@ from math import inf
 from random import Random
 from typing import Any, Final
 
+import msgspec
+
 from ..codec import EncodeError
 from ..errors import Full
 from .client_calls import Deadlines, Submission
@@ -43,8 +45,7 @@ from .sessions import Answer, Refusal
 _BACKOFFS_MAX: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """A submission is done.
 
     Attributes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..ids import PeerId
 from .storage import SaveBatch
 
 
-@dataclass(frozen=True, slots=True)
-class FramesOut:
+class FramesOut(msgspec.Struct, frozen=True):
     """Write these frames to a link, in order."""
 
     link_id: int

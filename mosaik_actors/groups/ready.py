@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from ..ids import PeerId
 from .records import Entry, HardState, SnapshotMark, Voters
 from .storage import SaveBatch
@@ -41,8 +43,7 @@ class Reason(Enum):
     BEHIND = "the learner is too far behind to vote"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a proposal or of a change of the configuration.
 
     Attributes:
@@ -140,8 +141,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ready:
+class Ready(msgspec.Struct, frozen=True, eq=False):
     """One batch of duties, in this order.
 
     1. `early_messages` may leave at once, before or while anything is saved:

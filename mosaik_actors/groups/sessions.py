@@ -52,8 +52,7 @@ class Refusal(Enum):
     CLOSED = "the history is closed: it takes no more commands"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What became of one command of a burst.
 
     Attributes:

@@ -41,6 +41,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ..errors import RemoteError
 from .limits import Rate, Throttle, frame_limits, throttle_of
 from .wire import data_frame, may_fly
@@ -49,16 +51,14 @@ CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Some items, encoded: what a frame carries."""
 
     item_count: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FramesReady:
+class FramesReady(msgspec.Struct, frozen=True):
     """Write `frames`, with `item_count` items in all, to the subscriber `key`, in order."""
 
     key: Any

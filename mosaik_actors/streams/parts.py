@@ -81,6 +81,7 @@ class PartEncoder:
         self._accepted = _classes_of(type_)
         untyped = type_ is object or type_ is Any
         self._form = UNTYPED if untyped else FAST
+        self._one_head = self._form + _ONE
         self.record_class: type | None = None
         self.encode_unchecked: Callable[[Any], Part] = self.encode
         if not untyped:
@@ -176,8 +177,12 @@ class PartEncoder:
         An item above the size gets a batch of its own.
         """
         batches: list[Batch] = []
-        if parts and isinstance(parts[0], Run):
-            return self._cut(parts, frame_items_max, frame_bytes_max)
+        if parts:
+            first = parts[0]
+            if isinstance(first, Run):
+                return self._cut(parts, frame_items_max, frame_bytes_max)
+            if len(parts) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
+                return [Batch(1, self._one_head + first)]
         for start in range(0, len(parts), frame_items_max):
             some = parts[start : start + frame_items_max]
             try:

@@ -43,6 +43,8 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.tls import Epoch
 from cryptography import x509
 
+import msgspec
+
 from ..errors import RemoteError
 from ..ids import SecretKey
 from .address import SocketAddr
@@ -70,8 +72,7 @@ class HandshakeDone:
     peer: ProvenPeer
 
 
-@dataclass(frozen=True, slots=True)
-class StreamData:
+class StreamData(msgspec.Struct, frozen=True):
     """Bytes of a stream, in order. `is_end`: no more will come."""
 
     stream_id: int

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from ..errors import TransportError
 from ..ids import NetworkId, PeerId
 from .address import PeerAddr
@@ -49,8 +51,7 @@ class LinkRefused(TransportError):
         return str(self.reason)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FramesReceived:
+class FramesReceived(msgspec.Struct, frozen=True, eq=False):
     """Frames arrived on `link`, in order; one message for all of one loop turn."""
 
     link: Link
