@@ -246,8 +246,7 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        now = self._now()
-        if self._is_pumping or now - self._published_at < CALM_S:
+        if self._is_pumping or self._now() - self._published_at < CALM_S:
             return False
         return self._node.system.run_now(self.myAddress, self._publish_alone)
 

@@ -150,7 +150,6 @@ class Group:
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
         self._leaving: asyncio.Future[None] | None = None
         self._line = asyncio.Lock()
-        self._is_observer = spec.is_observer
         start = StartReplica(node, groups._catalog, groups._actor, spec, storage, self._board, name)
         node.system.tell(self._address, start)
 
@@ -483,9 +482,8 @@ class Group:
             )
 
     def _take_part(self) -> None:
-        """Be an observer no more."""
-        if self._is_observer:
-            self._is_observer = False
+        """Be an observer no more. May be repeated."""
+        if self._spec.is_observer:
             self._tell(TakePart())
 
     async def _wait_for_room(self, count: int, byte_count: int, value: Any, wait_s: float) -> float:

@@ -285,11 +285,8 @@ class FanOut:
         """
         items = byte_count = 0  # how far behind the last one is
         for one in self.subscriptions.values():
-            behind_items = one.sent - one.acked + one.backlog_items
-            if behind_items > items:
-                items = behind_items
-            if one.behind_bytes > byte_count:
-                byte_count = one.behind_bytes
+            items = max(items, one.behind_items)
+            byte_count = max(byte_count, one.behind_bytes)
         return max(self._buffer_items - items, 0), max(self._buffer_bytes - byte_count, 0)
 
     def frame_items_max(self) -> int:

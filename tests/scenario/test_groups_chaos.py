@@ -29,11 +29,18 @@ def plan(*kinds: FaultKind) -> FaultPlan:
     return FaultPlan(duration=DURATION_S, interval=0.7, length=1.5, kinds=kinds)
 
 
-async def play_one_history(cluster: Cluster, world: World, calls_min: int = 20) -> None:
+async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int = 20) -> None:
     """Play, and check what must hold of a group that never has two histories.
 
     With fewer calls than `calls_min` a run would have shown nothing.
     """
+    world = World(
+        cluster=cluster,
+        is_durable=is_durable,
+        machine=SavedJournal,
+        consensus=GENESIS_OF_3,
+        settings=CUTS_OFTEN,
+    )
     await world.play(DURATION_S, Churn(world))
     assert len({group.history for group in world.groups.values()}) == 1
     world.check_once()
@@ -46,28 +53,14 @@ async def play_one_history(cluster: Cluster, world: World, calls_min: int = 20) 
     nodes=5, seeds=[*range(40), 43, 262, 319], faults=plan(*HARMLESS), network=NET, **SETTINGS
 )
 async def test_members_in_memory(cluster: Cluster) -> None:
-    world = World(
-        cluster=cluster,
-        is_durable=False,
-        machine=SavedJournal,
-        consensus=GENESIS_OF_3,
-        settings=CUTS_OFTEN,
-    )
-    await play_one_history(cluster, world)
+    await play_one_history(cluster, is_durable=False)
 
 
 @scenario(
     nodes=5, seeds=[*range(40), 229], faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS
 )
 async def test_durable_members(cluster: Cluster) -> None:
-    world = World(
-        cluster=cluster,
-        is_durable=True,
-        machine=SavedJournal,
-        consensus=GENESIS_OF_3,
-        settings=CUTS_OFTEN,
-    )
-    await play_one_history(cluster, world)
+    await play_one_history(cluster, is_durable=True)
 
 
 @scenario(nodes=4, seeds=range(40), faults=plan(*HARMLESS), network=NET, **SETTINGS)
@@ -124,11 +117,5 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
 )
 async def test_durable_members_over_real_quic(cluster: Cluster) -> None:
     """Here datagrams are lost, come twice and overtake each other, not only late."""
-    world = World(
-        cluster=cluster,
-        is_durable=True,
-        machine=SavedJournal,
-        consensus=GENESIS_OF_3,
-        settings=CUTS_OFTEN,
-    )
-    await play_one_history(cluster, world, calls_min=5)  # in weather that bad, each takes long
+    # In weather that bad each call takes long.
+    await play_one_history(cluster, is_durable=True, calls_min=5)

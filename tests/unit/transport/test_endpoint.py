@@ -15,6 +15,7 @@ from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import (
+    Endpoint,
     FramesReceived,
     Link,
     LinkEvent,
@@ -274,6 +275,32 @@ def test_settings_are_checked() -> None:
         TransportConfig(datagram_bytes_max=100)
 
 
+async def lone_echoes(server: Endpoint, client: Endpoint) -> tuple[Link, Inbox]:
+    """Open a link on which the server answers, and have 20 frames go there and back alone.
+
+    A frame "crash" has the server crash.
+    """
+
+    def echo(link: Link) -> None:
+        def answer(event: LinkEvent) -> None:
+            if isinstance(event, FramesReceived) and b"crash" in event.frames:
+                assert isinstance(server, QuicEndpoint)
+                server.crash()
+            elif isinstance(event, FramesReceived):
+                link.write_many(event.frames)
+
+        link.attach(answer)
+        link.accept()
+
+    server.serve("echo/1", echo)
+    link = await client.open_link(server.addr, "echo/1")
+    inbox = Inbox(link)
+    for number in range(20):
+        link.write(bytes([number]))
+        await inbox.until_frames(number + 1)
+    return link, inbox
+
+
 async def test_where_datagrams_come_alone_the_answer_leaves_before_more_is_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -292,20 +319,7 @@ async def test_where_datagrams_come_alone_the_answer_leaves_before_more_is_looke
     async with endpoint_maker("quic") as make:
         server, client = await make("server"), await make("client")
 
-        def echo(link: Link) -> None:
-            def answer(event: LinkEvent) -> None:
-                if isinstance(event, FramesReceived):
-                    link.write_many(event.frames)
-
-            link.attach(answer)
-            link.accept()
-
-        server.serve("echo/1", echo)
-        link = await client.open_link(server.addr, "echo/1")
-        inbox = Inbox(link)
-        for number in range(20):
-            link.write(bytes([number]))
-            await inbox.until_frames(number + 1)
+        link, inbox = await lone_echoes(server, client)
         monkeypatch.setattr(UdpPort, "read", note_read)
         monkeypatch.setattr(UdpPort, "send", note_send)
         for number in range(20, 30):
@@ -327,25 +341,7 @@ async def test_closed_endpoint_does_not_look_for_more() -> None:
     async with endpoint_maker("quic") as make:
         server, client = await make("server"), await make("client")
         assert isinstance(server, QuicEndpoint)
-        links: list[Link] = []
-
-        def take(link: Link) -> None:
-            def hear(event: LinkEvent) -> None:
-                if isinstance(event, FramesReceived) and b"crash" in event.frames:
-                    server.crash()
-                elif isinstance(event, FramesReceived):
-                    link.write_many(event.frames)
-
-            links.append(link)
-            link.attach(hear)
-            link.accept()
-
-        server.serve("echo/1", take)
-        link = await client.open_link(server.addr, "echo/1")
-        inbox = Inbox(link)
-        for number in range(20):
-            link.write(bytes([number]))
-            await inbox.until_frames(number + 1)
+        link, _ = await lone_echoes(server, client)
         link.write(b"crash")
         await until(lambda: server._is_released)
         await asyncio.sleep(0)
