@@ -23,8 +23,12 @@ install: $(STAMP)  ## make the virtual environment in .venv
 demo: $(STAMP)  ## watch five processes find each other and stream real readings
 	$(BIN)/mosaik-actors demo $(ARGS)
 
+# One worker for each core, but two at least, since many tests wait for processes of their own.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(max(2, os.cpu_count() or 1))')
+CHECKED := -X dev -W error
+
 test: $(STAMP)  ## run the whole test suite
-	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+	$(BIN)/python $(CHECKED) -m pytest --dist worksteal --tx '$(WORKERS)*popen//python=$(BIN)/python $(CHECKED)' $(ARGS)
 
 lint: $(STAMP)  ## ruff (lint and format) and strict mypy
 	$(BIN)/ruff check .
