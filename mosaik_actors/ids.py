@@ -9,7 +9,8 @@ met" instead of as corruption.
       string it is the BLAKE3 hash of its UTF-8 bytes, unless the string is 64
       hexadecimal digits, which are the id itself.
     * `PeerId` is a node's Ed25519 public key (RFC 8032).
-    * `SecretKey` is the other half. It never shows in ``repr`` or in logs.
+    * `SecretKey` is the other half. It never shows in ``repr``, errors or logs,
+      and it is never made from a name by accident: see `SecretKey.from_seed`.
 
 Ids are immutable, ordered and hashable; ``str`` gives all 64 digits, `short`
 the first ten, ``bytes`` the 32 bytes. They are bytes to the interpreter, so
@@ -20,11 +21,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Self
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from .errors import ConfigError
 
 ID_BYTES = 32
 SHORT_DIGITS = 10
@@ -160,35 +164,74 @@ class SecretKey:
     """A node's private key (Ed25519).
 
     Args:
-        value: 32 bytes; 64 hexadecimal digits; or any other text, which is a
-            seed and is hashed (`from_seed`).
+        value: 64 hexadecimal digits, as `hex` gives them. For a key in a file
+            use `load_or_create`, for one made of a text `from_seed`.
 
     Raises:
-        ValueError: `value` is bytes of another length than 32.
+        ConfigError: `value` is anything else. Its text does not repeat `value`.
     """
 
     __slots__ = ("_key", "_peer_id", "_seed")
 
-    def __init__(self, value: str | bytes) -> None:
-        seed = bytes(UniqueId(value))
-        self._seed = seed
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+    def __init__(self, value: str) -> None:
+        # A name or an empty text would be a key that anybody can guess.
+        if not _is_digits(value):
+            raise ConfigError(
+                f"a secret key is 64 hexadecimal digits, got {_describe(value)}; use "
+                "SecretKey.load_or_create(path) for a key in a file, SecretKey.from_seed(text) "
+                "for one made of a text"
+            )
+        self._seed = bytes.fromhex(value)
+        self._key = Ed25519PrivateKey.from_private_bytes(self._seed)
         self._peer_id = PeerId(self._key.public_key().public_bytes_raw())
 
     @classmethod
     def generate(cls) -> Self:
         """Return a new key from the system's entropy."""
-        return cls(os.urandom(ID_BYTES))
+        return cls.from_bytes(os.urandom(ID_BYTES))
 
     @classmethod
     def from_seed(cls, seed: str) -> Self:
-        """Return the key whose bytes are the BLAKE3 hash of `seed`: only as secret as `seed` is."""
-        return cls(blake3(seed.encode()).digest())
+        """Return the key whose bytes are the BLAKE3 hash of `seed`: only as secret as `seed` is.
+
+        Raises:
+            ConfigError: `seed` is empty, or no text.
+        """
+        if not _is_text(seed):
+            raise ConfigError(f"a seed is a text that is not empty, got {_describe(seed)}")
+        return cls.from_bytes(blake3(seed.encode()).digest())
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self:
-        """Return the key with these 32 bytes."""
-        return cls(value)
+        """Return the key with these 32 bytes.
+
+        Raises:
+            ConfigError: They are not 32 bytes.
+        """
+        if not _is_32_bytes(value):
+            raise ConfigError(f"a secret key has {ID_BYTES} bytes, got {_describe(value)}")
+        return cls(bytes(value).hex())
+
+    @classmethod
+    def load_or_create(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the key in the file at `path`; without a file, make one with a new key.
+
+        The file is readable by this user alone, and is there whole or not at
+        all. Two processes that call this at once get the same key; a node must
+        not run twice, though. Blocks for the time of a small write.
+
+        Raises:
+            ConfigError: The file cannot be read or made, is empty or torn,
+                belongs to another user, or is open to others; says which.
+        """
+        from .key_file import create_key_file, read_key_file  # it uses files, ids do not
+
+        file = Path(path)
+        while (digits := read_key_file(file)) is None:
+            key = cls.generate()
+            if create_key_file(file, key.hex):
+                return key
+        return cls(digits)
 
     @property
     def hex(self) -> str:
@@ -220,3 +263,30 @@ class SecretKey:
 
     def __repr__(self) -> str:
         return f"SecretKey(of peer {self._peer_id.short})"
+
+
+# Callers without a type checker hand in anything, above all what an environment lacks: None.
+
+
+def _is_digits(value: object) -> bool:
+    return isinstance(value, str) and _HEX_ID.fullmatch(value) is not None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_32_bytes(value: object) -> bool:
+    return isinstance(value, bytes | bytearray | memoryview) and len(value) == ID_BYTES
+
+
+def _describe(value: object) -> str:
+    """Return what an error may say of something that may be a secret."""
+    match value:
+        case "":
+            return "an empty text"
+        case str():
+            return f"a text of {len(value)} characters"
+        case bytes() | bytearray() | memoryview():
+            return f"{len(value)} bytes"
+    return f"an object of type {type(value).__name__}"

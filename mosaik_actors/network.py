@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -33,8 +32,6 @@ from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
 from .transport.sockets import is_loopback
 
-_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
-
 logger = logging.getLogger(__name__)
 
 BindAddr = SocketAddr | str
@@ -49,7 +46,8 @@ class Network:
         network_id: The network's name, or its id. Nodes with another one never
             exchange anything with this one.
         secret_key: This node's identity: a `SecretKey`, its 32 bytes or its 64
-            hexadecimal digits. A new random one when None.
+            hexadecimal digits. A new random one when None. To keep one, give
+            ``SecretKey.load_or_create(path)``.
         bootstrap: Peers to begin with, as `PeerAddr` or its text. With
             `rendezvous`, nodes on this machine need none.
         tags: What this node is, for others to choose by.
@@ -260,7 +258,7 @@ class Network:
     async def _build(self) -> None:
         environment = self._environment or Machine()
         randomness = environment.randomness
-        secret_key = self._secret_key or SecretKey(randomness.secret("identity"))
+        secret_key = self._secret_key or SecretKey.from_bytes(randomness.secret("identity"))
         endpoint = await environment.open_endpoint(
             self._id, secret_key, self._bind, self._transport_config
         )
@@ -300,15 +298,9 @@ class Network:
 def _as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
     if value is None or isinstance(value, SecretKey):
         return value
-    if isinstance(value, str) and not _HEX_KEY.fullmatch(value):
-        # A seed by accident would be an identity that anybody can guess.
-        raise ConfigError(
-            f"secret_key is text of {len(value)} characters, expected 64 hexadecimal digits; "
-            "for a key made from a text use SecretKey.from_seed(...)"
-        )
     try:
-        return SecretKey(value)
-    except (TypeError, ValueError) as exc:
+        return SecretKey.from_bytes(value) if isinstance(value, bytes) else SecretKey(value)
+    except ConfigError as exc:
         raise ConfigError(f"secret_key: {exc}") from exc
 
 

@@ -134,11 +134,7 @@ def key_beside(log: Path | None) -> SecretKey | None:
     """Return this node's identity: a log belongs to one, so the two are kept together."""
     if log is None:
         return None
-    file = log.with_suffix(".key")
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(SecretKey.generate().hex)
-    return SecretKey(file.read_text())
+    return SecretKey.load_or_create(log.with_suffix(".key"))
 
 
 async def main(room: str, who: str, log: Path | None) -> None:

@@ -234,12 +234,8 @@ def join(net: Network, *, folder: Path | None = None, is_trader: bool = False) -
 
 def node_key(folder: Path) -> SecretKey:
     """Return the identity that is kept beside a log, which is good for that node only."""
-    path = folder / "node.key"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(SecretKey.generate().hex)
-    return SecretKey(path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    return SecretKey.load_or_create(folder / "node.key")
 
 
 async def send(group: Group, *commands: Place | Cancel) -> int:

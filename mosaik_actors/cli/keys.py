@@ -7,28 +7,25 @@ by its owner alone. The secret itself is printed only with ``--secret``.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from .failure import CommandFailed
 
 if TYPE_CHECKING:
     from ..ids import SecretKey
     from . import Subparsers
 
-KEY_FILE_BYTES_MAX = 4096
-
-_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _EPILOG = """\
 examples:
   mosaik-actors key new node.key            make a key, print its peer id
   mosaik-actors key show node.key           print the peer id of a key
   mosaik-actors key new --secret            make a key and print it, nothing is stored
 
-In a program: Network("my-app", secret_key=Path("node.key").read_text().strip())
+In a program, which makes the file where there is none:
+  Network("my-app", secret_key=SecretKey.load_or_create("node.key"))
 """
 
 
@@ -78,28 +75,31 @@ def _print(key: SecretKey, *, with_secret: bool) -> None:
 
 
 def _store(key: SecretKey, file: Path) -> None:
+    from ..key_file import create_key_file
+
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise CommandFailed(f"{file} exists already; name another file or move it away") from None
-    except OSError as exc:
-        raise CommandFailed(f"cannot store a key in {file}: {exc.strerror}") from exc
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(key.hex + "\n")
+        is_stored = create_key_file(file, key.hex)
+    except ConfigError as exc:
+        raise CommandFailed(str(exc)) from exc
+    if not is_stored:
+        raise CommandFailed(f"{file} exists already; name another file or move it away")
 
 
 def _load(file: str) -> SecretKey:
     from ..ids import SecretKey
 
     try:
-        if file == "-":
-            text = sys.stdin.read(KEY_FILE_BYTES_MAX)
-        else:
-            with Path(file).open(encoding="ascii", errors="replace") as stream:
-                text = stream.read(KEY_FILE_BYTES_MAX)
-    except OSError as exc:
-        raise CommandFailed(f"cannot read {file}: {exc.strerror}") from exc
-    # What was read is not repeated in the message: it may be a secret.
-    if not _HEX_KEY.fullmatch(text.strip()):
-        raise CommandFailed(f"{file} holds no key: expected 64 hexadecimal digits")
-    return SecretKey(text.strip())
+        return SecretKey(_read_digits(file))
+    except ConfigError as exc:
+        raise CommandFailed(str(exc)) from exc
+
+
+def _read_digits(file: str) -> str:
+    from ..key_file import FILE_BYTES_MAX, parse_key_text, read_key_file
+
+    if file == "-":
+        return parse_key_text(sys.stdin.buffer.read(FILE_BYTES_MAX), source="the input")
+    digits = read_key_file(Path(file))
+    if digits is None:
+        raise CommandFailed(f"there is no file {file}")
+    return digits

@@ -90,7 +90,7 @@ class SimNode:
         self.cluster = cluster
         self.index = index
         self.name = f"n{index}"
-        self.secret_key = SecretKey(cluster.randomness.secret(f"key {index}"))
+        self.secret_key = SecretKey.from_bytes(cluster.randomness.secret(f"key {index}"))
         self.disk = SimDisk(cluster.randomness.branch(f"disk {index}"))
         self.clock = SimClock(cluster.loop)
         self.is_paused = False

@@ -37,7 +37,7 @@ class Point:
 
 READING = Reading(
     who=UniqueId("who"),
-    peer=SecretKey("seed").peer_id,
+    peer=SecretKey.from_seed("seed").peer_id,
     value=7,
     when=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
     exact=Decimal("1.10"),

@@ -3,11 +3,13 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId, unique_id
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "ids.json"
@@ -57,14 +59,14 @@ def test_parts_and_derive_agree() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"short", bytes(33)])
 def test_wrong_length_is_refused(value: bytes) -> None:
-    for kind in (UniqueId, PeerId, SecretKey):
+    for make in (UniqueId, PeerId, SecretKey.from_bytes):
         with pytest.raises(ValueError, match="32 bytes"):
-            kind(value)
+            make(value)
 
 
 def test_secret_key_signs_and_stays_secret() -> None:
     key = SecretKey.from_seed("alice")
-    assert key == SecretKey("alice") == SecretKey(key.hex) == SecretKey.from_bytes(bytes(key))
+    assert key == SecretKey(key.hex) == SecretKey.from_bytes(bytes(key))
     signature = key.sign(b"data")
     assert key.peer_id.verifies(signature, b"data")
     assert not key.peer_id.verifies(signature, b"other")
@@ -76,5 +78,44 @@ def test_secret_key_signs_and_stays_secret() -> None:
 def test_peer_id_is_not_a_name() -> None:
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         PeerId("alice")
-    peer = SecretKey("alice").peer_id
+    peer = SecretKey.from_seed("alice").peer_id
     assert PeerId(str(peer)) == peer
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "node.key",
+        "0" * 63,
+        "0" * 65,
+        " " + "0" * 63,
+        "0" * 64 + "\n",
+        "g" * 64,
+        b"k" * 32,
+        7,
+        None,
+    ],
+)
+def test_a_secret_key_is_64_digits_and_nothing_else(value: Any) -> None:
+    """A name, a path or an empty file would be a key that anybody can guess."""
+    with pytest.raises(ConfigError, match="64 hexadecimal digits, got") as caught:
+        SecretKey(value)
+    assert "000" not in str(caught.value)
+    assert "node.key" not in str(caught.value)
+    assert "kkk" not in str(caught.value)
+
+
+def test_a_refused_key_names_what_it_got() -> None:
+    with pytest.raises(ConfigError, match="got an empty text"):
+        SecretKey("")
+    with pytest.raises(ConfigError, match="got a text of 63 characters"):
+        SecretKey("0" * 63)
+    with pytest.raises(ConfigError, match="got an object of type int"):
+        SecretKey(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", ["", None, b"seed"])
+def test_a_seed_is_a_text_that_is_not_empty(seed: Any) -> None:
+    with pytest.raises(ConfigError, match="a seed is a text"):
+        SecretKey.from_seed(seed)

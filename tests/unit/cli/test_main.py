@@ -93,11 +93,23 @@ def test_what_is_no_key_is_refused_and_not_repeated(
     content: str, tmp_path: Path, capsys: Captured
 ) -> None:
     file = tmp_path / "node.key"
+    file.touch(mode=0o600)
     file.write_text(content)
     assert main(["key", "show", str(file)]) == 1
     error = capsys.readouterr().err
     assert "expected 64 hexadecimal digits" in error
     assert not content or content not in error
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "node.key"
+    assert main(["key", "new", str(file)]) == 0
+    file.chmod(0o644)
+    assert main(["key", "show", str(file)]) == 1
+    assert main(["key", "show", str(tmp_path / "none")]) == 1
+    mode, missing = capsys.readouterr().err.splitlines()
+    assert "has mode 0644, expected 0600" in mode
+    assert "there is no file" in missing
 
 
 def test_a_wrong_setting_exits_with_2_and_one_line(capsys: Captured) -> None:

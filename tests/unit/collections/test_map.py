@@ -257,7 +257,7 @@ class Pair(NamedTuple):
     right: int
 
 
-PEER = SecretKey("seed").peer_id
+PEER = SecretKey.from_seed("seed").peer_id
 
 
 @pytest.mark.parametrize(

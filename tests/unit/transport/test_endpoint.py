@@ -63,7 +63,7 @@ async def test_wrong_bind_is_explained_and_leaves_no_socket(
 ) -> None:
     clock = LoopClock(asyncio.get_running_loop())
     with pytest.raises(TransportError, match=text):
-        await QuicEndpoint.start("n", SecretKey("k"), bind=bind, clock=clock, rng=Random(1))
+        await QuicEndpoint.start("n", SecretKey.from_seed("k"), bind=bind, clock=clock, rng=Random(1))
 
 
 async def test_both_families_are_served_and_dialled() -> None:
@@ -97,7 +97,7 @@ async def test_dead_address_does_not_hold_up_a_good_one() -> None:
 async def test_dial_that_nobody_answers_says_where_it_tried() -> None:
     async with endpoint_maker("quic") as make:
         a = await make("a", config=TransportConfig(dial_timeout=0.3))
-        nobody = PeerAddr(SecretKey("nobody").peer_id, (("127.0.0.1", 9),))
+        nobody = PeerAddr(SecretKey.from_seed("nobody").peer_id, (("127.0.0.1", 9),))
         with pytest.raises(LinkRefused, match=r"did not answer at 127\.0\.0\.1:9"):
             await a.open_link(nobody, "p")
 
@@ -256,7 +256,7 @@ async def test_closed_endpoint_leaves_no_task_and_no_timer() -> None:
     Server(b, "p")
     await a.open_link(b.addr, "p")
     dial = asyncio.create_task(
-        a.open_link(PeerAddr(SecretKey("nobody").peer_id, (("127.0.0.1", 9),)), "p")
+        a.open_link(PeerAddr(SecretKey.from_seed("nobody").peer_id, (("127.0.0.1", 9),)), "p")
     )
     await until(lambda: a._dialer.dial_count)
     await a.close(SHUTDOWN)

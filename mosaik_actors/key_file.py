@@ -1,0 +1,128 @@
+"""Files that hold a node's secret key: 64 hexadecimal digits and a line end, for their owner alone.
+
+A file is made whole or not at all: the digits are written to a new file beside
+it, synced, and that file is then linked to the name. Linking fails where the
+name is taken, so of two processes that make a key at once, one makes it and
+the other reads it.
+
+A file is refused, with the reason, when it
+
+    * holds anything but a key: it is empty, torn, or something else;
+    * belongs to another user, or can be read or changed by one;
+    * is no regular file.
+
+No message repeats what was read: it may be a secret. Files are small and rare,
+so the calls block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+from .errors import ConfigError
+
+FILE_BYTES_MAX = 4096
+KEY_DIGITS = 64
+
+_HEX_DIGITS = re.compile(r"[0-9a-fA-F]*")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_key_file(path: Path) -> str | None:
+    """Return the 64 digits in the file; None when there is no such file.
+
+    Raises:
+        ConfigError: The file cannot be read, is no key file, or is not this user's alone.
+    """
+    try:
+        # Without O_NONBLOCK a FIFO would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise ConfigError(f"cannot read the key file {path}: {exc.strerror}") from exc
+    try:
+        _check_owner(path, os.fstat(descriptor))
+        content = os.read(descriptor, FILE_BYTES_MAX)
+    except OSError as exc:
+        raise ConfigError(f"cannot read the key file {path}: {exc.strerror}") from exc
+    finally:
+        os.close(descriptor)
+    return parse_key_text(content, source=f"the key file {path}")
+
+
+def create_key_file(path: Path, digits: str) -> bool:
+    """Store a key's digits under a new name; return False when the name is taken.
+
+    Raises:
+        ConfigError: The file cannot be made; says why.
+    """
+    try:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(digits + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        finally:
+            Path(draft).unlink()
+        _sync_folder(path.parent)
+    except OSError as exc:
+        raise ConfigError(f"cannot store a key in {path}: {exc.strerror}") from exc
+    return True
+
+
+def parse_key_text(content: bytes, *, source: str) -> str:
+    """Return the 64 digits that a key file's content gives.
+
+    Raises:
+        ConfigError: It is something else; `source` says in the text where it is from.
+    """
+    text = content.decode("ascii", errors="replace").strip()
+    is_hexadecimal = _HEX_DIGITS.fullmatch(text) is not None
+    if is_hexadecimal and len(text) == KEY_DIGITS:
+        return text
+    if not text:
+        found = "is empty"
+    elif is_hexadecimal:
+        found = f"holds {len(text)} hexadecimal digits"
+    else:
+        found = "holds something else"
+    raise ConfigError(
+        f"{source} {found}, expected {KEY_DIGITS} hexadecimal digits; restore it, or "
+        "move it away to get a new key, which is another peer"
+    )
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"the key file {path} is no regular file")
+    if status.st_uid != os.geteuid():
+        raise ConfigError(
+            f"the key file {path} belongs to user {status.st_uid}, this process is user "
+            f"{os.geteuid()}; who owns the file can read the key"
+        )
+    if status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        raise ConfigError(
+            f"the key file {path} has mode {mode:04o}, expected 0600: others could read or change "
+            "the key; `chmod 600` it if nobody has"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power failure, where folders can be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
