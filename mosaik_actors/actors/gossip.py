@@ -125,7 +125,7 @@ class GossipActor(TypeDispatcher):
         self._catalog = message.catalog
         self._gossip = message.gossip
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
-        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender))
+        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender, is_essential=True))
         self._pump()
 
     def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:

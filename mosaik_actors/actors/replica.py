@@ -465,7 +465,7 @@ class ReplicaActor(TypeDispatcher):
             case SaveWanted(batch):
                 self._save(batch)
             case DialWanted(_, addr, token, header, timeout_s):
-                request = OpenLink(addr, PROTOCOL, header, token, timeout_s)
+                request = OpenLink(addr, PROTOCOL, header, token, timeout_s, is_essential=True)
                 self.send(self._start.node.transport, request)
             case AcceptLink(link_id, reply):
                 link = self._links.get(link_id)

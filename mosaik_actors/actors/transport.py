@@ -64,7 +64,11 @@ class TransportActor(TypeDispatcher):
 
     def receiveMsg_ServeProtocol(self, message: ServeProtocol, _sender: ActorAddress) -> None:
         """Offer the links of a protocol to its owner from now on."""
-        self._started.serve(message.protocol, partial(self._offer, message.owner))
+        self._started.serve(
+            message.protocol,
+            partial(self._offer, message.owner),
+            is_essential=message.is_essential,
+        )
         if message.asker is not None:
             self.send(message.asker, ProtocolServed(message.protocol))
 
@@ -99,7 +103,11 @@ class TransportActor(TypeDispatcher):
     async def _open(self, endpoint: Endpoint, request: OpenLink, asker: ActorAddress) -> None:
         try:
             link = await endpoint.open_link(
-                request.to, request.protocol, request.header, timeout=request.timeout_s
+                request.to,
+                request.protocol,
+                request.header,
+                timeout=request.timeout_s,
+                is_essential=request.is_essential,
             )
         except LinkRefused as error:
             self.send(asker, LinkFailed(error, request.to, request.token))

@@ -22,6 +22,40 @@ from aioquic.tls import Epoch
 
 WINDOW_BYTES_MIN = 1024 * 1024
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
+UNPROVEN_STREAMS_MAX = 128
+
+
+class StreamAllowance(Limit):
+    """How many streams a peer may open: some, one more for each that ended, two for each link.
+
+    So a peer that only opens streams gets no further than `UNPROVEN_STREAMS_MAX`,
+    and one whose links are taken may soon open many at once (RFC 9000 section 4.6).
+
+    Attributes:
+        link_count: How many of the streams that the peer has open are links.
+    """
+
+    def __init__(self) -> None:
+        self.link_count = 0
+        self._ended_count = 0
+        self._granted = UNPROVEN_STREAMS_MAX
+        super().__init__(
+            frame_type=QuicFrameType.MAX_STREAMS_BIDI,
+            name="max_streams_bidi",
+            value=UNPROVEN_STREAMS_MAX,
+        )
+
+    @property
+    def value(self) -> int:
+        """The number of streams that the peer may have opened in all."""
+        allowed = UNPROVEN_STREAMS_MAX + self._ended_count + 2 * self.link_count
+        self._granted = max(self._granted, allowed)  # what was granted stays so
+        return self._granted
+
+    @value.setter
+    def value(self, value: int) -> None:
+        # aioquic adds one for each stream that has ended, and changes nothing else.
+        self._ended_count += value - self._granted if value > self._granted else 0
 
 
 class BoundedConnection(QuicConnection):
@@ -41,6 +75,12 @@ class BoundedConnection(QuicConnection):
     _calm_inbound_count = -1
     _now = 0.0
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.stream_allowance = StreamAllowance()
+        self._local_max_streams_bidi = self.stream_allowance
+        self.held_bytes = 0
+
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._request_client_certificate = True
@@ -59,6 +99,18 @@ class BoundedConnection(QuicConnection):
         """Return what leaves now, and where it goes."""
         self._now = now
         return super().datagrams_to_send(now)
+
+    def drop_unsent(self, stream_id: int) -> None:
+        """Free what was written to a stream that was reset; aioquic keeps it until both ends end."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.sender._reset_error_code is not None:
+            stream.sender._buffer.clear()
+
+    def release(self) -> None:
+        """Drop all streams: the connection is over."""
+        self._streams.clear()
+        self._streams_queue.clear()
+        self._streams_blocked_bidi.clear()
 
     def is_idle(self, now: float) -> bool:
         """Return whether `datagrams_to_send` would certainly return nothing.
@@ -118,7 +170,8 @@ class BoundedConnection(QuicConnection):
         limit = self._local_max_data
         if 2 * (limit.value - limit.used) > _window_bytes(limit.used):
             return None  # nor would it be if all that came was delivered
-        delivered = limit.used - sum(map(_undelivered_bytes, self._streams.values()))
+        undelivered = sum(map(_undelivered_bytes, self._streams.values()))
+        delivered = limit.used - undelivered - self.held_bytes
         window = _window_bytes(delivered)
         return delivered + window if 2 * (limit.value - delivered) <= window else None
 

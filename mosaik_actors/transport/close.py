@@ -1,7 +1,7 @@
 """Why a link or connection ended: a code for programs and a text for people.
 
 The codes are the protocol's, the same on both sides and in every language:
-1xx and 2xx ends that are nobody's fault, 4xx broken rules of the transport,
+1xx and 2xx ends that are nobody's fault, 4xx broken rules and limits of the transport,
 104xx and 105xx of streams, 304xx of groups.
 """
 
@@ -24,6 +24,7 @@ class CloseCode(IntEnum):
     GRACEFUL_SHUTDOWN = 204
     PROTOCOL_VIOLATION = 400
     UNKNOWN_PEER = 401
+    TOO_MANY_LINKS = 429
     STREAM_NOT_FOUND = 10404
     STREAM_NOT_ALLOWED = 10403
     STREAM_SCHEMA_MISMATCH = 10409

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 from .frames import LENGTH_MAX
-from .interface import FRAME_BYTES_MAX
+from .interface import FRAME_BYTES_MAX, LINKS_RESERVED
 
 DATAGRAM_BYTES_MIN = 1200
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
 DATAGRAM_BYTES_MAX = 65_000
+LINKS_MAX_MIN = 2 * LINKS_RESERVED
+LINKS_MAX_MAX = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,11 @@ class TransportConfig:
             larger datagrams, in bytes (RFC 8899); 1200 turns the search off.
         socket_buffer_bytes: What is asked of the kernel for each direction.
         connections_max: More connections than this are refused.
+        links_max: How many links each side of a connection may have open to the
+            other at a time, one for each stream consumed and each group shared;
+            the smaller value of both sides counts. More are refused with the
+            code `TOO_MANY_LINKS`. The last 128 are kept for discovery and groups,
+            whatever streams there are.
         half_open_max: With more unfinished incoming handshakes than this,
             newcomers must first show that their address is real (RFC 9000
             section 8.1.2).
@@ -49,6 +56,7 @@ class TransportConfig:
     datagram_bytes_max: int = 1472
     socket_buffer_bytes: int = 4 * 1024 * 1024
     connections_max: int = 4096
+    links_max: int = 4096
     half_open_max: int = 64
 
     def __post_init__(self) -> None:
@@ -67,4 +75,5 @@ class TransportConfig:
             require_between(name, getattr(self, name), DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX)
         require_above("socket_buffer_bytes", self.socket_buffer_bytes)
         require_above("connections_max", self.connections_max)
+        require_between("links_max", self.links_max, LINKS_MAX_MIN, LINKS_MAX_MAX)
         require_above("half_open_max", self.half_open_max, -1)

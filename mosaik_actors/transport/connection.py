@@ -4,6 +4,15 @@ The connection drives its engine. Bytes that links write in one loop turn are
 joined and given to the engine once; frames that arrive in one turn reach each
 link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
 `process` and `flush`; it learns what happened through `ConnectionOwner`.
+
+What a link holds is freed when it ends, in whichever way that is: closed here,
+by the peer, refused, reset, or with its connection. Of a link that ended only
+the number of its stream is kept, until the peer has ended the stream as well. A
+peer that takes nothing of what was written before the end has `LINGER_S` for it.
+
+Open frames that are not complete are held too: for a peer that has not named our
+network yet at most `STRANGER_BYTES_MAX` of them, then its connection ends; of any
+other one `UNOPENED_BYTES_MAX`, then flow control makes it complete some first.
 """
 
 from __future__ import annotations
@@ -35,6 +44,9 @@ from .link import FramedLink, LinkState
 
 logger = logging.getLogger(__name__)
 
+LINGER_S = 30.0
+STRANGER_BYTES_MAX = 1024 * 1024
+UNOPENED_BYTES_MAX = 4 * 1024 * 1024
 DEAD_PROBES = 3  # unanswered in a row, each after twice the time: about 0.2 s on one machine
 
 
@@ -143,6 +155,7 @@ class QuicLink(FramedLink):
 
     def _abandon(self) -> None:
         self._is_finishing = True
+        self.decoder.clear()
         self.connection.mark_dirty(self)
         self.connection.forget(self)
 
@@ -161,6 +174,7 @@ class Connection:
         expected_id: Who must be at the other end, when this side dialled.
         is_retiring: Another connection to the same peer is used instead; this
             one ends with its last link.
+        is_known: The peer has named our network, which strangers cannot.
         is_doubted: The peer has hinted that it lost this connection.
         handshake_done: Resolved when the connection is ready, for the dialler.
     """
@@ -183,6 +197,7 @@ class Connection:
         self.cids: dict[bytes, None] = {engine.host_cid: None}
         self.expected_id: PeerId | None = None
         self.is_retiring = False
+        self.is_known = False
         self.is_doubted = False
         self.ready_at = 0.0
         self.linkless_since = 0.0
@@ -192,7 +207,11 @@ class Connection:
         self._send = send
         self._links: dict[int, QuicLink] = {}
         self._unopened: dict[int, FrameDecoder] = {}
-        self._draining: dict[int, QuicLink] = {}
+        self._unopened_bytes = 0
+        self._peer_link_count = 0
+        self._own_link_count = 0
+        # Streams of links that ended here, with when that was and how much was unsent then.
+        self._draining: dict[int, tuple[float, int]] = {}
         self._congested: dict[int, QuicLink] = {}
         self._dirty: dict[QuicLink, None] = {}
         self._touched: dict[QuicLink, None] = {}
@@ -212,6 +231,16 @@ class Connection:
     def link_count(self) -> int:
         """Links that are not closed."""
         return len(self._links)
+
+    @property
+    def peer_link_count(self) -> int:
+        """Links that the peer has opened and that are not closed."""
+        return self._peer_link_count
+
+    @property
+    def own_link_count(self) -> int:
+        """Links that were opened here and that are not closed, or whose streams wait for room."""
+        return max(self._own_link_count, self.engine.blocked_stream_count)
 
     @property
     def links(self) -> list[QuicLink]:
@@ -234,7 +263,7 @@ class Connection:
             self, stream_id, opening.protocol, opening.header, LinkState.OPENING, self.peer_id
         )
         link.opened = opened
-        self._links[stream_id] = link
+        self._add(link)
         link.send_open(opening)
         return link
 
@@ -256,11 +285,8 @@ class Connection:
             match event:
                 case StreamData():
                     self._receive_stream_data(event)
-                case StreamAborted(stream_id, code):
-                    self._unopened.pop(stream_id, None)
-                    self._draining.pop(stream_id, None)
-                    if link := self._links.get(stream_id):
-                        link.end_by_peer(CloseReason(code, "reset", remote=True))
+                case StreamAborted():
+                    self._receive_abort(event)
                 case HandshakeDone(peer):
                     self.peer = peer
                     self.state = ConnectionState.READY
@@ -317,6 +343,9 @@ class Connection:
         self.state = ConnectionState.CLOSED
         for link in self.links:
             link.end_by_peer(reason)
+        for held in (self._unopened, self._draining, self._congested, self._dirty, self._touched):
+            held.clear()
+        self.engine.release()
         if self.handshake_done is not None and not self.handshake_done.done():
             self.handshake_done.set_exception(LinkRefused(reason))
         self.owner.on_ended(self, reason)
@@ -328,10 +357,70 @@ class Connection:
 
     def forget(self, link: QuicLink) -> None:
         """Note that a link ended; what it wrote may still be on its way."""
-        if self._links.pop(link.stream_id, None) is not None:
-            self._draining[link.stream_id] = link
+        stream_id = link.stream_id
+        if self._links.pop(stream_id, None) is not None:
+            self._draining[stream_id] = (self.last_heard_at, link.unsent_bytes)
             self.linkless_since = self.last_heard_at
-        self._congested.pop(link.stream_id, None)
+            self._count(stream_id, -1)
+        self._congested.pop(stream_id, None)
+
+    def drop_lingering(self, *, now: float) -> None:
+        """Give up what links wrote before they ended, where the peer takes none of it."""
+        for stream_id, (since, unsent_bytes) in list(self._draining.items()):
+            if now - since < LINGER_S:
+                return  # in the order in which they ended
+            del self._draining[stream_id]
+            left_bytes = self.engine.unacked_bytes(stream_id)
+            if left_bytes >= unsent_bytes:
+                self.engine.abort_stream(stream_id, int(CloseCode.CANCELLED))
+                self.owner.mark_dirty(self)
+            if left_bytes or self.engine.may_receive(stream_id):
+                self._draining[stream_id] = (now, left_bytes)
+
+    def _add(self, link: QuicLink) -> None:
+        self._links[link.stream_id] = link
+        self._count(link.stream_id, 1)
+
+    def _is_ours(self, stream_id: int) -> bool:
+        """Return whether a stream was opened here (RFC 9000 section 2.1)."""
+        return bool(stream_id & 1) != self.is_initiator
+
+    def _count(self, stream_id: int, change: int) -> None:
+        if self._is_ours(stream_id):
+            self._own_link_count += change
+        else:
+            self._peer_link_count += change
+            self.engine.set_link_count(self._peer_link_count)
+
+    def _receive_abort(self, event: StreamAborted) -> None:
+        """End the link of a stream that the peer gave up, or the stream that never became one."""
+        stream_id = event.stream_id
+        link = self._links.get(stream_id)
+        if link is not None:
+            link.end_by_peer(CloseReason(event.code, "reset", remote=True))
+        elif not self._is_ours(stream_id) and not stream_id & 2:
+            self._drop_unopened(stream_id)
+            if self.engine.may_receive(stream_id):
+                self._draining[stream_id] = (self.last_heard_at, 0)
+            self.engine.write(stream_id, b"", is_end=True)
+            self.owner.mark_dirty(self)
+        if event.is_reset:
+            self._draining.pop(stream_id, None)  # no more will come
+
+    def _drop_unopened(self, stream_id: int) -> None:
+        decoder = self._unopened.pop(stream_id, None)
+        if decoder is not None:
+            self._note_held(-decoder.held_bytes)
+
+    def _note_held(self, change: int) -> None:
+        if not change:
+            return
+        self._unopened_bytes += change
+        self.engine.set_held_bytes(max(0, self._unopened_bytes - UNOPENED_BYTES_MAX))
+        if self._unopened_bytes > STRANGER_BYTES_MAX and not self.is_known:
+            error = RemoteError(f"{self._unopened_bytes} bytes of links that are not opened")
+            self.owner.on_violation(self, error)
+            self.close(CloseReason(error.close_code, error.text))
 
     def _receive_stream_data(self, event: StreamData) -> None:
         if self.state is not ConnectionState.READY:
@@ -359,28 +448,29 @@ class Connection:
     ) -> tuple[QuicLink | None, list[bytes | ControlFrame]]:
         """Return the link that the head of a stream opens, and the frames behind its head."""
         stream_id = event.stream_id
-        is_ours = bool(stream_id & 1) != self.is_initiator
-        if stream_id in self._draining or is_ours or stream_id & 2:
+        if stream_id in self._draining or self._is_ours(stream_id) or stream_id & 2:
             return None, []  # it ended here already, or is one-way, which nothing uses
-        decoder = self._unopened.setdefault(stream_id, FrameDecoder(0))
+        decoder = self._unopened.pop(stream_id, None) or FrameDecoder(0)
+        held_bytes = decoder.held_bytes
         link = QuicLink(self, stream_id, "", b"", LinkState.OFFERED, self.peer_id)
         try:
             frames = decoder.receive_data(event.data)
+            self._note_held(-held_bytes)
             if not frames and not event.is_end:
+                self._unopened[stream_id] = decoder
+                self._note_held(decoder.held_bytes)
                 return None, []
             if not frames or not isinstance(frames[0], OpenFrame):
                 raise DecodeError("the first frame does not open a link")
         except RemoteError:
-            self._unopened.pop(stream_id, None)
-            self._links[stream_id] = link  # to be closed with the reason
+            self._add(link)  # to be closed with the reason
             raise
-        del self._unopened[stream_id]
         opening = frames[0]
         link = QuicLink(
             self, stream_id, opening.protocol, opening.header, LinkState.OFFERED, self.peer_id
         )
         link.decoder = decoder
-        self._links[stream_id] = link
+        self._add(link)
         self.owner.on_link(link, opening)
         return link, frames[1:]
 

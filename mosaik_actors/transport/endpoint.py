@@ -43,6 +43,7 @@ from .engine import Engine, EngineFactory
 from .frames import OpenFrame, encode_control
 from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from .link_limit import why_too_many
 from .lost import decode_hint, encode_hint
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
 from .sockets import DatagramPort, bind_udp, family_of, is_loopback
@@ -98,6 +99,7 @@ class QuicEndpoint:
         self._dirty: dict[Connection, None] = {}
         self._is_flush_scheduled = False
         self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._essential: set[str] = set()
         self._listeners: list[Callable[[ConnectionEvent], None]] = []
         self._logged: set[str] = set()
         self._is_closing = False
@@ -183,7 +185,13 @@ class QuicEndpoint:
         return self.config.frame_bytes_max
 
     async def open_link(
-        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+        self,
+        to: PeerAddr,
+        protocol: str,
+        header: bytes = b"",
+        *,
+        timeout: float = 10.0,
+        is_essential: bool = False,
     ) -> Link:
         """Open a link, connecting first where needed, and wait until the peer accepts it.
 
@@ -191,7 +199,8 @@ class QuicEndpoint:
 
         Raises:
             LinkRefused: The peer refused, did not answer within `timeout`
-                seconds, could not be reached, or is not who `to` says.
+                seconds, could not be reached, or is not who `to` says; or the
+                connection has all the links it may have.
             ValueError: `header` is larger than a header may be.
         """
         opening = OpenFrame(protocol, self.network_id, header)
@@ -199,19 +208,23 @@ class QuicEndpoint:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    return await self._open_on(await self._connect(to), opening)
+                    return await self._open_on(await self._connect(to), opening, is_essential)
                 except LinkRefused as refused:
                     if refused.reason not in (NOT_NEEDED, _NOT_NEEDED_THERE):
                         raise
                     # The connection was given up for another one meanwhile.
-                    return await self._open_on(await self._connect(to), opening)
+                    return await self._open_on(await self._connect(to), opening, is_essential)
         except TimeoutError:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
 
-    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
+    def serve(
+        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
+    ) -> None:
         """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
         self._acceptors[protocol] = acceptor
+        if is_essential:
+            self._essential.add(protocol)
 
     def unserve(self, protocol: str) -> None:
         """Refuse links of `protocol` from now on."""
@@ -341,6 +354,7 @@ class QuicEndpoint:
     def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
         """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
         acceptor = self._acceptors.get(opening.protocol)
+        link.connection.is_known |= opening.network_id == self.network_id
         if opening.network_id != self.network_id:
             text = f"this is network {self.network_id.short}, not {opening.network_id.short}"
             self._refuse(link, CloseReason(CloseCode.DIFFERENT_NETWORK, text))
@@ -349,6 +363,12 @@ class QuicEndpoint:
         elif acceptor is None:
             text = f"nothing serves {opening.protocol[:64]!r} here"
             self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        elif reason := why_too_many(
+            link.connection.peer_link_count - 1,
+            self.config.links_max,
+            is_essential=opening.protocol in self._essential,
+        ):
+            self._refuse(link, reason)
         else:
             self.counters.links_accepted += 1
             acceptor(link)
@@ -597,6 +617,7 @@ class QuicEndpoint:
                 connection.close(NOT_NEEDED)
             elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
                 self.mark_dirty(connection)
+            connection.drop_lingering(now=now)
 
     def _is_idle(self, connection: Connection, now: float) -> bool:
         """Return whether a connection has been without links for so long that it may end."""
@@ -660,9 +681,16 @@ class QuicEndpoint:
             raise LinkRefused(CLOSING)
         return self._usable(to.peer_id) or await self._dialer.dial(to)
 
-    async def _open_on(self, connection: Connection, opening: OpenFrame) -> Link:
+    async def _open_on(
+        self, connection: Connection, opening: OpenFrame, is_essential: bool
+    ) -> Link:
         if connection.state is not ConnectionState.READY:
             raise LinkRefused(NOT_NEEDED)  # it ended between its dial and now
+        if reason := why_too_many(
+            connection.own_link_count, self.config.links_max, is_essential=is_essential
+        ):
+            self.counters.links_refused += 1
+            raise LinkRefused(reason)
         opened: asyncio.Future[Link] = self._loop.create_future()
         link = connection.open_link(opening, opened)
         try:

@@ -82,10 +82,11 @@ class StreamData(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class StreamAborted:
-    """The peer gave up a stream with a code: it sends no more, or hears no more."""
+    """The peer gave up a stream with a code: it sends no more (`is_reset`), or hears no more."""
 
     stream_id: int
     code: int
+    is_reset: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,7 @@ class Engine:
     def __init__(self, connection: BoundedConnection) -> None:
         self._quic = connection
         self._has_written = False
+        self._is_over = False
 
     @property
     def host_cid(self) -> bytes:
@@ -321,7 +323,8 @@ class Engine:
     def open_stream(self) -> int:
         """Return the id of a new bidirectional stream; it exists with its first write."""
         stream_id = self._quic.get_next_available_stream_id()
-        self._quic.send_stream_data(stream_id, b"")
+        if not self._is_over:
+            self._quic.send_stream_data(stream_id, b"")
         return stream_id
 
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
@@ -340,6 +343,37 @@ class Engine:
             return 0
         return len(stream.sender._buffer)
 
+    @property
+    def blocked_stream_count(self) -> int:
+        """How many streams wait until the peer lets more be opened."""
+        return len(self._quic._streams_blocked_bidi)
+
+    def may_receive(self, stream_id: int) -> bool:
+        """Return whether more of a stream may come."""
+        stream = self._quic._streams.get(stream_id)
+        return stream is not None and not stream.receiver.is_finished
+
+    def abort_stream(self, stream_id: int, code: int) -> None:
+        """Send no more and hear no more of a stream, and drop what was not acknowledged."""
+        if stream_id in self._quic._streams:
+            self._quic.reset_stream(stream_id, code)
+            self._quic.stop_stream(stream_id, code)
+            self._quic.drop_unsent(stream_id)
+            self._has_written = True
+
+    def set_link_count(self, count: int) -> None:
+        """Let the peer open more streams: so many of those it opened are links of it."""
+        self._quic.stream_allowance.link_count = count
+
+    def set_held_bytes(self, count: int) -> None:
+        """Let the peer send no more than is right while so many bytes wait for the rest."""
+        self._quic.held_bytes = count
+
+    def release(self) -> None:
+        """Drop all streams and what they hold: the connection is over, nothing is written."""
+        self._is_over = True
+        self._quic.release()
+
     def ping(self) -> None:
         """Make the peer answer, which keeps the connection alive."""
         self._quic.send_ping(0)
@@ -351,8 +385,11 @@ class Engine:
     def _translate(self, event: events.QuicEvent) -> EngineEvent | None:
         if isinstance(event, events.StreamDataReceived):
             return StreamData(event.stream_id, event.data, event.end_stream)
-        if isinstance(event, events.StreamReset | events.StopSendingReceived):
-            return StreamAborted(event.stream_id, event.error_code)
+        if isinstance(event, events.StreamReset):
+            return StreamAborted(event.stream_id, event.error_code, is_reset=True)
+        if isinstance(event, events.StopSendingReceived):
+            self._quic.drop_unsent(event.stream_id)
+            return StreamAborted(event.stream_id, event.error_code, is_reset=False)
         if isinstance(event, events.HandshakeCompleted):
             return self._prove_peer()
         if isinstance(event, events.ConnectionIdIssued):

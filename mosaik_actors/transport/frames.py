@@ -83,6 +83,16 @@ class FrameDecoder:
         """Whether the stream, ending here, would end inside a frame."""
         return self._held_bytes > 0
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes wait for the rest of their frame."""
+        return self._held_bytes
+
+    def clear(self) -> None:
+        """Drop what waits for the rest of its frame: the stream is over."""
+        self._chunks.clear()
+        self._held_bytes = 0
+
     def receive_data(self, data: bytes) -> list[bytes | ControlFrame]:
         """Take in the next bytes of the stream and return the frames they complete.
 

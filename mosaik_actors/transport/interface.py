@@ -34,6 +34,7 @@ from .close import SUCCESS, CloseReason
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 HEADER_BYTES_MAX = 64 * 1024
+LINKS_RESERVED = 128
 
 
 class LinkRefused(TransportError):
@@ -177,19 +178,39 @@ class Endpoint(Protocol):
         """Where others on this machine can reach this endpoint, loopback included."""
 
     async def open_link(
-        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+        self,
+        to: PeerAddr,
+        protocol: str,
+        header: bytes = b"",
+        *,
+        timeout: float = 10.0,
+        is_essential: bool = False,
     ) -> Link:
         """Open a link, connecting first where needed, and wait until the peer accepts it.
 
         May be cancelled: the half-open link is then closed as cancelled.
 
+        Args:
+            to: The peer and its addresses.
+            protocol: The protocol's name.
+            header: The protocol's own header.
+            timeout: Seconds until it fails.
+            is_essential: Whether it may be one of the last `LINKS_RESERVED` links.
+
         Raises:
             LinkRefused: The peer refused, did not answer within `timeout`
-                seconds, could not be reached, or is not who `to` says.
+                seconds, could not be reached, or is not who `to` says; or the
+                connection has all the links it may have (`TOO_MANY_LINKS`).
         """
 
-    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
-        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
+    def serve(
+        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
+    ) -> None:
+        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it.
+
+        Those of an essential protocol may also be among the last `LINKS_RESERVED`
+        links of a connection: the peer's other links leave room for them.
+        """
 
     def unserve(self, protocol: str) -> None:
         """Refuse links of `protocol` from now on."""

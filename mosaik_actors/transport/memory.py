@@ -29,6 +29,7 @@ from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link import FramedLink, LinkState
+from .link_limit import why_too_many
 
 _HOST = "127.0.0.1"
 _CONTROL_BYTES = 32  # about what a control frame takes on the wire
@@ -142,6 +143,7 @@ class MemoryLink(FramedLink):
         )
         self.other: MemoryLink | None = None
         self.connection = connection
+        self.is_own = state is LinkState.OPENING
         self._opened = opened
         self._outbox: list[bytes | ControlFrame] = []
         self._unsent_bytes = 0
@@ -206,6 +208,7 @@ class _Connection:
         self.remote_id = remote_id
         self.other: _Connection | None = None
         self.links: dict[MemoryLink, None] = {}
+        self.own_link_count = 0
         self.is_ended = False
         self._dirty: list[MemoryLink] = []
         self._on_the_way: deque[Callable[[], None]] = deque()
@@ -222,7 +225,13 @@ class _Connection:
 
     def forget(self, link: MemoryLink) -> None:
         """Drop a link that ended."""
-        self.links.pop(link, None)
+        if self.links.pop(link, False) is None:
+            self.own_link_count -= link.is_own
+
+    def add(self, link: MemoryLink) -> None:
+        """Take in a link, opened here or by the other end."""
+        self.links[link] = None
+        self.own_link_count += link.is_own
 
     def send(self, deliver: Callable[[], None], size: int = 0) -> None:
         """Let `deliver` happen at the other end, in order, when `size` bytes have arrived."""
@@ -357,6 +366,7 @@ class MemoryEndpoint:
         self._network_id = NetworkId(network_id)
         self._peer_id = secret_key.peer_id
         self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._essential: set[str] = set()
         self._connections: dict[PeerId, _Connection] = {}
         self._listeners: list[Callable[[ConnectionEvent], None]] = []
         self.is_closed = False
@@ -388,7 +398,13 @@ class MemoryEndpoint:
         return self._addr
 
     async def open_link(
-        self, to: PeerAddr, protocol: str, header: bytes = b"", *, timeout: float = 10.0
+        self,
+        to: PeerAddr,
+        protocol: str,
+        header: bytes = b"",
+        *,
+        timeout: float = 10.0,
+        is_essential: bool = False,
     ) -> Link:
         """Open a link and wait until the peer accepts it. Raises `LinkRefused`."""
         if to.peer_id == self._peer_id:
@@ -396,9 +412,13 @@ class MemoryEndpoint:
         opening = OpenFrame(protocol, self._network_id, header)
         encode_control(opening)
         connection = self._connection_to(to.peer_id)
+        if reason := why_too_many(
+            connection.own_link_count, self.config.links_max, is_essential=is_essential
+        ):
+            raise LinkRefused(reason)
         opened: asyncio.Future[Link] = self.loop.create_future()
         link = MemoryLink(connection, protocol, header, LinkState.OPENING, opened)
-        connection.links[link] = None
+        connection.add(link)
         connection.send(partial(_offer, link, opening), _CONTROL_BYTES + len(header))
         try:
             async with asyncio.timeout(timeout):
@@ -411,9 +431,13 @@ class MemoryEndpoint:
             link.close(CloseReason(CloseCode.CANCELLED))
             raise
 
-    def serve(self, protocol: str, acceptor: Callable[[Link], None]) -> None:
+    def serve(
+        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
+    ) -> None:
         """Hand every incoming link of `protocol` to `acceptor`."""
         self._acceptors[protocol] = acceptor
+        if is_essential:
+            self._essential.add(protocol)
 
     def unserve(self, protocol: str) -> None:
         """Refuse links of `protocol` from now on."""
@@ -484,6 +508,12 @@ class MemoryEndpoint:
         elif acceptor is None:
             text = f"nothing serves {opening.protocol!r} here"
             link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        elif reason := why_too_many(
+            len(link.connection.links) - link.connection.own_link_count - 1,
+            self.config.links_max,
+            is_essential=opening.protocol in self._essential,
+        ):
+            link.close(reason)
         else:
             acceptor(link)
 
@@ -518,5 +548,5 @@ def _offer(link: MemoryLink, opening: OpenFrame) -> None:
     there.endpoint.network.note(there.remote_id, there.endpoint.peer_id, [opening])
     offered = MemoryLink(there, opening.protocol, opening.header, LinkState.OFFERED)
     offered.other, link.other = link, offered
-    there.links[offered] = None
+    there.add(offered)
     there.endpoint.accept_link(offered, opening)

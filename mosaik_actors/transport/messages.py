@@ -32,11 +32,13 @@ class ServeProtocol:
         protocol: The protocol's name.
         owner: Whose links they are.
         asker: Who gets `ProtocolServed` when that is so; None for nobody.
+        is_essential: Whether its links may be the last ones of a connection.
     """
 
     protocol: str
     owner: ActorAddress
     asker: ActorAddress | None = None
+    is_essential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class OpenLink:
         header: The protocol's own header.
         token: Anything by which the sender knows its request again.
         timeout_s: Seconds until it fails.
+        is_essential: Whether it may be one of the last links of a connection.
     """
 
     to: PeerAddr
@@ -63,6 +66,7 @@ class OpenLink:
     header: bytes = b""
     token: Any = None
     timeout_s: float = 10.0
+    is_essential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
