@@ -5,7 +5,7 @@ Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
     `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
     `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry`, `EntryRefused`
     from the gossip actor; `CatalogTouched` from it and from the handle.
-Sends: `CatalogChanged` to watchers; `EntriesMerged`, `PeersKnown`, `StartSync`
+Sends: `CatalogChanged` to watchers; `StreamAdvertised` to producers; `EntriesMerged`, `PeersKnown`, `StartSync`
     and `LeaveOverlay` to the gossip actor; the answers.
 Owns: the `Catalog`. Two others change it too, on the same loop, and then send
     `CatalogTouched`: the handle, so that a change is visible when the call
@@ -30,7 +30,7 @@ from ..discovery.catalog import (
     PeerDiscovered,
     Verdict,
 )
-from ..discovery.entry import EntryTooLarge
+from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
     AdvertiseGroup,
     AdvertiseStream,
@@ -52,6 +52,7 @@ from ..discovery.messages import (
     RefreshEntry,
     StartCatalog,
     StartSync,
+    StreamAdvertised,
     SyncEnded,
     SyncWith,
     TakeToldEntries,
@@ -61,7 +62,7 @@ from ..discovery.messages import (
     WithdrawGroup,
     WithdrawStream,
 )
-from ..ids import PeerId
+from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import TypeDispatcher
 
@@ -99,6 +100,7 @@ class CatalogActor(TypeDispatcher):
         self._is_flush_due = False
         self._armed: float | None = None
         self._logged: set[Verdict] = set()
+        self._hidden_streams: dict[StreamId, tuple[StreamInfo, ActorAddress]] = {}
 
     # Lifecycle.
 
@@ -132,30 +134,41 @@ class CatalogActor(TypeDispatcher):
         """Tell one actor less."""
         self._watchers.pop(message.watcher, None)
 
-    def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, _sender: ActorAddress) -> None:
-        """Put a stream into the own entry."""
+    def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, sender: ActorAddress) -> None:
+        """Put a stream into the own entry, now or as soon as there is room."""
+        stream = message.stream
         try:
-            self._catalog.local.put_stream(message.stream, now=self._node.clock.wall())
+            self._catalog.local.put_stream(stream, now=self._node.clock.wall())
         except EntryTooLarge as error:
-            logger.error("stream %r is not advertised: %s", message.stream.name, error)
+            if not self._hidden_streams:
+                text = "stream %r is not advertised, nor are further ones: %s"
+                logger.error(text, stream.name, error)
+            self._hidden_streams[stream.id] = (stream, sender)
+            self.send(sender, StreamAdvertised(stream.id, error))
         self._pump()
 
     def receiveMsg_WithdrawStream(self, message: WithdrawStream, _sender: ActorAddress) -> None:
         """Take a stream out of the own entry."""
+        self._hidden_streams.pop(message.stream_id, None)
         self._catalog.local.remove_stream(message.stream_id, now=self._node.clock.wall())
+        self._advertise_hidden_streams()
         self._pump()
 
     def receiveMsg_AdvertiseGroup(self, message: AdvertiseGroup, _sender: ActorAddress) -> None:
         """Put a membership into the own entry."""
+        outcome, error = message.outcome, None
         try:
             self._catalog.local.put_group(message.group, now=self._node.clock.wall())
-        except EntryTooLarge as error:
-            logger.error("group %r is not advertised: %s", message.group.name, error)
+        except EntryTooLarge as exc:
+            error = exc
+        if not outcome.done():
+            outcome.set_result(error)
         self._pump()
 
     def receiveMsg_WithdrawGroup(self, message: WithdrawGroup, _sender: ActorAddress) -> None:
         """Take a membership out of the own entry."""
         self._catalog.local.remove_group(message.group_id, now=self._node.clock.wall())
+        self._advertise_hidden_streams()
         self._pump()
 
     def receiveMsg_ChangeTags(self, message: ChangeTags, _sender: ActorAddress) -> None:
@@ -234,6 +247,16 @@ class CatalogActor(TypeDispatcher):
         self._pump()
 
     # Helpers.
+
+    def _advertise_hidden_streams(self) -> None:
+        """Put the streams into the own entry that now have room there, the oldest first."""
+        for stream_id, (stream, producer) in list(self._hidden_streams.items()):
+            try:
+                self._catalog.local.put_stream(stream, now=self._node.clock.wall())
+            except EntryTooLarge:
+                return
+            del self._hidden_streams[stream_id]
+            self.send(producer, StreamAdvertised(stream_id, None))
 
     def _pump(self, source: PeerId | None = None) -> None:
         fresh = self._catalog.take_fresh()

@@ -2,7 +2,7 @@
 
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     `SubscriberOffered` from the streams actor; `FramesReceived` (the
-    acknowledgements) and `LinkClosed` from its links; `CatalogChanged`.
+    acknowledgements) and `LinkClosed` from its links; `CatalogChanged`, `StreamAdvertised`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
 Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the board of its handle.
@@ -31,6 +31,7 @@ from ..discovery.info import PeerInfo
 from ..discovery.messages import (
     AdvertiseStream,
     CatalogChanged,
+    StreamAdvertised,
     UnwatchCatalog,
     WatchCatalog,
 )
@@ -223,6 +224,13 @@ class ProducerActor(TypeDispatcher):
         self._publish_board()
         self._pump()
 
+    def receiveMsg_StreamAdvertised(self, message: StreamAdvertised, _sender: ActorAddress) -> None:
+        """Be offline while nobody can see the stream."""
+        hidden = message.error is not None
+        self._board.why_hidden = f"the stream is not advertised: {message.error}" if hidden else ""
+        self._publish_board()
+        self._pump()
+
     # Timers.
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
@@ -368,7 +376,8 @@ class ProducerActor(TypeDispatcher):
         self._publish_board()
 
     def _publish_board(self) -> None:
-        online = self._close_at is None and holds(self._spec.online_when, self._board.peers())
+        may_be_seen = self._close_at is None and not self._board.why_hidden
+        online = may_be_seen and holds(self._spec.online_when, self._board.peers())
         if online != self._outbox.is_ready:
             self._outbox.set_online(online)
         self._board.publish(is_online=online)

@@ -30,7 +30,7 @@ from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..codec import EncodeError
 from ..discovery.catalog import CatalogSnapshot
-from ..discovery.entry import GroupInfo
+from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import (
     AdvertiseGroup,
     CatalogChanged,
@@ -125,6 +125,8 @@ class ReplicaActor(TypeDispatcher):
         node, spec = message.node, message.spec
         try:
             stored = await asyncio.to_thread(self._open_storage)
+            self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
+            await self._advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
             life = spec.client.client_id.hex()
             rng = node.randomness.branch(f"group {spec.group_id} {life}")
@@ -135,10 +137,17 @@ class ReplicaActor(TypeDispatcher):
         self._member = member
         message.board.member = member
         message.board.take_now = self._take_now
-        self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
         self.send(message.catalog, WatchCatalog(self.myAddress))
-        self.send(message.catalog, AdvertiseGroup(GroupInfo(spec.group_id, message.name)))
         self._pump()
+
+    async def _advertise(self) -> None:
+        """Put the membership into the own entry; a member that nobody can see must not begin."""
+        start = self._start
+        outcome: asyncio.Future[EntryTooLarge | None] = asyncio.get_running_loop().create_future()
+        group = GroupInfo(start.spec.group_id, start.name)
+        self.send(start.catalog, AdvertiseGroup(group, outcome))
+        if (error := await outcome) is not None:
+            raise EntryTooLarge(f"the group cannot be advertised: {error}")
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""

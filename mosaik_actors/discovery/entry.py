@@ -340,6 +340,11 @@ def encode_entry(entry: PeerEntry) -> bytes:
     return data
 
 
+def encoded_bytes(value: object) -> int:
+    """Return how many bytes an entry, or a part of one, takes."""
+    return len(_encoder.encode(value))
+
+
 def decode_entry(data: bytes) -> PeerEntry:
     """Return the entry written as `data`.
 

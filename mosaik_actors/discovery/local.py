@@ -8,6 +8,8 @@ Invariants:
     * The version never goes down and never repeats.
     * A change that would break a limit of the entry changes nothing.
     * After `depart` nothing changes any more.
+    * The last `GROUPS_BYTES_RESERVED` bytes of the entry are for groups: a group
+      that nobody can see would go on alone, while a stream only has no consumer.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ import msgspec
 from ..ids import NetworkId, SecretKey, StreamId, Tag, UniqueId
 from ..transport.address import PeerAddr
 from .entry import (
+    ENTRY_BYTES_MAX,
+    SIGNATURE_BYTES,
     ActorInfo,
+    EntryTooLarge,
     GroupInfo,
     PeerEntry,
     SignedPeerEntry,
@@ -27,7 +32,10 @@ from .entry import (
     Ticket,
     Version,
     encode_entry,
+    encoded_bytes,
 )
+
+GROUPS_BYTES_RESERVED = 8 * 1024
 
 
 class LocalEntry:
@@ -168,7 +176,9 @@ class LocalEntry:
         if entry.departed or all(getattr(entry, name) == new for name, new in fields.items()):
             return False
         changed = msgspec.structs.replace(entry, version=self._next_version(now), **fields)
-        encode_entry(changed)  # raises before anything is changed
+        data = encode_entry(changed)  # raises before anything is changed
+        if "groups" not in fields and "direct" not in fields:
+            _check_reserve(entry, changed, len(data) + SIGNATURE_BYTES)
         self._entry = changed
         self._signed = None
         return True
@@ -180,6 +190,19 @@ class LocalEntry:
     def _next_version(self, now: float) -> Version:
         start_ms, update_ms = self._entry.version
         return Version(start_ms, max(update_ms + 1, milliseconds(now)))
+
+
+def _check_reserve(before: PeerEntry, after: PeerEntry, entry_bytes: int) -> None:
+    """Raise `EntryTooLarge` when a change that lets the entry grow takes the room of groups."""
+    limit = ENTRY_BYTES_MAX - GROUPS_BYTES_RESERVED
+    if entry_bytes <= limit:
+        return
+    other_bytes = entry_bytes - encoded_bytes(after.groups)
+    if other_bytes > limit and encoded_bytes(after) > encoded_bytes(before):
+        raise EntryTooLarge(
+            f"the entry without its groups has {other_bytes} bytes, at most {limit}: "
+            f"{GROUPS_BYTES_RESERVED} of {ENTRY_BYTES_MAX} are kept for groups"
+        )
 
 
 def milliseconds(now: float) -> int:

@@ -18,7 +18,7 @@ from ..transport.close import CloseReason
 from ..transport.interface import Link
 from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
-from .entry import GroupInfo, SignedPeerEntry, StreamInfo
+from .entry import EntryTooLarge, GroupInfo, SignedPeerEntry, StreamInfo
 from .errors import SyncError
 from .gossip import Gossip
 from .wire import GossipFrame, LinkPurpose
@@ -58,9 +58,20 @@ class CatalogChanged:
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseStream:
-    """Say in the own entry that this node produces a stream. May be repeated."""
+    """Say in the own entry that this node produces a stream. May be repeated.
+
+    The sender gets `StreamAdvertised` when there is no room for it, and when there is later.
+    """
 
     stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAdvertised:
+    """The stream is in the own entry now; or it is not, and `error` says why."""
+
+    stream_id: StreamId
+    error: EntryTooLarge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +83,16 @@ class WithdrawStream:
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseGroup:
-    """Say in the own entry that this node is a member of a group. May be repeated."""
+    """Say in the own entry that this node is a member of a group. May be repeated.
+
+    Attributes:
+        group: The group.
+        outcome: A future that gets None when the entry has it, and the
+            `EntryTooLarge` when there is no room for it.
+    """
 
     group: GroupInfo
+    outcome: Any
 
 
 @dataclass(frozen=True, slots=True)

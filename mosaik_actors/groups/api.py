@@ -689,6 +689,7 @@ class Groups:
             is_observer=preference.is_observer,
             factor=preference.factor,
             allow=lambda _peer: None,
+            is_in_reach=node.endpoint.is_answering,
         )
 
     def _forget(self, group: Group) -> None:

@@ -124,6 +124,8 @@ class Genesis:
         pledge: What was saved last, None for nothing.
         history: The history that it follows, as it was saved. A pledge to the
             same one says that its log was empty then.
+        is_apart: Tells whether a member is in reach and not bonded: a lone member
+            waits then, as that one may have a history, or be about to begin one.
     """
 
     def __init__(
@@ -136,8 +138,10 @@ class Genesis:
         is_observer: bool = False,
         pledge: Pledge | None = None,
         history: bytes = b"",
+        is_apart: Callable[[], bool] = lambda: False,
     ) -> None:
         self._me = me
+        self._is_apart = is_apart
         self._config = config
         self._rng = rng
         self._is_observer = is_observer
@@ -305,6 +309,8 @@ class Genesis:
                 if peer not in self._have_pledged:
                     self._peers.suspect(peer)
             self._give_up(self._proposal, now)
+        elif self._config.initial_voters == 1 and self._is_apart():
+            self._peers.postpone(now=now)
         elif self._config.initial_voters == 1:
             self._history = self._rng.randbytes(HISTORY_BYTES)
             self._events.append(Founded(self._history, make_voters([self._me]), is_founder=True))

@@ -91,6 +91,10 @@ class GenesisPeers:
         self.failure_count = min(self.failure_count + 1, _BACKOFF_MAX)
         self._not_before_s = now + self._rng.uniform(0, self.step_s * self.failure_count)
 
+    def postpone(self, *, now: float) -> None:
+        """Look again a heartbeat later; the turns of all are counted from then on."""
+        self._since_s = now + self._config.heartbeat_interval - self._config.bootstrap_delay
+
     def start_anew(self, *, now: float) -> None:
         """Begin the search once more."""
         self._since_s = now

@@ -31,7 +31,7 @@ The caller passes links' frames and ``now`` (monotonic seconds), then drains
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -81,6 +81,7 @@ from .sync import StateSync
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
+_NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
 _VIOLATION: Final = "breaks the protocol: "
 _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
 
@@ -103,6 +104,7 @@ class MemberSpec:
         is_observer: It does not vote, until `Member.take_part`.
         factor: How reluctant it is to lead; 1 is not at all.
         allow: Why a peer is refused although it has the key; None for welcome.
+        is_in_reach: Whether a peer is connected and answers.
     """
 
     me: PeerId
@@ -118,6 +120,7 @@ class MemberSpec:
     is_observer: bool
     factor: float
     allow: Allow
+    is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
 
 
 class Member:
@@ -173,6 +176,7 @@ class Member:
             rng,
             now=now,
             status=Status(),
+            is_in_reach=spec.is_in_reach,
             allow=spec.allow,
         )
         self._begin_from(stored, now)
@@ -221,8 +225,15 @@ class Member:
         if self._leaving.has_begun:
             return "leaving the group"
         if self._history is None:
-            return "no history yet: looking for members, or waiting to be taken in"
+            return self._why_apart or _NO_HISTORY
         return self._history.why_offline
+
+    @property
+    def _why_apart(self) -> str:
+        """Say which member in reach there is no bond with; empty for none."""
+        for peer, why in self._mesh.list_apart().items():
+            return f"no bond with {peer.short}, which is in reach and may have the history: {why}"
+        return ""
 
     @property
     def may_query(self) -> bool:
@@ -596,6 +607,7 @@ class Member:
             is_observer=self._is_observer,
             pledge=decode_pledge(kept.pledge) if kept.pledge else None,
             history=kept.history,
+            is_apart=lambda: bool(self._mesh.list_apart()),
         )
         genesis.update_peers(self._statuses, now=now)
         return genesis
@@ -613,7 +625,7 @@ class Member:
                     if self._history is not None and self._history.id == history:
                         self._give_up()
                 case GenesisStuck(why):
-                    self._emit(Logged(True, f"there is no history yet: {why}"))
+                    self._emit(Logged(True, f"there is no history yet: {self._why_apart or why}"))
         followed = self._history
         if followed is not None and followed.raft.last_index:
             self._genesis.log_began(now=now)

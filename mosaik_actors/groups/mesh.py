@@ -114,6 +114,7 @@ class Mesh:
         rng: Where nonces, waits and jitter are drawn from.
         now: Monotonic time in seconds.
         status: What this member says of itself.
+        is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
         allow: Returns why a peer that has the key is refused all the same; None
             to welcome it. Call `recheck` when it may answer otherwise than before.
 
@@ -132,9 +133,11 @@ class Mesh:
         *,
         now: float,
         status: Status,
+        is_in_reach: Callable[[PeerId], bool] = lambda _peer: False,
         allow: Allow = lambda _peer: None,
     ) -> None:
         self.allow = allow
+        self._is_in_reach = is_in_reach
         self._me = me
         self._credentials = Credentials(me, network_id, group_id, key)
         self._config = config
@@ -155,6 +158,14 @@ class Mesh:
         """Return the link of the bond with a peer, None without one."""
         bond = self.bonded.get(peer)
         return None if bond is None else bond.link_id
+
+    def list_apart(self) -> dict[PeerId, str]:
+        """Return who is advertised, in reach, and not bonded all the same; with why not."""
+        return {
+            peer: why
+            for peer, why in self._redial.list_apart().items()
+            if peer not in self.bonded and self._is_in_reach(peer)
+        }
 
     def peer_of(self, link_id: int) -> PeerId | None:
         """Return who is bonded over a link, None while it is no bond: then heed nothing on it."""
@@ -285,7 +296,7 @@ class Mesh:
         if (bond := self._bond_of_link.get(link_id)) is not None:
             self._forget_bond(bond, reason, now=now)
         elif (attempt := self._attempts.on_link(link_id)) is not None:
-            self._drop(attempt, now)
+            self._drop(attempt, now, reason)
 
     # Time, and what came of it all.
 
@@ -371,13 +382,13 @@ class Mesh:
         """End a handshake from this side."""
         if attempt.link_id is not None:
             self._events.append(CloseLink(attempt.link_id, reason))
-        self._drop(attempt, now)
+        self._drop(attempt, now, reason)
 
-    def _drop(self, attempt: Outgoing | Incoming, now: float) -> None:
+    def _drop(self, attempt: Outgoing | Incoming, now: float, reason: CloseReason) -> None:
         self._is_timer_stale = True
         self._attempts.remove(attempt)
         if isinstance(attempt, Outgoing):
-            self._redial.note_failure(attempt.peer, now=now)
+            self._redial.note_failure(attempt.peer, now=now, reason=reason)
 
     def _check_allowed(self, peer: PeerId) -> None:
         if (text := self.allow(peer)) is not None:

@@ -21,18 +21,33 @@ from typing import Final
 
 from ..ids import PeerId
 from ..transport.address import PeerAddr
+from ..transport.close import CloseCode, CloseReason
 
 FIRST_WAIT_S: Final = 0.1
 WAIT_S_MAX: Final = 5.0
 YIELD_S: Final = 0.05
 CANDIDATES_MAX: Final = 4096
 
+LEFT: Final = CloseReason(CloseCode.GROUP_NOT_FOUND, "it has left the group")
+# What a peer says that is no member, or will not be one together with us.
+NO_MEMBER: Final = frozenset(
+    {
+        CloseCode.INVALID_PROTOCOL,
+        CloseCode.DIFFERENT_NETWORK,
+        CloseCode.UNKNOWN_PEER,
+        CloseCode.GRACEFUL_SHUTDOWN,
+        CloseCode.GROUP_NOT_FOUND,
+        CloseCode.GROUP_INVALID_HANDSHAKE,
+        CloseCode.GROUP_INVALID_PROOF,
+    }
+)
+
 _JITTER: Final = 0.5
 _DOUBLINGS_MAX: Final = 10
 
 
 class _Candidate:
-    __slots__ = ("addr", "failures", "is_refused", "retry_at", "waited_s")
+    __slots__ = ("addr", "failures", "is_refused", "retry_at", "trouble", "waited_s")
 
     def __init__(self, addr: PeerAddr, retry_at: float) -> None:
         self.addr = addr
@@ -40,6 +55,7 @@ class _Candidate:
         self.failures = 0
         self.waited_s = 0.0
         self.is_refused = False
+        self.trouble: CloseReason | None = None
 
 
 class Redial:
@@ -84,11 +100,37 @@ class Redial:
             if one.retry_at <= now and is_free(peer)
         ]
 
-    def note_failure(self, peer: PeerId, *, now: float, is_refused: bool = False) -> None:
-        """Wait before this one is dialled again; `is_refused`: it is we who refuse it."""
+    def list_apart(self) -> dict[PeerId, str]:
+        """Return who may well be a member, and why the last attempt to bond with it failed.
+
+        Not those that we refuse, that refused us as a group does, or that have left.
+        """
+        return {
+            peer: "no answer yet" if one.trouble is None else str(one.trouble)
+            for peer, one in self._candidates.items()
+            if not one.is_refused and (one.trouble is None or one.trouble.code not in NO_MEMBER)
+        }
+
+    def note_failure(
+        self,
+        peer: PeerId,
+        *,
+        now: float,
+        is_refused: bool = False,
+        reason: CloseReason | None = None,
+    ) -> None:
+        """Wait before this one is dialled again.
+
+        Args:
+            peer: Who.
+            now: Monotonic time in seconds.
+            is_refused: It is we who refuse it.
+            reason: Why it failed, where that is known.
+        """
         if (one := self._candidates.get(peer)) is not None:
             one.failures += 1
             one.is_refused = is_refused
+            one.trouble = reason or one.trouble
             self._wait(peer, one, now)
 
     def note_lost(self, peer: PeerId, lasted_s: float, *, now: float) -> None:
@@ -102,6 +144,7 @@ class Redial:
         """Note that this one has left."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures = _DOUBLINGS_MAX
+            one.trouble = LEFT
             self._wait(peer, one, now)
 
     def hurry_refused(self, *, now: float) -> None:

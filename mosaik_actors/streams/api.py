@@ -208,6 +208,16 @@ class Producer(Generic[T]):
         """Whether ``online_when`` holds: whether items are accepted."""
         return self._source.board.is_online
 
+    @property
+    def why_offline(self) -> str | None:
+        """Why items are not accepted at the moment; None when they are."""
+        board = self._source.board
+        if board.is_online:
+            return None
+        if board.is_closed:
+            return "closed"
+        return board.why_hidden or "`online_when` does not hold for the consumers at present"
+
     def consumers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""
         return self._source.streams._channels(self._source.board)

@@ -92,6 +92,7 @@ class Board:
         channels: The channels by their link, in the order they came.
         refusals: Why producers that were found are not subscribed to.
         is_online: Whether ``online_when`` holds.
+        why_hidden: Why the catalog does not show the stream; empty when it does.
         is_closed: Nothing changes any more.
     """
 
@@ -99,6 +100,7 @@ class Board:
         self.channels: dict[Any, Channel] = {}
         self.refusals: dict[PeerId, Exception] = {}
         self.is_online = False
+        self.why_hidden = ""
         self.is_closed = False
         self._listeners: dict[int, Callable[[], None]] = {}
         self._listener_count = 0

@@ -36,7 +36,7 @@ from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr, format_socket_addr
 from .close import CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
-from .connection import Connection, ConnectionState, QuicLink
+from .connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from .counters import TransportCounters
 from .dialer import NOT_NEEDED, Dialer
 from .engine import Engine, EngineFactory
@@ -238,6 +238,11 @@ class QuicEndpoint:
         """Return the smoothed round-trip time to a connected peer in seconds, else None."""
         connection = self._usable(peer_id)
         return connection.engine.rtt if connection else None
+
+    def is_answering(self, peer_id: PeerId) -> bool:
+        """Return whether a peer is connected, and nothing says that it has stopped answering."""
+        connection = self._usable(peer_id)
+        return connection is not None and connection.engine.probe_count < DEAD_PROBES
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""

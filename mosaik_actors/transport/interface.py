@@ -221,6 +221,9 @@ class Endpoint(Protocol):
     def rtt(self, peer_id: PeerId) -> float | None:
         """Return the smoothed round-trip time to a connected peer in seconds, else None."""
 
+    def is_answering(self, peer_id: PeerId) -> bool:
+        """Return whether a peer is connected, and nothing says that it has stopped answering."""
+
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""
 

@@ -216,6 +216,11 @@ class _Connection:
         self._give_up: asyncio.TimerHandle | None = None
         self._is_flushing = False
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing is heard from the other end."""
+        return self._give_up is not None
+
     def mark_dirty(self, link: MemoryLink) -> None:
         """Flush `link` with this loop turn."""
         self._dirty.append(link)
@@ -450,6 +455,11 @@ class MemoryEndpoint:
     def rtt(self, peer_id: PeerId) -> float | None:
         """Return twice the latency to a connected peer, else None."""
         return self.network.rtt(self._peer_id, peer_id) if peer_id in self._connections else None
+
+    def is_answering(self, peer_id: PeerId) -> bool:
+        """Return whether a peer is connected, and is heard."""
+        connection = self._connections.get(peer_id)
+        return connection is not None and not connection.is_given_up
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""

@@ -678,8 +678,14 @@ async def test_a_node_that_has_started_serves_who_dials_at_once(
     served: list[str] = []
     serve = MemoryEndpoint.serve
 
-    def note(endpoint: MemoryEndpoint, protocol: str, accept: Callable[[Link], None]) -> None:
-        serve(endpoint, protocol, accept)
+    def note(
+        endpoint: MemoryEndpoint,
+        protocol: str,
+        accept: Callable[[Link], None],
+        *,
+        is_essential: bool = False,
+    ) -> None:
+        serve(endpoint, protocol, accept, is_essential=is_essential)
         served.append(protocol)
 
     monkeypatch.setattr(MemoryEndpoint, "serve", note)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from mosaik_actors.discovery.entry import (
+    ENTRY_BYTES_MAX,
     TAG_COUNT_MAX,
     ActorInfo,
     EntryTooLarge,
@@ -15,7 +17,7 @@ from mosaik_actors.discovery.entry import (
     Ticket,
     Version,
 )
-from mosaik_actors.discovery.local import LocalEntry
+from mosaik_actors.discovery.local import GROUPS_BYTES_RESERVED, LocalEntry
 from mosaik_actors.ids import StreamId, UniqueId
 
 from .helpers import NETWORK, NOW, addr, key
@@ -99,3 +101,39 @@ def test_an_earlier_self_with_a_clock_ahead_is_superseded() -> None:
     assert local.supersede(ahead, now=NOW)
     assert local.entry.version > ahead
     assert not local.supersede(ahead, now=NOW)
+
+
+def fill_with_streams(local: LocalEntry) -> int:
+    count = 0
+    with suppress(EntryTooLarge):
+        while local.put_stream(StreamInfo(StreamId(str(count)), "x" * 200), now=NOW):
+            count += 1
+    return count
+
+
+def test_groups_have_room_that_streams_and_tags_leave() -> None:
+    local = make()
+    # A group that was there before the streams does not count against their room.
+    local.put_group(GroupInfo(UniqueId("first"), "g" * 200), now=NOW)
+    count = fill_with_streams(local)
+    kept = ENTRY_BYTES_MAX - GROUPS_BYTES_RESERVED
+    assert kept - 400 < len(local.signed.encode()) <= kept + 300
+    with pytest.raises(EntryTooLarge, match="are kept for groups"):
+        local.change_tags(tuple(UniqueId(f"t{n}") for n in range(50)), now=NOW)
+    for number in range(30):
+        assert local.put_group(GroupInfo(UniqueId(f"g{number}"), "g" * 200), now=NOW)
+    # What is there may shrink and move, and what makes no difference changes nothing.
+    assert local.change_addr(addr("me", 5000), now=NOW)
+    assert local.remove_stream(StreamId("0"), now=NOW)
+    assert local.put_stream(StreamInfo(StreamId("1"), "y" * 200), now=NOW)
+    assert not local.put_stream(StreamInfo(StreamId("1"), "y" * 200), now=NOW)
+    assert len(local.entry.streams) == count - 1
+    # Beyond all room a group is refused as well.
+    number = 0
+    with suppress(EntryTooLarge):
+        while local.put_group(GroupInfo(UniqueId(f"more {number}"), "g" * 200), now=NOW):
+            number += 1
+    before = local.signed
+    with pytest.raises(EntryTooLarge, match="at most 65536"):
+        local.put_group(GroupInfo(UniqueId("one more"), "g" * 250), now=NOW)
+    assert local.signed is before

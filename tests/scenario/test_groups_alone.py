@@ -1,0 +1,85 @@
+"""When a group's member must not go on alone: one script for each."""
+
+from contextlib import suppress
+
+import pytest
+
+from mosaik_actors.discovery.entry import EntryTooLarge, GroupInfo
+from mosaik_actors.errors import GroupOffline, GroupTerminated
+from mosaik_actors.groups.protocol import PROTOCOL
+from mosaik_actors.ids import UniqueId
+from mosaik_actors.testing.cluster import Cluster, SimNode
+from mosaik_actors.testing.scenario import scenario
+from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.interface import Endpoint
+from mosaik_actors.transport.memory import MemoryEndpoint
+
+from .groups_machines import Put
+from .groups_workload import SETTINGS, all_equal, all_online, join, write
+
+FULL = CloseReason(CloseCode.TOO_MANY_LINKS, "4096 links are open, at most 4096")
+
+
+def endpoint_of(node: SimNode) -> Endpoint:
+    assert node.net._node is not None
+    return node.net._node.endpoint
+
+
+@scenario(nodes=2, seeds=range(3), **SETTINGS)
+async def test_member_in_reach_that_takes_no_link_is_waited_for(cluster: Cluster) -> None:
+    """Two that see each other and cannot bond would each begin a history, and acknowledge."""
+    served = []
+    for node in cluster.nodes:
+        endpoint = endpoint_of(node)
+        assert isinstance(endpoint, MemoryEndpoint)
+        served.append(endpoint._acceptors[PROTOCOL])
+        endpoint.serve(PROTOCOL, lambda link: link.close(FULL))
+    groups = [join(node) for node in cluster.nodes]
+    await cluster.sleep(20)
+    # Neither goes on alone. Both say why, in `why_offline` and in the error.
+    for group, other in zip(groups, reversed(cluster.nodes), strict=True):
+        assert group.history == b""
+        assert f"no bond with {other.net.peer_id.short}, which is in reach" in str(
+            group.why_offline
+        )
+        assert "4096 links are open" in str(group.why_offline)
+        with pytest.raises(GroupOffline, match="which is in reach"):
+            await group.execute(Put("a", 1), timeout=1)
+    # As soon as links are taken again there is one history.
+    for node, acceptor in zip(cluster.nodes, served, strict=True):
+        endpoint_of(node).serve(PROTOCOL, acceptor, is_essential=True)
+    await all_online(groups)
+    assert len({group.history for group in groups}) == 1
+    await write(groups[0], "a", range(3))
+    await all_equal(cluster, groups)
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_member_that_is_gone_is_not_waited_for(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        endpoint_of(node).serve(PROTOCOL, lambda link: link.close(FULL))
+    groups = [join(node) for node in cluster.nodes]
+    await cluster.sleep(5)
+    assert not groups[0].is_online
+    # The other one dies. It stays in the catalog, but does not answer any more.
+    await cluster.crash(1)
+    await groups[0].when().online()
+
+
+@scenario(nodes=1, seeds=range(1), **SETTINGS)
+async def test_group_that_cannot_be_advertised_does_not_begin(cluster: Cluster) -> None:
+    """Nobody could see it: another member would begin a second history."""
+    net = cluster.nodes[0].net
+    local = net.discovery._catalog.local
+    number = 0
+    for size in (200, 1):
+        with suppress(EntryTooLarge):
+            while local.put_group(GroupInfo(UniqueId(f"g{number}"), "x" * size), now=0.0):
+                number += 1
+    group = join(cluster.nodes[0])
+    with pytest.raises(GroupTerminated, match="cannot be advertised"):
+        await group.when().online()
+    assert "cannot be advertised: the entry has" in str(group.why_offline)
+    with pytest.raises(GroupTerminated, match="cannot be advertised") as raised:
+        await group.execute(Put("a", 1))
+    assert isinstance(raised.value.__cause__, EntryTooLarge)
