@@ -30,6 +30,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import msgspec
 from blake3 import blake3
 
+from ..bounded_decoding import BoundedDecoder
 from ..errors import ConfigError, DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr
@@ -351,10 +352,10 @@ def decode_entry(data: bytes) -> PeerEntry:
     Raises:
         DecodeError: The bytes are not an entry, or break a limit.
     """
+    entry = _decoder.decode(data)
     try:
-        entry = _decoder.decode(data)
         _ = entry.addr  # raises ValueError when a host is not a numeric address
-    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
+    except ValueError as exc:
         raise DecodeError(f"not a peer entry: {exc}") from exc
     return entry
 
@@ -374,5 +375,7 @@ def read_id(kind: type, value: object) -> object:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
-_decoder = msgspec.msgpack.Decoder(PeerEntry, dec_hook=read_id)
+_decoder: BoundedDecoder[PeerEntry] = BoundedDecoder(
+    PeerEntry, "a peer entry", ENTRY_BYTES_MAX, read_id
+)
 _decoded: Recent[bytes, SignedPeerEntry] = Recent(DECODED_BYTES_MAX)

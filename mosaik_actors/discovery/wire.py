@@ -26,9 +26,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ..bounded_decoding import BoundedDecoder
 from ..errors import DecodeError
 from ..ids import PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
+from ..transport.interface import HEADER_BYTES_MAX
 from .entry import (
     ENTRY_BYTES_MAX,
     MESSAGE_ID_BYTES,
@@ -257,14 +259,12 @@ def decode_frame(data: bytes) -> Frame:
     Raises:
         DecodeError: The bytes are no frame, or break a limit.
     """
-    if len(data) > FRAME_BYTES_MAX:
-        raise DecodeError(f"a discovery frame of {len(data)} bytes, at most {FRAME_BYTES_MAX}")
+    frame = _frame_decoder.decode(data)
     try:
-        frame = _frame_decoder.decode(data)
         for contact in _contacts_of(frame):
             _ = contact.addr
         return frame
-    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
+    except ValueError as exc:
         raise DecodeError(f"not a discovery frame: {exc}") from exc
 
 
@@ -279,12 +279,12 @@ def decode_purpose(header: bytes) -> LinkPurpose:
     Raises:
         DecodeError: The header is not one of this protocol.
     """
+    purpose = _purpose_decoder.decode(header)
     try:
-        purpose = _purpose_decoder.decode(header)
         if purpose.contact is not None:
             _ = purpose.contact.addr
         return purpose
-    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError) as exc:
+    except ValueError as exc:
         raise DecodeError(f"not the header of a discovery link: {exc}") from exc
 
 
@@ -315,5 +315,9 @@ def _contacts_of(frame: Frame) -> tuple[Contact, ...]:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
-_frame_decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame, dec_hook=read_id)
-_purpose_decoder = msgspec.msgpack.Decoder(LinkPurpose, dec_hook=read_id)
+_frame_decoder: BoundedDecoder[Frame] = BoundedDecoder(
+    Frame, "a discovery frame", FRAME_BYTES_MAX, read_id
+)
+_purpose_decoder: BoundedDecoder[LinkPurpose] = BoundedDecoder(
+    LinkPurpose, "the header of a discovery link", HEADER_BYTES_MAX, read_id
+)

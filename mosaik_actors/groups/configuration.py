@@ -23,10 +23,8 @@ from itertools import pairwise
 from ..errors import ConfigError, DecodeError
 from ..ids import PeerId
 from .encoding import Decoder, encode
-from .records import Voters
+from .records import LEARNER_COUNT_MAX, VOTER_COUNT_MAX, Voters
 
-VOTER_COUNT_MAX = 64
-LEARNER_COUNT_MAX = 1024
 VOTERS_BYTES_MAX = 64 * 1024
 
 

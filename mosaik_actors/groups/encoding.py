@@ -7,11 +7,11 @@ raises `DecodeError`, a `RemoteError`, and nothing else.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from ..errors import DecodeError
+from ..bounded_decoding import BoundedDecoder
 
 T = TypeVar("T")
 
@@ -34,29 +34,8 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
 encode = _encoder.encode
 
 
-class Decoder(Generic[T]):
-    """Decodes one type of record.
-
-    Args:
-        kind: The type, possibly a union of tagged structs.
-        what: What it is called in errors, such as ``a configuration``.
-        bytes_max: Longer input is refused before anything is built.
-    """
+class Decoder(BoundedDecoder[T]):
+    """Decodes one type of record of groups, within bounds; see `BoundedDecoder`."""
 
     def __init__(self, kind: object, what: str, bytes_max: int) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind, dec_hook=read_id).decode
-        self._what = what
-        self._bytes_max = bytes_max
-
-    def decode(self, data: bytes | memoryview) -> T:
-        """Return the record in `data`.
-
-        Raises:
-            DecodeError: It is not one, or too long.
-        """
-        if len(data) > self._bytes_max:
-            raise DecodeError(f"{self._what} of {len(data)} bytes, {self._bytes_max} at most")
-        try:
-            return self._decode(data)  # type: ignore[no-any-return]
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
-            raise DecodeError(f"not {self._what}: {exc}") from exc
+        super().__init__(kind, what, bytes_max, read_id)

@@ -15,8 +15,8 @@ from typing import Final
 
 from ..ids import PeerId
 from .config import ConsensusConfig
-from .configuration import LEARNER_COUNT_MAX
 from .genesis_wire import Seek
+from .records import LEARNER_COUNT_MAX
 from .status import Standing, Status
 
 _SEEK_COUNT_MAX: Final = 2 * LEARNER_COUNT_MAX

@@ -31,8 +31,8 @@ import msgspec
 
 from ..errors import DecodeError
 from ..ids import PeerId
-from .configuration import VOTER_COUNT_MAX
 from .encoding import Decoder, encode
+from .records import VOTER_COUNT_MAX
 from .status import HISTORY_BYTES
 
 INCARNATION_BYTES: Final = 16

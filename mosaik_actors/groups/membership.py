@@ -38,9 +38,9 @@ from math import inf
 
 from ..ids import PeerId
 from .config import ConsensusConfig, GroupsConfig
-from .configuration import LEARNER_COUNT_MAX, demote, make_voters, promote, remove
+from .configuration import demote, make_voters, promote, remove
 from .quorum import majority
-from .records import Voters
+from .records import LEARNER_COUNT_MAX, Voters
 from .status import Standing, Status
 
 SHRINK_FROM_COUNT = 5

@@ -8,6 +8,7 @@ snapshot (Raft thesis, chapter 5).
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
 
@@ -55,6 +56,10 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
     commit_index: int = 0
 
 
+VOTER_COUNT_MAX = 64
+LEARNER_COUNT_MAX = 1024
+
+
 class Voters(msgspec.Struct, frozen=True, array_like=True):
     """A configuration of the group, the content of a CONFIGURATION entry.
 
@@ -63,8 +68,8 @@ class Voters(msgspec.Struct, frozen=True, array_like=True):
         learners: Who is replicated to without counting, in ascending order.
     """
 
-    voters: tuple[PeerId, ...] = ()
-    learners: tuple[PeerId, ...] = ()
+    voters: Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=VOTER_COUNT_MAX)] = ()
+    learners: Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=LEARNER_COUNT_MAX)] = ()
 
 
 class SnapshotMark(msgspec.Struct, frozen=True, array_like=True):

@@ -39,6 +39,8 @@ from .commands import CLIENT_BYTES, Burst
 from .encoding import Decoder, encode
 
 TABLE_BYTES_MAX: Final = 1 << 31
+_CLIENTS_MAX: Final = 1 << 20
+_RESULTS_MAX: Final = 1 << 20
 
 
 class Refusal(Enum):
@@ -227,12 +229,12 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     client: Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
     active_index: Annotated[int, msgspec.Meta(ge=0)]
     last: Annotated[int, msgspec.Meta(ge=0)]
-    results: tuple[bytes | None, ...]
+    results: Annotated[tuple[bytes | None, ...], msgspec.Meta(max_length=_RESULTS_MAX)]
 
 
 class _Table(msgspec.Struct, frozen=True, array_like=True):
     forgotten_index: int
-    rows: tuple[_Row, ...]
+    rows: Annotated[tuple[_Row, ...], msgspec.Meta(max_length=_CLIENTS_MAX)]
 
 
 _decoder: Decoder[_Table] = Decoder(_Table, "a table of sessions", TABLE_BYTES_MAX)

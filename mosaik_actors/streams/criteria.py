@@ -32,7 +32,8 @@ from uuid import UUID
 import msgspec
 import msgspec.inspect as mi
 
-from ..errors import ConfigError, RemoteError
+from ..bounded_decoding import check_objects
+from ..errors import ConfigError, DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
 
 CRITERIA_BYTES_MAX: Final = 8 * 1024
@@ -40,6 +41,7 @@ NODES_MAX: Final = 256
 DEPTH_MAX: Final = 16
 VALUES_MAX: Final = 256
 PATH_STEPS_MAX: Final = 16
+NESTING_MAX: Final = 2 * DEPTH_MAX  # of lists: those of nodes, and of the values in them
 
 Node = tuple[Any, ...]
 """``(joint, nodes...)``, ``("~", node)``, or ``(operator, path, value)``."""
@@ -246,6 +248,10 @@ def encode_criteria(criteria: Criteria) -> bytes:
     data = msgspec.msgpack.encode(criteria.node)
     if len(data) > CRITERIA_BYTES_MAX:
         raise CriteriaError(f"criteria of {len(data)} bytes, at most {CRITERIA_BYTES_MAX}")
+    try:
+        check_objects(data, objects_max=CRITERIA_BYTES_MAX, depth_max=NESTING_MAX)
+    except DecodeError as exc:
+        raise CriteriaError(f"criteria of {exc}") from exc
     return data
 
 
@@ -254,6 +260,7 @@ def decode_criteria(data: bytes) -> Criteria:
     if len(data) > CRITERIA_BYTES_MAX:
         raise RemoteError(f"criteria of {len(data)} bytes, at most {CRITERIA_BYTES_MAX}")
     try:
+        check_objects(data, objects_max=CRITERIA_BYTES_MAX, depth_max=NESTING_MAX)
         node = _checked(msgspec.msgpack.decode(data), depth=1)
         _check_size(node)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:

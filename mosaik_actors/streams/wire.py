@@ -27,8 +27,10 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ..bounded_decoding import BoundedDecoder
 from ..errors import RemoteError
 from ..ids import ID_BYTES, StreamId
+from ..transport.interface import HEADER_BYTES_MAX
 from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX, WINDOW_ITEMS_MIN
 from .criteria import CRITERIA_BYTES_MAX
 from .schema import Schema
@@ -92,8 +94,12 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     window_bytes: _Bytes
 
 
-_subscribe = msgspec.msgpack.Decoder(Subscribe)
-_accepted = msgspec.msgpack.Decoder(Accepted)
+_subscribe: BoundedDecoder[Subscribe] = BoundedDecoder(
+    Subscribe, "a subscription", HEADER_BYTES_MAX
+)
+_accepted: BoundedDecoder[Accepted] = BoundedDecoder(
+    Accepted, "an answer to a subscription", HEADER_BYTES_MAX
+)
 
 
 def encode(message: Subscribe | Accepted) -> bytes:
@@ -107,10 +113,7 @@ def decode_subscribe(data: bytes) -> Subscribe:
     Raises:
         RemoteError: It is not one, or one of a version unknown here; says why.
     """
-    try:
-        header = _subscribe.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        raise RemoteError(f"not a subscription: {exc}") from exc
+    header = _subscribe.decode(data)
     if header.version != VERSION:
         raise RemoteError(f"subscription of version {header.version}, this node speaks {VERSION}")
     return header
@@ -118,10 +121,7 @@ def decode_subscribe(data: bytes) -> Subscribe:
 
 def decode_accepted(data: bytes) -> Accepted:
     """Return the answer to a subscription. Raises `RemoteError` if it is not one."""
-    try:
-        return _accepted.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-        raise RemoteError(f"not an answer to a subscription: {exc}") from exc
+    return _accepted.decode(data)
 
 
 def may_fly(flight_bytes: int, frame_bytes: int, window_bytes: int) -> bool:

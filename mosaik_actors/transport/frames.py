@@ -17,10 +17,11 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Final
 
-import msgpack
+import msgspec
 
+from ..bounded_decoding import BoundedDecoder
 from ..errors import DecodeError
 from ..ids import ID_BYTES, NetworkId
 from .close import REASON_BYTES_MAX, CloseReason
@@ -33,9 +34,28 @@ CONTROL_BYTES_MAX: Final = HEADER_BYTES_MAX + 1024
 PROTOCOL_CHARACTERS_MAX: Final = 128
 LINK_VERSION: Final = 1
 
-_OPEN: Final = 0
-_ACCEPT: Final = 1
-_CLOSE: Final = 2
+_Header = Annotated[bytes, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
+
+
+class _Open(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    version: int
+    protocol: Annotated[str, msgspec.Meta(max_length=PROTOCOL_CHARACTERS_MAX)]
+    network: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+    header: _Header
+
+
+class _Accept(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    reply: _Header
+
+
+class _Close(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    code: Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+    text: Annotated[str, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
+
+
+_decoder: BoundedDecoder[_Open | _Accept | _Close] = BoundedDecoder(
+    _Open | _Accept | _Close, "a control frame", CONTROL_BYTES_MAX
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +164,14 @@ def encode_control(frame: ControlFrame) -> bytes:
     """Return a control frame with its word, ready to send."""
     match frame:
         case OpenFrame(protocol, network_id, header):
-            parts: list[Any] = [_OPEN, LINK_VERSION, protocol, bytes(network_id), header]
+            parts: _Open | _Accept | _Close = _Open(
+                LINK_VERSION, protocol, bytes(network_id), header
+            )
         case AcceptFrame(reply):
-            parts = [_ACCEPT, reply]
+            parts = _Accept(reply)
         case CloseFrame(reason):
-            parts = [_CLOSE, int(reason.code), clip_text(reason.text)]
-    payload: bytes = msgpack.packb(parts)
+            parts = _Close(int(reason.code), clip_text(reason.text))
+    payload = msgspec.msgpack.encode(parts)
     if len(payload) > CONTROL_BYTES_MAX:
         raise ValueError(f"a link header of {len(payload)} bytes, at most {CONTROL_BYTES_MAX}")
     return (CONTROL_BIT | len(payload)).to_bytes(WORD_BYTES) + payload
@@ -157,22 +179,15 @@ def encode_control(frame: ControlFrame) -> bytes:
 
 def decode_control(payload: bytes) -> ControlFrame:
     """Return the control frame in `payload`. Raises `DecodeError`."""
-    try:
-        parts = msgpack.unpackb(payload)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as exc:
-        raise DecodeError(f"a control frame is not MessagePack: {exc}") from exc
-    match parts:
-        case [0, int(version), str(protocol), bytes(network), bytes(header), *_]:
+    match _decoder.decode(payload):
+        case _Open(version, protocol, network, header):
             if version != LINK_VERSION:
                 raise DecodeError(f"link version {version}, expected {LINK_VERSION}")
-            if len(protocol) > PROTOCOL_CHARACTERS_MAX or len(network) != ID_BYTES:
-                raise DecodeError("a malformed open frame")
             return OpenFrame(protocol, NetworkId(network), header)
-        case [1, bytes(reply), *_]:
+        case _Accept(reply):
             return AcceptFrame(reply)
-        case [2, int(code), str(text), *_] if 0 <= code < 2**62:
+        case _Close(code, text):
             return CloseFrame(CloseReason(code, clip_text(text), remote=True))
-    raise DecodeError("an unknown control frame")
 
 
 def clip_text(text: str) -> str:

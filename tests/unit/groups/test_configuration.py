@@ -6,8 +6,6 @@ import pytest
 
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.configuration import (
-    LEARNER_COUNT_MAX,
-    VOTER_COUNT_MAX,
     Configurations,
     IllegalChange,
     add_learner,
@@ -19,7 +17,7 @@ from mosaik_actors.groups.configuration import (
     promote,
     remove,
 )
-from mosaik_actors.groups.records import Voters
+from mosaik_actors.groups.records import LEARNER_COUNT_MAX, VOTER_COUNT_MAX, Voters
 
 from .cores import peer, voters_of
 

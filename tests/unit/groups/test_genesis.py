@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.config import ConsensusConfig
-from mosaik_actors.groups.configuration import VOTER_COUNT_MAX
 from mosaik_actors.groups.genesis import (
     STUCK_AFTER_S,
     Event,
@@ -42,6 +41,7 @@ from mosaik_actors.groups.genesis_wire import (
     encode_message,
     encode_pledge,
 )
+from mosaik_actors.groups.records import VOTER_COUNT_MAX
 from mosaik_actors.groups.status import Standing, Status
 from mosaik_actors.ids import PeerId
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
-from mosaik_actors.groups.configuration import LEARNER_COUNT_MAX, check_change, make_voters
+from mosaik_actors.groups.configuration import check_change, make_voters
 from mosaik_actors.groups.membership import (
     Change,
     GroupView,
@@ -24,7 +24,7 @@ from mosaik_actors.groups.membership import (
     prefer_leader,
 )
 from mosaik_actors.groups.quorum import majority
-from mosaik_actors.groups.records import Voters
+from mosaik_actors.groups.records import LEARNER_COUNT_MAX, Voters
 from mosaik_actors.groups.status import Standing, Status
 from mosaik_actors.ids import PeerId
 
