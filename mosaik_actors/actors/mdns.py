@@ -30,6 +30,7 @@ from ..discovery.mdns import (
 )
 from ..discovery.messages import LeaveMdns, MdnsLeft, PeersSighted, StartMdns
 from ..errors import ConfigError, DecodeError
+from ..forking import keep_from_children
 from ..node import Node
 from ..runtime import TypeDispatcher
 
@@ -125,6 +126,7 @@ class MdnsActor(TypeDispatcher):
         if not interfaces:
             raise OSError("the node has no IPv4 address to speak from")
         self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
+        keep_from_children(self._zeroconf, _list_descriptors)
         addrs = choose_addrs(addr)
         self._service = AsyncServiceInfo(
             SERVICE_TYPE,
@@ -171,3 +173,9 @@ class MdnsActor(TypeDispatcher):
             await browser.async_cancel()
         if zeroconf is not None:
             await zeroconf.async_close()
+
+
+def _list_descriptors(zeroconf: AsyncZeroconf) -> list[int]:
+    """Return the sockets of a `zeroconf`, which it shows only one by one."""
+    engine = zeroconf.zeroconf.engine
+    return [one.sock.fileno() for one in (*engine.readers, *engine.senders)]

@@ -51,6 +51,7 @@ from ..discovery.rendezvous import (
     parse_notice,
 )
 from ..errors import DecodeError
+from ..forking import keep_from_children
 from ..ids import NetworkId
 from ..node import Node
 from ..runtime import TypeDispatcher
@@ -175,6 +176,7 @@ class NoticeFolder:
         self._notice_fd = -1
         self._network_id = network_id
         self._fd = -1
+        keep_from_children(self, lambda folder: (folder._fd, folder._notice_fd))
         self._enter()
 
     def look(self, *, now: float) -> list[Notice] | None:

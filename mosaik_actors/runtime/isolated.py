@@ -39,6 +39,7 @@ from thespian.actors import (
     Thespian_StatusReq,
 )
 
+from ..forking import keep_from_children
 from .address import LocalAddress
 from .cell import Cell
 from .isolated_process import Launch, main
@@ -208,6 +209,7 @@ class Isolation:
         self._keeper: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = ""
+        self._process_id = os.getpid()
 
     # --- addresses, which cross as numbers ---
 
@@ -253,10 +255,16 @@ class Isolation:
     # --- the keeper ---
 
     async def _start(self) -> None:
+        keep_from_children(self, Isolation._list_descriptors)
         self._folder = tempfile.mkdtemp(prefix="mosaik-")  # for this user only
         path = str(Path(self._folder, "node"))
         self._server = await self._host.loop.create_unix_server(lambda: _Connection(self), path)
         self._process = _start_keeper(path)
+
+    def _list_descriptors(self) -> list[int]:
+        sockets = [] if self._server is None else list(getattr(self._server, "sockets", ()))
+        sockets += [one.get_extra_info("socket") for one in self.connections]
+        return [one.fileno() for one in sockets]
 
     def _started(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -285,8 +293,8 @@ class Isolation:
 
     async def close(self) -> None:
         """End the keeper and wait for it; all cells have ended before."""
-        if self._starting is None:
-            return
+        if self._starting is None or os.getpid() != self._process_id:
+            return  # in a forked child the keeper and the folder are its parent's
         await asyncio.wait([self._starting])
         if self._server is not None:
             self._server.close()

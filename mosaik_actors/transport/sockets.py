@@ -19,6 +19,7 @@ from typing import Protocol
 import ifaddr
 
 from ..errors import TransportError
+from ..forking import keep_from_children, keep_loop_from_children
 from .address import SocketAddr, format_socket_addr
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class UdpPort:
         self._loop = loop
         self._buffer = bytearray(65_536)
         self._view = memoryview(self._buffer)
+        keep_from_children(sock, lambda one: [one.fileno()])
+        keep_loop_from_children(loop)
 
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
         """Call `on_readable` from the event loop whenever there is something to `read`."""
