@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from mosaik_actors.discovery.entry import EntryTooLarge, GroupInfo
@@ -11,6 +12,7 @@ from mosaik_actors.ids import UniqueId
 from mosaik_actors.testing.cluster import Cluster, SimNode
 from mosaik_actors.testing.scenario import scenario
 from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.interface import Endpoint
 from mosaik_actors.transport.memory import MemoryEndpoint
 
@@ -64,6 +66,52 @@ async def test_member_that_is_gone_is_not_waited_for(cluster: Cluster) -> None:
     # The other one dies. It stays in the catalog, but does not answer any more.
     await cluster.crash(1)
     await groups[0].when().online()
+
+
+FEW_LINKS = {
+    **SETTINGS,
+    "transport": TransportConfig(idle_timeout=3.0, keep_alive_interval=0.8, links_max=256),
+}
+
+
+class Tick(msgspec.Struct):
+    n: int
+
+
+@scenario(nodes=2, seeds=range(1), **FEW_LINKS)
+async def test_group_survives_a_reconnection_in_which_streams_come_first(cluster: Cluster) -> None:
+    """More streams than there are links, each way: the last links are the group's."""
+    a, b = cluster.nodes
+    names = [f"s{number}" for number in range(140)]
+    for node in cluster.nodes:
+        for name in names:
+            node.net.streams.produce(Tick, stream_id=f"{name} of {node.index}")
+    consumers = [
+        here.net.streams.consume(Tick, stream_id=f"{name} of {there.index}")
+        for here, there in ((a, b), (b, a))
+        for name in names
+    ]
+
+    def subscribed() -> int:
+        return sum(consumer.is_online for consumer in consumers)
+
+    await cluster.until(lambda: subscribed() >= 250)
+    # Those that found no room say so, with the limit.
+    refused = next(consumer for consumer in consumers if not consumer.is_online)
+    await cluster.until(lambda: bool(refused.refusals()))
+    [why] = refused.refusals().values()
+    assert "128 links are open, at most 256 (links_max)" in str(why)
+    # A group finds room all the same, and has one history.
+    groups = [join(node) for node in cluster.nodes]
+    await all_online(groups)
+    assert len({group.history for group in groups}) == 1
+    # The connection is lost, and all dial anew at the same moment.
+    endpoint_of(a).disconnect(b.net.peer_id, CloseReason(CloseCode.UNEXPECTED_CLOSE, "lost"))
+    await cluster.until(lambda: subscribed() >= 250)
+    await all_online(groups)
+    await write(groups[1], "a", range(3))
+    await all_equal(cluster, groups)
+    assert len({group.history for group in groups}) == 1
 
 
 @scenario(nodes=1, seeds=range(1), **SETTINGS)

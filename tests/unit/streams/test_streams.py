@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from mosaik_actors.codec import EncodeError
+from mosaik_actors.discovery.entry import EntryTooLarge, StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
+from mosaik_actors.discovery.messages import WithdrawStream
 from mosaik_actors.errors import AlreadyExists, Closed, ConfigError, Empty, Full, ProducerOffline
 from mosaik_actors.ids import StreamId
 from mosaik_actors.streams import wire
@@ -984,3 +986,39 @@ async def test_closed_streams_leave_no_actor_behind() -> None:
         assert not a.streams._closing_sources
         assert not a.streams._consumers
         gc.collect()
+
+
+# Streams that the node's entry has no room for.
+
+
+async def test_stream_that_does_not_fit_is_offline_says_so_and_comes_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        local, number = a.discovery._catalog.local, 0
+        for size in (200, 1):
+            with suppress(EntryTooLarge):
+                while local.put_stream(StreamInfo(StreamId(f"s{number}"), "x" * size), now=0.0):
+                    number += 1
+        # Also where the condition holds with nobody there: nobody could see it.
+        hidden = [
+            a.streams.producer(Tick, stream_id=name, online_when=lambda c: c.minimum_of(0))
+            for name in ("one", "two")
+        ]
+        await until(lambda: all("not advertised" in str(p.why_offline) for p in hidden))
+        assert "bytes, at most" in str(hidden[0].why_offline)
+        with pytest.raises(ProducerOffline):
+            hidden[0].try_send(Tick(1))
+        # Logged once, whatever the number.
+        assert sum("is not advertised" in text for text in caplog.messages) == 1
+        # As soon as there is room they are advertised, and are as any other.
+        consumer = b.streams.consume(Tick, stream_id="two")
+        for spare in range(4):
+            a.node.system.tell(a.discovery.catalog_actor, WithdrawStream(StreamId(f"s{spare}")))
+        for producer in hidden:
+            await producer.when().online()
+            assert producer.why_offline is None
+        await consumer.when().online()
+        await hidden[1].close()
+        assert hidden[1].why_offline == "closed"
