@@ -55,6 +55,7 @@ from ..discovery.messages import (
 from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.rtt import ProbesDue, RttSampled
 from ..discovery.wire import (
+    FRAME_BYTES_MAX,
     GUEST,
     PROTOCOL,
     Contact,
@@ -201,11 +202,12 @@ class GossipActor(TypeDispatcher):
             link.close(offer)
         elif offer is Offer.ACCEPT:
             self._replace_link(link.peer_id, self._adopt(link, purpose), link)
-            link.accept()
+            link.accept(frame_bytes_max=FRAME_BYTES_MAX)
         else:
             is_probe = purpose.purpose == "probe"
             self._adopt(link, LinkPurpose("probe" if is_probe else "sync"))
-            link.accept(GUEST if purpose.purpose == "join" else b"")
+            reply = GUEST if purpose.purpose == "join" else b""
+            link.accept(reply, frame_bytes_max=FRAME_BYTES_MAX)
         self._pump()
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:

@@ -54,7 +54,7 @@ from ..streams.parts import OVERHEAD_BYTES
 from ..streams.runs import item_count_of, single_parts
 from ..streams.schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
-from ..streams.wire import Accepted, encode, read_ack
+from ..streams.wire import ACK_BYTES_MAX, Accepted, encode, read_ack
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 
@@ -176,7 +176,7 @@ class ProducerActor(TypeDispatcher):
             window_bytes=subscription.window_bytes,
         )
         link.attach(self._take_event)  # no frame comes before the link is accepted
-        link.accept(encode(answer))
+        link.accept(encode(answer), frame_bytes_max=ACK_BYTES_MAX)
         self._board.channels[link] = Channel(
             stream_id=self._spec.stream_id,
             producer_id=self._node.peer_id,

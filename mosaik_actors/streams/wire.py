@@ -45,6 +45,7 @@ _DATA: Final = 1
 _ACK: Final = 2
 _DATA_HEADER: Final = struct.Struct(">BQI")
 _ACK_FRAME: Final = struct.Struct(">BQ")
+ACK_BYTES_MAX: Final = 64  # room for what a later version may add
 DATA_HEADER_BYTES: Final = _DATA_HEADER.size
 
 _Items = Annotated[int, msgspec.Meta(ge=1, le=BUFFER_ITEMS_MAX)]

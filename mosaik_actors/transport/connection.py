@@ -117,10 +117,10 @@ class QuicLink(FramedLink):
         """Send the opener's first frame."""
         self._send_control(opening)
 
-    def accept(self, reply: bytes = b"") -> None:
+    def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
         """Tell the opener that its link is accepted, and take in data from now on."""
-        self.decoder.frame_bytes_max = self.connection.config.frame_bytes_max
-        super().accept(reply)
+        super().accept(reply, frame_bytes_max=frame_bytes_max)
+        self.decoder.frame_bytes_max = self.taken_bytes_max
 
     def on_accepted(self) -> None:
         """Resolve the opener's wait."""

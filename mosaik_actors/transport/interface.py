@@ -115,8 +115,15 @@ class Link(Protocol):
         A sink is called with one `LinkEvent` at a time and must not block.
         """
 
-    def accept(self, reply: bytes = b"") -> None:
-        """Tell the opener that its link is accepted. Only the acceptor calls this, once."""
+    def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
+        """Tell the opener that its link is accepted. Only the acceptor calls this, once.
+
+        Args:
+            reply: What the opener is told with it.
+            frame_bytes_max: The largest frame that the opener may send, where the
+                protocol has a smaller limit than the transport: a part of a frame
+                is held until the rest has come.
+        """
 
     def write(self, frame: bytes) -> None:
         """Append one frame. Dropped when the link is closed.

@@ -44,6 +44,7 @@ class FramedLink(Link):
         self._reply = b""
         self._state = state
         self._frame_bytes_max = frame_bytes_max
+        self.taken_bytes_max = frame_bytes_max
         self._sink: Sink | None = None
         self._unseen: list[LinkEvent] = []
         self._inbox: list[bytes] = []
@@ -85,8 +86,9 @@ class FramedLink(Link):
         for event in unseen:
             sink(event)
 
-    def accept(self, reply: bytes = b"") -> None:
+    def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
         """Tell the opener that its link is accepted. Only the acceptor calls this, once."""
+        self.taken_bytes_max = min(frame_bytes_max or self._frame_bytes_max, self._frame_bytes_max)
         if self._state is LinkState.CLOSED:
             return
         assert self._state is LinkState.OFFERED, f"cannot accept a link that is {self._state.value}"

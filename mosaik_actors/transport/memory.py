@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from ..errors import RemoteError
+from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr
 from .close import CloseCode, CloseReason
@@ -337,6 +337,9 @@ def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
     if link.other is not None:
         link.other.on_taken(taken)
     try:
+        longest = max((len(frame) for frame in frames if type(frame) is bytes), default=0)
+        if longest > link.taken_bytes_max:
+            raise DecodeError(f"a frame of {longest} bytes, at most {link.taken_bytes_max}")
         link.receive_frames(remote)
         link.flush_inbox()
     except RemoteError as error:

@@ -287,3 +287,24 @@ async def test_oversized_header_is_refused_here(make: MakeEndpoint) -> None:
     a, b = await make("a"), await make("b")
     with pytest.raises(ValueError, match="link header"):
         await a.open_link(b.addr, "p", bytes(100_000))
+
+
+async def test_acceptor_may_take_smaller_frames_only(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    taken: list[Inbox] = []
+
+    def accept(link: Link) -> None:
+        taken.append(Inbox(link))
+        link.accept(frame_bytes_max=100)
+
+    b.serve("p", accept)
+    inbox = Inbox(await a.open_link(b.addr, "p"))
+    inbox.link.write(bytes(100))
+    await taken[0].until_frames(1)
+    taken[0].link.write(bytes(100_000))
+    await inbox.until_frames(1)
+    inbox.link.write(bytes(101))
+    closed = await inbox.until_closed()
+    assert (closed.reason.code, closed.reason.remote) == (CloseCode.PROTOCOL_VIOLATION, True)
+    assert "a frame of 101 bytes, at most 100" in closed.reason.text
+    assert len(taken[0].frames) == 1
