@@ -230,6 +230,9 @@ class Network:
         self._undo.clear()
         node.endpoint.crash()
         node.system.kill()
+        for part in (self._groups, self._streams, self._discovery):
+            if part is not None:
+                part.abandon()  # who waits at its handles
 
     @property
     def _started(self) -> Node:
