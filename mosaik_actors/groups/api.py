@@ -20,7 +20,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.groups import GroupsActor
 from ..actors.replica import ReplicaActor
-from ..config import require_above, seconds
+from ..config import refuse_tickets, require_above, seconds
 from ..errors import (
     Closed,
     ConfigError,
@@ -648,18 +648,18 @@ class Groups:
             storage: Where the log is kept. None: in memory, and a node that
                 crashes comes back as a new member.
             consensus: What all members agree on; part of the group's id.
-            require_ticket: Ticket validators; each has a `signature`, which is
-                part of the group's id.
+            require_ticket: Empty: tickets are not checked yet.
             settings: This member's own settings; None: the node's.
             name: What people call the group.
 
         Raises:
-            ConfigError: `machine` is not a machine, or not a whole one; or the group
-                is joined already with another storage.
+            ConfigError: `machine` is not a machine, or not a whole one; the group is
+                joined already with another storage; or `require_ticket` is not empty.
             Closed: The network handle is closed.
         """
         if self._is_closed:
             raise Closed(reason="the network handle is closed")
+        refuse_tickets(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
         check_machine(machine)
@@ -667,11 +667,7 @@ class Groups:
         sync = machine.state_sync or (SnapshotSync() if machine.has_snapshot() else LogReplaySync())
         try:
             group_id = derive_group_id(
-                key,
-                consensus.signature,
-                signature_of(machine),
-                sync.signature,
-                [validator.signature for validator in require_ticket],
+                key, consensus.signature, signature_of(machine), sync.signature
             )
             after: asyncio.Future[None] | None = None
             existing = self._joined.get(group_id)

@@ -32,7 +32,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from ..actors.consumer import ConsumerActor
 from ..actors.producer import ProducerActor
 from ..actors.streams import StreamsActor
-from ..config import require_above, require_between
+from ..config import refuse_tickets, require_above, require_between
 from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
@@ -641,6 +641,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
+        require_ticket: Sequence[Any] = (),
         online_when: OnlineWhen = _at_least_one,
         max_consumers: int | None = None,
         buffer_size: int | None = None,
@@ -657,6 +658,7 @@ class Streams:
             stream_id: The stream, or its name; the type's own by default.
             require: Who may subscribe. Asked at the subscription and on every
                 catalog change; who does not meet it any more is disconnected.
+            require_ticket: Empty: tickets are not checked yet.
             online_when: When items are accepted; by default with one consumer or more.
             max_consumers: How many peers may subscribe; None is no limit. One peer
                 may always subscribe 16 times at most.
@@ -677,9 +679,11 @@ class Streams:
         Raises:
             AlreadyExists: There is one; `existing` is another handle of it.
             ConfigError: A number is out of range, a function is a coroutine
-                function, or `online_when` returns no condition.
+                function, `online_when` returns no condition, or `require_ticket`
+                is not empty.
             Closed: The network is closed.
         """
+        refuse_tickets(require_ticket)
         stream, name = _identify(type_, stream_id)
         found = self._sources.get(stream)
         if found is not None:
@@ -719,6 +723,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
+        require_ticket: Sequence[Any] = (),
         criteria: Criteria | None = None,
         prefer: Preference | Key | None = None,
         online_when: OnlineWhen = _at_least_one,
@@ -730,6 +735,7 @@ class Streams:
             type_: What the items are.
             stream_id: The stream, or its name; the type's own by default.
             require: Which producers it wants. Asked on every catalog change.
+            require_ticket: Empty: tickets are not checked yet.
             criteria: Which items it wants, as ``where(...)``; judged by the
                 producers before they encode. None is all.
             prefer: Keep to the best producers only: ``nearest(2)``,
@@ -741,11 +747,12 @@ class Streams:
         Raises:
             CriteriaError: `criteria` name a field the type does not have, or
                 compare one with a value of another type.
-            ConfigError: A function is a coroutine function, or `online_when`
-                returns no condition.
+            ConfigError: A function is a coroutine function, `online_when`
+                returns no condition, or `require_ticket` is not empty.
             Closed: The network is closed.
         """
         self._check_open()
+        refuse_tickets(require_ticket)
         require_sync("require", require)
         stream, name = _identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):

@@ -10,11 +10,15 @@ import pytest
 
 from mosaik_actors import (
     Closed,
+    CollectionConfig,
+    ConfigError,
     GroupTerminated,
     Map,
     Network,
     NetworkDown,
     Once,
+    collection,
+    stream,
 )
 from mosaik_actors.groups.member_events import LeaderElected, MembersChanged
 from mosaik_actors.testing.cluster import Cluster
@@ -402,3 +406,40 @@ async def test_changes_may_be_shared_by_tasks_and_waits_for_them_may_time_out(
     await counts.insert("c", 3)
     await counts.close()
     assert [change.version async for change in changes] == [3]  # what was left, then the end
+
+
+# Tickets.
+
+
+class Validator:
+    signature = b"nobody"
+
+
+@scenario(nodes=1, seeds=SEEDS)
+async def test_tickets_are_refused_until_they_are_checked(cluster: Cluster) -> None:
+    net, kind, tickets = cluster.net(0), Map[str, int], [Validator()]
+    doors: list[Callable[[Any], object]] = [
+        lambda tickets: Network("n", require_ticket=tickets),
+        lambda tickets: net.streams.producer(Tick, require_ticket=tickets),
+        lambda tickets: net.streams.consumer(Tick, require_ticket=tickets),
+        lambda tickets: stream(Tick, require_ticket=tickets),
+        lambda tickets: stream(Tick, producer={"require_ticket": tickets}),
+        lambda tickets: stream(Tick, consumer={"require_ticket": tickets}),
+        lambda tickets: stream.producer_only(Tick, require_ticket=tickets),
+        lambda tickets: stream.consumer_only(Tick, require_ticket=tickets),
+        lambda tickets: net.groups.join("k", require_ticket=tickets),
+        lambda tickets: CollectionConfig(require_ticket=tickets),
+        lambda tickets: kind.writer(net, "m", require_ticket=tickets),
+        lambda tickets: kind.reader(net, "m", require_ticket=tickets),
+        lambda tickets: collection(kind, "m", require_ticket=tickets),
+        lambda tickets: collection.reader_only(kind, "m", require_ticket=tickets),
+        lambda tickets: collection(kind, "m").writer(net, require_ticket=tickets),
+    ]
+    for door in doors:
+        for given in (tickets, tuple(tickets), iter(tickets), Validator()):
+            with pytest.raises(ConfigError, match="require_ticket"):
+                door(given)
+        door(())
+    # Nor is what exists already handed out to who wants more than it has.
+    with pytest.raises(ConfigError, match="require_ticket"):
+        net.streams.producer(Tick, require_ticket=tickets)
