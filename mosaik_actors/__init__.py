@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .collections.set import MemberInserted, MemberRemoved
     from .collections.vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated
     from .collections.version import Version
-    from .discovery.api import Lagged
     from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
     from .discovery.config import DiscoveryConfig
     from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
@@ -108,8 +107,8 @@ if TYPE_CHECKING:
     )
     from .network import Network
     from .runtime import AsyncActorSystem, AsyncioSystemBase, RuntimeConfig, TypeDispatcher
+    from .shared_state import Lagged
     from .streams.api import Consumer, Producer
-    from .streams.board import ChannelState
     from .streams.channels import ChannelInfo, Stats
     from .streams.config import Backoff, StreamsConfig
     from .streams.criteria import Criteria, CriteriaError, Record, where
@@ -118,10 +117,12 @@ if TYPE_CHECKING:
     from .streams.parts import TooLargeError
     from .streams.preference import Preference, best, nearest, with_tags
     from .streams.schema import SchemaMismatch
+    from .streams.shared import ChannelState
     from .transport.address import PeerAddr
     from .transport.close import CloseCode, CloseReason
     from .transport.config import TransportConfig
     from .transport.interface import LinkRefused
+    from .when import Wait
 
 _HOMES = {
     "Codec": ".codec",
@@ -160,7 +161,7 @@ _HOMES = {
     "ItemsSwapped": ".collections.vec",
     "Truncated": ".collections.vec",
     "Version": ".collections.version",
-    "Lagged": ".discovery.api",
+    "Lagged": ".shared_state",
     "CatalogSnapshot": ".discovery.catalog",
     "PeerDeparted": ".discovery.catalog",
     "PeerDiscovered": ".discovery.catalog",
@@ -234,7 +235,7 @@ _HOMES = {
     "TypeDispatcher": ".runtime",
     "Consumer": ".streams.api",
     "Producer": ".streams.api",
-    "ChannelState": ".streams.board",
+    "ChannelState": ".streams.shared",
     "ChannelInfo": ".streams.channels",
     "Stats": ".streams.channels",
     "Backoff": ".streams.config",
@@ -256,6 +257,7 @@ _HOMES = {
     "CloseReason": ".transport.close",
     "TransportConfig": ".transport.config",
     "LinkRefused": ".transport.interface",
+    "Wait": ".when",
 }
 
 __all__ = [
@@ -384,6 +386,7 @@ __all__ = [
     "Vec",
     "VecReader",
     "Version",
+    "Wait",
     "best",
     "collection",
     "nearest",

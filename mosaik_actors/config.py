@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from .errors import ConfigError
@@ -28,3 +29,15 @@ def require_between(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `value` is from `low` to `high`, both included."""
     if not low <= value <= high:
         raise ConfigError(f"{name} is {value}, expected {low} to {high}")
+
+
+def refuse_tickets(require_ticket: object) -> None:
+    """Raise `ConfigError` unless there is nothing in `require_ticket`: nobody checks tickets yet.
+
+    To ignore them would let everybody in.
+    """
+    if not isinstance(require_ticket, Iterable) or any(True for _ in require_ticket):
+        raise ConfigError(
+            "require_ticket is given, but tickets are not checked yet; expected nothing in it. "
+            "`require`, a group's key and a network's name are what keeps others out"
+        )

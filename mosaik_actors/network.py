@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from .config import refuse_tickets
 from .discovery.api import Discovery
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
@@ -60,6 +61,7 @@ class Network:
             machine through a private directory.
         mdns: Find, and be found by, nodes on the local network (multicast
             DNS, on the interfaces of `bind`). Needs the extra ``mdns``.
+        require_ticket: Empty: tickets are not checked yet.
         discovery: The settings of discovery.
         streams: The settings of streams.
         groups: The settings of groups.
@@ -80,6 +82,7 @@ class Network:
         bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
         mdns: bool = False,
+        require_ticket: Sequence[Any] = (),
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         groups: GroupsConfig | None = None,
@@ -88,6 +91,7 @@ class Network:
     ) -> None:
         if network_id == "":
             raise ConfigError("network_id is empty, expected the network's name or its id")
+        refuse_tickets(require_ticket)
         self._id = NetworkId(network_id)
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
@@ -230,6 +234,9 @@ class Network:
         self._undo.clear()
         node.endpoint.crash()
         node.system.kill()
+        for part in (self._groups, self._streams, self._discovery):
+            if part is not None:
+                part.abandon()  # who waits at its handles
 
     @property
     def _started(self) -> Node:

@@ -5,7 +5,7 @@ Receives: `StartConsumer`, `AckDue` and `CloseConsumer` from its handle;
     `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
     acknowledgements to links; `ConsumerClosed` to whoever closed it.
-Owns: a `Subscriptions`, one `ReceiverSession` per link, the board and the inbox
+Owns: a `Subscriptions`, one `ReceiverSession` per link, the shared state and the inbox
     of its handle.
 Failure: a producer that breaks a rule is closed with the rule's code and tried
     again later, as one that was lost.
@@ -39,7 +39,7 @@ from ..discovery.messages import (
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
-from ..streams.board import Channel
+from ..streams.shared import Channel
 from ..streams.criteria import CriteriaError
 from ..streams.gate import clip, holds, is_allowed, near_miss
 from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
@@ -149,7 +149,7 @@ class ConsumerActor(TypeDispatcher):
         self._catalog = message.catalog
         self._spec = spec
         self._inbox = message.inbox
-        self._board = message.board
+        self._board = message.state
         self._subscriptions = Subscriptions(
             spec.backoff,
             message.node.randomness.branch(f"consumer {spec.stream_id}"),
@@ -502,7 +502,7 @@ class ConsumerActor(TypeDispatcher):
         self._publish_board()
 
     def _publish_board(self) -> None:
-        self._board.publish(is_online=holds(self._spec.online_when, self._board.peers()))
+        self._board.show(is_online=holds(self._spec.online_when, self._board.peers()))
 
     def _stop(self) -> None:
         for link in list(self._sessions):

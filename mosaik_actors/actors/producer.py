@@ -5,7 +5,7 @@ Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     acknowledgements) and `LinkClosed` from its links; `CatalogChanged`, `StreamAdvertised`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
-Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the board of its handle.
+Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the shared state of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
 
@@ -38,7 +38,7 @@ from ..discovery.messages import (
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
-from ..streams.board import Channel
+from ..streams.shared import Channel
 from ..streams.criteria import CriteriaError
 from ..streams.fanout import FanOut, FramesReady, LaggardFound
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
@@ -88,7 +88,7 @@ class ProducerActor(TypeDispatcher):
         self._catalog = message.catalog
         self._spec = spec
         self._outbox = message.outbox
-        self._board = message.board
+        self._board = message.state
         self._sieve = message.sieve
         frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
         self._batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
@@ -380,7 +380,7 @@ class ProducerActor(TypeDispatcher):
         online = may_be_seen and holds(self._spec.online_when, self._board.peers())
         if online != self._outbox.is_ready:
             self._outbox.set_online(online)
-        self._board.publish(is_online=online)
+        self._board.show(is_online=online)
 
     def _hand_back(self, parts: list[Entry]) -> None:
         """Give items that nobody is there to take back to the application."""

@@ -8,7 +8,7 @@ Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft` and
     `GroupWasForced` to who asked.
-Owns: the `Member`, the links of its bonds, the storage, the board of its handles.
+Owns: the `Member`, the links of its bonds, the storage, the shared state of its handles.
 Failure: a machine that raises, or a storage that fails for another reason than
     want of room, ends the member: its handles get `GroupTerminated` with the
     cause. Want of room makes it wait, offline, and try again. A peer that breaks
@@ -109,7 +109,6 @@ class ReplicaActor(TypeDispatcher):
         self._is_over = False
         self._is_exiting = False
         self._has_hinted = False
-        self._answers: dict[Any, Callable[[], Any]] = {}
         self._saving: asyncio.Task[None] | None = None
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
@@ -119,9 +118,14 @@ class ReplicaActor(TypeDispatcher):
     # Lifecycle.
 
     async def receiveMsg_StartReplica(self, message: StartReplica, _sender: ActorAddress) -> None:
-        """Open the storage, take up what it holds, advertise the membership."""
+        """Open the storage, take up what it holds, advertise the membership.
+
+        A member that was here before and is leaving goes first.
+        """
         self._start = message
         self._label = message.name or message.spec.group_id.short
+        if message.after is not None:
+            await asyncio.wait([message.after])
         node, spec = message.node, message.spec
         try:
             stored = await asyncio.to_thread(self._open_storage)
@@ -135,8 +139,8 @@ class ReplicaActor(TypeDispatcher):
             self._end(error)
             return
         self._member = member
-        message.board.member = member
-        message.board.take_now = self._take_now
+        message.state.member = member
+        message.state.take_now = self._take_now
         self.send(message.catalog, WatchCatalog(self.myAddress))
         self._pump()
 
@@ -151,10 +155,12 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""
-        if self._is_over or self._member is None:
+        if self._is_exiting or self._member is None:
             self.send(sender, GroupLeft())
             return
         self._leaving.append(sender)
+        if self._is_over:
+            return  # but a batch is being saved
         self._member.leave(now=self._now(), is_final=message.is_final)
         self._pump()
 
@@ -169,7 +175,7 @@ class ReplicaActor(TypeDispatcher):
     # Commands.
 
     def receiveMsg_CommandsQueued(self, _message: CommandsQueued, _sender: ActorAddress) -> None:
-        """Take what the handles have put on the board."""
+        """Take what the handles have put in the shared state."""
         self._pump()
 
     def _take_now(self) -> bool:
@@ -195,9 +201,9 @@ class ReplicaActor(TypeDispatcher):
         self._has_taken = False
 
     def _take_submissions(self, member: Member, now: float) -> None:
-        """Take commands from the board."""
-        board = self._start.board
-        waiting = board.submissions
+        """Take commands from the shared state."""
+        state = self._start.state
+        waiting = state.submissions
         if not waiting:
             return
         self._taken_count = len(waiting)
@@ -213,21 +219,19 @@ class ReplicaActor(TypeDispatcher):
                 self._fail(one.future, CallFailed("too many commands wait to be committed"))
             except EncodeError as error:
                 one.future.set_exception(error)
-        board.queued_count = board.queued_bytes = 0
+        state.queued_count = state.queued_bytes = 0
 
     def receiveMsg_ReadAsked(self, message: ReadAsked, _sender: ActorAddress) -> None:
         """Ask for a strong read."""
         if self._member is None or self._is_over:
-            self._fail(message.future, self._error())
+            self._fail(message.future, self._start.state.ended())
             return
-        self._answers[message.future] = message.answer
         self._member.read(message.future, now=self._now(), timeout_s=message.timeout_s)
         self._pump()
 
     def receiveMsg_CallCancelled(self, message: CallCancelled, _sender: ActorAddress) -> None:
         """Forget who waited."""
         if self._member is not None:
-            self._answers.pop(message.future, None)
             self._member.cancel(message.future)
             self._pump()
 
@@ -241,7 +245,7 @@ class ReplicaActor(TypeDispatcher):
         error: Exception | None = None
         try:
             if self._member is None or self._is_over:
-                raise self._error()
+                raise self._start.state.ended()
             self._member.force_new_group(now=self._now())
         except Exception as exc:
             error = exc
@@ -469,7 +473,6 @@ class ReplicaActor(TypeDispatcher):
             case ReadGranted(future):
                 self._answer(future)
             case ReadFailed(future):
-                del self._answers[future]
                 self._fail(future, CallFailed("no answer in time"))
             case SaveWanted(batch):
                 self._save(batch)
@@ -486,7 +489,7 @@ class ReplicaActor(TypeDispatcher):
                     del self._link_ids[link]
                     link.close(reason)
             case Told(told):
-                self._start.board.tell(told)
+                self._start.state.publish(told)
             case Logged(is_error, text):
                 level = logging.WARNING if is_error else logging.INFO
                 logger.log(level, "group %s: %s", self._label, text)
@@ -508,8 +511,8 @@ class ReplicaActor(TypeDispatcher):
             self._member.receive_closed(link_id, _TOO_SLOW, now=self._now())
 
     def _answer(self, future: Any) -> None:
-        answer = self._answers.pop(future)
-        if future.done():
+        answer = self._start.state.reads.get(future)
+        if answer is None or future.done():
             return
         try:
             future.set_result(answer())
@@ -526,12 +529,12 @@ class ReplicaActor(TypeDispatcher):
 
     def _show(self, member: Member) -> None:
         """Tell those who wait, when something they can see is different."""
-        board = self._start.board
-        if board.is_watched and (shown := member.shown) != self._shown:
+        state = self._start.state
+        if state.is_watched and (shown := member.shown) != self._shown:
             self._shown = shown
-            board.changed()
-        if board.room:
-            board.room.wake_all()
+            state.changed()
+        if state.room:
+            state.room.wake_all()
 
     def _arm(self, due_at: float | None) -> None:
         """Have the timer go off at `due_at` at the latest."""
@@ -557,40 +560,20 @@ class ReplicaActor(TypeDispatcher):
         self.send(start.groups, UnregisterReplica(start.spec.group_id, self.myAddress))
         self.send(start.catalog, UnwatchCatalog(self.myAddress))
         self.send(start.catalog, WithdrawGroup(start.spec.group_id))
-        start.board.close(error)
-        self._fail_all(error)
-        for asker in self._leaving:
-            self.send(asker, GroupLeft())
+        start.state.close(error)
+        start.state.end_calls()
         if self._saving is None:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Close the storage, which nobody writes to any more, and exit."""
+        """Close the storage, which nobody writes to any more, tell who asked for it, and exit."""
         self._close_storage()
+        for asker in self._leaving:
+            self.send(asker, GroupLeft())
+        self._leaving.clear()
         if not self._is_exiting:
             self._is_exiting = True
             self.send(self.myAddress, ActorExitRequest())
-
-    def _fail_all(self, error: Exception) -> None:
-        """Tell all calls that wait that the member has ended."""
-        waiting = self._start.board.submissions
-        while waiting:
-            self._fail(waiting.popleft().future, self._terminated(error))
-        if self._member is None:
-            return
-        for event in self._member.end():
-            if not isinstance(event, Resolved):
-                self._fail(event.token, self._terminated(error))
-            elif not event.token.done():
-                event.token.set_result((event.first_position, event.last_position))
-
-    def _error(self) -> Exception:
-        return self._terminated(self._start.board.error or GroupTerminated(None, "not started"))
-
-    def _terminated(self, error: Exception) -> GroupTerminated:
-        terminated = GroupTerminated(None, str(getattr(error, "reason", "") or error))
-        terminated.__cause__ = error
-        return terminated
 
     def _add_link(self, link: Link) -> int:
         self._link_number += 1

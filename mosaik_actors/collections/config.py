@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from ..config import as_seconds, require_above, require_between
+from ..config import as_seconds, refuse_tickets, require_above, require_between
 from ..errors import ConfigError
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.storage import LogStorage
@@ -28,7 +28,7 @@ class CollectionConfig:
     Attributes:
         sync: How nodes that join get the state.
         consensus: The settings of the group.
-        require_ticket: Ticket validators; each has a `signature`.
+        require_ticket: Empty: tickets are not checked yet.
 
     Each node's own:
 
@@ -50,6 +50,7 @@ class CollectionConfig:
     changes_backlog: int = 100_000
 
     def __post_init__(self) -> None:
+        refuse_tickets(self.require_ticket)
         if self.write_timeout is not None:
             as_seconds(self, "write_timeout")
             require_above("write_timeout", self.write_timeout)

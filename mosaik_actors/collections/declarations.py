@@ -1,6 +1,6 @@
 """Collections declared once and used from several places.
 
-    Prices = collection(Map[str, float], "prices", require_ticket=[issuer])
+    Prices = collection(Map[str, float], "prices", write_timeout=5)
 
     prices = await Prices.online_writer(net)    # in one program
     prices = await Prices.online_reader(net)    # in another

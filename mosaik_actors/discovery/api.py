@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Self
 
 from thespian.actors import ActorAddress
@@ -25,12 +23,14 @@ from ..actors.gossip import GossipActor
 from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..errors import Closed
+from ..events import Events
 from ..ids import PeerId, Tag, UniqueId
 from ..node import Node
-from ..runtime import ActorSystemClosed, AskFailed
+from ..runtime import ActorSystemClosed, AskFailed, AskUndeliverable
 from ..transport.address import PeerAddr
 from ..transport.interface import Endpoint
 from ..transport.messages import ProtocolServed
+from ..when import Wait
 from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
 from .entry import PeerEntry, SignedPeerEntry, Ticket
@@ -50,20 +50,11 @@ from .messages import (
     SyncFinished,
     SyncWith,
 )
+from .shared import CatalogState
 
 logger = logging.getLogger(__name__)
 
 _CLOSE_SLACK_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lagged:
-    """The reader of `events` was too slow: `missed_count` events are not kept any more."""
-
-    missed_count: int
-
-
-DiscoveryEvent = CatalogEvent | Lagged
 
 
 class Discovery:
@@ -74,18 +65,18 @@ class Discovery:
         node: Node,
         catalog: Catalog,
         gossip: Gossip,
-        board: Board,
+        state: CatalogState,
         addresses: tuple[ActorAddress, ActorAddress],
         finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns],
     ) -> None:
         self._node = node
         self._catalog = catalog
         self._gossip = gossip
-        self._board = board
+        self._state = state
         self.catalog_actor, self._gossip_actor = addresses
         self._finders = finders
         self._departure_s = 0.0
-        self._dials: dict[asyncio.Future[None], None] = {}
+        self._dials: dict[asyncio.Task[None], asyncio.Future[None]] = {}
 
     @classmethod
     async def start(
@@ -131,13 +122,13 @@ class Discovery:
         )
         rng, now = node.randomness.branch("gossip"), node.clock.monotonic()
         gossip = Gossip(node.peer_id, config, rng, now=now)
-        board = Board(catalog.snapshot(), config.events_backlog)
+        state = CatalogState(catalog.snapshot(), config.events_backlog)
         system = node.system
         catalog_actor, gossip_actor = (
             system.createActor(CatalogActor),
             system.createActor(GossipActor),
         )
-        system.tell(catalog_actor, StartCatalog(node, config, catalog, board.publish, gossip_actor))
+        system.tell(catalog_actor, StartCatalog(node, config, catalog, state.show, gossip_actor))
         # Peers are refused until the protocol is served, so nobody is told of us before.
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known)
         served = await system.ask(gossip_actor, start)
@@ -151,7 +142,7 @@ class Discovery:
             finder = system.createActor(MdnsActor)
             finders[finder] = LeaveMdns()
             system.tell(finder, StartMdns(node, gossip_actor))
-        self = cls(node, catalog, gossip, board, (catalog_actor, gossip_actor), finders)
+        self = cls(node, catalog, gossip, state, (catalog_actor, gossip_actor), finders)
         self._departure_s = config.graceful_departure_window
         return self
 
@@ -177,15 +168,15 @@ class Discovery:
         A slow reader gets the latest and misses those in between. Any number
         may watch. The iteration ends when the network closes.
         """
-        return CatalogWatch(self._board)
+        return CatalogWatch(self._state)
 
-    def events(self) -> EventStream:
+    def events(self) -> Events[CatalogEvent]:
         """Return an iterator over what happens from now on.
 
         A reader that falls more than `events_backlog` behind gets `Lagged` in
         place of what it missed. The iteration ends when the network closes.
         """
-        return EventStream(self._board)
+        return Events(self._state)
 
     @property
     def refused(self) -> Mapping[Verdict, int]:
@@ -203,14 +194,19 @@ class Discovery:
         Raises:
             DifferentNetwork: None answered, and one belongs to another network.
             SyncError: None answered.
+            Closed: The network was closed meanwhile.
             ValueError: A text is not an address. Raised by the call itself.
         """
         self._check_open()
         wanted = tuple(map(_as_addr, addrs))
-        dialling = asyncio.ensure_future(self._dial_all(wanted))
-        self._dials[dialling] = None
-        dialling.add_done_callback(self._forget_dial)
-        return dialling
+        loop = asyncio.get_running_loop()
+        dialling = loop.create_task(self._dial_all(wanted), name="dial")
+        # Not the task itself: cancelled at the end of the network, it would look to who
+        # awaits it as if they were cancelled themselves.
+        dialled: asyncio.Future[None] = loop.create_future()
+        self._dials[dialling] = dialled
+        dialling.add_done_callback(self._end_dial)
+        return dialled
 
     async def sync_with(self, addr: PeerAddr | str) -> SyncFinished:
         """Exchange catalogs with a peer, and return what it took.
@@ -221,6 +217,7 @@ class Discovery:
         Raises:
             DifferentNetwork: The peer belongs to another network.
             SyncError: It did not answer, or broke off.
+            Closed: The network is closed, or was meanwhile.
             ValueError: The text is not an address.
         """
         self._check_open()
@@ -289,9 +286,9 @@ class Discovery:
 
     async def close(self) -> None:
         """Announce the departure, close the links, end all iterations. May be repeated."""
-        if self._board.is_closed:
+        if self._state.is_closed:
             return
-        self._board.close()
+        self._state.close()
         system = self._node.system
         limit_s = self._departure_s + _CLOSE_SLACK_S
         try:
@@ -305,6 +302,10 @@ class Discovery:
             dialling.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """End all iterations and calls here and now: the actors are gone."""
+        self._state.close()
+
     # Helpers.
 
     def _change(self, is_changed: bool) -> bool:
@@ -314,8 +315,8 @@ class Discovery:
         return is_changed
 
     def _check_open(self) -> None:
-        if self._board.is_closed:
-            raise Closed(reason="the network is closed")
+        if self._state.is_closed:
+            raise self._state.ended()
 
     def _now(self) -> float:
         return self._node.clock.wall()
@@ -328,106 +329,45 @@ class Discovery:
             raise next((e for e in errors if isinstance(e, DifferentNetwork)), errors[0])
 
     async def _ask_sync(self, request: SyncWith | DialPeer) -> SyncFinished:
-        outcome = await self._node.system.ask(self.catalog_actor, request)
+        try:
+            outcome = await self._node.system.ask(self.catalog_actor, request)
+        except (AskUndeliverable, ActorSystemClosed):
+            raise Closed(reason="the network is closed") from None
         if isinstance(outcome, SyncFailed):
             raise outcome.error
         assert isinstance(outcome, SyncFinished), outcome
         return outcome
 
-    def _forget_dial(self, dialling: asyncio.Future[None]) -> None:
-        del self._dials[dialling]
-        if not dialling.cancelled():
-            dialling.exception()  # nobody has to await a dial
+    def _end_dial(self, dialling: asyncio.Task[None]) -> None:
+        dialled = self._dials.pop(dialling)
+        error = self._state.ended() if dialling.cancelled() else dialling.exception()
+        if dialled.done():
+            return
+        if error is None:
+            dialled.set_result(None)
+        else:
+            dialled.set_exception(error)
+            dialled.exception()  # nobody has to await a dial
 
 
-class Board:
-    """Where the catalog actor publishes, and any number of readers wait.
-
-    Args:
-        snapshot: The catalog at first.
-        backlog: Events that are kept.
-    """
-
-    def __init__(self, snapshot: CatalogSnapshot, backlog: int) -> None:
-        self.snapshot = snapshot
-        self.is_closed = False
-        self._kept: deque[CatalogEvent] = deque(maxlen=backlog)
-        self._published_count = 0
-        self._news = asyncio.Event()
-
-    @property
-    def published_count(self) -> int:
-        """Events published so far."""
-        return self._published_count
-
-    def publish(self, snapshot: CatalogSnapshot, events: tuple[CatalogEvent, ...]) -> None:
-        """Replace the snapshot, add events, and wake all readers."""
-        self.snapshot = snapshot
-        self._kept.extend(events)
-        self._published_count += len(events)
-        self._wake()
-
-    def close(self) -> None:
-        """End all readers."""
-        self.is_closed = True
-        self._wake()
-
-    def read_from(self, number: int) -> DiscoveryEvent | None:
-        """Return the event of that number, `Lagged` if it is not kept, None if there is none."""
-        oldest = self._published_count - len(self._kept)
-        if number < oldest:
-            return Lagged(oldest - number)
-        if number == self._published_count:
-            return None
-        return self._kept[number - oldest]
-
-    async def wait(self) -> None:
-        """Wait until something is published, or the end."""
-        await self._news.wait()
-
-    def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
-
-
-class CatalogWatch:
+class CatalogWatch(AsyncIterator[CatalogSnapshot]):
     """The catalogs of `Discovery.watch`, one after the other."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, state: CatalogState) -> None:
+        self._state = state
         self._seen: CatalogSnapshot | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> CatalogSnapshot:
-        while not self._board.is_closed:
-            if self._board.snapshot is not self._seen:
-                self._seen = self._board.snapshot
+        state = self._state
+        while not state.is_closed:
+            if state.snapshot is not self._seen:
+                self._seen = state.snapshot
                 return self._seen
-            await self._board.wait()
+            await Wait(state, lambda: state.is_closed or state.snapshot is not self._seen)
         raise StopAsyncIteration
-
-
-class EventStream:
-    """The events of `Discovery.events`, one after the other."""
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._next = board.published_count
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> DiscoveryEvent:
-        while True:
-            event = self._board.read_from(self._next)
-            if event is not None:
-                self._next += event.missed_count if isinstance(event, Lagged) else 1
-                return event
-            if self._board.is_closed:
-                raise StopAsyncIteration
-            await self._board.wait()
 
 
 def _as_addr(addr: PeerAddr | str) -> PeerAddr:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -20,7 +20,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.groups import GroupsActor
 from ..actors.replica import ReplicaActor
-from ..config import require_above, seconds
+from ..config import refuse_tickets, require_above, seconds
 from ..errors import (
     Closed,
     ConfigError,
@@ -29,13 +29,14 @@ from ..errors import (
     NoCommands,
     QueryOffline,
 )
+from ..events import Events
 from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
-from .board import GroupBoard
+from ..when import Wait
 from .client import CommandClient
 from .commands import CLIENT_BYTES
-from .conditions import When, committed_of, log_position_of
+from .conditions import GroupWhen, committed_of, log_position_of
 from .config import ConsensusConfig, GroupsConfig
 from .errors import CallFailed
 from .host import Host
@@ -63,6 +64,7 @@ from .messages import (
     TakePart,
 )
 from .records import Voters
+from .shared import GroupState
 from .status import Standing, Status
 from .storage import InMemory, LogStorage
 from .sync import LogReplaySync, SnapshotSync, StateSync
@@ -137,7 +139,15 @@ class GroupMetrics:
 class Group:
     """This node's member of a group. Made by `Groups.join`."""
 
-    def __init__(self, groups: Groups, spec: MemberSpec, name: str, storage: LogStorage) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        spec: MemberSpec,
+        name: str,
+        storage: LogStorage,
+        *,
+        after: asyncio.Future[None] | None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         node = groups._node
         self._groups = groups
@@ -145,12 +155,15 @@ class Group:
         self._name = name
         self._storage = storage
         self._make_future = loop.create_future
-        self._board = GroupBoard(loop.create_future, spec.settings.events_backlog)
+        self._state = GroupState(loop.create_future, spec.settings.events_backlog)
         self._system = node.system
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
+        self._after = after
         self._leaving: asyncio.Future[None] | None = None
         self._line = asyncio.Lock()
-        start = StartReplica(node, groups._catalog, groups._actor, spec, storage, self._board, name)
+        start = StartReplica(
+            node, groups._catalog, groups._actor, spec, storage, self._state, name, after
+        )
         node.system.tell(self._address, start)
 
     # What it is.
@@ -178,16 +191,16 @@ class Group:
     @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self._board.error is not None:
-            return str(self._board.error)
-        member = self._board.member
+        if self._state.error is not None:
+            return str(self._state.error)
+        member = self._state.member
         return "starting" if member is None else member.why_offline
 
     @property
     def leader(self) -> PeerId | None:
         """Who leads, as far as this member knows."""
-        member = self._board.member
-        return None if member is None or self._board.is_closed else member.leader
+        member = self._state.member
+        return None if member is None or self._state.is_closed else member.leader
 
     @property
     def is_leader(self) -> bool:
@@ -197,30 +210,30 @@ class Group:
     @property
     def history(self) -> bytes:
         """Which history of the group this member follows; empty for none."""
-        member = self._board.member
+        member = self._state.member
         return b"" if member is None or member.history is None else member.history.id
 
     @property
     def committed(self) -> int:
         """The position up to which commands are committed and applied here."""
-        return committed_of(self._board)
+        return committed_of(self._state)
 
     @property
     def log_position(self) -> int:
         """The position of the last command in the log here, committed or not."""
-        return log_position_of(self._board)
+        return log_position_of(self._state)
 
     @property
     def bonds(self) -> tuple[Bond, ...]:
         """Every bond of the group that is known, also those between others."""
-        member = self._board.member
-        return () if member is None or self._board.is_closed else member.mesh.bonds()
+        member = self._state.member
+        return () if member is None or self._state.is_closed else member.mesh.bonds()
 
     @property
     def members(self) -> tuple[Member, ...]:
         """Who belongs to the group: those of the configuration, and those bonded."""
-        core = self._board.member
-        if core is None or self._board.is_closed:
+        core = self._state.member
+        if core is None or self._state.is_closed:
             return ()
         voters = Voters() if core.history is None else core.history.raft.configuration
         progress = {} if core.history is None else core.history.raft.progress
@@ -249,7 +262,7 @@ class Group:
     @property
     def metrics(self) -> GroupMetrics | None:
         """Numbers about this member; None while it has no history."""
-        core = self._board.member
+        core = self._state.member
         if core is None or core.history is None:
             return None
         raft, elections = core.history.raft, core.history.elections
@@ -269,21 +282,20 @@ class Group:
             served_bytes=core.history.served_bytes,
         )
 
-    def when(self) -> When:
-        """Return what can be waited for, such as ``await group.when().online()``."""
-        return When(self._board, self._spec.me)
+    def when(self) -> GroupWhen:
+        """Return what can be waited for, such as ``await group.when().online()``.
 
-    async def events(self) -> AsyncIterator[GroupEvent]:
-        """Yield what happens from now on: leaders, members, merges, replaced states.
-
-        A reader that is slow misses the oldest ones. Ends with the member.
+        When the member ends, waits for what does not hold then raise `GroupTerminated`.
         """
-        number = self._board.add_reader()
-        try:
-            while (event := await self._board.next_event(number)) is not None:
-                yield event
-        finally:
-            self._board.remove_reader(number)
+        return GroupWhen(self._state, self._spec.me)
+
+    def events(self) -> Events[GroupEvent]:
+        """Return an iterator over what happens from now on: leaders, members, merges, and so on.
+
+        A reader that falls more than `events_backlog` behind gets `Lagged` in place of
+        what it missed. The iteration ends with the member.
+        """
+        return Events(self._state)
 
     def __repr__(self) -> str:
         return f"Group({self._name or self.id.short}, {self.why_offline or 'online'})"
@@ -375,37 +387,47 @@ class Group:
                 is being replaced; ask again.
             GroupTerminated: This member has ended.
         """
-        if self._board.error is not None:
-            raise self._terminated(query)
+        if self._state.is_closed:
+            raise self._state.ended(query)
         host = self._spec.host
         if consistency is Consistency.WEAK:
-            member = self._board.member
+            member = self._state.member
             if member is not None and not member.may_query:
                 raise QueryOffline(query, "the state is being replaced by a snapshot")
             return host.query(query)
         wait_s = _wait_s(timeout, self._spec.consensus.query_timeout)
+        if self._state.member is None:
+            wait_s = await self._wait_for_start(query, wait_s)
         future = self._make_future()
-        self._tell(ReadAsked(future, lambda: host.query(query), wait_s))
+        self._state.reads[future] = lambda: host.query(query)
         try:
-            answer: QueryAnswer = await self._answered(future)
+            self._tell(ReadAsked(future, wait_s))
+            answer: QueryAnswer = await future
+        except asyncio.CancelledError:
+            self._forget_call(future)
+            raise
         except CallFailed as exc:
             why = self.why_offline or exc.reason
             raise QueryOffline(query, f"the group did not answer: {why}") from None
         except GroupTerminated:
-            raise self._terminated(query) from self._board.error
+            raise self._state.ended(query) from self._state.error
+        finally:
+            self._state.reads.pop(future, None)
         return answer
 
     # The end.
 
-    async def leave(self) -> None:
+    def leave(self) -> Coroutine[Any, Any, None]:
         """Leave the group for good: others take over first, if there are any.
 
-        A leader hands over and a voter is removed by a committed change before
-        it goes; when that takes longer than `GroupsConfig.leave_timeout`, it goes
-        all the same. Calls that wait end with `GroupTerminated` or `GroupOffline`.
-        May be repeated, also after the member has ended.
+        Leaving begins with the call; await what it returns to see it through. A leader
+        hands over and a voter is removed by a committed change before it goes; when
+        that takes longer than `GroupsConfig.leave_timeout`, it goes all the same. Calls
+        that wait end with `GroupTerminated` or `GroupOffline`. May be repeated, also
+        after the member has ended. Who joins the group meanwhile gets a new member, that
+        starts when this one is gone.
         """
-        await self._leave(is_final=True)
+        return self._leave(is_final=True)
 
     async def force_new_group(self) -> None:
         """Begin a new history from the state here, with this member as its only voter.
@@ -422,11 +444,14 @@ class Group:
             ConfigError: The group is online, or there is no state here.
             GroupTerminated: This member has ended.
         """
-        if self._board.error is not None:
-            raise self._terminated(None)
+        if self._state.is_closed:
+            raise self._state.ended()
         if self.is_online:
             raise ConfigError("the group is online: a new history would fork it for nothing")
-        answer = await self._system.ask(self._address, ForceNewGroup(), timeout=5.0)
+        try:
+            answer = await self._system.ask(self._address, ForceNewGroup(), timeout=5.0)
+        except (ActorSystemClosed, AskUndeliverable):
+            raise self._state.ended() from self._state.error
         if answer.error is not None:
             raise answer.error
         logger.critical("group %s: a new history was begun by hand", self._name or self.id.short)
@@ -447,20 +472,20 @@ class Group:
     async def _submit(
         self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
     ) -> tuple[int, int]:
-        if self._board.error is not None:
-            raise self._terminated(value)
+        if self._state.error is not None:  # as `is_closed`, on a hot path
+            raise self._state.ended(value)
         wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
-        board = self._board
+        state = self._state
         byte_count = sum(map(len, payloads))
         if self._line.locked() or not self._has_room(len(payloads), byte_count):
             wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
         future = self._make_future()
-        board.submissions.append(Submission(payloads, future, wait_s, waits))
-        board.queued_count += len(payloads)
-        board.queued_bytes += byte_count
-        if len(board.submissions) == 1 and not board.take_now():
+        state.submissions.append(Submission(payloads, future, wait_s, waits))
+        state.queued_count += len(payloads)
+        state.queued_bytes += byte_count
+        if len(state.submissions) == 1 and not state.take_now():
             self._tell(CommandsQueued())
-        try:  # as `_answered`, without a coroutine more for each command
+        try:
             if future.done():  # a lone voter commits at once: others have their turn all the same
                 await asyncio.sleep(0)
             positions: tuple[int, int] = await future
@@ -471,8 +496,13 @@ class Group:
             why = self.why_offline or exc.reason
             raise GroupOffline(value, why, exc.may_take_effect) from None
         except GroupTerminated:
-            raise self._terminated(value) from self._board.error
+            raise self._state.ended(value) from self._state.error
         return positions
+
+    @property
+    def _is_staying(self) -> bool:
+        """Whether it has neither ended nor begun to leave."""
+        return self._leaving is None and not self._state.is_closed
 
     def _check_same(self, storage: LogStorage | None) -> None:
         if storage is not None and storage is not self._storage:
@@ -493,65 +523,82 @@ class Group:
         try:
             async with asyncio.timeout_at(until), self._line:
                 while not self._has_room(count, byte_count):
-                    await self._board.room.wait()
+                    await self._state.room.wait()
         except TimeoutError:
             why = self.why_offline or "too many commands wait to be committed"
             raise GroupOffline(value, why) from None
-        if self._board.error is not None:
-            raise self._terminated(value)
+        if self._state.is_closed:
+            raise self._state.ended(value)
         return until - loop.time()
 
     def _has_room(self, count: int, byte_count: int) -> bool:
-        board, client, settings = self._board, self._spec.client, self._spec.settings
-        if board.error is not None:
+        state, client, settings = self._state, self._spec.client, self._spec.settings
+        if state.error is not None:
             return True
-        if not board.submissions:
+        if state.member is None:
+            return False  # while it starts, nobody looks at how long commands wait
+        if not state.submissions:
             return client.has_room(count, byte_count)
-        # Those that were made in the same turn go first. What is on the board must find
+        # Those that were made in the same turn go first. What is in the shared state must find
         # room, for there nobody looks at how long it waits.
         return (
-            client.pending_count + board.queued_count + count <= settings.pending_commands
-            and client.pending_bytes + board.queued_bytes + byte_count <= settings.pending_bytes
+            client.pending_count + state.queued_count + count <= settings.pending_commands
+            and client.pending_bytes + state.queued_bytes + byte_count <= settings.pending_bytes
         )
 
-    async def _answered(self, future: Any) -> Any:
-        """Return what a call comes to; when cancelled, tell the actor that nobody waits."""
+    async def _wait_for_start(self, query: Any, wait_s: float) -> float:
+        """Wait until the member has started; return how long the call may still take."""
+        state, loop = self._state, asyncio.get_running_loop()
+        until = loop.time() + wait_s
         try:
-            return await future
-        except asyncio.CancelledError:
-            self._forget_call(future)
-            raise
+            async with asyncio.timeout_at(until):
+                await Wait(state, lambda: state.member is not None)
+        except TimeoutError:
+            raise QueryOffline(query, "the group did not answer: starting") from None
+        except GroupTerminated:
+            raise state.ended(query) from state.error
+        return until - loop.time()
 
     def _forget_call(self, future: Any) -> None:
-        if not self._board.is_closed:
+        if not self._state.is_closed:
             self._tell(CallCancelled(future))
 
     def _tell(self, message: Any) -> None:
         try:
             self._system.tell(self._address, message)
         except ActorSystemClosed:
-            self._board.close(GroupTerminated(None, "the network handle is closed"))
+            self._abandon()
             raise Closed(reason="the network handle is closed") from None
 
-    def _terminated(self, value: Any) -> GroupTerminated:
-        error = self._board.error
-        terminated = GroupTerminated(value, str(getattr(error, "reason", "") or error))
-        terminated.__cause__ = error
-        return terminated
+    def _abandon(self) -> None:
+        """End here and now: the actor is gone. May be repeated."""
+        self._state.close(GroupTerminated(None, "the network handle is closed"))
+        self._state.end_calls()
 
-    async def _leave(self, *, is_final: bool) -> None:
+    def _leave(self, *, is_final: bool) -> Coroutine[Any, Any, None]:
+        return _done(self._begin_leave(is_final=is_final))
+
+    def _begin_leave(self, *, is_final: bool) -> asyncio.Future[None]:
+        """Begin to leave, once, and return what is done when that is through."""
         if self._leaving is None:
             self._leaving = asyncio.ensure_future(self._carry_out_leave(is_final=is_final))
-        await asyncio.shield(self._leaving)
+        return self._leaving
 
     async def _carry_out_leave(self, *, is_final: bool) -> None:
+        if self._after is not None:
+            await asyncio.wait([self._after])
         limit_s = self._spec.settings.leave_timeout + 1
+        is_gone = False
         try:
             await self._system.ask(self._address, LeaveGroup(is_final), timeout=limit_s)
-        except (ActorSystemClosed, AskUndeliverable, TimeoutError):
-            pass  # it has ended already, or its disk does not answer
+        except (ActorSystemClosed, AskUndeliverable):
+            is_gone = True
+        except TimeoutError:
+            pass  # its disk does not answer
         finally:
-            self._board.close(GroupTerminated(None, "it has left the group"))
+            self._state.close(GroupTerminated(None, "it has left the group"))
+            if is_gone:
+                self._state.end_calls()
             self._groups._forget(self)
 
 
@@ -569,6 +616,7 @@ class Groups:
         self._catalog = catalog
         self._settings = settings
         self._joined: dict[GroupId, Group] = {}
+        self._is_closed = False
         self._join_count = 0
         self._actor: ActorAddress = node.system.createActor(GroupsActor)
         node.system.tell(self._actor, StartGroups(node))
@@ -590,8 +638,8 @@ class Groups:
         leader. Members need the same key, `consensus`, kind of machine and way to
         sync. Of a member that is joined already `machine`, `storage`, `settings`
         and `name` stay what they are; see `Group.machine`. But one that observes votes
-        from now on when it is joined with a machine that does not. One that has ended
-        is joined anew.
+        from now on when it is joined with a machine that does not. One that has ended,
+        or is leaving, is joined anew; the new member starts when the old one is gone.
 
         Args:
             key: The group's key, or the text to make it of.
@@ -600,16 +648,18 @@ class Groups:
             storage: Where the log is kept. None: in memory, and a node that
                 crashes comes back as a new member.
             consensus: What all members agree on; part of the group's id.
-            require_ticket: Ticket validators; each has a `signature`, which is
-                part of the group's id.
+            require_ticket: Empty: tickets are not checked yet.
             settings: This member's own settings; None: the node's.
             name: What people call the group.
 
         Raises:
-            ConfigError: `machine` is not a machine, or not a whole one; or the group
-                is joined already with another storage.
+            ConfigError: `machine` is not a machine, or not a whole one; the group is
+                joined already with another storage; or `require_ticket` is not empty.
             Closed: The network handle is closed.
         """
+        if self._is_closed:
+            raise Closed(reason="the network handle is closed")
+        refuse_tickets(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
         check_machine(machine)
@@ -617,22 +667,21 @@ class Groups:
         sync = machine.state_sync or (SnapshotSync() if machine.has_snapshot() else LogReplaySync())
         try:
             group_id = derive_group_id(
-                key,
-                consensus.signature,
-                signature_of(machine),
-                sync.signature,
-                [validator.signature for validator in require_ticket],
+                key, consensus.signature, signature_of(machine), sync.signature
             )
+            after: asyncio.Future[None] | None = None
             existing = self._joined.get(group_id)
-            if existing is not None and not existing._board.is_closed:
-                existing._check_same(storage)
-                if not machine.leadership_preference.is_observer:
-                    existing._take_part()
-                return existing
+            if existing is not None:
+                if existing._is_staying:
+                    existing._check_same(storage)
+                    if not machine.leadership_preference.is_observer:
+                        existing._take_part()
+                    return existing
+                after = existing._begin_leave(is_final=False)
             spec = self._spec(
                 key, group_id, machine, sync, storage, consensus, settings or self._settings
             )
-            group = Group(self, spec, name, storage or InMemory())
+            group = Group(self, spec, name, storage or InMemory(), after=after)
         except TypeError as exc:
             raise ConfigError(f"{type(machine).__name__}.Command: {exc}") from exc
         except ActorSystemClosed:
@@ -648,8 +697,15 @@ class Groups:
 
     async def close(self) -> None:
         """Leave all groups: hand over leadership, and what a durable log remembers stays."""
+        self._is_closed = True
         groups = list(self._joined.values())
         await asyncio.gather(*(group._leave(is_final=False) for group in groups))
+
+    def abandon(self) -> None:
+        """End all groups here and now: their actors are gone."""
+        self._is_closed = True
+        for group in list(self._joined.values()):
+            group._abandon()
 
     # Helpers.
 
@@ -695,6 +751,10 @@ class Groups:
     def _forget(self, group: Group) -> None:
         if self._joined.get(group.id) is group:
             del self._joined[group.id]
+
+
+async def _done(leaving: asyncio.Future[None]) -> None:
+    await asyncio.shield(leaving)
 
 
 def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ from thespian.actors import ActorAddress
 
 from ..ids import GroupId
 from ..transport.interface import Link
-from .board import GroupBoard
 from .member import MemberSpec
+from .shared import GroupState
 from .storage import LogStorage
 
 if TYPE_CHECKING:
@@ -58,8 +57,10 @@ class StartReplica:
         groups: The groups actor.
         spec: What the member is made of.
         storage: Its log.
-        board: What its handles read.
+        state: What its handles read.
         name: The group's name, for people.
+        after: Done when this node's last member of the group is gone, or will not go;
+            None when there was none.
     """
 
     node: Node
@@ -67,18 +68,19 @@ class StartReplica:
     groups: ActorAddress
     spec: MemberSpec
     storage: LogStorage
-    board: GroupBoard
+    state: GroupState
     name: str
+    after: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class CommandsQueued:
-    """There are submissions on the board."""
+    """There are submissions in the shared state."""
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """Commands on the board, and whom to tell what became of them.
+    """Commands in the shared state, and whom to tell what became of them.
 
     Attributes:
         payloads: The commands, encoded.
@@ -95,10 +97,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class ReadAsked:
-    """A strong read: `future` gets what `answer` returns, at the moment it may be asked."""
+    """A strong read: `future` gets the answer, which the state has, when it may be given."""
 
     future: Any
-    answer: Callable[[], Any]
     timeout_s: float
 
 

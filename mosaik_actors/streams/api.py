@@ -32,15 +32,15 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from ..actors.consumer import ConsumerActor
 from ..actors.producer import ProducerActor
 from ..actors.streams import StreamsActor
-from ..config import require_above, require_between
+from ..config import refuse_tickets, require_above, require_between
 from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
-from .board import Board
+from ..shared_state import HandleState
 from .channels import ChannelInfo, Stats
-from .conditions import Condition, When
+from .conditions import Condition, StreamWhen
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .criteria import Criteria, bind, encode_criteria, where
 from .gate import Requirement, make_condition, require_sync
@@ -65,6 +65,7 @@ from .preference import Key, Preference
 from .runs import Part, Run, item_count_of, single_parts
 from .schema import check_same, describe, stream_name
 from .session import ReceiverSession
+from .shared import StreamState
 from .sieve import Lane, Sieve, SortedPart
 
 __all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
@@ -97,7 +98,7 @@ class _Source:
         self.streams = streams
         self.spec = spec
         self.address = address
-        self.board = Board()
+        self.state = StreamState(f"the producer of {spec.name}")
         self.outbox = Outbox(
             items_max=spec.buffer_size,
             bytes_max=spec.config.buffer_bytes,
@@ -114,7 +115,7 @@ class _Source:
         self.closing: asyncio.Future[int] | None = None
         self._published_in_a_row = 0
         start = StartProducer(
-            streams._node, streams._catalog, spec, self.outbox, self.board, self.sieve
+            streams._node, streams._catalog, spec, self.outbox, self.state, self.sieve
         )
         system.tell(address, start)
         system.tell(streams._actor, RegisterProducer(spec.stream_id, address))
@@ -158,7 +159,7 @@ class _Source:
                 self.address, CloseProducer(limit_s), timeout=limit_s + 1
             )
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
-            self.board.close()
+            self.abandon()
             return self.outbox.item_count
         finally:
             self.streams._closing_sources.pop(self, None)
@@ -166,6 +167,15 @@ class _Source:
         if unsent:
             logger.warning("%s: closed with %d items not sent", self.spec.name, unsent)
         return unsent
+
+    def abandon(self) -> None:
+        """End here and now: the actor is gone. May be repeated."""
+        self.outbox.close()
+        self.state.abandon(now=self.streams._node.clock.monotonic())
+
+
+def _closed_text(name: str) -> str:
+    return f"the producer of {name} is closed"
 
 
 def _never() -> None:
@@ -180,7 +190,7 @@ class Producer(Generic[T]):
 
     __slots__ = (
         "__weakref__", "_encode", "_fast_bytes", "_outbox", "_record_class", "_source",
-        "_unwanted_in_a_row",
+        "_state", "_unwanted_in_a_row",
     )  # fmt: skip
 
     def __init__(self, source: _Source) -> None:
@@ -190,6 +200,8 @@ class Producer(Generic[T]):
         # Up to this many bytes in the outbox, a part needs no further look at its size.
         self._fast_bytes = min(source.outbox.bytes_max, source.spec.encoder.item_bytes_max)
         self._unwanted_in_a_row = 0
+        name = source.spec.name
+        self._state = HandleState(source.state, lambda: Closed(reason=_closed_text(name)))
         self._choose_path()
         source.handles.add(self)
 
@@ -206,25 +218,28 @@ class Producer(Generic[T]):
     @property
     def is_online(self) -> bool:
         """Whether ``online_when`` holds: whether items are accepted."""
-        return self._source.board.is_online
+        return self._source.state.is_online and not self._state.is_closed
 
     @property
     def why_offline(self) -> str | None:
         """Why items are not accepted at the moment; None when they are."""
-        board = self._source.board
-        if board.is_online:
+        state = self._source.state
+        if state.is_online:
             return None
-        if board.is_closed:
+        if state.is_closed:
             return "closed"
-        return board.why_hidden or "`online_when` does not hold for the consumers at present"
+        return state.why_hidden or "`online_when` does not hold for the consumers at present"
 
     def consumers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""
-        return self._source.streams._channels(self._source.board)
+        return self._source.streams._channels(self._source.state)
 
-    def when(self) -> When:
-        """Return what can be waited for, such as ``await producer.when().online()``."""
-        return When(self._source.board, asyncio.get_running_loop().create_future)
+    def when(self) -> StreamWhen:
+        """Return what can be waited for, such as ``await producer.when().online()``.
+
+        When the producer is closed, waits for what does not hold then raise `Closed`.
+        """
+        return StreamWhen(self._state, self._source.state)
 
     async def send(self, item: T) -> None:
         """Send an item to all subscribers; wait while offline or without room.
@@ -277,7 +292,7 @@ class Producer(Generic[T]):
         if box.has_room(len(part)):
             box.append(SortedPart(part, lanes) if lanes else part)
         elif box.is_closed:
-            raise Closed(item, self._closed_text())
+            raise Closed(item, _closed_text(self.name))
         elif not box.is_ready:
             raise ProducerOffline(item)
         else:
@@ -324,6 +339,7 @@ class Producer(Generic[T]):
         """
         source = self._source
         self._outbox = source.closed_outbox
+        self._state.close()
         source.handles.discard(self)
         if not source.handles:
             await source.close()
@@ -424,11 +440,8 @@ class Producer(Generic[T]):
     async def _wait_for_room(self, value: Any) -> None:
         box = self._outbox
         if box.is_closed:
-            raise Closed(value, self._closed_text())
+            raise Closed(value, _closed_text(self.name))
         await box.senders.wait()
-
-    def _closed_text(self) -> str:
-        return f"the producer of {self.name} is closed"
 
     def __repr__(self) -> str:
         return f"Producer({self.name})"
@@ -440,7 +453,7 @@ class Consumer(Generic[T]):
     One consumer may be used by several tasks; each item goes to one of them.
     """
 
-    __slots__ = ("_address", "_board", "_closing", "_inbox", "_spec", "_streams")
+    __slots__ = ("_address", "_closing", "_inbox", "_spec", "_state", "_streams")
 
     def __init__(self, streams: Streams, spec: ConsumerSpec) -> None:
         loop = asyncio.get_running_loop()
@@ -454,10 +467,10 @@ class Consumer(Generic[T]):
         self._streams = streams
         self._spec = spec
         self._address: ActorAddress = address
-        self._board = Board()
+        self._state = StreamState(f"the consumer of {spec.name}")
         self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
         self._closing: asyncio.Future[None] | None = None
-        start = StartConsumer(streams._node, streams._catalog, spec, self._inbox, self._board)
+        start = StartConsumer(streams._node, streams._catalog, spec, self._inbox, self._state)
         system.tell(address, start)
 
     @property
@@ -473,11 +486,11 @@ class Consumer(Generic[T]):
     @property
     def is_online(self) -> bool:
         """Whether ``online_when`` holds."""
-        return self._board.is_online
+        return self._state.is_online
 
     def producers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""
-        return self._streams._channels(self._board)
+        return self._streams._channels(self._state)
 
     def refusals(self) -> Mapping[PeerId, Exception]:
         """Return why producers that were found are not subscribed to.
@@ -485,11 +498,14 @@ class Consumer(Generic[T]):
         A `SchemaMismatch` names the field that differs; everything else is a
         `LinkRefused` with the reason, or a `RemoteError`.
         """
-        return dict(self._board.refusals)
+        return dict(self._state.refusals)
 
-    def when(self) -> When:
-        """Return what can be waited for, such as ``await consumer.when().online()``."""
-        return When(self._board, asyncio.get_running_loop().create_future)
+    def when(self) -> StreamWhen:
+        """Return what can be waited for, such as ``await consumer.when().online()``.
+
+        When the consumer is closed, waits for what does not hold then raise `Closed`.
+        """
+        return StreamWhen(self._state, self._state)
 
     async def recv(self) -> T:
         """Return the next item; wait for it. When cancelled, no item is lost.
@@ -563,8 +579,12 @@ class Consumer(Generic[T]):
         try:
             await self._streams._node.system.ask(self._address, CloseConsumer(), timeout=5)
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
-            self._inbox.close()
-            self._board.close()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """End here and now: the actor is gone. May be repeated."""
+        self._inbox.close()
+        self._state.abandon(now=self._streams._node.clock.monotonic())
 
     async def _wait_for_item(self) -> None:
         """Return when there is an item to take, without giving anybody else the chance to."""
@@ -618,6 +638,7 @@ class Streams:
             SchemaMismatch: The one there is produces items of another type.
             Closed: The network is closed.
         """
+        self._check_open()
         found = self._sources.get(_identify(type_, stream_id)[0])
         if found is None:
             return self.producer(type_, stream_id=stream_id)
@@ -630,6 +651,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
+        require_ticket: Sequence[Any] = (),
         online_when: OnlineWhen = _at_least_one,
         max_consumers: int | None = None,
         buffer_size: int | None = None,
@@ -646,6 +668,7 @@ class Streams:
             stream_id: The stream, or its name; the type's own by default.
             require: Who may subscribe. Asked at the subscription and on every
                 catalog change; who does not meet it any more is disconnected.
+            require_ticket: Empty: tickets are not checked yet.
             online_when: When items are accepted; by default with one consumer or more.
             max_consumers: How many peers may subscribe; None is no limit. One peer
                 may always subscribe 16 times at most.
@@ -666,9 +689,11 @@ class Streams:
         Raises:
             AlreadyExists: There is one; `existing` is another handle of it.
             ConfigError: A number is out of range, a function is a coroutine
-                function, or `online_when` returns no condition.
+                function, `online_when` returns no condition, or `require_ticket`
+                is not empty.
             Closed: The network is closed.
         """
+        refuse_tickets(require_ticket)
         stream, name = _identify(type_, stream_id)
         found = self._sources.get(stream)
         if found is not None:
@@ -708,6 +733,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
+        require_ticket: Sequence[Any] = (),
         criteria: Criteria | None = None,
         prefer: Preference | Key | None = None,
         online_when: OnlineWhen = _at_least_one,
@@ -719,6 +745,7 @@ class Streams:
             type_: What the items are.
             stream_id: The stream, or its name; the type's own by default.
             require: Which producers it wants. Asked on every catalog change.
+            require_ticket: Empty: tickets are not checked yet.
             criteria: Which items it wants, as ``where(...)``; judged by the
                 producers before they encode. None is all.
             prefer: Keep to the best producers only: ``nearest(2)``,
@@ -730,11 +757,12 @@ class Streams:
         Raises:
             CriteriaError: `criteria` name a field the type does not have, or
                 compare one with a value of another type.
-            ConfigError: A function is a coroutine function, or `online_when`
-                returns no condition.
+            ConfigError: A function is a coroutine function, `online_when`
+                returns no condition, or `require_ticket` is not empty.
             Closed: The network is closed.
         """
         self._check_open()
+        refuse_tickets(require_ticket)
         require_sync("require", require)
         stream, name = _identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):
@@ -766,10 +794,18 @@ class Streams:
         with suppress(ActorSystemClosed):
             self._node.system.tell(self._actor, ActorExitRequest())
 
-    def _channels(self, board: Board) -> list[ChannelInfo]:
+    def abandon(self) -> None:
+        """End all producers and consumers here and now: their actors are gone."""
+        self._is_closed = True
+        for source in [*self._sources.values(), *self._closing_sources]:
+            source.abandon()
+        for consumer in list(self._consumers):
+            consumer._abandon()
+
+    def _channels(self, state: StreamState) -> list[ChannelInfo]:
         make_future = asyncio.get_running_loop().create_future
         clock = self._node.clock
-        return [ChannelInfo(one, clock, make_future) for one in board.channels.values()]
+        return [ChannelInfo(one, clock, make_future) for one in state.channels.values()]
 
     def _forget_source(self, source: _Source) -> None:
         if self._sources.get(source.spec.stream_id) is source:

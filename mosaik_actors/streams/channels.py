@@ -10,7 +10,7 @@ from ..discovery.info import PeerInfo
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseReason
 from ..waiters import MakeFuture, Waiters
-from .board import Channel, ChannelState
+from .shared import Channel, ChannelState
 
 
 @dataclass(frozen=True, slots=True)

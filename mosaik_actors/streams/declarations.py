@@ -16,9 +16,10 @@ for libraries that must not hand out the other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..config import refuse_tickets
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
 from .api import Consumer, Producer, Streams
@@ -117,8 +118,10 @@ class StreamDeclaration(ProducerDeclaration[T], ConsumerDeclaration[T]):
         *,
         producer: Settings | None = None,
         consumer: Settings | None = None,
+        require_ticket: Sequence[Any] = (),
     ) -> None:
         _Declared.__init__(self, type_, stream_id)
+        refuse_tickets(require_ticket)
         self._producer_settings = _checked(producer or {}, Streams.producer, "producer")
         self._consumer_settings = _checked(consumer or {}, Streams.consumer, "consumer")
 
@@ -133,6 +136,7 @@ class _StreamFactory:
         *,
         producer: Settings | None = None,
         consumer: Settings | None = None,
+        require_ticket: Sequence[Any] = (),
     ) -> StreamDeclaration[T]:
         """Return the declaration of a stream.
 
@@ -141,11 +145,19 @@ class _StreamFactory:
             stream_id: The stream, or its name; the type's own by default.
             producer: Settings of its producers, as `Streams.producer` takes them.
             consumer: Settings of its consumers, as `Streams.consumer` takes them.
+            require_ticket: Empty: tickets are not checked yet.
 
         Raises:
-            ConfigError: A setting has a name that is not known.
+            ConfigError: A setting has a name that is not known, or `require_ticket`
+                is not empty.
         """
-        return StreamDeclaration(type_, stream_id, producer=producer, consumer=consumer)
+        return StreamDeclaration(
+            type_,
+            stream_id,
+            producer=producer,
+            consumer=consumer,
+            require_ticket=require_ticket,
+        )
 
     def producer_only(
         self, type_: type[T], stream_id: StreamId | str | None = None, **settings: Any
@@ -172,4 +184,5 @@ def _checked(settings: Settings, function: Any, side: str) -> dict[str, Any]:
     for name in settings:
         if name not in known:
             raise ConfigError(f"a {side} has no setting {name!r}; it has {', '.join(known)}")
+    refuse_tickets(settings.get("require_ticket", ()))
     return dict(settings)

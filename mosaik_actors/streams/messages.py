@@ -1,7 +1,7 @@
 """The messages of the stream actors.
 
 What the wire carries is in `wire`; these stay within one node. They hold the
-buffers and the board that a handle shares with its actor, so they are for
+buffers and the state that a handle shares with its actor, so they are for
 actors of the same process only.
 """
 
@@ -16,7 +16,6 @@ from thespian.actors import ActorAddress
 from ..ids import StreamId
 from ..node import Node
 from ..transport.interface import Link
-from .board import Board
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
 from .gate import Requirement
@@ -27,6 +26,7 @@ from .parts import PartEncoder
 from .preference import Preference
 from .schema import Schema
 from .session import ReceiverSession
+from .shared import StreamState
 from .sieve import Sieve
 from .wire import Subscribe
 
@@ -105,7 +105,7 @@ class StartProducer:
     catalog: ActorAddress
     spec: ProducerSpec
     outbox: Outbox
-    board: Board
+    state: StreamState
     sieve: Sieve
 
 
@@ -168,7 +168,7 @@ class StartConsumer:
     catalog: ActorAddress
     spec: ConsumerSpec
     inbox: Inbox
-    board: Board
+    state: StreamState
 
 
 @dataclass(frozen=True, slots=True)

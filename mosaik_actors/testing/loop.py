@@ -191,7 +191,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _waiting(self) -> list[str]:
         tasks = [task for task in asyncio.all_tasks(self) if not task.done()]
-        return sorted(f"{task.get_name()} in {task.get_coro().__qualname__}" for task in tasks)  # type: ignore[union-attr]
+        return sorted(f"{task.get_name()} in {_name_of(task.get_coro())}" for task in tasks)
 
     def _run_once(self) -> None:
         """Run what is ready; when nothing is, jump to the next timer first.
@@ -258,6 +258,10 @@ class SimLoop(asyncio.BaseEventLoop):
     create_connection = create_server = create_datagram_endpoint = _refuse
     create_unix_connection = create_unix_server = getaddrinfo = getnameinfo = _refuse
     subprocess_exec = subprocess_shell = connect_read_pipe = connect_write_pipe = _refuse
+
+
+def _name_of(coroutine: Any) -> str:
+    return getattr(coroutine, "__qualname__", None) or repr(coroutine)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

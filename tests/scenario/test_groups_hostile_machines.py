@@ -144,16 +144,16 @@ async def meet(cluster: Cluster, kind: type[StateMachine]) -> None:
     cluster.heal()
     await cluster.until(
         lambda: (
-            any(group._board.is_closed for group in groups)
+            any(group._state.is_closed for group in groups)
             or groups[0].history == groups[1].history
         ),
         timeout=60,
     )
-    if any(group._board.is_closed for group in groups):
-        ended = next(group for group in groups if group._board.is_closed)
+    if any(group._state.is_closed for group in groups):
+        ended = next(group for group in groups if group._state.is_closed)
         with pytest.raises(GroupTerminated, match="reset"):
             await ended.execute(Do())
-    left = next(group for group in groups if not group._board.is_closed)
+    left = next(group for group in groups if not group._state.is_closed)
     assert await left.execute(Do(), timeout=20) == 5
 
 

@@ -19,14 +19,17 @@ from ...groups.conditions import committed_of
 from ...groups.member_events import StateReplaced
 from ...groups.sync import StateSync
 from ...ids import GroupId, StoreId
+from ...shared_state import HandleState, Watched
 from ...streams.schema import stream_name
+from ...when import Wait
 from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
 from ..commands import StateReplaced as Replaced
+from ..conditions import CollectionWhen
 from ..config import CollectionConfig, CollectionSettings, combine
+from ..errors import NetworkDown
 from ..feed import Backlog
 from ..naming import check_store, group_name, kind_name
 from ..version import Version
-from ..waits import CollectionWait, CollectionWhen
 from .replica import HasGroups, Replica, open_replica
 
 C = TypeVar("C")
@@ -58,23 +61,24 @@ class Changes(AsyncIterator[C]):
     collection; each has all changes.
     """
 
-    def __init__(self, replica: Replica[Any], limit: int, is_over: Callable[[], bool]) -> None:
-        self._board = replica.board
+    def __init__(self, replica: Replica[Any], limit: int, handle: Watched) -> None:
+        self._state = replica.state
         self._backlog: Backlog = replica.feed.listen(limit)
-        self._is_over = is_over
+        self._handle = handle
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> C:
-        backlog = self._backlog
-        await self._board.wait_until(lambda: len(backlog) > 0 or self._is_over())
-        if not backlog:
-            raise StopAsyncIteration
+        backlog, handle = self._backlog, self._handle
+        while not backlog:
+            if handle.is_closed:
+                raise StopAsyncIteration
+            await Wait(handle, lambda: len(backlog) > 0 or handle.is_closed)
         change = backlog.take()
         if isinstance(change, Replaced):
             # What can be read at this very moment has seen so many commands.
-            replaced: Any = StateReplaced(committed_of(self._board))
+            replaced: Any = StateReplaced(committed_of(self._state))
             return cast("C", replaced)
         return cast("C", change)
 
@@ -96,7 +100,7 @@ class CollectionHandle(Generic[M, C]):
         self._machine = replica.machine
         self._store_id = store_id
         self._config = config
-        self._is_closed = False
+        self._state = HandleState(replica.state, self._ended)
         replica.add_handle()
 
     def __class_getitem__(cls, types: Any) -> Any:
@@ -160,7 +164,7 @@ class CollectionHandle(Generic[M, C]):
     @property
     def why_offline(self) -> str | None:
         """Why it is not online; None when it is."""
-        return "closed" if self._is_closed else self._replica.group.why_offline
+        return "closed" if self._state.is_closed_here else self._replica.group.why_offline
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -173,8 +177,12 @@ class CollectionHandle(Generic[M, C]):
         return self._replica.group.metrics
 
     def when(self) -> CollectionWhen:
-        """Return what can be waited for, such as ``await m.when().online()``."""
-        return CollectionWhen(self._replica.board)
+        """Return what can be waited for, such as ``await m.when().online()``.
+
+        When this handle is closed, or the replica ends, waits for what does not hold
+        then raise `Closed` or `NetworkDown`.
+        """
+        return CollectionWhen(self._state, self._replica.state)
 
     async def refresh(self) -> Version:
         """Wait until all that is committed anywhere at this moment can be read here.
@@ -196,9 +204,7 @@ class CollectionHandle(Generic[M, C]):
         read the collection anew, and pass over changes up to its `position`. So
         does what a reader missed that was too slow for its backlog.
         """
-        replica = self._replica
-        limit = self._config.changes_backlog
-        return Changes(replica, limit, lambda: self._is_closed or replica.board.is_closed)
+        return Changes(self._replica, self._config.changes_backlog, self._state)
 
     # The end.
 
@@ -207,8 +213,8 @@ class CollectionHandle(Generic[M, C]):
 
         A replica in memory is gone then. May be repeated.
         """
-        if not self._is_closed:
-            self._is_closed = True
+        if not self._state.is_closed_here:
+            self._state.close()
             await self._replica.remove_handle()
 
     async def __aenter__(self) -> Self:
@@ -224,8 +230,8 @@ class CollectionHandle(Generic[M, C]):
 
     # For those that derive from it.
 
-    def _wait(self, holds: Callable[[], bool]) -> CollectionWait:
-        return CollectionWait(self._replica.board, holds)
+    def _wait(self, holds: Callable[[], bool]) -> Wait[None]:
+        return Wait(self._state, holds)
 
     async def _write(self, command: Any, value: Any) -> Version:
         """Replicate a command."""
@@ -258,8 +264,17 @@ class CollectionHandle(Generic[M, C]):
         return version
 
     def _check_open(self, value: Any) -> None:
-        if self._is_closed:
+        if self._state.is_closed_here:
             raise Closed(value, "the collection is closed")
+
+    def _ended(self) -> Exception:
+        """Return the error for who waits in vain: this handle is closed, or the replica ended."""
+        if self._state.is_closed_here:
+            return Closed(reason="the collection is closed")
+        ended = self._replica.state.ended()
+        down = NetworkDown(None, ended.reason)
+        down.__cause__ = ended
+        return down
 
 
 class WriterHandle(CollectionHandle[M, C]):

@@ -18,17 +18,17 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from ...actors.collection import CollectionActor
 from ...errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ...groups.api import Group, Groups
-from ...groups.board import GroupBoard
 from ...groups.machine import Consistency, LeadershipPreference
+from ...groups.shared import GroupState
 from ...runtime import ActorSystemClosed
 from ..commands import CollectionMachine
+from ..conditions import history_of, version_of
 from ..config import CollectionConfig
 from ..errors import CollectionOffline, NetworkDown
 from ..feed import ChangeFeed
 from ..messages import StartCollection
 from ..naming import key_of
 from ..version import Version
-from ..waits import history_of
 
 M = TypeVar("M", bound=CollectionMachine)
 
@@ -58,21 +58,20 @@ class Replica(Generic[M]):
         self.machine = machine
         self.config = config
         self.feed = ChangeFeed(machine)
-        self.is_closing = False
         self._handle_count = 0
         self._system = groups._node.system
         self._watcher: ActorAddress = self._system.createActor(CollectionActor)
         self._system.tell(self._watcher, StartCollection(groups._catalog, group.id, name))
 
     @property
-    def board(self) -> GroupBoard:
+    def state(self) -> GroupState:
         """What the replica actor shows."""
-        return self.group._board
+        return self.group._state
 
     @property
     def version(self) -> Version:
         """What can be read here at this moment."""
-        return Version(self.group.committed, history_of(self.board))
+        return version_of(self.state)
 
     def add_handle(self) -> None:
         """Count one more handle."""
@@ -82,9 +81,7 @@ class Replica(Generic[M]):
         """Count one handle less; without any, leave the group."""
         self._handle_count -= 1
         if self._handle_count:
-            self.board.changed()  # who follows changes through that handle looks up
             return
-        self.is_closing = True
         try:
             self._system.tell(self._watcher, ActorExitRequest())
         except ActorSystemClosed:
@@ -101,7 +98,7 @@ class Replica(Generic[M]):
             position = await self.group.execute(command, timeout=timeout)
         except (GroupOffline, GroupTerminated, Closed) as exc:
             raise _translated(exc, value) from exc
-        return Version(position, history_of(self.board))
+        return Version(position, history_of(self.state))
 
     async def execute_many(
         self, commands: list[Any], make_value: Callable[[], Any], timeout: float | None
@@ -111,7 +108,7 @@ class Replica(Generic[M]):
             positions = await self.group.execute_many(commands, timeout=timeout)
         except (GroupOffline, GroupTerminated, Closed) as exc:
             raise _translated(exc, make_value()) from exc
-        return Version(positions[-1], history_of(self.board))
+        return Version(positions[-1], history_of(self.state))
 
     async def execute_and_see(self, command: Any, value: Any, timeout: float | None) -> Version:
         """Do as `execute`, and note in the version what the command changed."""
@@ -166,8 +163,7 @@ def open_replica(
     Raises:
         ConfigError: There is a replica already, with another `storage`, `groups`
             or `sync` than is asked for here. Who asks for none takes what there is.
-        NetworkDown: The network handle is closed or not started; or the last
-            handle of this collection is just being closed.
+        NetworkDown: The network handle is closed or not started.
     """
     if is_observer:
         machine.leadership_preference = LeadershipPreference.OBSERVER
@@ -188,8 +184,6 @@ def open_replica(
     except (Closed, ActorSystemClosed) as exc:
         raise NetworkDown(None, str(exc)) from exc
     replica: Replica[M] = joined.shared
-    if replica.is_closing:
-        raise NetworkDown(None, f"{name} is being closed at this node: await its close() first")
     _check_shared(config, replica.config, name)
     return replica
 

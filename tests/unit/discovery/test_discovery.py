@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from thespian.actors import ActorAddress
 
-from mosaik_actors.discovery.api import Discovery, Lagged
+from mosaik_actors.discovery.api import Discovery
 from mosaik_actors.discovery.catalog import (
     CatalogSnapshot,
     DepartureReason,
@@ -58,6 +58,7 @@ from mosaik_actors.errors import Closed, ConfigError
 from mosaik_actors.ids import NetworkId, SecretKey, StreamId, UniqueId
 from mosaik_actors.node import Node
 from mosaik_actors.runtime import TypeDispatcher
+from mosaik_actors.shared_state import Lagged
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig

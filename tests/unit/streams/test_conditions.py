@@ -8,30 +8,31 @@ from typing import Any
 import pytest
 
 from mosaik_actors.errors import Closed
-from mosaik_actors.streams.board import Board, Channel
-from mosaik_actors.streams.conditions import Condition, Wait, When
+from mosaik_actors.streams.conditions import Condition, StreamWhen
+from mosaik_actors.streams.shared import Channel, StreamState
+from mosaik_actors.when import Wait
 
 from .fakes import NETWORK, peer, peer_id
 
 
-def connect(board: Board, name: str, *tags: str) -> None:
-    board.channels[name] = Channel(
+def connect(state: StreamState, name: str, *tags: str) -> None:
+    state.channels[name] = Channel(
         stream_id=NETWORK,
         producer_id=peer_id("me"),
         consumer_id=peer_id(name),
         peer=peer(name, tags),
         now=0.0,
     )
-    board.publish(is_online=True)
+    state.show(is_online=True)
 
 
-def disconnect(board: Board, name: str) -> None:
-    del board.channels[name]
-    board.publish(is_online=bool(board.channels))
+def disconnect(state: StreamState, name: str) -> None:
+    del state.channels[name]
+    state.show(is_online=bool(state.channels))
 
 
-def when(board: Board) -> When:
-    return When(board, asyncio.get_running_loop().create_future)
+def when(state: StreamState) -> StreamWhen:
+    return StreamWhen(state, state)
 
 
 async def started(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -41,7 +42,7 @@ async def started(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return task
 
 
-async def wait_for(wait: Wait) -> None:
+async def wait_for(wait: Wait[None]) -> None:
     await wait
 
 
@@ -64,75 +65,75 @@ def test_a_condition_counts_peers_that_meet_everything() -> None:
 
 
 async def test_a_condition_that_holds_does_not_wait() -> None:
-    board = Board()
-    connect(board, "a", "validator")
-    await asyncio.wait_for(wait_for(when(board).online()), 1)
-    await asyncio.wait_for(wait_for(when(board).subscribed().with_tags("validator")), 1)
-    assert when(board).offline().is_met is False
-    assert when(board).unsubscribed().is_met is False
-    assert when(board).unsubscribed().unmet().is_met is True
-    assert when(board).online().unmet().is_met is False
+    state = StreamState()
+    connect(state, "a", "validator")
+    await asyncio.wait_for(wait_for(when(state).online()), 1)
+    await asyncio.wait_for(wait_for(when(state).subscribed().with_tags("validator")), 1)
+    assert when(state).offline().is_met is False
+    assert when(state).unsubscribed().is_met is False
+    assert when(state).unsubscribed().unmet().is_met is True
+    assert when(state).online().unmet().is_met is False
 
 
 async def test_waiting_ends_when_enough_peers_are_there() -> None:
-    board = Board()
-    waiting = await started(wait_for(when(board).subscribed().minimum_of(2)))
-    connect(board, "a")
+    state = StreamState()
+    waiting = await started(wait_for(when(state).subscribed().minimum_of(2)))
+    connect(state, "a")
     await asyncio.sleep(0)
     assert not waiting.done()
-    connect(board, "b")
+    connect(state, "b")
     await asyncio.wait_for(waiting, 1)
 
 
 async def test_awaiting_again_waits_for_the_next_time_it_comes_true() -> None:
-    board = Board()
-    connect(board, "a")
-    wait = when(board).subscribed()
+    state = StreamState()
+    connect(state, "a")
+    wait = when(state).subscribed()
     await wait
     again = await started(wait_for(wait))
-    connect(board, "b")  # still true: not a new time
+    connect(state, "b")  # still true: not a new time
     await asyncio.sleep(0)
     assert not again.done()
-    disconnect(board, "a")
-    disconnect(board, "b")
-    connect(board, "c")
+    disconnect(state, "a")
+    disconnect(state, "b")
+    connect(state, "c")
     await asyncio.wait_for(again, 1)
 
 
 async def test_a_short_absence_between_two_awaits_is_not_missed() -> None:
-    board = Board()
-    connect(board, "a")
-    wait = when(board).subscribed()
+    state = StreamState()
+    connect(state, "a")
+    wait = when(state).subscribed()
     await wait
-    disconnect(board, "a")
-    connect(board, "a")
+    disconnect(state, "a")
+    connect(state, "a")
     await asyncio.wait_for(wait_for(wait), 1)
 
 
 async def test_several_waiters_of_one_condition_are_all_woken() -> None:
-    board = Board()
-    wait = when(board).online()
+    state = StreamState()
+    wait = when(state).online()
     waiting = [await started(wait_for(wait)) for _ in range(3)]
-    connect(board, "a")
+    connect(state, "a")
     await asyncio.wait_for(asyncio.gather(*waiting), 1)
 
 
 async def test_a_waiter_can_be_cancelled_and_the_others_do_not_notice() -> None:
-    board = Board()
-    wait = when(board).online()
+    state = StreamState()
+    wait = when(state).online()
     first, second = await started(wait_for(wait)), await started(wait_for(wait))
     first.cancel()
     await asyncio.sleep(0)
     assert first.cancelled()
-    connect(board, "a")
+    connect(state, "a")
     await asyncio.wait_for(second, 1)
 
 
 async def test_a_waiter_cancelled_as_it_is_woken_loses_nothing() -> None:
-    board = Board()
-    wait = when(board).online()
+    state = StreamState()
+    wait = when(state).online()
     waiting = await started(wait_for(wait))
-    connect(board, "a")
+    connect(state, "a")
     waiting.cancel()
     await asyncio.sleep(0)
     assert waiting.cancelled()
@@ -140,22 +141,22 @@ async def test_a_waiter_cancelled_as_it_is_woken_loses_nothing() -> None:
 
 
 async def test_closing_ends_every_wait() -> None:
-    board = Board()
-    connect(board, "a")
-    hopeless = await started(wait_for(when(board).subscribed().minimum_of(2)))
-    offline = await started(wait_for(when(board).offline()))
-    board.channels.clear()
-    board.close()
+    state = StreamState()
+    connect(state, "a")
+    hopeless = await started(wait_for(when(state).subscribed().minimum_of(2)))
+    offline = await started(wait_for(when(state).offline()))
+    state.channels.clear()
+    state.close()
     with pytest.raises(Closed):
         await hopeless
     await offline
     with pytest.raises(Closed):
-        await when(board).online()
+        await when(state).online()
 
 
 async def test_a_predicate_that_raises_concerns_only_who_waits_for_it() -> None:
-    board = Board()
-    connect(board, "a")
+    state = StreamState()
+    connect(state, "a")
     calls = 0
 
     def fails_later(_peer: object) -> bool:
@@ -165,22 +166,17 @@ async def test_a_predicate_that_raises_concerns_only_who_waits_for_it() -> None:
             raise ZeroDivisionError("the user's own mistake")
         return False
 
-    broken = await started(wait_for(when(board).subscribed().with_predicate(fails_later)))
-    sound = await started(wait_for(when(board).subscribed().minimum_of(2)))
-    connect(board, "b")  # must not raise here
+    broken = await started(wait_for(when(state).subscribed().with_predicate(fails_later)))
+    sound = await started(wait_for(when(state).subscribed().minimum_of(2)))
+    connect(state, "b")  # must not raise here
     with pytest.raises(ZeroDivisionError):
         await broken
     await asyncio.wait_for(sound, 5)
 
 
-async def test_online_takes_no_refinement() -> None:
-    with pytest.raises(TypeError, match="use subscribed"):
-        when(Board()).online().minimum_of(2)
-
-
 async def test_a_forgotten_wait_leaves_nothing_behind() -> None:
-    board = Board()
-    connect(board, "a")
-    await when(board).subscribed()
+    state = StreamState()
+    connect(state, "a")
+    await when(state).subscribed()
     gc.collect()
-    assert not board._listeners
+    assert not state.is_watched

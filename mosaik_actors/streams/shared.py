@@ -1,8 +1,8 @@
-"""What a producer or consumer shows of its channels: a published snapshot.
+"""What a producer or consumer shows of its channels.
 
-The actor writes, the handle reads. A *channel* is one subscription seen from
-one side: who is at the other end, whether it stands, and what went through it.
-Whoever wants to hear of changes adds a listener; counters change silently.
+A *channel* is one subscription seen from one side: who is at the other end,
+whether it stands, and what went through it. Counters change silently; of all
+else the actor lets those know who watch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Closed
 from ..ids import PeerId, StreamId
-from ..transport.close import CloseReason
+from ..shared_state import SharedState
+from ..transport.close import SHUTDOWN, CloseReason
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -85,47 +87,44 @@ class Channel:
         self.on_closed.clear()
 
 
-class Board:
+class StreamState(SharedState):
     """The channels of one producer or consumer that stand, and whether it is online.
+
+    Args:
+        what: Whose it is, for errors.
 
     Attributes:
         channels: The channels by their link, in the order they came.
         refusals: Why producers that were found are not subscribed to.
         is_online: Whether ``online_when`` holds.
         why_hidden: Why the catalog does not show the stream; empty when it does.
-        is_closed: Nothing changes any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "the handle") -> None:
+        super().__init__()
         self.channels: dict[Any, Channel] = {}
         self.refusals: dict[PeerId, Exception] = {}
         self.is_online = False
         self.why_hidden = ""
-        self.is_closed = False
-        self._listeners: dict[int, Callable[[], None]] = {}
-        self._listener_count = 0
+        self._what = what
 
     def peers(self) -> list[PeerInfo]:
         """Return who is at the other side of the channels that stand, each peer once."""
         return list({c.peer.peer_id: c.peer for c in self.channels.values()}.values())
 
-    def listen(self, listener: Callable[[], None]) -> int:
-        """Call `listener` after each change; return the number to `unlisten` with."""
-        self._listener_count += 1
-        self._listeners[self._listener_count] = listener
-        return self._listener_count
-
-    def unlisten(self, number: int) -> None:
-        """Forget a listener; may be repeated."""
-        self._listeners.pop(number, None)
-
-    def publish(self, *, is_online: bool) -> None:
-        """Tell all listeners that something changed."""
+    def show(self, *, is_online: bool) -> None:
+        """Take in that channels changed, and let all who watch look."""
         self.is_online = is_online
-        for listener in list(self._listeners.values()):
-            listener()
+        self.changed()
 
-    def close(self) -> None:
-        """Take in that nothing will change any more."""
-        self.is_closed = True
-        self.publish(is_online=False)
+    def close(self, error: Exception | None = None) -> None:
+        """Take in that nothing will change any more; the channels are closed."""
+        self.is_online = False
+        super().close(error or Closed(reason=f"{self._what} is closed"))
+
+    def abandon(self, *, now: float) -> None:
+        """Close, with the channels that still stand: their actor is gone."""
+        for channel in self.channels.values():
+            channel.close(SHUTDOWN, now=now)
+        self.channels.clear()
+        self.close()
