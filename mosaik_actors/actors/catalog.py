@@ -28,6 +28,8 @@ from ..discovery.catalog import (
     CatalogEvent,
     PeerDeparted,
     PeerDiscovered,
+    PeerUpdated,
+    SecretKeyShared,
     Verdict,
 )
 from ..discovery.entry import EntryTooLarge
@@ -48,6 +50,7 @@ from ..discovery.messages import (
     LeaveOverlay,
     MergeDone,
     PeersKnown,
+    ProbeSuspects,
     Publish,
     RefreshEntry,
     StartCatalog,
@@ -69,6 +72,7 @@ logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
+_SHARED_KEY_LOG_S = 60.0
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
@@ -99,6 +103,7 @@ class CatalogActor(TypeDispatcher):
         self._is_flush_due = False
         self._armed: float | None = None
         self._logged: set[Verdict] = set()
+        self._shared_key_logged_at = float("-inf")
 
     # Lifecycle.
 
@@ -117,7 +122,7 @@ class CatalogActor(TypeDispatcher):
         self, _message: AnnounceDeparture, sender: ActorAddress
     ) -> None:
         """Say that this node leaves; the gossip actor answers."""
-        self._catalog.local.depart(now=self._node.clock.wall())
+        self._catalog.local.depart(now=self._now())
         self._pump()
         self.send(self._gossip, LeaveOverlay(sender))
 
@@ -135,33 +140,33 @@ class CatalogActor(TypeDispatcher):
     def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, _sender: ActorAddress) -> None:
         """Put a stream into the own entry."""
         try:
-            self._catalog.local.put_stream(message.stream, now=self._node.clock.wall())
+            self._catalog.local.put_stream(message.stream, now=self._now())
         except EntryTooLarge as error:
             logger.error("stream %r is not advertised: %s", message.stream.name, error)
         self._pump()
 
     def receiveMsg_WithdrawStream(self, message: WithdrawStream, _sender: ActorAddress) -> None:
         """Take a stream out of the own entry."""
-        self._catalog.local.remove_stream(message.stream_id, now=self._node.clock.wall())
+        self._catalog.local.remove_stream(message.stream_id, now=self._now())
         self._pump()
 
     def receiveMsg_AdvertiseGroup(self, message: AdvertiseGroup, _sender: ActorAddress) -> None:
         """Put a membership into the own entry."""
         try:
-            self._catalog.local.put_group(message.group, now=self._node.clock.wall())
+            self._catalog.local.put_group(message.group, now=self._now())
         except EntryTooLarge as error:
             logger.error("group %r is not advertised: %s", message.group.name, error)
         self._pump()
 
     def receiveMsg_WithdrawGroup(self, message: WithdrawGroup, _sender: ActorAddress) -> None:
         """Take a membership out of the own entry."""
-        self._catalog.local.remove_group(message.group_id, now=self._node.clock.wall())
+        self._catalog.local.remove_group(message.group_id, now=self._now())
         self._pump()
 
     def receiveMsg_ChangeTags(self, message: ChangeTags, _sender: ActorAddress) -> None:
         """Change the tags in the own entry."""
         try:
-            now = self._node.clock.wall()
+            now = self._now()
             self._catalog.local.change_tags(message.add, message.remove, now=now)
         except EntryTooLarge as error:
             logger.error("the tags are not changed: %s", error)
@@ -184,12 +189,12 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_RefreshEntry(self, _message: RefreshEntry, _sender: ActorAddress) -> None:
         """Give a sign of life."""
-        self._catalog.local.refresh(now=self._node.clock.wall())
+        self._catalog.local.refresh(now=self._now())
         self._pump()
 
     def receiveMsg_EntriesReceived(self, message: EntriesReceived, sender: ActorAddress) -> None:
         """Judge what a peer sent."""
-        now = self._node.clock.wall()
+        now = self._now()
         for encoded in message.entries:
             verdict = self._catalog.receive_bytes(encoded, now=now)
             if verdict not in EXPECTED_VERDICTS:
@@ -203,6 +208,8 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:
         """Hand out what a sync compares."""
+        self._now()  # after a jump of the clock the own entry may be dated anew
+        self._pump()
         self.send(sender, ToldEntries(self._catalog.told_entries()))
 
     def receiveMsg_AwaitMerge(self, _message: AwaitMerge, sender: ActorAddress) -> None:
@@ -227,7 +234,7 @@ class CatalogActor(TypeDispatcher):
         match message.payload:
             case _CatalogTimer(due_at) if due_at == self._armed:
                 self._armed = None
-                self._catalog.handle_timer(now=self._node.clock.wall())
+                self._catalog.handle_timer(now=self._now())
             case _ReadRtts():
                 self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
                 self._read_rtts()
@@ -236,6 +243,10 @@ class CatalogActor(TypeDispatcher):
     # Helpers.
 
     def _pump(self, source: PeerId | None = None) -> None:
+        self._now()
+        probes = self._catalog.take_probes()
+        if probes:
+            self.send(self._gossip, ProbeSuspects(tuple(probes)))
         fresh = self._catalog.take_fresh()
         if fresh:
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))
@@ -254,7 +265,7 @@ class CatalogActor(TypeDispatcher):
         self._flushed_version = self._catalog.version
         snapshot = self._catalog.snapshot()
         events, self._events = tuple(self._events), []
-        _log_events(events)
+        self._log_events(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -275,7 +286,9 @@ class CatalogActor(TypeDispatcher):
         due_at = self._catalog.get_timer()
         if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
-            wait_s = max(0.0, due_at - self._node.clock.wall()) + self._timer_slack_s
+            is_urgent = due_at == self._catalog.get_urgent_timer()
+            slack_s = _TIMER_SLACK_S if is_urgent else self._timer_slack_s
+            wait_s = max(0.0, due_at - self._now()) + slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
     def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
@@ -288,13 +301,32 @@ class CatalogActor(TypeDispatcher):
             verdict,
         )
 
+    def _log_events(self, events: tuple[CatalogEvent, ...]) -> None:
+        if any(isinstance(event, SecretKeyShared) for event in events):
+            self._log_shared_key()
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        for event in events:
+            match event:
+                case PeerDiscovered(peer):
+                    logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
+                case PeerUpdated(peer, before) if peer.is_reachable != before.is_reachable:
+                    state = "answers again" if peer.is_reachable else "does not answer"
+                    logger.info("peer %s %s", peer.peer_id.short, state)
+                case PeerDeparted(peer, reason):
+                    logger.info("peer %s is gone: %s", peer.peer_id.short, reason)
 
-def _log_events(events: tuple[CatalogEvent, ...]) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    for event in events:
-        match event:
-            case PeerDiscovered(peer):
-                logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
-            case PeerDeparted(peer, reason):
-                logger.info("peer %s is gone: %s", peer.peer_id.short, reason)
+    def _log_shared_key(self) -> None:
+        now = self._node.clock.monotonic()
+        if now < self._shared_key_logged_at + _SHARED_KEY_LOG_S:
+            return
+        self._shared_key_logged_at = now
+        logger.error(
+            "another node uses the same secret key as this one (peer %s): others take the two "
+            "for one, and lose what either offers; give each node a key of its own",
+            self._node.peer_id.short,
+        )
+
+    def _now(self) -> float:
+        clock = self._node.clock
+        return self._catalog.read_clock(clock.wall(), clock.monotonic())

@@ -196,7 +196,7 @@ class ConsumerActor(TypeDispatcher):
         stream_id, require = self._spec.stream_id, self._spec.require
         candidates: dict[PeerId, Candidate] = {}
         for peer_id, info in snapshot.items():
-            if stream_id in info.streams:
+            if stream_id in info.streams and info.is_reachable:
                 self._peers[peer_id] = info
                 allowed = is_allowed(info, require)
                 rank = self._rank(info) if allowed else None

@@ -2,7 +2,7 @@
 
 Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
     `FramesHeard`, `ProbeAnswered`, `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`,
-    `StartSync`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
+    `StartSync`, `ProbeSuspects`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
     whoever looks for peers.
 Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
     actors; `RefreshEntry`, `CatalogTouched`, `EntryRefused` to the catalog actor;
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
@@ -29,7 +29,7 @@ from ..discovery.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent
+from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent, suspect_frames
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
@@ -47,6 +47,7 @@ from ..discovery.messages import (
     PeersKnown,
     PeersSighted,
     ProbeAnswered,
+    ProbeSuspects,
     RefreshEntry,
     StartGossip,
     StartSync,
@@ -59,6 +60,7 @@ from ..discovery.wire import (
     PROTOCOL,
     Contact,
     LinkPurpose,
+    Suspect,
     decode_purpose,
     encode_frame,
 )
@@ -80,6 +82,8 @@ _BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
 _SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
 _TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
+_NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
+_VERIFY_S = 2.5
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
 
@@ -104,6 +108,10 @@ class GossipActor(TypeDispatcher):
         self._told_version = 0
         self._reported: set[Verdict] = set()
         self._probes: dict[PeerId, ActorAddress] = {}
+        self._verifying: dict[PeerId, ActorAddress] = {}
+        self._has_lost_links = False
+        self._network_name = ""
+        self._blamed: set[PeerId] = set()
         self._asked: dict[PeerId, ActorAddress] = {}
         self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -124,6 +132,7 @@ class GossipActor(TypeDispatcher):
         self._core = message.core
         self._catalog = message.catalog
         self._gossip = message.gossip
+        self._network_name = message.network_name
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
         self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender))
         self._pump()
@@ -146,6 +155,8 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._probes.items() if actor == child]:
             self._lose_probe(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._verifying.items() if actor == child]:
+            del self._verifying[peer_id]
         for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
             self._end_asked(peer_id)
         for link in [link for link, actor in self._adopted.items() if actor == child]:
@@ -170,6 +181,8 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_PeersSighted(self, message: PeersSighted, _sender: ActorAddress) -> None:
         """Take in where somebody may be found."""
+        if message.source == "rendezvous":
+            self._look_for_own_key(message.addrs)
         self._gossip.receive_hints(message.source, message.addrs, now=self._now())
         self._pump()
 
@@ -185,6 +198,18 @@ class GossipActor(TypeDispatcher):
             self._sync_asked([message])
         if message.is_lasting:
             self._keep(addr)
+
+    def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
+        """Try to reach those whom only one peer accuses."""
+        addrs = self._core.live_addrs()
+        config = self._config
+        limit_s = min(_VERIFY_S, config.dial_timeout)
+        config = replace(config, dial_timeout=limit_s, sync_timeout=limit_s)
+        for peer_id in message.peers:
+            if peer_id in addrs and peer_id not in self._verifying and self._leaver is None:
+                addr = self._gossip.complete_addr(addrs[peer_id])
+                probe = LinkPurpose("probe")
+                self._verifying[peer_id] = self._dial(addr, probe, config=config)
 
     # Links that peers open.
 
@@ -232,7 +257,9 @@ class GossipActor(TypeDispatcher):
         now = self._now()
         for frame in message.frames:
             unseen = self._gossip.receive_frame(message.peer_id, frame, now=now)
-            if unseen:
+            if isinstance(frame, Suspect):
+                self._judge_claims(frame.claims, message.peer_id)
+            elif unseen:
                 self._judge(unseen, message.peer_id)
         if message.receipt_bytes:
             self.send(sender, EntriesJudged(message.receipt_bytes))
@@ -255,8 +282,15 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, code)
         elif self._probes.get(peer_id) == sender:
             self._lose_probe(peer_id, code)
+        elif self._verifying.get(peer_id) == sender:
+            del self._verifying[peer_id]
+            if code in _NO_ANSWER:
+                self._core.suspect(peer_id, now=self._wall())
+                self._spread_claims(None)
         elif self._asked.get(peer_id) == sender:
             self._end_asked(peer_id)
+        if code == CloseCode.DIFFERENT_NETWORK:
+            self._blame_network(peer_id)
         self._pump()
 
     # Timers.
@@ -304,6 +338,7 @@ class GossipActor(TypeDispatcher):
                 self._probe_some()
             case DropNeighbour(peer_id):
                 del self._open[peer_id]
+                self._core.receive_link_down(peer_id, is_broken=False, now=self._wall())
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
 
     def _write(self, peer_id: PeerId, frames: Iterable[bytes]) -> None:
@@ -315,7 +350,7 @@ class GossipActor(TypeDispatcher):
             self.send(self._links[peer_id], EndLink(_TOO_SLOW))
 
     def _judge(self, entries: Sequence[bytes], source: PeerId) -> None:
-        core, now = self._core, self._node.clock.wall()
+        core, now = self._core, self._wall()
         for encoded in entries:
             verdict = core.receive_bytes(encoded, now=now)
             if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
@@ -325,6 +360,45 @@ class GossipActor(TypeDispatcher):
         if fresh:
             self._gossip.receive_fresh(fresh, source, now=self._now())
         self._tell_catalog()
+
+    def _judge_claims(self, claims: Sequence[bytes], source: PeerId) -> None:
+        now = self._wall()
+        for encoded in claims:
+            verdict = self._core.receive_claim(encoded, now=now)
+            if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
+                self._reported.add(verdict)
+                self.send(self._catalog, EntryRefused(verdict, source))
+        self._spread_claims(source)
+
+    def _spread_claims(self, source: PeerId | None) -> None:
+        """Pass on what was accepted; what this node says for itself follows at once."""
+        claims, accused = self._core.take_claims(), self._core.take_accused()
+        if not accused:
+            return
+        self._gossip.receive_claims(claims, accused, source, now=self._now())
+        fresh = self._core.take_fresh()
+        if fresh:
+            self._gossip.receive_fresh(fresh, source, now=self._now())
+        self.send(self._catalog, CatalogTouched())  # it decides when time is up
+
+    def _look_for_own_key(self, addrs: Iterable[PeerAddr]) -> None:
+        """Look whether a process on this machine that lives is another node with our key."""
+        if any(addr.peer_id == self._core.peer_id for addr in addrs):
+            self._core.note_shared_key()
+            self._tell_catalog()
+
+    def _blame_network(self, peer_id: PeerId) -> None:
+        """Say once that a peer that this node was told of is in another network."""
+        if not self._gossip.is_hinted(peer_id) or peer_id in self._blamed:
+            return
+        self._blamed.add(peer_id)
+        logger.error(
+            "peer %s, which this node was told to dial, belongs to another network than this "
+            "node's, %r: nothing is exchanged with it; are the network names the same on both "
+            "sides?",
+            peer_id.short,
+            self._network_name,
+        )
 
     def _tell_catalog(self) -> None:
         if self._core.version != self._told_version:
@@ -377,11 +451,17 @@ class GossipActor(TypeDispatcher):
         self._pump()
 
     def _dial(
-        self, addr: PeerAddr, purpose: LinkPurpose, requests: tuple[StartSync, ...] = ()
+        self,
+        addr: PeerAddr,
+        purpose: LinkPurpose,
+        requests: tuple[StartSync, ...] = (),
+        *,
+        config: DiscoveryConfig | None = None,
     ) -> ActorAddress:
         peer = self.createActor(PeerActor)
         self._peers[peer] = None
-        start = DialLink(self._node, self._config, self._catalog, addr, purpose, requests)
+        config = config or self._config
+        start = DialLink(self._node, config, self._catalog, addr, purpose, requests)
         self.send(peer, start)
         return peer
 
@@ -417,11 +497,26 @@ class GossipActor(TypeDispatcher):
         self._open[peer_id] = link
         if older is not None:
             self.send(older, EndLink(_REPLACED))
+        self._core.receive_link_up(peer_id)
+        held = self._core.held_claims()
+        if held:
+            link.write_many(suspect_frames(held))
+        if self._has_lost_links:
+            # The other ends may think that it was this node that fell silent.
+            self._has_lost_links = False
+            self._gossip.receive_claims((), (self._core.peer_id,), None, now=self._now())
+            self.send(self._catalog, RefreshEntry())
+        self._tell_catalog()
 
     def _lose_link(self, peer_id: PeerId, code: int) -> None:
         del self._links[peer_id]
         del self._open[peer_id]
+        is_broken = code == CloseCode.UNEXPECTED_CLOSE and self._leaver is None
+        self._has_lost_links = self._has_lost_links or is_broken
+        self._core.receive_link_down(peer_id, is_broken=is_broken, now=self._wall())
         self._gossip.receive_link_down(peer_id, code=code, now=self._now())
+        if is_broken:
+            self._spread_claims(None)
 
     def _lose_dial(self, peer_id: PeerId, code: int) -> None:
         del self._dials[peer_id]
@@ -436,3 +531,7 @@ class GossipActor(TypeDispatcher):
 
     def _now(self) -> float:
         return self._node.clock.monotonic()
+
+    def _wall(self) -> float:
+        clock = self._node.clock
+        return self._core.read_clock(clock.wall(), clock.monotonic())

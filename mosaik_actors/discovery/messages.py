@@ -182,6 +182,13 @@ class StartCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSuspects:
+    """Try to reach these peers, and accuse those that do not answer."""
+
+    peers: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StartGossip:
     """The first message of the gossip actor.
 
@@ -192,6 +199,7 @@ class StartGossip:
         core: The catalog: what neighbours announce is judged here, without a detour.
         catalog: The catalog actor; gets `CatalogTouched` when something came of it.
         bootstrap: Peers to begin with.
+        network_name: The network as people know it: its name, or its id's first digits.
     """
 
     node: Node
@@ -200,6 +208,7 @@ class StartGossip:
     core: Catalog
     catalog: ActorAddress
     bootstrap: tuple[PeerAddr, ...]
+    network_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,10 @@ class Overlay:
         self._hints[source] = hints
         self._step(now)
 
+    def is_hinted(self, peer_id: PeerId) -> bool:
+        """Return whether somebody said where the peer may be found."""
+        return any(peer_id in hints for hints in self._hints.values())
+
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:
         """Return an address with all further ways to that peer that are known."""
         return merge_addrs(addr, self._find_addr(addr.peer_id) or addr)
