@@ -86,11 +86,13 @@ _NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
 _VERIFY_S = 2.5
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
+_PAUSED_S = 2.0  # a timer that is so late shows that the process stood still
 
 
 @dataclass(frozen=True, slots=True)
 class _GossipTimer:
     due_at: float
+    expected_at: float
 
 
 class GossipActor(TypeDispatcher):
@@ -109,6 +111,7 @@ class GossipActor(TypeDispatcher):
         self._reported: set[Verdict] = set()
         self._probes: dict[PeerId, ActorAddress] = {}
         self._verifying: dict[PeerId, ActorAddress] = {}
+        self._unanswered: set[PeerId] = set()
         self._has_lost_links = False
         self._network_name = ""
         self._blamed: set[PeerId] = set()
@@ -201,15 +204,7 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
         """Try to reach those whom only one peer accuses."""
-        addrs = self._core.live_addrs()
-        config = self._config
-        limit_s = min(_VERIFY_S, config.dial_timeout)
-        config = replace(config, dial_timeout=limit_s, sync_timeout=limit_s)
-        for peer_id in message.peers:
-            if peer_id in addrs and peer_id not in self._verifying and self._leaver is None:
-                addr = self._gossip.complete_addr(addrs[peer_id])
-                probe = LinkPurpose("probe")
-                self._verifying[peer_id] = self._dial(addr, probe, config=config)
+        self._verify(message.peers)
 
     # Links that peers open.
 
@@ -299,7 +294,10 @@ class GossipActor(TypeDispatcher):
         """Do what is due."""
         if isinstance(message.payload, _GossipTimer) and message.payload.due_at == self._armed:
             self._armed = None
-            self._gossip.handle_timer(now=self._now())
+            now = self._now()
+            if now >= message.payload.expected_at + _PAUSED_S:
+                self._gossip.receive_pause(now=now)
+            self._gossip.handle_timer(now=now)
             self._pump()
 
     # Helpers.
@@ -310,8 +308,9 @@ class GossipActor(TypeDispatcher):
         due_at = self._gossip.get_timer()
         if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
-            wait_s = max(0.0, due_at - self._now()) + _TIMER_SLACK_S
-            self.wakeupAfter(wait_s, _GossipTimer(due_at))
+            now = self._now()
+            wait_s = max(0.0, due_at - now) + _TIMER_SLACK_S
+            self.wakeupAfter(wait_s, _GossipTimer(due_at, now + wait_s))
 
     def _follow(self, event: GossipEvent) -> None:
         match event:
@@ -330,6 +329,7 @@ class GossipActor(TypeDispatcher):
                 for peer_id in peers:
                     link = self._open.get(peer_id)
                     if link is not None and link.unsent_bytes:
+                        self._unanswered.add(peer_id)
                         self.send(self._links[peer_id], EndLink(_SILENT))
             case RttSampled(peer_id, rtt_s):
                 if self._node.endpoint.rtt(peer_id) is None:
@@ -380,6 +380,17 @@ class GossipActor(TypeDispatcher):
         if fresh:
             self._gossip.receive_fresh(fresh, source, now=self._now())
         self.send(self._catalog, CatalogTouched())  # it decides when time is up
+
+    def _verify(self, peers: Iterable[PeerId]) -> None:
+        """Try to reach peers soon, and accuse those that do not answer."""
+        addrs = self._core.live_addrs()
+        limit_s = min(_VERIFY_S, self._config.dial_timeout)
+        config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
+        for peer_id in peers:
+            if peer_id in addrs and peer_id not in self._verifying and self._leaver is None:
+                addr = self._gossip.complete_addr(addrs[peer_id])
+                probe = LinkPurpose("probe")
+                self._verifying[peer_id] = self._dial(addr, probe, config=config)
 
     def _look_for_own_key(self, addrs: Iterable[PeerAddr]) -> None:
         """Look whether a process on this machine that lives is another node with our key."""
@@ -515,8 +526,12 @@ class GossipActor(TypeDispatcher):
         self._has_lost_links = self._has_lost_links or is_broken
         self._core.receive_link_down(peer_id, is_broken=is_broken, now=self._wall())
         self._gossip.receive_link_down(peer_id, code=code, now=self._now())
-        if is_broken:
+        if is_broken and peer_id in self._unanswered:
+            self._verify((peer_id,))  # it was silent for a few seconds only
+        elif is_broken:
+            self._core.suspect(peer_id, now=self._wall())
             self._spread_claims(None)
+        self._unanswered.discard(peer_id)
 
     def _lose_dial(self, peer_id: PeerId, code: int) -> None:
         del self._dials[peer_id]

@@ -375,12 +375,10 @@ class Catalog:
         self._set_isolated(False)
 
     def receive_link_down(self, peer_id: PeerId, *, is_broken: bool, now: float) -> None:
-        """Note that a link ended; one that is broken makes its peer suspect."""
+        """Note that a link ended. Without any, after one that broke, nobody is reachable."""
         self._linked.pop(peer_id, None)
-        if is_broken:
-            if not self._linked:
-                self._isolated_at = now - self._shift_s + CONFIRM_S
-            self.suspect(peer_id, now=now)
+        if is_broken and not self._linked:
+            self._isolated_at = now - self._shift_s + CONFIRM_S
 
     def suspect(self, peer_id: PeerId, *, now: float) -> None:
         """Claim that a peer does not answer this node, if it is known as living."""

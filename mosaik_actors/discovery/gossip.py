@@ -203,6 +203,12 @@ class Gossip:
         self.broadcast.receive_neighbour_down(peer_id)
         self.overlay.receive_link_down(peer_id, code=code, now=now)
 
+    def receive_pause(self, *, now: float) -> None:
+        """Note that this process stood still: its neighbours may have given it up meanwhile."""
+        if self.overlay.neighbours and not self.overlay.is_closed:
+            self._asked = ()
+            self._test_neighbours(now)
+
     def receive_dial_failed(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that a dial failed with a close code."""
         self.overlay.receive_dial_failed(peer_id, code=code, now=now)
