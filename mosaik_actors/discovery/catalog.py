@@ -377,6 +377,7 @@ class Catalog:
     def receive_link_down(self, peer_id: PeerId, *, is_broken: bool, now: float) -> None:
         """Note that a link ended. Without any, after one that broke, nobody is reachable."""
         self._linked.pop(peer_id, None)
+        self._suspicions.recheck(peer_id, now=now - self._shift_s)
         if is_broken and not self._linked:
             self._isolated_at = now - self._shift_s + CONFIRM_S
 
@@ -640,6 +641,8 @@ class Catalog:
         if signed.entry.departed:
             self._unsigned.pop(peer_id, None)  # it has left, whoever knew it from where
             self._suspicions.clear(peer_id)
+        if before is None:
+            self._suspicions.recheck(peer_id, now=now - self._shift_s)
         self._note_gone(peer_id, False if signed.entry.departed else None)
         age_s = max(0.0, now - signed.version.update / 1000)
         self._expiry[peer_id] = expires_at = now - self._shift_s + self._purge_after_s - age_s

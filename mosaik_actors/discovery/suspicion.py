@@ -170,7 +170,13 @@ class Suspicions:
         is_kept = len(suspicion.claims) < _CLAIMS_KEPT_MAX
         suspicion.claims[claim.accuser] = encoded if is_kept else b""
         suspicion.is_noticed = suspicion.is_noticed or is_own
-        heapq.heappush(self._deadlines, (max(now, suspicion.since + CONFIRM_S), claim.accused))
+        self.recheck(claim.accused, now=now)
+
+    def recheck(self, peer_id: PeerId, *, now: float) -> None:
+        """See that a suspect is decided on: something about it has changed."""
+        suspicion = self._of.get(peer_id)
+        if suspicion is not None and not suspicion.is_confirmed:
+            heapq.heappush(self._deadlines, (max(now, suspicion.since + CONFIRM_S), peer_id))
 
     def clear(self, peer_id: PeerId, version: Version | None = None) -> bool:
         """Drop the suspicion of a peer, or only one that is older than `version`."""
