@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from .collections.vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated
     from .collections.version import Version
     from .discovery.api import Lagged
-    from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
+    from .discovery.catalog import (
+        CatalogSnapshot,
+        PeerDeparted,
+        PeerDiscovered,
+        PeerUpdated,
+        SecretKeyShared,
+    )
     from .discovery.config import DiscoveryConfig
     from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
     from .discovery.errors import DifferentNetwork, SyncError
@@ -165,6 +171,7 @@ _HOMES = {
     "PeerDeparted": ".discovery.catalog",
     "PeerDiscovered": ".discovery.catalog",
     "PeerUpdated": ".discovery.catalog",
+    "SecretKeyShared": ".discovery.catalog",
     "DiscoveryConfig": ".discovery.config",
     "PeerEntry": ".discovery.entry",
     "SignedPeerEntry": ".discovery.entry",
@@ -354,6 +361,7 @@ __all__ = [
     "RuntimeConfig",
     "SchemaMismatch",
     "SecretKey",
+    "SecretKeyShared",
     "Set",
     "SetReader",
     "SignedPeerEntry",

@@ -222,6 +222,7 @@ class GossipActor(TypeDispatcher):
         elif offer is Offer.ACCEPT:
             self._replace_link(link.peer_id, self._adopt(link, purpose), link)
             link.accept()
+            self._tell_claims(link)
         else:
             is_probe = purpose.purpose == "probe"
             self._adopt(link, LinkPurpose("probe" if is_probe else "sync"))
@@ -244,6 +245,7 @@ class GossipActor(TypeDispatcher):
         del self._dials[peer_id]
         self._gossip.receive_link_up(peer_id, now=self._now())
         self._replace_link(peer_id, sender, message.link)
+        self._tell_claims(message.link)
         self.send(sender, BeginSync())
         self._pump()
 
@@ -509,15 +511,18 @@ class GossipActor(TypeDispatcher):
         if older is not None:
             self.send(older, EndLink(_REPLACED))
         self._core.receive_link_up(peer_id)
-        held = self._core.held_claims()
-        if held:
-            link.write_many(suspect_frames(held))
         if self._has_lost_links:
             # The other ends may think that it was this node that fell silent.
             self._has_lost_links = False
             self._gossip.receive_claims((), (self._core.peer_id,), None, now=self._now())
             self.send(self._catalog, RefreshEntry())
         self._tell_catalog()
+
+    def _tell_claims(self, link: Link) -> None:
+        """Tell a new neighbour who does not answer."""
+        held = self._core.held_claims()
+        if held:
+            link.write_many(suspect_frames(held))
 
     def _lose_link(self, peer_id: PeerId, code: int) -> None:
         del self._links[peer_id]

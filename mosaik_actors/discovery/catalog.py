@@ -72,6 +72,7 @@ from .suspicion import (
 _OWN_KEPT_MAX = 64  # own entries by which a second node with our key is known
 _SUPERSEDE_WAIT_S = 1.0  # after the first answer to an entry under our id; then twice as long
 _REFUTE_GAP_S = 1.0
+_EARLY_MAX = 32  # strangers whose claims are kept, and claims of each
 _RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
 
 
@@ -262,6 +263,7 @@ class Catalog:
         self._refuted_version = Version(0, 0)
         self._claims: list[bytes] = []
         self._accused: dict[PeerId, None] = {}
+        self._early: dict[PeerId, dict[bytes, None]] = {}
         self._to_probe: dict[PeerId, None] = {}
         self._draw = draw
 
@@ -398,6 +400,8 @@ class Catalog:
             claim = decode_claim(encoded)
         except DecodeError:
             return self._refuse(Verdict.MALFORMED)
+        if claim.accuser not in self._signed:
+            self._keep_early(claim.accuser, encoded)
         if not self._is_worth_checking(claim, now):
             return Verdict.NOT_NEWER
         if not self._suspicions.spend(claim.accuser, now=now - self._shift_s):
@@ -649,6 +653,8 @@ class Catalog:
         self._arm(peer_id, expires_at)
         self._fresh[peer_id] = signed
         self._told = None
+        for encoded in self._early.pop(peer_id, ()):
+            self.receive_claim(encoded, now=now)
         if is_refresh and peer_id in self._shown:
             # Only the time of writing differs: nothing to look at.
             self._replace_shown(peer_id, self._find_info(peer_id))
@@ -685,6 +691,14 @@ class Catalog:
             and max(claim.version) / 1000 <= now + self._drift_s
             and self._suspicions.is_new(claim)
         )
+
+    def _keep_early(self, accuser: PeerId, encoded: bytes) -> None:
+        """Keep a claim of a stranger for a while: a sync may be bringing its entry."""
+        if len(self._early) >= _EARLY_MAX and accuser not in self._early:
+            del self._early[next(iter(self._early))]
+        kept = self._early.setdefault(accuser, {})
+        if len(kept) < _EARLY_MAX:
+            kept[encoded] = None
 
     def _add_claim(self, claim: Claim, encoded: bytes, now: float) -> None:
         is_own = claim.accuser == self.peer_id

@@ -41,7 +41,7 @@ from ..errors import DecodeError
 from ..ids import NetworkId, PeerId, SecretKey
 from .entry import SIGNATURE_BYTES, Version, read_id, write_id
 
-CONFIRM_S = 3.0
+CONFIRM_S = 2.0
 CLAIM_BYTES_MAX = 256
 CLAIM_COUNT_MAX = 1024
 ACCUSERS_ENOUGH = 2

@@ -166,6 +166,20 @@ def test_claims_may_come_before_the_entry_they_are_about() -> None:
     assert not reaches(core, "late")
 
 
+def test_claims_may_come_before_their_accusers_are_known() -> None:
+    """A newcomer hears of claims while its first sync is under way."""
+    core = knowing("d")
+    for accuser in ("a", "b"):
+        assert core.receive_claim(claim_of(accuser, "d"), now=NOW) is Verdict.NOT_NEWER
+    for n in range(40):
+        core.receive_claim(claim_of(f"stranger {n % 5}", "d"), now=NOW)
+    assert sum(map(len, core._early.values())) <= 40
+    for accuser in ("a", "b"):
+        core.receive_entry(signed(accuser), now=NOW)
+    core.handle_timer(now=NOW + 60)
+    assert not reaches(core, "d")
+
+
 def test_without_any_link_nobody_is_reachable() -> None:
     core = knowing()
     core.receive_link_up(peer("a"))
