@@ -244,9 +244,9 @@ class CatalogActor(TypeDispatcher):
 
     def _pump(self, source: PeerId | None = None) -> None:
         self._now()
-        probes = self._catalog.take_probes()
-        if probes:
-            self.send(self._gossip, ProbeSuspects(tuple(probes)))
+        probes, dials = self._catalog.take_probes(), self._catalog.take_dials()
+        if probes or dials:
+            self.send(self._gossip, ProbeSuspects(tuple(probes), tuple(dials)))
         fresh = self._catalog.take_fresh()
         if fresh:
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))

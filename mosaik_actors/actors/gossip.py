@@ -203,8 +203,11 @@ class GossipActor(TypeDispatcher):
             self._keep(addr)
 
     def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
-        """Try to reach those whom only one peer accuses."""
+        """Try to reach those whom only one peer accuses, and those that were cut off."""
         self._verify(message.peers)
+        for peer_id in message.unreachable:
+            self._gossip.overlay.dial_again(peer_id)
+        self._pump()
 
     # Links that peers open.
 

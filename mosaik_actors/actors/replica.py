@@ -249,7 +249,7 @@ class ReplicaActor(TypeDispatcher):
         peers = {
             peer: info.addr
             for peer, info in message.snapshot.items()
-            if peer != me and group_id in info.groups and info.is_reachable
+            if peer != me and group_id in info.groups
         }
         self._hint_at_near_misses(message.snapshot)
         self._member.receive_peers(peers, now=self._now())

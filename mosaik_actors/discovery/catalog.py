@@ -265,6 +265,7 @@ class Catalog:
         self._accused: dict[PeerId, None] = {}
         self._early: dict[PeerId, dict[bytes, None]] = {}
         self._to_probe: dict[PeerId, None] = {}
+        self._to_dial: dict[PeerId, None] = {}
         self._draw = draw
 
     # What is known.
@@ -439,6 +440,12 @@ class Catalog:
         self._to_probe.clear()
         return probes
 
+    def take_dials(self) -> list[PeerId]:
+        """Return the unreachable peers that this node should try to have as neighbours."""
+        dials = list(self._to_dial)
+        self._to_dial.clear()
+        return dials
+
     def note_shared_key(self) -> None:
         """Note that another node that lives uses this node's key."""
         self._events.append(SecretKeyShared(self.peer_id))
@@ -541,7 +548,7 @@ class Catalog:
             if peer_id in self._signed:
                 self._age(peer_id, steady)
         for peer_id in self._suspicions.take_due(now=steady):
-            self._decide(peer_id)
+            self._decide(peer_id, steady)
         if self._isolated_at is not None and steady >= self._isolated_at:
             self._isolated_at = None
             self._set_isolated(True)
@@ -706,16 +713,21 @@ class Catalog:
         self._claims.append(encoded)
         self._accused[claim.accused] = None
 
-    def _decide(self, peer_id: PeerId) -> None:
+    def _decide(self, peer_id: PeerId, steady: float) -> None:
         """Decide on a suspect that had its time to answer."""
         suspicion, signed = self._suspicions.find(peer_id), self._signed.get(peer_id)
         if suspicion is None or signed is None or peer_id in self._linked:
             return
         if signed.version > suspicion.version:
             self._suspicions.clear(peer_id)
+        elif suspicion.is_confirmed:
+            if suspicion.is_noticed:
+                self._to_dial[peer_id] = None
+                self._suspicions.retry(peer_id, now=steady)
         elif suspicion.is_enough:
             suspicion.is_confirmed = True
             self._show(peer_id, DepartureReason.SILENT)
+            self._suspicions.retry(peer_id, now=steady)
         elif self._draw() * len(self._signed) < PROBES:
             self._to_probe[peer_id] = None
 

@@ -87,7 +87,7 @@ class PeerInfo:
         is_signed: Whether the peer signed the entry; False when it was
             inserted by hand.
         is_reachable: False while the peer does not answer, as far as its
-            neighbours or this node can tell; its streams and memberships then count as away.
+            neighbours or this node can tell: what it offers counts as away.
         clock: What time it is, in seconds since the Unix epoch, as discovery sees it.
     """
 

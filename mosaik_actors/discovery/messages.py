@@ -183,9 +183,15 @@ class StartCatalog:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSuspects:
-    """Try to reach these peers, and accuse those that do not answer."""
+    """Try to reach peers that are said not to answer.
+
+    Attributes:
+        peers: Accuse these if they do not answer.
+        unreachable: Try to be neighbours with these again.
+    """
 
     peers: tuple[PeerId, ...]
+    unreachable: tuple[PeerId, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ is sent while nobody is suspected.
        A single claim of somebody else is verified: about `PROBES` nodes of the
        network, chosen at random, try to reach the peer (SWIM's indirect probes) and
        claim it too if they cannot.
-    4. A newer entry makes it reachable again at any time.
+    4. A newer entry makes it reachable again at any time. Who noticed tries now and then
+       to become its neighbour again: it may have been cut off, with others or alone.
 
 Where we differ from SWIM, and why:
     * There is no round of pings. Neighbours have links that the transport keeps
@@ -49,6 +50,8 @@ PROBES = 3
 
 _SIGNED_PREFIX = b"mosaik suspicion v1\0"
 _CLAIMS_KEPT_MAX = 3  # of one peer, to be told to new neighbours
+_RETRY_MIN_S = 4.0  # who noticed tries again after this, and then after twice as long each time
+_RETRY_MAX_S = 16.0
 _BUDGET_COUNT = 32  # claims of one accuser...
 _BUDGET_S = 10.0  # ...within so many seconds
 
@@ -105,6 +108,7 @@ class Suspicion:
         claims: By accuser, as they travel; empty bytes for those that are not kept.
         is_noticed: Whether this node is one of the accusers.
         is_confirmed: Whether the peer counts as unreachable.
+        retry_s: How long to wait before the next attempt to reach it.
     """
 
     version: Version
@@ -112,6 +116,7 @@ class Suspicion:
     claims: dict[PeerId, bytes] = field(default_factory=dict)
     is_noticed: bool = False
     is_confirmed: bool = False
+    retry_s: float = _RETRY_MIN_S
 
     @property
     def is_enough(self) -> bool:
@@ -172,6 +177,12 @@ class Suspicions:
         suspicion.is_noticed = suspicion.is_noticed or is_own
         self.recheck(claim.accused, now=now)
 
+    def retry(self, peer_id: PeerId, *, now: float) -> None:
+        """See that a confirmed suspect is due again, later each time."""
+        suspicion = self._of[peer_id]
+        heapq.heappush(self._deadlines, (now + suspicion.retry_s, peer_id))
+        suspicion.retry_s = min(2 * suspicion.retry_s, _RETRY_MAX_S)
+
     def recheck(self, peer_id: PeerId, *, now: float) -> None:
         """See that a suspect is decided on: something about it has changed."""
         suspicion = self._of.get(peer_id)
@@ -191,11 +202,11 @@ class Suspicions:
         return self._deadlines[0][0] if self._deadlines else None
 
     def take_due(self, *, now: float) -> list[PeerId]:
-        """Return the suspected peers to decide on now."""
+        """Return the suspected peers to decide on now, or to try to reach again."""
         due: dict[PeerId, None] = {}
         while self._deadlines and self._deadlines[0][0] <= now:
             _, peer_id = heapq.heappop(self._deadlines)
-            if peer_id in self._of and not self._of[peer_id].is_confirmed:
+            if peer_id in self._of:
                 due[peer_id] = None
         return list(due)
 

@@ -109,7 +109,7 @@ async def test_who_is_cut_off_and_those_who_cut_it_off(cluster: Cluster) -> None
     await cluster.until(lambda: all_show(cluster, [5], at=rest), timeout=15)
     await cluster.until(lambda: all_show(cluster, rest, at=[5]), timeout=15)
     cluster.heal()
-    await cluster.until(lambda: all_show(cluster, []), timeout=60)
+    await cluster.until(lambda: all_show(cluster, []), timeout=30)
 
 
 @scenario(nodes=8, seeds=range(3), network=PATHS)
