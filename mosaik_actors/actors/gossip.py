@@ -83,6 +83,7 @@ _SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
 _TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
+_BROKEN_CLAIM = (Verdict.FORGED, Verdict.MALFORMED, Verdict.OVERSIZED)
 _VERIFY_S = 2.5
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
@@ -373,6 +374,8 @@ class GossipActor(TypeDispatcher):
             if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
                 self._reported.add(verdict)
                 self.send(self._catalog, EntryRefused(verdict, source))
+            if verdict in _BROKEN_CLAIM:
+                break  # neighbours pass on what they checked: the rest is not worth the work
         self._spread_claims(source)
 
     def _spread_claims(self, source: PeerId | None) -> None:

@@ -405,10 +405,11 @@ class Catalog:
             self._keep_early(claim.accuser, encoded)
         if not self._is_worth_checking(claim, now):
             return Verdict.NOT_NEWER
-        if not self._suspicions.spend(claim.accuser, now=now - self._shift_s):
+        if not self._suspicions.may_spend(claim.accuser, now=now - self._shift_s):
             return self._refuse(Verdict.FULL)
         if not is_signed(claim, encoded, self.network_id):
             return self._refuse(Verdict.FORGED)
+        self._suspicions.spend(claim.accuser, now=now - self._shift_s)
         self._accused[claim.accused] = None
         if claim.accused == self.peer_id:
             steady = now - self._shift_s

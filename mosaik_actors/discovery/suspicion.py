@@ -155,17 +155,19 @@ class Suspicions:
             return claim.version > suspicion.version
         return claim.accuser not in suspicion.claims
 
-    def spend(self, accuser: PeerId, *, now: float) -> bool:
-        """Take one claim from an accuser's budget; return False when it is used up."""
+    def may_spend(self, accuser: PeerId, *, now: float) -> bool:
+        """Return whether an accuser has a claim left in its budget."""
+        began, count = self._budgets.get(accuser, (now, 0))
+        return count < _BUDGET_COUNT or now >= began + _BUDGET_S
+
+    def spend(self, accuser: PeerId, *, now: float) -> None:
+        """Take one claim, which it has signed, from an accuser's budget."""
         began, count = self._budgets.get(accuser, (now, 0))
         if now >= began + _BUDGET_S:
             began, count = now, 0
-        if count >= _BUDGET_COUNT:
-            return False
         if len(self._budgets) >= self._peers_max:
             self._budgets = {p: b for p, b in self._budgets.items() if now < b[0] + _BUDGET_S}
         self._budgets[accuser] = (began, count + 1)
-        return True
 
     def add(self, claim: Claim, encoded: bytes, *, is_own: bool, now: float) -> None:
         """Hold a claim that `is_new`. The peer is looked at again when `get_timer` is due."""

@@ -147,6 +147,10 @@ def test_hostile_claims_are_refused() -> None:
     ):
         assert core.receive_claim(encoded, now=NOW) is verdict
     assert core.take_claims() == []
+    # Nobody can use up the budget of another one.
+    for n in range(60):
+        fake = claim_of("b", f"unknown {n}")
+        assert core.receive_claim(bytes(64) + fake[64:], now=NOW) is Verdict.FORGED
     # One accuser, however often it speaks, is one accuser, and has a budget.
     verdicts = [core.receive_claim(claim_of("a", f"unknown {n}"), now=NOW) for n in range(60)]
     assert verdicts.count(Verdict.ACCEPTED) < 40
