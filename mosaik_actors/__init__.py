@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from .collections.set import MemberInserted, MemberRemoved
     from .collections.vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated
     from .collections.version import Version
-    from .discovery.catalog import CatalogSnapshot, PeerDeparted, PeerDiscovered, PeerUpdated
+    from .discovery.catalog import (
+        CatalogSnapshot,
+        PeerDeparted,
+        PeerDiscovered,
+        PeerUpdated,
+        SecretKeyShared,
+    )
     from .discovery.config import DiscoveryConfig
     from .discovery.entry import PeerEntry, SignedPeerEntry, Ticket
     from .discovery.errors import DifferentNetwork, SyncError
@@ -166,6 +172,7 @@ _HOMES = {
     "PeerDeparted": ".discovery.catalog",
     "PeerDiscovered": ".discovery.catalog",
     "PeerUpdated": ".discovery.catalog",
+    "SecretKeyShared": ".discovery.catalog",
     "DiscoveryConfig": ".discovery.config",
     "PeerEntry": ".discovery.entry",
     "SignedPeerEntry": ".discovery.entry",
@@ -356,6 +363,7 @@ __all__ = [
     "RuntimeConfig",
     "SchemaMismatch",
     "SecretKey",
+    "SecretKeyShared",
     "Set",
     "SetReader",
     "SignedPeerEntry",

@@ -93,6 +93,7 @@ class Network:
             raise ConfigError("network_id is empty, expected the network's name or its id")
         refuse_tickets(require_ticket)
         self._id = NetworkId(network_id)
+        self._name = network_id if isinstance(network_id, str) else ""
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
         self._tags = _as_tags(tags)
@@ -282,6 +283,7 @@ class Network:
             tags=self._tags,
             rendezvous=self._rendezvous and environment.has_machine,
             mdns=self._mdns and environment.has_machine,
+            network_name=self._name,
         )
         self._undo.append(discovery.close)
         self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)

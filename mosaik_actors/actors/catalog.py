@@ -28,6 +28,8 @@ from ..discovery.catalog import (
     CatalogEvent,
     PeerDeparted,
     PeerDiscovered,
+    PeerUpdated,
+    SecretKeyShared,
     Verdict,
 )
 from ..discovery.entry import EntryTooLarge, StreamInfo
@@ -48,6 +50,7 @@ from ..discovery.messages import (
     LeaveOverlay,
     MergeDone,
     PeersKnown,
+    ProbeSuspects,
     Publish,
     RefreshEntry,
     StartCatalog,
@@ -70,6 +73,7 @@ logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
+_SHARED_KEY_LOG_S = 60.0
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
@@ -101,6 +105,7 @@ class CatalogActor(TypeDispatcher):
         self._armed: float | None = None
         self._logged: set[Verdict] = set()
         self._hidden_streams: dict[StreamId, tuple[StreamInfo, ActorAddress]] = {}
+        self._shared_key_logged_at = float("-inf")
 
     # Lifecycle.
 
@@ -119,7 +124,7 @@ class CatalogActor(TypeDispatcher):
         self, _message: AnnounceDeparture, sender: ActorAddress
     ) -> None:
         """Say that this node leaves; the gossip actor answers."""
-        self._catalog.local.depart(now=self._node.clock.wall())
+        self._catalog.local.depart(now=self._now())
         self._pump()
         self.send(self._gossip, LeaveOverlay(sender))
 
@@ -138,7 +143,7 @@ class CatalogActor(TypeDispatcher):
         """Put a stream into the own entry, now or as soon as there is room."""
         stream = message.stream
         try:
-            self._catalog.local.put_stream(stream, now=self._node.clock.wall())
+            self._catalog.local.put_stream(stream, now=self._now())
         except EntryTooLarge as error:
             if not self._hidden_streams:
                 text = "stream %r is not advertised, nor are further ones: %s"
@@ -150,7 +155,7 @@ class CatalogActor(TypeDispatcher):
     def receiveMsg_WithdrawStream(self, message: WithdrawStream, _sender: ActorAddress) -> None:
         """Take a stream out of the own entry."""
         self._hidden_streams.pop(message.stream_id, None)
-        self._catalog.local.remove_stream(message.stream_id, now=self._node.clock.wall())
+        self._catalog.local.remove_stream(message.stream_id, now=self._now())
         self._advertise_hidden_streams()
         self._pump()
 
@@ -158,7 +163,7 @@ class CatalogActor(TypeDispatcher):
         """Put a membership into the own entry."""
         outcome, error = message.outcome, None
         try:
-            self._catalog.local.put_group(message.group, now=self._node.clock.wall())
+            self._catalog.local.put_group(message.group, now=self._now())
         except EntryTooLarge as exc:
             error = exc
         if not outcome.done():
@@ -167,14 +172,14 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_WithdrawGroup(self, message: WithdrawGroup, _sender: ActorAddress) -> None:
         """Take a membership out of the own entry."""
-        self._catalog.local.remove_group(message.group_id, now=self._node.clock.wall())
+        self._catalog.local.remove_group(message.group_id, now=self._now())
         self._advertise_hidden_streams()
         self._pump()
 
     def receiveMsg_ChangeTags(self, message: ChangeTags, _sender: ActorAddress) -> None:
         """Change the tags in the own entry."""
         try:
-            now = self._node.clock.wall()
+            now = self._now()
             self._catalog.local.change_tags(message.add, message.remove, now=now)
         except EntryTooLarge as error:
             logger.error("the tags are not changed: %s", error)
@@ -197,12 +202,12 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_RefreshEntry(self, _message: RefreshEntry, _sender: ActorAddress) -> None:
         """Give a sign of life."""
-        self._catalog.local.refresh(now=self._node.clock.wall())
+        self._catalog.local.refresh(now=self._now())
         self._pump()
 
     def receiveMsg_EntriesReceived(self, message: EntriesReceived, sender: ActorAddress) -> None:
         """Judge what a peer sent."""
-        now = self._node.clock.wall()
+        now = self._now()
         for encoded in message.entries:
             verdict = self._catalog.receive_bytes(encoded, now=now)
             if verdict not in EXPECTED_VERDICTS:
@@ -216,6 +221,8 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:
         """Hand out what a sync compares."""
+        self._now()  # after a jump of the clock the own entry may be dated anew
+        self._pump()
         self.send(sender, ToldEntries(self._catalog.told_entries()))
 
     def receiveMsg_AwaitMerge(self, _message: AwaitMerge, sender: ActorAddress) -> None:
@@ -240,7 +247,7 @@ class CatalogActor(TypeDispatcher):
         match message.payload:
             case _CatalogTimer(due_at) if due_at == self._armed:
                 self._armed = None
-                self._catalog.handle_timer(now=self._node.clock.wall())
+                self._catalog.handle_timer(now=self._now())
             case _ReadRtts():
                 self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
                 self._read_rtts()
@@ -252,13 +259,17 @@ class CatalogActor(TypeDispatcher):
         """Put the streams into the own entry that now have room there, the oldest first."""
         for stream_id, (stream, producer) in list(self._hidden_streams.items()):
             try:
-                self._catalog.local.put_stream(stream, now=self._node.clock.wall())
+                self._catalog.local.put_stream(stream, now=self._now())
             except EntryTooLarge:
                 return
             del self._hidden_streams[stream_id]
             self.send(producer, StreamAdvertised(stream_id, None))
 
     def _pump(self, source: PeerId | None = None) -> None:
+        self._now()
+        probes, dials = self._catalog.take_probes(), self._catalog.take_dials()
+        if probes or dials:
+            self.send(self._gossip, ProbeSuspects(tuple(probes), tuple(dials)))
         fresh = self._catalog.take_fresh()
         if fresh:
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))
@@ -277,7 +288,7 @@ class CatalogActor(TypeDispatcher):
         self._flushed_version = self._catalog.version
         snapshot = self._catalog.snapshot()
         events, self._events = tuple(self._events), []
-        _log_events(events)
+        self._log_events(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -298,7 +309,9 @@ class CatalogActor(TypeDispatcher):
         due_at = self._catalog.get_timer()
         if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
-            wait_s = max(0.0, due_at - self._node.clock.wall()) + self._timer_slack_s
+            is_urgent = due_at == self._catalog.get_urgent_timer()
+            slack_s = _TIMER_SLACK_S if is_urgent else self._timer_slack_s
+            wait_s = max(0.0, due_at - self._now()) + slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
     def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
@@ -311,13 +324,32 @@ class CatalogActor(TypeDispatcher):
             verdict,
         )
 
+    def _log_events(self, events: tuple[CatalogEvent, ...]) -> None:
+        if any(isinstance(event, SecretKeyShared) for event in events):
+            self._log_shared_key()
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        for event in events:
+            match event:
+                case PeerDiscovered(peer):
+                    logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
+                case PeerUpdated(peer, before) if peer.is_reachable != before.is_reachable:
+                    state = "answers again" if peer.is_reachable else "does not answer"
+                    logger.info("peer %s %s", peer.peer_id.short, state)
+                case PeerDeparted(peer, reason):
+                    logger.info("peer %s is gone: %s", peer.peer_id.short, reason)
 
-def _log_events(events: tuple[CatalogEvent, ...]) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    for event in events:
-        match event:
-            case PeerDiscovered(peer):
-                logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
-            case PeerDeparted(peer, reason):
-                logger.info("peer %s is gone: %s", peer.peer_id.short, reason)
+    def _log_shared_key(self) -> None:
+        now = self._node.clock.monotonic()
+        if now < self._shared_key_logged_at + _SHARED_KEY_LOG_S:
+            return
+        self._shared_key_logged_at = now
+        logger.error(
+            "another node uses the same secret key as this one (peer %s): others take the two "
+            "for one, and lose what either offers; give each node a key of its own",
+            self._node.peer_id.short,
+        )
+
+    def _now(self) -> float:
+        clock = self._node.clock
+        return self._catalog.read_clock(clock.wall(), clock.monotonic())

@@ -194,9 +194,11 @@ class ConsumerActor(TypeDispatcher):
         snapshot = self._snapshot
         assert snapshot is not None, "it came with CatalogChanged"
         stream_id, require = self._spec.stream_id, self._spec.require
+        # Where only the best are wanted, one that is away must not keep the next one out.
+        takes_all = self._spec.prefer is None
         candidates: dict[PeerId, Candidate] = {}
         for peer_id, info in snapshot.items():
-            if stream_id in info.streams:
+            if stream_id in info.streams and (takes_all or info.is_reachable):
                 self._peers[peer_id] = info
                 allowed = is_allowed(info, require)
                 rank = self._rank(info) if allowed else None

@@ -2,7 +2,7 @@
 
 Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
     `FramesHeard`, `ProbeAnswered`, `LinkDown` from its peer actors; `EntriesMerged`, `PeersKnown`,
-    `StartSync`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
+    `StartSync`, `ProbeSuspects`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
     whoever looks for peers.
 Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
     actors; `RefreshEntry`, `CatalogTouched`, `EntryRefused` to the catalog actor;
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
@@ -29,7 +29,7 @@ from ..discovery.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent
+from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent, suspect_frames
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
@@ -47,6 +47,7 @@ from ..discovery.messages import (
     PeersKnown,
     PeersSighted,
     ProbeAnswered,
+    ProbeSuspects,
     RefreshEntry,
     StartGossip,
     StartSync,
@@ -60,6 +61,7 @@ from ..discovery.wire import (
     PROTOCOL,
     Contact,
     LinkPurpose,
+    Suspect,
     decode_purpose,
     encode_frame,
 )
@@ -81,13 +83,18 @@ _BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
 _SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
 _TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
+_NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
+_BROKEN_CLAIM = (Verdict.FORGED, Verdict.MALFORMED, Verdict.OVERSIZED)
+_VERIFY_S = 2.5
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
+_PAUSED_S = 2.0  # a timer that is so late shows that the process stood still
 
 
 @dataclass(frozen=True, slots=True)
 class _GossipTimer:
     due_at: float
+    expected_at: float
 
 
 class GossipActor(TypeDispatcher):
@@ -105,6 +112,11 @@ class GossipActor(TypeDispatcher):
         self._told_version = 0
         self._reported: set[Verdict] = set()
         self._probes: dict[PeerId, ActorAddress] = {}
+        self._verifying: dict[PeerId, ActorAddress] = {}
+        self._unanswered: set[PeerId] = set()
+        self._has_lost_links = False
+        self._network_name = ""
+        self._blamed: set[PeerId] = set()
         self._asked: dict[PeerId, ActorAddress] = {}
         self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -125,6 +137,7 @@ class GossipActor(TypeDispatcher):
         self._core = message.core
         self._catalog = message.catalog
         self._gossip = message.gossip
+        self._network_name = message.network_name
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
         self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender, is_essential=True))
         self._pump()
@@ -147,6 +160,8 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
         for peer_id in [peer for peer, actor in self._probes.items() if actor == child]:
             self._lose_probe(peer_id, CloseCode.UNEXPECTED_CLOSE)
+        for peer_id in [peer for peer, actor in self._verifying.items() if actor == child]:
+            del self._verifying[peer_id]
         for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
             self._end_asked(peer_id)
         for link in [link for link, actor in self._adopted.items() if actor == child]:
@@ -171,6 +186,8 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_PeersSighted(self, message: PeersSighted, _sender: ActorAddress) -> None:
         """Take in where somebody may be found."""
+        if message.source == "rendezvous":
+            self._look_for_own_key(message.addrs)
         self._gossip.receive_hints(message.source, message.addrs, now=self._now())
         self._pump()
 
@@ -186,6 +203,13 @@ class GossipActor(TypeDispatcher):
             self._sync_asked([message])
         if message.is_lasting:
             self._keep(addr)
+
+    def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
+        """Try to reach those whom only one peer accuses, and those that were cut off."""
+        self._verify(message.peers)
+        for peer_id in message.unreachable:
+            self._gossip.overlay.dial_again(peer_id)
+        self._pump()
 
     # Links that peers open.
 
@@ -203,6 +227,7 @@ class GossipActor(TypeDispatcher):
         elif offer is Offer.ACCEPT:
             self._replace_link(link.peer_id, self._adopt(link, purpose), link)
             link.accept(frame_bytes_max=FRAME_BYTES_MAX)
+            self._tell_claims(link)
         else:
             is_probe = purpose.purpose == "probe"
             self._adopt(link, LinkPurpose("probe" if is_probe else "sync"))
@@ -226,6 +251,7 @@ class GossipActor(TypeDispatcher):
         del self._dials[peer_id]
         self._gossip.receive_link_up(peer_id, now=self._now())
         self._replace_link(peer_id, sender, message.link)
+        self._tell_claims(message.link)
         self.send(sender, BeginSync())
         self._pump()
 
@@ -234,7 +260,9 @@ class GossipActor(TypeDispatcher):
         now = self._now()
         for frame in message.frames:
             unseen = self._gossip.receive_frame(message.peer_id, frame, now=now)
-            if unseen:
+            if isinstance(frame, Suspect):
+                self._judge_claims(frame.claims, message.peer_id)
+            elif unseen:
                 self._judge(unseen, message.peer_id)
         if message.receipt_bytes:
             self.send(sender, EntriesJudged(message.receipt_bytes))
@@ -257,8 +285,15 @@ class GossipActor(TypeDispatcher):
             self._lose_dial(peer_id, code)
         elif self._probes.get(peer_id) == sender:
             self._lose_probe(peer_id, code)
+        elif self._verifying.get(peer_id) == sender:
+            del self._verifying[peer_id]
+            if code in _NO_ANSWER:
+                self._core.suspect(peer_id, now=self._wall())
+                self._spread_claims(None)
         elif self._asked.get(peer_id) == sender:
             self._end_asked(peer_id)
+        if code == CloseCode.DIFFERENT_NETWORK:
+            self._blame_network(peer_id)
         self._pump()
 
     # Timers.
@@ -267,7 +302,10 @@ class GossipActor(TypeDispatcher):
         """Do what is due."""
         if isinstance(message.payload, _GossipTimer) and message.payload.due_at == self._armed:
             self._armed = None
-            self._gossip.handle_timer(now=self._now())
+            now = self._now()
+            if now >= message.payload.expected_at + _PAUSED_S:
+                self._gossip.receive_pause(now=now)
+            self._gossip.handle_timer(now=now)
             self._pump()
 
     # Helpers.
@@ -278,8 +316,9 @@ class GossipActor(TypeDispatcher):
         due_at = self._gossip.get_timer()
         if due_at is not None and (self._armed is None or due_at < self._armed):
             self._armed = due_at
-            wait_s = max(0.0, due_at - self._now()) + _TIMER_SLACK_S
-            self.wakeupAfter(wait_s, _GossipTimer(due_at))
+            now = self._now()
+            wait_s = max(0.0, due_at - now) + _TIMER_SLACK_S
+            self.wakeupAfter(wait_s, _GossipTimer(due_at, now + wait_s))
 
     def _follow(self, event: GossipEvent) -> None:
         match event:
@@ -298,6 +337,7 @@ class GossipActor(TypeDispatcher):
                 for peer_id in peers:
                     link = self._open.get(peer_id)
                     if link is not None and link.unsent_bytes:
+                        self._unanswered.add(peer_id)
                         self.send(self._links[peer_id], EndLink(_SILENT))
             case RttSampled(peer_id, rtt_s):
                 if self._node.endpoint.rtt(peer_id) is None:
@@ -306,6 +346,7 @@ class GossipActor(TypeDispatcher):
                 self._probe_some()
             case DropNeighbour(peer_id):
                 del self._open[peer_id]
+                self._core.receive_link_down(peer_id, is_broken=False, now=self._wall())
                 self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
 
     def _write(self, peer_id: PeerId, frames: Iterable[bytes]) -> None:
@@ -317,7 +358,7 @@ class GossipActor(TypeDispatcher):
             self.send(self._links[peer_id], EndLink(_TOO_SLOW))
 
     def _judge(self, entries: Sequence[bytes], source: PeerId) -> None:
-        core, now = self._core, self._node.clock.wall()
+        core, now = self._core, self._wall()
         for encoded in entries:
             verdict = core.receive_bytes(encoded, now=now)
             if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
@@ -327,6 +368,58 @@ class GossipActor(TypeDispatcher):
         if fresh:
             self._gossip.receive_fresh(fresh, source, now=self._now())
         self._tell_catalog()
+
+    def _judge_claims(self, claims: Sequence[bytes], source: PeerId) -> None:
+        now = self._wall()
+        for encoded in claims:
+            verdict = self._core.receive_claim(encoded, now=now)
+            if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
+                self._reported.add(verdict)
+                self.send(self._catalog, EntryRefused(verdict, source))
+            if verdict in _BROKEN_CLAIM:
+                break  # neighbours pass on what they checked: the rest is not worth the work
+        self._spread_claims(source)
+
+    def _spread_claims(self, source: PeerId | None) -> None:
+        """Pass on what was accepted; what this node says for itself follows at once."""
+        claims, accused = self._core.take_claims(), self._core.take_accused()
+        if not accused:
+            return
+        self._gossip.receive_claims(claims, accused, source, now=self._now())
+        fresh = self._core.take_fresh()
+        if fresh:
+            self._gossip.receive_fresh(fresh, source, now=self._now())
+        self.send(self._catalog, CatalogTouched())  # it decides when time is up
+
+    def _verify(self, peers: Iterable[PeerId]) -> None:
+        """Try to reach peers soon, and accuse those that do not answer."""
+        addrs = self._core.live_addrs()
+        limit_s = min(_VERIFY_S, self._config.dial_timeout)
+        config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
+        for peer_id in peers:
+            if peer_id in addrs and peer_id not in self._verifying and self._leaver is None:
+                addr = self._gossip.complete_addr(addrs[peer_id])
+                probe = LinkPurpose("probe")
+                self._verifying[peer_id] = self._dial(addr, probe, config=config)
+
+    def _look_for_own_key(self, addrs: Iterable[PeerAddr]) -> None:
+        """Look whether a process on this machine that lives is another node with our key."""
+        if any(addr.peer_id == self._core.peer_id for addr in addrs):
+            self._core.note_shared_key()
+            self._tell_catalog()
+
+    def _blame_network(self, peer_id: PeerId) -> None:
+        """Say once that a peer that this node was told of is in another network."""
+        if not self._gossip.is_hinted(peer_id) or peer_id in self._blamed:
+            return
+        self._blamed.add(peer_id)
+        logger.error(
+            "peer %s, which this node was told to dial, belongs to another network than this "
+            "node's, %r: nothing is exchanged with it; are the network names the same on both "
+            "sides?",
+            peer_id.short,
+            self._network_name,
+        )
 
     def _tell_catalog(self) -> None:
         if self._core.version != self._told_version:
@@ -379,11 +472,17 @@ class GossipActor(TypeDispatcher):
         self._pump()
 
     def _dial(
-        self, addr: PeerAddr, purpose: LinkPurpose, requests: tuple[StartSync, ...] = ()
+        self,
+        addr: PeerAddr,
+        purpose: LinkPurpose,
+        requests: tuple[StartSync, ...] = (),
+        *,
+        config: DiscoveryConfig | None = None,
     ) -> ActorAddress:
         peer = self.createActor(PeerActor)
         self._peers[peer] = None
-        start = DialLink(self._node, self._config, self._catalog, addr, purpose, requests)
+        config = config or self._config
+        start = DialLink(self._node, config, self._catalog, addr, purpose, requests)
         self.send(peer, start)
         return peer
 
@@ -419,11 +518,33 @@ class GossipActor(TypeDispatcher):
         self._open[peer_id] = link
         if older is not None:
             self.send(older, EndLink(_REPLACED))
+        self._core.receive_link_up(peer_id)
+        if self._has_lost_links:
+            # The other ends may think that it was this node that fell silent.
+            self._has_lost_links = False
+            self._gossip.receive_claims((), (self._core.peer_id,), None, now=self._now())
+            self.send(self._catalog, RefreshEntry())
+        self._tell_catalog()
+
+    def _tell_claims(self, link: Link) -> None:
+        """Tell a new neighbour who does not answer."""
+        held = self._core.held_claims()
+        if held:
+            link.write_many(suspect_frames(held))
 
     def _lose_link(self, peer_id: PeerId, code: int) -> None:
         del self._links[peer_id]
         del self._open[peer_id]
+        is_broken = code == CloseCode.UNEXPECTED_CLOSE and self._leaver is None
+        self._has_lost_links = self._has_lost_links or is_broken
+        self._core.receive_link_down(peer_id, is_broken=is_broken, now=self._wall())
         self._gossip.receive_link_down(peer_id, code=code, now=self._now())
+        if is_broken and peer_id in self._unanswered:
+            self._verify((peer_id,))  # it was silent for a few seconds only
+        elif is_broken:
+            self._core.suspect(peer_id, now=self._wall())
+            self._spread_claims(None)
+        self._unanswered.discard(peer_id)
 
     def _lose_dial(self, peer_id: PeerId, code: int) -> None:
         del self._dials[peer_id]
@@ -438,3 +559,7 @@ class GossipActor(TypeDispatcher):
 
     def _now(self) -> float:
         return self._node.clock.monotonic()
+
+    def _wall(self) -> float:
+        clock = self._node.clock
+        return self._core.read_clock(clock.wall(), clock.monotonic())

@@ -28,7 +28,8 @@ examples:
   mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
 
 Each line: the peer's id, its first address, its round-trip time, its streams,
-and its groups with their ids: members that differ there never meet.
+and its groups with their ids: members that differ there never meet. A peer that
+does not answer is marked unreachable, with the time since it was heard of last.
 The exit code is 1 if nobody is there.
 """
 
@@ -43,7 +44,11 @@ def add(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     joining.add_options(parser)
-    parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on until Ctrl-C: + is new, - gone, ! does not answer, ~ answers again",
+    )
     parser.add_argument("--long", action="store_true", help="whole ids, and all addresses")
     parser.add_argument(
         "--wait",
@@ -96,14 +101,18 @@ async def _settled(net: Network, wait_s: float) -> CatalogSnapshot:
 
 async def _watch(options: argparse.Namespace) -> int:
     shown: dict[object, str] = {}
+    answers: dict[object, bool] = {}
     async with joining.joined(options) as net:
         async for catalog in net.discovery.watch():
             for gone in [peer for peer in shown if peer not in catalog]:
                 print(f"- {shown.pop(gone)}", flush=True)
             for peer in _in_order(catalog):
+                line = describe(peer, is_long=options.long)
                 if peer.peer_id not in shown:
-                    print(f"+ {describe(peer, is_long=options.long)}", flush=True)
-                shown[peer.peer_id] = describe(peer, is_long=options.long)
+                    print(f"+ {line}", flush=True)
+                elif peer.is_reachable != answers[peer.peer_id]:
+                    print(f"{'~' if peer.is_reachable else '!'} {line}", flush=True)
+                shown[peer.peer_id], answers[peer.peer_id] = line, peer.is_reachable
     return 0
 
 
@@ -114,6 +123,8 @@ def _in_order(catalog: CatalogSnapshot) -> list[PeerInfo]:
 def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
     """Return one line about a peer."""
     rtt = "        -" if peer.rtt is None else f"{peer.rtt * 1000:6.2f} ms"
+    if not peer.is_reachable:
+        rtt = f"unreachable, last heard of {peer.last_heard_s:.0f} s ago"
     if is_long:
         where = str(peer.addr)
     else:

@@ -89,6 +89,7 @@ class Discovery:
         tags: Iterable[Tag | str] = (),
         rendezvous: bool = True,
         mdns: bool = False,
+        network_name: str = "",
     ) -> Self:
         """Start the actors of discovery, and begin to look for peers. `close` it in the end.
 
@@ -102,6 +103,7 @@ class Discovery:
             tags: Labels of this node.
             rendezvous: Whether to look for nodes on this machine.
             mdns: Whether to look for nodes on the local network.
+            network_name: The network's name, for messages to people.
 
         Raises:
             ConfigError: The package for mDNS is not installed.
@@ -118,6 +120,8 @@ class Discovery:
             addr=endpoint.addr,
             config=config,
             tags=tuple(map(Tag, tags)),
+            clock=node.clock.wall,
+            draw=node.randomness.branch("suspicion").random,
             now=node.clock.wall(),
         )
         rng, now = node.randomness.branch("gossip"), node.clock.monotonic()
@@ -130,7 +134,8 @@ class Discovery:
         )
         system.tell(catalog_actor, StartCatalog(node, config, catalog, state.show, gossip_actor))
         # Peers are refused until the protocol is served, so nobody is told of us before.
-        start = StartGossip(node, config, gossip, catalog, catalog_actor, known)
+        name = network_name or node.network_id.short
+        start = StartGossip(node, config, gossip, catalog, catalog_actor, known, name)
         served = await system.ask(gossip_actor, start)
         assert isinstance(served, ProtocolServed), served
         finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns] = {}
@@ -319,7 +324,8 @@ class Discovery:
             raise self._state.ended()
 
     def _now(self) -> float:
-        return self._node.clock.wall()
+        clock = self._node.clock
+        return self._catalog.read_clock(clock.wall(), clock.monotonic())
 
     async def _dial_all(self, addrs: tuple[PeerAddr, ...]) -> None:
         asked = (self._ask_sync(DialPeer(addr)) for addr in addrs)

@@ -275,6 +275,10 @@ class Broadcast:
         if wanted:
             self._events.append(SendFrames((source,), _announce_frames(wanted)))
 
+    def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
+        """Note that a peer is said not to answer: what it says next is news."""
+        self._news_until.put(peer_id, now + self._config.purge_after)
+
     def receive_prune(self, source: PeerId) -> None:
         """Send a neighbour only ids from now on."""
         self._make_lazy(source)
@@ -394,7 +398,10 @@ class Broadcast:
         if is_news:
             self._news_until.put(peer_id, now + self._news_s)
         # A refresh right after news replaces it where it has not been told of yet.
-        is_quick = is_news or is_shaper or now < (self._news_until.get(peer_id) or now)
+        news_until = self._news_until.get(peer_id) or now
+        is_quick = is_news or is_shaper or now < news_until
+        if news_until > now + self._news_s:
+            self._news_until.put(peer_id, now + self._news_s)
         if is_shaper:
             self._shaping.put(message_id, True)
         elif is_news:

@@ -3,7 +3,9 @@
 A pure state machine. It opens no socket, reads no clock and sends nothing: the
 caller passes ``now``, which is the wall clock in seconds everywhere in this
 module because it is compared with the versions that peers write, and then
-collects what happened with `Catalog.next_event` and `Catalog.take_fresh`.
+collects what happened with `Catalog.next_event`, `Catalog.take_fresh`,
+`Catalog.take_claims` and `Catalog.take_probes`. `Catalog.read_clock` makes that
+``now`` from the machine's clocks.
 
 A peer's signed entry goes through three states:
 
@@ -17,8 +19,21 @@ A peer's signed entry goes through three states:
 A departure notice replaces the live entry, is told to others, and is forgotten
 after ``purge_after``: by then nobody accepts what it replaced.
 
+A live peer that does not answer is shown as unreachable: see `suspicion`.
+
+What happens to clocks:
+    * Short jumps of this machine's clock are not followed (`SteadyClock`). A jump
+      that lasts moves no deadline: what is due in ten seconds stays due in ten.
+    * An own entry that turns out to be dated too late is dated anew.
+    * A peer's entry that turns out to be dated too late, because this node's
+      clock was wrong when it came, gives way to any entry that is not.
+
+Another node with this node's key shows in entries that name one of ours as
+superseded: only a node that lives can have written that. An earlier self cannot.
+
 Invariants:
-    * A peer has at most one signed entry, and its version never goes down.
+    * A peer has at most one signed entry, and its version never goes down, unless
+      it was dated in what is now the future.
     * No entry of this node's own id comes from anybody else.
     * There are at most ``peers_max`` signed entries, and as many unsigned ones.
     * `get_timer` is never later than the next moment at which time alone
@@ -30,7 +45,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -43,7 +58,21 @@ from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
 from .info import PeerInfo
 from .local import LocalEntry
 from .rtt import RttEstimate
+from .steady import SETTLE_S, SteadyClock
+from .suspicion import (
+    CLAIM_BYTES_MAX,
+    CONFIRM_S,
+    PROBES,
+    Claim,
+    Suspicions,
+    decode_claim,
+    is_signed,
+)
 
+_OWN_KEPT_MAX = 64  # own entries by which a second node with our key is known
+_SUPERSEDE_WAIT_S = 1.0  # after the first answer to an entry under our id; then twice as long
+_REFUTE_GAP_S = 1.0
+_EARLY_MAX = 32  # strangers whose claims are kept, and claims of each
 _RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
 
 
@@ -106,7 +135,14 @@ class PeerDeparted(_PeerEvent):
     reason: DepartureReason
 
 
-CatalogEvent = PeerDiscovered | PeerUpdated | PeerDeparted
+@dataclass(frozen=True, slots=True)
+class SecretKeyShared:
+    """Another node that lives uses the same secret key as this one."""
+
+    peer_id: PeerId
+
+
+CatalogEvent = PeerDiscovered | PeerUpdated | PeerDeparted | SecretKeyShared
 
 
 class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
@@ -158,6 +194,8 @@ class Catalog:
         addr: Where this node can be reached.
         config: The limits.
         tags: The own entry's labels at first.
+        clock: What time it is, for `PeerInfo.last_heard_s` of whoever reads it later.
+        draw: Returns a random number from 0 to 1.
         now: Wall-clock time in seconds.
 
     Raises:
@@ -172,6 +210,8 @@ class Catalog:
         addr: PeerAddr,
         config: DiscoveryConfig,
         tags: tuple[Tag, ...] = (),
+        clock: Callable[[], float] | None = None,
+        draw: Callable[[], float] = lambda: 0.0,
         now: float,
     ) -> None:
         self.local = LocalEntry(network_id, secret_key, addr, now=now)
@@ -180,7 +220,7 @@ class Catalog:
         self.peer_id = secret_key.peer_id
         self._purge_after_s = config.purge_after
         self._drift_s = config.max_time_drift
-        self._supersede_gap_s = config.announce_interval
+        self._supersede_wait_max_s = config.announce_interval
         self._max_rtt_s = config.max_rtt
         self._peers_max = config.peers_max
         self._signed: dict[PeerId, SignedPeerEntry] = {}
@@ -201,8 +241,32 @@ class Catalog:
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
         self._own_told: Version | None = None
         self._own_shown = self.local.entry
-        self._superseded_at = float("-inf")
+        self._own_ids: deque[bytes] = deque(maxlen=_OWN_KEPT_MAX)
+        self._supersede_at = float("-inf")
+        self._supersede_wait_s = 0.0
         self._refused: dict[Verdict, int] = {}
+        # Clocks. Deadlines are kept in seconds that no jump moves: `now` less `_shift_s`.
+        self._steady = SteadyClock()
+        self._shift_s = 0.0
+        self._was_ahead = False
+        self._newest_seen_s = float("-inf")
+        self._clock_due_at: float | None = None
+        self._expiry: dict[PeerId, float] = {}
+        self._clock = clock
+        # Who does not answer.
+        self._suspicions = Suspicions(config.peers_max)
+        self._linked: dict[PeerId, None] = {}
+        self._isolated_at: float | None = None
+        self._is_isolated = False
+        self._refute_at: float | None = None
+        self._refuted_at = float("-inf")
+        self._refuted_version = Version(0, 0)
+        self._claims: list[bytes] = []
+        self._accused: dict[PeerId, None] = {}
+        self._early: dict[PeerId, dict[bytes, None]] = {}
+        self._to_probe: dict[PeerId, None] = {}
+        self._to_dial: dict[PeerId, None] = {}
+        self._draw = draw
 
     # What is known.
 
@@ -279,7 +343,7 @@ class Catalog:
             self._receive_own(signed, now)
         if verdict is not Verdict.ACCEPTED:
             return self._refuse(verdict)
-        self._store(signed)
+        self._store(signed, now)
         return verdict
 
     def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
@@ -304,6 +368,90 @@ class Catalog:
         """Return where the others are that live, also those that are too far to be shown."""
         gone = self._gone
         return {peer: signed.addr for peer, signed in self._signed.items() if peer not in gone}
+
+    # Who does not answer.
+
+    def receive_link_up(self, peer_id: PeerId) -> None:
+        """Note that this node has a link to a peer: while it has, it believes no claim."""
+        self._linked[peer_id] = None
+        self._isolated_at = None
+        self._set_isolated(False)
+
+    def receive_link_down(self, peer_id: PeerId, *, is_broken: bool, now: float) -> None:
+        """Note that a link ended. Without any, after one that broke, nobody is reachable."""
+        self._linked.pop(peer_id, None)
+        self._suspicions.recheck(peer_id, now=now - self._shift_s)
+        if is_broken and not self._linked:
+            self._isolated_at = now - self._shift_s + CONFIRM_S
+
+    def suspect(self, peer_id: PeerId, *, now: float) -> None:
+        """Claim that a peer does not answer this node, if it is known as living."""
+        signed = self._signed.get(peer_id)
+        if signed is None or peer_id in self._gone or peer_id in self._linked:
+            return
+        if self._suspicions.is_new(Claim(self.peer_id, peer_id, signed.version)):
+            claim, encoded = self.local.sign_claim(peer_id, signed.version)
+            self._add_claim(claim, encoded, now)
+
+    def receive_claim(self, encoded: bytes, *, now: float) -> Verdict:
+        """Take in a claim that a neighbour passed on; afterwards drain `take_claims`."""
+        if len(encoded) > CLAIM_BYTES_MAX:
+            return self._refuse(Verdict.OVERSIZED)
+        try:
+            claim = decode_claim(encoded)
+        except DecodeError:
+            return self._refuse(Verdict.MALFORMED)
+        if claim.accuser not in self._signed:
+            self._keep_early(claim.accuser, encoded)
+        if not self._is_worth_checking(claim, now):
+            return Verdict.NOT_NEWER
+        if not self._suspicions.may_spend(claim.accuser, now=now - self._shift_s):
+            return self._refuse(Verdict.FULL)
+        if not is_signed(claim, encoded, self.network_id):
+            return self._refuse(Verdict.FORGED)
+        self._suspicions.spend(claim.accuser, now=now - self._shift_s)
+        self._accused[claim.accused] = None
+        if claim.accused == self.peer_id:
+            steady = now - self._shift_s
+            self._refute_at = max(steady, self._refuted_at + _REFUTE_GAP_S)
+            if self._refute_at <= steady:
+                self._refute(now)
+        else:
+            self._add_claim(claim, encoded, now)
+        return Verdict.ACCEPTED
+
+    def take_claims(self) -> list[bytes]:
+        """Return the claims accepted since the last call: pass them on."""
+        claims, self._claims = self._claims, []
+        return claims
+
+    def take_accused(self) -> list[PeerId]:
+        """Return who was accused since the last call: what they say next is urgent."""
+        accused = list(self._accused)
+        self._accused.clear()
+        return accused
+
+    def held_claims(self) -> list[bytes]:
+        """Return the claims that a new neighbour may not know."""
+        return self._suspicions.held()
+
+    def take_probes(self) -> list[PeerId]:
+        """Return the peers to try to reach now; `suspect` those that do not answer."""
+        probes = list(self._to_probe)
+        self._to_probe.clear()
+        return probes
+
+    def take_dials(self) -> list[PeerId]:
+        """Return the unreachable peers that this node should try to have as neighbours."""
+        dials = list(self._to_dial)
+        self._to_dial.clear()
+        return dials
+
+    def note_shared_key(self) -> None:
+        """Note that another node that lives uses this node's key."""
+        self._events.append(SecretKeyShared(self.peer_id))
+        self._version += 1
+        self._snapshot = None
 
     # What the user says.
 
@@ -351,20 +499,62 @@ class Catalog:
 
     # Time, and what came of it all.
 
+    def read_clock(self, wall: float, monotonic: float) -> float:
+        """Return the ``now`` for the other calls, and see to what a jump of the clock did.
+
+        Args:
+            wall: What the machine's wall clock says, in seconds.
+            monotonic: What its monotonic clock says, in seconds.
+        """
+        now, jump_s = self._steady.read(wall, monotonic)
+        if not self._steady.is_unsettled:
+            self._clock_due_at = None
+        elif self._clock_due_at is None:
+            self._clock_due_at = now + SETTLE_S
+        if jump_s:
+            self._shift_s += jump_s
+            self._was_ahead = self._was_ahead or jump_s > self._drift_s
+        if jump_s < 0 and self._is_dated_ahead(now):
+            self._was_ahead = False
+            self.local.correct(now=now)
+        return now
+
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in seconds of the wall clock; None for never."""
-        return self._deadlines[0][0] if self._deadlines else None
+        urgent_at = self.get_urgent_timer()
+        if not self._deadlines:
+            return urgent_at
+        due_at = self._deadlines[0][0] + self._shift_s
+        return due_at if urgent_at is None else min(due_at, urgent_at)
+
+    def get_urgent_timer(self) -> float | None:
+        """Return the part of `get_timer` that must not be late: all but giving up the silent."""
+        due_at = [
+            at + self._shift_s
+            for at in (self._suspicions.get_timer(), self._isolated_at, self._refute_at)
+            if at is not None
+        ]
+        if self._clock_due_at is not None:
+            due_at.append(self._clock_due_at)
+        return min(due_at, default=None)
 
     def handle_timer(self, *, now: float) -> None:
-        """Hide and forget what time has overtaken. May be called early."""
-        while self._deadlines and self._deadlines[0][0] <= now:
+        """Hide and forget what time has overtaken, decide on suspects. May be called early."""
+        steady = now - self._shift_s
+        while self._deadlines and self._deadlines[0][0] <= steady:
             due_at, peer_id = heapq.heappop(self._deadlines)
             if self._deadline_of.get(peer_id) != due_at:
                 continue
             del self._deadline_of[peer_id]
-            signed = self._signed.get(peer_id)
-            if signed is not None:
-                self._age(peer_id, signed, now)
+            if peer_id in self._signed:
+                self._age(peer_id, steady)
+        for peer_id in self._suspicions.take_due(now=steady):
+            self._decide(peer_id, steady)
+        if self._isolated_at is not None and steady >= self._isolated_at:
+            self._isolated_at = None
+            self._set_isolated(True)
+        if self._refute_at is not None and steady >= self._refute_at:
+            self._refute(now)
 
     def next_event(self) -> CatalogEvent | None:
         """Return the oldest event not yet handed out, or None."""
@@ -383,6 +573,7 @@ class Catalog:
                 self._version += 1
                 self._snapshot = None
             self._own_told, self._own_shown = own.version, own
+            self._own_ids.append(self.me.message_id)
             fresh.append(self.me)
         return fresh
 
@@ -399,10 +590,15 @@ class Catalog:
             # What we said ourselves comes back on other ways.
             is_echo = version <= self.local.entry.version and signed.is_valid
             return Verdict.NOT_NEWER if is_echo else Verdict.OWN_ID
+        self._newest_seen_s = max(self._newest_seen_s, version.update / 1000)
         if version.update / 1000 + self._purge_after_s <= now:
             return Verdict.OUTDATED
         known = self._signed.get(peer_id)
-        if known is not None and version <= known.entry.version:
+        if (
+            known is not None
+            and version <= known.entry.version
+            and max(known.entry.version) / 1000 <= now + self._drift_s
+        ):
             return Verdict.NOT_NEWER
         if not signed.is_valid:
             return Verdict.FORGED
@@ -415,44 +611,142 @@ class Catalog:
         return verdict
 
     def _receive_own(self, signed: SignedPeerEntry, now: float) -> None:
+        """Answer an entry under the own id that this node did not write."""
+        if not signed.is_valid:
+            return
+        if signed.entry.supersedes in self._own_ids:
+            self.note_shared_key()
         # An earlier self with a clock ahead of ours would outlive us in every
-        # catalog. At most once per interval: a second node with our key, which
-        # would answer in kind, must not start a storm.
-        if signed.is_valid and now >= self._superseded_at + self._supersede_gap_s:
-            self._superseded_at = now
-            self.local.supersede(signed.version, now=now)
+        # catalog. More and more rarely: a second node with our key, which
+        # answers in kind, must not start a storm.
+        if now < self._supersede_at:
+            return
+        longest_s = self._supersede_wait_max_s
+        if now >= self._supersede_at + 2 * longest_s:
+            self._supersede_wait_s = 0.0
+        self._supersede_wait_s = min(max(_SUPERSEDE_WAIT_S, 2 * self._supersede_wait_s), longest_s)
+        self._supersede_at = now + self._supersede_wait_s
+        self.local.supersede(signed, now=now)
 
-    def _store(self, signed: SignedPeerEntry) -> None:
+    def _is_dated_ahead(self, now: float) -> bool:
+        """Return whether the own entry is dated too late, now that the clock was put back.
+
+        If it is only ahead of a clock that was put back wrongly, it is about as
+        new as what others wrote last.
+        """
+        written_s = max(self.local.entry.version) / 1000
+        is_ahead_of_others = written_s > self._newest_seen_s + self._drift_s
+        return written_s > now + self._drift_s and (self._was_ahead or is_ahead_of_others)
+
+    def _store(self, signed: SignedPeerEntry, now: float) -> None:
         peer_id = signed.peer_id
         before = self._signed.get(peer_id)
+        was_reachable = self._is_reachable(peer_id)
+        self._suspicions.clear(peer_id, signed.version)
         is_refresh = (
-            before is not None and peer_id not in self._gone and signed.says_the_same_as(before)
+            before is not None
+            and peer_id not in self._gone
+            and was_reachable == self._is_reachable(peer_id)
+            and signed.says_the_same_as(before)
         )
         self._signed[peer_id] = signed
+        if signed.entry.departed:
+            self._unsigned.pop(peer_id, None)  # it has left, whoever knew it from where
+            self._suspicions.clear(peer_id)
+        if before is None:
+            self._suspicions.recheck(peer_id, now=now - self._shift_s)
         self._note_gone(peer_id, False if signed.entry.departed else None)
-        self._arm(peer_id, self._expires_at(signed))
+        age_s = max(0.0, now - signed.version.update / 1000)
+        self._expiry[peer_id] = expires_at = now - self._shift_s + self._purge_after_s - age_s
+        self._arm(peer_id, expires_at)
         self._fresh[peer_id] = signed
         self._told = None
+        for encoded in self._early.pop(peer_id, ()):
+            self.receive_claim(encoded, now=now)
         if is_refresh and peer_id in self._shown:
             # Only the time of writing differs: nothing to look at.
             self._replace_shown(peer_id, self._find_info(peer_id))
         else:
             self._show(peer_id, DepartureReason.LEFT)
 
-    def _age(self, peer_id: PeerId, signed: SignedPeerEntry, now: float) -> None:
-        expires_at = self._expires_at(signed)
+    def _age(self, peer_id: PeerId, steady: float) -> None:
+        expires_at = self._expiry[peer_id]
         is_hidden = self._gone.get(peer_id)
         if is_hidden is not None:
             expires_at += self._purge_after_s if is_hidden else 0.0
-            if expires_at <= now:
+            if expires_at <= steady:
                 self._forget(peer_id)
                 return
-        elif expires_at <= now:
+        elif expires_at <= steady:
             self._note_gone(peer_id, True)
             self._told = None
+            self._suspicions.clear(peer_id)
             self._show(peer_id, DepartureReason.SILENT)
             expires_at += self._purge_after_s
         self._arm(peer_id, expires_at)
+
+    def _is_worth_checking(self, claim: Claim, now: float) -> bool:
+        """Return whether a claim may change anything, before its signature is looked at."""
+        if claim.accuser == claim.accused or claim.accuser not in self._signed:
+            return False
+        if claim.accused == self.peer_id:
+            return claim.version >= self._refuted_version and not self.local.entry.departed
+        known = self._signed.get(claim.accused)
+        return (
+            self._is_live(claim.accuser)
+            and claim.accused not in self._gone
+            and (known is None or claim.version >= known.version)
+            and max(claim.version) / 1000 <= now + self._drift_s
+            and self._suspicions.is_new(claim)
+        )
+
+    def _keep_early(self, accuser: PeerId, encoded: bytes) -> None:
+        """Keep a claim of a stranger for a while: a sync may be bringing its entry."""
+        if len(self._early) >= _EARLY_MAX and accuser not in self._early:
+            del self._early[next(iter(self._early))]
+        kept = self._early.setdefault(accuser, {})
+        if len(kept) < _EARLY_MAX:
+            kept[encoded] = None
+
+    def _add_claim(self, claim: Claim, encoded: bytes, now: float) -> None:
+        is_own = claim.accuser == self.peer_id
+        self._suspicions.add(claim, encoded, is_own=is_own, now=now - self._shift_s)
+        self._claims.append(encoded)
+        self._accused[claim.accused] = None
+
+    def _decide(self, peer_id: PeerId, steady: float) -> None:
+        """Decide on a suspect that had its time to answer."""
+        suspicion, signed = self._suspicions.find(peer_id), self._signed.get(peer_id)
+        if suspicion is None or signed is None or peer_id in self._linked:
+            return
+        if signed.version > suspicion.version:
+            self._suspicions.clear(peer_id)
+        elif suspicion.is_confirmed:
+            if suspicion.is_noticed:
+                self._to_dial[peer_id] = None
+                self._suspicions.retry(peer_id, now=steady)
+        elif suspicion.is_enough:
+            suspicion.is_confirmed = True
+            self._show(peer_id, DepartureReason.SILENT)
+            self._suspicions.retry(peer_id, now=steady)
+        elif self._draw() * len(self._signed) < PROBES:
+            self._to_probe[peer_id] = None
+
+    def _refute(self, now: float) -> None:
+        self._refute_at = None
+        self._refuted_at = now - self._shift_s
+        self.local.refresh(now=now)
+        self._refuted_version = self.local.entry.version
+
+    def _set_isolated(self, is_isolated: bool) -> None:
+        if is_isolated is self._is_isolated:
+            return
+        self._is_isolated = is_isolated
+        for peer_id in list(self._signed):
+            self._show(peer_id, DepartureReason.SILENT)
+
+    def _is_reachable(self, peer_id: PeerId) -> bool:
+        return not self._is_isolated and not self._suspicions.is_unreachable(peer_id)
 
     def _is_live(self, peer_id: PeerId) -> bool:
         return peer_id in self._signed and peer_id not in self._gone
@@ -463,9 +757,6 @@ class Catalog:
             self._hidden = None
         if is_hidden is not None:
             self._gone[peer_id] = is_hidden
-
-    def _expires_at(self, signed: SignedPeerEntry) -> float:
-        return signed.version.update / 1000 + self._purge_after_s
 
     def _arm(self, peer_id: PeerId, due_at: float) -> None:
         # One deadline per peer is enough, as long as it is not late: what is
@@ -482,6 +773,8 @@ class Catalog:
 
     def _forget(self, peer_id: PeerId) -> bool:
         known = self._signed.pop(peer_id, None) is not None
+        self._expiry.pop(peer_id, None)
+        self._suspicions.clear(peer_id)
         self._note_gone(peer_id, None)
         if known:
             self._told = None
@@ -503,7 +796,11 @@ class Catalog:
             self._events.append(PeerDeparted(shown, reason))
         elif shown is None:
             self._events.append(PeerDiscovered(info))
-        elif info.is_signed != shown.is_signed or not info.entry.says_the_same_as(shown.entry):
+        elif (
+            info.is_signed != shown.is_signed
+            or info.is_reachable != shown.is_reachable
+            or not info.entry.says_the_same_as(shown.entry)
+        ):
             self._events.append(PeerUpdated(info, shown))
         elif info.rtt == shown.rtt:
             return False  # only the time of writing differs: nothing to look at
@@ -541,12 +838,11 @@ class Catalog:
         if rtt_s is not None and self._max_rtt_s is not None and rtt_s > self._max_rtt_s:
             return None
         if peer_id in self._signed and peer_id not in self._gone:
-            signed = self._signed[peer_id]
-            if rtt_s is not None:
-                return PeerInfo(signed.entry, rtt_s)
-            info: PeerInfo | None = signed.shown
-            if info is None:
-                info = signed.shown = PeerInfo(signed.entry)
-            return info
+            return PeerInfo(
+                self._signed[peer_id].entry,
+                rtt_s,
+                is_reachable=self._is_reachable(peer_id),
+                clock=self._clock,
+            )
         entry = self._unsigned.get(peer_id)
-        return None if entry is None else PeerInfo(entry, rtt_s, is_signed=False)
+        return None if entry is None else PeerInfo(entry, rtt_s, is_signed=False, clock=self._clock)

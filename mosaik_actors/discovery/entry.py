@@ -133,6 +133,8 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         actors: What can be resolved by name.
         tickets: What it may prove.
         departed: Whether this is its last word: it has left the network.
+        supersedes: The short hash of an entry that came to the owner under its own
+            name, and that this one replaces; empty when there was none.
     """
 
     network: NetworkId
@@ -146,6 +148,7 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actors: Annotated[tuple[ActorInfo, ...], msgspec.Meta(max_length=ACTOR_COUNT_MAX)] = ()
     tickets: Annotated[tuple[Ticket, ...], msgspec.Meta(max_length=TICKET_COUNT_MAX)] = ()
     departed: bool = False
+    supersedes: Annotated[bytes, msgspec.Meta(max_length=MESSAGE_ID_BYTES)] = b""
 
     @property
     def addr(self) -> PeerAddr:
@@ -167,14 +170,12 @@ class SignedPeerEntry:
 
     Attributes:
         entry: The entry, as far as this version understands it.
-        shown: Room for what the catalog shows of it, so that it is made once.
     """
 
-    __slots__ = ("_content", "_encoded", "_message_id", "_sync_line", "_valid", "entry", "shown")
+    __slots__ = ("_content", "_encoded", "_message_id", "_sync_line", "_valid", "entry")
 
     def __init__(self, entry: PeerEntry, data: bytes, signature: bytes) -> None:
         self.entry = entry
-        self.shown: Any = None
         self._encoded = signature + data
         self._valid: bool | None = None
         self._message_id: bytes | None = None

@@ -28,7 +28,18 @@ from .entry import SignedPeerEntry
 from .info import PeerInfo
 from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
 from .rtt import ProbesDue, RttProber, RttSampled
-from .wire import Announce, GossipFrame, Graft, IHave, Ping, Pong, Prune, encode_frame
+from .suspicion import CLAIM_COUNT_MAX
+from .wire import (
+    Announce,
+    GossipFrame,
+    Graft,
+    IHave,
+    Ping,
+    Pong,
+    Prune,
+    Suspect,
+    encode_frame,
+)
 
 _QUIET_S = 5.0
 _ANSWER_S = 2.5
@@ -90,6 +101,10 @@ class Gossip:
         """Take in where peers may be found. See `Overlay.receive_hints`."""
         self.overlay.receive_hints(source, addrs, now=now)
 
+    def is_hinted(self, peer_id: PeerId) -> bool:
+        """Return whether this node was told, by its user or by a finder, to dial a peer."""
+        return self.overlay.is_hinted(peer_id)
+
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:
         """Return an address with all further ways to that peer that are known."""
         return self.overlay.complete_addr(addr)
@@ -134,6 +149,8 @@ class Gossip:
                 self.broadcast.receive_graft(source, frame)
             case Prune():
                 self.broadcast.receive_prune(source)
+            case Suspect():
+                pass  # the catalog judges claims; what it accepts comes back
             case Ping(number):
                 self._events.append(SendFrames((source,), (encode_frame(Pong(number)),)))
             case Pong(number):
@@ -143,6 +160,28 @@ class Gossip:
             case _:
                 self.overlay.receive_frame(source, frame, now=now)
         return ()
+
+    def receive_claims(
+        self,
+        claims: Sequence[bytes],
+        accused: Iterable[PeerId],
+        source: PeerId | None,
+        *,
+        now: float,
+    ) -> None:
+        """Pass on claims that the catalog accepted; what the accused say next is urgent.
+
+        Args:
+            claims: The claims.
+            accused: Whom these, and claims about this node, accuse.
+            source: The neighbour that sent them; None for own ones.
+            now: Monotonic time in seconds.
+        """
+        for peer_id in accused:
+            self.broadcast.receive_accused(peer_id, now=now)
+        others = tuple(peer for peer in self.overlay.neighbours if peer != source)
+        if claims and others:
+            self._events.append(SendFrames(others, suspect_frames(claims)))
 
     def receive_offer(
         self, peer_id: PeerId, purpose: Purpose, addr: PeerAddr | None, *, urgent: bool, now: float
@@ -163,6 +202,12 @@ class Gossip:
         self._heard.pop(peer_id, None)
         self.broadcast.receive_neighbour_down(peer_id)
         self.overlay.receive_link_down(peer_id, code=code, now=now)
+
+    def receive_pause(self, *, now: float) -> None:
+        """Note that this process stood still: its neighbours may have given it up meanwhile."""
+        if self.overlay.neighbours and not self.overlay.is_closed:
+            self._asked = ()
+            self._test_neighbours(now)
 
     def receive_dial_failed(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that a dial failed with a close code."""
@@ -237,3 +282,9 @@ class Gossip:
         else:
             self._asked = self.overlay.neighbours
             self._events.append(SendFrames(self._asked, (_NOTHING,)))
+
+
+def suspect_frames(claims: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return claims as the frames in which they travel."""
+    firsts = range(0, len(claims), CLAIM_COUNT_MAX)
+    return tuple(encode_frame(Suspect(tuple(claims[at : at + CLAIM_COUNT_MAX]))) for at in firsts)

@@ -86,11 +86,16 @@ class PeerInfo:
         rtt: The smoothed round-trip time to it in seconds; None while unmeasured.
         is_signed: Whether the peer signed the entry; False when it was
             inserted by hand.
+        is_reachable: False while the peer does not answer, as far as its
+            neighbours or this node can tell: what it offers counts as away.
+        clock: What time it is, in seconds since the Unix epoch, as discovery sees it.
     """
 
     entry: PeerEntry
     rtt: float | None = None
     is_signed: bool = True
+    is_reachable: bool = True
+    clock: Callable[[], float] | None = field(default=None, compare=False, kw_only=True)
     # Most entries are replaced before anybody looks into them: made when first asked for.
     _facets: _Facets | None = field(default=None, init=False, compare=False)
 
@@ -134,10 +139,21 @@ class PeerInfo:
         """What it may prove, opaque and unchecked."""
         return self.entry.tickets
 
+    @property
+    def last_heard_s(self) -> float:
+        """How many seconds ago the peer gave the last sign of life that is known here.
+
+        By the peer's own clock, so that a difference between the clocks counts in.
+        """
+        if self.clock is None:
+            return 0.0
+        return max(0.0, self.clock() - self.entry.version.update / 1000)
+
     def __repr__(self) -> str:
         streams = [name or key.short for key, name in self.streams.items()]
         rtt = "unmeasured" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
-        return f"PeerInfo({self.peer_id.short}, {rtt}, streams {streams})"
+        state = "" if self.is_reachable else ", unreachable"
+        return f"PeerInfo({self.peer_id.short}, {rtt}, streams {streams}{state})"
 
     def rtt_below(self, limit: float | timedelta) -> bool:
         """Return whether it was measured to be nearer than `limit`; False while unmeasured."""

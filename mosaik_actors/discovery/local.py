@@ -5,7 +5,7 @@ signed when somebody asks for it, so that many changes in a row cost one
 signature.
 
 Invariants:
-    * The version never goes down and never repeats.
+    * The version never repeats, and never goes down but in `correct`.
     * A change that would break a limit of the entry changes nothing.
     * After `depart` nothing changes any more.
     * The last `GROUPS_BYTES_RESERVED` bytes of the entry are for groups: a group
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ..ids import NetworkId, SecretKey, StreamId, Tag, UniqueId
+from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
 from ..transport.address import PeerAddr
 from .entry import (
     ENTRY_BYTES_MAX,
@@ -34,6 +34,7 @@ from .entry import (
     encode_entry,
     encoded_bytes,
 )
+from .suspicion import Claim, sign_claim
 
 GROUPS_BYTES_RESERVED = 8 * 1024
 
@@ -52,7 +53,12 @@ class LocalEntry:
     """
 
     def __init__(
-        self, network_id: NetworkId, secret_key: SecretKey, addr: PeerAddr, *, now: float
+        self,
+        network_id: NetworkId,
+        secret_key: SecretKey,
+        addr: PeerAddr,
+        *,
+        now: float,
     ) -> None:
         start_ms = milliseconds(now)
         self._key = secret_key
@@ -141,13 +147,33 @@ class LocalEntry:
         self._write(self._next_version(now))
         return True
 
-    def supersede(self, version: Version, *, now: float) -> bool:
-        """Make the entry newer than one of an earlier self whose clock was ahead."""
-        if self._entry.departed or version < self._entry.version:
+    def supersede(self, other: SignedPeerEntry, *, now: float) -> bool:
+        """Make the entry newer than one of an earlier self whose clock was ahead.
+
+        It names the other one: if that is by a node that lives, and not by an
+        earlier self, that node learns that it is not alone with its key.
+        """
+        if self._entry.departed or other.version < self._entry.version:
             return False
-        start_ms = version.start + 1
+        start_ms = other.version.start + 1
+        self._entry = msgspec.structs.replace(self._entry, supersedes=other.message_id)
         self._write(Version(start_ms, max(start_ms, milliseconds(now))))
         return True
+
+    def correct(self, *, now: float) -> None:
+        """Date the entry anew, after a clock that dated it too late was put back.
+
+        Whoever has the right time has refused the entry that was dated too late;
+        who has not takes any other in its place (`Catalog`).
+        """
+        if not self._entry.departed:
+            now_ms = milliseconds(now)
+            self._write(Version(min(self._entry.version.start, now_ms), now_ms))
+
+    def sign_claim(self, accused: PeerId, version: Version) -> tuple[Claim, bytes]:
+        """Return the claim that a peer does not answer, and the same as it travels."""
+        claim = Claim(self._entry.peer, accused, version)
+        return claim, sign_claim(claim, self._entry.network, self._key)
 
     def depart(self, *, now: float) -> bool:
         """Replace the entry by the notice that this node has left."""

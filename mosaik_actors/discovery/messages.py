@@ -200,6 +200,19 @@ class StartCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSuspects:
+    """Try to reach peers that are said not to answer.
+
+    Attributes:
+        peers: Accuse these if they do not answer.
+        unreachable: Try to be neighbours with these again.
+    """
+
+    peers: tuple[PeerId, ...]
+    unreachable: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StartGossip:
     """The first message of the gossip actor.
 
@@ -210,6 +223,7 @@ class StartGossip:
         core: The catalog: what neighbours announce is judged here, without a detour.
         catalog: The catalog actor; gets `CatalogTouched` when something came of it.
         bootstrap: Peers to begin with.
+        network_name: The network as people know it: its name, or its id's first digits.
     """
 
     node: Node
@@ -218,6 +232,7 @@ class StartGossip:
     core: Catalog
     catalog: ActorAddress
     bootstrap: tuple[PeerAddr, ...]
+    network_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,9 +220,19 @@ class Overlay:
         self._hints[source] = hints
         self._step(now)
 
+    def is_hinted(self, peer_id: PeerId) -> bool:
+        """Return whether somebody said where the peer may be found."""
+        return any(peer_id in hints for hints in self._hints.values())
+
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:
         """Return an address with all further ways to that peer that are known."""
         return merge_addrs(addr, self._find_addr(addr.peer_id) or addr)
+
+    def dial_again(self, peer_id: PeerId) -> None:
+        """Try to have a peer as a neighbour that did not answer, unless it was tried just now."""
+        addr = self._find_addr(peer_id)
+        if addr is not None and not self._is_closed and self._may_dial(peer_id):
+            self._dial(addr, "neighbour", urgent=True)
 
     # What became of links.
 

@@ -12,8 +12,8 @@ wants it for:
     * ``probe``: one `Ping` and its `Pong`, then the link ends.
 
 Between neighbours travel the frames of the membership (`ForwardJoin`, `Shuffle`,
-`ShuffleReply`) and of the broadcast (`Announce`, `IHave`, `Graft`, `Prune`), and
-now and then a `Ping` and its `Pong`.
+`ShuffleReply`) and of the broadcast (`Announce`, `IHave`, `Graft`, `Prune`), now
+and then a `Ping` and its `Pong`, and `Suspect` when somebody does not answer.
 
 Every list has a limit here, and senders stay well below the limit of a frame,
 so that nobody can be made to hold more than it asked for.
@@ -42,6 +42,7 @@ from .entry import (
     read_id,
     write_id,
 )
+from .suspicion import Claims
 
 PROTOCOL = "mosaik/discovery/2"
 GUEST = b"guest"
@@ -194,6 +195,12 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     number: _Number
 
 
+class Suspect(msgspec.Struct, frozen=True, array_like=True, tag="suspect"):
+    """Some peers do not answer, say the signed claims of others; see `suspicion`."""
+
+    claims: Claims
+
+
 class SyncRoot(msgspec.Struct, frozen=True, array_like=True, tag="root"):
     """First step of a sync: the digest of everything the opener would tell."""
 
@@ -244,7 +251,7 @@ SyncFrame = SyncRoot | SyncBuckets | SyncVersions | SyncEntries | SyncWant | Syn
 MembershipFrame = ForwardJoin | Shuffle | ShuffleReply
 BroadcastFrame = Announce | IHave | Graft | Prune
 ProbeFrame = Ping | Pong
-GossipFrame = MembershipFrame | BroadcastFrame | ProbeFrame
+GossipFrame = MembershipFrame | BroadcastFrame | ProbeFrame | Suspect
 Frame = GossipFrame | SyncFrame
 
 

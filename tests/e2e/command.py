@@ -11,8 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from mosaik_actors.testing import TIME_FACTOR
+
 EXECUTABLE = Path(sys.executable).with_name("mosaik-actors")
-LINE_TIMEOUT_S = 30.0
+LINE_TIMEOUT_S = 40.0 * TIME_FACTOR  # the demo needs half of it: 15 s to miss a killed process
 
 
 class Command:

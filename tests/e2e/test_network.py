@@ -20,6 +20,7 @@ from mosaik_actors import (
     NetworkId,
     PeerAddr,
     SecretKey,
+    SecretKeyShared,
     Tag,
     TransportError,
 )
@@ -234,3 +235,22 @@ def test_interrupt_ends_a_node_without_a_traceback(runtime_dir: Path) -> None:
     out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
     assert not [path for path in runtime_dir.rglob("*") if path.is_file()]
+
+
+async def test_two_nodes_with_one_key_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Alone on a machine they cannot meet, but each sees the other's notice."""
+    monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
+    key = SecretKey.generate()
+    async with Network("one-key", secret_key=key) as one:
+        events = one.discovery.events()
+        async with Network("one-key", secret_key=key.hex):
+            event = await asyncio.wait_for(anext(events), 20)
+            assert event == SecretKeyShared(key.peer_id)
+            await until(lambda: caplog.text.count("another node uses the same secret key") == 2)
+        caplog.clear()
+    # One after the other is a restart, and nothing to tell.
+    async with Network("one-key", secret_key=key), Network("one-key") as observer:
+        await until(lambda: len(observer.discovery.catalog()) == 1)
+    assert "secret key" not in caplog.text

@@ -257,7 +257,7 @@ class Facts:
             if peer not in before:
                 self._tell(now, f"{self._called(peer)} joined", "good")
         for peer in sorted(before - set(peers)):
-            self._tell(now, f"{self._called(peer)} is gone from the catalog", "bad")
+            self._tell(now, f"{self._called(peer)} does not answer any more", "bad")
 
     def receive_stats(self, stats: NodeStats, *, now: float) -> None:
         """Take in what a sensor says about itself. A process of another run is ignored."""

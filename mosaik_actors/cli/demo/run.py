@@ -30,11 +30,11 @@ from .gauges import GAUGES
 from .latest import Latest
 from .processes import Processes, processes
 from .records import NODE_STATS, READINGS, NodeStats, Reading
-from .settings import COLLECTOR_TAG, SENSOR_TAG, demo_network
+from .settings import COLLECTOR_TAG, SENSOR_TAG, demo_network, living
 
 DRAW_INTERVAL_S: Final = 0.125
 TREND_INTERVAL_S: Final = 0.5
-STEP_TIMEOUT_S: Final = 20.0
+STEP_TIMEOUT_S: Final = 30.0
 KILL_AT_SHARE: Final = 0.4
 LOOK_AT_LEAST_S: Final = 1.0
 
@@ -178,7 +178,7 @@ class _Run:
 
     async def _follow_catalog(self, net: Network) -> None:
         async for catalog in net.discovery.watch():
-            peers = {str(peer): info.rtt for peer, info in catalog.items() if peer != net.peer_id}
+            peers = {peer: info.rtt for peer, info in living(catalog).items()}
             self._facts.receive_catalog(peers, now=time.monotonic())
             self._news.set()
 

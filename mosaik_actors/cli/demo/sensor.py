@@ -28,7 +28,7 @@ from ..ending import run_to_the_end
 from .gauges import GAUGES
 from .latest import Latest
 from .records import NODE_STATS, READINGS, NodeStats, PeerView, Reading
-from .settings import SENSOR_TAG, demo_network
+from .settings import SENSOR_TAG, demo_network, living
 
 READING_INTERVAL_S: Final = 0.05
 STATS_INTERVAL_S: Final = 0.5
@@ -70,9 +70,7 @@ class Watcher:
         """Note who comes and goes, until cancelled."""
         async for catalog in self._net.discovery.watch():
             now = time.monotonic()
-            others = {
-                str(peer): info for peer, info in catalog.items() if peer != self._net.peer_id
-            }
+            others = living(catalog)
             if others.keys() != self._since.keys():
                 self._news.set()
             self._since = {peer: self._since.get(peer, now) for peer in others}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -45,12 +46,19 @@ def signed(name: str, *, start: float = NOW, update: float = NOW, **fields: Any)
     return SignedPeerEntry.sign(entry(name, start=start, update=update, **fields), key(name))
 
 
-def catalog(name: str = "me", *, now: float = NOW, **settings: Any) -> Catalog:
+def catalog(
+    name: str = "me",
+    *,
+    now: float = NOW,
+    draw: Callable[[], float] = lambda: 1.0,
+    **settings: Any,
+) -> Catalog:
     """Return the catalog of the peer called `name`."""
     return Catalog(
         network_id=NETWORK,
         secret_key=key(name),
         addr=addr(name),
         config=DiscoveryConfig(**settings),
+        draw=draw,
         now=now,
     )

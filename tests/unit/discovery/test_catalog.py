@@ -17,10 +17,11 @@ from mosaik_actors.discovery.catalog import (
     PeerUpdated,
     Verdict,
 )
+from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
 from mosaik_actors.ids import NetworkId, UniqueId
 
-from .helpers import NOW, catalog, entry, key, peer, signed
+from .helpers import NETWORK, NOW, addr, catalog, entry, key, peer, signed
 
 
 def drain(core: Catalog) -> list[CatalogEvent]:
@@ -34,7 +35,7 @@ def test_a_valid_entry_is_shown_and_told_on() -> None:
     core = catalog()
     assert core.receive_entry(signed("a"), now=NOW) is Verdict.ACCEPTED
     assert list(core.snapshot()) == [peer("a")]
-    assert [event.peer.peer_id for event in drain(core)] == [peer("a")]
+    assert [event.peer_id for event in drain(core)] == [peer("a")]
     assert core.take_fresh() == [signed("a"), core.me]
     assert core.take_fresh() == []
     assert set(core.told_entries()) == {peer("a"), peer("me")}
@@ -376,7 +377,7 @@ def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int, i
             elif isinstance(event, PeerDeparted):
                 shown.remove(event.peer.peer_id)
             else:
-                assert event.peer.peer_id in shown
+                assert event.peer_id in shown
         told = core.told_entries()
         assert shown == set(core.snapshot())
         assert len(told) <= 3
@@ -395,3 +396,124 @@ def test_deadlines_do_not_pile_up_when_peers_come_and_go() -> None:
         core.remove(peer("a"))
     assert len(core._deadlines) <= 2
     assert key("a").peer_id not in core.snapshot()
+
+
+def test_a_departure_removes_an_inserted_peer_too() -> None:
+    core = catalog()
+    assert core.insert(entry("a"))
+    core.receive_entry(signed("a"), now=NOW)
+    core.receive_entry(signed("a", update=NOW + 1, departed=True), now=NOW + 1)
+    assert peer("a") not in core.snapshot()
+    assert core.clear_unsigned() == 0
+    # The same when it leaves before its entry was ever seen.
+    core.insert(entry("b"))
+    core.receive_entry(signed("b", departed=True), now=NOW)
+    assert peer("b") not in core.snapshot()
+    assert [type(event).__name__ for event in drain(core) if event.peer_id == peer("b")] == [
+        "PeerDiscovered",
+        "PeerDeparted",
+    ]
+
+
+def read(core: Catalog, wall: float, monotonic: float) -> float:
+    """Let a catalog read clocks that show the same until somebody jumps."""
+    return core.read_clock(NOW + wall, monotonic)
+
+
+def test_a_short_jump_of_the_clock_dates_nothing() -> None:
+    core = catalog()
+    now = read(core, 0, 0)
+    for wall in (3600, -3600):
+        now = read(core, 1 + wall, 1)
+        core.local.change_tags((UniqueId(str(wall)),), now=now)
+        assert core.me.version.update <= (NOW + 2) * 1000
+    now = read(core, 2, 2)
+    other = catalog("other")
+    assert other.receive_entry(core.me, now=NOW + 2) is Verdict.ACCEPTED
+
+
+def test_an_entry_dated_by_a_wrong_clock_is_dated_anew_when_it_is_put_right() -> None:
+    core, friend = catalog(), catalog("friend")
+    read(core, 0, 0)
+    friend.receive_entry(core.me, now=NOW)
+    # The clock is an hour ahead for a minute, long enough to be believed.
+    read(core, 3601, 1)
+    now = read(core, 3630, 30)
+    core.local.change_tags((UniqueId("meanwhile"),), now=now)
+    assert friend.receive_entry(core.me, now=NOW + 30) is Verdict.FUTURE
+    # Put right, and this is believed too.
+    read(core, 60, 60)
+    now = read(core, 75, 75)
+    assert core.get_urgent_timer() is None
+    for observer in (friend, catalog("newcomer")):
+        assert observer.receive_entry(core.me, now=NOW + 75) is Verdict.ACCEPTED
+        assert UniqueId("meanwhile") in observer.snapshot()[peer("me")].tags
+    # From here on it goes on as ever.
+    core.local.refresh(now=now + 1)
+    assert friend.receive_entry(core.me, now=NOW + 76) is Verdict.ACCEPTED
+
+
+def test_a_start_with_a_wrong_clock_is_put_right() -> None:
+    core = catalog(now=NOW + 3600)
+    read(core, 3600, 0)
+    core.receive_entry(signed("a", update=NOW), now=NOW + 3600)  # refused as too old
+    read(core, 2, 2)
+    read(core, 15, 15)
+    assert catalog("b").receive_entry(core.me, now=NOW + 15) is Verdict.ACCEPTED
+
+
+def test_a_clock_that_is_put_back_wrongly_does_not_take_the_entry_back() -> None:
+    core, friend = catalog(), catalog("friend")
+    read(core, 0, 0)
+    core.receive_entry(signed("friend", update=NOW), now=NOW)
+    friend.receive_entry(core.me, now=NOW)
+    read(core, 1 - 60, 1)
+    now = read(core, 20 - 60, 20)
+    core.local.change_tags((UniqueId("still here"),), now=now)
+    assert friend.receive_entry(core.me, now=NOW + 20) is Verdict.ACCEPTED
+
+
+def test_a_jump_of_the_own_clock_gives_nobody_up() -> None:
+    core = catalog()
+    read(core, 0, 0)
+    core.receive_entry(signed("a"), now=NOW)
+    read(core, 3601, 1)
+    now = read(core, 3620, 20)
+    core.handle_timer(now=now)
+    assert peer("a") in core.snapshot()
+    # Time that passes still counts: five minutes of silence, by whatever clock.
+    core.handle_timer(now=read(core, 3899, 299))
+    assert peer("a") in core.snapshot()
+    core.handle_timer(now=read(core, 3901, 301))
+    assert peer("a") not in core.snapshot()
+
+
+def test_what_came_while_all_clocks_were_wrong_gives_way_to_what_is_right() -> None:
+    core = catalog()
+    ahead = signed("a", start=NOW, update=NOW + 3600)
+    assert core.receive_entry(ahead, now=NOW + 3600) is Verdict.ACCEPTED
+    # An hour back. The peer, dated right, or restarted, supersedes what it said then.
+    assert core.receive_entry(signed("a", update=NOW + 5), now=NOW + 5) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("a", update=NOW + 4), now=NOW + 5) is Verdict.NOT_NEWER
+    assert core.receive_entry(ahead, now=NOW + 6) is Verdict.FUTURE
+    restarted = signed("a", start=NOW + 7, update=NOW + 7)
+    assert core.receive_entry(restarted, now=NOW + 7) is Verdict.ACCEPTED
+
+
+def test_how_long_ago_a_peer_was_heard_of() -> None:
+    now = NOW
+    core = Catalog(
+        network_id=NETWORK,
+        secret_key=key("me"),
+        addr=addr("me"),
+        config=DiscoveryConfig(),
+        clock=lambda: now,
+        now=NOW,
+    )
+    core.receive_entry(signed("a"), now=NOW)
+    info = core.snapshot()[peer("a")]
+    assert info.last_heard_s == 0
+    now += 12.5
+    assert info.last_heard_s == 12.5
+    core.receive_entry(signed("a", update=NOW + 12), now=now)
+    assert core.snapshot()[peer("a")].last_heard_s == 0.5

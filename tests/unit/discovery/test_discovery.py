@@ -560,6 +560,19 @@ async def outsider(nodes: Nodes) -> Outsider:
     return Outsider(await nodes.make("outsider"))
 
 
+async def test_who_has_the_wrong_network_name_is_told_so(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = await nodes.start("right", network="the right name")
+    with caplog.at_level(logging.ERROR):
+        await nodes.start("wrong", right, network="the wrong name", network_name="the wrong name")
+        await until(lambda: "belongs to another network" in caplog.text)
+        (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "'the wrong name'" in record.getMessage()
+    assert right.me.peer_id.short in record.getMessage()
+    assert NetworkId("the right name").short not in record.getMessage()
+
+
 async def test_bad_entries_are_judged_and_logged_once(
     nodes: Nodes, outsider: Outsider, caplog: pytest.LogCaptureFixture
 ) -> None:

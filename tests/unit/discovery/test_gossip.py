@@ -20,12 +20,12 @@ from mosaik_actors.discovery.gossip import DropUnanswered, Gossip
 from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.reconcile import Reconciler
 from mosaik_actors.discovery.rtt import ProbesDue, RttSampled
-from mosaik_actors.discovery.wire import Ping, Pong, Prune, decode_frame, encode_frame
+from mosaik_actors.discovery.wire import Ping, Pong, Prune, Suspect, decode_frame, encode_frame
 from mosaik_actors.ids import PeerId, Tag
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode
 
-from .helpers import NETWORK, NOW, addr, key, peer
+from .helpers import NETWORK, NOW, addr, key, peer, signed
 
 LATENCY_S = 0.01
 
@@ -441,3 +441,46 @@ def test_nobody_is_tested_by_a_node_without_neighbours() -> None:
     due = core.get_timer()
     assert due is not None
     assert due > 7
+
+
+def with_neighbours(*names: str) -> Gossip:
+    gossip = Gossip(peer("me"), DiscoveryConfig(), Random(1), now=0.0)
+    for name in names:
+        gossip.receive_link_up(peer(name), now=0.0)
+    assert list(iter(gossip.next_event, None)) == []
+    return gossip
+
+
+def test_a_process_that_stood_still_tests_its_neighbours_at_once() -> None:
+    gossip = with_neighbours("a", "b")
+    gossip.receive_pause(now=100.0)
+    (asked,) = iter(gossip.next_event, None)
+    assert isinstance(asked, SendFrames)
+    assert set(asked.peers) == {peer("a"), peer("b")}
+    gossip.handle_timer(now=102.4)
+    assert not any(isinstance(event, DropUnanswered) for event in iter(gossip.next_event, None))
+    gossip.handle_timer(now=102.5)
+    drops = [event for event in iter(gossip.next_event, None) if isinstance(event, DropUnanswered)]
+    assert [set(drop.peers) for drop in drops] == [{peer("a"), peer("b")}]
+
+
+def test_claims_go_to_all_but_their_source() -> None:
+    gossip = with_neighbours("a", "b", "c")
+    gossip.receive_claims([b"claim"], [peer("d")], peer("b"), now=1.0)
+    (sent,) = iter(gossip.next_event, None)
+    assert isinstance(sent, SendFrames)
+    assert set(sent.peers) == {peer("a"), peer("c")}
+    assert [decode_frame(frame) for frame in sent.frames] == [Suspect((b"claim",))]
+
+
+def test_what_the_accused_says_next_does_not_wait_for_company() -> None:
+    for is_accused in (True, False):
+        gossip = with_neighbours("a", "b")
+        gossip.receive_fresh([signed("d")], peer("a"), now=1.0)
+        list(iter(gossip.next_event, None))
+        if is_accused:
+            gossip.receive_claims([], [peer("d")], peer("a"), now=20.0)
+        gossip.receive_fresh([signed("d", update=NOW + 1)], peer("a"), now=20.0)
+        sent = [event for event in iter(gossip.next_event, None) if isinstance(event, SendFrames)]
+        pushed = [event for event in sent if peer("b") in event.peers]
+        assert bool(pushed) is is_accused

@@ -15,12 +15,11 @@ from mosaik_actors.discovery.entry import (
     GroupInfo,
     StreamInfo,
     Ticket,
-    Version,
 )
 from mosaik_actors.discovery.local import GROUPS_BYTES_RESERVED, LocalEntry
 from mosaik_actors.ids import StreamId, UniqueId
 
-from .helpers import NETWORK, NOW, addr, key
+from .helpers import NETWORK, NOW, addr, key, signed
 
 
 def make() -> LocalEntry:
@@ -97,9 +96,10 @@ def test_a_clock_that_is_set_back_does_not_lower_the_version() -> None:
 
 def test_an_earlier_self_with_a_clock_ahead_is_superseded() -> None:
     local = make()
-    ahead = Version(int(NOW * 1000) + 5000, int(NOW * 1000) + 5000)
+    ahead = signed("me", start=NOW + 5, update=NOW + 5)
     assert local.supersede(ahead, now=NOW)
-    assert local.entry.version > ahead
+    assert local.entry.version > ahead.version
+    assert local.entry.supersedes == ahead.message_id
     assert not local.supersede(ahead, now=NOW)
 
 

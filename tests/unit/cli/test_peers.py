@@ -1,0 +1,16 @@
+"""What `mosaik-actors peers` says of a peer."""
+
+from mosaik_actors.cli.peers import describe
+from mosaik_actors.discovery.info import PeerInfo
+from tests.unit.discovery.helpers import NOW, entry, peer
+
+
+def test_a_peer_that_answers_has_its_round_trip_time() -> None:
+    line = describe(PeerInfo(entry("a"), 0.0012))
+    assert line == f"{peer('a').short}  127.0.0.1:4433    1.20 ms"
+
+
+def test_a_peer_that_does_not_answer_is_marked() -> None:
+    info = PeerInfo(entry("a"), 0.0012, is_reachable=False, clock=lambda: NOW + 12.4)
+    line = describe(info)
+    assert line == f"{peer('a').short}  127.0.0.1:4433  unreachable, last heard of 12 s ago"
