@@ -5,8 +5,8 @@ Receives: `StartConsumer`, `AckDue` and `CloseConsumer` from its handle;
     `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
     acknowledgements to links; `ConsumerClosed` to whoever closed it.
-Owns: a `Subscriptions`, one `ReceiverSession` per link, the board and the inbox
-    of its handle.
+Owns: a `Subscriptions`, a `WindowPool`, one `ReceiverSession` per link, the board and
+    the inbox of its handle.
 Failure: a producer that breaks a rule is closed with the rule's code and tried
     again later, as one that was lost.
 
@@ -54,7 +54,19 @@ from ..streams.subscriptions import (
     SubscriptionWanted,
     SyncWanted,
 )
-from ..streams.wire import PROTOCOL, Accepted, Subscribe, ack_frame, decode_accepted, encode
+from ..streams.window_pool import WindowPool
+from ..streams.wire import (
+    PROTOCOL,
+    Subscribe,
+    Window,
+    ack_frame,
+    decode_accepted,
+    encode,
+    is_window,
+    read_window,
+    window_frame,
+)
+from ..transport.address import PeerAddr
 from ..transport.close import CANCELLED, CloseCode, CloseReason
 from ..transport.interface import (
     FramesReceived,
@@ -77,6 +89,9 @@ class _Probe:
     """The token of an exchange that is made to learn how far away a peer is."""
 
     peer_id: PeerId
+
+
+_Token = tuple[PeerId, int]  # the producer and the number of the attempt
 
 
 class _Inlet:
@@ -139,6 +154,8 @@ class ConsumerActor(TypeDispatcher):
         self._timer_at: float | None = None
         self._hint = ""
         self._too_slow_for: dict[PeerId, None] = {}
+        self._wanted: dict[_Token, PeerAddr] = {}  # to be subscribed to when there is room
+        self._asked: dict[_Token, Window] = {}  # the windows that links are being opened with
 
     # Lifecycle.
 
@@ -155,16 +172,7 @@ class ConsumerActor(TypeDispatcher):
             message.node.randomness.branch(f"consumer {spec.stream_id}"),
             spec.prefer,
         )
-        self._header = encode(
-            Subscribe(
-                stream=bytes(spec.stream_id),
-                name=spec.name,
-                schema=spec.schema,
-                window_items=spec.config.window_items,
-                window_bytes=spec.config.window_bytes,
-                criteria=spec.criteria,
-            )
-        )
+        self._pool = WindowPool(Window(spec.config.window_items, spec.config.window_bytes))
         self.send(self._catalog, WatchCatalog(self.myAddress))
         self._publish_board()
 
@@ -225,20 +233,27 @@ class ConsumerActor(TypeDispatcher):
         peer_id, attempt = message.token
         if link in self._sessions:
             return
-        if self._board.is_closed or not self._core.receive_opened(
-            peer_id, attempt, now=self._now()
+        asked = self._asked.pop(message.token, None)
+        if (
+            self._board.is_closed
+            or asked is None
+            or not self._core.receive_opened(peer_id, attempt, now=self._now())
         ):
             link.close(CANCELLED)
+            self._pool.release(message.token)
             return
         try:
             accepted = decode_accepted(link.reply)
-            self._check_window(accepted)
+            if not accepted.window.fits(asked):  # it grants itself more than it may have
+                raise RemoteError(f"a window of {accepted.window}, asked for {asked}")
         except RemoteError as exc:
             self._refuse(link, exc)
+            self._pool.release(message.token)
             self._core.receive_closed(peer_id, now=self._now())
             self._pump()
             return
-        session = ReceiverSession(accepted)
+        session = ReceiverSession(accepted, asked)
+        self._pool.open(message.token, session)
         self._sessions[link] = session
         self._links[session] = link
         self._link_of[peer_id] = link
@@ -257,14 +272,6 @@ class ConsumerActor(TypeDispatcher):
         self._publish_board()
         self._pump()
 
-    def _check_window(self, accepted: Accepted) -> None:
-        """Refuse a producer that grants itself more than was asked for."""
-        config = self._spec.config
-        for name in ("window_items", "window_bytes"):
-            got, asked = getattr(accepted, name), getattr(config, name)
-            if got > asked:
-                raise RemoteError(f"{name} is {got}, asked for {asked}")
-
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
         if message.inlet.handled_number < message.inlet.queued_number:
@@ -282,6 +289,7 @@ class ConsumerActor(TypeDispatcher):
         if self._board.is_closed:
             return
         peer_id, attempt = message.token
+        self._release(message.token)
         self._note_refusal(peer_id, message.error)
         self._core.receive_failed(peer_id, attempt, message.error.reason, now=self._now())
         self._pump()
@@ -299,6 +307,9 @@ class ConsumerActor(TypeDispatcher):
         inbox, decode = self._inbox, self._spec.encoder.decode_batch
         try:
             for frame in message.frames:
+                if is_window(frame):
+                    self._receive_window(link, session, frame)
+                    continue
                 item_count, batch = session.receive_frame(frame)
                 items, bad_count = decode(batch, item_count)  # type: ignore[arg-type]
                 if bad_count:
@@ -315,12 +326,9 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_AckDue(self, message: AckDue, _sender: ActorAddress) -> None:
         """Acknowledge what the application took."""
-        link = self._links.get(message.session)
-        if link is None:
-            return
-        sequence = message.session.make_ack()
-        if sequence is not None:
-            link.write(ack_frame(sequence))
+        self._acknowledge(message.session)
+        if self._wanted or message.session.is_over:
+            self._open_wanted()
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
         """Ignore the link's own marks: acknowledgements are few and small."""
@@ -393,10 +401,7 @@ class ConsumerActor(TypeDispatcher):
         while (event := self._core.next_event()) is not None:
             match event:
                 case SubscriptionWanted(addr, attempt):
-                    token = (addr.peer_id, attempt)
-                    timeout_s = self._spec.config.open_timeout
-                    opening = OpenLink(addr, PROTOCOL, self._header, token, timeout_s)
-                    self.send(self._node.transport, opening)
+                    self._wanted[addr.peer_id, attempt] = addr
                 case SyncWanted(addr):
                     self.send(self._catalog, SyncWith(addr, addr.peer_id))
                 case SubscriptionDropped(peer_id, reason):
@@ -409,11 +414,68 @@ class ConsumerActor(TypeDispatcher):
                         "%s: gave up peer %s after %d failures",
                         self._spec.name, peer_id.short, failures,
                     )  # fmt: skip
+        self._open_wanted()
         due = self._core.get_timer()
         # One that comes too early finds nothing due, and the next one is armed then.
         if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
+
+    def _open_wanted(self) -> None:
+        """Subscribe where there is room for what comes; have others make room, or take it."""
+        if self._board.is_closed:
+            return
+        for token in [one for one in self._wanted if not self._core.is_opening(*one)]:
+            del self._wanted[token]
+        for token, addr in list(self._wanted.items()):
+            window = self._pool.reserve(token, waiting_count=len(self._wanted))
+            if window is None:
+                self._note_full(token[0])
+                break
+            del self._wanted[token]
+            self._asked[token] = window
+            timeout_s = self._spec.config.open_timeout
+            opening = OpenLink(addr, PROTOCOL, self._make_header(window), token, timeout_s)
+            self.send(self._node.transport, opening)
+        for change in self._pool.next_changes(waiting_count=len(self._wanted)):
+            self._links[change.session].write(window_frame(change.window))
+
+    def _note_full(self, peer_id: PeerId) -> None:
+        """Say why nobody is subscribed to, if it is for the application to change."""
+        item_count = self._pool.waiting.items
+        if item_count:
+            text = f"{item_count} items of ended subscriptions wait to be taken"
+            error = LinkRefused(CloseReason(CloseCode.STREAM_TOO_SLOW, text))
+            self._board.refusals[peer_id] = error
+
+    def _make_header(self, window: Window) -> bytes:
+        spec = self._spec
+        return encode(
+            Subscribe(
+                stream=bytes(spec.stream_id),
+                name=spec.name,
+                schema=spec.schema,
+                window_items=window.items,
+                window_bytes=window.bytes,
+                criteria=spec.criteria,
+            )
+        )
+
+    def _release(self, token: _Token) -> None:
+        """Take in that no link comes for an attempt."""
+        self._asked.pop(token, None)
+        self._pool.release(token)
+
+    def _receive_window(self, link: Link, session: ReceiverSession, frame: bytes) -> None:
+        session.receive_window(read_window(frame))
+        self._acknowledge(session)
+        self._open_wanted()
+
+    def _acknowledge(self, session: ReceiverSession) -> None:
+        link = self._links.get(session)
+        sequence = session.make_ack() if link is not None else None
+        if link is not None and sequence is not None:
+            link.write(ack_frame(sequence))
 
     def _explain(self, peers: Iterable[PeerInfo]) -> None:
         """Say once when somebody offers nearly what we look for."""
@@ -488,12 +550,20 @@ class ConsumerActor(TypeDispatcher):
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         """Take in that a link ended without our wish."""
+        session = self._sessions[link]
         self._forget_link(link, reason)
-        self._core.receive_closed(link.peer_id, now=self._now())
+        was_too_slow = reason.remote and reason.code == CloseCode.STREAM_TOO_SLOW
+        self._core.receive_closed(
+            link.peer_id,
+            now=self._now(),
+            was_too_slow=was_too_slow,
+            has_progressed=session.has_progressed,
+        )
 
     def _forget_link(self, link: Link, reason: CloseReason) -> None:
         session = self._sessions.pop(link)
         del self._links[session]
+        self._pool.end(session)
         if self._link_of.get(link.peer_id) is link:
             del self._link_of[link.peer_id]
         channel = self._board.channels.pop(link)

@@ -39,7 +39,7 @@ from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
 from ..streams.criteria import CriteriaError
-from ..streams.fanout import FanOut, FramesReady, LaggardFound
+from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
 from ..streams.messages import (
     CloseProducer,
@@ -53,13 +53,14 @@ from ..streams.parts import OVERHEAD_BYTES
 from ..streams.runs import item_count_of, single_parts
 from ..streams.schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
-from ..streams.wire import Accepted, encode, read_ack
+from ..streams.wire import Accepted, encode, is_window, read_ack, read_window, window_frame
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 
 logger = logging.getLogger(__name__)
 
 LAGGARDS_LOGGED_MAX = 100
+ANSWERS_UNSENT_BYTES_MAX = 256 * 1024
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
 
@@ -187,13 +188,16 @@ class ProducerActor(TypeDispatcher):
         self._publish_board()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
-        """Take in acknowledgements."""
+        """Take in acknowledgements, and what windows are asked for."""
         link = message.link
         if link not in self._board.channels:
             return
         try:
             for frame in message.frames:
-                self._core.receive_ack(link, read_ack(frame), now=self._now())
+                if is_window(frame):
+                    self._change_window(link, frame)
+                else:
+                    self._core.receive_ack(link, read_ack(frame), now=self._now())
         except RemoteError as exc:
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, exc)
             reason = CloseReason(exc.close_code, clip(str(exc)))
@@ -338,6 +342,8 @@ class ProducerActor(TypeDispatcher):
                 for frame in event.frames:
                     channel.byte_count += len(frame)
                     link.write(frame)
+            elif type(event) is WindowChanged:
+                link.write(window_frame(event.window))
             else:
                 assert isinstance(event, LaggardFound)
                 text = f"{event.behind_items} items behind"
@@ -347,6 +353,13 @@ class ProducerActor(TypeDispatcher):
                 self._forget(link, reason)
                 lost = True
         return lost
+
+    def _change_window(self, link: Link, frame: bytes) -> None:
+        """Take in what window is asked for; who asks and does not read is refused."""
+        unsent = link.unsent_bytes - self._core.subscriptions[link].flight_bytes
+        if unsent > ANSWERS_UNSENT_BYTES_MAX:
+            raise RemoteError(f"asks for windows, and {unsent} bytes of answers are not read")
+        self._core.change_window(link, read_window(frame), now=self._now())
 
     def _warn_once(self, link: Link, reason: CloseReason) -> None:
         """Warn of a laggard, but not again each time that it comes back and lags again."""
