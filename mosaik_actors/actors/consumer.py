@@ -1,6 +1,6 @@
 """The consumer actor: the subscriptions of one consumer of this node.
 
-Receives: `StartConsumer`, `AckDue` and `CloseConsumer` from its handle;
+Receives: `StartConsumer`, `AckDue`, `CloseConsumer` and `DropConsumer` from its handle;
     `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
     `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
@@ -42,7 +42,13 @@ from ..runtime import TypeDispatcher
 from ..streams.board import Channel
 from ..streams.criteria import CriteriaError
 from ..streams.gate import clip, holds, is_allowed, near_miss
-from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
+from ..streams.messages import (
+    AckDue,
+    CloseConsumer,
+    ConsumerClosed,
+    DropConsumer,
+    StartConsumer,
+)
 from ..streams.preference import Rank
 from ..streams.schema import mismatch_from
 from ..streams.session import ReceiverSession
@@ -178,10 +184,12 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_CloseConsumer(self, _message: CloseConsumer, sender: ActorAddress) -> None:
         """Unsubscribe from everything and stop."""
-        self.send(self._catalog, UnwatchCatalog(self.myAddress))
-        self._stop()
+        self._end()
         self.send(sender, ConsumerClosed())
-        self.send(self.myAddress, ActorExitRequest())
+
+    def receiveMsg_DropConsumer(self, _message: DropConsumer, _sender: ActorAddress) -> None:
+        """Do the same without an answer."""
+        self._end()
 
     def receiveMsg_ActorExitRequest(
         self, _message: ActorExitRequest, _sender: ActorAddress
@@ -573,6 +581,11 @@ class ConsumerActor(TypeDispatcher):
 
     def _publish_board(self) -> None:
         self._board.publish(is_online=holds(self._spec.online_when, self._board.peers()))
+
+    def _end(self) -> None:
+        self.send(self._catalog, UnwatchCatalog(self.myAddress))
+        self._stop()
+        self.send(self.myAddress, ActorExitRequest())
 
     def _stop(self) -> None:
         for link in list(self._sessions):

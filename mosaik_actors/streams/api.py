@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -37,7 +37,7 @@ from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
-from ..runtime import ActorSystemClosed, AskUndeliverable
+from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
 from .board import Board
 from .channels import ChannelInfo, Stats
 from .conditions import Condition, When
@@ -51,6 +51,7 @@ from .messages import (
     CloseConsumer,
     CloseProducer,
     ConsumerSpec,
+    DropConsumer,
     FlushOutbox,
     ProducerSpec,
     RegisterProducer,
@@ -175,7 +176,9 @@ def _never() -> None:
 class Producer(Generic[T]):
     """Sends items to all who subscribed. Made by `Streams.produce` and `Streams.producer`.
 
-    Handles of one stream share one producer; it is closed with the last of them.
+    Handles of one stream share one producer; it is closed with the last of them
+    that is closed. A handle that is merely forgotten leaves the producer there, for
+    whoever calls `Streams.produce` next, until the network closes.
     """
 
     __slots__ = (
@@ -428,9 +431,15 @@ class Consumer(Generic[T]):
     """Receives the items of a stream from all its producers. Made by `Streams.consume`.
 
     One consumer may be used by several tasks; each item goes to one of them.
+
+    A consumer that nothing refers to any more ends its subscriptions, as `close`
+    does. A wait made by `when` refers to it.
     """
 
-    __slots__ = ("_address", "_board", "_closing", "_inbox", "_spec", "_streams")
+    __slots__ = (
+        "__weakref__", "_address", "_board", "_closing", "_dropped", "_inbox", "_loop", "_spec",
+        "_streams",
+    )  # fmt: skip
 
     def __init__(self, streams: Streams, spec: ConsumerSpec) -> None:
         loop = asyncio.get_running_loop()
@@ -446,7 +455,10 @@ class Consumer(Generic[T]):
         self._address: ActorAddress = address
         self._board = Board()
         self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
+        self._loop = loop
         self._closing: asyncio.Future[None] | None = None
+        self._dropped = finalize(self, _drop_consumer, loop, system, address)
+        self._dropped.atexit = False
         start = StartConsumer(streams._node, streams._catalog, spec, self._inbox, self._board)
         system.tell(address, start)
 
@@ -479,7 +491,7 @@ class Consumer(Generic[T]):
 
     def when(self) -> When:
         """Return what can be waited for, such as ``await consumer.when().online()``."""
-        return When(self._board, asyncio.get_running_loop().create_future)
+        return When(self._board, self._make_future)
 
     async def recv(self) -> T:
         """Return the next item; wait for it. When cancelled, no item is lost.
@@ -535,6 +547,7 @@ class Consumer(Generic[T]):
         """
         if self._closing is None:
             self._streams._consumers.pop(self, None)
+            self._dropped.detach()
             self._closing = asyncio.ensure_future(self._stop())
         await asyncio.shield(self._closing)
 
@@ -556,6 +569,10 @@ class Consumer(Generic[T]):
             self._inbox.close()
             self._board.close()
 
+    def _make_future(self) -> asyncio.Future[Any]:
+        # What holds this method holds the consumer: who only waits for it keeps it.
+        return self._loop.create_future()
+
     async def _wait_for_item(self) -> None:
         """Return when there is an item to take, without giving anybody else the chance to."""
         box = self._inbox
@@ -575,6 +592,23 @@ class Consumer(Generic[T]):
         return f"Consumer({self.name})"
 
 
+def _drop_consumer(
+    loop: asyncio.AbstractEventLoop, system: AsyncActorSystem, address: ActorAddress
+) -> None:
+    """End what a forgotten consumer holds.
+
+    The collector calls this on any thread, in the middle of anything, so it
+    only asks the loop to do it later.
+    """
+    with suppress(RuntimeError):  # the loop is closed, and all that it ran
+        loop.call_soon_threadsafe(_tell_dropped, system, address)
+
+
+def _tell_dropped(system: AsyncActorSystem, address: ActorAddress) -> None:
+    with suppress(ActorSystemClosed):
+        system.tell(address, DropConsumer())
+
+
 class Streams:
     """The streams of one node: ``net.streams``.
 
@@ -592,7 +626,7 @@ class Streams:
         self._config = config or StreamsConfig()
         self._sources: dict[StreamId, _Source] = {}
         self._closing_sources: dict[_Source, None] = {}
-        self._consumers: dict[Consumer[Any], None] = {}
+        self._consumers: WeakKeyDictionary[Consumer[Any], None] = WeakKeyDictionary()
         self._is_closed = False
         self._actor = node.system.createActor(StreamsActor)
         node.system.tell(self._actor, StartStreams(node))
