@@ -107,6 +107,7 @@ if TYPE_CHECKING:
         unique_id,
     )
     from .network import Network
+    from .running import run
     from .runtime import AsyncActorSystem, AsyncioSystemBase, RuntimeConfig, TypeDispatcher
     from .streams.api import Consumer, Producer
     from .streams.board import ChannelState
@@ -228,6 +229,7 @@ _HOMES = {
     "UniqueId": ".ids",
     "unique_id": ".ids",
     "Network": ".network",
+    "run": ".running",
     "AsyncActorSystem": ".runtime",
     "AsyncioSystemBase": ".runtime",
     "RuntimeConfig": ".runtime",
@@ -387,6 +389,7 @@ __all__ = [
     "best",
     "collection",
     "nearest",
+    "run",
     "stream",
     "unique_id",
     "where",

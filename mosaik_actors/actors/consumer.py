@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
@@ -86,7 +86,8 @@ from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
 logger = logging.getLogger(__name__)
 
-PROBES_MAX = 1024  # of one consumer, over its life
+PROBES_MAX = 1024  # of one consumer at a time
+PROBE_AGAIN_S = 30.0
 TOO_SLOW_LOGGED_MAX = 100
 
 
@@ -155,7 +156,7 @@ class ConsumerActor(TypeDispatcher):
         self._link_of: dict[PeerId, Link] = {}
         self._peers: dict[PeerId, PeerInfo] = {}
         self._rtts: dict[PeerId, float] = {}
-        self._probed: dict[tuple[PeerId, int], None] = {}
+        self._probed_at: dict[PeerId, float] = {}
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
         self._hint = ""
@@ -213,15 +214,17 @@ class ConsumerActor(TypeDispatcher):
         candidates: dict[PeerId, Candidate] = {}
         for peer_id, info in snapshot.items():
             if stream_id in info.streams:
-                self._peers[peer_id] = info
+                info = self._peers[peer_id] = self._measured(info)
                 allowed = is_allowed(info, require)
                 rank = self._rank(info) if allowed else None
-                candidates[peer_id] = Candidate(info.addr, info.version.start, allowed, rank)
+                if allowed is None:
+                    self._probe(info)
+                candidates[peer_id] = Candidate(info.addr, info.version.start, bool(allowed), rank)
         changed = False
         for peer_id, link in self._link_of.items():
             channel = self._board.channels[link]
-            info = snapshot.get(peer_id, channel.peer)
-            changed |= info is not channel.peer
+            info = self._measured(snapshot.get(peer_id, channel.peer))
+            changed |= info != channel.peer
             channel.peer = info
         if not candidates:
             self._explain(snapshot.values())
@@ -229,8 +232,9 @@ class ConsumerActor(TypeDispatcher):
         for peer_id in list(self._peers):
             if self._core.state_of(peer_id) is None:
                 del self._peers[peer_id]
-                self._rtts.pop(peer_id, None)
-                self._board.refusals.pop(peer_id, None)
+        for peer_id in [one for one in self._probed_at if one not in snapshot]:
+            del self._probed_at[peer_id]
+            self._rtts.pop(peer_id, None)
         if changed:
             self._publish_board()
         self._pump()
@@ -423,6 +427,7 @@ class ConsumerActor(TypeDispatcher):
                         self._spec.name, peer_id.short, failures,
                     )  # fmt: skip
         self._open_wanted()
+        self._forget_refusals()
         due = self._core.get_timer()
         # One that comes too early finds nothing due, and the next one is armed then.
         if due is not None and (self._timer_at is None or due < self._timer_at):
@@ -524,20 +529,28 @@ class ConsumerActor(TypeDispatcher):
         prefer = self._spec.prefer
         if prefer is None:
             return None
-        if prefer.needs_rtt and info.rtt is None:
-            measured_s = self._node.endpoint.rtt(info.peer_id) or self._rtts.get(info.peer_id)
-            if measured_s is not None:
-                info = replace(info, rtt=measured_s)
-            else:
-                self._probe(info)
-        return prefer.rank(info)
+        rank, is_unmeasured = prefer.judge(info)
+        if is_unmeasured:
+            self._probe(info)
+        return rank
+
+    def _measured(self, info: PeerInfo) -> PeerInfo:
+        """Return a peer with what is known of its distance: the catalog looks now and then."""
+        if info.rtt is not None:
+            return info
+        rtt_s = self._node.endpoint.rtt(info.peer_id)
+        return info.measured(self._rtts.get(info.peer_id) if rtt_s is None else rtt_s)
 
     def _probe(self, info: PeerInfo) -> None:
         """Have a connection made to a producer, so that its distance becomes known."""
-        key = (info.peer_id, info.version.start)
-        if key not in self._probed and len(self._probed) < PROBES_MAX:
-            self._probed[key] = None
+        peer_id, now = info.peer_id, self._now()
+        is_new = peer_id not in self._probed_at
+        if len(self._probed_at) < PROBES_MAX if is_new else self._is_probe_due(peer_id, now):
+            self._probed_at[peer_id] = now
             self.send(self._catalog, SyncWith(info.addr, _Probe(info.peer_id)))
+
+    def _is_probe_due(self, peer_id: PeerId, now: float) -> bool:
+        return now >= self._probed_at[peer_id] + PROBE_AGAIN_S
 
     def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
         reason = error.reason
@@ -555,6 +568,12 @@ class ConsumerActor(TypeDispatcher):
             level = logging.WARNING if reason.code in wrong else logging.DEBUG
             logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
         self._board.refusals[peer_id] = refusal
+
+    def _forget_refusals(self) -> None:
+        """Say no more of producers that left, or are not wanted: nobody tries them."""
+        refusals, core = self._board.refusals, self._core
+        for peer_id in [one for one in refusals if core.state_of(one) is None]:
+            del refusals[peer_id]
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         """Take in that a link ended without our wish."""

@@ -269,7 +269,9 @@ class ProducerActor(TypeDispatcher):
         return self._node.clock.monotonic()
 
     def _peer(self, link: Link) -> PeerInfo | None:
-        return self._snapshot.get(link.peer_id) if self._snapshot is not None else None
+        info = self._snapshot.get(link.peer_id) if self._snapshot is not None else None
+        # The catalog reads round-trip times now and then; a predicate wants one now.
+        return info.measured(link.rtt) if info is not None else None
 
     def _channels(self) -> list[tuple[Link, Channel]]:
         return list(self._board.channels.items())

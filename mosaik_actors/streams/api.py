@@ -43,7 +43,7 @@ from .channels import ChannelInfo, Stats
 from .conditions import Condition, When
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .criteria import Criteria, bind, encode_criteria, where
-from .gate import Requirement, make_condition, require_sync
+from .gate import Requirement, holds, make_condition, require_sync
 from .inbox import Inbox
 from .limits import Rate
 from .messages import (
@@ -109,6 +109,9 @@ class _Source:
             items_max=1, bytes_max=1, wake=_never, make_future=loop.create_future
         )
         self.closed_outbox.close()
+        if holds(spec.online_when, ()):  # with nobody there: from the first moment
+            self.board.is_online = True
+            self.outbox.set_online(True)
         self.handles: WeakSet[Producer[Any]] = WeakSet()
         self.sieve = Sieve(spec.encoder.type, self._choose_path)
         self.declared_by: object | None = None
@@ -454,6 +457,7 @@ class Consumer(Generic[T]):
         self._spec = spec
         self._address: ActorAddress = address
         self._board = Board()
+        self._board.is_online = holds(spec.online_when, ())
         self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
         self._loop = loop
         self._closing: asyncio.Future[None] | None = None
