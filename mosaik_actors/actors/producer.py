@@ -38,6 +38,7 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.board import Channel
+from ..streams.config import SHARE_ITEMS_MIN
 from ..streams.criteria import CriteriaError
 from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
@@ -358,10 +359,16 @@ class ProducerActor(TypeDispatcher):
 
     def _change_window(self, link: Link, frame: bytes) -> None:
         """Take in what window is asked for; who asks and does not read is refused."""
-        unsent = link.unsent_bytes - self._core.subscriptions[link].flight_bytes
+        subscription = self._core.subscriptions.get(link)
+        if subscription is None:
+            return  # too slow, as it turned out just now
+        unsent = link.unsent_bytes - subscription.flight_bytes
         if unsent > ANSWERS_UNSENT_BYTES_MAX:
             raise RemoteError(f"asks for windows, and {unsent} bytes of answers are not read")
-        self._core.change_window(link, read_window(frame), now=self._now())
+        window = read_window(frame)
+        if window.items < SHARE_ITEMS_MIN:  # as for a subscription: it would cost all others
+            raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
+        self._core.change_window(link, window, now=self._now())
 
     def _warn_once(self, link: Link, reason: CloseReason) -> None:
         """Warn of a laggard, but not again each time that it comes back and lags again."""

@@ -112,6 +112,7 @@ class _Source:
         if holds(spec.online_when, ()):  # with nobody there: from the first moment
             self.board.is_online = True
             self.outbox.set_online(True)
+            self.outbox.is_turn_due = True  # the actor begins before a sender runs on and on
         self.handles: WeakSet[Producer[Any]] = WeakSet()
         self.sieve = Sieve(spec.encoder.type, self._choose_path)
         self.declared_by: object | None = None

@@ -48,12 +48,13 @@ from typing import Any
 import msgspec
 
 from ..errors import RemoteError
+from .config import SHARE_BYTES_MIN
 from .limits import Rate, Throttle, frame_limits, throttle_of
 from .wire import Window, data_frame, may_fly
 
 CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
-FRAME_BYTES_MIN = 1024  # a frame of many items is not cut below this, however small the window
+FRAME_BYTES_MIN = SHARE_BYTES_MIN // 2  # not cut below this, however small a window is
 
 
 class Batch(msgspec.Struct, frozen=True):
