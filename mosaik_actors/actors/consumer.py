@@ -443,7 +443,7 @@ class ConsumerActor(TypeDispatcher):
         for token, addr in list(self._wanted.items()):
             window = self._pool.reserve(token, waiting_count=len(self._wanted))
             if window is None:
-                self._note_full(token[0])
+                self._note_full()
                 break
             del self._wanted[token]
             self._asked[token] = window
@@ -453,13 +453,13 @@ class ConsumerActor(TypeDispatcher):
         for change in self._pool.next_changes(waiting_count=len(self._wanted)):
             self._links[change.session].write(window_frame(change.window))
 
-    def _note_full(self, peer_id: PeerId) -> None:
-        """Say why nobody is subscribed to, if it is for the application to change."""
+    def _note_full(self) -> None:
+        """Say why others are not subscribed to, if it is for the application to change."""
         item_count = self._pool.waiting.items
         if item_count:
             text = f"{item_count} items of ended subscriptions wait to be taken"
             error = LinkRefused(CloseReason(CloseCode.STREAM_TOO_SLOW, text))
-            self._board.refusals[peer_id] = error
+            self._board.refusals.update((peer_id, error) for peer_id, _ in self._wanted)
 
     def _make_header(self, window: Window) -> bytes:
         spec = self._spec
