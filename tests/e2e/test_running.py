@@ -49,7 +49,7 @@ sys.exit(run(main, close_timeout={timeout}))
 def program(text: str, **settings: object) -> Iterator[subprocess.Popen[str]]:
     """Run a program; killed if it still runs in the end."""
     process: subprocess.Popen[str] = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", HEAD + text],
+        [sys.executable, "-W", "error", "-c", HEAD + text],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
