@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         unique_id,
     )
     from .network import Network
+    from .running import run
     from .runtime import AsyncActorSystem, AsyncioSystemBase, RuntimeConfig, TypeDispatcher
     from .shared_state import Lagged
     from .streams.api import Consumer, Producer
@@ -236,6 +237,7 @@ _HOMES = {
     "UniqueId": ".ids",
     "unique_id": ".ids",
     "Network": ".network",
+    "run": ".running",
     "AsyncActorSystem": ".runtime",
     "AsyncioSystemBase": ".runtime",
     "RuntimeConfig": ".runtime",
@@ -398,6 +400,7 @@ __all__ = [
     "best",
     "collection",
     "nearest",
+    "run",
     "stream",
     "unique_id",
     "where",

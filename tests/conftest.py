@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ def runtime_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Heed TIME_FACTOR (each test's time limit) and TEST_TRACE (what is logged)."""
+    """Heed TIME_FACTOR (each test's time limit) and TEST_TRACE (what is logged).
+
+    What a shell runs in the background ignores SIGINT, and so would all processes that
+    tests start, and send SIGINT. Those get its default handler back.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if (factor := read_time_factor()) != 1 and config.getoption("timeout") is None:
         config.option.timeout = float(config.getini("timeout")) * factor
     if level := read_test_trace():

@@ -1,12 +1,11 @@
 """A counter that several processes share: each adds to it, and all end with the same total."""
 
 import argparse
-import asyncio
-from contextlib import suppress
+import sys
 
 import msgspec
 
-from mosaik_actors import ApplyContext, Network, StateMachine
+from mosaik_actors import ApplyContext, Network, StateMachine, run
 
 
 class Add(msgspec.Struct, frozen=True):
@@ -53,5 +52,4 @@ if __name__ == "__main__":
     parser.add_argument("--members", type=int, default=3, help="processes that take part")
     parser.add_argument("--count", type=int, default=100, help="additions of each")
     options = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(options.network, options.key, options.members, options.count))
+    sys.exit(run(main, options.network, options.key, options.members, options.count))

@@ -6,13 +6,14 @@ coroutine, and while it waits, only this actor's mailbox waits with it.
 
 import argparse
 import asyncio
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from thespian.actors import ActorAddress, PoisonMessage
 
-from mosaik_actors import AsyncActorSystem, TypeDispatcher
+from mosaik_actors import AsyncActorSystem, TypeDispatcher, run
 
 
 @dataclass(frozen=True)
@@ -113,4 +114,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parents[2])
     below = parser.parse_args().folder
-    asyncio.run(main(below, tuple(sorted(below.rglob("*.py")))))
+    sys.exit(run(main, below, tuple(sorted(below.rglob("*.py")))))

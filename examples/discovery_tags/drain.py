@@ -5,10 +5,11 @@ back its tag; the dispatcher lets go of it, and the other one gets the jobs.
 """
 
 import asyncio
+import sys
 
 import msgspec
 
-from mosaik_actors import Network
+from mosaik_actors import Network, run
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -75,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(run(main))

@@ -24,6 +24,7 @@ from mosaik_actors import (
     StateReplaced,
     Vec,
     collection,
+    run,
 )
 
 
@@ -159,5 +160,4 @@ if __name__ == "__main__":
     parser.add_argument("--room", default="lobby")
     parser.add_argument("--log", type=Path, help="a file that keeps the room on this machine")
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(main(options.room, options.who, options.log))
+    sys.exit(run(main, options.room, options.who, options.log))

@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
+import sys
 from collections import defaultdict
-from contextlib import suppress
 
 from prices import Price
 
-from mosaik_actors import Consumer, Network
+from mosaik_actors import Consumer, Network, run
 
 
 async def draw(consumer: Consumer[Price], prices_per_candle: int) -> int:
@@ -43,5 +43,4 @@ if __name__ == "__main__":
     parser.add_argument("--network", default="hello-streams")
     parser.add_argument("--candle", type=int, default=50, help="prices per candle")
     options = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(options.network, options.candle))
+    sys.exit(run(main, options.network, options.candle))

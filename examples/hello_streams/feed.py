@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
-from contextlib import suppress
+import sys
 from random import Random
 
 from prices import Price
 
-from mosaik_actors import Network
+from mosaik_actors import Network, run
 
 SYMBOLS = {"BTC": 61_000.0, "ETH": 3_100.0, "SOL": 150.0}
 
@@ -34,5 +34,4 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=300, help="prices per symbol")
     parser.add_argument("--interval", type=float, default=0.01, help="seconds between them")
     options = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(options.network, options.count, options.interval))
+    sys.exit(run(main, options.network, options.count, options.interval))

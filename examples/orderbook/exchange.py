@@ -1,13 +1,12 @@
 """One of the exchange's machines: it keeps a copy of the book and votes."""
 
 import argparse
-import asyncio
-from contextlib import suppress
+import sys
 from pathlib import Path
 
 from book import NETWORK, Summary, join, node_key
 
-from mosaik_actors import LeaderElected, Network
+from mosaik_actors import LeaderElected, Network, run
 
 
 async def main(network: str, folder: Path | None) -> None:
@@ -32,5 +31,4 @@ if __name__ == "__main__":
     parser.add_argument("--network", default=NETWORK)
     parser.add_argument("--data", type=Path, help="a folder to keep key and log in; else in memory")
     options = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(options.network, options.data))
+    sys.exit(run(main, options.network, options.data))

@@ -12,7 +12,7 @@ from random import Random
 
 from book import NETWORK, SIDES, Cancel, Depth, LastNumber, Place, Summary, TradesSince, join, send
 
-from mosaik_actors import Consistency, Group, Network
+from mosaik_actors import Consistency, Group, Network, run
 
 LINE = re.compile(r"(?P<side>buy|sell) (?P<size>\d+) @ (?P<price>\d+)|cancel (?P<order>\d+)")
 
@@ -112,5 +112,4 @@ if __name__ == "__main__":
     parser.add_argument("--orders", type=int, help="so many at random, instead of the input's")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(options.network, options.name, options.orders, options.seed))
+    sys.exit(run(main, options.network, options.name, options.orders, options.seed))

@@ -1,10 +1,10 @@
 """A market and three desks, each of which subscribes to a part of what the market sends."""
 
-import asyncio
+import sys
 from collections.abc import Iterator
 from random import Random
 
-from mosaik_actors import Criteria, CriteriaError, Network, Record, stream, where
+from mosaik_actors import Criteria, CriteriaError, Network, Record, run, stream, where
 
 SYMBOLS = ("BTC/USDC", "ETH/USDC", "SOL/USDC", "BTC/EUR")
 TRADES = 2000
@@ -77,4 +77,4 @@ def wanted(desk: str, trade: Trade) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(run(main))

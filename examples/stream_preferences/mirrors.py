@@ -1,10 +1,11 @@
 """Three mirrors of one feed, and a reader that keeps to the one with the least load."""
 
 import asyncio
+import sys
 
 import msgspec
 
-from mosaik_actors import Consumer, Network, PeerInfo, Producer, best
+from mosaik_actors import Consumer, Network, PeerInfo, Producer, best, run
 
 NETWORK = "stream-preferences"
 NAMES = ("first", "second", "third")
@@ -71,4 +72,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(run(main))

@@ -1,12 +1,12 @@
 """The consumer actor: the subscriptions of one consumer of this node.
 
-Receives: `StartConsumer`, `AckDue` and `CloseConsumer` from its handle;
+Receives: `StartConsumer`, `AckDue`, `CloseConsumer` and `DropConsumer` from its handle;
     `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
     `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
     acknowledgements to links; `ConsumerClosed` to whoever closed it.
-Owns: a `Subscriptions`, one `ReceiverSession` per link, the shared state and the inbox
-    of its handle.
+Owns: a `Subscriptions`, a `WindowPool`, one `ReceiverSession` per link, the shared
+    state and the inbox of its handle.
 Failure: a producer that breaks a rule is closed with the rule's code and tried
     again later, as one that was lost.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
@@ -42,7 +42,13 @@ from ..runtime import TypeDispatcher
 from ..streams.shared import Channel
 from ..streams.criteria import CriteriaError
 from ..streams.gate import clip, holds, is_allowed, near_miss
-from ..streams.messages import AckDue, CloseConsumer, ConsumerClosed, StartConsumer
+from ..streams.messages import (
+    AckDue,
+    CloseConsumer,
+    ConsumerClosed,
+    DropConsumer,
+    StartConsumer,
+)
 from ..streams.preference import Rank
 from ..streams.schema import mismatch_from
 from ..streams.session import ReceiverSession
@@ -54,7 +60,19 @@ from ..streams.subscriptions import (
     SubscriptionWanted,
     SyncWanted,
 )
-from ..streams.wire import PROTOCOL, Accepted, Subscribe, ack_frame, decode_accepted, encode
+from ..streams.window_pool import WindowPool
+from ..streams.wire import (
+    PROTOCOL,
+    Subscribe,
+    Window,
+    ack_frame,
+    decode_accepted,
+    encode,
+    is_window,
+    read_window,
+    window_frame,
+)
+from ..transport.address import PeerAddr
 from ..transport.close import CANCELLED, CloseCode, CloseReason
 from ..transport.interface import (
     FramesReceived,
@@ -68,7 +86,8 @@ from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
 logger = logging.getLogger(__name__)
 
-PROBES_MAX = 1024  # of one consumer, over its life
+PROBES_MAX = 1024  # of one consumer at a time
+PROBE_AGAIN_S = 30.0
 TOO_SLOW_LOGGED_MAX = 100
 
 
@@ -77,6 +96,9 @@ class _Probe:
     """The token of an exchange that is made to learn how far away a peer is."""
 
     peer_id: PeerId
+
+
+_Token = tuple[PeerId, int]  # the producer and the number of the attempt
 
 
 class _Inlet:
@@ -134,11 +156,13 @@ class ConsumerActor(TypeDispatcher):
         self._link_of: dict[PeerId, Link] = {}
         self._peers: dict[PeerId, PeerInfo] = {}
         self._rtts: dict[PeerId, float] = {}
-        self._probed: dict[tuple[PeerId, int], None] = {}
+        self._probed_at: dict[PeerId, float] = {}
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
         self._hint = ""
         self._too_slow_for: dict[PeerId, None] = {}
+        self._wanted: dict[_Token, PeerAddr] = {}  # to be subscribed to when there is room
+        self._asked: dict[_Token, Window] = {}  # the windows that links are being opened with
 
     # Lifecycle.
 
@@ -149,37 +173,30 @@ class ConsumerActor(TypeDispatcher):
         self._catalog = message.catalog
         self._spec = spec
         self._inbox = message.inbox
-        self._board = message.state
+        self._state = message.state
         self._subscriptions = Subscriptions(
             spec.backoff,
             message.node.randomness.branch(f"consumer {spec.stream_id}"),
             spec.prefer,
         )
-        self._header = encode(
-            Subscribe(
-                stream=bytes(spec.stream_id),
-                name=spec.name,
-                schema=spec.schema,
-                window_items=spec.config.window_items,
-                window_bytes=spec.config.window_bytes,
-                criteria=spec.criteria,
-            )
-        )
+        self._pool = WindowPool(Window(spec.config.window_items, spec.config.window_bytes))
         self.send(self._catalog, WatchCatalog(self.myAddress))
-        self._publish_board()
+        self._publish_state()
 
     def receiveMsg_CloseConsumer(self, _message: CloseConsumer, sender: ActorAddress) -> None:
         """Unsubscribe from everything and stop."""
-        self.send(self._catalog, UnwatchCatalog(self.myAddress))
-        self._stop()
+        self._end()
         self.send(sender, ConsumerClosed())
-        self.send(self.myAddress, ActorExitRequest())
+
+    def receiveMsg_DropConsumer(self, _message: DropConsumer, _sender: ActorAddress) -> None:
+        """Do the same without an answer."""
+        self._end()
 
     def receiveMsg_ActorExitRequest(
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Stop at once: the actor system is going down."""
-        if self._subscriptions is not None and not self._board.is_closed:
+        if self._subscriptions is not None and not self._state.is_closed:
             self._stop()
 
     # Commands.
@@ -187,7 +204,7 @@ class ConsumerActor(TypeDispatcher):
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
         """Take in who produces the stream now."""
         self._snapshot = message.snapshot
-        if not self._board.is_closed:
+        if not self._state.is_closed:
             self._take_catalog()
 
     def _take_catalog(self) -> None:
@@ -199,15 +216,17 @@ class ConsumerActor(TypeDispatcher):
         candidates: dict[PeerId, Candidate] = {}
         for peer_id, info in snapshot.items():
             if stream_id in info.streams and (takes_all or info.is_reachable):
-                self._peers[peer_id] = info
+                info = self._peers[peer_id] = self._measured(info)
                 allowed = is_allowed(info, require)
                 rank = self._rank(info) if allowed else None
-                candidates[peer_id] = Candidate(info.addr, info.version.start, allowed, rank)
+                if allowed is None:
+                    self._probe(info)
+                candidates[peer_id] = Candidate(info.addr, info.version.start, bool(allowed), rank)
         changed = False
         for peer_id, link in self._link_of.items():
-            channel = self._board.channels[link]
-            info = snapshot.get(peer_id, channel.peer)
-            changed |= info is not channel.peer
+            channel = self._state.channels[link]
+            info = self._measured(snapshot.get(peer_id, channel.peer))
+            changed |= info != channel.peer
             channel.peer = info
         if not candidates:
             self._explain(snapshot.values())
@@ -215,10 +234,11 @@ class ConsumerActor(TypeDispatcher):
         for peer_id in list(self._peers):
             if self._core.state_of(peer_id) is None:
                 del self._peers[peer_id]
-                self._rtts.pop(peer_id, None)
-                self._board.refusals.pop(peer_id, None)
+        for peer_id in [one for one in self._probed_at if one not in snapshot]:
+            del self._probed_at[peer_id]
+            self._rtts.pop(peer_id, None)
         if changed:
-            self._publish_board()
+            self._publish_state()
         self._pump()
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
@@ -227,25 +247,32 @@ class ConsumerActor(TypeDispatcher):
         peer_id, attempt = message.token
         if link in self._sessions:
             return
-        if self._board.is_closed or not self._core.receive_opened(
-            peer_id, attempt, now=self._now()
+        asked = self._asked.pop(message.token, None)
+        if (
+            self._state.is_closed
+            or asked is None
+            or not self._core.receive_opened(peer_id, attempt, now=self._now())
         ):
             link.close(CANCELLED)
+            self._pool.release(message.token)
             return
         try:
             accepted = decode_accepted(link.reply)
-            self._check_window(accepted)
+            if not accepted.window.fits(asked):  # it grants itself more than it may have
+                raise RemoteError(f"a window of {accepted.window}, asked for {asked}")
         except RemoteError as exc:
             self._refuse(link, exc)
+            self._pool.release(message.token)
             self._core.receive_closed(peer_id, now=self._now())
             self._pump()
             return
-        session = ReceiverSession(accepted)
+        session = ReceiverSession(accepted, asked)
+        self._pool.open(message.token, session)
         self._sessions[link] = session
         self._links[session] = link
         self._link_of[peer_id] = link
-        self._board.refusals.pop(peer_id, None)
-        self._board.channels[link] = Channel(
+        self._state.refusals.pop(peer_id, None)
+        self._state.channels[link] = Channel(
             stream_id=self._spec.stream_id,
             producer_id=peer_id,
             consumer_id=self._node.peer_id,
@@ -256,16 +283,8 @@ class ConsumerActor(TypeDispatcher):
         inlet = _Inlet(self._take_frames, partial(self.send, self.myAddress))
         link.attach(inlet)
         self.send(self.myAddress, OpenInlet(inlet))
-        self._publish_board()
+        self._publish_state()
         self._pump()
-
-    def _check_window(self, accepted: Accepted) -> None:
-        """Refuse a producer that grants itself more than was asked for."""
-        config = self._spec.config
-        for name in ("window_items", "window_bytes"):
-            got, asked = getattr(accepted, name), getattr(config, name)
-            if got > asked:
-                raise RemoteError(f"{name} is {got}, asked for {asked}")
 
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
@@ -281,9 +300,10 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
         """Note why a subscription failed, and try again later."""
-        if self._board.is_closed:
+        if self._state.is_closed:
             return
         peer_id, attempt = message.token
+        self._release(message.token)
         self._note_refusal(peer_id, message.error)
         self._core.receive_failed(peer_id, attempt, message.error.reason, now=self._now())
         self._pump()
@@ -301,6 +321,9 @@ class ConsumerActor(TypeDispatcher):
         inbox, decode = self._inbox, self._spec.encoder.decode_batch
         try:
             for frame in message.frames:
+                if is_window(frame):
+                    self._receive_window(link, session, frame)
+                    continue
                 item_count, batch = session.receive_frame(frame)
                 items, bad_count = decode(batch, item_count)  # type: ignore[arg-type]
                 if bad_count:
@@ -311,18 +334,15 @@ class ConsumerActor(TypeDispatcher):
             self._forget(link, CloseReason(exc.close_code, clip(str(exc))))
             self._pump()
             return
-        channel = self._board.channels[link]
+        channel = self._state.channels[link]
         channel.item_count = session.item_count
         channel.byte_count = session.byte_count
 
     def receiveMsg_AckDue(self, message: AckDue, _sender: ActorAddress) -> None:
         """Acknowledge what the application took."""
-        link = self._links.get(message.session)
-        if link is None:
-            return
-        sequence = message.session.make_ack()
-        if sequence is not None:
-            link.write(ack_frame(sequence))
+        self._acknowledge(message.session)
+        if self._wanted or message.session.is_over:
+            self._open_wanted()
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
         """Ignore the link's own marks: acknowledgements are few and small."""
@@ -347,7 +367,7 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Try those whose time has come."""
-        if message.payload == self._timer_at and not self._board.is_closed:
+        if message.payload == self._timer_at and not self._state.is_closed:
             self._timer_at = None
             self._core.handle_timer(now=self._now())
             self._pump()
@@ -365,7 +385,7 @@ class ConsumerActor(TypeDispatcher):
             error = RemoteError(clip(text), CloseCode.UNEXPECTED_CLOSE)
             reason = CloseReason(error.close_code, str(error))
             link.close(reason)
-            self._board.refusals[link.peer_id] = error
+            self._state.refusals[link.peer_id] = error
             if link in self._sessions:  # or what failed came after the forgetting
                 self._forget(link, reason)
                 self._pump()
@@ -379,7 +399,7 @@ class ConsumerActor(TypeDispatcher):
         return self._node.clock.monotonic()
 
     def _after_sync(self, token: PeerId | _Probe) -> None:
-        if self._board.is_closed:
+        if self._state.is_closed:
             return
         if isinstance(token, _Probe):
             rtt_s = self._node.endpoint.rtt(token.peer_id)
@@ -395,10 +415,7 @@ class ConsumerActor(TypeDispatcher):
         while (event := self._core.next_event()) is not None:
             match event:
                 case SubscriptionWanted(addr, attempt):
-                    token = (addr.peer_id, attempt)
-                    timeout_s = self._spec.config.open_timeout
-                    opening = OpenLink(addr, PROTOCOL, self._header, token, timeout_s)
-                    self.send(self._node.transport, opening)
+                    self._wanted[addr.peer_id, attempt] = addr
                 case SyncWanted(addr):
                     self.send(self._catalog, SyncWith(addr, addr.peer_id))
                 case SubscriptionDropped(peer_id, reason):
@@ -411,11 +428,69 @@ class ConsumerActor(TypeDispatcher):
                         "%s: gave up peer %s after %d failures",
                         self._spec.name, peer_id.short, failures,
                     )  # fmt: skip
+        self._open_wanted()
+        self._forget_refusals()
         due = self._core.get_timer()
         # One that comes too early finds nothing due, and the next one is armed then.
         if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
+
+    def _open_wanted(self) -> None:
+        """Subscribe where there is room for what comes; have others make room, or take it."""
+        if self._state.is_closed:
+            return
+        for token in [one for one in self._wanted if not self._core.is_opening(*one)]:
+            del self._wanted[token]
+        for token, addr in list(self._wanted.items()):
+            window = self._pool.reserve(token, waiting_count=len(self._wanted))
+            if window is None:
+                self._note_full()
+                break
+            del self._wanted[token]
+            self._asked[token] = window
+            timeout_s = self._spec.config.open_timeout
+            opening = OpenLink(addr, PROTOCOL, self._make_header(window), token, timeout_s)
+            self.send(self._node.transport, opening)
+        for change in self._pool.next_changes(waiting_count=len(self._wanted)):
+            self._links[change.session].write(window_frame(change.window))
+
+    def _note_full(self) -> None:
+        """Say why others are not subscribed to, if it is for the application to change."""
+        item_count = self._pool.waiting.items
+        if item_count:
+            text = f"{item_count} items of ended subscriptions wait to be taken"
+            error = LinkRefused(CloseReason(CloseCode.STREAM_TOO_SLOW, text))
+            self._state.refusals.update((peer_id, error) for peer_id, _ in self._wanted)
+
+    def _make_header(self, window: Window) -> bytes:
+        spec = self._spec
+        return encode(
+            Subscribe(
+                stream=bytes(spec.stream_id),
+                name=spec.name,
+                schema=spec.schema,
+                window_items=window.items,
+                window_bytes=window.bytes,
+                criteria=spec.criteria,
+            )
+        )
+
+    def _release(self, token: _Token) -> None:
+        """Take in that no link comes for an attempt."""
+        self._asked.pop(token, None)
+        self._pool.release(token)
+
+    def _receive_window(self, link: Link, session: ReceiverSession, frame: bytes) -> None:
+        session.receive_window(read_window(frame))
+        self._acknowledge(session)
+        self._open_wanted()
+
+    def _acknowledge(self, session: ReceiverSession) -> None:
+        link = self._links.get(session)
+        sequence = session.make_ack() if link is not None else None
+        if link is not None and sequence is not None:
+            link.write(ack_frame(sequence))
 
     def _explain(self, peers: Iterable[PeerInfo]) -> None:
         """Say once when somebody offers nearly what we look for."""
@@ -427,7 +502,7 @@ class ConsumerActor(TypeDispatcher):
     def _refuse(self, link: Link, error: RemoteError) -> None:
         logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, error)
         link.close(CloseReason(error.close_code, clip(str(error))))
-        self._board.refusals[link.peer_id] = error
+        self._state.refusals[link.peer_id] = error
 
     def _warn_once(self, peer_id: PeerId, reason: CloseReason) -> None:
         """Say that items are lost here, once per producer, and what can be done."""
@@ -443,7 +518,7 @@ class ConsumerActor(TypeDispatcher):
 
     def _note_rejected(self, link: Link, count: int) -> None:
         """Count items that are not of the stream's type, and say so once per subscription."""
-        channel = self._board.channels[link]
+        channel = self._state.channels[link]
         if not channel.rejected_count:
             logger.warning(
                 "%s: peer %s sends items that are not of the stream's type; they are left out",
@@ -456,20 +531,28 @@ class ConsumerActor(TypeDispatcher):
         prefer = self._spec.prefer
         if prefer is None:
             return None
-        if prefer.needs_rtt and info.rtt is None:
-            measured_s = self._node.endpoint.rtt(info.peer_id) or self._rtts.get(info.peer_id)
-            if measured_s is not None:
-                info = replace(info, rtt=measured_s)
-            else:
-                self._probe(info)
-        return prefer.rank(info)
+        rank, is_unmeasured = prefer.judge(info)
+        if is_unmeasured:
+            self._probe(info)
+        return rank
+
+    def _measured(self, info: PeerInfo) -> PeerInfo:
+        """Return a peer with what is known of its distance: the catalog looks now and then."""
+        if info.rtt is not None:
+            return info
+        rtt_s = self._node.endpoint.rtt(info.peer_id)
+        return info.measured(self._rtts.get(info.peer_id) if rtt_s is None else rtt_s)
 
     def _probe(self, info: PeerInfo) -> None:
         """Have a connection made to a producer, so that its distance becomes known."""
-        key = (info.peer_id, info.version.start)
-        if key not in self._probed and len(self._probed) < PROBES_MAX:
-            self._probed[key] = None
+        peer_id, now = info.peer_id, self._now()
+        is_new = peer_id not in self._probed_at
+        if len(self._probed_at) < PROBES_MAX if is_new else self._is_probe_due(peer_id, now):
+            self._probed_at[peer_id] = now
             self.send(self._catalog, SyncWith(info.addr, _Probe(info.peer_id)))
+
+    def _is_probe_due(self, peer_id: PeerId, now: float) -> bool:
+        return now >= self._probed_at[peer_id] + PROBE_AGAIN_S
 
     def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
         reason = error.reason
@@ -478,7 +561,7 @@ class ConsumerActor(TypeDispatcher):
             refusal = mismatch_from(reason.text)
         elif reason.code == CloseCode.STREAM_INVALID_CRITERIA:
             refusal = CriteriaError(reason.text)
-        if str(self._board.refusals.get(peer_id)) != str(refusal):
+        if str(self._state.refusals.get(peer_id)) != str(refusal):
             wrong = (
                 CloseCode.STREAM_SCHEMA_MISMATCH,
                 CloseCode.STREAM_INVALID_CRITERIA,
@@ -486,33 +569,52 @@ class ConsumerActor(TypeDispatcher):
             )
             level = logging.WARNING if reason.code in wrong else logging.DEBUG
             logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
-        self._board.refusals[peer_id] = refusal
+        self._state.refusals[peer_id] = refusal
+
+    def _forget_refusals(self) -> None:
+        """Say no more of producers that left, or are not wanted: nobody tries them."""
+        refusals, core = self._state.refusals, self._core
+        for peer_id in [one for one in refusals if core.state_of(one) is None]:
+            del refusals[peer_id]
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         """Take in that a link ended without our wish."""
+        session = self._sessions[link]
         self._forget_link(link, reason)
-        self._core.receive_closed(link.peer_id, now=self._now())
+        was_too_slow = reason.remote and reason.code == CloseCode.STREAM_TOO_SLOW
+        self._core.receive_closed(
+            link.peer_id,
+            now=self._now(),
+            was_too_slow=was_too_slow,
+            has_progressed=session.has_progressed,
+        )
 
     def _forget_link(self, link: Link, reason: CloseReason) -> None:
         session = self._sessions.pop(link)
         del self._links[session]
+        self._pool.end(session)
         if self._link_of.get(link.peer_id) is link:
             del self._link_of[link.peer_id]
-        channel = self._board.channels.pop(link)
+        channel = self._state.channels.pop(link)
         channel.close(reason, now=self._now())
         logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
-        self._publish_board()
+        self._publish_state()
 
-    def _publish_board(self) -> None:
-        self._board.show(is_online=holds(self._spec.online_when, self._board.peers()))
+    def _publish_state(self) -> None:
+        self._state.show(is_online=holds(self._spec.online_when, self._state.peers()))
+
+    def _end(self) -> None:
+        self.send(self._catalog, UnwatchCatalog(self.myAddress))
+        self._stop()
+        self.send(self.myAddress, ActorExitRequest())
 
     def _stop(self) -> None:
         for link in list(self._sessions):
             link.close(CANCELLED)
-            channel = self._board.channels.pop(link)
+            channel = self._state.channels.pop(link)
             channel.close(CANCELLED, now=self._now())
         self._sessions.clear()
         self._links.clear()
         self._link_of.clear()
         self._inbox.close()
-        self._board.close()
+        self._state.close()

@@ -39,8 +39,9 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..streams.shared import Channel
+from ..streams.config import SHARE_ITEMS_MIN
 from ..streams.criteria import CriteriaError
-from ..streams.fanout import FanOut, FramesReady, LaggardFound
+from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
 from ..streams.messages import (
     CloseProducer,
@@ -54,13 +55,22 @@ from ..streams.parts import OVERHEAD_BYTES
 from ..streams.runs import item_count_of, single_parts
 from ..streams.schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
-from ..streams.wire import ACK_BYTES_MAX, Accepted, encode, read_ack
+from ..streams.wire import (
+    ACK_BYTES_MAX,
+    Accepted,
+    encode,
+    is_window,
+    read_ack,
+    read_window,
+    window_frame,
+)
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 
 logger = logging.getLogger(__name__)
 
 LAGGARDS_LOGGED_MAX = 100
+ANSWERS_UNSENT_BYTES_MAX = 256 * 1024
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
 
@@ -88,7 +98,7 @@ class ProducerActor(TypeDispatcher):
         self._catalog = message.catalog
         self._spec = spec
         self._outbox = message.outbox
-        self._board = message.state
+        self._state = message.state
         self._sieve = message.sieve
         frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
         self._batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
@@ -105,7 +115,7 @@ class ProducerActor(TypeDispatcher):
         self.send(self._catalog, WatchCatalog(self.myAddress))
         info = StreamInfo(spec.stream_id, spec.name, fingerprint(spec.schema))
         self.send(self._catalog, AdvertiseStream(info))
-        self._publish_board()
+        self._publish_state()
 
     def receiveMsg_CloseProducer(self, message: CloseProducer, sender: ActorAddress) -> None:
         """Stop once everything accepted is written, or time is up."""
@@ -120,7 +130,7 @@ class ProducerActor(TypeDispatcher):
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Stop at once: the actor system is going down."""
-        if self._fan_out is not None and not self._board.is_closed:
+        if self._fan_out is not None and not self._state.is_closed:
             self._stop()
 
     # Commands.
@@ -134,7 +144,7 @@ class ProducerActor(TypeDispatcher):
     ) -> None:
         """Accept or refuse a subscription."""
         link, header = message.link, message.header
-        if not link.is_open or link in self._board.channels:
+        if not link.is_open or link in self._state.channels:
             return
         peer = self._peer(link)
         reason = refusal(
@@ -142,7 +152,7 @@ class ProducerActor(TypeDispatcher):
             require=self._spec.require,
             here=self._spec.schema,
             there=header.schema,
-            consumers=[channel.consumer_id for channel in self._board.channels.values()],
+            consumers=[channel.consumer_id for channel in self._state.channels.values()],
             consumers_max=self._spec.max_consumers,
         )
         if self._close_at is not None:
@@ -177,7 +187,7 @@ class ProducerActor(TypeDispatcher):
         )
         link.attach(self._take_event)  # no frame comes before the link is accepted
         link.accept(encode(answer), frame_bytes_max=ACK_BYTES_MAX)
-        self._board.channels[link] = Channel(
+        self._state.channels[link] = Channel(
             stream_id=self._spec.stream_id,
             producer_id=self._node.peer_id,
             consumer_id=link.peer_id,
@@ -185,16 +195,19 @@ class ProducerActor(TypeDispatcher):
             now=self._now(),
         )
         logger.info("%s: peer %s subscribed", self._spec.name, link.peer_id.short)
-        self._publish_board()
+        self._publish_state()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
-        """Take in acknowledgements."""
+        """Take in acknowledgements, and what windows are asked for."""
         link = message.link
-        if link not in self._board.channels:
+        if link not in self._state.channels:
             return
         try:
             for frame in message.frames:
-                self._core.receive_ack(link, read_ack(frame), now=self._now())
+                if is_window(frame):
+                    self._change_window(link, frame)
+                else:
+                    self._core.receive_ack(link, read_ack(frame), now=self._now())
         except RemoteError as exc:
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, exc)
             reason = CloseReason(exc.close_code, clip(str(exc)))
@@ -207,28 +220,28 @@ class ProducerActor(TypeDispatcher):
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
         """Forget a subscriber that left."""
-        if message.link in self._board.channels:
+        if message.link in self._state.channels:
             self._forget(message.link, message.reason)
             self._pump()
 
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
         """Check all subscribers against the new catalog."""
         self._snapshot = message.snapshot
-        if self._fan_out is None or not self._board.channels:
+        if self._fan_out is None or not self._state.channels:
             return
         for link, channel in list(self._channels()):
             channel.peer = self._peer(link) or channel.peer
             if not is_allowed(channel.peer, self._spec.require):
                 link.close(NOT_ALLOWED)
                 self._forget(link, NOT_ALLOWED)
-        self._publish_board()
+        self._publish_state()
         self._pump()
 
     def receiveMsg_StreamAdvertised(self, message: StreamAdvertised, _sender: ActorAddress) -> None:
         """Be offline while nobody can see the stream."""
         hidden = message.error is not None
-        self._board.why_hidden = f"the stream is not advertised: {message.error}" if hidden else ""
-        self._publish_board()
+        self._state.why_hidden = f"the stream is not advertised: {message.error}" if hidden else ""
+        self._publish_state()
         self._pump()
 
     # Timers.
@@ -273,14 +286,16 @@ class ProducerActor(TypeDispatcher):
         return self._node.clock.monotonic()
 
     def _peer(self, link: Link) -> PeerInfo | None:
-        return self._snapshot.get(link.peer_id) if self._snapshot is not None else None
+        info = self._snapshot.get(link.peer_id) if self._snapshot is not None else None
+        # The catalog reads round-trip times now and then; a predicate wants one now.
+        return info.measured(link.rtt) if info is not None else None
 
     def _channels(self) -> list[tuple[Link, Channel]]:
-        return list(self._board.channels.items())
+        return list(self._state.channels.items())
 
     def _pump(self) -> None:
         """Publish what there is room for, write, and arm the timer."""
-        if self._board.is_closed or self._is_pumping:
+        if self._state.is_closed or self._is_pumping:
             return
         self._is_pumping = True
         try:
@@ -299,7 +314,7 @@ class ProducerActor(TypeDispatcher):
         while True:
             self._publish_parts(now)
             self._write()
-            if not outbox.parts or not self._board.channels:
+            if not outbox.parts or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
@@ -315,7 +330,7 @@ class ProducerActor(TypeDispatcher):
     def _publish_parts(self, now: float) -> None:
         core, spec = self._core, self._spec
         while True:
-            if not self._board.channels:
+            if not self._state.channels:
                 # Once: the function that gets them may send again.
                 self._hand_back(self._outbox.take_all())
                 return
@@ -335,7 +350,7 @@ class ProducerActor(TypeDispatcher):
     def _write(self) -> bool:
         """Do what the core wants; return whether a subscriber was lost."""
         lost = False
-        channels = self._board.channels
+        channels = self._state.channels
         while (event := self._core.next_event()) is not None:
             link: Link = event.key
             channel = channels.get(link)
@@ -346,6 +361,8 @@ class ProducerActor(TypeDispatcher):
                 for frame in event.frames:
                     channel.byte_count += len(frame)
                     link.write(frame)
+            elif type(event) is WindowChanged:
+                link.write(window_frame(event.window))
             else:
                 assert isinstance(event, LaggardFound)
                 text = f"{event.behind_items} items behind"
@@ -355,6 +372,19 @@ class ProducerActor(TypeDispatcher):
                 self._forget(link, reason)
                 lost = True
         return lost
+
+    def _change_window(self, link: Link, frame: bytes) -> None:
+        """Take in what window is asked for; who asks and does not read is refused."""
+        subscription = self._core.subscriptions.get(link)
+        if subscription is None:
+            return  # too slow, as it turned out just now
+        unsent = link.unsent_bytes - subscription.flight_bytes
+        if unsent > ANSWERS_UNSENT_BYTES_MAX:
+            raise RemoteError(f"asks for windows, and {unsent} bytes of answers are not read")
+        window = read_window(frame)
+        if window.items < SHARE_ITEMS_MIN:  # as for a subscription: it would cost all others
+            raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
+        self._core.change_window(link, window, now=self._now())
 
     def _warn_once(self, link: Link, reason: CloseReason) -> None:
         """Warn of a laggard, but not again each time that it comes back and lags again."""
@@ -368,19 +398,19 @@ class ProducerActor(TypeDispatcher):
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         self._core.unsubscribe(link)
-        channel = self._board.channels.pop(link, None)
+        channel = self._state.channels.pop(link, None)
         if channel is not None:
             self._sieve.leave(self._lanes.pop(link))
             channel.close(reason, now=self._now())
             logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
-        self._publish_board()
+        self._publish_state()
 
-    def _publish_board(self) -> None:
-        may_be_seen = self._close_at is None and not self._board.why_hidden
-        online = may_be_seen and holds(self._spec.online_when, self._board.peers())
+    def _publish_state(self) -> None:
+        may_be_seen = self._close_at is None and not self._state.why_hidden
+        online = may_be_seen and holds(self._spec.online_when, self._state.peers())
         if online != self._outbox.is_ready:
             self._outbox.set_online(online)
-        self._board.show(is_online=online)
+        self._state.show(is_online=online)
 
     def _hand_back(self, parts: list[Entry]) -> None:
         """Give items that nobody is there to take back to the application."""
@@ -414,10 +444,10 @@ class ProducerActor(TypeDispatcher):
             link.close(SHUTDOWN)
             self._core.unsubscribe(link)
             channel.close(SHUTDOWN, now=self._now())
-        self._board.channels.clear()
+        self._state.channels.clear()
         self._lanes.clear()
         self._outbox.close()
-        self._board.close()
+        self._state.close()
         for asker in self._closing:
             self.send(asker, ProducerClosed(unsent))
         self.send(self.myAddress, ActorExitRequest())

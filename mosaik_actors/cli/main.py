@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,11 +28,11 @@ from importlib.metadata import version
 
 from ..errors import ConfigError, MosaikError
 from . import chaos, demo, ids, keys, peers, tap
-from .ending import INTERRUPTED
 from .failure import CommandFailed
 
 FAILED = 1
 MISUSED = 2
+INTERRUPTED = 128 + signal.SIGINT
 
 _EPILOG = """\
 examples:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
+from .. import running
 from . import joining
 from .failure import CommandFailed
 
@@ -62,9 +63,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the peers."""
-    from .ending import run_to_the_end
-
-    return run_to_the_end(_watch(options) if options.watch else _list(options))
+    return running.run(_watch if options.watch else _list, options)
 
 
 async def _list(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from .. import running
 from . import joining
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the items."""
-    from .ending import run_to_the_end
-
-    return run_to_the_end(_tap(options))
+    return running.run(_tap, options)
 
 
 async def _told_when_nobody_produces(

@@ -7,7 +7,7 @@ Wherever an id is looked up, its name is accepted too: ``"fast" in info.tags``.
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import NamedTuple, Self, cast
 
@@ -180,3 +180,44 @@ class PeerInfo:
             )
             object.__setattr__(self, "_facets", facets)
         return facets
+
+    def measured(self, rtt_s: float | None) -> PeerInfo:
+        """Return this peer with a round-trip time, if it has none yet and one is given."""
+        return self if self.rtt is not None or rtt_s is None else replace(self, rtt=rtt_s)
+
+
+class UnmeasuredPeer(PeerInfo):
+    """A peer whose round-trip time is not known, as a predicate sees it.
+
+    The answer of a predicate that looked at the round-trip time is worth nothing
+    before there is one; `was_asked` says whether it looked.
+
+    Attributes:
+        was_asked: Whether somebody wanted to know the round-trip time.
+    """
+
+    __slots__ = ("was_asked",)
+
+    was_asked: bool
+
+    def __init__(self, info: PeerInfo) -> None:
+        for one in fields(PeerInfo):
+            if one.name != "rtt":
+                object.__setattr__(self, one.name, getattr(info, one.name))
+        object.__setattr__(self, "was_asked", False)
+
+    @property
+    def rtt(self) -> float | None:
+        """None: nobody measured it."""
+        object.__setattr__(self, "was_asked", True)
+        return None
+
+
+def for_predicate(info: PeerInfo) -> PeerInfo:
+    """Return a peer as it is shown to a predicate; then ask `depends_on_rtt` about the answer."""
+    return info if info.rtt is not None else UnmeasuredPeer(info)
+
+
+def depends_on_rtt(info: PeerInfo) -> bool:
+    """Return whether a predicate looked at a round-trip time that nobody knows."""
+    return isinstance(info, UnmeasuredPeer) and info.was_asked

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -37,13 +37,13 @@ from ..discovery.messages import WithdrawStream
 from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
-from ..runtime import ActorSystemClosed, AskUndeliverable
+from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
 from ..shared_state import HandleState
 from .channels import ChannelInfo, Stats
 from .conditions import Condition, StreamWhen
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .criteria import Criteria, bind, encode_criteria, where
-from .gate import Requirement, make_condition, require_sync
+from .gate import Requirement, holds, make_condition, require_sync
 from .inbox import Inbox
 from .limits import Rate
 from .messages import (
@@ -51,6 +51,7 @@ from .messages import (
     CloseConsumer,
     CloseProducer,
     ConsumerSpec,
+    DropConsumer,
     FlushOutbox,
     ProducerSpec,
     RegisterProducer,
@@ -109,6 +110,10 @@ class _Source:
             items_max=1, bytes_max=1, wake=_never, make_future=loop.create_future
         )
         self.closed_outbox.close()
+        if holds(spec.online_when, ()):  # with nobody there: from the first moment
+            self.state.is_online = True
+            self.outbox.set_online(True)
+            self.outbox.is_turn_due = True  # the actor begins before a sender runs on and on
         self.handles: WeakSet[Producer[Any]] = WeakSet()
         self.sieve = Sieve(spec.encoder.type, self._choose_path)
         self.declared_by: object | None = None
@@ -185,7 +190,9 @@ def _never() -> None:
 class Producer(Generic[T]):
     """Sends items to all who subscribed. Made by `Streams.produce` and `Streams.producer`.
 
-    Handles of one stream share one producer; it is closed with the last of them.
+    Handles of one stream share one producer; it is closed with the last of them
+    that is closed. A handle that is merely forgotten leaves the producer there, for
+    whoever calls `Streams.produce` next, until the network closes.
     """
 
     __slots__ = (
@@ -451,9 +458,15 @@ class Consumer(Generic[T]):
     """Receives the items of a stream from all its producers. Made by `Streams.consume`.
 
     One consumer may be used by several tasks; each item goes to one of them.
+
+    A consumer that nothing refers to any more ends its subscriptions, as `close`
+    does. A wait made by `when` refers to it.
     """
 
-    __slots__ = ("_address", "_closing", "_inbox", "_spec", "_state", "_streams")
+    __slots__ = (
+        "__weakref__", "_address", "_closing", "_dropped", "_inbox", "_spec", "_state",
+        "_streams",
+    )  # fmt: skip
 
     def __init__(self, streams: Streams, spec: ConsumerSpec) -> None:
         loop = asyncio.get_running_loop()
@@ -468,8 +481,11 @@ class Consumer(Generic[T]):
         self._spec = spec
         self._address: ActorAddress = address
         self._state = StreamState(f"the consumer of {spec.name}")
+        self._state.is_online = holds(spec.online_when, ())
         self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
         self._closing: asyncio.Future[None] | None = None
+        self._dropped = finalize(self, _drop_consumer, loop, system, address)
+        self._dropped.atexit = False
         start = StartConsumer(streams._node, streams._catalog, spec, self._inbox, self._state)
         system.tell(address, start)
 
@@ -505,7 +521,7 @@ class Consumer(Generic[T]):
 
         When the consumer is closed, waits for what does not hold then raise `Closed`.
         """
-        return StreamWhen(self._state, self._state)
+        return StreamWhen(HandleState(self._state, self._ended), self._state)
 
     async def recv(self) -> T:
         """Return the next item; wait for it. When cancelled, no item is lost.
@@ -561,6 +577,7 @@ class Consumer(Generic[T]):
         """
         if self._closing is None:
             self._streams._consumers.pop(self, None)
+            self._dropped.detach()
             self._closing = asyncio.ensure_future(self._stop())
         await asyncio.shield(self._closing)
 
@@ -586,6 +603,10 @@ class Consumer(Generic[T]):
         self._inbox.close()
         self._state.abandon(now=self._streams._node.clock.monotonic())
 
+    def _ended(self) -> Exception:
+        # What holds this method holds the consumer: who only waits for it keeps it.
+        return self._state.ended()
+
     async def _wait_for_item(self) -> None:
         """Return when there is an item to take, without giving anybody else the chance to."""
         box = self._inbox
@@ -605,6 +626,23 @@ class Consumer(Generic[T]):
         return f"Consumer({self.name})"
 
 
+def _drop_consumer(
+    loop: asyncio.AbstractEventLoop, system: AsyncActorSystem, address: ActorAddress
+) -> None:
+    """End what a forgotten consumer holds.
+
+    The collector calls this on any thread, in the middle of anything, so it
+    only asks the loop to do it later.
+    """
+    with suppress(RuntimeError):  # the loop is closed, and all that it ran
+        loop.call_soon_threadsafe(_tell_dropped, system, address)
+
+
+def _tell_dropped(system: AsyncActorSystem, address: ActorAddress) -> None:
+    with suppress(ActorSystemClosed):
+        system.tell(address, DropConsumer())
+
+
 class Streams:
     """The streams of one node: ``net.streams``.
 
@@ -622,7 +660,7 @@ class Streams:
         self._config = config or StreamsConfig()
         self._sources: dict[StreamId, _Source] = {}
         self._closing_sources: dict[_Source, None] = {}
-        self._consumers: dict[Consumer[Any], None] = {}
+        self._consumers: WeakKeyDictionary[Consumer[Any], None] = WeakKeyDictionary()
         self._is_closed = False
         self._actor = node.system.createActor(StreamsActor)
         node.system.tell(self._actor, StartStreams(node))

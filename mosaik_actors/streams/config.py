@@ -9,7 +9,9 @@ from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 
 BUFFER_ITEMS_MAX = 1 << 24
-WINDOW_ITEMS_MIN = 64  # a smaller window would cut everybody's frames to a few items
+WINDOW_ITEMS_MIN = 64
+SHARE_ITEMS_MIN = 16  # of one subscription: less would cut everybody's frames to a few items
+SHARE_BYTES_MIN = 16 * 1024  # the same in bytes, unless the whole window is smaller
 WINDOW_BYTES_MAX = 1 << 31
 
 
@@ -76,8 +78,9 @@ class StreamsConfig:
             disconnected as too slow. 0: at once.
         frame_bytes: The size a frame of many items is cut at. A larger item
             travels alone, up to the transport's limit.
-        window_items: Items a consumer takes in before its application does; 64 or more.
-        window_bytes: The same bound in bytes.
+        window_items: Items a consumer takes in before its application does, from all
+            producers together; 64 or more. Each subscription has 16 at least.
+        window_bytes: The same bound in bytes; each subscription has 16 KiB at least.
         open_timeout: Seconds a subscription may take to be answered.
         drain_timeout: Seconds that closing waits for accepted items to leave.
         backoff: How consumers retry.

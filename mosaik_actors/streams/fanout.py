@@ -23,6 +23,10 @@ happens to one that leaves no room is the policy:
 Subscribers with different criteria see different items, so each *lane* has a
 sequence of its own; subscribers without criteria share the lane None.
 
+A subscriber may change its window (`change_window`). A smaller one holds from the
+moment when every frame is sent that was cut for the larger one: those could
+not pass any more. `WindowChanged` says when a change holds.
+
 Rates (`limits`) hold frames back in the backlog, per subscriber and in total. A
 subscriber whose backlog waits for a rate is never a laggard. When a total runs
 short, subscribers take turns.
@@ -44,11 +48,13 @@ from typing import Any
 import msgspec
 
 from ..errors import RemoteError
+from .config import SHARE_BYTES_MIN
 from .limits import Rate, Throttle, frame_limits, throttle_of
-from .wire import data_frame, may_fly
+from .wire import Window, data_frame, may_fly
 
 CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long
+FRAME_BYTES_MIN = SHARE_BYTES_MIN // 2  # not cut below this, however small a window is
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -74,7 +80,15 @@ class LaggardFound:
     behind_items: int
 
 
-FanOutEvent = FramesReady | LaggardFound
+@dataclass(frozen=True, slots=True)
+class WindowChanged:
+    """Tell the subscriber `key`, after all written before, that `window` holds from here on."""
+
+    key: Any
+    window: Window
+
+
+FanOutEvent = FramesReady | LaggardFound | WindowChanged
 
 
 class Subscription:
@@ -82,8 +96,8 @@ class Subscription:
 
     __slots__ = (
         "_ends", "_throttles", "acked", "backlog", "backlog_items", "behind_bytes",
-        "blocking_since", "flight_bytes", "freed_bytes", "freed_items", "key", "lane", "sent",
-        "suspected_at", "turn", "window_bytes", "window_items",
+        "blocking_since", "flight_bytes", "freed_bytes", "freed_items", "key", "lane", "narrows_at",
+        "sent", "suspected_at", "turn", "wanted", "window_bytes", "window_items",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +113,8 @@ class Subscription:
         self.lane = lane
         self.window_items = window_items
         self.window_bytes = window_bytes
+        self.wanted = Window(window_items, window_bytes)  # new frames are cut for this one
+        self.narrows_at: int | None = None  # the sequence from which `wanted` is in force
         self.sent = first_sequence
         self.acked = first_sequence
         self.flight_bytes = 0
@@ -164,6 +180,14 @@ class Subscription:
         if not self.is_throttled:
             return None
         return max(throttle.opens_at() for throttle in self._throttles)
+
+    def narrow(self) -> bool:
+        """Put the wanted window into force if its time has come; return whether it was put."""
+        if self.narrows_at is None or self.sent < self.narrows_at:
+            return False
+        self.narrows_at = None
+        self.window_items, self.window_bytes = self.wanted
+        return True
 
     def note_progress(self) -> None:
         """Take in that it holds nobody up at this moment."""
@@ -231,12 +255,12 @@ class FanOut:
         self._lanes: dict[Hashable, _Lane] = {None: _Lane()}
         self._consumer_rate = consumer_rate
         self._total = throttle_of(total_rate, now=now)
-        self._frame_items_max, self._frame_bytes_max = frame_limits(consumer_rate, total_rate)
-        self._has_rates = self._frame_items_max is not None or self._frame_bytes_max is not None
+        self._rate_items_max, self._rate_bytes_max = frame_limits(consumer_rate, total_rate)
+        self._has_rates = self._rate_items_max is not None or self._rate_bytes_max is not None
         self._turn = 0
         self._buffer_items = buffer_items
         self._buffer_bytes = buffer_bytes
-        self._frame_items = self._find_frame_items()
+        self._find_frame_limits()
         self._disconnect_lagging = disconnect_lagging
         self._lag_grace_s = lag_grace_s
         self._events: deque[FanOutEvent] = deque()
@@ -264,15 +288,32 @@ class FanOut:
         first = home.next_sequence
         subscription = Subscription(key, first, window_items, window_bytes, lane, throttles)
         self.subscriptions[key] = home.subscriptions[key] = subscription
-        self._frame_items = self._find_frame_items()
+        self._find_frame_limits()
         return subscription
+
+    def change_window(self, key: Any, window: Window, *, now: float = 0.0) -> None:
+        """Grant what a subscriber asks for, cut as in `subscribe`; `WindowChanged` follows.
+
+        A question that comes while one is open replaces it: there is one answer.
+        """
+        subscription = self.subscriptions.get(key)
+        if subscription is None:
+            return
+        wanted = window.at_most(Window(self._buffer_items, self._buffer_bytes))
+        subscription.wanted = wanted
+        # What is cut already must be able to pass: the window grows at once, and shrinks later.
+        present = Window(subscription.window_items, subscription.window_bytes)
+        subscription.window_items, subscription.window_bytes = present.at_least(wanted)
+        subscription.narrows_at = self._lanes[subscription.lane].next_sequence
+        self._find_frame_limits()
+        self._release_one(subscription, now, 0 if self._has_rates else None)
 
     def unsubscribe(self, key: Any) -> None:
         """Forget a subscriber, if it is there, and all that waits for it."""
         subscription = self.subscriptions.pop(key, None)
         if subscription is None:
             return
-        self._frame_items = self._find_frame_items()
+        self._find_frame_limits()
         home = self._lanes[subscription.lane]
         del home.subscriptions[key]
         if not home.subscriptions and subscription.lane is not None:
@@ -298,8 +339,11 @@ class FanOut:
         return self._frame_items
 
     def frame_bytes_max(self, bytes_max: int) -> int:
-        """Return how large a frame of many items may be: `bytes_max`, or less with a rate."""
-        return min(bytes_max, self._frame_bytes_max or bytes_max)
+        """Return how large a frame of many items may be: `bytes_max`, or less.
+
+        Less with a rate, and half of the smallest window.
+        """
+        return min(bytes_max, self._frame_bytes)
 
     @property
     def next_sequence(self) -> int:
@@ -353,17 +397,13 @@ class FanOut:
         if subscription is None:
             return 0
         freed = sequence - subscription.acked
-        sent = subscription.sent
-        writable: list[bytes] = []
         subscription.acknowledge(sequence)
         if freed and self._is_keeping_up(subscription):
             subscription.note_progress()
         if self._has_rates:
             self._release(now)
         else:
-            subscription.release(writable, now)
-        if writable:
-            self._events.append(FramesReady(key, writable, subscription.sent - sent))
+            self._release_one(subscription, now)
         return freed
 
     def note_blocked(self, *, now: float) -> None:
@@ -405,20 +445,30 @@ class FanOut:
                 self.unsubscribe(subscription.key)
                 self._events.append(LaggardFound(subscription.key, subscription.behind_items))
 
+    def _release_one(
+        self, subscription: Subscription, now: float, frames_max: int | None = None
+    ) -> bool:
+        """Write what waited for a subscriber and may go now; return whether there was any."""
+        sent = subscription.sent
+        writable: list[bytes] = []
+        if subscription.backlog:
+            subscription.release(writable, now, frames_max)
+        if writable:
+            count = subscription.sent - sent
+            self._events.append(FramesReady(subscription.key, writable, count))
+        if subscription.narrow():
+            self._events.append(WindowChanged(subscription.key, subscription.wanted))
+        return bool(writable)
+
     def _release(self, now: float) -> None:
         """Let those whose frames wait for a rate take turns, one frame each."""
         waiting = [s for s in self.subscriptions.values() if s.backlog]
         waiting.sort(key=lambda one: one.turn)  # who had none for longest comes first
         while waiting:
             for subscription in list(waiting):
-                sent = subscription.sent
-                writable: list[bytes] = []
-                subscription.release(writable, now, frames_max=1)
-                if writable:
+                if self._release_one(subscription, now, frames_max=1):
                     self._turn += 1
                     subscription.turn = self._turn
-                    count = subscription.sent - sent
-                    self._events.append(FramesReady(subscription.key, writable, count))
                 else:
                     waiting.remove(subscription)
 
@@ -433,10 +483,16 @@ class FanOut:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
 
-    def _find_frame_items(self) -> int:
-        windows = (s.window_items for s in self.subscriptions.values())
-        half_window = (min(windows, default=self._buffer_items) + 1) // 2
-        return min(half_window, self._frame_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX)
+    def _find_frame_limits(self) -> None:
+        smallest = Window(self._buffer_items, self._buffer_bytes)
+        for subscription in self.subscriptions.values():
+            smallest = smallest.at_most(subscription.wanted)
+        half_items, half_bytes = ((one + 1) // 2 for one in smallest)
+        self._frame_items = min(
+            half_items, self._rate_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX
+        )
+        half_bytes = max(half_bytes, FRAME_BYTES_MIN)
+        self._frame_bytes = min(half_bytes, self._rate_bytes_max or half_bytes)
 
     def _is_keeping_up(self, subscription: Subscription) -> bool:
         """Return whether what it took while it was blocking is enough for a new grace."""

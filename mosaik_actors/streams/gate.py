@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
+from ..discovery.info import depends_on_rtt, for_predicate
 from ..errors import ConfigError
 from ..ids import PeerId, StreamId
 from ..transport.close import CloseCode, CloseReason
@@ -31,21 +32,26 @@ NOT_ALLOWED = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "the requirements are no
 UNKNOWN_PEER = CloseReason(CloseCode.UNKNOWN_PEER, "your entry is not known here, sync first")
 
 
-def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool:
+def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool | None:
     """Return whether a peer meets a requirement.
 
-    One that raises, or returns something to await, is not met.
+    One that raises, or returns something to await, is not met. None: it looked
+    at a round-trip time that nobody has measured yet; measure it and ask again, and
+    until then do not let the peer in, whatever the predicate said.
     """
     if require is None:
         return True
+    shown = for_predicate(peer)
     try:
-        return bool(call_plain("the require predicate", require, peer))
+        answer = bool(call_plain("the require predicate", require, shown))
     except AwaitableAnswer as exc:
         tell_once(logger, exc)
         return False
     except Exception:
-        logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
-        return False
+        if not depends_on_rtt(shown):
+            logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
+        answer = False
+    return None if depends_on_rtt(shown) else answer
 
 
 def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:

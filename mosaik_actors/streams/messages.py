@@ -184,5 +184,10 @@ class CloseConsumer:
 
 
 @dataclass(frozen=True, slots=True)
+class DropConsumer:
+    """Unsubscribe and stop: nobody has the handle any more, and nobody waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConsumerClosed:
     """The consumer stopped."""

@@ -19,6 +19,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from ..config import as_seconds, require_above, require_between
+from ..discovery.info import depends_on_rtt, for_predicate
 from ..errors import ConfigError
 from ..ids import Tag
 from .predicates import AwaitableAnswer, call_plain, tell_once
@@ -41,15 +42,12 @@ class Preference:
         count: How many are wanted.
         margin: The share of a rank by which another one must be less to be better.
         patience: Seconds for which it must be, before the consumer moves.
-        needs_rtt: Whether producers whose round-trip time is not known are
-            connected to once, to measure it.
     """
 
     key: Key
     count: int = 1
     margin: float = 0.0
     patience: float = 5.0
-    needs_rtt: bool = False
 
     def __post_init__(self) -> None:
         if iscoroutinefunction(self.key):
@@ -60,7 +58,20 @@ class Preference:
         require_between("patience", self.patience, 0, 3600)
 
     def rank(self, peer: PeerInfo) -> Rank:
-        """Return the rank of a producer. A key that raises gives None."""
+        """Return the rank of a producer. A key that raises gives None.
+
+        So does one that looks at a round-trip time which nobody has measured yet.
+        """
+        return self.judge(peer)[0]
+
+    def judge(self, peer: PeerInfo) -> tuple[Rank, bool]:
+        """Return the rank of a producer, and whether a round-trip time is missing for it."""
+        shown = for_predicate(peer)
+        rank = self._ask(shown)
+        is_missing = depends_on_rtt(shown)
+        return (None if is_missing else rank), is_missing
+
+    def _ask(self, peer: PeerInfo) -> Rank:
         try:
             rank = call_plain("the preference's key", self.key, peer)
             if rank is None or isnan(rank):
@@ -70,6 +81,8 @@ class Preference:
             tell_once(logger, exc)
             return None
         except Exception:
+            if depends_on_rtt(peer):
+                return None
             logger.exception("a preference's key failed for peer %s", peer.peer_id.short)
             return None
 
@@ -86,7 +99,7 @@ def nearest(count: int = 1, *, margin: float = 0.25, patience: float = 5.0) -> P
     While there is a connection, every `DiscoveryConfig.rtt_probe_interval` brings a
     new measurement.
     """
-    return Preference(key=_rtt, count=count, margin=margin, patience=patience, needs_rtt=True)
+    return Preference(key=_rtt, count=count, margin=margin, patience=patience)
 
 
 def with_tags(*tags: str | Tag, k: int = 1, patience: float = 5.0) -> Preference:

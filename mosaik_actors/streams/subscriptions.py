@@ -18,7 +18,9 @@ Rules:
       `attempts_max` failures in a row; then only when it restarts, moves, or
       stops and starts to produce. A subscription that ends sooner than the wait
       before it was long counts as a failure too: who accepts and then breaks a
-      rule, again and again, is asked less and less often.
+      rule, again and again, is asked less and less often. So does one that ended
+      because we were too slow, however long it lasted, unless the application took
+      a good part of it: each return holds the producer up for everybody else.
     * A producer that does not know us (401) is synced with first and tried
       again at once, but only once in a row.
     * A producer that restarted (another start in its version) is tried at once;
@@ -124,7 +126,7 @@ _ALLOWED_FROM = {
 
 class _Producer:
     __slots__ = (
-        "attempt", "better_since", "candidate", "failures", "listed", "lot", "opened_at",
+        "attempt", "better_since", "candidate", "failures", "lags", "listed", "lot", "opened_at",
         "retry_at", "state", "waited_s", "was_synced",
     )  # fmt: skip
 
@@ -136,6 +138,7 @@ class _Producer:
         self.listed = True
         self.retry_at: float | None = now
         self.failures = 0
+        self.lags = False  # it found us too slow, and we have not done better since
         self.attempt = 0
         self.opened_at = now
         self.waited_s = 0.0
@@ -183,9 +186,9 @@ class Subscriptions:
 
     def receive_opened(self, peer_id: PeerId, attempt: int, *, now: float) -> bool:
         """Take in that a link was opened; return whether it is still wanted."""
-        producer = self._producers.get(peer_id)
-        if producer is None or producer.state is not State.OPENING or producer.attempt != attempt:
+        if not self.is_opening(peer_id, attempt):
             return False
+        producer = self._producers[peer_id]
         producer.become(State.ACTIVE)
         producer.opened_at = now
         producer.was_synced = False
@@ -198,9 +201,9 @@ class Subscriptions:
         self, peer_id: PeerId, attempt: int, reason: CloseReason, *, now: float
     ) -> None:
         """Take in that a link could not be opened."""
-        producer = self._producers.get(peer_id)
-        if producer is None or producer.state is not State.OPENING or producer.attempt != attempt:
+        if not self.is_opening(peer_id, attempt):
             return
+        producer = self._producers[peer_id]
         if reason.code == CloseCode.UNKNOWN_PEER and reason.remote and not producer.was_synced:
             producer.was_synced = True
             producer.become(State.SYNCING)
@@ -210,12 +213,37 @@ class Subscriptions:
         self._retry_later(peer_id, producer, now)
         self.handle_timer(now=now)  # with a preference it may be another one's turn
 
-    def receive_closed(self, peer_id: PeerId, *, now: float) -> None:
-        """Take in that the link of an active subscription ended."""
+    def is_opening(self, peer_id: PeerId, attempt: int) -> bool:
+        """Return whether the link of this attempt is still wanted."""
+        producer = self._producers.get(peer_id)
+        return (
+            producer is not None and producer.state is State.OPENING and producer.attempt == attempt
+        )
+
+    def receive_closed(
+        self,
+        peer_id: PeerId,
+        *,
+        now: float,
+        was_too_slow: bool = False,
+        has_progressed: bool = False,
+    ) -> None:
+        """Take in that the link of an active subscription ended.
+
+        Args:
+            peer_id: The producer.
+            now: Monotonic time in seconds.
+            was_too_slow: Whether the producer ended it because we took too little.
+            has_progressed: Whether the application took a good part of it.
+        """
         producer = self._producers.get(peer_id)
         if producer is None or producer.state is not State.ACTIVE:
             return
-        if now - producer.opened_at > producer.waited_s:
+        if has_progressed:
+            producer.lags = False
+        elif was_too_slow:
+            producer.lags = True
+        if not producer.lags and now - producer.opened_at > producer.waited_s:
             producer.failures = 0
         if producer.listed:
             self._retry_later(peer_id, producer, now)

@@ -4,8 +4,15 @@ The consumer opens a link of `PROTOCOL` with a `Subscribe` as the header; the
 producer answers with an `Accepted`, or closes the link with the reason. Then
 the producer sends data frames and the consumer acknowledgements:
 
-    data   1 byte 1 | 8 bytes sequence of the first item | 4 bytes count | batch
-    ack    1 byte 2 | 8 bytes sequence
+    data     1 byte 1 | 8 bytes sequence of the first item | 4 bytes count | batch
+    ack      1 byte 2 | 8 bytes sequence
+    window   1 byte 3 | 4 bytes items | 4 bytes bytes
+
+A consumer divides one window among its producers (`window_pool`), so it changes
+a subscription's window now and then, with a window frame. The producer answers
+with a window frame too, which says what it took: at most what was asked. In
+the order of its data that is the place from which the new window holds. A
+consumer that asks for less thus knows when nothing more than that can come.
 
 All numbers are big-endian. A sequence numbers the items of one producer since
 it started. An acknowledgement says: every item before this one is taken by the
@@ -23,7 +30,7 @@ what does not fit raises `RemoteError` with the close code for the link.
 from __future__ import annotations
 
 import struct
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -31,26 +38,47 @@ from ..bounded_decoding import BoundedDecoder
 from ..errors import RemoteError
 from ..ids import ID_BYTES, StreamId
 from ..transport.interface import HEADER_BYTES_MAX
-from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX, WINDOW_ITEMS_MIN
+from .config import BUFFER_ITEMS_MAX, SHARE_ITEMS_MIN, WINDOW_BYTES_MAX
 from .criteria import CRITERIA_BYTES_MAX
 from .schema import Schema
 
 PROTOCOL: Final = "mosaik/streams/1"
-VERSION: Final = 1
+VERSION: Final = 2
 
 SEQUENCE_MAX: Final = (1 << 63) - 1
 NAME_CHARACTERS_MAX: Final = 512
 
 _DATA: Final = 1
 _ACK: Final = 2
+_WINDOW: Final = 3
 _DATA_HEADER: Final = struct.Struct(">BQI")
 _ACK_FRAME: Final = struct.Struct(">BQ")
-ACK_BYTES_MAX: Final = 64  # room for what a later version may add
+ACK_BYTES_MAX: Final = 64  # room for a change of the window, and what a later version may add
+_WINDOW_FRAME: Final = struct.Struct(">BII")
 DATA_HEADER_BYTES: Final = _DATA_HEADER.size
 
 _Items = Annotated[int, msgspec.Meta(ge=1, le=BUFFER_ITEMS_MAX)]
-_WindowItems = Annotated[int, msgspec.Meta(ge=WINDOW_ITEMS_MIN, le=BUFFER_ITEMS_MAX)]
+_WindowItems = Annotated[int, msgspec.Meta(ge=SHARE_ITEMS_MIN, le=BUFFER_ITEMS_MAX)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1, le=WINDOW_BYTES_MAX)]
+
+
+class Window(NamedTuple):
+    """What may be on its way to a consumer that its application has not taken."""
+
+    items: int
+    bytes: int
+
+    def at_most(self, other: Window) -> Window:
+        """Return the smaller of both, in items and in bytes."""
+        return Window(min(self.items, other.items), min(self.bytes, other.bytes))
+
+    def at_least(self, other: Window) -> Window:
+        """Return the larger of both, in items and in bytes."""
+        return Window(max(self.items, other.items), max(self.bytes, other.bytes))
+
+    def fits(self, other: Window) -> bool:
+        """Return whether this is no more than `other`, neither in items nor in bytes."""
+        return self.items <= other.items and self.bytes <= other.bytes
 
 
 class Subscribe(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +121,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     first_sequence: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
     window_items: _Items
     window_bytes: _Bytes
+
+    @property
+    def window(self) -> Window:
+        """The window in force."""
+        return Window(self.window_items, self.window_bytes)
 
 
 _subscribe: BoundedDecoder[Subscribe] = BoundedDecoder(
@@ -154,6 +187,24 @@ def read_data(frame: bytes) -> tuple[int, int, memoryview]:
 def ack_frame(sequence: int) -> bytes:
     """Return the acknowledgement of all items before `sequence`."""
     return _ACK_FRAME.pack(_ACK, sequence)
+
+
+def window_frame(window: Window) -> bytes:
+    """Return the frame that asks for a window, or says which one was taken."""
+    return _WINDOW_FRAME.pack(_WINDOW, window.items, window.bytes)
+
+
+def is_window(frame: bytes) -> bool:
+    """Return whether a frame is about the window; then `read_window` reads it."""
+    return len(frame) == _WINDOW_FRAME.size and frame[0] == _WINDOW
+
+
+def read_window(frame: bytes) -> Window:
+    """Return what a window frame says. Raises `RemoteError`."""
+    _, items, byte_count = _WINDOW_FRAME.unpack(frame)
+    if not 1 <= items <= BUFFER_ITEMS_MAX or not 1 <= byte_count <= WINDOW_BYTES_MAX:
+        raise RemoteError(f"a window of {items} items and {byte_count} bytes")
+    return Window(items, byte_count)
 
 
 def read_ack(frame: bytes) -> int:

@@ -110,7 +110,7 @@ async def test_everybody_sees_every_line_also_who_comes_late(tmp_path: Path) -> 
         ben.stdin.close()
         assert await ben.process.wait() == 0
         ann.process.send_signal(signal.SIGINT)
-        assert await ann.process.wait() == 0
+        assert await ann.process.wait() == 130
 
 
 async def test_of_three_any_one_may_be_killed_and_of_two_the_second(tmp_path: Path) -> None:

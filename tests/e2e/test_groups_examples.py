@@ -49,7 +49,7 @@ async def test_counter_that_is_interrupted_ends_in_order(tmp_path: Path) -> None
     one = EXAMPLES / "counter" / "counter.py"
     async with program(one, "--count", "1", runtime_dir=tmp_path) as alone:
         await alone.line("my last addition was command 1")  # and waits for two others
-        assert await alone.end(signal.SIGINT) == 0
+        assert await alone.end(signal.SIGINT) == 130
         assert alone.err == []
 
 
@@ -99,7 +99,7 @@ async def test_orderbook_survives_a_killed_leader_and_a_restart_of_all(tmp_path:
         typing = program(TRADER, "--name", "dora", runtime_dir=tmp_path, stdin=PIPE)
         async with typing as dora:
             await dora.line("trader: online as dora")
-            assert await dora.end(signal.SIGINT) == 0
+            assert await dora.end(signal.SIGINT) == 130
             assert dora.err == []
         await asyncio.gather(*(each.end(signal.SIGKILL) for each in machines if each is not leader))
 
@@ -109,7 +109,7 @@ async def test_orderbook_survives_a_killed_leader_and_a_restart_of_all(tmp_path:
         for each in (one, two, three):
             assert state in await each.line("exchange: open")
         for each in (one, two, three):
-            assert await each.end(signal.SIGINT) == 0, each.transcript()
+            assert await each.end(signal.SIGTERM) == 143, each.transcript()
             assert each.err == []
 
 

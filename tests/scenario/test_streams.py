@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mosaik_actors import DiscoveryConfig, MosaikError, TransportConfig
+from mosaik_actors import Backoff, DiscoveryConfig, MosaikError, StreamsConfig, TransportConfig
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.streams.wire import read_data
 from mosaik_actors.testing.cluster import Cluster, NodeDown, SimNode
@@ -216,6 +216,56 @@ async def test_stalled_consumer_is_let_go_or_waited_for(cluster: Cluster) -> Non
     assert not sending.done()
     assert [(await slow.recv()).number for _ in range(5000)] == list(range(5000))
     await sending
+
+
+WINDOW = 128
+
+
+@scenario(
+    nodes=4, seeds=range(3), streams=StreamsConfig(window_items=WINDOW, lag_grace=0.2), **SETTINGS
+)
+async def test_what_waits_in_a_slow_consumer_stays_within_its_window(cluster: Cluster) -> None:
+    async def produce(i: int) -> None:
+        while True:
+            producer = cluster.net(i).streams.producer(Reading, buffer_size=50)
+            try:
+                while True:
+                    await producer.send_many([Reading(i, 0, n) for n in range(20)])
+                    await cluster.sleep(0.01)
+            except MosaikError:
+                await cluster.sleep(0.05)  # it is being restarted
+
+    consumer = cluster.net(0).streams.consume(Reading)
+    producing = [asyncio.create_task(produce(i)) for i in (1, 2, 3)]
+    await consumer.when().online()
+    # The application takes 20 items a second; one of the producers restarts again and again.
+    for _ in range(10):
+        for _ in range(40):
+            await consumer.recv()
+            await cluster.sleep(0.05)
+            inbox = consumer._inbox
+            chunks = [chunk for chunk in (inbox._chunk, *inbox._chunks) if chunk is not None]
+            assert sum(len(chunk.items) for chunk in chunks) <= WINDOW
+        await cluster.restart(3)
+    for task in producing:
+        task.cancel()
+    await asyncio.wait(producing)
+
+
+TRYING_ALWAYS = StreamsConfig(backoff=Backoff(initial=0.05, max=0.05))
+
+
+@scenario(nodes=2, seeds=range(2), fidelity="quic", streams=TRYING_ALWAYS, **SETTINGS)
+async def test_refusals_name_no_producer_that_left_the_catalog(cluster: Cluster) -> None:
+    producer = cluster.net(1).streams.produce(Reading)
+    consumer = cluster.net(0).streams.consume(Reading)
+    await producer.when().online()
+    await cluster.crash(1)
+    # While it is in the catalog it is tried, in vain; the last attempt ends after it is gone.
+    await cluster.until(lambda: bool(consumer.refusals()), timeout=60, what="a failed attempt")
+    await cluster.until(lambda: not cluster.net(0).discovery.catalog(), timeout=60, what="purge")
+    await cluster.sleep(30)
+    assert consumer.refusals() == {}
 
 
 # A test of the tests: a broken variant must be caught, and the real one must not be.

@@ -82,10 +82,10 @@ def run(options: argparse.Namespace) -> int:
         raise CommandFailed(
             f"the demo needs {' and '.join(missing)}: pip install 'mosaik-actors[demo]'"
         )
-    from ..ending import run_to_the_end
+    from ...running import run as run_program
     from .run import run_demo
 
-    return run_to_the_end(
+    return run_program(
         run_demo(
             seconds=options.seconds,
             sensor_count=options.nodes - 1,

@@ -18,13 +18,14 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 from typing import Final
 
 from ...errors import Full, ProducerOffline
 from ...network import Network
-from ..ending import run_to_the_end
+from ...running import run
 from .gauges import GAUGES
 from .latest import Latest
 from .records import NODE_STATS, READINGS, NodeStats, PeerView, Reading
@@ -151,7 +152,9 @@ def main() -> int:
     parser.add_argument("--log-level", default="warning")
     options = parser.parse_args()
     logging.basicConfig(level=options.log_level.upper(), format="%(name)s: %(message)s")
-    return run_to_the_end(run_sensor(options.network, options.name, options.kind))
+    # Ignored, if whoever started the demo ignores it; but it is for the demo to heed or not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run(run_sensor, options.network, options.name, options.kind)
 
 
 if __name__ == "__main__":

@@ -149,3 +149,20 @@ def test_a_reason_fits_a_close_frame() -> None:
     assert reason is not None
     assert len(reason.text.encode()) <= 250
     assert clip("short") == "short"
+
+
+def test_a_predicate_that_looks_at_an_unmeasured_distance_is_asked_again() -> None:
+    near = peer("a", ["good"])
+    for require in (
+        lambda info: info.rtt_below(5),
+        lambda info: not info.rtt_below(5),
+        lambda info: info.rtt < 5,  # raises, as there is none
+        lambda info: info.rtt is None,
+    ):
+        assert is_allowed(near, require) is None
+        assert code(who=near, require=require) == CloseCode.STREAM_NOT_ALLOWED
+    assert is_allowed(near.measured(0.1), lambda info: info.rtt_below(5)) is True
+    assert is_allowed(near.measured(6.0), lambda info: info.rtt_below(5)) is False
+    # One that does not look is answered at once, and sees everything else.
+    assert is_allowed(near, lambda info: "good" in info.tags and info.peer_id == near.peer_id)
+    assert is_allowed(near, lambda info: "bad" in info.tags and info.rtt_below(5)) is False

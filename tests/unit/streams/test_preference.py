@@ -240,3 +240,11 @@ async def test_the_nearest_are_measured_before_there_is_a_connection() -> None:
         await with_key.when().online()
         assert len(with_key.producers()) == 1
         assert with_key.producers()[0].producer_id != others[0].peer_id
+
+
+def test_a_key_of_ones_own_that_looks_at_the_distance_says_so() -> None:
+    here = peer("a")
+    twice = best(key=lambda info: 2 * float(str(info.rtt)))
+    assert twice.judge(here) == (None, True)
+    assert twice.judge(here.measured(0.25)) == (0.5, False)
+    assert with_tags("eu").judge(here) == (1.0, False)

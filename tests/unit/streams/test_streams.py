@@ -93,7 +93,7 @@ async def test_delivery_starts_at_the_subscription() -> None:
         producer = a.streams.producer(
             Tick, online_when=lambda c: c.minimum_of(0), undelivered=lost.append
         )
-        assert producer.when().online().is_met is False  # not before its actor ran
+        assert producer.is_online  # before its actor ran
         await producer.when().online()
         await producer.send(Tick(-1))
         await producer.send(Tick(-2))
@@ -863,7 +863,17 @@ async def test_a_bad_header_is_refused_and_disturbs_nobody(header: bytes, code: 
         assert await consumer.recv() == Tick(1)
 
 
-@pytest.mark.parametrize("frame", [b"", b"junk", wire.ack_frame(10**6), wire.data_frame(0, 1, b"")])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"junk",
+        wire.ack_frame(10**6),
+        wire.data_frame(0, 1, b""),
+        wire.window_frame(wire.Window(15, 1000)),
+        wire.window_frame(wire.Window(100, 0)),
+    ],
+)
 async def test_a_subscriber_that_breaks_the_rules_is_closed_alone(frame: bytes) -> None:
     async with world() as nodes:
         a, b = await nodes.start("a"), await nodes.start("b")
@@ -895,6 +905,7 @@ BATCH = b"\x00\x91\x81\xa1n\x01"  # one Tick(1)
         [wire.data_frame(5, 2, BATCH)],  # fewer items than announced
         [wire.data_frame(5, 3, BATCH), wire.data_frame(8, 90, BATCH)],
         [wire.ack_frame(1)],
+        [wire.window_frame(wire.Window(4, 1000))],
     ],
 )
 async def test_a_producer_that_breaks_the_rules_is_closed_and_tried_again(

@@ -197,3 +197,43 @@ def test_an_impossible_transition_is_a_bug_of_ours() -> None:
     producer = subscriptions._producers[A]
     with pytest.raises(AssertionError, match=r"OPENING does not become .*OPENING"):
         producer.become(State.OPENING)
+
+
+def too_slow_again(subscriptions: Subscriptions, now: float, **closed: Any) -> tuple[float, float]:
+    """End the subscription as too slow after 100 s; return when, and when it is tried again."""
+    ended_at = now + 100
+    subscriptions.receive_closed(A, now=ended_at, was_too_slow=True, **closed)
+    retry_at = subscriptions.get_timer()
+    assert retry_at is not None
+    subscriptions.handle_timer(now=retry_at)
+    (wanted,) = events(subscriptions)
+    assert subscriptions.receive_opened(A, wanted.attempt, now=retry_at)
+    return ended_at, retry_at
+
+
+def test_who_is_too_slow_again_and_again_comes_back_less_and_less_often() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    waits, now = [], 0.0
+    for _ in range(4):
+        ended_at, now = too_slow_again(subscriptions, now)
+        waits.append(now - ended_at)
+    assert waits == [1, 2, 4, 4]
+
+
+def test_an_end_for_another_reason_does_not_forgive_a_slow_consumer() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    _, now = too_slow_again(subscriptions, 0.0)
+    _, now = too_slow_again(subscriptions, now)
+    subscriptions.receive_closed(A, now=now + 100)
+    assert subscriptions.get_timer() == now + 104
+
+
+def test_a_consumer_that_took_a_good_part_is_forgiven() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    _, now = too_slow_again(subscriptions, 0.0)
+    _, now = too_slow_again(subscriptions, now)
+    ended_at, now = too_slow_again(subscriptions, now, has_progressed=True)
+    assert now - ended_at == 1
