@@ -9,8 +9,10 @@ timers had theirs: two actors that play ping-pong for ever starve nothing.
 Invariants:
     * A cell is in `ready` at most once, and only while `cell.scheduled`.
     * `armed` holds while a drain is running or due.
-    * Nothing a handler raises leaves the drain, except what ends a program
-      (KeyboardInterrupt, SystemExit); and even then the rest is still due.
+    * Nothing a handler raises leaves the drain, except KeyboardInterrupt, which
+      ends a program; and even then the rest is still due.
+    * A handler runs in its actor's own context (`contextvars`): what it sets is
+      seen by later handlers of the same actor, and by nobody else.
 
 The clock is read once per message: the end of one handler is the start of the
 next, which is all that slow-handler metrics and the slice need.
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
@@ -58,11 +61,18 @@ class Scheduler:
         self._slow_s = config.slow_handler_s
         # That of the system's start, whoever sends: a drain belongs to the system.
         self._context = contextvars.copy_context()
+        # The loop's clock in any case; that of asyncio without a call in between.
+        is_monotonic = type(loop).time is asyncio.BaseEventLoop.time
+        self._clock: Callable[[], float] = time.monotonic if is_monotonic else loop.time
 
     def arm(self) -> None:
         """Make the drain due in the next turn of the loop; call only if not armed."""
         self.armed = True
         self.loop.call_soon(self._drain, context=self._context)
+
+    def new_context(self) -> contextvars.Context:
+        """Return a context for an actor: what was set when the system started."""
+        return self._context.copy()
 
     def suspend(self) -> None:
         """Hand out nothing until `resume`; messages wait in their mailboxes."""
@@ -83,8 +93,9 @@ class Scheduler:
         """
         if self.suspended or cell.mailbox or cell.parked or cell.exiting or cell.dead:
             return False
-        # As in a drain, whoever calls: what the step begins belongs to the system.
-        self._context.copy().run(step)
+        # As in a drain, whoever calls: what the step begins belongs to the actor. In a
+        # copy, since the caller may be in the actor's own context already.
+        cell.context.copy().run(step)
         return True
 
     def wake(self, cell: Cell) -> None:
@@ -101,7 +112,7 @@ class Scheduler:
             self.armed = False  # `resume` goes on
             return
         ready = self.ready
-        clock = self.loop.time
+        clock = self._clock
         batch = self._batch
         system_message = ActorSystemMessage
         left = before = self._messages_max
@@ -114,6 +125,7 @@ class Scheduler:
             while ready and left > 0:
                 cell = ready.popleft()
                 mailbox = cell.mailbox
+                run = cell.run
                 depth = len(mailbox)
                 if depth > cell.depth_max:
                     cell.depth_max = depth
@@ -126,11 +138,13 @@ class Scheduler:
                         cell.receive_system(message, sender)
                     else:
                         try:
-                            result = cell.actor.receiveMessage(message, sender)
+                            result = run(cell.actor.receiveMessage, message, sender)
                             if result is not None or cell.watch is not None:
                                 cell.take_result(result, message, sender, 1)
                         except (Exception, CancelledError) as error:
                             failure = error
+                        except SystemExit as error:
+                            cell.quit(message, sender, error)
                         if failure is not None:
                             cell.retry(message, sender, failure)
                             failure = None
