@@ -34,7 +34,8 @@ import itertools
 import logging
 import traceback
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ class Cell:
         address: The actor's address.
         actor: The actor itself; None before it starts and after its end.
         children: Addresses of living children, in order of creation.
-        context: The actor's own context variables.
-        run: Runs a function in that context.
+        context: The actor's own context variables, once it needs them.
+        run: Runs a function in that context; None while the actor shares one.
         parked: True while the mailbox must wait: for a coroutine, or a start.
         dead: True after the end.
         exiting: True from a handled exit request to the end.
@@ -131,8 +132,10 @@ class Cell:
     ) -> None:
         self.host = host
         self.scheduler = host.scheduler
-        self.context = host.scheduler.new_context()
-        self.run = self.context.run
+        self.context: Context | None = None
+        self.run: Callable[..., Any] | None = None
+        if not host.scheduler.shares_context:
+            self.keep_context(host.scheduler.new_context())
         self.actor: Any = None
         self.actor_class = actor_class
         self.parent = parent
@@ -211,6 +214,31 @@ class Cell:
         self.actor = actor
         self._resume()
 
+    # --- context variables, see scheduler.py ---
+
+    def keep_context(self, context: Context) -> None:
+        """Handle all messages in this context from now on."""
+        self.context = context
+        self.run = context.run
+
+    def own_context(self) -> Context:
+        """Return the actor's context, which it has to itself from now on."""
+        if self.context is None:
+            self.keep_context(self.scheduler.new_context())
+        assert self.context is not None
+        return self.context
+
+    def run_in_context(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Call a function of the actor's outside of a drain, or where it has not begun yet."""
+        if self.run is not None:
+            return self.run(function, *arguments, **named)
+        context = self.scheduler.new_context()
+        try:
+            return context.run(function, *arguments, **named)
+        finally:
+            if context:
+                self.keep_context(context)
+
     def _put_back(self, messages: Saved) -> None:
         """Take messages in that are to be handled before all others."""
         if not self.exiting:
@@ -247,7 +275,7 @@ class Cell:
     def _run(self, message: Any, sender: ActorAddress, attempt: int) -> None:
         failure: BaseException | None = None
         try:
-            result = self.run(self.actor.receiveMessage, message, sender)
+            result = self.run_in_context(self.actor.receiveMessage, message, sender)
             self.take_result(result, message, sender, attempt)
         except (Exception, asyncio.CancelledError) as error:
             failure = error
@@ -320,7 +348,7 @@ class Cell:
         self._task = self.scheduler.loop.create_task(
             _without_exit(coroutine),
             name=f"{type(self.actor).__name__} {self.address._aaddr}",
-            context=self.context,
+            context=self.own_context(),
         )
         self._task.add_done_callback(self._coroutine_done)
         if isinstance(message, ActorExitRequest) or any(

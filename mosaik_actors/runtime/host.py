@@ -326,7 +326,7 @@ class ActorHost:
             raise NoCompatibleSystemForActor(found, _NO_COMPATIBLE_SYSTEM)
         values = {"capabilities": self.capabilities, "requirements": cell.requirements}
         arguments = {name: values[name] for name in _accepted_arguments(found)}
-        actor: Actor = cell.context.run(found, **arguments)
+        actor: Actor = cell.run_in_context(found, **arguments)
         cell.actor_class = found
         return actor
 
