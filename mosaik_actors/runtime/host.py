@@ -163,7 +163,10 @@ class ActorHost:
         if self.stopping or kind in self._lettered or len(self._lettered) >= _LETTERS_LOGGED_MAX:
             return
         self._lettered.add(kind)
-        logger.warning(
+        # Our own actors' messages cross each other whenever a peer or a link goes.
+        is_ours = type(message).__module__.startswith(f"{__name__.partition('.')[0]}.")
+        logger.log(
+            logging.DEBUG if is_ours else logging.WARNING,
             "dead letter: %s to %s, which has exited or takes no more messages; "
             "further ones of this kind are only counted",
             kind,

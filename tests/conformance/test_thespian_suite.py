@@ -32,13 +32,15 @@ async def test_thespians_own_tests_pass_on_our_base(tmp_path: Path) -> None:
 
 async def run(files: list[Path], folder: Path) -> tuple[int | None, str]:
     options = ["-q", "-rfE", "-c", os.devnull, f"--rootdir={folder}", "--timeout=60", "--tb=short"]
+    # Not those of the run that this is a part of.
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-p", "tests.conformance.thespian_suite"),
         *("-p", "no:cacheprovider", *options, *map(str, files)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        env={**environment, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
     )
     output, _ = await process.communicate()
     return process.returncode, output.decode(errors="replace")[-20_000:]
