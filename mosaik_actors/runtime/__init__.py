@@ -17,6 +17,7 @@ from .errors import (
     AskTimeout,
     AskUndeliverable,
     BlockingCallOnLoop,
+    ForeignAddress,
     NotOnLoopThread,
 )
 from .status import MailboxStats, SystemStats
@@ -32,6 +33,7 @@ __all__ = [
     "AsyncActorSystem",
     "AsyncioSystemBase",
     "BlockingCallOnLoop",
+    "ForeignAddress",
     "LocalAddress",
     "MailboxStats",
     "NotOnLoopThread",

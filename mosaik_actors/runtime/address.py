@@ -8,12 +8,15 @@ actor changes state (busy with a coroutine, exiting, dead) its cell exchanges
 Invariants:
     * One address object per target, equal to itself only. Addresses are hashed
       by their number, so nothing depends on where objects lie in memory.
-    * `deliver` is only called on the thread of the event loop.
+    * `deliver` is only called on the thread of the event loop, and only by the
+      system that the address belongs to: whoever sends compares `host` first.
     * Numbers are given in order of creation, so a replay gives the same ones.
 
 Thespian's guide says that addresses may be used as dictionary keys; here they
 may. An address is worthless in another process, so pickling one is an error
-that says so, while a copy of a message shares the address.
+that says so, while a copy of a message shares the address. It is worthless in
+another actor system of the same process, too, whose loop may run in another
+thread: a message to it is refused (`ForeignAddress`).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from .errors import AddressNotPortable
 
 if TYPE_CHECKING:
     from .cell import Cell
+    from .host import ActorHost
 
 Deliver = Callable[[Any, ActorAddress], None]
 
@@ -35,6 +39,7 @@ class LocalAddress(ActorAddress):
     """The address of an actor, or of code outside, on one event loop.
 
     Attributes:
+        host: The actor system that it belongs to.
         deliver: Takes (message, sender) in. Exchanged by the target's owner.
         cell: The actor's cell while `deliver` is the ordinary one, so that a
             sender may save the call; else None.
@@ -42,10 +47,10 @@ class LocalAddress(ActorAddress):
             here found nobody; None for those who do not want to know.
     """
 
-    __slots__ = ("cell", "deliver", "number", "system_name", "undeliverable")
+    __slots__ = ("cell", "deliver", "host", "number", "undeliverable")
 
-    def __init__(self, system_name: str, number: int, deliver: Deliver) -> None:
-        self.system_name = system_name
+    def __init__(self, host: ActorHost, number: int, deliver: Deliver) -> None:
+        self.host = host
         self.number = number
         self.deliver = deliver
         self.cell: Cell | None = None
@@ -53,7 +58,7 @@ class LocalAddress(ActorAddress):
 
     @property
     def _aaddr(self) -> str:
-        return f"{self.system_name}/{self.number}"
+        return f"{self.host.name}/{self.number}"
 
     @property
     def addressDetails(self) -> str:

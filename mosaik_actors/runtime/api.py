@@ -140,8 +140,15 @@ class AsyncActorSystem:
 
         May be called from any thread. To an actor that has exited the message
         is a dead letter, not an error.
+
+        Raises:
+            ForeignAddress: The address belongs to another actor system.
         """
-        if type(address) is LocalAddress and get_ident() == self._thread_id:
+        if (
+            type(address) is LocalAddress
+            and address.host is self._host
+            and get_ident() == self._thread_id
+        ):
             address.deliver(message, self._inbox_address)
         elif isinstance(address, ActorAddress):
             self._tell_slowly(address, message)
@@ -153,6 +160,7 @@ class AsyncActorSystem:
         if get_ident() == self._thread_id:
             send(address, message, self._inbox_address)
             return
+        self._host.check_own(address)
         try:
             self._host.loop.call_soon_threadsafe(send, address, message, self._inbox_address)
         except RuntimeError as error:
@@ -195,6 +203,7 @@ class AsyncActorSystem:
             AskTimeout: No answer in time; a TimeoutError.
             AskPoisoned: The actor failed twice on the message.
             AskUndeliverable: The actor has exited, or exits before its turn.
+            ForeignAddress: The address belongs to another actor system.
             ActorSystemClosed: The system shut down meanwhile.
         """
         self._check_thread("ask()", "actor_system().ask(...)")
@@ -203,6 +212,7 @@ class AsyncActorSystem:
         host = self._host
         if host.closed:
             raise ActorSystemClosed
+        host.check_own(address)
         question = Question(host, address, message)
         self._questions[question] = None
         host.send(address, message, question.address)

@@ -16,7 +16,8 @@ A message, from the mailbox on:
 An actor's end: it handles the ActorExitRequest; unless the request is not
 recursive its children are asked to exit and waited for; then its parent gets
 ChildActorExited and what is left in the mailbox goes to dead letters. A failure
-in handling the request does not delay it.
+in handling the request does not delay it. A handler that calls `sys.exit` ends
+its actor at once, as it does where each actor is a process.
 
 Invariants:
     * An actor handles one message at a time, in order of arrival.
@@ -28,11 +29,13 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import traceback
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +55,7 @@ from thespian.actors import (
 from thespian.system.timing import timePeriodSeconds
 
 from .address import Deliver, LocalAddress
+from .decorated import Saved, adapt, give_up
 from .status import actor_status
 from .watch import Watch
 
@@ -71,11 +75,14 @@ class Cell:
         address: The actor's address.
         actor: The actor itself; None before it starts and after its end.
         children: Addresses of living children, in order of creation.
+        context: The actor's own context variables, once it needs them.
+        run: Runs a function in that context; None while the actor shares one.
         parked: True while the mailbox must wait: for a coroutine, or a start.
         dead: True after the end.
         exiting: True from a handled exit request to the end.
         handled: Messages taken from the mailbox so far.
         depth_max: The longest the mailbox has been at the start of a turn.
+        saved: Messages that the actor keeps until it is initialized, if it does.
         slow_count: Handler calls that took longer than `slow_handler_s`.
     """
 
@@ -84,6 +91,7 @@ class Cell:
         "_cancelled",
         "_exit_request",
         "_exit_timer",
+        "_handling",
         "_message",
         "_sender",
         "_task",
@@ -92,6 +100,7 @@ class Cell:
         "actor_class",
         "address",
         "children",
+        "context",
         "dead",
         "depth_max",
         "exiting",
@@ -102,6 +111,8 @@ class Cell:
         "parent",
         "parked",
         "requirements",
+        "run",
+        "saved",
         "scheduled",
         "scheduler",
         "slow_count",
@@ -121,6 +132,10 @@ class Cell:
     ) -> None:
         self.host = host
         self.scheduler = host.scheduler
+        self.context: Context | None = None
+        self.run: Callable[..., Any] | None = None
+        if not host.scheduler.shares_context:
+            self.keep_context(host.scheduler.new_context())
         self.actor: Any = None
         self.actor_class = actor_class
         self.parent = parent
@@ -131,6 +146,7 @@ class Cell:
         self.children: dict[LocalAddress, None] = {}
         self.timers: dict[int, asyncio.TimerHandle] = {}
         self.watch: Watch | None = None
+        self.saved: Saved | None = None
         self.exiting = False
         self.dead = False
         # Parked until `start`, so that messages wait for the actor.
@@ -141,6 +157,7 @@ class Cell:
         self.slow_count = 0
         self._timer_ids = itertools.count()
         self._task: asyncio.Task[Any] | None = None
+        self._handling: Coroutine[Any, Any, Any] | None = None
         self._message: Any = None
         self._sender: ActorAddress = parent
         self._attempt = 1
@@ -193,8 +210,42 @@ class Cell:
         if type(actor).send is Actor.send:
             # Saves a call per message; the same checks are made below.
             actor.send = self.actor_send  # type: ignore[method-assign]
+        self.saved = adapt(actor, self._put_back)
         self.actor = actor
         self._resume()
+
+    # --- context variables, see scheduler.py ---
+
+    def keep_context(self, context: Context) -> None:
+        """Handle all messages in this context from now on."""
+        self.context = context
+        self.run = context.run
+
+    def own_context(self) -> Context:
+        """Return the actor's context, which it has to itself from now on."""
+        if self.context is None:
+            self.keep_context(self.scheduler.new_context())
+        assert self.context is not None
+        return self.context
+
+    def run_in_context(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Call a function of the actor's outside of a drain, or where it has not begun yet."""
+        if self.run is not None:
+            return self.run(function, *arguments, **named)
+        context = self.scheduler.new_context()
+        try:
+            return context.run(function, *arguments, **named)
+        finally:
+            if context:
+                self.keep_context(context)
+
+    def _put_back(self, messages: Saved) -> None:
+        """Take messages in that are to be handled before all others."""
+        if not self.exiting:
+            self.mailbox.extendleft(reversed(messages))
+            return
+        for message, sender in messages:
+            self._deliver_exiting(message, sender)
 
     def receive_system(self, message: ActorSystemMessage, sender: ActorAddress) -> None:
         """Handle a message that means something to the runtime as well."""
@@ -224,10 +275,12 @@ class Cell:
     def _run(self, message: Any, sender: ActorAddress, attempt: int) -> None:
         failure: BaseException | None = None
         try:
-            result = self.actor.receiveMessage(message, sender)
+            result = self.run_in_context(self.actor.receiveMessage, message, sender)
             self.take_result(result, message, sender, attempt)
         except (Exception, asyncio.CancelledError) as error:
             failure = error
+        except SystemExit as error:
+            self.quit(message, sender, error)
         if failure is not None:
             try:
                 self._failed(message, sender, failure, attempt)
@@ -249,7 +302,18 @@ class Cell:
             if not isinstance(message, PoisonMessage):
                 self.host.poisoned += 1
                 details = "".join(traceback.format_exception(error))
+                message, sender = give_up(self.actor, message, sender)
                 self.host.send(sender, PoisonMessage(message, details), self.address)
+
+    def quit(self, message: Any, sender: ActorAddress, request: SystemExit) -> None:
+        """End the actor, and its children, because its handler called for the program's end."""
+        logger.error(
+            "%s raised SystemExit in handling %s: it ends", self, _kind(message), exc_info=request
+        )
+        for child in list(self.children):
+            child.deliver(ActorExitRequest(recursive=True), self.address)
+        self.host.dead_letter(message, self.address, sender)
+        self.end()
 
     def take_result(self, result: Any, message: Any, sender: ActorAddress, attempt: int) -> None:
         """Act on what a handler returned."""
@@ -280,8 +344,11 @@ class Cell:
         self._message, self._sender, self._attempt = message, sender, attempt
         self._cancelled = False
         self._take_in(self._deliver_busy)
+        self._handling = coroutine
         self._task = self.scheduler.loop.create_task(
-            coroutine, name=f"{type(self.actor).__name__} {self.address._aaddr}"
+            _without_exit(coroutine),
+            name=f"{type(self.actor).__name__} {self.address._aaddr}",
+            context=self.own_context(),
         )
         self._task.add_done_callback(self._coroutine_done)
         if isinstance(message, ActorExitRequest) or any(
@@ -295,12 +362,15 @@ class Cell:
             return  # given up on, see _give_up
         message, sender, attempt = self._message, self._sender, self._attempt
         self._task = self._message = None
+        self._close_unbegun()
         self.parked = False
         self._take_in(self._deliver_exiting if self.exiting else self.deliver)
         if error is None:
             self.take_result(task.result(), message, sender, attempt)
         elif self._cancelled:
             logger.warning("%s was cancelled in handling %s: it exits", self, _kind(message))
+        elif isinstance(error, _Quit):
+            self.quit(message, sender, error.request)
         else:
             self._failed(message, sender, error, attempt)
         if not self.parked:
@@ -309,6 +379,12 @@ class Cell:
             self._settle()
         if not self.parked:
             self._resume()
+
+    def _close_unbegun(self) -> None:
+        """Close the handler's coroutine if its task was cancelled before the first step."""
+        handling, self._handling = self._handling, None
+        if handling is not None and inspect.getcoroutinestate(handling) == inspect.CORO_CREATED:
+            handling.close()
 
     def _resume(self) -> None:
         self.parked = False
@@ -395,7 +471,8 @@ class Cell:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-        waiting = list(self.mailbox)
+            self._close_unbegun()
+        waiting = [*(self.saved or ()), *self.mailbox]
         self.mailbox.clear()
         for message, sender in waiting:
             self.host.dead_letter(message, self.address, sender)
@@ -428,20 +505,24 @@ class Cell:
     # --- the rest of what thespian.actors.Actor calls ---
 
     def actor_send(self, targetAddr: ActorAddress, msg: Any) -> None:
-        """Send a message from this actor; the names are those of `Actor.send`."""
+        """Send a message from this actor; the names are those of `Actor.send`.
+
+        Raises:
+            ForeignAddress: The address belongs to another actor system.
+        """
         try:
             cell = targetAddr.cell  # type: ignore[attr-defined]
         except AttributeError:
             self._send_elsewhere(targetAddr, msg)
             return
-        if cell is None:
-            targetAddr.deliver(msg, self.address)  # type: ignore[attr-defined]
+        scheduler = self.scheduler
+        if cell is None or cell.scheduler is not scheduler:
+            self.host.send(targetAddr, msg, self.address)
             return
         # Cell.deliver once more: a call less for the most frequent of all steps.
         cell.mailbox.append((msg, self.address))
         if not cell.scheduled:
             cell.scheduled = True
-            scheduler = cell.scheduler
             scheduler.ready.append(cell)
             if not scheduler.armed:
                 scheduler.arm()
@@ -503,6 +584,21 @@ class Cell:
     def __str__(self) -> str:
         name = getattr(self.actor_class, "__name__", self.actor_class)
         return f"{name} {self.address._aaddr}"
+
+
+class _Quit(Exception):
+    """A coroutine handler raised SystemExit, which asyncio lets end the loop."""
+
+    def __init__(self, request: SystemExit) -> None:
+        super().__init__(request)
+        self.request = request
+
+
+async def _without_exit(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await coroutine
+    except SystemExit as request:
+        raise _Quit(request) from request
 
 
 def _kind(message: object) -> str:

@@ -14,7 +14,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from thespian.actors import ActorAddress, ActorSystemException, ActorSystemFailure
+from thespian.actors import (
+    ActorAddress,
+    ActorSystemException,
+    ActorSystemFailure,
+    InvalidActorAddress,
+)
 
 from ..errors import MosaikError, WrongThread
 
@@ -96,6 +101,25 @@ class ActorSystemClosed(MosaikError, ActorSystemFailure):
 
     def __str__(self) -> str:
         return "the actor system is shut down"
+
+
+class ForeignAddress(MosaikError, InvalidActorAddress):
+    """An address of one actor system was used in another; nothing was sent.
+
+    `address` is the address, `system_name` the system in which it was used.
+    """
+
+    def __init__(self, address: ActorAddress, system_name: str) -> None:
+        super().__init__(address, "an address of another actor system")
+        self.args = (address, system_name)
+        self.address = address
+        self.system_name = system_name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.address} is an address of another actor system than "
+            f"{self.system_name!r}, which cannot send to it"
+        )
 
 
 class AddressNotPortable(MosaikError, ActorSystemException, TypeError):

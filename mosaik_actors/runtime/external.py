@@ -13,12 +13,14 @@ Messages between the runtime and actors are filtered out, as in Thespian; only
 PoisonMessage and status answers reach code outside (user guide, "ActorSystem
 Messages").
 
-Backlogs are bounded; what exceeds them goes to dead letters.
+Backlogs are bounded; what exceeds them goes to dead letters, with one line in
+the log for each endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,9 @@ from .errors import ActorSystemClosed, AskPoisoned, AskTimeout, AskUndeliverable
 
 if TYPE_CHECKING:
     from .host import ActorHost
+
+
+logger = logging.getLogger(__name__)
 
 
 class Question:
@@ -87,6 +92,7 @@ class Inbox:
         self._host = host
         self._messages: deque[Any] = deque()
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._is_full = False
         self.address = host.new_address(self._deliver)
 
     def _deliver(self, message: Any, sender: ActorAddress) -> None:
@@ -99,8 +105,11 @@ class Inbox:
                 return
         if len(self._messages) < self._host.config.external_backlog_max:
             self._messages.append(message)
-        else:
-            self._host.dead_letter(message, self.address, sender)
+            return
+        if not self._is_full:
+            self._is_full = True
+            _log_full(self._host, self.address)
+        self._host.dead_letter(message, self.address, sender)
 
     async def listen(self) -> Any:
         """Return the next message. Cancelling loses none."""
@@ -125,6 +134,15 @@ class Inbox:
         self._messages.clear()
 
 
+def _log_full(host: ActorHost, address: ActorAddress) -> None:
+    logger.warning(
+        "%s messages wait for listen() at %s; what comes beyond them goes to dead letters "
+        "(external_backlog_max)",
+        host.config.external_backlog_max,
+        address,
+    )
+
+
 class _Pending:
     """A blocking ask that waits; `is_lost` once its message was undeliverable."""
 
@@ -145,7 +163,7 @@ class ThreadEndpoint:
         self._messages: deque[Any] = deque()
         self._pending: list[_Pending] = []
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._is_full = False
         self.address = host.new_address(self._deliver)
         self.address.undeliverable = self._undeliverable
 
@@ -157,6 +175,9 @@ class ThreadEndpoint:
                 self._messages.append(message)
                 self._changed.notify()
                 return
+        if not self._is_full:
+            self._is_full = True
+            _log_full(self._host, self.address)
         self._host.dead_letter(message, self.address, sender)
 
     def _undeliverable(self, message: Any, target: ActorAddress) -> None:
@@ -172,6 +193,13 @@ class ThreadEndpoint:
         with self._changed:
             self._pending.append(pending)
         return pending
+
+    def refuse(self, message: Any, reason: str) -> None:
+        """Take in, as a PoisonMessage, what could not even be sent; from any thread."""
+        with self._changed:
+            if len(self._messages) < self._host.config.external_backlog_max:
+                self._messages.append(PoisonMessage(message, reason))
+                self._changed.notify()
 
     def wait(self, timeout: float | None, pending: _Pending | None = None) -> Any:
         """Return the next message; None after `timeout` seconds, at the end, or if lost."""

@@ -45,7 +45,7 @@ from thespian.system.utilis import actualActorClass, checkActorCapabilities
 from .address import Deliver, LocalAddress
 from .cell import Cell
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed
+from .errors import ActorSystemClosed, ForeignAddress
 from .isolated import Isolation
 from .scheduler import Scheduler
 from .sources import Sources
@@ -59,6 +59,13 @@ _init_arguments: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
 # Never worth a dead letter: notices to someone who is gone, and its own alarms.
 _NEVER_LETTERS = (DeadEnvelope, ChildActorExited, WakeupMessage, WatchMessage)
+
+
+# The beginning of Thespian's own text, which programs look for.
+_NO_COMPATIBLE_SYSTEM = "No compatible ActorSystem could be found: it lacks a capability"
+
+# Kinds of dead letters that are logged, each once; all are counted.
+_LETTERS_LOGGED_MAX = 100
 
 
 class ActorHost:
@@ -93,6 +100,7 @@ class ActorHost:
         self.created = self.exited = 0
         self.failures = self.poisoned = self.dead_letters = 0
         self.slow: dict[str, int] = {}
+        self._lettered: set[str] = set()
         self.stopping = self.closed = False
         self._on_closed: list[Callable[[], None]] = []
         self._shutdown_timer: asyncio.TimerHandle | None = None
@@ -103,7 +111,7 @@ class ActorHost:
 
     def new_address(self, deliver: Deliver) -> LocalAddress:
         """Return a new address."""
-        return LocalAddress(self.name, next(self._numbers), deliver)
+        return LocalAddress(self, next(self._numbers), deliver)
 
     def retire(self, address: LocalAddress) -> None:
         """Send what comes to an address from now on to dead letters."""
@@ -111,14 +119,29 @@ class ActorHost:
         address.cell = None
 
     def send(self, target: ActorAddress, message: Any, sender: ActorAddress) -> None:
-        """Deliver a message to any kind of address."""
+        """Deliver a message to any kind of address.
+
+        Raises:
+            ForeignAddress: It belongs to another actor system.
+        """
         if isinstance(target, LocalAddress):
+            if target.host is not self:
+                raise ForeignAddress(target, self.name)
             target.deliver(message, sender)
         elif target == self.address or target.addressDetails == "/ActorSys":
             # ActorSystem.systemAddress, which Thespian makes before it asks us.
             self._receive(message, sender)
         else:
             self.dead_letter(message, target, sender)
+
+    def check_own(self, target: ActorAddress) -> None:
+        """Refuse an address of another actor system; may be called from any thread.
+
+        Raises:
+            ForeignAddress: It is one.
+        """
+        if isinstance(target, LocalAddress) and target.host is not self:
+            raise ForeignAddress(target, self.name)
 
     def _deliver_dead(self, target: LocalAddress, message: Any, sender: ActorAddress) -> None:
         self.dead_letter(message, target, sender)
@@ -128,10 +151,27 @@ class ActorHost:
         if isinstance(message, _NEVER_LETTERS):
             return
         self.dead_letters += 1
+        if not self.dead_letter_handlers:
+            self._log_letter(message, target)
         for handler in list(self.dead_letter_handlers):
             handler.deliver(DeadEnvelope(target, message), self.address)
         if isinstance(sender, LocalAddress) and sender.undeliverable is not None:
             sender.undeliverable(message, target)
+
+    def _log_letter(self, message: Any, target: ActorAddress) -> None:
+        kind = type(message).__name__
+        if self.stopping or kind in self._lettered or len(self._lettered) >= _LETTERS_LOGGED_MAX:
+            return
+        self._lettered.add(kind)
+        # Our own actors' messages cross each other whenever a peer or a link goes.
+        is_ours = type(message).__module__.startswith(f"{__name__.partition('.')[0]}.")
+        logger.log(
+            logging.DEBUG if is_ours else logging.WARNING,
+            "dead letter: %s to %s, which has exited or takes no more messages; "
+            "further ones of this kind are only counted",
+            kind,
+            target,
+        )
 
     def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
         """Report a message to an address that is forgotten altogether."""
@@ -170,7 +210,7 @@ class ActorHost:
         if _is_isolated(actor_class, isolated):
             if source_hash is not None:
                 raise InvalidActorSpecification(actor_class, "isolated and from a source")
-            cell = self._isolate(actor_class, self.address, requirements)
+            cell = self._isolate(actor_class, self.address, requirements, global_name)
             self._register(cell, global_name)
             return cell.address
         self.sources.loader(source_hash)  # raises if there is no such source
@@ -192,6 +232,8 @@ class ActorHost:
         requirements: Any,
         global_name: str | None,
         source_hash: str | None,
+        *,
+        isolated: bool | None = None,
     ) -> LocalAddress:
         """Create an actor for another one.
 
@@ -207,12 +249,16 @@ class ActorHost:
         _check_specification(actor_class)
         owner = self.address if global_name else parent.address
         alive = not (self.stopping or parent.exiting or parent.dead)
-        if alive and _is_isolated(actor_class):
-            cell = self._isolate(actor_class, owner, requirements)
-            if not global_name:
-                parent.children[cell.address] = None
-            self._register(cell, global_name)
-            return cell.address
+        cell: Cell
+        if alive and _is_isolated(actor_class, isolated):
+            if source_hash is not None:
+                raise InvalidActorSpecification(actor_class, "isolated and from a source")
+            if self._can_run(actor_class, requirements):
+                cell = self._isolate(actor_class, owner, requirements, global_name)
+                self._register(cell, global_name)
+                if not global_name:
+                    parent.children[cell.address] = None
+                return cell.address
         cell = Cell(self, actor_class, owner, requirements=requirements, source_hash=source_hash)
         if not alive:
             self.retire(cell.address)
@@ -222,7 +268,7 @@ class ActorHost:
         try:
             self.sources.loader(source_hash)
             self._start(cell)
-        except Exception:
+        except (Exception, SystemExit):
             logger.warning("%s cannot start", cell, exc_info=True)
             self.retire(cell.address)
             parent.address.deliver(ChildActorExited(cell.address), self.address)
@@ -230,13 +276,24 @@ class ActorHost:
             self._register(cell, global_name)
         return cell.address
 
-    def _isolate(self, actor_class: Any, parent: LocalAddress, requirements: Any) -> Cell:
+    def _can_run(self, actor_class: Any, requirements: Any) -> bool:
+        try:
+            return self._has_capabilities(actor_class, requirements)
+        except Exception:  # out of importing the class; starting it will raise the same
+            return False
+
+    def _has_capabilities(self, actor_class: Any, requirements: Any) -> bool:
+        return bool(checkActorCapabilities(actor_class, self.capabilities, requirements))
+
+    def _isolate(
+        self, actor_class: Any, parent: LocalAddress, requirements: Any, global_name: str | None
+    ) -> Cell:
         _check_specification(actor_class)
-        if not checkActorCapabilities(actor_class, self.capabilities, requirements):
-            raise NoCompatibleSystemForActor(actor_class, "the system lacks a capability")
+        if not self._has_capabilities(actor_class, requirements):
+            raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
         if self._isolation is None:
             self._isolation = Isolation(self)
-        return self._isolation.create(actor_class, parent, requirements)
+        return self._isolation.create(actor_class, parent, requirements, global_name)
 
     def _register(self, cell: Cell, global_name: str | None) -> None:
         self.cells[cell.address.number] = cell
@@ -257,7 +314,7 @@ class ActorHost:
             return
         try:
             cell.start(self._construct(cell))
-        except Exception:
+        except (Exception, SystemExit):
             logger.warning("%s cannot start", cell, exc_info=True)
             cell.end()
 
@@ -268,10 +325,11 @@ class ActorHost:
         except AttributeError as error:
             raise InvalidActorSpecification(cell.actor_class, str(error)) from error
         _check_specification(found)
-        if not checkActorCapabilities(found, self.capabilities, cell.requirements):
-            raise NoCompatibleSystemForActor(found, "the system lacks a capability")
+        if not self._has_capabilities(found, cell.requirements):
+            raise NoCompatibleSystemForActor(found, _NO_COMPATIBLE_SYSTEM)
         values = {"capabilities": self.capabilities, "requirements": cell.requirements}
-        actor: Actor = found(**{name: values[name] for name in _accepted_arguments(found)})
+        arguments = {name: values[name] for name in _accepted_arguments(found)}
+        actor: Actor = cell.run_in_context(found, **arguments)
         cell.actor_class = found
         return actor
 
@@ -306,8 +364,8 @@ class ActorHost:
         else:
             self.capabilities[name] = value
         for cell in list(self.cells.values()):
-            if cell.actor is not None and not checkActorCapabilities(
-                cell.actor_class, self.capabilities, cell.requirements
+            if cell.actor is not None and not self._has_capabilities(
+                cell.actor_class, cell.requirements
             ):
                 cell.address.deliver(ActorExitRequest(recursive=True), self.address)
 

@@ -5,6 +5,11 @@ message to the actor's process, and delivers what comes back as the actor's own.
 The processes belong to Thespian's multiprocTCPBase, run by a keeper process
 (isolated_process.py). This side needs no thread.
 
+There is one actor system, the node's. What an isolated actor asks of the system
+(children, names, dead letters, capabilities, sources, a shutdown) its cell does
+here, where any actor's cell does it; the process waits for the answer. So its
+children are actors of the node as well.
+
 What is different from an actor on the loop:
     * Messages are pickled. One that cannot be comes back as PoisonMessage.
     * The constructor runs later, in the other process. If it fails, the actor
@@ -34,7 +39,8 @@ from weakref import WeakValueDictionary
 from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
-    InvalidActorSpecification,
+    ChildActorExited,
+    InvalidActorAddress,
     PoisonMessage,
     Thespian_StatusReq,
 )
@@ -42,9 +48,9 @@ from thespian.actors import (
 from ..forking import keep_from_children
 from .address import LocalAddress
 from .cell import Cell
-from .isolated_process import Launch, main
+from .isolated_process import CALLS, Launch, main
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
-from .portable import FrameReader, dumps, frame, loads
+from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 from .status import actor_status
 
 if TYPE_CHECKING:
@@ -57,7 +63,12 @@ _POLL_S = 0.01
 
 
 class IsolatedCell(Cell):
-    """The node's side of an actor that runs in another process."""
+    """The node's side of an actor that runs in another process.
+
+    An exit, in frames: "exit" to the process, whose actor handles the request;
+    "exiting" back, with whether it is still recursive; then the children, which
+    are actors of the node, exit; "end" to the process, which ends.
+    """
 
     __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid")
 
@@ -75,12 +86,23 @@ class IsolatedCell(Cell):
             self.host.send(sender, actor_status(self), self.address)
         elif isinstance(message, ActorExitRequest):
             self._ask_to_exit(message)
+        elif isinstance(message, ChildActorExited):
+            self._child_exited(message, sender)
         elif self._is_asked_to_exit:
             self.host.dead_letter(message, self.address, sender)
         elif self._connection is None:
             self.mailbox.append((message, sender))
         else:
             self._write(message, sender)
+
+    def _child_exited(self, message: ChildActorExited, sender: ActorAddress) -> None:
+        child = message.childAddress
+        if isinstance(child, LocalAddress):
+            self.children.pop(child, None)
+        if self._connection is not None:
+            self._write(message, sender)
+        if self.exiting and not self.children:
+            self._end_process()
 
     def _write(self, message: Any, sender: ActorAddress) -> None:
         assert self._connection is not None
@@ -99,12 +121,29 @@ class IsolatedCell(Cell):
     def _ask_to_exit(self, request: ActorExitRequest) -> None:
         if self._is_asked_to_exit:
             return
-        self._is_asked_to_exit = self.exiting = True
+        self._is_asked_to_exit = True
         if self._connection is None:
             self.end()
             return
         self._connection.write(frame("exit", request.isRecursive))
         self._start_exit_clock()
+
+    def _exit_handled(self, is_recursive: bool) -> None:
+        """Let the children exit first, unless the actor wants them to stay."""
+        if not is_recursive:
+            self.children.clear()
+        self.exiting = True
+        if not self.children:
+            self._end_process()
+            return
+        self._stop_exit_clock()  # each child has its own
+        for child in list(self.children):
+            child.deliver(ActorExitRequest(recursive=True), self.address)
+
+    def _end_process(self) -> None:
+        if self._connection is not None:
+            self._connection.write(frame("end"))
+            self._start_exit_clock()
 
     def _end_of_patience(self) -> None:
         logger.error("%s does not exit and is killed", self)
@@ -121,8 +160,18 @@ class IsolatedCell(Cell):
         """Take in what the actor's process sends."""
         if kind == "failed":
             logger.warning("%s cannot start: %s", self, parts[0])
-            return
-        number, data, *details = parts
+            self._is_asked_to_exit = True
+        elif kind == "quit":
+            logger.error("%s called for the end of its process: %s", self, parts[0])
+            self._is_asked_to_exit = True
+        elif kind == "exiting":
+            self._exit_handled(*parts)
+        elif kind == "call":
+            self._answer_call(*parts)
+        else:
+            self._receive_message(kind, *parts)
+
+    def _receive_message(self, kind: str, number: int, data: bytes, *details: str) -> None:
         target = self._isolation.resolve(number)
         try:
             message = loads(data, self._isolation.resolve)
@@ -133,6 +182,37 @@ class IsolatedCell(Cell):
             self.host.poisoned += 1
             message = PoisonMessage(message, details[0])
         target.deliver(message, self.address)
+
+    def _answer_call(self, name: str, data: bytes) -> None:
+        """Do for the actor what an actor on the loop does itself, with the same outcome."""
+        assert name in CALLS, f"a process of ours asks for {name}"
+        assert self._connection is not None
+        try:
+            arguments = loads(data, self._isolation.resolve)
+            answer = self._isolation.dump(getattr(self, name)(*arguments))
+        except Exception as error:
+            self._connection.write(frame("raised", *error_parts(error)))
+        else:
+            self._connection.write(frame("returned", answer))
+
+    def createActor(
+        self,
+        actor_class: Any,
+        requirements: Any = None,
+        global_name: str | None = None,
+        source_hash: str | None = None,
+    ) -> ActorAddress:
+        """Create a child, in a process of its own unless its class says otherwise."""
+        isolated = getattr(actor_class, "isolated", True) is not False
+        return self.host.create_child(
+            self, actor_class, requirements, global_name, source_hash, isolated=isolated
+        )
+
+    def process_lost(self) -> None:
+        """End, because the actor's process has ended."""
+        if not self._is_asked_to_exit and not self.dead and not self.host.stopping:
+            logger.error("the process of %s has ended unasked", self)
+        self.end()
 
     def disconnect(self) -> None:
         """Leave the actor's process to itself: it ends, and all others with it."""
@@ -148,6 +228,8 @@ class IsolatedCell(Cell):
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
             connection.abort()
+        for child in list(self.children):  # there are none after an orderly exit
+            child.deliver(ActorExitRequest(recursive=True), self.address)
         self._isolation.forget(self)
         super().end()
 
@@ -187,7 +269,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._isolation.connections.pop(self._transport, None)
         if self._cell is not None:
-            self._cell.end()
+            self._cell.process_lost()
         elif self._is_keeper:
             self._isolation.keeper_lost()
 
@@ -216,7 +298,8 @@ class Isolation:
     def number_of(self, address: ActorAddress) -> int:
         """Return the number of an address that the other side may answer to."""
         if not isinstance(address, LocalAddress):
-            raise InvalidActorSpecification(address, "not an address of this node")
+            raise InvalidActorAddress(address, "not an address of this node")
+        self._host.check_own(address)
         self._addresses[address.number] = address
         return address.number
 
@@ -228,19 +311,27 @@ class Isolation:
         """Return the address that has a number; a dead one if it is forgotten."""
         address = self._addresses.get(number)
         if address is None:
-            address = LocalAddress(self._host.name, number, self._host.dead_letter_to_nobody)
+            address = LocalAddress(self._host, number, self._host.dead_letter_to_nobody)
         return address
 
     # --- actors ---
 
-    def create(self, actor_class: Any, parent: LocalAddress, requirements: Any) -> IsolatedCell:
+    def create(
+        self,
+        actor_class: Any,
+        parent: LocalAddress,
+        requirements: Any,
+        global_name: str | None = None,
+    ) -> IsolatedCell:
         """Make a cell for an actor in another process, which starts meanwhile."""
-        module, name = _importable(actor_class)
+        module, name = importable(actor_class)
         cell = IsolatedCell(self, self._host, actor_class, parent, requirements=requirements)
         self.number_of(cell.address)
         self.cells[cell.address.number] = cell
         number, capabilities = cell.address.number, dict(self._host.capabilities)
-        self._waiting.append(Launch("", number, module, name, capabilities, requirements))
+        self._waiting.append(
+            Launch("", number, module, name, global_name, capabilities, requirements)
+        )
         if self._keeper is not None:
             self.keeper_ready(self._keeper)
         elif self._starting is None:
@@ -327,17 +418,3 @@ def _start_keeper(path: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is the node's to handle
     )
-
-
-def _importable(actor_class: Any) -> tuple[str, str]:
-    if isinstance(actor_class, str):
-        module, _, name = actor_class.rpartition(".")
-        return module, name
-    module, name = actor_class.__module__, actor_class.__qualname__
-    if module == "__main__" or "." in name:
-        raise InvalidActorSpecification(
-            f"{module}.{name}",
-            "an isolated actor's class must be importable by other processes: "
-            "move it into a module of its own",
-        )
-    return module, name

@@ -7,8 +7,9 @@ with it all of them, when the node ends the connection or dies.
 A `Shell` is an ordinary actor of that system, in a process of its own. It
 creates the user's actor, and connects to the node: messages come in through a
 watched socket, and what the actor sends to addresses of the node goes out
-through it. To the user's actor the shell is invisible: `createActor`, wake-ups
-and watches are those of multiprocTCPBase.
+through it. To the user's actor the shell is invisible. Its wake-ups and watches
+are those of multiprocTCPBase; all else that it asks of its actor system is
+done by its cell at the node (`Shell.call`). What comes meanwhile waits.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import io
 import os
 import shutil
 import socket
 import traceback
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +35,36 @@ from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
     ActorSystem,
+    ChildActorExited,
+    InvalidActorAddress,
     PoisonMessage,
     ThespianWatch,
     WatchMessage,
 )
 
+from .decorated import adapt, give_up
+from .errors import ActorSystemClosed
 from .loopback_base import LoopbackSystemBase
-from .portable import FrameReader, RemoteAddress, dumps, frame, loads
+from .portable import FrameReader, RemoteAddress, dumps, frame, importable, loads, rebuilt
 
 READ_BYTES = 1 << 20
 ATTEMPTS_MAX = 2
+
+
+# What an actor asks of the system it runs in: done by its cell at the node.
+CALLS = (
+    "createActor",
+    "handleDeadLetters",
+    "registerSourceAuthority",
+    "notifyOnSourceAvailability",
+    "notifyOnSystemRegistrationChanges",
+    "preRegisterRemoteSystem",
+    "deRegisterRemoteSystem",
+    "updateCapability",
+    "loadActorSource",
+    "unloadActorSource",
+    "actorSystemShutdown",
+)
 
 
 @dataclass(frozen=True)
@@ -49,25 +75,42 @@ class Launch:
     number: int
     module: str
     name: str
+    global_name: str | None
     capabilities: dict[str, Any]
     requirements: Any
 
 
 class _Reference:
-    """The `_myRef` of the user's actor: the shell's, but for what goes to the node."""
+    """The `_myRef` of the user's actor: its system is the node's."""
 
-    def __init__(self, shell: Shell, reference: Any) -> None:
+    def __init__(self, shell: Shell, launch: Launch, wakeup_after: Callable[..., None]) -> None:
         self._shell = shell
-        self._reference = reference
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reference, name)
+        self.address = RemoteAddress(launch.number)
+        self.globalName = launch.global_name
+        self.wakeupAfter = wakeup_after
 
     def actor_send(self, target: ActorAddress, message: Any) -> None:
-        if isinstance(target, RemoteAddress):
-            self._shell.send_to_node(target, message)
+        if not isinstance(target, RemoteAddress):
+            raise InvalidActorAddress(target, "not an address of this actor system")
+        self._shell.send_to_node(target, message)
+
+    def createActor(self, actor_class: Any, *rest: Any) -> Any:
+        if isinstance(actor_class, type):
+            importable(actor_class)
+        return self._shell.call("createActor", actor_class, *rest)
+
+    def loadActorSource(self, source: Any) -> Any:
+        if hasattr(source, "read"):
+            with source:
+                source = io.BytesIO(source.read())
         else:
-            self._reference.actor_send(target, message)
+            source = str(Path(source).absolute())
+        return self._shell.call("loadActorSource", source)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in CALLS:
+            raise AttributeError(name)
+        return partial(self._shell.call, name)
 
 
 class Shell(Actor):
@@ -75,9 +118,10 @@ class Shell(Actor):
 
     _actor: Actor | None = None
     _socket: socket.socket
-    _number: int
+    _address: RemoteAddress
     _watched: list[int]
-    _is_exiting = False
+    _is_exiting = False  # only children's exits are of interest any more
+    _is_ending = False  # nothing is
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
         """Pass a message on to the user's actor; it never raises."""
@@ -86,18 +130,21 @@ class Shell(Actor):
         elif isinstance(message, WatchMessage):
             others = [ready for ready in message.ready if ready != self._socket.fileno()]
             if others:
-                self._hand_over(WatchMessage(others), sender)
+                self._hand_over(WatchMessage(others), self._address)
             if len(others) < len(message.ready):
                 self._read()
         elif not self._is_exiting:
-            self._hand_over(message, sender)
+            self._hand_over(message, self._address)  # a wake-up
+        self._handle_frames()
         if isinstance(message, ActorExitRequest):
             self._socket.close()
             return None
         return ThespianWatch([self._socket.fileno(), *self._watched])
 
     def _launch(self, launch: Launch) -> None:
-        self._number, self._watched, self._frames = launch.number, [], FrameReader()
+        self._address, self._watched, self._frames = RemoteAddress(launch.number), [], FrameReader()
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._next: deque[tuple[Any, ActorAddress]] = deque()
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.connect(launch.path)
@@ -110,56 +157,67 @@ class Shell(Actor):
             values = {"capabilities": launch.capabilities, "requirements": launch.requirements}
             names = inspect.signature(actor_class.__init__).parameters
             actor = actor_class(**{name: values[name] for name in values if name in names})
-        except Exception:
+        except (Exception, SystemExit):
             self._socket.sendall(frame("failed", traceback.format_exc()))
-            self._exit()
+            self._end()
             return
-        actor._myRef = _Reference(self, self._myRef)
+        actor._myRef = _Reference(self, launch, self.wakeupAfter)
+        adapt(actor, self._next.extend)
         self._actor = actor
 
-    def _read(self) -> None:
-        data = self._socket.recv(READ_BYTES)
+    # --- what the node sends ---
+
+    def _read(self) -> bool:
+        """Read from the node; return whether it is still there."""
+        data = b""
+        with suppress(ConnectionError):
+            data = self._socket.recv(READ_BYTES)
         if not data:
             # Without a word the node is gone, and nobody needs the others either.
             self.actorSystemShutdown()
-            self._exit()
-            return
-        for kind, *parts in self._frames.feed(data):
-            if self._is_exiting:
-                return
+            self._end()
+            return False
+        self._waiting.extend(self._frames.feed(data))
+        return True
+
+    def _handle_frames(self) -> None:
+        while self._waiting and not self._is_ending:
+            kind, *parts = self._waiting.popleft()
             if kind == "exit":
-                self._hand_over(ActorExitRequest(*parts), self.myAddress)
-                self._exit()
+                request = ActorExitRequest(*parts)
+                self._hand_over(request, self._address)
+                self._is_exiting = True
+                self._socket.sendall(frame("exiting", request.isRecursive))
+            elif kind == "end":
+                self._end()
             else:
                 self._receive(*parts)
 
     def _receive(self, sender_number: int, data: bytes) -> None:
         sender = RemoteAddress(sender_number)
         try:
-            message = loads(data, self._resolve)
+            message = loads(data, RemoteAddress)
         except Exception:
             self._socket.sendall(frame("poison", sender_number, data, traceback.format_exc()))
             return
-        details = self._hand_over(message, sender, is_local=False)
-        if details is not None and not isinstance(message, PoisonMessage):
-            self._socket.sendall(frame("poison", sender_number, data, details))
+        if not self._is_exiting or isinstance(message, ChildActorExited):
+            self._hand_over(message, sender)
 
-    def _resolve(self, number: int) -> ActorAddress:
-        return self.myAddress if number == self._number else RemoteAddress(number)
+    # --- the user's actor ---
 
-    def _number_of(self, address: ActorAddress) -> int | None:
-        if isinstance(address, RemoteAddress):
-            return address.number
-        return self._number if address == self.myAddress else None
+    def _hand_over(self, message: Any, sender: RemoteAddress) -> None:
+        """Let the actor handle a message, and what it has saved until this one."""
+        self._attempt(message, sender)
+        while self._next and not self._is_ending:
+            saved, its_sender = self._next.popleft()
+            assert isinstance(its_sender, RemoteAddress)
+            self._attempt(saved, its_sender)
 
-    def _hand_over(
-        self, message: Any, sender: ActorAddress, *, is_local: bool = True
-    ) -> str | None:
-        """Let the actor handle a message; return the traceback of its second failure."""
+    def _attempt(self, message: Any, sender: RemoteAddress) -> None:
         if self._actor is None:
-            return None
+            return
         self._watched = []
-        details = None
+        details = ""
         for _ in range(1 if isinstance(message, ActorExitRequest) else ATTEMPTS_MAX):
             try:
                 result = self._actor.receiveMessage(message, sender)
@@ -169,20 +227,55 @@ class Shell(Actor):
                     self._watched = list(result.filenos)
             except Exception:
                 details = traceback.format_exc()
+            except SystemExit:
+                self._socket.sendall(frame("quit", traceback.format_exc()))
+                self._end()
+                return
             else:
-                return None
-        if is_local and not isinstance(message, PoisonMessage | ActorExitRequest):
-            self.send(sender, PoisonMessage(message, details))
-        return details
+                return
+        if not isinstance(message, PoisonMessage | ActorExitRequest):
+            self._send_poison(message, sender, details)
 
-    def _exit(self) -> None:
-        self._is_exiting = True
+    def _send_poison(self, message: Any, sender: ActorAddress, details: str) -> None:
+        message, sender = give_up(self._actor, message, sender)
+        assert isinstance(sender, RemoteAddress)
+        try:
+            data = dumps(message, _number_of)
+        except Exception:  # it was changed since it came
+            data = dumps(repr(message), _number_of)
+        self._socket.sendall(frame("poison", sender.number, data, details))
+
+    def _end(self) -> None:
+        self._is_exiting = self._is_ending = True
         self.send(self.myAddress, ActorExitRequest())
 
     def send_to_node(self, target: RemoteAddress, message: Any) -> None:
-        """Send what the user's actor sends to an actor of the node."""
-        data = dumps(message, self._number_of)
-        self._socket.sendall(frame("send", target.number, data))
+        """Send what the user's actor sends."""
+        self._socket.sendall(frame("send", target.number, dumps(message, _number_of)))
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Have the node do what the user's actor asks of its system, and wait for it.
+
+        Raises:
+            ActorSystemClosed: The node is gone.
+            Exception: Whatever the call raises there.
+        """
+        self._socket.sendall(frame("call", name, dumps(arguments, _number_of)))
+        while True:
+            for index, (kind, *parts) in enumerate(self._waiting):
+                if kind in ("returned", "raised"):
+                    del self._waiting[index]
+                    if kind == "raised":
+                        raise rebuilt(*parts)
+                    return loads(parts[0], RemoteAddress)
+            if not self._read():
+                raise ActorSystemClosed
+
+
+def _number_of(address: ActorAddress) -> int | None:
+    if not isinstance(address, RemoteAddress):
+        raise InvalidActorAddress(address, "not an address of this actor system")
+    return address.number
 
 
 def free_port() -> int:

@@ -5,8 +5,9 @@ a directory that nobody else can enter; that is what makes pickle acceptable
 here. Nothing from the network ever comes near it.
 
 A frame is a 4-byte big-endian length and a pickled tuple. Addresses of the
-node's actors travel as their number: in the other process such an address is a
-`RemoteAddress`, and becomes the actor's own address again on its way back.
+node's actors, isolated ones among them, travel as their number: in the other
+process such an address is a `RemoteAddress`, and becomes the actor's own address
+again on its way back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, ActorSystemException, InvalidActorSpecification
 
 HEADER_BYTES = 4
 FRAME_BYTES_MAX = 256 * 1024 * 1024
@@ -67,6 +68,43 @@ def dumps(value: Any, number_of: Callable[[ActorAddress], int | None]) -> bytes:
 def loads(data: bytes, resolve: Callable[[int], ActorAddress]) -> Any:
     """Unpickle a message; `resolve` returns the address that has a number."""
     return _Unpickler(io.BytesIO(data), resolve).load()
+
+
+def importable(actor_class: Any) -> tuple[str, str]:
+    """Return the module and name of a class that another process can import.
+
+    Raises:
+        InvalidActorSpecification: It cannot.
+    """
+    if isinstance(actor_class, str):
+        module, _, name = actor_class.rpartition(".")
+        return module, name
+    module, name = actor_class.__module__, actor_class.__qualname__
+    if module == "__main__" or "." in name:
+        raise InvalidActorSpecification(
+            f"{module}.{name}",
+            "an isolated actor's class must be importable by other processes: "
+            "move it into a module of its own",
+        )
+    return module, name
+
+
+def error_parts(error: BaseException) -> tuple[type, tuple[Any, ...], dict[str, Any]]:
+    """Return what `rebuilt` makes an equal error of, whatever its constructor asks for."""
+    parts = type(error), error.args, dict(error.__dict__)
+    try:
+        pickle.dumps(parts)
+    except Exception:
+        return ActorSystemException, (f"{type(error).__name__}: {error}",), {}
+    return parts
+
+
+def rebuilt(kind: type, args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    """Return the error that `error_parts` has taken apart."""
+    error: BaseException = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 def frame(*parts: Any) -> bytes:

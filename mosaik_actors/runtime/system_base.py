@@ -23,6 +23,7 @@ handed over as an object:
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -41,9 +42,11 @@ from thespian.system.timing import timePeriodSeconds
 
 from .address import LocalAddress
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed, BlockingCallOnLoop
+from .errors import ActorSystemClosed, BlockingCallOnLoop, ForeignAddress
 from .external import ThreadEndpoint
 from .host import ActorHost
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -109,6 +112,7 @@ class AsyncioSystemBase:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._start_error: BaseException | None = None
+        self._end_error: BaseException | None = None
         self._host: ActorHost | None = None
         self._endpoint: ThreadEndpoint | None = None
         self._endpoints: dict[LocalAddress, ThreadEndpoint] = {}
@@ -166,10 +170,14 @@ class AsyncioSystemBase:
             if rest:  # coroutines that ignored their cancellation
                 loop.run_until_complete(asyncio.wait(rest, timeout=_MARGIN_S))
             loop.run_until_complete(loop.shutdown_asyncgens())
+        except BaseException as error:  # KeyboardInterrupt out of a handler, for one
+            self._end_error = error
+            logger.critical(
+                "actor system %s ended by %s", self._name, type(error).__name__, exc_info=error
+            )
         finally:
             loop.close()
-            # Also when a handler ended the loop with SystemExit: nobody may wait.
-            self._close_endpoints()
+            self._close_endpoints()  # nobody may wait
 
     def _close(self) -> None:
         if self._thread is not None:
@@ -209,7 +217,7 @@ class AsyncioSystemBase:
         try:
             host.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError as error:
-            raise ActorSystemClosed from error
+            raise ActorSystemClosed from self._end_error or error
 
     def _wait(self, future: Future[T], timeout_s: float) -> T:
         try:
@@ -239,8 +247,18 @@ class AsyncioSystemBase:
         endpoint.close()
 
     def send_from(self, endpoint: ThreadEndpoint, address: ActorAddress, message: Any) -> None:
-        """Send a message as an endpoint, from any thread."""
+        """Send a message as an endpoint, from any thread.
+
+        Thespian's `tell` and `ask` raise nothing on account of the receiver, so a
+        message to an address of another actor system comes back as a PoisonMessage.
+        """
         host = self.host
+        try:
+            host.check_own(address)
+        except ForeignAddress as error:
+            logger.warning("a message was refused: %s", error)
+            endpoint.refuse(message, str(error))
+            return
         if self.is_on_loop_thread:
             host.send(address, message, endpoint.address)
         else:

@@ -7,14 +7,25 @@ is dropped: a descriptor that is still readable reports again.
 
 Descriptors that are closed or invalid are ignored, as the guide says. Regular
 files, which an event loop cannot wait for, are always ready.
+
+Any number of actors may watch one descriptor, also those of several actor systems
+on one loop: a loop has room for one reader of a descriptor, so all share it. A
+descriptor that a transport of asyncio reads is not to be had, which is an error
+of the handler that asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 from thespian.actors import WatchMessage
+
+_Watchers = dict[int, dict["Watch", None]]
+
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watchers] = WeakKeyDictionary()
 
 
 class Watch:
@@ -36,18 +47,28 @@ class Watch:
         self._descriptors = list(dict.fromkeys(descriptors))
         self._watched: dict[int, None] = {}
         self._ready: dict[int, None] = {}
-        for descriptor in self._descriptors:
-            self._add(descriptor)
+        self._watchers = _watchers.setdefault(loop, {})
+        try:
+            for descriptor in self._descriptors:
+                self._add(descriptor)
+        except RuntimeError:  # a transport reads it
+            self.close()
+            raise
 
     def _add(self, descriptor: int) -> None:
         try:
-            self._loop.add_reader(descriptor, self._on_ready, descriptor)
+            if descriptor in self._watchers:
+                # By now the number may be that of another file.
+                with suppress(OSError):
+                    self._loop.remove_reader(descriptor)
+            self._loop.add_reader(descriptor, _on_readable, self._watchers, descriptor)
         except PermissionError:
             self._on_ready(descriptor)  # a regular file: epoll refuses it, select reports it
         except (OSError, ValueError, TypeError):
             return
         else:
             self._watched[descriptor] = None
+            self._watchers.setdefault(descriptor, {})[self] = None
 
     def _on_ready(self, descriptor: int) -> None:
         if not self._ready:
@@ -66,13 +87,21 @@ class Watch:
 
     def _forget(self, descriptor: int) -> None:
         del self._watched[descriptor]
-        try:
+        others = self._watchers[descriptor]
+        del others[self]
+        if others:
+            return
+        del self._watchers[descriptor]
+        with suppress(OSError, ValueError):  # closed by the actor in the meantime
             self._loop.remove_reader(descriptor)
-        except (OSError, ValueError):
-            return  # closed by the actor in the meantime
 
     def close(self) -> None:
         """Stop watching. May be repeated."""
         self._ready.clear()
         for descriptor in list(self._watched):
             self._forget(descriptor)
+
+
+def _on_readable(watchers: _Watchers, descriptor: int) -> None:
+    for watch in list(watchers[descriptor]):
+        watch._on_ready(descriptor)

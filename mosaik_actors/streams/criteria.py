@@ -89,16 +89,16 @@ class Criteria:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def __and__(self, other: Criteria | Field | bool) -> Criteria:
+    def __and__(self, other: Criteria | Field | int) -> Criteria:
         return _joined("&", self, other)
 
-    def __rand__(self, other: Criteria | Field | bool) -> Criteria:
+    def __rand__(self, other: Criteria | Field | int) -> Criteria:
         return _joined("&", _as_criteria(other), self)
 
-    def __or__(self, other: Criteria | Field | bool) -> Criteria:
+    def __or__(self, other: Criteria | Field | int) -> Criteria:
         return _joined("|", self, other)
 
-    def __ror__(self, other: Criteria | Field | bool) -> Criteria:
+    def __ror__(self, other: Criteria | Field | int) -> Criteria:
         return _joined("|", _as_criteria(other), self)
 
     def __invert__(self) -> Criteria:
@@ -175,10 +175,10 @@ class Field:
         """Return whether it is None, or not there at all."""
         return Criteria(("none", self._path, None))
 
-    def __and__(self, other: Criteria | Field | bool) -> Criteria:
+    def __and__(self, other: Criteria | Field | int) -> Criteria:
         return _as_criteria(self) & other
 
-    def __or__(self, other: Criteria | Field | bool) -> Criteria:
+    def __or__(self, other: Criteria | Field | int) -> Criteria:
         return _as_criteria(self) | other
 
     def __invert__(self) -> Criteria:
@@ -217,10 +217,12 @@ else:
         """A `msgspec.Struct` whose fields can be named on the class: ``where(Price.qty > 10)``."""
 
 
+# A type checker sees the fields of a Record as what they are in an instance, and so a
+# comparison as a bool, and the negation of one as an int.
 @overload
-def where(target: type) -> Any: ...
+def where(target: type) -> Field: ...  # type: ignore[overload-overlap]  # not called as one
 @overload
-def where(target: Criteria | bool) -> Criteria: ...
+def where(target: Criteria | Field | int) -> Criteria: ...
 @overload
 def where(target: Callable[[Any], Any]) -> Criteria: ...
 def where(target: Any) -> Any:
@@ -287,7 +289,7 @@ def compile_criteria(criteria: Criteria, type_: Any) -> Callable[[Any], bool]:
     return _Binder(type_, by_own_name=False).compiled(criteria.node)
 
 
-def _joined(joint: str, one: Criteria, other: Criteria | Field | bool) -> Criteria:
+def _joined(joint: str, one: Criteria, other: Criteria | Field | int) -> Criteria:
     nodes: list[Any] = []
     for node in (one.node, _as_criteria(other).node):
         nodes += node[1:] if node[0] == joint else [node]

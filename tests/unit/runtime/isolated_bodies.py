@@ -13,11 +13,14 @@ from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
     ChildActorExited,
+    DeadEnvelope,
+    PoisonMessage,
     ThespianWatch,
     WakeupMessage,
     WatchMessage,
     requireCapability,
 )
+from thespian.initmsgs import initializing_messages
 
 from mosaik_actors.runtime import TypeDispatcher
 
@@ -138,3 +141,72 @@ class Parent(Actor):
             self.customer = sender
         elif isinstance(message, ChildActorExited):
             self.send(self.customer, ("exited", message.childAddress))
+
+
+class Named(Actor):
+    isolated = False  # also where its creator is isolated
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        if message == "who":
+            self.send(sender, ("who", os.getpid(), self.globalName))
+
+
+class Child(Actor):
+    """A child of an isolated actor: it has a process, too, and may be a coroutine."""
+
+    async def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        await asyncio.sleep(0)
+        if isinstance(message, tuple):
+            target, what = message
+            self.send(target, (what, self.myAddress, os.getpid()))
+        elif message == "fail":
+            raise ValueError("the child fails")
+        elif message == "quit":
+            raise SystemExit("the child quits")
+
+
+@dataclass(frozen=True)
+class Do:
+    """Call a method of the actor with these arguments, and send what comes of it."""
+
+    method: str
+    arguments: tuple[Any, ...] = ()
+
+
+class Asks(Actor):
+    """Asks things of its actor system, from inside its process."""
+
+    isolated = True
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, Do):
+            try:
+                result = getattr(self, message.method)(*message.arguments)
+            except Exception as error:
+                result = type(error).__name__
+            self.send(sender, result)
+        elif message == "heard":
+            self.send(sender, self.heard)
+        elif message == "name":
+            self.send(sender, self.globalName)
+        elif isinstance(message, DeadEnvelope):
+            self.heard.append(("dead", message.deadMessage, message.deadAddress))
+        elif isinstance(message, PoisonMessage):
+            self.heard.append(("poison", message.poisonMessage))
+        elif isinstance(message, ChildActorExited):
+            self.heard.append(("exited", message.childAddress))
+        elif isinstance(message, tuple):
+            self.heard.append(message)
+
+
+@initializing_messages([("name", str)])
+class Initialized(TypeDispatcher):
+    isolated = True
+    name: str
+
+    async def receiveMsg_int(self, number: int, sender: ActorAddress) -> None:
+        await asyncio.sleep(0)
+        self.send(sender, (self.name, number))

@@ -218,3 +218,64 @@ async def test_processes_listen_on_the_loopback_address_only(system: AsyncActorS
         if fields[3] == "0A" and fields[9] in sockets:
             listening.append(socket.inet_ntoa(bytes.fromhex(fields[1].partition(":")[0])[::-1]))
     assert listening == ["127.0.0.1"]
+
+
+async def test_isolated_actor_asks_the_nodes_system(
+    system: AsyncActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask(method: str, *arguments: Any) -> Any:
+        return await system.ask(asks, bodies.Do(method, arguments), PATIENCE_S)
+
+    async def heard(what: tuple[Any, ...]) -> None:
+        while what not in await system.ask(asks, "heard", PATIENCE_S):
+            pass
+
+    asks = system.createActor(bodies.Asks, globalName="asks")
+    assert await system.ask(asks, "name", PATIENCE_S) == "asks"
+
+    # A name is one name, whoever looks for it, and whoever creates the actor first.
+    named = system.createActor(bodies.Named, globalName="the one")
+    assert await ask("createActor", bodies.Named, None, "the one") is named
+    other = await ask("createActor", bodies.Named, None, "the other")
+    assert system.createActor(bodies.Named, globalName="the other") is other
+    assert await system.ask(other, "who", PATIENCE_S) == ("who", os.getpid(), "the other")
+
+    # A child is an actor like any other, and its parent hears how it fares.
+    child = await ask("createActor", bodies.Child)
+    system.tell(child, (system._inbox_address, "from a child"))
+    what, its_address, pid = await system.listen(PATIENCE_S)
+    assert (what, its_address) == ("from a child", child)
+    assert pid != os.getpid()
+    assert await ask("send", child, "fail") is None
+    await heard(("poison", "fail"))
+    assert await ask("send", child, "quit") is None
+    await heard(("exited", child))
+    assert "the child quits" in caplog.text
+    assert await ask("createActor", bodies.Isolated.receiveMsg_str) == "InvalidActorSpecification"
+    unfit = await ask("createActor", bodies.NeedsDisk)
+    await heard(("exited", unfit))
+
+    # Dead letters, capabilities and sources are the node's.
+    await ask("handleDeadLetters")
+    system.tell(child, "lost")
+    await heard(("dead", "lost", child))
+    await ask("updateCapability", "Probed", 7)
+    assert system.capabilities["Probed"] == 7
+    await ask("registerSourceAuthority")
+    assert system._host.sources.authority is asks
+    await ask("unloadActorSource", "no such hash")
+    await ask("loadActorSource", __file__)
+    assert len(system._host.sources.loaded) == 1
+
+    # So is its end.
+    assert await ask("actorSystemShutdown") is None
+    await until(lambda: system.is_closed)
+
+
+async def test_saved_messages_of_an_isolated_actor(system: AsyncActorSystem) -> None:
+    actor = system.createActor(bodies.Initialized)
+    early = asyncio.create_task(system.ask(actor, 1, PATIENCE_S))
+    await asyncio.sleep(0)
+    system.tell(actor, "name")
+    assert await early == ("name", 1)
+    assert await system.ask(actor, 2, PATIENCE_S) == ("name", 2)

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from thespian.actors import Actor, ActorAddress, ActorSystem
+from thespian.actors import Actor, ActorAddress, ActorSystem, ChildActorExited
 
 from mosaik_actors.runtime import (
     ActorSystemClosed,
@@ -29,9 +29,49 @@ class Echo(Actor):
 
 
 class Exits(Actor):
-    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
         if message == "exit":
             sys.exit("a handler ends the program")
+        if message == "exit later":
+            return self.exit_later()
+        if message == "interrupt":
+            raise KeyboardInterrupt
+        if message == "child":
+            self.send(sender, (self.myAddress, self.createActor(Echo)))
+        return None
+
+    async def exit_later(self) -> None:
+        await asyncio.sleep(0)
+        sys.exit("a handler ends the program")
+
+
+class ExitsAtBirth(Echo):
+    def __init__(self) -> None:
+        sys.exit("a constructor ends the program")
+
+
+class Parent(Actor):
+    """Creates a child, and tells of its exit when asked."""
+
+    creator: ActorAddress
+    exited: ActorAddress | None = None
+    customer: ActorAddress | None = None
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        if message == "create":
+            self.creator = sender
+            self.send(self.createActor(Exits), "child")
+        elif isinstance(message, tuple):
+            self.send(self.creator, message)
+        elif message == "create bad":
+            self.send(sender, self.createActor(ExitsAtBirth))
+        elif message == "wait":
+            self.customer = sender
+        elif isinstance(message, ChildActorExited):
+            self.exited = message.childAddress
+        if self.exited is not None and self.customer is not None:
+            self.send(self.customer, ("exited", self.exited))
+            self.exited = self.customer = None
 
 
 def system_threads() -> list[threading.Thread]:
@@ -150,11 +190,44 @@ def test_listen_ends_with_the_system() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_handler_that_exits_the_program_ends_the_loop_and_nobody_waits() -> None:
+def test_interrupt_in_a_handler_ends_the_system_with_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     system = AsyncioSystemBase().actor_system()
     exits = system.createActor(Exits)
-    assert system.ask(exits, "exit") is None
-    with pytest.raises(ActorSystemClosed):
+    # Nobody may wait for an answer that cannot come.
+    assert system.ask(exits, "interrupt") is None
+    with pytest.raises(ActorSystemClosed) as caught:
         system.createActor(Echo)
+    assert isinstance(caught.value.__cause__, KeyboardInterrupt)
     system.shutdown()
     assert system_threads() == []
+    assert "ended by KeyboardInterrupt" in caplog.text
+
+
+@pytest.mark.parametrize("order", ["exit", "exit later"])
+def test_exit_in_a_handler_ends_its_actor_and_no_other(
+    order: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    system = AsyncioSystemBase().actor_system()
+    try:
+        parent = system.createActor(Parent)
+        child, grandchild = system.ask(parent, "create", 5)
+        assert system.ask(child, order, 5) is None  # at once: the message is lost
+        assert system.ask(parent, "wait", 5) == ("exited", child)
+        assert system.ask(grandchild, "x", 5) is None
+        assert system.ask(parent, "create", 5)[0] != child
+    finally:
+        system.shutdown()
+    assert "raised SystemExit in handling str" in caplog.text
+    assert "a handler ends the program" in caplog.text
+
+
+def test_exit_in_a_constructor_is_a_child_that_cannot_start() -> None:
+    system = AsyncioSystemBase().actor_system()
+    try:
+        parent = system.createActor(Parent)
+        child = system.ask(parent, "create bad", 5)
+        assert system.ask(parent, "wait", 5) == ("exited", child)
+    finally:
+        system.shutdown()

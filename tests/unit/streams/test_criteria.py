@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -216,12 +217,13 @@ def test_what_does_not_fit_the_type_is_named(written: Any, text: str, field: str
 def test_a_plain_class_that_cannot_say_it_gets_told_how() -> None:
     with pytest.raises(TypeError, match=r"Derive it from mosaik_actors\.Record"):
         where(Quote.symbol == "x")
-    for wrong in (
+    attempts: list[Callable[[], object]] = [
         lambda: where(Price.qty > 1) and True,
         lambda: bool(where(Price).qty),
-        lambda: where(5),  # type: ignore[call-overload]
+        lambda: where(5),
         lambda: where(lambda p: p.qty == p.symbol),
-    ):
+    ]
+    for wrong in attempts:
         with pytest.raises(TypeError):
             wrong()
 
