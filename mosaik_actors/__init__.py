@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .groups.member_events import (
         GroupEvent,
         GroupForced,
+        GroupTakenOver,
         HistoriesConflicted,
         HistoryMerged,
         LeaderElected,
@@ -202,6 +203,7 @@ _HOMES = {
     "StateMachine": ".groups.machine",
     "GroupEvent": ".groups.member_events",
     "GroupForced": ".groups.member_events",
+    "GroupTakenOver": ".groups.member_events",
     "HistoriesConflicted": ".groups.member_events",
     "HistoryMerged": ".groups.member_events",
     "LeaderElected": ".groups.member_events",
@@ -304,6 +306,7 @@ __all__ = [
     "GroupKey",
     "GroupMetrics",
     "GroupOffline",
+    "GroupTakenOver",
     "GroupTerminated",
     "GroupsConfig",
     "HistoriesConflicted",

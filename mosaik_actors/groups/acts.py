@@ -19,7 +19,7 @@ import msgspec
 from .commands import BURSTS_MAX, Burst
 from .encoding import Decoder, encode
 from .status import HISTORY_BYTES, HistoryId
-from .wire import ENTRY_BYTES_MAX
+from .wire import ENTRY_BYTES_MAX, INDEX_MAX
 
 REQUEST_BYTES: Final = 16
 FINISHED_WITH_MAX: Final = 4096
@@ -104,7 +104,27 @@ class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
     merged: Annotated[tuple[_History, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
 
 
-Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge
+class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
+    """This log goes on as another history: the voters of the one so far are out of reach.
+
+    Attributes:
+        previous: The history so far, which others may go on with as well.
+        history: The history from here on.
+        index: Up to here the log is committed in `previous`, so both have it.
+        position: How many commands are applied up to there.
+        own_count: How many of them were first applied in `previous`.
+        through_count: How many a `Replay` of `previous` would have brought up to there.
+    """
+
+    previous: _History
+    history: _History
+    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    position: _Count
+    own_count: _Count
+    through_count: _Count
+
+
+Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
 
 _decoder: Decoder[Act] = Decoder(Act, "an act", ENTRY_BYTES_MAX)
 

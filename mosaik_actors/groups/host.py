@@ -373,10 +373,12 @@ class Host:
                     answers += _closed(burst)
             return
         sessions, index, take = self.sessions, self.index, self._runner.take
+        before = self.position
         for burst in bursts:
             answered = sessions.apply(burst, index, take)
             if burst.client == my_client:
                 answers += answered
+        self.ledger.own_count += self.position - before
 
     def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
         if isinstance(act, CutSnapshot):

@@ -89,6 +89,24 @@ class GroupForced:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupTakenOver:
+    """All voters were out of reach for `replace_after`, and the members left go on without them.
+
+    Positions up to `position` stay what they were. What the voters acknowledged beyond is
+    not here, unless one of them turns up: then the two histories are merged.
+
+    Attributes:
+        history: The history from now on.
+        previous: The one of the voters that are gone, which it continues.
+        position: How many commands of that are here.
+    """
+
+    history: bytes
+    previous: bytes
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateReplaced:
     """The machine's state was replaced by a snapshot, or taken back to the beginning.
 
@@ -105,6 +123,7 @@ GroupEvent = (
     | HistoryMerged
     | HistoriesConflicted
     | GroupForced
+    | GroupTakenOver
     | StateReplaced
 )
 

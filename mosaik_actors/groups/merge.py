@@ -42,8 +42,8 @@ request, and before S2's own request (else S2's `CloseInto` is void, or the
 anything; that a leader accepts nobody while it asks, and asks again after a
 random wait, only makes it likely that they agree soon.
 
-**Which one goes on.** The longer one, by the commit index; of two alike the one
-with the smaller id; but one whose log was cut anywhere goes before one that is
+**Which one goes on.** The one with more commands, as users count them; of two
+alike the one with the smaller id; but one whose log was cut anywhere goes before one that is
 whole, for it cannot be replayed. When neither can, both stay, and
 `HistoriesConflict` says so, loudly.
 

@@ -111,8 +111,8 @@ class Asking:
     def yields_to(self, request: MergeRequest) -> bool:
         """Return whether of two requests that crossed, the other one is the longer history's."""
         mine = self._request
-        return rank_of(mine.history, mine.commit_index, is_whole=True) < rank_of(
-            request.history, request.commit_index, is_whole=True
+        return rank_of(mine.history, mine.command_count, is_whole=True) < rank_of(
+            request.history, request.command_count, is_whole=True
         )
 
     def withdraw(self, *, now: float) -> None:
@@ -122,7 +122,7 @@ class Asking:
 
     def note_longer(self, request: MergeRequest, *, now: float) -> None:
         """Note that another history is the longer one: ask it at once."""
-        self._told[request.history] = request.commit_index
+        self._told[request.history] = request.command_count
         self._next_at_s = now
 
     def receive_accepted(
@@ -184,7 +184,7 @@ class Asking:
     def _ask(self, other: Other, view: MergeView, now: float) -> None:
         assert other.leader is not None, "asked a history without a leader"
         request_id = self._rng.randbytes(REQUEST_BYTES)
-        self._request = MergeRequest(view.history, request_id, view.log.commit_index)
+        self._request = MergeRequest(view.history, request_id, view.position)
         self._target = (other.history, other.leader)
         self._accept_count = view.ledger.accept_count
         self.phase = Phase.ASKED

@@ -80,6 +80,7 @@ class MergeView:
         is_leader: Whether this member leads it.
         has_leader: Whether anybody does, as far as this member knows.
         voter_count: How many voters it has.
+        position: How many commands are applied here.
         ledger: Its ledger, as of the last entry that was applied here.
         log: Its log.
         peers: What bonded members say of themselves.
@@ -89,6 +90,7 @@ class MergeView:
     is_leader: bool
     has_leader: bool
     voter_count: int
+    position: int
     ledger: Ledger
     log: CommittedLog
     peers: Mapping[PeerId, Status]
@@ -97,6 +99,14 @@ class MergeView:
     def is_open(self) -> bool:
         """Whether there is a history here that takes commands."""
         return bool(self.history) and not self.ledger.is_closed
+
+    @property
+    def may_vouch(self) -> bool:
+        """Whether the ledger is that of this history, and can say what is in it.
+
+        While the log of one that continues another is read, it is still that one's.
+        """
+        return self.ledger.history == self.history
 
     @property
     def is_leading(self) -> bool:
@@ -110,7 +120,7 @@ class Other:
 
     Attributes:
         history: Its id.
-        commit_index: How long it is, at least.
+        command_count: How many commands it has, at least.
         leader: A bonded member that says it leads it.
         leader_term: In which term.
         member: Some bonded member.
@@ -122,7 +132,7 @@ class Other:
 
     history: bytes
     member: PeerId
-    commit_index: int = 0
+    command_count: int = 0
     leader: PeerId | None = None
     leader_term: int = -1
     is_whole: bool = False
@@ -137,16 +147,16 @@ class Other:
     @property
     def rank(self) -> Rank:
         """See `rank_of`."""
-        return rank_of(self.history, self.commit_index, is_whole=self.is_whole)
+        return rank_of(self.history, self.command_count, is_whole=self.is_whole)
 
 
-def rank_of(history: bytes, commit_index: int, *, is_whole: bool) -> Rank:
+def rank_of(history: bytes, command_count: int, *, is_whole: bool) -> Rank:
     """Return what decides between two histories: the higher one goes on.
 
-    One that cannot be replayed goes before one that can; then the longer one;
-    then the one with the smaller id.
+    One that cannot be replayed goes before one that can; then the one with more
+    commands, as users count them; then the one with the smaller id.
     """
-    return (not is_whole, commit_index, bytes(255 - digit for digit in history))
+    return (not is_whole, command_count, bytes(255 - digit for digit in history))
 
 
 def others_of(view: MergeView) -> dict[bytes, Other]:
@@ -158,7 +168,7 @@ def others_of(view: MergeView) -> dict[bytes, Other]:
         other = found.get(status.history)
         if other is None:
             other = found[status.history] = Other(status.history, peer)
-        other.commit_index = max(other.commit_index, status.commit_index)
+        other.command_count = max(other.command_count, status.position)
         other.closed_into = other.closed_into or status.closed_into
         if status.standing is Standing.VOTER and not status.is_catching_up:
             other.voter_count += 1
@@ -185,7 +195,7 @@ def find_heir(view: MergeView) -> PeerId | None:
 def own_rank(view: MergeView) -> Rank:
     """Return the rank of this member's own history."""
     whole = is_whole(view.log) or find_heir(view) is not None
-    return rank_of(view.history, view.log.commit_index, is_whole=whole)
+    return rank_of(view.history, view.position, is_whole=whole)
 
 
 def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:

@@ -149,6 +149,7 @@ class Merging:
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
+            position=self._host.position,
             ledger=self._host.ledger,
             log=raft,
             peers=self._statuses(),

@@ -171,6 +171,11 @@ class Raft:
         return self._state.configurations.latest
 
     @property
+    def voters(self) -> tuple[PeerId, ...]:
+        """The voters in force; before a change is committed also those before it."""
+        return tuple(dict.fromkeys(peer for voters in self._state.deciding for peer in voters))
+
+    @property
     def is_configuration_pending(self) -> bool:
         """Whether the configuration in force is not known to be committed."""
         return self._state.configurations.is_pending(self._state.commit_index)
