@@ -604,7 +604,7 @@ class Member:
         raft = history.raft
         return SurvivorView(
             history=history.id,
-            voters=raft.voters,
+            deciding=raft.deciding,
             commit_index=raft.commit_index,
             is_leader=raft.is_leader,
             is_closed=self._spec.host.ledger.is_closed,
@@ -622,7 +622,7 @@ class Member:
         else:
             followed, position = self._rng.randbytes(HISTORY_BYTES), self._spec.host.position
             # Where this member voted, what it has saved may be acknowledged.
-            keeps_tail = self._spec.me in history.raft.voters
+            keeps_tail = self._spec.me in self._survivor_view(history).voters
             begin, batch = history.continued(followed, keeps_tail=keeps_tail)
         text = f"the voters are out of reach: going on from position {position} without them"
         self._emit(Logged(True, text))

@@ -171,9 +171,9 @@ class Raft:
         return self._state.configurations.latest
 
     @property
-    def voters(self) -> tuple[PeerId, ...]:
-        """The voters in force; before a change is committed also those before it."""
-        return tuple(dict.fromkeys(peer for voters in self._state.deciding for peer in voters))
+    def deciding(self) -> tuple[tuple[PeerId, ...], ...]:
+        """The sets of voters that must each agree to anything."""
+        return tuple(tuple(voters) for voters in self._state.deciding)
 
     @property
     def is_configuration_pending(self) -> bool:

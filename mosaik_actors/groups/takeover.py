@@ -12,6 +12,9 @@ observer that had to take over hands over to the first of them.
     1. A survivor whose voters are gone says so (`Status.is_abandoned`). It does
        not if one of them is known to be durable, as that may come back with
        everything, nor if it does not know a majority of them to be in memory.
+       It also says so, though voters are here, when so many of the others have
+       no memory of the history any more, or have gone on in another one, that
+       there never can be a majority again.
     2. When all survivors in sight say so, and a member that may vote is in
        sight, or is among them, the one that has applied most continues the
        history; of several alike one that may vote, then the lowest id. The
@@ -53,8 +56,9 @@ class SurvivorView:
 
     Attributes:
         history: The history.
-        voters: Its voters, as far as the log here knows; while a change of them is
-            not committed, those before and after it.
+        deciding: The sets of its voters that must each agree to anything, as far as
+            the log here knows: those in force, and before a change is committed
+            also those before it.
         commit_index: How far the log here is committed.
         is_leader: Whether this member leads.
         is_closed: Whether the history is merged into another one.
@@ -65,7 +69,7 @@ class SurvivorView:
     """
 
     history: bytes
-    voters: tuple[PeerId, ...]
+    deciding: tuple[tuple[PeerId, ...], ...]
     commit_index: int
     is_leader: bool
     is_closed: bool
@@ -73,6 +77,24 @@ class SurvivorView:
     is_leaving: bool
     is_restoring: bool
     peers: Mapping[PeerId, Status]
+
+    @property
+    def voters(self) -> tuple[PeerId, ...]:
+        """All voters."""
+        return tuple(dict.fromkeys(peer for voters in self.deciding for peer in voters))
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether too many voters are known to be in it no more for a majority ever to be."""
+        return any(
+            sum(self.is_elsewhere(peer) for peer in voters) > len(voters) - majority(len(voters))
+            for voters in self.deciding
+        )
+
+    def is_elsewhere(self, peer: PeerId) -> bool:
+        """Whether a peer is here, and has another history or none."""
+        status = self.peers.get(peer)
+        return status is not None and status.history != self.history
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +169,8 @@ class Takeover:
             peer: status for peer, status in view.peers.items() if status.history == view.history
         }
         self._note_durable(view, members)
-        if view.is_closed or self._has_voter(view, members):
+        is_alive = view.is_leader or (not view.is_dead and self._has_voter(view, members))
+        if view.is_closed or is_alive:
             self.is_abandoned = False
             self._gone_since_s = self._ready_since_s = None
             return None
@@ -172,7 +195,7 @@ class Takeover:
 
     def _has_voter(self, view: SurvivorView, members: Mapping[PeerId, Status]) -> bool:
         """Whether a voter is in reach, this member included."""
-        if view.is_leader or (self._me in view.voters and not view.is_observer):
+        if self._me in view.voters and not view.is_observer:
             return True
         return any(
             status.leader == peer if status.is_observer else True
@@ -181,15 +204,19 @@ class Takeover:
         )
 
     def _are_gone_for_good(self, view: SurvivorView) -> bool:
-        """Whether no voter is known to be durable, and a majority is known not to be."""
+        """Whether no voter is known to be durable, and a majority is known not to be.
+
+        Where there never is a majority again, there is nothing to be waited for.
+        """
+        if view.is_dead:
+            return True
         voters = view.voters or tuple(self._are_durable)
         known = [self._is_durable(peer, view) for peer in voters]
         return True not in known and known.count(False) >= majority(len(voters))
 
     def _is_durable(self, peer: PeerId, view: SurvivorView) -> bool | None:
         """Whether a voter may come back with what it had; None when that is not known."""
-        status = view.peers.get(peer)
-        if peer == self._me or (status is not None and status.history != view.history):
+        if peer == self._me or view.is_elsewhere(peer):
             return False  # it has come back, without what it had
         return self._are_durable.get(peer)
 
