@@ -35,7 +35,6 @@ from .frames import RAFT, with_history
 from .host import Cut as HostCut
 from .host import Replayed
 from .leading import Leading, Seekers
-from .ledger import LedgerEvent
 from .member_events import LeaderElected, Logged, MembersChanged, Told
 from .parts import Parts
 from .raft import Raft
@@ -122,7 +121,6 @@ class History:
         )
         self._now = now
         self._replayed: list[Replayed] = []
-        self._ledger_events: list[LedgerEvent] = []
         self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
         self._commands = Commands(parts, raft, self.id)
         self._leading = Leading(parts, raft, self.id, now=now)
@@ -282,7 +280,7 @@ class History:
     @property
     def has_news(self) -> bool:
         """Whether one of the `take_` methods would return anything."""
-        return bool(self._acts or self._failed_acts or self._replayed or self._ledger_events)
+        return bool(self._acts or self._failed_acts or self._replayed)
 
     def take_acts(self) -> list[Act]:
         """Return the acts applied since the last call."""
@@ -292,11 +290,6 @@ class History:
     def take_replayed(self) -> list[Replayed]:
         """Return the commands of other histories applied here since the last call."""
         taken, self._replayed = self._replayed, []
-        return taken
-
-    def take_ledger_events(self) -> list[LedgerEvent]:
-        """Return what the group has decided about itself since the last call."""
-        taken, self._ledger_events = self._ledger_events, []
         return taken
 
     def take_failed_acts(self) -> list[Act]:
@@ -518,8 +511,6 @@ class History:
             self._take_cut(cut)
         if applied.replayed:
             self._replayed += applied.replayed
-        if applied.events:
-            self._ledger_events += applied.events
         if applied.bad_count:
             parts.emit(Logged(True, f"{applied.bad_count} commands are none: {applied.bad_why}"))
         for entry in entries:

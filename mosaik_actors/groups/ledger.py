@@ -70,10 +70,12 @@ class CommandsTaken:
 
     Attributes:
         history: The history that ended.
+        origin: The history that applied them first.
         bursts: What of the act is new here, in order; perhaps nothing.
     """
 
     history: bytes
+    origin: bytes
     bursts: tuple[Burst, ...]
 
 
@@ -245,12 +247,12 @@ class Ledger:
         origin = act.origin or act.history
         _count_up(self._came_through, act.history, act.after + count)
         if self.has_all_of(origin):
-            return CommandsTaken(act.history, ())
+            return CommandsTaken(act.history, origin, ())
         skipped = max(skipped, self._came_from.get(origin, 0) - act.origin_after)
         _count_up(self._came_from, origin, act.origin_after + count)
         bursts = skip_commands(act.bursts, skipped)
         self.taken_count += sum(len(burst.payloads) for burst in bursts)
-        return CommandsTaken(act.history, bursts)
+        return CommandsTaken(act.history, origin, bursts)
 
     def _finish(self, act: FinishMerge) -> LedgerEvent | None:
         history = act.history

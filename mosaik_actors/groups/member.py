@@ -781,10 +781,10 @@ class Member:
             payloads = [command.payload for command in merged]
         commands = tuple(self._spec.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
-        self._give_up()
+        self._give_up(is_merged=True)
         self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
 
-    def _give_up(self) -> None:
+    def _give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
         history = self._history
         assert history is not None, "there is no history to give up"
@@ -793,7 +793,7 @@ class Member:
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._pledge = b""
-        self._merging.give_up(history.id, now=self._now)
+        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
         self._spec.host.reset(Ledger())
         self._client.change_history()
         self._client.set_leader(False, None, self._now)

@@ -229,7 +229,12 @@ class Takeover:
         may_vote = not (view.is_observer or view.is_leaving) or any(
             not (status.is_observer or status.is_leaving) for status in view.peers.values()
         )
-        are_agreed = all(status.is_abandoned for status in members.values())
+        # One that is behind may go by voters of the past; but not if it follows one.
+        are_agreed = all(
+            status.is_abandoned
+            or (status.commit_index < view.commit_index and status.leader is None)
+            for status in members.values()
+        )
         if view.is_leaving or not may_vote or not are_agreed:
             self._ready_since_s = None
             return None

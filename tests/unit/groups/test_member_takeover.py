@@ -285,7 +285,7 @@ def test_two_writers_that_come_at_once() -> None:
         done = with_observers(world, 1)
         world.crash(0)
         world.start(2, 3)
-        world.until(lambda world=world: is_online(world.nodes[2]) and is_online(world.nodes[3]))
+        until_equal(world, 1, 2, 3)
         done += put(world, 2, "two", 2)
         done += put(world, 3, "three", 2)
         assert until_equal(world, 1, 2, 3) == done
@@ -357,7 +357,7 @@ def test_without_one_that_may_vote_nothing_happens() -> None:
 
 
 def test_survivor_with_half_a_snapshot_lets_go() -> None:
-    """It has no state, nor has anybody else: a new writer begins anew instead of waiting for ever."""
+    """It has no state, nor has anybody else: a new writer begins anew, it does not wait."""
     world = make(3)
     with_observers(world, 1)
     survivor = world.nodes[1].member
