@@ -164,8 +164,8 @@ class Merge:
     def update(self, view: MergeView, *, now: float) -> None:
         """Take in how things stand.
 
-        `view.ledger`, `view.log` and `view.peers` are read later as well, so they
-        should be the living ones, or `update` be called when they change.
+        `view.ledger`, `view.log`, `view.peers` and the position are read later as well, so
+        they should be the living ones, or `update` be called when they change.
         """
         self._now = now
         self._view = view

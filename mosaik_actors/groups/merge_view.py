@@ -7,7 +7,7 @@ safety depends on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -80,7 +80,7 @@ class MergeView:
         is_leader: Whether this member leads it.
         has_leader: Whether anybody does, as far as this member knows.
         voter_count: How many voters it has.
-        position: How many commands are applied here.
+        position_of: Says how many commands are applied here by now.
         ledger: Its ledger, as of the last entry that was applied here.
         log: Its log.
         peers: What bonded members say of themselves.
@@ -90,10 +90,15 @@ class MergeView:
     is_leader: bool
     has_leader: bool
     voter_count: int
-    position: int
+    position_of: Callable[[], int]
     ledger: Ledger
     log: CommittedLog
     peers: Mapping[PeerId, Status]
+
+    @property
+    def position(self) -> int:
+        """How many commands are applied here."""
+        return self.position_of()
 
     @property
     def is_open(self) -> bool:

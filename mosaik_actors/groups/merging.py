@@ -163,7 +163,7 @@ class Merging:
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
-            position=self._host.position,
+            position_of=lambda: self._host.position,
             ledger=self._host.ledger,
             log=raft,
             peers=self._statuses(),
@@ -182,16 +182,20 @@ class Merging:
                 self._emit(Told(HistoryMerged(history.id, loser, commands, is_loser=False)))
 
     def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
-        """Return what came of these histories, and keep what came of others."""
+        """Return what came of these histories, and keep what came of others.
+
+        What one had itself taken in from another one that ended is that one's, of which
+        users were notified before or are notified now.
+        """
         payloads: dict[bytes, list[bytes]] = {loser: [] for loser in losers}
         kept = []
         for replayed in self._replayed:
-            # What a history had itself taken in from another one that ended is that one's.
-            loser = replayed.origin if replayed.origin in payloads else replayed.history
-            if loser in payloads:
-                payloads[loser] += replayed.payloads
-            else:
+            if replayed.origin in payloads:
+                payloads[replayed.origin] += replayed.payloads
+            elif replayed.history not in payloads:
                 kept.append(replayed)
+            elif replayed.origin not in self._known:
+                payloads[replayed.history] += replayed.payloads
         self._replayed = kept
         return payloads
 

@@ -381,7 +381,7 @@ class Node:
                 is_leader=self.is_leader,
                 has_leader=log is not None and log.leader is not None,
                 voter_count=len(log.members) if log is not None else 0,
-                position=len(self.applied),
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

@@ -163,7 +163,7 @@ class Member:
                 is_leader=self.is_leader,
                 has_leader=self.has_leader,
                 voter_count=self.voter_count,
-                position=len(self.applied),
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

@@ -95,7 +95,7 @@ class Replica:
                 is_leader=self.raft.is_leader,
                 has_leader=self.raft.leader is not None,
                 voter_count=len(self.voters.voters),
-                position=len(self.applied),
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self.raft,
                 peers=self.peers,
