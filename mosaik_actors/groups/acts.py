@@ -58,10 +58,13 @@ class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
         history: Where the commands go.
         accept_count: How many guests this history had accepted, ever, when it
             asked to be taken in. Void when it has accepted another since.
+        command_count_max: How many commands it may have by then, when `history` has those
+            already and no more could be replayed; void when it has more. None for any number.
     """
 
     history: _History
     accept_count: _Count = 0
+    command_count_max: _Count | None = None
 
 
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):

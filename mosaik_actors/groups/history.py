@@ -329,7 +329,7 @@ class History:
             raft.commit_index,
             host.position,
             ledger.own_count,
-            ledger.own_count + ledger.taken_count,
+            ledger.command_count,
         )
         alone = encode_voters(make_voters([me]))
         added = (

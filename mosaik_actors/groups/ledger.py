@@ -150,6 +150,11 @@ class Ledger:
         return self.ancestors[0].history if self.ancestors else self.history
 
     @property
+    def command_count(self) -> int:
+        """How many commands were applied, those taken in included."""
+        return self.own_count + self.taken_count
+
+    @property
     def is_closed(self) -> bool:
         """Whether no more commands are applied in this history."""
         return bool(self.closed_into)
@@ -165,8 +170,8 @@ class Ledger:
         match act:
             case AcceptMerge(history):
                 return self._accept(history)
-            case CloseInto(history, accept_count):
-                return self._close(history, accept_count)
+            case CloseInto():
+                return self._close(act)
             case Replay():
                 return self._take(act)
             case FinishMerge():
@@ -230,8 +235,11 @@ class Ledger:
         self.guests = (*others, history)[-GUEST_COUNT_MAX:]
         return GuestAccepted(history)
 
-    def _close(self, into: bytes, accept_count: int) -> LedgerEvent | None:
-        if self.has_all_of(into) or accept_count != self.accept_count:
+    def _close(self, act: CloseInto) -> LedgerEvent | None:
+        into, count_max = act.history, act.command_count_max
+        if self.has_all_of(into) or act.accept_count != self.accept_count:
+            return None
+        if count_max is not None and self.command_count > count_max:
             return None
         self.closed_into = into
         return HistoryClosed(into)

@@ -19,6 +19,7 @@ from .merge_view import (
     MergeEvent,
     MergeView,
     ProposeAct,
+    others_of,
     own_rank,
     rank_of,
     to_peer,
@@ -194,7 +195,9 @@ class Hosting:
             asking.withdraw(now=now)
         elif asking.phase is not Phase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
             return Why.BUSY
-        elif own_rank(view) < rank_of(request.history, request.command_count, is_whole=True):
+        elif own_rank(view, others_of(view).get(request.history)) < rank_of(
+            request.history, request.command_count, is_whole=True
+        ):
             asking.note_longer(request, now=now)
             return Why.SHORTER
         return None

@@ -246,7 +246,7 @@ class ReplayStream:
                 bursts = skip_commands(bursts, count)
                 self._own_count += count
         self._add(bursts, b"", self._own_count)
-        self._own_count = end
+        self._own_count = self._ledger.own_count = end
 
     def _add(self, bursts: Sequence[Burst], origin: bytes, origin_after: int) -> None:
         """Add commands of one origin, in a row, to the chunks."""

@@ -17,7 +17,7 @@ from .acts import Act
 from .ledger import Ledger
 from .merge_replay import CommittedLog, is_whole
 from .merge_wire import MergeMessage, encode_merge
-from .status import Standing, Status
+from .status import Ancestor, Standing, Status
 
 HOPS_MAX: Final = 64
 
@@ -133,6 +133,7 @@ class Other:
             can be merged into another one.
         closed_into: Where it was closed into; empty while it is open.
         voter_count: How many of its voters are in sight.
+        ancestors: The histories that it continues, the latest ones.
     """
 
     history: bytes
@@ -143,6 +144,7 @@ class Other:
     is_whole: bool = False
     closed_into: bytes = b""
     voter_count: int = 0
+    ancestors: tuple[Ancestor, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -180,7 +182,26 @@ def others_of(view: MergeView) -> dict[bytes, Other]:
             other.is_whole = other.is_whole or status.first_index <= 1
         if status.leader == peer and status.term > other.leader_term:
             other.leader, other.leader_term = peer, status.term
+        if len(status.ancestors) > len(other.ancestors):
+            other.ancestors = status.ancestors
+    for other in found.values():
+        # What has nothing that is not here need not be replayed.
+        other.is_whole = other.is_whole or other.command_count <= shared_position(view, other)
     return found
+
+
+def shared_position(view: MergeView, other: Other) -> int:
+    """Return up to which position another history and the own one are the same; -1 for none."""
+    if not view.may_vouch:
+        return -1
+    known = [a.position for a in view.ledger.ancestors if a.history == other.history]
+    known += [a.position for a in other.ancestors if a.history == view.history]
+    return max(known, default=-1)
+
+
+def is_contained(view: MergeView, other: Other) -> bool:
+    """Return whether another history has all that is in the own one: one continues the other."""
+    return view.position <= shared_position(view, other)
 
 
 def find_heir(view: MergeView) -> PeerId | None:
@@ -197,9 +218,10 @@ def find_heir(view: MergeView) -> PeerId | None:
     return None
 
 
-def own_rank(view: MergeView) -> Rank:
-    """Return the rank of this member's own history."""
-    whole = is_whole(view.log) or find_heir(view) is not None
+def own_rank(view: MergeView, other: Other | None = None) -> Rank:
+    """Return the rank of this member's own history, as compared with another one."""
+    is_inside = other is not None and is_contained(view, other)
+    whole = is_inside or is_whole(view.log) or find_heir(view) is not None
     return rank_of(view.history, view.position, is_whole=whole)
 
 

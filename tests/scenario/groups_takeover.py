@@ -30,7 +30,6 @@ from mosaik_actors.groups.member_events import GroupTakenOver, HistoryMerged
 from mosaik_actors.testing.cluster import SimNode
 
 from .groups_chaos import LOOK_EVERY_S, TALLY, World
-from .groups_machines import Journal
 from .groups_workload import collect, join, journal_of
 
 OBSERVERS = 2

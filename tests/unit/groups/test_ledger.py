@@ -328,3 +328,10 @@ def test_ancestors_are_bounded_and_the_first_one_stays() -> None:
     assert len(ledger.ancestors) == ANCESTORS_KEPT_MAX
     assert ledger.root == OWN
     assert Ledger.from_bytes(ledger.to_bytes()).ancestors == ledger.ancestors
+
+
+def test_history_that_cannot_be_replayed_is_closed_only_while_it_has_no_more() -> None:
+    ledger = continued(5, 5)
+    ledger.own_count = 6
+    assert ledger.apply(CloseInto(OWN, 0, 5)) is None
+    assert ledger.apply(CloseInto(OWN, 0, 6)) == HistoryClosed(OWN)

@@ -153,7 +153,7 @@ def test_one_with_the_longest_prefix_goes_on() -> None:
 @pytest.mark.parametrize("settings", [QUICK, CUTS])
 def test_observer_that_was_not_seen_and_has_more(settings: GroupsConfig) -> None:
     """What it has and the others have not comes in by a merge, once."""
-    world = make(4, SavedJournal, QUICK)
+    world = make(4, SavedJournal, settings)
     done = with_observers(world, 1, 2)
     world.cut(0, 1)
     world.cut(1, 2)
@@ -368,3 +368,30 @@ def test_survivor_with_half_a_snapshot_lets_go() -> None:
     world.start(2)
     world.until(lambda: is_online(world.nodes[2]) and is_online(world.nodes[1]))
     assert until_equal(world, 1, 2) == []
+
+
+@pytest.mark.parametrize("writes", ["old", "new", "none"])
+def test_cut_logs_are_no_hindrance_where_one_side_has_nothing_of_its_own(writes: str) -> None:
+    """Two writers of which one is cut off for a while, with a reader: the usual trio."""
+    world = World(4, SavedJournal, settings=CUTS)
+    world.start(0)
+    world.until(lambda: is_online(world.nodes[0]))
+    world.start(1)
+    world.start(2, 3, is_observer=True)
+    world.until(lambda: all(map(is_online, world.nodes)))
+    done = put(world, 0, "a", 60)
+    world.until(lambda: all(journal(node) == done for node in world.nodes))
+    world.run(1)
+    for node in world.nodes:
+        assert node.member.history is not None
+        assert node.member.history.raft.first_index > 1
+    for number in (1, 2, 3):
+        world.cut(0, number)
+    world.until(lambda: bool(taken_over(world.nodes[1])))
+    world.until(lambda: all(map(is_online, world.nodes)))
+    if writes != "none":
+        done += put(world, 0 if writes == "old" else 1, "late", 5)
+    world.heal()
+    assert until_equal(world, 0, 1, 2, 3) == done
+    assert not any("cannot be merged" in text for node in world.nodes for text in node.logged)
+    assert sum(len(taken_over(node)) for node in world.nodes) == 3
