@@ -53,12 +53,15 @@ class HistoryMerged:
     """Two histories that began apart are one now. Nothing acknowledged is lost.
 
     Positions in the history that was given up are void: its commands have new
-    ones, after those that the other history had.
+    ones, after those that the other history had. Notified once of each history that
+    ended, to those who were in it and to all others that are in the one that goes on.
 
     Attributes:
         winner: The history that goes on.
         loser: The history that was given up.
-        commands: The loser's commands that were replayed, in order.
+        commands: In order: at a member of the loser all that it held; at others the
+            commands that were first executed in it and were new here. Empty where they
+            came with a snapshot.
         is_loser: Whether this member was in the history that was given up.
     """
 
