@@ -606,7 +606,7 @@ class Member:
             history=history.id,
             deciding=raft.deciding,
             commit_index=raft.commit_index,
-            is_leader=raft.is_leader,
+            is_led=raft.is_leader or raft.leader in self._statuses,
             is_closed=self._spec.host.ledger.is_closed,
             is_observer=self._is_observer,
             is_leaving=self._leaving.has_begun,

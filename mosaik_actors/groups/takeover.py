@@ -60,7 +60,7 @@ class SurvivorView:
             the log here knows: those in force, and before a change is committed
             also those before it.
         commit_index: How far the log here is committed.
-        is_leader: Whether this member leads.
+        is_led: Whether this member leads, or its leader is in reach.
         is_closed: Whether the history is merged into another one.
         is_observer: Whether this member only observes.
         is_leaving: Whether this member is about to leave.
@@ -71,7 +71,7 @@ class SurvivorView:
     history: bytes
     deciding: tuple[tuple[PeerId, ...], ...]
     commit_index: int
-    is_leader: bool
+    is_led: bool
     is_closed: bool
     is_observer: bool
     is_leaving: bool
@@ -165,14 +165,15 @@ class Takeover:
         if view.history != self._history:
             self._begin(view.history)
         self.timer_s = inf
+        self._note_durable(view)
+        if view.is_closed or view.is_led:
+            self._note_alive()
+            return None  # as almost always
         members = {
             peer: status for peer, status in view.peers.items() if status.history == view.history
         }
-        self._note_durable(view, members)
-        is_alive = view.is_leader or (not view.is_dead and self._has_voter(view, members))
-        if view.is_closed or is_alive:
-            self.is_abandoned = False
-            self._gone_since_s = self._ready_since_s = None
+        if not view.is_dead and self._has_voter(view, members):
+            self._note_alive()
             return None
         if self._gone_since_s is None:
             self._gone_since_s = now
@@ -180,7 +181,13 @@ class Takeover:
         if now < gone_at_s:
             self.timer_s = gone_at_s
             return None
-        self.is_abandoned = self._config.initial_voters == 1 and self._are_gone_for_good(view)
+        if self._config.initial_voters > 1:
+            return None
+        if not view.deciding:
+            # It was taken in, and has not got one entry: there is nothing to wait with.
+            has_log = any(status.commit_index for status in members.values())
+            return None if has_log else DropHistory()
+        self.is_abandoned = self._are_gone_for_good(view)
         follow = None if view.is_restoring else _find_continued(view)
         if follow is not None or not self.is_abandoned:
             return follow
@@ -188,10 +195,15 @@ class Takeover:
 
     # Helpers.
 
-    def _note_durable(self, view: SurvivorView, members: Mapping[PeerId, Status]) -> None:
-        for peer, status in members.items():
-            if peer in view.voters or status.standing is Standing.VOTER:
+    def _note_durable(self, view: SurvivorView) -> None:
+        for peer in view.voters:
+            status = view.peers.get(peer)
+            if status is not None and status.history == view.history:
                 self._are_durable[peer] = status.is_durable
+
+    def _note_alive(self) -> None:
+        self.is_abandoned = False
+        self._gone_since_s = self._ready_since_s = None
 
     def _has_voter(self, view: SurvivorView, members: Mapping[PeerId, Status]) -> bool:
         """Whether a voter is in reach, this member included."""
@@ -210,9 +222,8 @@ class Takeover:
         """
         if view.is_dead:
             return True
-        voters = view.voters or tuple(self._are_durable)
-        known = [self._is_durable(peer, view) for peer in voters]
-        return True not in known and known.count(False) >= majority(len(voters))
+        known = [self._is_durable(peer, view) for peer in view.voters]
+        return True not in known and known.count(False) >= majority(len(known))
 
     def _is_durable(self, peer: PeerId, view: SurvivorView) -> bool | None:
         """Whether a voter may come back with what it had; None when that is not known."""

@@ -45,7 +45,7 @@ VIEW = SurvivorView(
     history=OWN,
     deciding=((VOTER,),),
     commit_index=9,
-    is_leader=False,
+    is_led=False,
     is_closed=False,
     is_observer=True,
     is_leaving=False,
@@ -119,7 +119,7 @@ def test_voter_that_came_back_without_memory_is_gone() -> None:
         ({NEWCOMER: Status(is_leaving=True)}, {}),
         ({NEWCOMER: SEEKING}, {"is_leaving": True}),
         ({NEWCOMER: SEEKING}, {"is_closed": True}),
-        ({NEWCOMER: SEEKING}, {"is_leader": True}),
+        ({NEWCOMER: SEEKING}, {"is_led": True}),
         # Another survivor still sees a voter, or knows one to be durable.
         ({NEWCOMER: SEEKING, OTHER: at(is_abandoned=False)}, {}),
         ({NEWCOMER: SEEKING, OTHER: at(is_abandoned=False, commit_index=3, leader=VOTER)}, {}),
@@ -237,3 +237,9 @@ def test_half_a_state_is_dropped_when_nobody_is_left_to_complete_it() -> None:
     survivor = bereft({OTHER: at(), NEWCOMER: SEEKING})
     assert survivor.sees(survivor.view.peers, is_restoring=True) is None  # type: ignore[arg-type]
     assert survivor.sees({OTHER: at(is_catching_up=True)}) == DropHistory()
+
+
+def test_member_without_one_entry_lets_go() -> None:
+    survivor = bereft({OTHER: at(), NEWCOMER: SEEKING}, deciding=(), commit_index=0)
+    assert survivor.waits(0) is None
+    assert survivor.sees({NEWCOMER: SEEKING}) == DropHistory()
