@@ -85,6 +85,7 @@ from .takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView,
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
 _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
+_SOUGHT_KEPT: Final = 16
 _VIOLATION: Final = "breaks the protocol: "
 _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
 
@@ -168,6 +169,7 @@ class Member:
         self._tell_again_at_s = now
         self._takeover = Takeover(spec.me, spec.consensus, spec.settings)
         self._seen_voters: object = None
+        self._sought: dict[bytes, None] = {}
         self._leaving = Leaving()
         self._is_observer = spec.is_observer
         self._statuses: dict[PeerId, Status] = {}
@@ -523,6 +525,9 @@ class Member:
             self._note_statuses(now)
 
     def _note_statuses(self, now: float) -> None:
+        if self._history is None:
+            seen = [status.history for status in self._statuses.values() if status.history]
+            self._sought = dict.fromkeys([*self._sought, *seen][-_SOUGHT_KEPT:])
         self._genesis.update_peers(self._statuses, now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
@@ -720,8 +725,19 @@ class Member:
         self._spec.host.reset(Ledger(root or history))
         self._pledge = b""
         begin = Begin(history, {"mark": SnapshotMark()}, welcome.index, root)
+        self._note_taken_over(history)
         self._begin(begin, is_founder=False)
         self._genesis.joined(history, now=now)
+        self._sought.clear()
+
+    def _note_taken_over(self, history: bytes) -> None:
+        """Notify that a history goes on that was without voters while this member waited."""
+        for status in self._statuses.values():
+            for ancestor in status.ancestors:
+                if status.history == history and ancestor.history in self._sought:
+                    event = GroupTakenOver(history, ancestor.history, ancestor.position)
+                    self._emit(Told(event))
+                    return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
         """Return whether what this member gave up is in a history, or was waited for long enough.

@@ -98,7 +98,7 @@ def test_new_writer_goes_on_where_observers_are(machine: type[Journal], newcomer
     assert world.now - gone_s >= QUICK.replace_after
     assert world.execute(newcomer, Put("second", 0)).first_position == 11
     assert until_equal(world, newcomer, 1, 2) == [*done, ("second", 0)]
-    for number in (1, 2):
+    for number in (1, 2, newcomer):
         (event,) = taken_over(world.nodes[number])
         assert (event.previous, event.position) == (before, 10)
         assert event.history == history_of(world.nodes[number])
