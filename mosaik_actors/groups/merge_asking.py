@@ -134,7 +134,9 @@ class Asking:
         """Close this history into one that has accepted it."""
         if self.phase is not Phase.ASKED or message.request_id != self._request.request_id:
             return
-        can_end = is_whole(view.log) or self._count_max is not None
+        # What need not be replayed has nothing that the one that was asked has not.
+        is_asked = self._target is not None and message.history == self._target[0]
+        can_end = is_whole(view.log) or (is_asked and self._count_max is not None)
         if not view.is_leading or not can_end:
             self._back_off(now)
             return
