@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from .groups.member_events import (
         GroupEvent,
         GroupForced,
+        GroupTakenOver,
         HistoriesConflicted,
         HistoryMerged,
         LeaderElected,
@@ -210,6 +211,7 @@ _HOMES = {
     "StateMachine": ".groups.machine",
     "GroupEvent": ".groups.member_events",
     "GroupForced": ".groups.member_events",
+    "GroupTakenOver": ".groups.member_events",
     "HistoriesConflicted": ".groups.member_events",
     "HistoryMerged": ".groups.member_events",
     "LeaderElected": ".groups.member_events",
@@ -313,6 +315,7 @@ __all__ = [
     "GroupKey",
     "GroupMetrics",
     "GroupOffline",
+    "GroupTakenOver",
     "GroupTerminated",
     "GroupsConfig",
     "HistoriesConflicted",

@@ -56,8 +56,12 @@ class CollectionWhen(When):
                 return position <= 0
             if not history or history == member.history.id:
                 return member.host.position >= position
+            ledger = member.host.ledger
+            shared = ledger.shared_position(history)
+            if shared is not None and position <= shared:
+                return member.host.position >= position
             # Counted apart: it is here once all of that history is.
-            return member.host.ledger.has_all_of(history)
+            return ledger.history != history and ledger.has_all_of(history)
 
         return holds
 

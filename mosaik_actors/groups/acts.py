@@ -19,7 +19,7 @@ import msgspec
 from .commands import BURSTS_MAX, Burst
 from .encoding import Decoder, encode
 from .status import HISTORY_BYTES, HistoryId
-from .wire import ENTRY_BYTES_MAX
+from .wire import ENTRY_BYTES_MAX, INDEX_MAX
 
 REQUEST_BYTES: Final = 16
 FINISHED_WITH_MAX: Final = 4096
@@ -58,10 +58,13 @@ class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
         history: Where the commands go.
         accept_count: How many guests this history had accepted, ever, when it
             asked to be taken in. Void when it has accepted another since.
+        command_count_max: How many commands it may have by then, when `history` has those
+            already and no more could be replayed; void when it has more. None for any number.
     """
 
     history: _History
     accept_count: _Count = 0
+    command_count_max: _Count | None = None
 
 
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
@@ -104,7 +107,27 @@ class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
     merged: Annotated[tuple[_History, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
 
 
-Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge
+class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
+    """This log goes on as another history: the voters of the one so far are out of reach.
+
+    Attributes:
+        previous: The history so far, which others may go on with as well.
+        history: The history from here on.
+        index: Up to here the log is committed in `previous`, so both have it.
+        position: How many commands are applied up to there.
+        own_count: How many of them were first applied in `previous`.
+        through_count: How many a `Replay` of `previous` would have brought up to there.
+    """
+
+    previous: _History
+    history: _History
+    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    position: _Count
+    own_count: _Count
+    through_count: _Count
+
+
+Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
 
 _decoder: Decoder[Act] = Decoder(Act, "an act", ENTRY_BYTES_MAX)
 

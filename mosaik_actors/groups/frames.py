@@ -19,7 +19,7 @@ import msgspec
 from ..errors import DecodeError
 from .commands import CLIENT_BYTES, Burst
 from .encoding import Decoder, encode
-from .status import HISTORY_BYTES
+from .status import HISTORY_BYTES, HistoryId
 from .wire import ENTRY_BYTES_MAX, INDEX_MAX
 
 MESH: Final = 0
@@ -46,10 +46,13 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
         history: The history.
         index: Where the log says so. Before its log reaches that, the receiver
             may read of an earlier self of its own, and must not vote.
+        root: The history in which the log begins, when `history` continues
+            another one; empty for `history`.
     """
 
     history: _History
     index: _Index
+    root: HistoryId = b""
 
 
 class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):

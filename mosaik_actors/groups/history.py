@@ -24,7 +24,7 @@ from typing import Any
 
 from ..errors import RemoteError
 from ..ids import PeerId
-from .acts import Act, decode_act, encode_act
+from .acts import Act, ContinueAs, decode_act, encode_act
 from .catching_up import CatchingUp
 from .commanding import Commands, Proposal
 from .commands import Burst, decode_bursts
@@ -35,7 +35,6 @@ from .frames import RAFT, with_history
 from .host import Cut as HostCut
 from .host import Replayed
 from .leading import Leading, Seekers
-from .ledger import LedgerEvent
 from .member_events import LeaderElected, Logged, MembersChanged, Told
 from .parts import Parts
 from .raft import Raft
@@ -50,7 +49,7 @@ from .ready import (
     Verdict,
 )
 from .records import Entry, EntryKind, HardState, SnapshotMark
-from .status import MERGED_COUNT_MAX, Standing
+from .status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
 from .sync_roles import Cut
@@ -65,11 +64,13 @@ class Begin:
         history: Its id.
         raft: What `Raft` is made with, beside the member and its settings.
         welcome_index: The member is muted until its log has reached this.
+        root: The history in which the log begins; empty for `history`.
     """
 
     history: bytes
     raft: Mapping[str, Any] = field(default_factory=dict)
     welcome_index: int = 0
+    root: bytes = b""
 
 
 @dataclass(slots=True)
@@ -120,7 +121,6 @@ class History:
         )
         self._now = now
         self._replayed: list[Replayed] = []
-        self._ledger_events: list[LedgerEvent] = []
         self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
         self._commands = Commands(parts, raft, self.id)
         self._leading = Leading(parts, raft, self.id, now=now)
@@ -201,6 +201,11 @@ class History:
         """Whether nothing waits for the disk."""
         return self._duties.is_idle
 
+    @property
+    def is_settled_here(self) -> bool:
+        """Whether all that is committed is applied and saved."""
+        return self.is_idle and self.raft.applied_index == self.raft.commit_index
+
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._parts.host.ledger
@@ -214,6 +219,8 @@ class History:
             "is_catching_up": self.is_catching_up,
             "closed_into": ledger.closed_into,
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
+            "position": self._parts.host.position,
+            "ancestors": ledger.ancestors[-ANCESTOR_COUNT_MAX:],
         }
 
     @property
@@ -227,6 +234,7 @@ class History:
             self.is_catching_up,
             ledger.closed_into,
             len(ledger.merged),
+            len(ledger.ancestors),
         )
 
     def log_position(self) -> int:
@@ -272,7 +280,7 @@ class History:
     @property
     def has_news(self) -> bool:
         """Whether one of the `take_` methods would return anything."""
-        return bool(self._acts or self._failed_acts or self._replayed or self._ledger_events)
+        return bool(self._acts or self._failed_acts or self._replayed)
 
     def take_acts(self) -> list[Act]:
         """Return the acts applied since the last call."""
@@ -282,11 +290,6 @@ class History:
     def take_replayed(self) -> list[Replayed]:
         """Return the commands of other histories applied here since the last call."""
         taken, self._replayed = self._replayed, []
-        return taken
-
-    def take_ledger_events(self) -> list[LedgerEvent]:
-        """Return what the group has decided about itself since the last call."""
-        taken, self._ledger_events = self._ledger_events, []
         return taken
 
     def take_failed_acts(self) -> list[Act]:
@@ -305,48 +308,91 @@ class History:
         self._sync.holders_changed(now=now)
         self._commands.route(now=now)
 
-    def forced(self, history: bytes) -> tuple[Begin, SaveBatch]:
-        """Return where a new history begins that this member makes of this one, and its save.
+    def continued(self, history: bytes, *, keeps_tail: bool) -> tuple[Begin, SaveBatch]:
+        """Return where a history begins in which this member continues this one, and its save.
 
-        Everything in the log here counts as committed, by a configuration of
-        this member alone at its end.
+        It has all that is committed here; then an act that says where the two part, and a
+        configuration of this member alone.
+
+        Args:
+            history: The id of that history.
+            keeps_tail: Whether what is in the log and not known to be committed counts as
+                committed, as commands of the new history.
         """
-        raft, me = self.raft, self._parts.me
-        alone = make_voters([me])
+        raft, host, me = self.raft, self._parts.host, self._parts.me
+        ledger = host.ledger
+        kept = self._kept_entries(keeps_tail=keeps_tail)
+        index, term = kept[-1].index if kept else raft.first_index - 1, raft.term + 1
+        act = ContinueAs(
+            self.id,
+            history,
+            raft.commit_index,
+            host.position,
+            ledger.own_count,
+            ledger.command_count,
+        )
+        alone = encode_voters(make_voters([me]))
+        added = (
+            Entry(index + 1, term, EntryKind.ACT, encode_act(act)),
+            Entry(index + 2, term, EntryKind.CONFIGURATION, alone),
+        )
+        return self._go_on_as(history, HardState(term, me, index + 2), kept, added)
+
+    def followed(self, history: bytes) -> tuple[Begin, SaveBatch]:
+        """Return where this member goes on in a history that continues this one, and its save.
+
+        That has all that is committed here.
+        """
+        kept = self._kept_entries(keeps_tail=False)
+        return self._go_on_as(history, self.raft.hard_state, kept, ())
+
+    def _kept_entries(self, *, keeps_tail: bool) -> tuple[Entry, ...]:
+        raft = self.raft
         entries = raft.tail(raft.first_index)
-        last_index = raft.last_index + 1
-        term = raft.term + 1
-        final = Entry(last_index, term, EntryKind.CONFIGURATION, encode_voters(alone))
-        hard_state = HardState(term, me, last_index)
+        if not keeps_tail:
+            entries = entries[: raft.commit_index - raft.first_index + 1]
+        return entries
+
+    def _go_on_as(
+        self,
+        history: bytes,
+        hard_state: HardState,
+        kept: tuple[Entry, ...],
+        added: tuple[Entry, ...],
+    ) -> tuple[Begin, SaveBatch]:
+        raft, root = self.raft, self._parts.host.ledger.root
+        base_index = raft.first_index - 1
         begin = Begin(
             history,
             {
                 "hard_state": hard_state,
                 "mark": raft.mark,
-                "base": (raft.first_index - 1, raft.term_at(raft.first_index - 1)),
-                "entries": (*entries, final),
+                "base": (base_index, raft.term_at(base_index)),
+                "entries": (*kept, *added),
                 "applied_index": raft.applied_index,
             },
+            root=root,
         )
-        stored = self._forced_snapshot(history)
-        batch = SaveBatch(hard_state=hard_state, snapshot=stored, entries=(final,))
+        kept_index = kept[-1].index if kept else base_index
+        batch = SaveBatch(
+            hard_state=hard_state,
+            snapshot=self._snapshot_as(history, root),
+            truncate_from=None if kept_index == raft.last_index else kept_index + 1,
+            entries=added,
+        )
         return begin, batch
 
-    def _forced_snapshot(self, history: bytes) -> tuple[SnapshotMark, bytes] | None:
-        """Return what says on the disk which history it is from now on."""
+    def _snapshot_as(self, history: bytes, root: bytes) -> tuple[SnapshotMark, bytes] | None:
+        """Return what says on the disk which history it is from now on.
+
+        The header still names the one so far, until the act in the log is applied again.
+        """
         raft = self.raft
         if not self._parts.is_durable:
             return None
         if not raft.mark.index:
-            return raft.mark, encode_stored(StoredGroup(history))
-        # The header names the history as well: under the old name, the members of that
-        # one would be told that everything of theirs is here, and would forget it.
-        ledger = self._parts.host.ledger
-        ledger.history = history
-        try:
-            parts = tuple(self._parts.host.snapshot_parts())
-        finally:
-            ledger.history = self.id
+            return raft.mark, encode_stored(StoredGroup(history, root=root))
+        parts = tuple(self._parts.host.snapshot_parts())
         return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
 
     def saved(self) -> None:
@@ -465,8 +511,6 @@ class History:
             self._take_cut(cut)
         if applied.replayed:
             self._replayed += applied.replayed
-        if applied.events:
-            self._ledger_events += applied.events
         if applied.bad_count:
             parts.emit(Logged(True, f"{applied.bad_count} commands are none: {applied.bad_why}"))
         for entry in entries:

@@ -67,7 +67,8 @@ class Replayed:
     """Commands of another history that were applied here, in order.
 
     Attributes:
-        history: The history they were committed in.
+        history: The history that ended, by which they came.
+        origin: The history they were committed in first.
         client: Whose they are.
         first_sequence: The client's number of the first.
         first_position: The position of the first, here.
@@ -75,6 +76,7 @@ class Replayed:
     """
 
     history: bytes
+    origin: bytes
     client: bytes
     first_sequence: int
     first_position: int
@@ -373,10 +375,12 @@ class Host:
                     answers += _closed(burst)
             return
         sessions, index, take = self.sessions, self.index, self._runner.take
+        before = self.position
         for burst in bursts:
             answered = sessions.apply(burst, index, take)
             if burst.client == my_client:
                 answers += answered
+        self.ledger.own_count += self.position - before
 
     def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
         if isinstance(act, CutSnapshot):
@@ -387,11 +391,13 @@ class Host:
         event = self.ledger.apply(act)
         if isinstance(event, CommandsTaken):
             for burst in event.bursts:
-                self._replay(event.history, burst, my_client, applied)
+                self._replay(event, burst, my_client, applied)
         elif event is not None:
             applied.events.append(event)
 
-    def _replay(self, history: bytes, burst: Burst, my_client: bytes, applied: Applied) -> None:
+    def _replay(
+        self, taken: CommandsTaken, burst: Burst, my_client: bytes, applied: Applied
+    ) -> None:
         """Apply commands that were applied in another history and are new here."""
         begin = self.position
         answers = self.sessions.apply(burst, self.index, self._runner.take)
@@ -406,7 +412,9 @@ class Host:
         fresh = [answer.sequence for answer in done if not answer.is_repeated]
         if fresh:
             payloads = burst.payloads[fresh[0] - burst.first_sequence :]
-            applied.replayed.append(Replayed(history, burst.client, fresh[0], begin + 1, payloads))
+            applied.replayed.append(
+                Replayed(taken.history, taken.origin, burst.client, fresh[0], begin + 1, payloads)
+            )
 
     def _apply_refused(self, burst: Burst, answers: Sequence[Answer]) -> list[Answer]:
         """Apply what sessions refused of a burst though it was never applied here."""

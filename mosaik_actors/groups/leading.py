@@ -144,5 +144,6 @@ class Leading:
         for peer, status in seekers.statuses.items():
             # The very same status: so also the same bond, and the same life of the peer.
             if statuses.get(peer) is status and peer in raft.configuration.learners:
-                welcome = Welcome(self._history, raft.configuration_index)
+                root = self._parts.host.ledger.root
+                welcome = Welcome(self._history, raft.configuration_index, root)
                 self._parts.send(peer, encode_control(welcome))

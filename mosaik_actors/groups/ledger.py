@@ -1,6 +1,6 @@
 """What a group knows of itself: replicated state beside the machine's.
 
-It changes only while acts are applied, in log order, with nothing but their
+It changes only while entries are applied, in log order, with nothing but their
 content, and it is part of every snapshot: so it is the same on every member at
 the same place in the log. What does not fit the present state is void, alike
 everywhere.
@@ -17,6 +17,9 @@ Invariants:
       in: from this follows that histories are never closed in a circle (`merge`).
     * The commands of a history that ended arrive without a gap, and it counts
       as merged only when all of them are here.
+    * Of a history that this one continues (`ContinueAs`), the commands up to that
+      place are here from the beginning: should it end, those alone that came
+      after are taken in.
 """
 
 from __future__ import annotations
@@ -31,17 +34,19 @@ from .acts import (
     AcceptMerge,
     Act,
     CloseInto,
+    ContinueAs,
     CutSnapshot,
     FinishMerge,
     Replay,
 )
 from .commands import Burst
 from .encoding import Decoder, encode
-from .status import HistoryId
+from .status import Ancestor, HistoryId
 
 GUEST_COUNT_MAX: Final = 64
 MERGED_KEPT_MAX: Final = FINISHED_WITH_MAX
 COUNTS_KEPT_MAX: Final = 2 * MERGED_KEPT_MAX
+ANCESTORS_KEPT_MAX: Final = 2048
 LEDGER_BYTES_MAX: Final = 1 << 20
 
 
@@ -65,10 +70,12 @@ class CommandsTaken:
 
     Attributes:
         history: The history that ended.
+        origin: The history that applied them first.
         bursts: What of the act is new here, in order; perhaps nothing.
     """
 
     history: bytes
+    origin: bytes
     bursts: tuple[Burst, ...]
 
 
@@ -80,7 +87,15 @@ class MergeFinished:
     command_count: int
 
 
-LedgerEvent = GuestAccepted | HistoryClosed | CommandsTaken | MergeFinished
+@dataclass(frozen=True, slots=True)
+class HistoryContinued:
+    """The log goes on as another history from here."""
+
+    previous: bytes
+    history: bytes
+
+
+LedgerEvent = GuestAccepted | HistoryClosed | CommandsTaken | MergeFinished | HistoryContinued
 
 
 class Ledger:
@@ -96,16 +111,23 @@ class Ledger:
             the latest ones. Some may have gone elsewhere.
         closed_into: Where it was closed into; empty while it is open.
         merged: The histories it has taken in whole, the latest last.
+        own_count: How many commands were first applied in this log: by this
+            history and those that it continues. The host counts them.
+        taken_count: How many were taken in from histories that ended.
+        ancestors: The histories that it continues, the latest last.
     """
 
     __slots__ = (
         "_came_from",
         "_came_through",
         "accept_count",
+        "ancestors",
         "closed_into",
         "guests",
         "history",
         "merged",
+        "own_count",
+        "taken_count",
     )
 
     def __init__(self, history: bytes = b"") -> None:
@@ -114,10 +136,23 @@ class Ledger:
         self.guests: tuple[bytes, ...] = ()
         self.closed_into = b""
         self.merged: tuple[bytes, ...] = ()
+        self.own_count = 0
+        self.taken_count = 0
+        self.ancestors: tuple[Ancestor, ...] = ()
         # How many commands are here: of each origin; and of all that was applied
         # in a history that ended, whatever its origin, while it is taken in.
         self._came_from: dict[bytes, int] = {}
         self._came_through: dict[bytes, int] = {}
+
+    @property
+    def root(self) -> bytes:
+        """The history in which the log begins."""
+        return self.ancestors[0].history if self.ancestors else self.history
+
+    @property
+    def command_count(self) -> int:
+        """How many commands were applied, those taken in included."""
+        return self.own_count + self.taken_count
 
     @property
     def is_closed(self) -> bool:
@@ -135,12 +170,14 @@ class Ledger:
         match act:
             case AcceptMerge(history):
                 return self._accept(history)
-            case CloseInto(history, accept_count):
-                return self._close(history, accept_count)
+            case CloseInto():
+                return self._close(act)
             case Replay():
                 return self._take(act)
             case FinishMerge():
                 return self._finish(act)
+            case ContinueAs():
+                return self._continue_as(act)
             case CutSnapshot():
                 return None
 
@@ -151,6 +188,11 @@ class Ledger:
     def taken_of(self, history: bytes) -> int:
         """Return how many commands of a history are here; 0 once it is merged."""
         return self._came_through.get(history, 0)
+
+    def shared_position(self, history: bytes) -> int | None:
+        """Return up to which position another history and this one are the same; None for none."""
+        shared = [known.position for known in self.ancestors if known.history == history]
+        return shared[-1] if shared else None
 
     def to_bytes(self) -> bytes:
         """Return it for a snapshot: the same bytes on every member."""
@@ -163,6 +205,9 @@ class Ledger:
                 self.merged,
                 tuple(self._came_from.items()),
                 tuple(self._came_through.items()),
+                self.own_count,
+                self.taken_count,
+                self.ancestors,
             )
         )
 
@@ -176,6 +221,8 @@ class Ledger:
         ledger.merged = read.merged
         ledger._came_from = dict(read.came_from)
         ledger._came_through = dict(read.came_through)
+        ledger.own_count, ledger.taken_count = read.own_count, read.taken_count
+        ledger.ancestors = read.ancestors
         return ledger
 
     # Helpers.
@@ -188,8 +235,11 @@ class Ledger:
         self.guests = (*others, history)[-GUEST_COUNT_MAX:]
         return GuestAccepted(history)
 
-    def _close(self, into: bytes, accept_count: int) -> LedgerEvent | None:
-        if self.has_all_of(into) or accept_count != self.accept_count:
+    def _close(self, act: CloseInto) -> LedgerEvent | None:
+        into, count_max = act.history, act.command_count_max
+        if self.has_all_of(into) or act.accept_count != self.accept_count:
+            return None
+        if count_max is not None and self.command_count > count_max:
             return None
         self.closed_into = into
         return HistoryClosed(into)
@@ -205,10 +255,12 @@ class Ledger:
         origin = act.origin or act.history
         _count_up(self._came_through, act.history, act.after + count)
         if self.has_all_of(origin):
-            return CommandsTaken(act.history, ())
+            return CommandsTaken(act.history, origin, ())
         skipped = max(skipped, self._came_from.get(origin, 0) - act.origin_after)
         _count_up(self._came_from, origin, act.origin_after + count)
-        return CommandsTaken(act.history, skip_commands(act.bursts, skipped))
+        bursts = skip_commands(act.bursts, skipped)
+        self.taken_count += sum(len(burst.payloads) for burst in bursts)
+        return CommandsTaken(act.history, origin, bursts)
 
     def _finish(self, act: FinishMerge) -> LedgerEvent | None:
         history = act.history
@@ -222,6 +274,20 @@ class Ledger:
             self._came_through.pop(other, None)
         self.guests = tuple(guest for guest in self.guests if guest not in whole)
         return MergeFinished(history, act.command_count)
+
+    def _continue_as(self, act: ContinueAs) -> LedgerEvent | None:
+        """Go on as another history; what is here of the one so far is known by its count."""
+        previous, history = act.previous, act.history
+        if previous != self.history or self.has_all_of(history):
+            return None
+        known = Ancestor(previous, act.index, act.position, act.own_count)
+        if len(self.ancestors) >= ANCESTORS_KEPT_MAX:
+            self.ancestors = (self.ancestors[0], *self.ancestors[2:])
+        self.ancestors = (*self.ancestors, known)
+        self.history = history
+        _count_up(self._came_from, previous, act.own_count)
+        _count_up(self._came_through, previous, act.through_count)
+        return HistoryContinued(previous, history)
 
 
 def skip_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
@@ -263,6 +329,9 @@ class _Ledger(msgspec.Struct, frozen=True, array_like=True):
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_KEPT_MAX)]
     came_from: _Counts
     came_through: _Counts
+    own_count: _Count
+    taken_count: _Count
+    ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTORS_KEPT_MAX)]
 
 
 _decoder: Decoder[_Ledger] = Decoder(_Ledger, "a ledger", LEDGER_BYTES_MAX)

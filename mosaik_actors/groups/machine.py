@@ -40,7 +40,8 @@ class LeadershipPreference:
     Attributes:
         factor: Its election timeouts are longer by this factor; above 1 it also
             hands leadership over to a voter with 1 when there is one.
-        is_observer: It never votes and so never leads; it only follows.
+        is_observer: It does not vote or lead, but for the moment in which it hands on a
+            group whose voters are all gone.
     """
 
     factor: float = 1.0

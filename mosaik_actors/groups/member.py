@@ -12,6 +12,7 @@ other:
     membership    who votes, decided where the leader is
     state sync    catching up, and serving those who do
     merge         what to do when two histories meet
+    takeover      what to do when all voters are gone
 
 A member is without a history (seeking one, or pledged to one that is about to
 begin) or follows one. It joins a history when the leader says so (`Welcome`),
@@ -60,6 +61,7 @@ from .ledger import Ledger
 from .member_events import (
     FramesOut,
     GroupForced,
+    GroupTakenOver,
     HistoryMerged,
     Logged,
     MemberLeft,
@@ -74,14 +76,16 @@ from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
 from .saving import Saving
-from .status import Standing, Status
+from .status import HISTORY_BYTES, Standing, Status
 from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
 from .sync import StateSync
+from .takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
 _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
+_SOUGHT_KEPT: Final = 16
 _VIOLATION: Final = "breaks the protocol: "
 _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
 
@@ -163,6 +167,9 @@ class Member:
         self._vote = stored.hard_state.vote
         self._told_key: object = None
         self._tell_again_at_s = now
+        self._takeover = Takeover(spec.me, spec.consensus, spec.settings)
+        self._seen_voters: object = None
+        self._sought: dict[bytes, None] = {}
         self._leaving = Leaving()
         self._is_observer = spec.is_observer
         self._statuses: dict[PeerId, Status] = {}
@@ -329,17 +336,15 @@ class Member:
             ConfigError: There is no state here to begin from, at this moment.
         """
         history = self._history
-        if history is None or not history.is_idle or history.is_catching_up:
+        if history is None or not history.is_settled_here or history.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
-        previous = history.id
-        fresh = self._rng.randbytes(len(previous))
-        begin, batch = history.forced(fresh)
-        self._spec.host.ledger.history = fresh
-        self._history = None
-        self._is_beginning = True  # until it is saved, nobody can welcome this member elsewhere
+        if self._spec.host.ledger.is_closed:
+            raise ConfigError("the history here is closed: it is in another one, or will be")
+        fresh = self._rng.randbytes(HISTORY_BYTES)
+        begin, batch = history.continued(fresh, keeps_tail=True)
         self._client.change_history()
-        self._emit(Told(GroupForced(fresh, previous)))
-        self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=True))
+        self._emit(Told(GroupForced(fresh, history.id)))
+        self._go_on(begin, batch, is_founder=True)
 
     # What comes from links and the catalog.
 
@@ -422,9 +427,9 @@ class Member:
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)
         match message:
-            case Welcome(history, index):
+            case Welcome(history):
                 if self._may_follow(peer, history, now):
-                    self._join(history, index, now)
+                    self._join(message, now)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self._history is not None and history == self._history.id
                 if is_mine and client == self._client.client_id:
@@ -451,6 +456,7 @@ class Member:
             self._reads.get_timer(),
             self._genesis.get_timer(),
             self._leaving.until_s,
+            None if self._history is None else self._takeover.timer_s,
             None if self._history is None else self._history.get_timer(),
         ):
             if time is not None and time < due_s:
@@ -479,6 +485,7 @@ class Member:
         if self._history is None or self._saving.is_stalled:
             self._reads.hold(now=now)
         self._meet_others(now)
+        self._see_to_voters(now)
         self._tell_status()
         self._take_mesh(now)
         self._take_client()
@@ -518,6 +525,9 @@ class Member:
             self._note_statuses(now)
 
     def _note_statuses(self, now: float) -> None:
+        if self._history is None:
+            seen = [status.history for status in self._statuses.values() if status.history]
+            self._sought = dict.fromkeys([*self._sought, *seen][-_SOUGHT_KEPT:])
         self._genesis.update_peers(self._statuses, now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
@@ -548,6 +558,7 @@ class Member:
             self._genesis.standing,
             self._leaving.has_begun,
             self._is_observer,
+            self._takeover.is_abandoned,
         )
         if self._history is not None:
             key += self._history.standing_key
@@ -563,7 +574,7 @@ class Member:
         spec = self._spec
         said: dict[str, Any] = {}
         if self._history is not None:
-            said = self._history.status()
+            said = self._history.status() | {"is_abandoned": self._takeover.is_abandoned}
         else:
             said = {"standing": self._genesis.standing}
         return Status(
@@ -573,6 +584,61 @@ class Member:
             is_durable=spec.is_durable,
             **said,
         )
+
+    # Voters that are gone.
+
+    def _see_to_voters(self, now: float) -> None:
+        """Go on without the voters of the history when they are gone."""
+        history, takeover = self._history, self._takeover
+        if history is None or self._saving.is_stalled:
+            return
+        seen = (history, self._status_count, history.raft.configuration_index, self._is_observer)
+        if seen == self._seen_voters and now < takeover.timer_s:
+            return
+        self._seen_voters = seen
+        step = takeover.look(self._survivor_view(history), now=now)
+        if isinstance(step, DropHistory):
+            self._emit(Logged(True, "the members that had the state are gone: looking for others"))
+            self._give_up()
+        elif step is not None and history.is_settled_here:
+            self._take_over(history, step)
+        elif step is not None:
+            self._seen_voters = None  # look again when that is so
+
+    def _survivor_view(self, history: History) -> SurvivorView:
+        raft = history.raft
+        return SurvivorView(
+            history=history.id,
+            deciding=raft.deciding,
+            commit_index=raft.commit_index,
+            is_led=raft.is_leader or raft.leader in self._statuses,
+            is_closed=self._spec.host.ledger.is_closed,
+            is_observer=self._is_observer,
+            is_leaving=self._leaving.has_begun,
+            is_restoring=history.is_restoring,
+            peers=self._statuses,
+        )
+
+    def _take_over(self, history: History, step: ContinueHistory | FollowHistory) -> None:
+        """Continue the history, or go on in one that does."""
+        if isinstance(step, FollowHistory):
+            followed, position = step.history, step.position
+            begin, batch = history.followed(followed)
+        else:
+            followed, position = self._rng.randbytes(HISTORY_BYTES), self._spec.host.position
+            # Where this member voted, what it has saved may be acknowledged.
+            keeps_tail = self._spec.me in self._survivor_view(history).voters
+            begin, batch = history.continued(followed, keeps_tail=keeps_tail)
+        text = f"the voters are out of reach: going on from position {position} without them"
+        self._emit(Logged(True, text))
+        self._emit(Told(GroupTakenOver(followed, history.id, position)))
+        self._go_on(begin, batch, is_founder=isinstance(step, ContinueHistory))
+
+    def _go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
+        """Follow a history that continues the one so far, as soon as that is saved."""
+        self._history = None
+        self._is_beginning = True  # until it is saved, nobody can welcome this member elsewhere
+        self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     # Histories: begin, join, give up.
 
@@ -584,7 +650,7 @@ class Member:
         if not kept.history:
             return
         host = self._spec.host
-        host.reset(Ledger(kept.history))
+        host.reset(Ledger(kept.root or kept.history))
         if kept.parts:
             for _ in host.restore(kept.parts):
                 pass  # nothing else runs yet
@@ -594,7 +660,7 @@ class Member:
             "entries": stored.entries,
             "base": stored.base,
         }
-        begin = Begin(kept.history, raft, kept.welcome_index)
+        begin = Begin(kept.history, raft, kept.welcome_index, kept.root)
         self._follow(begin, now, is_founder=False)
 
     def _new_genesis(self, now: float, kept: StoredGroup) -> Genesis:
@@ -635,7 +701,9 @@ class Member:
         self._pledge = b"" if pledge is None else encode_pledge(pledge)
         history = self._history
         mark = SnapshotMark() if history is None else history.raft.mark
-        stored = StoredGroup(b"" if history is None else history.id, 0, self._pledge)
+        stored = StoredGroup(pledge=self._pledge)
+        if history is not None:
+            stored = StoredGroup(history.id, 0, self._pledge, (), self._spec.host.ledger.root)
         # After a first snapshot there is nothing to change: that was saved without a pledge,
         # and none is made in a history.
         batch = SaveBatch() if mark.index else SaveBatch(snapshot=(mark, encode_stored(stored)))
@@ -648,15 +716,28 @@ class Member:
         mark = SnapshotMark(0, 0, voters)
         self._begin(Begin(history, {"mark": mark}), is_founder=is_founder)
 
-    def _join(self, history: bytes, index: int, now: float) -> None:
+    def _join(self, welcome: Welcome, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
         is_free = self._history is None and not self._is_beginning
         if not is_free or self._genesis.standing is not Standing.SEEKING:
             return
-        self._spec.host.reset(Ledger(history))
+        history, root = welcome.history, welcome.root
+        self._spec.host.reset(Ledger(root or history))
         self._pledge = b""
-        self._begin(Begin(history, {"mark": SnapshotMark()}, index), is_founder=False)
+        begin = Begin(history, {"mark": SnapshotMark()}, welcome.index, root)
+        self._note_taken_over(history)
+        self._begin(begin, is_founder=False)
         self._genesis.joined(history, now=now)
+        self._sought.clear()
+
+    def _note_taken_over(self, history: bytes) -> None:
+        """Notify that a history goes on that was without voters while this member waited."""
+        for status in self._statuses.values():
+            for ancestor in status.ancestors:
+                if status.history == history and ancestor.history in self._sought:
+                    event = GroupTakenOver(history, ancestor.history, ancestor.position)
+                    self._emit(Told(event))
+                    return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
         """Return whether what this member gave up is in a history, or was waited for long enough.
@@ -671,10 +752,10 @@ class Member:
     def _begin(self, begin: Begin, *, is_founder: bool) -> None:
         """Save which history it is, then follow it."""
         self._is_beginning = True
-        stored = StoredGroup(begin.history, begin.welcome_index, self._pledge)
+        stored = StoredGroup(begin.history, begin.welcome_index, self._pledge, (), begin.root)
         batch = SaveBatch(snapshot=(begin.raft["mark"], encode_stored(stored)))
         raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
-        begin = Begin(begin.history, raft, begin.welcome_index)
+        begin = Begin(begin.history, raft, begin.welcome_index, begin.root)
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
@@ -711,13 +792,15 @@ class Member:
             return
         payloads: list[bytes] = []
         if is_whole(history.raft):
-            payloads = [command.payload for command in merged_commands(loser, history.raft)]
+            ancestors = self._spec.host.ledger.ancestors
+            merged = merged_commands(loser, history.raft, ancestors=ancestors)
+            payloads = [command.payload for command in merged]
         commands = tuple(self._spec.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
-        self._give_up()
+        self._give_up(is_merged=True)
         self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
 
-    def _give_up(self) -> None:
+    def _give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
         history = self._history
         assert history is not None, "there is no history to give up"
@@ -726,7 +809,7 @@ class Member:
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._pledge = b""
-        self._merging.give_up(history.id, now=self._now)
+        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
         self._spec.host.reset(Ledger())
         self._client.change_history()
         self._client.set_leader(False, None, self._now)

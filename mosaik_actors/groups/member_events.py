@@ -53,12 +53,15 @@ class HistoryMerged:
     """Two histories that began apart are one now. Nothing acknowledged is lost.
 
     Positions in the history that was given up are void: its commands have new
-    ones, after those that the other history had.
+    ones, after those that the other history had. Notified once of each history that
+    ended, to those who were in it and to all others that are in the one that goes on.
 
     Attributes:
         winner: The history that goes on.
         loser: The history that was given up.
-        commands: The loser's commands that were replayed, in order.
+        commands: In order: at a member of the loser all that it held; at others the
+            commands that were first executed in it and were new here. Empty where they
+            came with a snapshot.
         is_loser: Whether this member was in the history that was given up.
     """
 
@@ -89,6 +92,24 @@ class GroupForced:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupTakenOver:
+    """All voters were out of reach for `replace_after`, and the members left go on without them.
+
+    Positions up to `position` stay what they were. What the voters acknowledged beyond is
+    not here, unless one of them turns up: then the two histories are merged.
+
+    Attributes:
+        history: The history from now on.
+        previous: The one of the voters that are gone, which it continues.
+        position: How many commands of that are here.
+    """
+
+    history: bytes
+    previous: bytes
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateReplaced:
     """The machine's state was replaced by a snapshot, or taken back to the beginning.
 
@@ -105,6 +126,7 @@ GroupEvent = (
     | HistoryMerged
     | HistoriesConflicted
     | GroupForced
+    | GroupTakenOver
     | StateReplaced
 )
 

@@ -42,10 +42,13 @@ request, and before S2's own request (else S2's `CloseInto` is void, or the
 anything; that a leader accepts nobody while it asks, and asks again after a
 random wait, only makes it likely that they agree soon.
 
-**Which one goes on.** The longer one, by the commit index; of two alike the one
-with the smaller id; but one whose log was cut anywhere goes before one that is
+**Which one goes on.** The one with more commands, as users count them; of two
+alike the one with the smaller id; but one whose log was cut anywhere goes before one that is
 whole, for it cannot be replayed. When neither can, both stay, and
-`HistoriesConflict` says so, loudly.
+`HistoriesConflict` says so, loudly. Nothing has to be replayed of a history that
+another one continues (`takeover`), or that continues it, when it has nothing of its
+own beyond the place where they part: then it ends with its `CloseInto`, which is
+void if it has anything by then.
 
 What it cannot do: if everybody with the whole log of a closed history is gone
 for good, what was not replayed by then is gone. While `Merge.keeps_log` is true
@@ -70,6 +73,7 @@ from .merge_view import (
     MergeStarted,
     MergeView,
     Other,
+    is_contained,
     others_of,
     to_peer,
 )
@@ -164,8 +168,8 @@ class Merge:
     def update(self, view: MergeView, *, now: float) -> None:
         """Take in how things stand.
 
-        `view.ledger`, `view.log` and `view.peers` are read later as well, so they
-        should be the living ones, or `update` be called when they change.
+        `view.ledger`, `view.log`, `view.peers` and the position are read later as well, so
+        they should be the living ones, or `update` be called when they change.
         """
         self._now = now
         self._view = view
@@ -255,6 +259,12 @@ class Merge:
         self._asking.look(view, self._others, now=now)
         self._sending.look(view, self._others, now=now)
         self._ask_around(view, now)
+        into = self._others.get(view.ledger.closed_into)
+        if into is not None and is_contained(view, into):
+            self._found_merged(into.history)
+            # Nobody but this history's own members can tell those who lag behind.
+            if self._has_laggards(view) and now < self._linger_until_s:
+                return
         for status in view.peers.values():
             if view.history in status.merged and status.history != view.history:
                 self._found_merged(status.history)
@@ -332,8 +342,17 @@ class Merge:
         if self._winner:
             return
         self._winner = winner
-        linger_s = self._config.linger if self._sending.has_sent else 0.0
+        view = self._view
+        is_needed = self._sending.has_sent or (view is not None and self._has_laggards(view))
+        linger_s = self._config.linger if is_needed else 0.0
         self._linger_until_s = self._now + linger_s
+
+    def _has_laggards(self, view: MergeView) -> bool:
+        """Whether a bonded member of this history does not know yet that it is closed."""
+        return any(
+            status.history == view.history and not status.closed_into
+            for status in view.peers.values()
+        )
 
     def _abandon_when_due(self, view: MergeView, now: float) -> None:
         """Abandon this history, the one who replayed it a little later than the others.

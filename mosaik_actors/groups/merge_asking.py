@@ -12,7 +12,8 @@ own length is exact, decides. When two requests cross, both sides compare the
 lengths in them, the same two numbers.
 
 A log that is not whole cannot be replayed. A leader without the whole log hands
-over to a voter that has it; when there is none, the history cannot end.
+over to a voter that has it; when there is none, the history cannot end, unless
+all that is in it is in the other one, which continues it or is continued by it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .merge_view import (
     ProposeAct,
     best_of,
     find_heir,
+    is_contained,
     own_rank,
     rank_of,
     to_peer,
@@ -80,6 +82,7 @@ class Asking:
         self._request = MergeRequest(bytes(REQUEST_BYTES), bytes(REQUEST_BYTES), 0)
         self._target: tuple[bytes, PeerId] | None = None
         self._accept_count = 0
+        self._count_max: int | None = None
         self._deadline_s = _NEVER
         self._closing: CloseInto | None = None
 
@@ -111,8 +114,8 @@ class Asking:
     def yields_to(self, request: MergeRequest) -> bool:
         """Return whether of two requests that crossed, the other one is the longer history's."""
         mine = self._request
-        return rank_of(mine.history, mine.commit_index, is_whole=True) < rank_of(
-            request.history, request.commit_index, is_whole=True
+        return rank_of(mine.history, mine.command_count, is_whole=True) < rank_of(
+            request.history, request.command_count, is_whole=True
         )
 
     def withdraw(self, *, now: float) -> None:
@@ -122,7 +125,7 @@ class Asking:
 
     def note_longer(self, request: MergeRequest, *, now: float) -> None:
         """Note that another history is the longer one: ask it at once."""
-        self._told[request.history] = request.commit_index
+        self._told[request.history] = request.command_count
         self._next_at_s = now
 
     def receive_accepted(
@@ -131,13 +134,16 @@ class Asking:
         """Close this history into one that has accepted it."""
         if self.phase is not Phase.ASKED or message.request_id != self._request.request_id:
             return
-        if not view.is_leading or not is_whole(view.log):
+        # What need not be replayed has nothing that the one that was asked has not.
+        is_asked = self._target is not None and message.history == self._target[0]
+        can_end = is_whole(view.log) or (is_asked and self._count_max is not None)
+        if not view.is_leading or not can_end:
             self._back_off(now)
             return
         self.phase = Phase.CLOSING
         # The count is the one at the time of the request: whoever was accepted
         # since makes this void.
-        self._closing = CloseInto(message.history, self._accept_count)
+        self._closing = CloseInto(message.history, self._accept_count, self._count_max)
         self._emit(ProposeAct(self._closing))
 
     def receive_refused(self, message: MergeRefused, *, now: float) -> None:
@@ -165,12 +171,13 @@ class Asking:
         best = best_of(others)
         if best is None:
             return
-        heir = None if is_whole(view.log) else find_heir(view)
-        if not is_whole(view.log) and heir is None:
+        can_end = is_whole(view.log) or is_contained(view, best)
+        heir = None if can_end else find_heir(view)
+        if not can_end and heir is None:
             self._warn(best, now)
             return
         told = rank_of(best.history, self._told.get(best.history, 0), is_whole=True)
-        is_longer = max(best.rank, told) > own_rank(view)
+        is_longer = max(best.rank, told) > own_rank(view, best)
         due_s = self._since[best.history] + (0.0 if is_longer else self._config.patience)
         due_s = max(due_s, self._next_at_s)
         if now < due_s:
@@ -184,9 +191,10 @@ class Asking:
     def _ask(self, other: Other, view: MergeView, now: float) -> None:
         assert other.leader is not None, "asked a history without a leader"
         request_id = self._rng.randbytes(REQUEST_BYTES)
-        self._request = MergeRequest(view.history, request_id, view.log.commit_index)
+        self._request = MergeRequest(view.history, request_id, view.position)
         self._target = (other.history, other.leader)
         self._accept_count = view.ledger.accept_count
+        self._count_max = None if is_whole(view.log) else view.ledger.command_count
         self.phase = Phase.ASKED
         self._deadline_s = self.timer_s = now + self._config.request_timeout
         self._emit(to_peer(other.leader, self._request))

@@ -19,6 +19,7 @@ from .merge_view import (
     MergeEvent,
     MergeView,
     ProposeAct,
+    others_of,
     own_rank,
     rank_of,
     to_peer,
@@ -194,7 +195,9 @@ class Hosting:
             asking.withdraw(now=now)
         elif asking.phase is not Phase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
             return Why.BUSY
-        elif own_rank(view) < rank_of(request.history, request.commit_index, is_whole=True):
+        elif own_rank(view, others_of(view).get(request.history)) < rank_of(
+            request.history, request.command_count, is_whole=True
+        ):
             asking.note_longer(request, now=now)
             return Why.SHORTER
         return None
@@ -217,6 +220,8 @@ class Hosting:
             self._send(peer, ReplayRefused(run, why))
 
     def _send_state(self, peer: PeerId, history: bytes, view: MergeView) -> None:
+        if not view.may_vouch:
+            return
         ledger = view.ledger
         is_merged = ledger.has_all_of(history)
         taken = ledger.taken_of(history)

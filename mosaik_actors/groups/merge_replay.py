@@ -11,7 +11,8 @@ What comes out is a row of `Replay` acts, alike whoever reads the log:
     * It holds every command applied up to the `CloseInto` that ended the
       history, once, in order, and nothing that comes after.
     * Commands that the history had itself taken in from others keep their
-      origin. An act is of one origin.
+      origin, as do those of the histories that it continues. An act is of one
+      origin.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
       nobody may refuse it as expired.
     * An act takes at most `CHUNK_BYTES`, or one command if that is larger.
@@ -32,6 +33,7 @@ from .commands import BURSTS_MAX, Burst, decode_bursts
 from .ledger import CommandsTaken, Ledger, skip_commands
 from .records import Entry, EntryKind
 from .sessions import Answer, Refusal, SessionLimits, Sessions
+from .status import Ancestor
 from .wire import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -82,13 +84,17 @@ def is_whole(log: CommittedLog) -> bool:
 
 
 def merged_commands(
-    history: bytes, log: CommittedLog, limits: SessionLimits | None = None
+    history: bytes,
+    log: CommittedLog,
+    limits: SessionLimits | None = None,
+    *,
+    ancestors: Sequence[Ancestor] = (),
 ) -> list[MergedCommand]:
     """Return what was applied in a history, in order: up to its end, or to the commit index.
 
     Empty when the log has been cut.
     """
-    stream = ReplayStream(history, log, limits)
+    stream = ReplayStream(history, log, limits, ancestors=ancestors)
     stream.read_all()
     return [
         MergedCommand(act.origin or history, burst.client, burst.first_sequence + n, payload)
@@ -106,6 +112,7 @@ class ReplayStream:
         log: The log.
         limits: Those of the group's sessions.
         skip_count: Commands from the beginning that are not wanted.
+        ancestors: The histories that it continues, as its ledger has them.
 
     Attributes:
         is_at_end: Whether the entry that ended the history has been read. What
@@ -120,6 +127,7 @@ class ReplayStream:
         limits: SessionLimits | None = None,
         *,
         skip_count: int = 0,
+        ancestors: Sequence[Ancestor] = (),
     ) -> None:
         self.is_at_end = False
         self.is_cut = not is_whole(log)
@@ -127,7 +135,8 @@ class ReplayStream:
         self._log = log
         self._skip_count = skip_count
         self._next_index = 1
-        self._ledger = Ledger(history)
+        self._ancestors = ancestors
+        self._ledger = Ledger(ancestors[0].history if ancestors else history)
         self._sessions = Sessions(limits)
         self._answered: dict[bytes, int] = {}
         self._position = 0
@@ -190,8 +199,7 @@ class ReplayStream:
         for burst in bursts:
             fresh = self._fresh_of(burst, entry.index)
             if fresh is not None:
-                self._add((fresh,), b"", self._own_count)
-                self._own_count += len(fresh.payloads)
+                self._add_own(fresh)
 
     def _read_act(self, entry: Entry) -> None:
         try:
@@ -226,6 +234,19 @@ class ReplayStream:
             min(answered, first - 1),
             burst.payloads[start : start + len(fresh)],
         )
+
+    def _add_own(self, burst: Burst) -> None:
+        """Add commands that were first applied in this log, by whichever history it then was."""
+        bursts: tuple[Burst, ...] = (burst,)
+        end = self._own_count + len(burst.payloads)
+        for ancestor in self._ancestors:
+            count = min(end, ancestor.own_count) - self._own_count
+            if count > 0:
+                self._add(_first_commands(bursts, count), ancestor.history, self._own_count)
+                bursts = skip_commands(bursts, count)
+                self._own_count += count
+        self._add(bursts, b"", self._own_count)
+        self._own_count = self._ledger.own_count = end
 
     def _add(self, bursts: Sequence[Burst], origin: bytes, origin_after: int) -> None:
         """Add commands of one origin, in a row, to the chunks."""
@@ -284,6 +305,13 @@ class _Chunk:
             or self.command_count + more_commands > CHUNK_COMMANDS
             or len(self.bursts) >= BURSTS_MAX
         )
+
+
+def _first_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
+    """Return the first commands of a single burst."""
+    (burst,) = bursts
+    kept = burst.payloads[:count]
+    return (Burst(burst.client, burst.born_index, burst.first_sequence, burst.answered, kept),)
 
 
 def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:

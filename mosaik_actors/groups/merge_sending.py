@@ -123,7 +123,13 @@ class Sending:
         if self.stage is not Stage.ASKING or (message.here, peer) != self._target:
             return
         self.stage = Stage.SENDING
-        self._stream = ReplayStream(view.history, view.log, self._limits, skip_count=message.taken)
+        self._stream = ReplayStream(
+            view.history,
+            view.log,
+            self._limits,
+            skip_count=message.taken,
+            ancestors=view.ledger.ancestors,
+        )
         self._on_their_way.clear()
         self._send_on(now)
 

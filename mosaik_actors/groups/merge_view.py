@@ -7,7 +7,7 @@ safety depends on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -17,7 +17,7 @@ from .acts import Act
 from .ledger import Ledger
 from .merge_replay import CommittedLog, is_whole
 from .merge_wire import MergeMessage, encode_merge
-from .status import Standing, Status
+from .status import Ancestor, Standing, Status
 
 HOPS_MAX: Final = 64
 
@@ -80,6 +80,7 @@ class MergeView:
         is_leader: Whether this member leads it.
         has_leader: Whether anybody does, as far as this member knows.
         voter_count: How many voters it has.
+        position_of: Says how many commands are applied here by now.
         ledger: Its ledger, as of the last entry that was applied here.
         log: Its log.
         peers: What bonded members say of themselves.
@@ -89,14 +90,28 @@ class MergeView:
     is_leader: bool
     has_leader: bool
     voter_count: int
+    position_of: Callable[[], int]
     ledger: Ledger
     log: CommittedLog
     peers: Mapping[PeerId, Status]
 
     @property
+    def position(self) -> int:
+        """How many commands are applied here."""
+        return self.position_of()
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a history here that takes commands."""
         return bool(self.history) and not self.ledger.is_closed
+
+    @property
+    def may_vouch(self) -> bool:
+        """Whether the ledger is that of this history, and can say what is in it.
+
+        While the log of one that continues another is read, it is still that one's.
+        """
+        return self.ledger.history == self.history
 
     @property
     def is_leading(self) -> bool:
@@ -110,7 +125,7 @@ class Other:
 
     Attributes:
         history: Its id.
-        commit_index: How long it is, at least.
+        command_count: How many commands it has, at least.
         leader: A bonded member that says it leads it.
         leader_term: In which term.
         member: Some bonded member.
@@ -118,16 +133,18 @@ class Other:
             can be merged into another one.
         closed_into: Where it was closed into; empty while it is open.
         voter_count: How many of its voters are in sight.
+        ancestors: The histories that it continues, the latest ones.
     """
 
     history: bytes
     member: PeerId
-    commit_index: int = 0
+    command_count: int = 0
     leader: PeerId | None = None
     leader_term: int = -1
     is_whole: bool = False
     closed_into: bytes = b""
     voter_count: int = 0
+    ancestors: tuple[Ancestor, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -137,16 +154,16 @@ class Other:
     @property
     def rank(self) -> Rank:
         """See `rank_of`."""
-        return rank_of(self.history, self.commit_index, is_whole=self.is_whole)
+        return rank_of(self.history, self.command_count, is_whole=self.is_whole)
 
 
-def rank_of(history: bytes, commit_index: int, *, is_whole: bool) -> Rank:
+def rank_of(history: bytes, command_count: int, *, is_whole: bool) -> Rank:
     """Return what decides between two histories: the higher one goes on.
 
-    One that cannot be replayed goes before one that can; then the longer one;
-    then the one with the smaller id.
+    One that cannot be replayed goes before one that can; then the one with more
+    commands, as users count them; then the one with the smaller id.
     """
-    return (not is_whole, commit_index, bytes(255 - digit for digit in history))
+    return (not is_whole, command_count, bytes(255 - digit for digit in history))
 
 
 def others_of(view: MergeView) -> dict[bytes, Other]:
@@ -158,14 +175,33 @@ def others_of(view: MergeView) -> dict[bytes, Other]:
         other = found.get(status.history)
         if other is None:
             other = found[status.history] = Other(status.history, peer)
-        other.commit_index = max(other.commit_index, status.commit_index)
+        other.command_count = max(other.command_count, status.position)
         other.closed_into = other.closed_into or status.closed_into
         if status.standing is Standing.VOTER and not status.is_catching_up:
             other.voter_count += 1
             other.is_whole = other.is_whole or status.first_index <= 1
         if status.leader == peer and status.term > other.leader_term:
             other.leader, other.leader_term = peer, status.term
+        if len(status.ancestors) > len(other.ancestors):
+            other.ancestors = status.ancestors
+    for other in found.values():
+        # What has nothing that is not here need not be replayed.
+        other.is_whole = other.is_whole or other.command_count <= shared_position(view, other)
     return found
+
+
+def shared_position(view: MergeView, other: Other) -> int:
+    """Return up to which position another history and the own one are the same; -1 for none."""
+    if not view.may_vouch:
+        return -1
+    known = [a.position for a in view.ledger.ancestors if a.history == other.history]
+    known += [a.position for a in other.ancestors if a.history == view.history]
+    return max(known, default=-1)
+
+
+def is_contained(view: MergeView, other: Other) -> bool:
+    """Return whether another history has all that is in the own one: one continues the other."""
+    return view.position <= shared_position(view, other)
 
 
 def find_heir(view: MergeView) -> PeerId | None:
@@ -182,10 +218,11 @@ def find_heir(view: MergeView) -> PeerId | None:
     return None
 
 
-def own_rank(view: MergeView) -> Rank:
-    """Return the rank of this member's own history."""
-    whole = is_whole(view.log) or find_heir(view) is not None
-    return rank_of(view.history, view.log.commit_index, is_whole=whole)
+def own_rank(view: MergeView, other: Other | None = None) -> Rank:
+    """Return the rank of this member's own history, as compared with another one."""
+    is_inside = other is not None and is_contained(view, other)
+    whole = is_inside or is_whole(view.log) or find_heir(view) is not None
+    return rank_of(view.history, view.position, is_whole=whole)
 
 
 def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:

@@ -24,11 +24,10 @@ import msgspec
 from .acts import REQUEST_BYTES, FinishMerge, Replay
 from .encoding import Decoder, encode
 from .status import HISTORY_BYTES
-from .wire import INDEX_MAX, MESSAGE_BYTES_MAX
+from .wire import MESSAGE_BYTES_MAX
 
 _History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
 _Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
-_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 
 MERGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX
@@ -40,7 +39,7 @@ class Why(IntEnum):
     NOT_LEADER: the receiver does not lead an open history.
     BUSY: its history is about to be merged into another one itself, or it has
         too much to do.
-    SHORTER: its own history is the shorter one; it will ask by itself.
+    SHORTER: its own history has fewer commands; it will ask by itself.
     SAME: it is of the same history.
     FAILED: it could not commit what was asked for.
     GAP: commands before these are missing there.
@@ -55,17 +54,17 @@ class Why(IntEnum):
 
 
 class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="merge?"):
-    """Take my history into yours, if yours is the longer one.
+    """Take my history into yours, if yours has more commands.
 
     Attributes:
         history: The sender's history, which it leads and has the whole log of.
         request_id: 16 random bytes; the answer names them.
-        commit_index: How long that history is.
+        command_count: How many commands that history has.
     """
 
     history: _History
     request_id: _Request
-    commit_index: _Index
+    command_count: _Number
 
 
 class MergeAccepted(msgspec.Struct, frozen=True, array_like=True, tag="merge"):

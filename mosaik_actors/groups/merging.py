@@ -1,13 +1,16 @@
 """What a member does about other histories of its group: `merge`, driven.
 
 Feeds the core with what this member's history says and does, carries out what
-it wants, and tells users what came of it: one `HistoryMerged` for each history
-that was taken in, to those who were in the one that goes on.
+it wants, and notifies users of what came of it: of each history that ends, once,
+with the commands that were first applied in it. Who was in it is notified when
+it gives it up (`member`); the others here, when their ledger names it as merged,
+whatever way it came: directly, with another one, or in a snapshot. A member that
+is new is not notified of what was merged before it had caught up; one that has
+come over from a history that ended is, for it may wait for just that.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final
@@ -16,8 +19,8 @@ from ..ids import PeerId
 from . import frames
 from .acts import Act
 from .history import History
-from .host import Host
-from .ledger import MergeFinished
+from .host import Host, Replayed
+from .ledger import MERGED_KEPT_MAX
 from .member_events import HistoriesConflicted, HistoryMerged, Logged, Told
 from .merge import Merge
 from .merge_view import (
@@ -31,7 +34,7 @@ from .merge_view import (
 )
 from .status import Status
 
-_GIVEN_UP_KEPT: Final = 64
+_KNOWN_KEPT: Final = 2 * MERGED_KEPT_MAX
 
 
 class Merging:
@@ -66,8 +69,10 @@ class Merging:
         self._emit = emit
         self._core = Merge(me, rng, now=now)
         self._seen: object = None
-        self._replayed: dict[bytes, list[bytes]] = {}
-        self._given_up: deque[bytes] = deque(maxlen=_GIVEN_UP_KEPT)
+        self._replayed: list[Replayed] = []
+        self._merged: tuple[bytes, ...] | None = None
+        self._known: dict[bytes, None] = {}
+        self._has_come_over = False
 
     @property
     def keeps_log(self) -> bool:
@@ -86,9 +91,16 @@ class Merging:
         """Do what is due; then call `look`."""
         self._core.handle_timer(now=now)
 
-    def give_up(self, history: bytes, *, now: float) -> None:
-        """Begin anew: this member has given up a history."""
-        self._given_up.append(history)
+    def give_up(self, history: bytes, *, is_merged: bool, now: float) -> None:
+        """Begin anew: this member has given up a history.
+
+        Args:
+            history: The history; users are notified of its end elsewhere.
+            is_merged: Whether all of it is in another one.
+            now: Monotonic time in seconds.
+        """
+        self._note_known(history)
+        self._has_come_over = self._has_come_over or is_merged
         self._replayed.clear()
         self._core = Merge(self._me, self._rng, now=now)
 
@@ -107,8 +119,10 @@ class Merging:
         failed: list[Act] = []
         applied: list[Act] = []
         if history.has_news:
-            self._note_replays(history)
+            self._replayed += history.take_replayed()
             failed, applied = history.take_failed_acts(), history.take_acts()
+        if self._host.ledger.merged is not self._merged:
+            self._note_merged(history)
         if not (failed or applied) and seen == self._seen and core.is_resting:
             return None, False
         self._seen = seen
@@ -149,20 +163,43 @@ class Merging:
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
+            position_of=lambda: self._host.position,
             ledger=self._host.ledger,
             log=raft,
             peers=self._statuses(),
         )
 
-    def _note_replays(self, history: History) -> None:
-        """Collect what comes from another history, and tell when all of it is here."""
-        for replayed in history.take_replayed():
-            self._replayed.setdefault(replayed.history, []).extend(replayed.payloads)
-        for event in history.take_ledger_events():
-            if isinstance(event, MergeFinished):
-                payloads = self._replayed.pop(event.history, [])
-                if history.is_catching_up or event.history in self._given_up:
-                    continue  # it was told when it happened, or before this member was here
-                commands = tuple(self._host.decode_commands(payloads))
-                merged = HistoryMerged(history.id, event.history, commands, is_loser=False)
-                self._emit(Told(merged))
+    def _note_merged(self, history: History) -> None:
+        """Notify of the histories that the ledger names as merged since it was looked at."""
+        is_first = self._merged is None
+        self._merged = merged = self._host.ledger.merged
+        new = [loser for loser in merged if loser not in self._known]
+        payloads = self._take_replayed(new)
+        for loser in new:
+            self._note_known(loser)
+            if self._has_come_over or not (is_first or history.is_catching_up):
+                commands = tuple(self._host.decode_commands(payloads[loser]))
+                self._emit(Told(HistoryMerged(history.id, loser, commands, is_loser=False)))
+
+    def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
+        """Return what came of these histories, and keep what came of others.
+
+        What one had itself taken in from another one that ended is that one's, of which
+        users were notified before or are notified now.
+        """
+        payloads: dict[bytes, list[bytes]] = {loser: [] for loser in losers}
+        kept = []
+        for replayed in self._replayed:
+            if replayed.origin in payloads:
+                payloads[replayed.origin] += replayed.payloads
+            elif replayed.history not in payloads:
+                kept.append(replayed)
+            elif replayed.origin not in self._known:
+                payloads[replayed.history] += replayed.payloads
+        self._replayed = kept
+        return payloads
+
+    def _note_known(self, history: bytes) -> None:
+        self._known[history] = None
+        if len(self._known) > _KNOWN_KEPT:
+            del self._known[next(iter(self._known))]

@@ -171,6 +171,11 @@ class Raft:
         return self._state.configurations.latest
 
     @property
+    def deciding(self) -> tuple[tuple[PeerId, ...], ...]:
+        """The sets of voters that must each agree to anything."""
+        return tuple(tuple(voters) for voters in self._state.deciding)
+
+    @property
     def is_configuration_pending(self) -> bool:
         """Whether the configuration in force is not known to be committed."""
         return self._state.configurations.is_pending(self._state.commit_index)

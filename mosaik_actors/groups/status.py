@@ -17,6 +17,7 @@ from .wire import INDEX_MAX
 
 HISTORY_BYTES: Final = 16
 MERGED_COUNT_MAX: Final = 64
+ANCESTOR_COUNT_MAX: Final = 16
 
 HistoryId = Annotated[bytes, msgspec.Meta(max_length=HISTORY_BYTES)]
 """Which history of a group: 16 bytes drawn at random when it begins; empty for none."""
@@ -39,6 +40,22 @@ class Standing(IntEnum):
     VOTER = 3
 
 
+class Ancestor(msgspec.Struct, frozen=True, array_like=True):
+    """A history that another one continues: their logs are the same up to a place.
+
+    Attributes:
+        history: Its id.
+        index: The last entry that both have for certain.
+        position: How many commands are applied up to there.
+        own_count: How many of those were first applied in `history`.
+    """
+
+    history: HistoryId
+    index: _Index
+    position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+    own_count: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+
+
 class Status(msgspec.Struct, frozen=True, array_like=True):
     """What a member says of itself.
 
@@ -57,6 +74,10 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
         is_catching_up: It is fetching state, and neither votes nor serves yet.
         closed_into: The history into which its history has been closed; else empty.
         merged: The histories that its history has taken in whole, the latest last.
+        position: How many commands it has applied.
+        ancestors: The histories that its history continues, the latest last.
+        is_abandoned: All voters of its history are gone, for so long that another
+            member may continue it: see `takeover`.
     """
 
     standing: Standing = Standing.SEEKING
@@ -72,3 +93,6 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     is_catching_up: bool = False
     closed_into: HistoryId = b""
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_COUNT_MAX)] = ()
+    position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)] = 0
+    ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTOR_COUNT_MAX)] = ()
+    is_abandoned: bool = False

@@ -28,6 +28,8 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
         welcome_index: The member is muted until its log has reached this.
         pledge: The promise to a history that has not begun, encoded; empty for none.
         parts: The snapshot's parts; none at index 0.
+        root: The history in which the log begins, when `history` continues
+            another one; empty for `history`.
     """
 
     history: HistoryId = b""
@@ -37,6 +39,7 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
         tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],
         msgspec.Meta(max_length=PARTS_COUNT_MAX),
     ] = ()
+    root: HistoryId = b""
 
 
 _decoder: Decoder[StoredGroup] = Decoder(StoredGroup, "a stored group", STORED_BYTES_MAX)

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from mosaik_actors.errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from mosaik_actors.groups.api import Group
@@ -154,7 +154,7 @@ class World:
 
     # The run.
 
-    async def play(self, seconds: float, churn: Churn | None = None) -> None:
+    async def play(self, seconds: float, churn: Churning | None = None) -> None:
         """Let all of it happen for so long, then end the faults and demand that all is well."""
         end = self.cluster.now + seconds
         churning = asyncio.ensure_future(churn.run()) if churn is not None else None
@@ -251,6 +251,15 @@ class World:
                 seen.add("reader", operation, read.began_s, read.ended_s, result=read.value)
         verdict = check_linearizable(seen, MapModel())
         assert verdict.ok, verdict.reason
+
+
+class Churning(Protocol):
+    """What makes members come and go."""
+
+    counts: dict[str, int]
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
 
 
 class Client:

@@ -3,7 +3,7 @@
 * One leader for each term of a history, whoever is asked.
 * In one history, members that have applied as many commands have applied the
   same ones: their digests agree. What was applied there stays applied.
-* A member's log is never committed less far than before, in one run of it.
+* A member's log is never committed less far than before, while it follows one history.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Witness:
         self.longest: dict[bytes, list[bytes]] = {}
         self.looks = 0
         self._leaders: dict[tuple[bytes, int], PeerId] = {}
-        self._commits: dict[tuple[int, bytes], int] = {}
+        self._commits: dict[int, tuple[bytes, int]] = {}
         self._kept: list[Group] = []  # so that no id is given twice
 
     def look(self, groups: Iterable[tuple[PeerId, Group]]) -> None:
@@ -48,12 +48,14 @@ class Witness:
             assert first == leader, f"term {term} is led by {first.short} and {leader.short}"
 
     def _check_commit(self, group: Group, history: bytes, commit_index: int) -> None:
-        key = (id(group), history)
-        if key not in self._commits:
+        if id(group) not in self._commits:
             self._kept.append(group)
-        before = self._commits.get(key, 0)
-        assert commit_index >= before, f"committed up to {before}, then to {commit_index}"
-        self._commits[key] = commit_index
+        # Whoever has left a history begins anew in it, should it come back to it.
+        followed, before = self._commits.get(id(group), (history, 0))
+        assert followed != history or commit_index >= before, (
+            f"committed up to {before}, then to {commit_index}"
+        )
+        self._commits[id(group)] = history, commit_index
 
     def _check_digests(self, group: Group, history: bytes) -> None:
         machine = group.machine

@@ -24,6 +24,7 @@ SCENARIOS = (
     "test_durable_members",
     "test_histories_that_merge_in_memory",
     "test_histories_that_merge_durably",
+    "test_observers_that_are_left",
     "test_durable_members_over_real_quic",
 )
 FAULT_NAMES = {

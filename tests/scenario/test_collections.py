@@ -385,3 +385,38 @@ async def test_an_outcome_across_a_merge_is_never_made_up(cluster: Cluster) -> N
     for seat, index, where, took_effect in told:
         if where == history and took_effect is False:
             assert handles[0][seat] != index
+
+
+@scenario(nodes=4, seeds=SEEDS, **SETTINGS)
+async def test_the_only_writer_of_a_collection_in_memory_restarts(cluster: Cluster) -> None:
+    """Crashed or closed, the same node or another one: what readers have is gone on with."""
+    readers = [Counts.reader(cluster.net(index)) for index in (0, 1)]
+    writer = Counts.writer(cluster.net(2))
+    await online(writer, *readers)
+    versions = [await writer.insert(f"k{number}", number) for number in range(20)]
+    for reader in readers:
+        await reader.when().reaches(versions[-1])
+    changes = readers[0].changes()
+    for end, index in ((cluster.crash, 2), (cluster.stop, 3), (cluster.crash, 2)):
+        # The last one goes, and comes back; or another one takes its place.
+        await end(2)
+        await cluster.start(2)
+        writer = Counts.writer(cluster.net(index))
+        await online(writer, *readers)
+        versions.append(await writer.insert(f"n{len(versions)}", 0))
+        assert versions[-1] == versions[-2] + 1
+        for reader in readers:
+            await reader.when().reaches(versions[-1])
+            assert reader == writer
+        assert writer.version == versions[-1]
+        if index == 3:
+            await writer.close()
+            await cluster.stop(3)
+            await cluster.start(3)
+    # The reader saw nothing but what was written, and none of it twice.
+    for version in versions[-3:]:
+        change = await anext(aiter(changes))
+        assert isinstance(change, EntryInserted), change
+        assert change.version == version
+    # A version of the first writer's still says the same.
+    await readers[1].when().reaches(versions[3])

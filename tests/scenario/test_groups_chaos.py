@@ -6,6 +6,8 @@ state: what was acknowledged is in it once, what was refused is not, and the
 calls of all clients can be explained by one copy of the data.
 """
 
+import asyncio
+
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions, lognormal
@@ -14,6 +16,7 @@ from mosaik_actors.testing.scenario import scenario
 
 from .groups_chaos import Churn, World
 from .groups_machines import Journal, SavedJournal
+from .groups_takeover import OBSERVERS, SurvivorWorld, WriterChurn
 from .groups_workload import GENESIS_OF_3, SETTINGS
 
 DURATION_S = 10.0
@@ -105,6 +108,26 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
     world.check_once()
     for history in world.witness.longest:
         world.check_linearizable_in(history)
+
+
+@scenario(nodes=5, seeds=range(30), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+async def test_observers_that_are_left(cluster: Cluster) -> None:
+    world = SurvivorWorld(
+        cluster=cluster,
+        is_durable=False,
+        machine=Journal,
+        consensus=ConsensusConfig(),
+        settings=QUICK,
+        has_many_histories=True,
+    )
+    watching = asyncio.ensure_future(world.watch())
+    await world.play(2 * DURATION_S, WriterChurn(world))
+    watching.cancel()
+    result = await asyncio.gather(watching, return_exceptions=True)
+    assert isinstance(result[0], asyncio.CancelledError), repr(result[0])
+    for index in range(OBSERVERS):
+        world.look_at(index)
+    world.check_kept()
 
 
 @scenario(

@@ -333,6 +333,7 @@ class Node:
             first_index=self.first_index,
             closed_into=self.ledger.closed_into,
             merged=self.ledger.merged[-MERGED_COUNT_MAX:],
+            position=len(self.applied),
         )
 
     def receive(self, sender: PeerId, data: bytes) -> None:
@@ -380,6 +381,7 @@ class Node:
                 is_leader=self.is_leader,
                 has_leader=log is not None and log.leader is not None,
                 voter_count=len(log.members) if log is not None else 0,
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

@@ -275,9 +275,9 @@ def test_replayed_commands_are_applied_once_and_recorded() -> None:
         4,
     )
     assert applied.replayed == [
-        Replayed(GUEST, ME, 1, 1, mine[:2]),
-        Replayed(GUEST, OTHER, 1, 3, theirs),
-        Replayed(GUEST, ME, 3, 4, mine[2:]),
+        Replayed(GUEST, GUEST, ME, 1, 1, mine[:2]),
+        Replayed(GUEST, GUEST, OTHER, 1, 3, theirs),
+        Replayed(GUEST, GUEST, ME, 3, 4, mine[2:]),
     ]
     assert host.machine.lines == ["1 2 1 3 a", "2 2 1 3 b", "3 2 1 3 x", "4 3 1 4 c"]  # type: ignore[attr-defined]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 4)]
@@ -290,7 +290,7 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
     applied = host.apply(
         [commands(1, burst(mine[:2])), act(2, Replay(GUEST, (burst(mine),)))], ME, 2
     )
-    assert applied.replayed == [Replayed(GUEST, ME, 3, 3, mine[2:])]
+    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 3, 3, mine[2:])]
     again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
     assert applied.answers == [answer(1, 1), answer(2, 2), *again, answer(3, 3)]
 
@@ -319,8 +319,8 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
     )
     assert applied.answers == [answer(1, 1), answer(2, 3)]
     assert applied.replayed == [
-        Replayed(GUEST, ME, 1, 1, mine[:1]),
-        Replayed(GUEST, ME, 2, 3, mine[1:]),
+        Replayed(GUEST, GUEST, ME, 1, 1, mine[:1]),
+        Replayed(GUEST, GUEST, ME, 2, 3, mine[1:]),
     ]
     assert host.machine.lines == ["1 1 1 1 a", "2 2 1 2 x", "3 3 1 3 b"]  # type: ignore[attr-defined]
 
@@ -329,7 +329,7 @@ def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
     host = host_of(Diary(), limits=SessionLimits(result_count=1))
     mine = payloads(host, "a", "b", "c")
     applied = host.apply([act(1, Replay(GUEST, (burst(mine),)))], ME, 1)
-    assert applied.replayed == [Replayed(GUEST, ME, 1, 1, mine)]
+    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 1, 1, mine)]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
     assert host.position == 3
 

@@ -10,6 +10,7 @@ from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.acts import (
     AcceptMerge,
     CloseInto,
+    ContinueAs,
     CutSnapshot,
     FinishMerge,
     Replay,
@@ -18,14 +19,17 @@ from mosaik_actors.groups.acts import (
 )
 from mosaik_actors.groups.commands import Burst
 from mosaik_actors.groups.ledger import (
+    ANCESTORS_KEPT_MAX,
     GUEST_COUNT_MAX,
     CommandsTaken,
     GuestAccepted,
     HistoryClosed,
+    HistoryContinued,
     Ledger,
     MergeFinished,
     skip_commands,
 )
+from mosaik_actors.groups.status import Ancestor
 
 OWN, ONE, TWO, THREE = (bytes([number]) * 16 for number in range(1, 5))
 CLIENT = b"c" * 16
@@ -269,3 +273,65 @@ def _act(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) ->
     origin, first = way[start]
     burst = Burst(CLIENT, 0, first, 0, payloads)
     return Replay(history, (burst,), start, origin, first - 1)
+
+
+def continued(own_count: int, through_count: int) -> Ledger:
+    """Return the ledger of TWO, which continues OWN after so many commands."""
+    ledger = Ledger(OWN)
+    act = ContinueAs(OWN, TWO, 9, through_count, own_count, through_count)
+    assert ledger.apply(act) == HistoryContinued(OWN, TWO)
+    return ledger
+
+
+def test_history_that_goes_on_under_another_id_keeps_its_past() -> None:
+    ledger = continued(5, 5)
+    assert (ledger.history, ledger.root) == (TWO, OWN)
+    assert ledger.ancestors == (Ancestor(OWN, 9, 5, 5),)
+    assert (ledger.shared_position(OWN), ledger.shared_position(ONE)) == (5, None)
+    assert ledger.has_all_of(TWO)
+    assert not ledger.has_all_of(OWN)
+    assert Ledger.from_bytes(ledger.to_bytes()).to_bytes() == ledger.to_bytes()
+
+
+def test_of_a_continued_history_that_ends_only_what_is_new_is_taken_in() -> None:
+    """By the count of its commands, whatever the sessions remember."""
+    ledger = continued(5, 5)
+    assert ledger.taken_of(OWN) == 5
+    assert ledger.apply(replay(OWN, 1, 5)) is None
+    assert taken(ledger.apply(replay(OWN, 4, 7))) == [6, 7]
+    assert ledger.apply(FinishMerge(OWN, 6)) is None
+    assert ledger.apply(FinishMerge(OWN, 7)) == MergeFinished(OWN, 7)
+
+
+def test_of_two_that_continue_one_history_the_shared_past_is_here_once() -> None:
+    """ONE continues OWN after 7 commands, TWO after 5: it lacks two of them."""
+    ledger = continued(5, 5)
+    assert taken(ledger.apply(replay(ONE, 1, 7, origin=OWN))) == [6, 7]
+    assert taken(ledger.apply(replay(ONE, 8, 9))) == [8, 9]
+    # And when OWN itself ends, that has been here by the other way.
+    assert taken(ledger.apply(replay(OWN, 6, 8))) == [8]
+
+
+def test_another_history_is_not_continued() -> None:
+    ledger = continued(5, 5)
+    before = ledger.to_bytes()
+    assert ledger.apply(ContinueAs(OWN, THREE, 9, 5, 5, 5)) is None
+    assert ledger.apply(ContinueAs(TWO, TWO, 9, 5, 5, 5)) is None
+    assert ledger.to_bytes() == before
+
+
+def test_ancestors_are_bounded_and_the_first_one_stays() -> None:
+    ledger = Ledger(OWN)
+    for number in range(ANCESTORS_KEPT_MAX + 50):
+        history = number.to_bytes(16, "big")
+        assert ledger.apply(ContinueAs(ledger.history, history, number, number, number, number))
+    assert len(ledger.ancestors) == ANCESTORS_KEPT_MAX
+    assert ledger.root == OWN
+    assert Ledger.from_bytes(ledger.to_bytes()).ancestors == ledger.ancestors
+
+
+def test_history_that_cannot_be_replayed_is_closed_only_while_it_has_no_more() -> None:
+    ledger = continued(5, 5)
+    ledger.own_count = 6
+    assert ledger.apply(CloseInto(OWN, 0, 5)) is None
+    assert ledger.apply(CloseInto(OWN, 0, 6)) == HistoryClosed(OWN)

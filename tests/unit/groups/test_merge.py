@@ -144,6 +144,7 @@ class Member:
             first_index=self.first_index,
             closed_into=self.ledger.closed_into,
             merged=self.ledger.merged[-64:],
+            position=len(self.applied),
         )
 
     def sees(self, *others: "Member") -> None:
@@ -162,6 +163,7 @@ class Member:
                 is_leader=self.is_leader,
                 has_leader=self.has_leader,
                 voter_count=self.voter_count,
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,
@@ -412,8 +414,9 @@ def test_of_two_requests_that_cross_one_is_accepted() -> None:
                 standing=Standing.VOTER,
                 history=other.history,
                 leader=other.me,
-                commit_index=9,
+                commit_index=1,
                 first_index=1,
+                position=9,
             )
         }
         member.pump()

@@ -95,6 +95,7 @@ class Replica:
                 is_leader=self.raft.is_leader,
                 has_leader=self.raft.leader is not None,
                 voter_count=len(self.voters.voters),
+                position_of=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self.raft,
                 peers=self.peers,
@@ -162,6 +163,7 @@ class Replica:
             first_index=raft.first_index,
             closed_into=self.ledger.closed_into,
             merged=self.ledger.merged,
+            position=len(self.applied),
         )
 
 

@@ -10,6 +10,7 @@ from mosaik_actors.groups.acts import (
     AcceptMerge,
     Act,
     CloseInto,
+    ContinueAs,
     FinishMerge,
     Replay,
     decode_act,
@@ -29,6 +30,7 @@ from mosaik_actors.groups.merge_replay import (
 )
 from mosaik_actors.groups.records import Entry, EntryKind
 from mosaik_actors.groups.sessions import Refusal, SessionLimits, Sessions
+from mosaik_actors.groups.status import Ancestor
 from mosaik_actors.groups.wire import ENTRY_BYTES_MAX
 
 OWN, ONE, WINNER = (bytes([number]) * 16 for number in range(1, 4))
@@ -327,3 +329,41 @@ def _sums(counts: Iterable[int]) -> list[int]:
         sums.append(total)
         total += count
     return sums
+
+
+def test_commands_of_a_continued_history_keep_their_origin() -> None:
+    """Those up to where it was continued, also within one burst; what it had taken in as well."""
+    log = Log(
+        [burst(1, b"a1", b"a2", b"a3")],
+        Replay(WINNER, (burst(1, b"b1", client=BOB),)),
+        # What is not known to be committed there is of the history that goes on.
+        [burst(4, b"a4", b"a5")],
+        ContinueAs(ONE, OWN, 3, 5, 4, 5),
+        [burst(6, b"a6")],
+    )
+    ancestors = (Ancestor(ONE, 3, 5, 4),)
+    stream = ReplayStream(OWN, log, ancestors=ancestors)
+    stream.read_all()
+    acts = stream.take_all()
+    assert [(act.origin, act.after, act.origin_after, payloads_of([act])) for act in acts] == [
+        (ONE, 0, 0, [b"a1", b"a2", b"a3"]),
+        (WINNER, 3, 0, [b"b1"]),
+        (ONE, 4, 3, [b"a4"]),
+        (b"", 5, 4, [b"a5", b"a6"]),
+    ]
+    assert [c.origin for c in merged_commands(OWN, log, ancestors=ancestors)] == [
+        *[ONE] * 3,
+        WINNER,
+        ONE,
+        OWN,
+        OWN,
+    ]
+
+
+def test_log_is_read_as_it_was_applied_by_the_history_it_then_was() -> None:
+    """What came back to a history that another one continues later was void, and stays so."""
+    back = Replay(WINNER, (burst(1, b"a1"),), origin=ONE)
+    log = Log([burst(1, b"a1")], back, ContinueAs(ONE, OWN, 2, 1, 1, 1), [burst(2, b"a2")])
+    stream = ReplayStream(OWN, log, ancestors=(Ancestor(ONE, 2, 1, 1),))
+    stream.read_all()
+    assert payloads_of(stream.take_all()) == [b"a1", b"a2"]
