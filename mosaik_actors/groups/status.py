@@ -57,6 +57,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
         is_catching_up: It is fetching state, and neither votes nor serves yet.
         closed_into: The history into which its history has been closed; else empty.
         merged: The histories that its history has taken in whole, the latest last.
+        is_admitted: Its leader has said that its place in the group is final (`Admitted`).
     """
 
     standing: Standing = Standing.SEEKING
@@ -72,3 +73,4 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     is_catching_up: bool = False
     closed_into: HistoryId = b""
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_COUNT_MAX)] = ()
+    is_admitted: bool = False
