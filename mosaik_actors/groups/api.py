@@ -82,13 +82,16 @@ class Member:
         peer_id: Who it is.
         role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
             ``away`` for one of the configuration that is not bonded.
-        is_voter: Whether it counts for quorums, in the newest configuration of the log
-            here; that may not be committed yet.
+        is_voter: Whether it counts for quorums, in the configuration to rely on: it is
+            committed, and a crash of one voter does not take that away. One that is
+            being removed does not any more.
         is_bonded: Whether there is a bond with it; True for this member itself.
         is_durable: Whether it remembers the history after a crash; None when not bonded.
         commit_index: How far its log is committed; None when not bonded.
         match_index: How far its log agrees with the leader's; only the leader knows.
         lag: Entries it lacks of what is committed; only the leader knows.
+        is_changing: Whether the newest configuration in the log here makes something else
+            of it (a voter or none, a member or none). That may still be taken back.
     """
 
     peer_id: PeerId
@@ -99,6 +102,7 @@ class Member:
     commit_index: int | None = None
     match_index: int | None = None
     lag: int | None = None
+    is_changing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,11 @@ class Group:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this member leads."""
+        """Whether this member leads: `leader` is this one, and `metrics.role` is ``leader``.
+
+        One that cannot commit steps down: within an election timeout when it hears no
+        majority or its disk does not answer, at once when its disk is full.
+        """
         return self.leader == self._spec.me
 
     @property
@@ -235,11 +243,16 @@ class Group:
         core = self._state.member
         if core is None or self._state.is_closed:
             return ()
-        voters = Voters() if core.history is None else core.history.raft.configuration
+        final = newest = Voters()
+        if core.history is not None:
+            _, final = core.history.raft.final_configuration
+            newest = core.history.raft.configuration
+        # One that is being removed is not to be relied on any more.
+        voters = [peer for peer in final.voters if peer in newest.voters]
         progress = {} if core.history is None else core.history.raft.progress
         statuses: dict[PeerId, Status] = {self._spec.me: core.status, **core.statuses}
         members = []
-        for peer in sorted({*voters.voters, *voters.learners, *statuses}):
+        for peer in sorted({*_named(final), *_named(newest), *statuses}):
             known = progress.get(peer)
             match_index = None if known is None else known.match_index
             status = statuses.get(peer)
@@ -247,7 +260,7 @@ class Group:
                 Member(
                     peer_id=peer,
                     role=_role(peer, status, voters, core.leader),
-                    is_voter=peer in voters.voters,
+                    is_voter=peer in voters,
                     is_bonded=status is not None,
                     is_durable=None if status is None else status.is_durable,
                     commit_index=None if status is None else status.commit_index,
@@ -255,15 +268,16 @@ class Group:
                     lag=None
                     if match_index is None or core.history is None
                     else max(0, core.history.raft.commit_index - match_index),
+                    is_changing=_named(final).get(peer) != _named(newest).get(peer),
                 )
             )
         return tuple(members)
 
     @property
     def metrics(self) -> GroupMetrics | None:
-        """Numbers about this member; None while it has no history."""
+        """Numbers about this member; None while it has no history, and when it has ended."""
         core = self._state.member
-        if core is None or core.history is None:
+        if core is None or core.history is None or self._state.is_closed:
             return None
         raft, elections = core.history.raft, core.history.elections
         return GroupMetrics(
@@ -769,13 +783,20 @@ def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
     return wait_s
 
 
-def _role(peer: PeerId, status: Status | None, voters: Voters, leader: PeerId | None) -> str:
+def _named(voters: Voters) -> dict[PeerId, bool]:
+    """Return whom a configuration names, and whether they vote."""
+    return dict.fromkeys(voters.learners, False) | dict.fromkeys(voters.voters, True)
+
+
+def _role(
+    peer: PeerId, status: Status | None, voters: Sequence[PeerId], leader: PeerId | None
+) -> str:
     if status is None:
         return "away"
     if peer == leader:
         return "leader"
     if status.standing in (Standing.SEEKING, Standing.PLEDGED):
         return "seeking"
-    if peer in voters.voters:
+    if peer in voters:
         return "voter"
     return "observer" if status.is_observer else "learner"

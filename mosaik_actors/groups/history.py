@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from ..errors import RemoteError
 from ..ids import PeerId
@@ -37,10 +37,13 @@ from .host import Replayed
 from .leading import Leading, Seekers
 from .member_events import LeaderElected, Logged, MembersChanged, Told
 from .parts import Parts
+from .quorum import majority
 from .raft import Raft
 from .ready import (
     BecameLeader,
     ConfigurationCommitted,
+    ConfigurationKnown,
+    EntriesLost,
     LeaderChanged,
     Outcome,
     Ready,
@@ -49,11 +52,17 @@ from .ready import (
     Verdict,
 )
 from .records import Entry, EntryKind, HardState, SnapshotMark
+from .saving import Disk
 from .status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
 from .sync_roles import Cut
 from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
+
+_MAJORITY_LOST: Final = (
+    "a majority of the voters has lost what it had stored, and with it perhaps what was "
+    "acknowledged; see `force_new_group`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +109,13 @@ class History:
         id: The history's id.
         raft: The core, to be read.
         elections: Counts for people.
-        is_stalled: The disk takes nothing: the member is deaf and mute until it does.
     """
 
     def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
         self.id = begin.history
         self.elections = Elections()
-        self.is_stalled = False
+        self._disk = Disk.FINE
+        self._told_number = 0
         self._parts = parts
         self._welcome_index = begin.welcome_index
         self.raft = raft = Raft(
@@ -126,9 +135,13 @@ class History:
         self._leading = Leading(parts, raft, self.id, now=now)
         self._leader_heard_s = now
         self._is_abreast = False
+        # A voter of a committed configuration has its place, also when it comes back.
+        self._is_admitted = parts.me in raft.final_configuration[1].voters
+        self._admitted_index: int | None = None
         self._abreast_index: int | None = None
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
+        self._has_told_lost = False
         self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
         if begin.welcome_index > raft.commit_index:
             self._sync.begin(now=now)
@@ -157,24 +170,48 @@ class History:
         return self._parts.me in self.raft.configuration.voters
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether the disk takes nothing: the member is deaf and mute until it does."""
+        return self._disk is Disk.FULL
+
+    @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self.is_stalled:
-            return "the disk takes nothing"
+        if self._disk is not Disk.FINE:
+            return str(self._disk.value)
+        if self.raft.has_lost_entries:
+            return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
         if self._is_closed:
             return "the history is closed: it is being merged into another one"
         if self.is_catching_up:
             return "catching up with the group"
         leader = self.raft.leader
         if leader is None:
+            if self._majority_is_lost:
+                return f"no leader: {_MAJORITY_LOST}"
             return "no leader: a majority of the voters is not in reach"
         if leader != self._parts.me and leader not in self._parts.statuses():
             return f"no bond with the leader, {leader.short}"
         if not self._is_abreast:
             return "behind the leader"
+        if not self._is_admitted:
+            return "being taken in: the change of the voters is not finished"
         if self.raft.is_log_full:
             return "the log is full: a machine with `snapshot` and `restore` would have it cut"
         return None
+
+    @property
+    def _majority_is_lost(self) -> bool:
+        """Whether so many voters have lost entries, or all, that the others cannot go on."""
+        raft = self.raft
+        voter_count = len(raft.configuration.voters)
+        if not (voter_count and raft.commit_index):
+            return False  # unknown yet, or the first voters may not have begun
+        lost_count = int(raft.has_lost_entries)
+        for peer in raft.configuration.voters:
+            status = self._parts.statuses().get(peer)
+            lost_count += status is not None and status.standing is Standing.SEEKING
+        return voter_count - lost_count < majority(voter_count)
 
     @property
     def _is_closed(self) -> bool:
@@ -209,18 +246,20 @@ class History:
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._parts.host.ledger
+        standing = Standing.VOTER if self.is_voter else Standing.LEARNER
         return {
-            "standing": Standing.VOTER if self.is_voter else Standing.LEARNER,
+            "standing": Standing.SEEKING if raft.has_lost_entries else standing,
             "history": self.id,
             "term": raft.term,
             "leader": raft.leader,
             "commit_index": raft.commit_index,
             "first_index": raft.first_index,
-            "is_catching_up": self.is_catching_up,
+            "is_catching_up": self.is_catching_up or raft.has_lost_entries,
             "closed_into": ledger.closed_into,
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
             "position": self._parts.host.position,
             "ancestors": ledger.ancestors[-ANCESTOR_COUNT_MAX:],
+            "is_admitted": self._is_admitted,
         }
 
     @property
@@ -232,6 +271,8 @@ class History:
             self.raft.leader,
             self.raft.term,
             self.is_catching_up,
+            self.raft.has_lost_entries,
+            self._is_admitted,
             ledger.closed_into,
             len(ledger.merged),
             len(ledger.ancestors),
@@ -273,6 +314,11 @@ class History:
         """Take in what was asked for to catch up. Raises `RemoteError`."""
         self._sync.receive_answer(peer, bytes(data), now=now)
 
+    def admit(self, leader: PeerId, index: int) -> None:
+        """Take in that this member's place is final as soon as `index` is known to be committed."""
+        if leader == self.raft.leader:
+            self._admitted_index = index
+
     def propose_act(self, act: Act) -> None:
         """Put an act into the log; it comes back through `take_acts` or `take_failed_acts`."""
         self.raft.propose(encode_act(act), act, EntryKind.ACT)
@@ -307,6 +353,10 @@ class History:
         self._leading.hurry(now=now)
         self._sync.holders_changed(now=now)
         self._commands.route(now=now)
+        if self._majority_is_lost != self._has_told_lost:
+            self._has_told_lost = not self._has_told_lost
+            if self._has_told_lost:
+                self._parts.emit(Logged(True, f"the group cannot go on: {_MAJORITY_LOST}"))
 
     def continued(self, history: bytes, *, keeps_tail: bool) -> tuple[Begin, SaveBatch]:
         """Return where a history begins in which this member continues this one, and its save.
@@ -395,6 +445,29 @@ class History:
         parts = tuple(self._parts.host.snapshot_parts())
         return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
 
+    def note_disk(self, disk: Disk, *, now: float) -> None:
+        """Take in how the disk does.
+
+        A leader that cannot save commits nothing it could answer for: it steps down, at
+        once, and has another one take over. Who waits for that learns it now; what
+        Raft says of it comes when the disk has done its work.
+        """
+        self._now = now
+        was_stalled, self._disk = self.is_stalled, disk
+        raft = self.raft
+        if disk is Disk.FINE:
+            if was_stalled and raft.configuration.voters == (self._parts.me,):
+                raft.campaign(now=now)
+        elif raft.is_leader or disk is Disk.FULL:
+            was_leader, leader = raft.is_leader, raft.leader
+            raft.step_down(disk.value, now=now)
+            self._duties.run()
+            self._told_number = self._duties.last_number
+            if was_leader:
+                self._note_stepped_down(raft.term, disk.value)
+            if leader is not None:
+                self._note_leader(None, raft.term)
+
     def saved(self) -> None:
         """Note that the batch of the last `next_save` is saved."""
         self._duties.saved()
@@ -442,6 +515,7 @@ class History:
         if not self._is_closed:
             self._leading.look(now=now)
         self._note_abreast()
+        self._note_admitted()
         self._commands.send(now=now)
         if self._is_closed:
             self._parts.reads.hold(now=now)
@@ -473,6 +547,16 @@ class History:
             self._abreast_index = 0 if status is None else status.commit_index
         self._is_abreast = raft.applied_index >= self._abreast_index
 
+    def _note_admitted(self) -> None:
+        """Note when this member's place in the group is final for now: then it may be online."""
+        if self._is_admitted:
+            return
+        raft, index = self.raft, self._admitted_index
+        has_place = index is not None and raft.commit_index >= index
+        # An observer never is to vote, and a leader is one of the voters.
+        is_observer = self._is_abreast and self._parts.is_observer()
+        self._is_admitted = has_place or is_observer or raft.is_leader
+
     # What Raft says.
 
     def _send_messages(self, messages: tuple[tuple[PeerId, Message], ...]) -> None:
@@ -493,7 +577,9 @@ class History:
             elif read.index is not None:
                 self._leading.welcome(read.request_id)
         for event in ready.events:
-            self._take_event(event)
+            was_told = ready.number <= self._told_number
+            if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
+                self._take_event(event)
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         parts = self._parts
@@ -543,14 +629,25 @@ class History:
                 self._note_leader(leader, term)
             case BecameLeader():
                 self._leading.hurry(now=self._now)
+            case ConfigurationKnown():
+                self._leading.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
                 self._leading.hurry(now=self._now)
                 self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded(mark):
                 self._sync.begin(mark.index, now=self._now)
+            case EntriesLost(last_index, counted_index, counted_by):
+                text = (
+                    f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
+                    f"has counted {counted_index} as saved here: waiting to be taken in anew"
+                )
+                self._parts.emit(Logged(True, text))
             case SteppedDown(term, why):
-                self._leader_heard_s = self._now
-                self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
+                self._note_stepped_down(term, why)
+
+    def _note_stepped_down(self, term: int, why: str) -> None:
+        self._leader_heard_s = self._now
+        self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:
         elections = self.elections

@@ -48,7 +48,7 @@ from ..transport.close import CloseCode, CloseReason
 from . import frames
 from .client import CommandClient, Failed, Resolved
 from .config import ConsensusConfig, GroupsConfig
-from .frames import ForwardRefused, Welcome
+from .frames import Admitted, ForwardRefused, Welcome
 from .genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, SendGenesis
 from .genesis_wire import Pledge, decode_pledge, encode_pledge
 from .genesis_wire import decode_message as decode_genesis
@@ -75,7 +75,7 @@ from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, Statu
 from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
-from .saving import Saving
+from .saving import Disk, Saving
 from .status import HISTORY_BYTES, Standing, Status
 from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
@@ -162,7 +162,9 @@ class Member:
         self._waits_until_s = now
         self._pledge = b""
         self._is_beginning = False
-        self._saving = Saving(is_durable=spec.is_durable)
+        self._saving = Saving(
+            is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
+        )
         self._term = stored.hard_state.term
         self._vote = stored.hard_state.vote
         self._told_key: object = None
@@ -223,7 +225,10 @@ class Member:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this member leads."""
+        """Whether this member leads: the same as `leader` being this member, always.
+
+        One whose disk takes nothing or hangs, or that hears no majority, has stepped down.
+        """
         return self._history is not None and self._history.raft.is_leader
 
     @property
@@ -250,7 +255,7 @@ class Member:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._saving.is_stalled
+        return self._saving.disk is Disk.FULL
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -267,6 +272,7 @@ class Member:
             self._spec.host.position,
             raft.last_index,
             raft.configuration_index,
+            raft.final_configuration[0],
         )
 
     def end(self) -> list[Resolved | Failed | ReadGranted | ReadFailed]:
@@ -428,8 +434,17 @@ class Member:
         message = frames.decode_control(data)
         match message:
             case Welcome(history):
-                if self._may_follow(peer, history, now):
+                followed = self._history
+                if followed is not None:
+                    if followed.id == history and followed.raft.has_lost_entries:
+                        # It was removed, and taken in again: nobody counts on what is here.
+                        self._drop_history()
+                        self._join(message, now)
+                elif self._may_follow(peer, history, now):
                     self._join(message, now)
+            case Admitted(history, index):
+                if self._history is not None and self._history.id == history:
+                    self._history.admit(peer, index)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self._history is not None and history == self._history.id
                 if is_mine and client == self._client.client_id:
@@ -437,19 +452,24 @@ class Member:
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
+        self._note_disk(Disk.FINE, now)
         self._saving.saved(self._history)
 
-    def stall(self, *, is_stalled: bool) -> None:
-        """Take in that the disk takes nothing for the moment, or does again."""
-        self._saving.is_stalled = is_stalled
-        if self._history is not None:
-            self._history.is_stalled = is_stalled
+    def stall(self, *, now: float) -> None:
+        """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
+        self._note_disk(Disk.FULL, now)
+
+    def _note_disk(self, disk: Disk, now: float) -> None:
+        if disk is not self._saving.disk:
+            self._saving.disk = disk
+            if self._history is not None:
+                self._history.note_disk(disk, now=now)
 
     # Time.
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
-        due_s = self._merging.get_timer()
+        due_s = min(self._merging.get_timer(), self._saving.hangs_at_s)
         for time in (
             self._mesh.get_timer(),
             self._client.get_timer(),
@@ -465,6 +485,8 @@ class Member:
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. Too early does no harm."""
+        if now >= self._saving.hangs_at_s:
+            self._note_disk(Disk.HANGING, now)
         self._mesh.handle_timer(now=now)
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
@@ -482,7 +504,7 @@ class Member:
         self._take_genesis(now)
         if self._history is not None:
             self._history.pump(now=now)
-        if self._history is None or self._saving.is_stalled:
+        if self._history is None or self.is_stalled:
             self._reads.hold(now=now)
         self._meet_others(now)
         self._see_to_voters(now)
@@ -490,7 +512,7 @@ class Member:
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        if (batch := self._saving.next_batch(self._history)) is not None:
+        if (batch := self._saving.next_batch(self._history, now=now)) is not None:
             self._emit(SaveWanted(batch))
         self._flush()
 
@@ -590,7 +612,7 @@ class Member:
     def _see_to_voters(self, now: float) -> None:
         """Go on without the voters of the history when they are gone."""
         history, takeover = self._history, self._takeover
-        if history is None or self._saving.is_stalled:
+        if history is None or self.is_stalled:
             return
         seen = (history, self._status_count, history.raft.configuration_index, self._is_observer)
         if seen == self._seen_voters and now < takeover.timer_s:
@@ -770,6 +792,7 @@ class Member:
             reads=self._reads,
             sync=spec.sync,
             is_durable=spec.is_durable,
+            is_observer=lambda: self._is_observer,
             statuses=lambda: self._statuses,
             status=self._my_status,
             factor=spec.factor,
@@ -779,7 +802,7 @@ class Member:
         )
         self._is_beginning = False
         self._history = history = History(parts, begin, now=now)
-        history.is_stalled = self._saving.is_stalled
+        history.note_disk(self._saving.disk, now=now)
         if is_founder or history.raft.configuration.voters == (spec.me,):
             history.raft.campaign(now=now)
         history.peers_changed(now=now)
@@ -804,14 +827,20 @@ class Member:
         """Go back to having no history, and look for one."""
         history = self._history
         assert history is not None, "there is no history to give up"
+        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
+        self._client.change_history()
+        self._drop_history()
+
+    def _drop_history(self) -> None:
+        """Forget the log and the state, but not the term and the vote."""
+        history = self._history
+        assert history is not None, "there is no history to drop"
         if self._spec.is_durable:
             # What a storage remembers of terms and votes never goes back.
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._pledge = b""
-        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
         self._spec.host.reset(Ledger())
-        self._client.change_history()
         self._client.set_leader(False, None, self._now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)

@@ -7,8 +7,9 @@ wherever the old one stopped. The rules, the most urgent first:
 
     1. Voters that leave are removed; a leader that leaves hands over first, and
        so does one that wants only to observe.
-    2. A voter that has lost its memory is removed: it may not vote before it has
-       caught up anew (its earlier votes and entries would count twice).
+    2. A voter that has lost its memory, or the end of its log, is removed: it may not
+       vote before it has caught up anew (its earlier votes and entries would count
+       twice, and what a leader has counted it never takes back).
     3. A voter that is silent for `replace_after` is replaced by a learner, who is
        promoted first; without one, of five voters or more it is removed.
     4. Bonded members of this history, or of none, become learners, all at once.
@@ -56,6 +57,7 @@ class PeerView:
         lag: How many entries it is behind the commit index; None where unknown.
         is_replicating: Whether it has accepted entries of this leader, so that
             `lag` is known to be right.
+        has_acknowledged: Whether this leader counts anything as saved there.
         has_left: Whether it said good-bye.
     """
 
@@ -63,6 +65,7 @@ class PeerView:
     silent_s: float | None = None
     lag: int | None = None
     is_replicating: bool = False
+    has_acknowledged: bool = False
     has_left: bool = False
 
 
@@ -132,6 +135,26 @@ def prefer_leader(view: GroupView) -> PeerId | None:
     return heir if group.factor(heir) < own else None
 
 
+def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
+    """Return the members whose place is final for now, and that were not told so.
+
+    None while another step of the configuration is due: who votes in a configuration that
+    is half of a change, as two voters on the way to three, is not to be relied on yet.
+
+    Args:
+        view: What the leader sees.
+        step: What `plan_change` has made of it.
+    """
+    if view.is_pending or isinstance(step, Change):
+        return []
+    group = _Group(view)
+    return [
+        peer
+        for peer in (*group.others, *group.learners)
+        if not group.has_place(peer) and group.is_fit(peer)
+    ]
+
+
 def explain(view: GroupView) -> str:
     """Return why the voters are not as they should be, for people; empty when they are."""
     group = _Group(view)
@@ -188,7 +211,7 @@ def _drop_lost(group: _Group) -> Step | None:
         for peer in group.others
         if group.is_lost(peer)
     )
-    lost = [p for p in group.learners if group.is_lost(p) and group.of(p).is_replicating]
+    lost = [p for p in group.learners if group.is_lost(p) and group.of(p).has_acknowledged]
     return step or group.without_learners(lost, "have lost their memory")
 
 
@@ -302,6 +325,11 @@ class _Group:
         assert seen.status is not None, "willing without a status"
         is_near = seen.lag is not None and seen.lag <= self._lag_max
         return is_near and seen.status.standing >= Standing.LEARNER and self._is_up(seen.status)
+
+    def has_place(self, peer: PeerId) -> bool:
+        """Whether a member says that it knows its place to be final."""
+        status = self.of(peer).status
+        return status is not None and status.is_admitted
 
     def is_newcomer(self, peer: PeerId) -> bool:
         """Whether a bonded peer belongs into the configuration, and is not in it."""

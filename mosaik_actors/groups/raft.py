@@ -17,6 +17,10 @@ Where this differs from the thesis:
     * A snapshot does not travel through the core: the leader offers it, the
       follower's caller fetches it, from whom it likes, and calls `install`.
 
+A follower that comes back with a shorter log than its leader counts has lost what it
+promised. The leader never takes back what it counted; the follower learns of it with the
+next heartbeat, and takes no part any more (`has_lost_entries`).
+
 Safety never depends on time: not on clocks that agree, nor on clocks that go
 at all. Time decides only when replicas try.
 
@@ -181,9 +185,29 @@ class Raft:
         return self._state.configurations.is_pending(self._state.commit_index)
 
     @property
+    def has_lost_entries(self) -> bool:
+        """Whether the log here lacks entries that this replica had acknowledged.
+
+        Then it takes no part any more: it neither votes nor acknowledges, for it may have
+        forgotten a vote as well. Have it removed from the configuration, and begin anew.
+        """
+        return self._state.has_lost_entries
+
+    @property
     def configuration_index(self) -> int:
         """Where in the log the configuration in force is."""
         return self._state.configurations.latest_index
+
+    @property
+    def final_configuration(self) -> tuple[int, Voters]:
+        """The configuration to rely on, and where in the log it is.
+
+        The latest that is known to be committed; on a leader, known to another voter as well,
+        so that it stands even if the leader crashes now.
+        """
+        role, state = self._state.role, self._state
+        index = role.known_index if isinstance(role, Leader) else state.commit_index
+        return state.configurations.final(index)
 
     def silent_s(self, peer: PeerId) -> float | None:
         """Return for how many seconds a leader has not heard of a follower; None where unknown."""
@@ -324,6 +348,19 @@ class Raft:
         role = self._state.role
         return isinstance(role, Leader) and role.transfer(to)
 
+    def step_down(self, why: str, *, now: float) -> None:
+        """Lead no more, stand no more, believe in no leader: the caller cannot do its duties.
+
+        A leader has the most complete voter that it hears take over, without waiting for
+        its own disk: that promises nothing.
+        """
+        self._state.observe(now)
+        role = self._state.role
+        if isinstance(role, Leader):
+            role.resign(why)
+        else:
+            self._state.become_follower(self._state.term, None, why)
+
     def next_ready(self) -> Ready | None:
         """Return the next batch of duties, None when there is nothing to do.
 
@@ -439,6 +476,7 @@ class Raft:
         else:
             # Saved entries that are committed stay until `compact_to` drops them.
             state.durability.restarted(state.commit_index + 1, mark.index)
+            state.note_rewritten()
             log.reset(mark.index, mark.term)
             state.configurations.restart(mark.index, mark.configuration, keep=False)
         state.give_up_proposals(mark.index)

@@ -116,10 +116,35 @@ class ConfigurationCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationKnown:
+    """To a leader: a committed configuration is known to be so at enough voters.
+
+    The crash of any one of them leaves somebody who knows, and can have the others go on.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotNeeded:
     """The log here cannot be continued: fetch a snapshot at `mark` or later, then `install`."""
 
     mark: SnapshotMark
+    leader: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesLost:
+    """The log here ends at `last_index`, although this replica had acknowledged more.
+
+    Attributes:
+        last_index: The last entry here.
+        counted_index: What the leader counts as saved here.
+        leader: Which leader does.
+    """
+
+    last_index: int
+    counted_index: int
     leader: PeerId
 
 
@@ -136,7 +161,9 @@ Event = (
     | SteppedDown
     | ConfigurationAdopted
     | ConfigurationCommitted
+    | ConfigurationKnown
     | SnapshotNeeded
+    | EntriesLost
     | TransferEnded
 )
 
