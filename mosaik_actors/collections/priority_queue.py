@@ -24,7 +24,6 @@ takes; during a snapshot up to 8 bytes more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from ..codec import EncodeError
@@ -226,8 +225,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
             return
         items: list[tuple[P, K, V]] = []
         for command in commands:
-            with suppress(DecodeError):  # of another program, as in `CollectionMachine`
-                items += self._receive_items(command)
+            items += self._receive_items(command)
         self._put_all(items, ctx.index, None)
 
     def _apply_insert(

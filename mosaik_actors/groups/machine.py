@@ -170,6 +170,13 @@ class StateMachine:
                 ),
             )
 
+    def check_readable(self, commands: Sequence[Any]) -> None:
+        """Raise `DecodeError` if what commands carry as bytes of their own could not be decoded.
+
+        A leader asks before it takes in another member's commands: one that is
+        committed and cannot be decoded would end all members.
+        """
+
     def query(self, query: Any) -> Any:
         """Return the answer to a query, changing nothing."""
         raise NotImplementedError(f"{type(self).__name__} has no query")
