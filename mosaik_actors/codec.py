@@ -104,6 +104,7 @@ class TypedCodec(Codec[T]):
         )
         self._encoder = msgspec.msgpack.Encoder(enc_hook=ids_as_bytes)
         self._decode_items: Callable[[Any], list[T]] = _fast_decoder(list[type_])
+        self._batch_type: Any = list[type_]
         self._limits = WireLimits(type_)
 
     def encode(self, item: T) -> bytes:
@@ -142,7 +143,8 @@ class TypedCodec(Codec[T]):
                 return self._decode_items(batch)
             if form == WIDE:
                 self._limits.check(batch, _decode_wide_members, is_wide=True)
-                return _decode_wide(batch, list[self._type])  # type: ignore[name-defined]
+                items: list[T] = _decode_wide(batch, self._batch_type)
+                return items
         except DecodeError:
             raise
         except Exception as exc:  # a record's own checks may raise anything

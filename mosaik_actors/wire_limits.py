@@ -24,6 +24,7 @@ msgspec allocates as it reads and not as headers claim, so claims need no check.
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -167,18 +168,22 @@ class WireLimits:
             if self.may_nest:
                 self.check_nesting(batch)
             return
-        types = {"map": key_types, "set": [ANY] if self._is_untyped else [], "array": member_types}
-        wanted = [kind for kind, known in types.items() if known]
+        by_kind = {
+            "map": key_types,
+            "set": [ANY] if self._is_untyped else [],
+            "array": member_types,
+        }
+        wanted = [kind for kind, known in by_kind.items() if known]
         # 1: the array of the items is one level that no item has.
         found = scan(bytes(batch), wanted, nesting_max=NESTING_MAX + 1, opens=self._is_untyped)
         for large in found:
-            for type_ in types[large.kind]:
+            for type_ in by_kind[large.kind]:
                 _check_members(large.members, type_, decode)
 
     @staticmethod
-    def _add(types: list[Any], type_: Any) -> None:
-        if type_ not in types:
-            types.append(type_)
+    def _add(known: list[Any], type_: Any) -> None:
+        if type_ not in known:
+            known.append(type_)
 
 
 def scan(
@@ -406,11 +411,11 @@ def _type_of(info: mi.Type) -> Any:
         case mi.LiteralType(values=values):
             return Literal[tuple(values)]
         case mi.TupleType(item_types=members):
-            return tuple[tuple(map(_type_of, members))] if members else tuple[()]
+            return types.GenericAlias(tuple, tuple(map(_type_of, members)))
         case mi.VarTupleType(item_type=member):
-            return tuple[_type_of(member), ...]
+            return types.GenericAlias(tuple, (_type_of(member), ...))
         case mi.FrozenSetType(item_type=member) | mi.SetType(item_type=member):
-            return frozenset[_type_of(member)]  # type: ignore[misc]  # computed, too
+            return types.GenericAlias(frozenset, (_type_of(member),))
         case _ if is_any(info):
             return Any
     return _PLAIN_TYPES.get(type(info)) or getattr(info, "cls", Any)

@@ -213,6 +213,12 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
         self._ranking.take_over(ranking)
         self._replaced()
 
+    def check_readable(self, commands: Sequence[Any]) -> None:
+        """Raise `DecodeError` if items could not be decoded, or have no place in the order."""
+        for command in commands:
+            if type(command) is Extend:
+                self._receive_items(command)
+
     # Applying. What was received is read, and may raise `DecodeError`, before anything changes.
 
     def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:

@@ -66,12 +66,11 @@ class Commands:
         end every member. They are dropped, and repeated by whoever means them, until
         that gives up: what is refused comes again at once.
         """
-        if self._raft.is_leader:
-            try:
-                self._parts.host.check_readable(burst.payloads)
-            except DecodeError as exc:
-                self._note_unreadable(peer, exc)
-                return
+        try:
+            self._parts.host.check_readable(burst.payloads)
+        except DecodeError as exc:
+            self._note_unreadable(peer, exc)
+            return
         self._waiting.append((peer, burst))
 
     def route(self, *, now: float) -> None:

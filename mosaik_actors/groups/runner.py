@@ -77,7 +77,7 @@ class Runner:
 
     Attributes:
         codec: Of the machine's commands.
-        position: How many commands were taken.
+        position: How many commands were taken; after a failure, how many are applied for certain.
     """
 
     def __init__(self, machine: StateMachine, group_id: GroupId, network_id: NetworkId) -> None:
@@ -119,9 +119,10 @@ class Runner:
         decoded = self.codec.decode(payloads)
         first_position = self.position - len(payloads) + 1
         if decoded.commands:
-            self._apply(decoded.commands, first_position, places[0])
+            self._apply(decoded.commands, first_position, _place_of(places, 0))
         if decoded.error is not None:
             offset = len(decoded.commands)
+            self.position = first_position + offset - 1
             what = f"the committed command {first_position + offset} could not be decoded"
             failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
             raise failure from decoded.error
@@ -143,6 +144,7 @@ class Runner:
         try:
             self._machine.apply_batch(commands, context)
         except Exception as exc:
+            self.position = position - 1  # what was reached for certain
             raise MachineFailed(place.index, exc) from exc
 
 
