@@ -15,8 +15,8 @@ where hostile input hurts:
 
 A codec makes one `WireLimits` for its type, and looks only for what the type lets
 happen: a record without ``Any``, recursion or such sets costs nothing. A look
-begins with what C does fast (`_may_nest`, `_has_large`), so that
-the walk in Python is for the few batches that might break a limit.
+begins with what C does fast (`_may_nest`, `_LARGE`), so that the walk in Python is
+for the few items that might break a limit.
 
 msgspec allocates as it reads and not as headers claim, so claims need no check.
 """
@@ -42,6 +42,7 @@ from .ids import PeerId, UniqueId
 NESTING_MAX: Final = 64
 MEMBERS_UNCHECKED: Final = 32
 COMPARISONS_PER_MEMBER_MAX: Final = 16
+SHORT_BYTES: Final = NESTING_MAX  # what is no longer can be neither deep nor hard to hash
 
 ANY: Final = object()
 """Stands for the type of members that no type describes."""
@@ -67,7 +68,8 @@ _OPENING: Final = bytes([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0x
     range(0xDC, 0xE0)
 )
 _NOT_OPENING: Final = bytes(head for head in range(256) if head not in _OPENING)
-_LARGE: Final = re.compile(rb"[\xdc-\xdf]")
+# The head of an array or mapping of more than `MEMBERS_UNCHECKED`, which no short one has.
+_LARGE: Final = re.compile(rb"[\xdc\xde](?:[^\x00]|\x00[^\x00-\x20])|[\xdd\xdf]", re.DOTALL)
 
 _UNKNOWN: Final = -1
 
@@ -143,14 +145,14 @@ class WireLimits:
 
     def check_nesting(self, batch: bytes | memoryview) -> None:
         """Raise `DecodeError` if an item of an array of items is nested too deep."""
-        if _may_nest(bytes(batch)):
+        if len(batch) > SHORT_BYTES:
             for item in _items(batch):
-                if _may_nest(item):
+                if len(item) > SHORT_BYTES and _may_nest(item):
                     scan(item, opens=self._is_untyped)
 
     def check(
         self,
-        batch: bytes | memoryview,
+        batch: memoryview,
         decode: Callable[[bytes, Any], list[Any]],
         *,
         is_wide: bool = False,
@@ -164,19 +166,30 @@ class WireLimits:
         """
         key_types = [*self._key_types, ANY] if is_wide else self._key_types
         member_types = self._wide_member_types if is_wide else self._member_types
-        if not (key_types or member_types or self._is_untyped) or not _LARGE.search(batch):
-            if self.may_nest:
-                self.check_nesting(batch)
+        has_sets = bool(key_types or member_types)
+        if len(batch) <= SHORT_BYTES or not (
+            self.may_nest or (has_sets and _LARGE.search(batch, _head_bytes(batch)))
+        ):
             return
-        by_kind = {
-            "map": key_types,
-            "set": [ANY] if self._is_untyped else [],
-            "array": member_types,
-        }
+        for item in _items(batch):
+            if len(item) <= SHORT_BYTES:
+                continue
+            if has_sets and _LARGE.search(item):
+                self._check_sets(item, key_types, member_types, decode)
+            elif self.may_nest and _may_nest(item):
+                scan(item, opens=self._is_untyped)
+
+    def _check_sets(
+        self,
+        item: bytes,
+        key_types: list[Any],
+        member_types: list[Any],
+        decode: Callable[[bytes, Any], list[Any]],
+    ) -> None:
+        set_types = [ANY] if self._is_untyped else []
+        by_kind = {"map": key_types, "set": set_types, "array": member_types}
         wanted = [kind for kind, known in by_kind.items() if known]
-        # 1: the array of the items is one level that no item has.
-        found = scan(bytes(batch), wanted, nesting_max=NESTING_MAX + 1, opens=self._is_untyped)
-        for large in found:
+        for large in scan(item, wanted, opens=self._is_untyped):
             for type_ in by_kind[large.kind]:
                 _check_members(large.members, type_, decode)
 
@@ -315,15 +328,20 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
 
 
+def _head_bytes(batch: memoryview) -> int:
+    """Return how long the head of an array of items is."""
+    return {0xDC: 3, 0xDD: 5}.get(batch[0], 1)
+
+
 def _may_nest(data: bytes) -> bool:
     """Return whether there are bytes enough that could open a container to be nested too deep."""
-    return len(data) > NESTING_MAX and len(data.translate(None, _NOT_OPENING)) > NESTING_MAX
+    return len(data.translate(None, _NOT_OPENING)) > NESTING_MAX
 
 
-def _items(batch: bytes | memoryview) -> Iterator[bytes]:
-    """Iterate over the items of an array."""
+def _items(batch: bytes | memoryview) -> list[bytes]:
+    """Return the items of an array, encoded."""
     try:
-        return map(bytes, _split(batch))
+        return list(map(bytes, _split(batch)))
     except RecursionError:
         raise DecodeError(f"nested deeper than {NESTING_MAX}") from None
     except (msgspec.MsgspecError, ValueError) as exc:

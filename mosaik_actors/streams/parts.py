@@ -154,15 +154,13 @@ class PartEncoder:
         parts: list[Part | Run] = []
         # The first item stands for all; where it misleads, only time is lost.
         run_items = min(RUN_ITEMS, RUN_BYTES // max(len(encode(items[0])), 1)) if items else 0
-        if run_items < RUN_ITEMS_MIN:
+        if run_items < RUN_ITEMS_MIN or self._limits.may_nest:  # depth is checked item by item
             parts += map(self.encode_unchecked, items)
         else:
             for start in range(0, len(items), run_items):
                 some = items[start : start + run_items]
                 head_bytes = 1 if len(some) < 16 else 3  # of a MessagePack array
                 data = encode(some)
-                if self._limits.may_nest:
-                    self._limits.check_nesting(data)
                 run = Run(data[head_bytes:], len(some))
                 parts += (run,) if len(run) <= RUN_BYTES_MAX else run.items()
         if parts and max(map(len, parts)) > self.item_bytes_max:

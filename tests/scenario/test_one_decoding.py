@@ -79,7 +79,7 @@ async def online(*handles: Any) -> None:
 @scenario(nodes=3, seeds=(1,), **SETTINGS)
 async def test_a_joiner_by_snapshot_has_what_those_with_the_log_have(cluster: Cluster) -> None:
     settings: Any = {"sync": SMALL_PARTS, "groups": CUTS_OFTEN}
-    kinds = (Map[str, Event], Vec[Event], Map[str, dict[str, object]], Map[str, Any])
+    kinds: tuple[Any, ...] = (Map[str, Event], Vec[Event], Map[str, dict[str, object]], Map[str, Any])
     values: list[Any] = [Event("noon", (NOON, {1})), Event("big", 2**70), Event("x", (1, (2,)))]
     plain: list[Any] = [{"a": (NOON, b"x")}, {"a": 2**70}, {"a": {1: (2,)}}]
     for kind in kinds:
@@ -117,7 +117,7 @@ async def test_other_constraints_make_another_collection_and_say_so(cluster: Clu
     logger.addHandler(handler)
     try:
         one = Map[str, int].writer(cluster.net(0), "balance")
-        other = Map[str, strict].writer(cluster.net(1), "balance")  # type: ignore[valid-type]
+        other = Map[str, strict].writer(cluster.net(1), "balance")
         await online(one, other)
         assert one.group_id != other.group_id
         await one.insert("a", -7)
@@ -155,10 +155,11 @@ def lenient_amount(group: Any, value: int) -> Any:
 async def test_a_value_that_cannot_be_decoded_ends_the_replica(cluster: Cluster) -> None:
     settings: Any = {"sync": SMALL_PARTS, "groups": CUTS_OFTEN}
     old, new = amount_type(None), amount_type(13)
-    writer = Map[str, old].writer(cluster.net(0), "amounts", **settings)
+    kinds: Any = Map  # of types that are made here
+    writer = kinds[str, old].writer(cluster.net(0), "amounts", **settings)
     await online(writer)
     await writer.insert("a", old(1))
-    reader = Map[str, new].reader(cluster.net(1), "amounts", **settings)
+    reader = kinds[str, new].reader(cluster.net(1), "amounts", **settings)
     assert reader.group_id == writer.group_id
     await online(reader)
     # From the log, and in a command that carries many.
@@ -169,7 +170,7 @@ async def test_a_value_that_cannot_be_decoded_ends_the_replica(cluster: Cluster)
     # From a snapshot.
     for number in range(100):
         version = await writer.insert("d", old(number + 20))
-    late = Map[str, new].reader(cluster.net(2), "amounts", **settings)
+    late = kinds[str, new].reader(cluster.net(2), "amounts", **settings)
     with pytest.raises(NetworkDown, match="snapshots could not be restored"):
         async with asyncio.timeout(60):
             await late.when().reaches(version)

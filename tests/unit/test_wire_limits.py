@@ -67,7 +67,8 @@ def colliding_pairs(count: int) -> list[tuple[int, int]]:
     first, second, start = 11400714785074694791, 14029467366897019727, 2870177450012600261
     mask = (1 << 64) - 1
     inverse = pow(second, -1, 1 << 64)
-    wanted, pairs, x = 0, [], 0
+    pairs: list[tuple[int, int]] = []
+    wanted = x = 0
     while len(pairs) < count:
         lane = (start + x * second) & mask
         lane = (((lane << 31) | (lane >> 33)) * first) & mask
