@@ -79,7 +79,12 @@ async def online(*handles: Any) -> None:
 @scenario(nodes=3, seeds=(1,), **SETTINGS)
 async def test_a_joiner_by_snapshot_has_what_those_with_the_log_have(cluster: Cluster) -> None:
     settings: Any = {"sync": SMALL_PARTS, "groups": CUTS_OFTEN}
-    kinds: tuple[Any, ...] = (Map[str, Event], Vec[Event], Map[str, dict[str, object]], Map[str, Any])
+    kinds: tuple[Any, ...] = (
+        Map[str, Event],
+        Vec[Event],
+        Map[str, dict[str, object]],
+        Map[str, Any],
+    )
     values: list[Any] = [Event("noon", (NOON, {1})), Event("big", 2**70), Event("x", (1, (2,)))]
     plain: list[Any] = [{"a": (NOON, b"x")}, {"a": 2**70}, {"a": {1: (2,)}}]
     for kind in kinds:
