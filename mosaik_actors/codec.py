@@ -3,31 +3,33 @@
 There are two codecs. A *typed* one (records, annotated types) runs on
 `msgspec`: it encodes a whole batch in one call and refuses, while decoding,
 whatever does not fit the type. An *untyped* one, for ``object`` and ``Any``,
-runs on `msgpack` and keeps apart what MessagePack alone cannot tell apart.
+keeps apart what MessagePack alone cannot tell apart.
 
 What survives a round trip: everything MessagePack has, and integers of any
 size, `datetime` and its kin, `UUID`, `Decimal`, sets, frozensets, tuples and
-ids. In a field annotated ``Any`` of a typed record the type gives no help, so
-sets and tuples come back as lists there, and UUIDs and Decimals as text.
+ids. In a field annotated ``Any`` or ``object`` of a typed record the type gives
+no help, so sets and tuples come back as lists there, and UUIDs and Decimals as text.
 
 Form of a batch: one byte that says how, then a MessagePack array of items.
 
     * ``FAST``: plain msgspec.
     * ``WIDE``: an integer of more than 64 bits is somewhere inside. MessagePack
       has no such integers, so they travel as an extension. Only a batch that
-      needs it pays for it.
+      needs it pays for it. But for these integers it is what msgspec writes, and
+      means the same: a value never depends on what it travels with.
     * ``UNTYPED``: the untyped codec's extensions.
 
 Bytes from a peer are hostile: decoding reads at most what is there, never
-nests deeper than `NESTING_MAX`, builds nothing but the types above, and raises
-`DecodeError` for all that does not fit.
+nests deeper than `NESTING_MAX`, makes no sets of members that were chosen to
+hash alike (`wire_limits`), builds nothing but the types above, and raises
+`DecodeError` for all that does not fit, whatever a record's own checks raise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -35,8 +37,9 @@ from uuid import UUID
 import msgpack
 import msgspec
 
-from .errors import DecodeError, MosaikError
+from .errors import DecodeError, MosaikError, clip
 from .ids import PeerId, UniqueId
+from .wire_limits import ANY, WireLimits
 
 T = TypeVar("T")
 
@@ -44,8 +47,9 @@ FAST: Final = b"\x00"
 WIDE: Final = b"\x01"
 UNTYPED: Final = b"\x02"
 
-NESTING_MAX: Final = 64
 BIG_INT_BYTES_MAX: Final = 4096
+WHY_CHARACTERS_MAX: Final = 1000
+TEXT_BYTES_MAX: Final = 64  # of a date or time
 
 _EXT_BIG_INT: Final = 1
 _EXT_TUPLE: Final = 2
@@ -65,7 +69,8 @@ class EncodeError(MosaikError, TypeError):
     """A value cannot be encoded as the type asks; `value` is that value."""
 
     def __init__(self, value: Any, why: str) -> None:
-        super().__init__(value, why)
+        why = why if len(why) <= WHY_CHARACTERS_MAX else why[: WHY_CHARACTERS_MAX - 3] + "..."
+        super().__init__(why)
         self.value = value
         self.why = why
 
@@ -93,16 +98,14 @@ class TypedCodec(Codec[T]):
     """The codec of a record or annotated type, on msgspec."""
 
     def __init__(self, type_: Any) -> None:
-        batch: Any = list[type_]
         self._type = type_
-        self._batch_type = batch
         self._is_record = isinstance(type_, type) and (
             issubclass(type_, msgspec.Struct) or hasattr(type_, "__dataclass_fields__")
         )
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=_ids_as_bytes)
-        self._decode_items: Callable[[Any], list[T]] = msgspec.msgpack.Decoder(
-            batch, dec_hook=_ids_from_bytes, ext_hook=_no_extension
-        ).decode
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=ids_as_bytes)
+        self._decode_items: Callable[[Any], list[T]] = _fast_decoder(list[type_])
+        self._batch_type: Any = list[type_]
+        self._limits = WireLimits(type_)
 
     def encode(self, item: T) -> bytes:
         """Return one item as bytes. Raises `EncodeError`."""
@@ -114,54 +117,56 @@ class TypedCodec(Codec[T]):
 
     def encode_batch(self, items: Sequence[T]) -> bytes:
         """Return several items as bytes. Raises `EncodeError`."""
+        may_nest = self._limits.may_nest
         if self._is_record:
             for kind in dict.fromkeys(map(type, items)):
                 if not issubclass(kind, self._type):
                     raise EncodeError(items, f"expected {_name(self._type)}, got {_name(kind)}")
+                may_nest |= kind is not self._type  # what a subclass adds, a reader passes over
         try:
-            return FAST + self._encoder.encode(items)
+            form, batch = FAST, self._encoder.encode(items)
         except OverflowError:
-            return WIDE + self._encode_wide(items)
-        except (TypeError, ValueError, RecursionError) as exc:
+            form, batch = WIDE, self._encode_wide(items)
+        except Exception as exc:
             raise EncodeError(items, f"cannot encode {_name(self._type)}: {exc}") from exc
+        if may_nest:
+            _require_encodable(items, batch, self._limits)
+        return form + batch
 
     def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[T]:
         """Return the items in `data`. Raises `DecodeError`."""
         _check_count(data, count_max)
-        form = data[:1]
-        if form == FAST:
-            try:
-                items = self._decode_items(memoryview(data)[1:])
-            except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-                raise DecodeError(f"not a batch of {_name(self._type)}: {exc}") from exc
-        elif form == WIDE:
-            items = self._decode_wide(data[1:])
-        else:
-            raise DecodeError(f"unknown form of batch {form!r} for {_name(self._type)}")
-        return items
+        form, batch = data[:1], memoryview(data)[1:]
+        try:
+            if form == FAST:
+                self._limits.check(batch, _decode_members)
+                return self._decode_items(batch)
+            if form == WIDE:
+                self._limits.check(batch, _decode_wide_members, is_wide=True)
+                items: list[T] = _decode_wide(batch, self._batch_type)
+                return items
+        except DecodeError:
+            raise
+        except Exception as exc:  # a record's own checks may raise anything
+            raise DecodeError(f"not a batch of {_name(self._type)}: {clip(exc)}") from exc
+        raise DecodeError(f"unknown form of batch {bytes(form)!r} for {_name(self._type)}")
 
     def _encode_wide(self, items: Sequence[T]) -> bytes:
         try:
+            # Bytes and times are kept: `_widen` writes them as msgspec does.
             plain = msgspec.to_builtins(
-                items, builtin_types=(bytes, bytearray), enc_hook=_ids_as_bytes
+                items,
+                builtin_types=(bytes, bytearray, memoryview, datetime),
+                enc_hook=ids_as_bytes,
             )
-            return _pack(plain)
-        except (TypeError, ValueError, RecursionError) as exc:
+            batch: bytes = msgpack.packb(plain, default=_widen)
+        except Exception as exc:
             raise EncodeError(items, f"cannot encode {_name(self._type)}: {exc}") from exc
-
-    def _decode_wide(self, data: bytes) -> list[T]:
-        plain = _unpack(data)
-        try:
-            items: list[T] = msgspec.convert(
-                plain, self._batch_type, builtin_types=(bytes, bytearray), dec_hook=_ids_from_bytes
-            )
-        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-            raise DecodeError(f"not a batch of {_name(self._type)}: {exc}") from exc
-        return items
+        return batch
 
 
 class UntypedCodec(Codec[Any]):
-    """The codec of values that no type describes, on msgpack."""
+    """The codec of values that no type describes: written by msgpack, read by msgspec."""
 
     def encode(self, item: Any) -> bytes:
         """Return one item as bytes. Raises `EncodeError`."""
@@ -174,9 +179,11 @@ class UntypedCodec(Codec[Any]):
     def encode_batch(self, items: Sequence[Any]) -> bytes:
         """Return several items as bytes. Raises `EncodeError`."""
         try:
-            return UNTYPED + _pack(list(items))
-        except (TypeError, ValueError, RecursionError) as exc:
+            batch = _pack(list(items))
+        except Exception as exc:
             raise EncodeError(items, f"cannot encode: {exc}") from exc
+        _require_encodable(items, batch, _untyped_limits)
+        return UNTYPED + batch
 
     def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[Any]:
         """Return the items in `data`. Raises `DecodeError`.
@@ -184,12 +191,16 @@ class UntypedCodec(Codec[Any]):
         Batches of typed codecs can be read too: records come as mappings or lists.
         """
         if data[:1] not in (UNTYPED, FAST, WIDE):
-            raise DecodeError(f"unknown form of untyped batch {data[:1]!r}")
+            raise DecodeError(f"unknown form of untyped batch {bytes(data[:1])!r}")
         _check_count(data, count_max)
-        items = _unpack(data[1:])
-        if not isinstance(items, list):
-            raise DecodeError(f"a batch is a list, got {type(items).__name__}")
-        return items
+        batch = memoryview(data)[1:]
+        try:
+            _untyped_limits.check(batch, _decode_untyped_members)
+            return _decode_untyped(batch)
+        except DecodeError:
+            raise
+        except Exception as exc:
+            raise DecodeError(f"not a batch: {clip(exc)}") from exc
 
 
 @lru_cache(maxsize=1024)
@@ -204,13 +215,17 @@ def codec_for(type_: Any) -> Codec[Any]:
     return TypedCodec(type_)
 
 
-def _ids_as_bytes(value: Any) -> bytes:
+def ids_as_bytes(value: Any) -> bytes:
+    """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
     if isinstance(value, UniqueId | PeerId):
         return bytes(value)
     raise TypeError(f"{type(value).__name__} is not a type that can be sent")
 
 
-def _ids_from_bytes(type_: type, value: Any) -> Any:
+def _custom_values(type_: type, value: Any) -> Any:
+    """Return what a field holds whose type msgspec does not know (a decoding hook)."""
+    if type_ is object:
+        return value
     if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
         return type_(value)
     raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")
@@ -218,6 +233,48 @@ def _ids_from_bytes(type_: type, value: Any) -> Any:
 
 def _no_extension(code: int, _data: memoryview) -> Any:
     raise ValueError(f"unknown extension {code}")
+
+
+def _only_integers(code: int, data: memoryview) -> int:
+    if code != _EXT_BIG_INT:
+        raise ValueError(f"unknown extension {code}")
+    return _read_int(data)
+
+
+def _fast_decoder(batch_type: Any) -> Callable[[Any], Any]:
+    return msgspec.msgpack.Decoder(
+        batch_type, dec_hook=_custom_values, ext_hook=_no_extension
+    ).decode
+
+
+_decode_plain: Final = msgspec.msgpack.Decoder(list[Any], ext_hook=_only_integers).decode
+
+
+def _decode_wide(batch: bytes | memoryview, batch_type: Any) -> Any:
+    return msgspec.convert(
+        _decode_plain(batch),
+        batch_type,
+        builtin_types=(bytes, bytearray),
+        dec_hook=_custom_values,
+    )
+
+
+def _decode_members(batch: bytes, type_: Any) -> list[Any]:
+    members: list[Any] = _fast_decoder(list[Any if type_ is ANY else type_])(batch)  # type: ignore[misc]
+    return members
+
+
+def _decode_wide_members(batch: bytes, type_: Any) -> list[Any]:
+    members: list[Any] = _decode_wide(batch, list[Any if type_ is ANY else type_])  # type: ignore[misc]
+    return members
+
+
+def _require_encodable(items: Sequence[Any], batch: bytes, limits: WireLimits) -> None:
+    """Raise `EncodeError` for items that are nested too deep to be decoded everywhere."""
+    try:
+        limits.check_nesting(batch)
+    except DecodeError as exc:
+        raise EncodeError(items, f"cannot encode: {exc}") from exc
 
 
 def _check_count(data: bytes, count_max: int | None) -> None:
@@ -268,6 +325,20 @@ def _to_extension(value: Any) -> Any:
     raise TypeError(f"{kind.__name__} is not a type that can be sent")
 
 
+def _widen(value: Any) -> Any:
+    """Return what `msgpack` cannot write as msgspec does: all but the integers it has no room for.
+
+    What remains of typed items when `msgspec.to_builtins` has seen them.
+    """
+    if isinstance(value, int):
+        return msgpack.ExtType(_EXT_BIG_INT, _write_int(value))
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            return msgspec.to_builtins(value)
+        return msgpack.Timestamp.from_datetime(value)
+    raise TypeError(f"{type(value).__name__} is not a type that can be sent")
+
+
 def _write_int(value: int) -> bytes:
     data = value.to_bytes((value.bit_length() + 8) // 8, signed=True)
     if len(data) > BIG_INT_BYTES_MAX:
@@ -298,62 +369,62 @@ _PLAIN_TYPES: Final[tuple[Any, ...]] = (int, float, str, bytes, list, dict, tupl
 _KEPT_TYPES: Final = (bytes, bytearray, datetime, date, time, timedelta, UUID, Decimal)
 
 
-def _unpack(data: bytes, depth: int = 0) -> Any:
-    """Return the value in `data`, extensions included, or raise `DecodeError`."""
-    if depth > NESTING_MAX:
-        raise DecodeError(f"nested deeper than {NESTING_MAX}")
-
-    def from_extension(code: int, content: bytes) -> Any:
-        return _from_extension(code, content, depth + 1)
-
-    try:
-        # timestamp=3: MessagePack's own timestamps, which msgspec writes, as aware datetimes.
-        return msgpack.unpackb(data, ext_hook=from_extension, strict_map_key=False, timestamp=3)
-    except DecodeError:
-        raise
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:
-        raise DecodeError(f"not MessagePack: {str(exc) or type(exc).__name__}") from exc
-
-
-def _from_extension(code: int, data: bytes, depth: int) -> Any:
+def _from_extension(code: int, data: memoryview) -> Any:
+    """Return the value of an extension of the untyped codec (a hook of msgspec)."""
+    make = _CONTAINERS.get(code)
+    if make is not None:
+        # Here, and not in a reader: what is nested takes one frame of the stack a level.
+        return make(_decode_untyped(data))
     reader = _READERS.get(code)
     if reader is None:
         raise DecodeError(f"unknown extension {code}")
     try:
-        return reader(data, depth)
-    except (ValueError, TypeError, InvalidOperation, OverflowError) as exc:
-        raise DecodeError(f"extension {code}: {exc}") from exc
+        return reader(data)
+    except (ValueError, TypeError, ArithmeticError) as exc:
+        raise DecodeError(f"extension {code}: {clip(exc)}") from exc
 
 
-def _read_int(data: bytes, _depth: int) -> int:
+_decode_untyped: Final[Callable[[Any], list[Any]]] = msgspec.msgpack.Decoder(
+    list[Any], ext_hook=_from_extension
+).decode
+_untyped_limits: Final = WireLimits(ANY)
+
+
+def _decode_untyped_members(batch: bytes, _type: Any) -> list[Any]:
+    return _decode_untyped(batch)
+
+
+def _read_int(data: memoryview) -> int:
     if len(data) > BIG_INT_BYTES_MAX:
         raise ValueError(f"an integer of {len(data)} bytes, at most {BIG_INT_BYTES_MAX}")
     return int.from_bytes(data, signed=True)
 
 
-def _read_list(data: bytes, depth: int) -> list[Any]:
-    items = _unpack(data, depth)
-    if not isinstance(items, list):
-        raise TypeError(f"expected a list, got {type(items).__name__}")
-    return items
-
-
-def _read_timedelta(data: bytes, depth: int) -> timedelta:
-    days, seconds, microseconds = _read_list(data, depth)
+def _read_timedelta(data: memoryview) -> timedelta:
+    days, seconds, microseconds = _decode_untyped(data)
     return timedelta(days=days, seconds=seconds, microseconds=microseconds)
 
 
-_READERS: Final[dict[int, Callable[[bytes, int], Any]]] = {
+def _text(data: memoryview) -> str:
+    if len(data) > TEXT_BYTES_MAX:
+        raise ValueError(f"a text of {len(data)} bytes, at most {TEXT_BYTES_MAX}")
+    return bytes(data).decode()
+
+
+_CONTAINERS: Final[dict[int, Callable[[list[Any]], Any]]] = {
+    _EXT_TUPLE: tuple,
+    _EXT_SET: set,
+    _EXT_FROZENSET: frozenset,
+}
+
+_READERS: Final[dict[int, Callable[[memoryview], Any]]] = {
     _EXT_BIG_INT: _read_int,
-    _EXT_TUPLE: lambda data, depth: tuple(_read_list(data, depth)),
-    _EXT_SET: lambda data, depth: set(_read_list(data, depth)),
-    _EXT_FROZENSET: lambda data, depth: frozenset(_read_list(data, depth)),
-    _EXT_DATETIME: lambda data, _depth: datetime.fromisoformat(data.decode()),
-    _EXT_DATE: lambda data, _depth: date.fromisoformat(data.decode()),
-    _EXT_TIME: lambda data, _depth: time.fromisoformat(data.decode()),
+    _EXT_DATETIME: lambda data: datetime.fromisoformat(_text(data)),
+    _EXT_DATE: lambda data: date.fromisoformat(_text(data)),
+    _EXT_TIME: lambda data: time.fromisoformat(_text(data)),
     _EXT_TIMEDELTA: _read_timedelta,
-    _EXT_UUID: lambda data, _depth: UUID(bytes=data),
-    _EXT_DECIMAL: lambda data, _depth: Decimal(data.decode()),
-    _EXT_UNIQUE_ID: lambda data, _depth: UniqueId(data),
-    _EXT_PEER_ID: lambda data, _depth: PeerId(data),
+    _EXT_UUID: lambda data: UUID(bytes=bytes(data)),
+    _EXT_DECIMAL: lambda data: Decimal(bytes(data).decode()),
+    _EXT_UNIQUE_ID: lambda data: UniqueId(bytes(data)),
+    _EXT_PEER_ID: lambda data: PeerId(bytes(data)),
 }

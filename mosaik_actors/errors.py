@@ -10,8 +10,9 @@ keeps the values, so that a caller never has to parse a message:
     * `RemoteError`: a peer broke a rule. `close_code` is what it is told.
 
 Errors that carry a value survive pickling, because actors send them across
-process boundaries: each class passes its own arguments on to `Exception`, and
-builds its text in ``__str__``.
+process boundaries: its attributes are pickled. A value is not among its
+``args``: these are written wherever an error is, and a value may be of any size.
+Texts are built in ``__str__``, values in them cut short.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import Any
 
 class MosaikError(Exception):
     """The base of every error this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(MosaikError, ValueError):
@@ -35,12 +39,12 @@ class Offline(MosaikError):
     """Not accepted now; try again later. `value` is what was not accepted."""
 
     def __init__(self, value: Any = None, reason: str = "") -> None:
-        super().__init__(value, reason)
+        super().__init__(reason)
         self.value = value
         self.reason = reason
 
     def __str__(self) -> str:
-        return self.reason or f"not online, nothing was accepted: {_clip(self.value)}"
+        return self.reason or f"not online, nothing was accepted: {clip(self.value)}"
 
 
 class ProducerOffline(Offline):
@@ -57,14 +61,14 @@ class GroupOffline(Offline):
     """
 
     def __init__(self, value: Any = None, reason: str = "", may_take_effect: bool = False) -> None:
-        Exception.__init__(self, value, reason, may_take_effect)
+        Exception.__init__(self, reason, may_take_effect)
         self.value = value
         self.reason = reason
         self.may_take_effect = may_take_effect
 
     def __str__(self) -> str:
         fate = "may still take effect" if self.may_take_effect else "will not take effect"
-        return f"the group is offline ({self.reason}); {fate}: {_clip(self.value)}"
+        return f"the group is offline ({self.reason}); {fate}: {clip(self.value)}"
 
 
 class QueryOffline(Offline):
@@ -84,7 +88,7 @@ class GroupTerminated(MosaikError):
     """
 
     def __init__(self, value: Any = None, reason: str = "") -> None:
-        super().__init__(value, reason)
+        super().__init__(reason)
         self.value = value
         self.reason = reason
 
@@ -96,11 +100,11 @@ class Full(MosaikError):
     """A bounded buffer has no room; `value` is what was not accepted."""
 
     def __init__(self, value: Any = None) -> None:
-        super().__init__(value)
+        super().__init__()
         self.value = value
 
     def __str__(self) -> str:
-        return f"no room left, not accepted: {_clip(self.value)}"
+        return f"no room left, not accepted: {clip(self.value)}"
 
 
 class Empty(MosaikError):
@@ -111,7 +115,7 @@ class Closed(MosaikError):
     """The handle, or what stands behind it, is closed; `value` is what was not accepted."""
 
     def __init__(self, value: Any = None, reason: str = "") -> None:
-        super().__init__(value, reason)
+        super().__init__(reason)
         self.value = value
         self.reason = reason
 
@@ -123,12 +127,12 @@ class AlreadyExists(MosaikError):
     """There is one already; `existing` is it."""
 
     def __init__(self, existing: Any, what: str = "") -> None:
-        super().__init__(existing, what)
+        super().__init__(what)
         self.existing = existing
         self.what = what
 
     def __str__(self) -> str:
-        return f"{self.what or _clip(self.existing)} exists already"
+        return f"{self.what or clip(self.existing)} exists already"
 
 
 class TransportError(MosaikError, OSError):
@@ -151,6 +155,21 @@ class DecodeError(RemoteError, ValueError):
     """Bytes from a peer or a file are not what they should be."""
 
 
-def _clip(value: object, length_max: int = 120) -> str:
-    text = repr(value)
+def _restored(
+    kind: type[MosaikError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> MosaikError:
+    """Return a pickled error: its class may want other arguments than it has."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+def clip(value: object, length_max: int = 200) -> str:
+    """Return a value as a short text. Raises nothing, whatever the value's ``repr`` does."""
+    try:
+        if isinstance(value, str | bytes | bytearray) and len(value) > length_max:
+            value = value[:length_max]  # a text of it all would take a while
+        text = str(value) if isinstance(value, Exception) else repr(value)
+    except Exception as exc:  # an integer of too many digits, a record's own __repr__
+        text = f"a {type(value).__qualname__} without a text: {type(exc).__name__}"
     return text if len(text) <= length_max else text[: length_max - 3] + "..."

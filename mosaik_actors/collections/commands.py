@@ -3,9 +3,12 @@
 A machine makes its commands (`MapMachine.insert` returns the record to execute)
 and applies them, on every member alike. A command that cannot do anything, such as
 the removal of what is not there, does nothing: it is applied, counts as a
-command and raises nothing. So does one whose bytes turn out to be of another
-type, which only a program other than ours could have sent: commands read all
-they carry before they change anything.
+command and raises nothing. So does one whose key or value of no type (``Any``) could
+not be decoded, which only a program other than ours could have sent: that depends on
+nothing but its bytes, so it is alike on every member. Commands read all they carry
+before they change anything. What depends on the user's types, as the items of an
+`Extend` do, ends the replica when it could not be decoded, as in any group; a leader
+takes in none of those from other members (`check_readable`).
 
 `Command` depends on the element types, so it belongs to the machine and not, as in
 `StateMachine`, to its class: read it from the instance.
@@ -180,9 +183,16 @@ class CollectionMachine(StateMachine):
             try:
                 handlers[type(command)](self, command, version, changes)
             except DecodeError:
-                continue  # an element of another type: nothing was changed, on any member
+                if type(command) is Extend:
+                    raise
         if on_change is not None and changes:
             on_change(changes)
+
+    def check_readable(self, commands: Sequence[Any]) -> None:
+        """Raise `DecodeError` if what commands carry as bytes could not be decoded."""
+        for command in commands:
+            if type(command) is Extend:
+                self.rows.unpack(command.rows)
 
     def reset(self) -> None:
         """Go back to the beginning, with nothing in it; told as `StateReplaced`.

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgpack
@@ -33,12 +33,16 @@ import msgspec.inspect as mi
 from ..codec import Codec, EncodeError, UntypedCodec, codec_for
 from ..errors import ConfigError, DecodeError
 from ..ids import PeerId, UniqueId
-from ..streams.schema import describe, fingerprint, stream_name
+from ..streams.schema import identity, stream_name
+from ..wire_limits import is_any, parts_of
 
 T = TypeVar("T")
 
-ITEM_BYTES_MAX: Final = 1024 * 1024
-"""The largest key, value or other item; so each fits into one part of a snapshot."""
+ITEM_BYTES_MAX: Final = 1024 * 1024 + 64 * 1024
+"""The largest key, value or other item: 1 MiB of content, and what describes it.
+
+So each fits into one part of a snapshot, and two of them into one command.
+"""
 
 _INT_MAX: Final = (1 << 63) - 1
 
@@ -104,7 +108,7 @@ class Element(Generic[T]):
         self._decode_batch = codec.decode_batch
         self._encode_batch: Callable[[Sequence[Any]], bytes] = _encode_untyped
         if self.is_plain:
-            parts = list(_parts_of(mi.type_info(type_)))
+            parts = list(parts_of(mi.type_info(type_)))
             _require_known(parts, self.name)
             has_sets = any(isinstance(part, _SET_TYPES) for part in parts)
             self._encode_batch = _SortsSets(codec) if has_sets else codec.encode_batch
@@ -118,8 +122,8 @@ class Element(Generic[T]):
 
     @property
     def signature(self) -> str:
-        """What goes into the group's id: the name, and a hash of names and types of fields."""
-        return f"{self.name}:{fingerprint(describe(self.type)).hex()[:32]}"
+        """What goes into the group's id: the name, and a hash of all that the type declares."""
+        return f"{self.name}:{identity(self.type).hex()[:32]}"
 
     def prepare(self, value: T) -> Any:
         """Return a value as a command carries it: a copy, of the type that was agreed on.
@@ -201,36 +205,10 @@ def _hash_of(value: object) -> None:
         raise DecodeError(f"not a key: {exc}") from exc
 
 
-def _parts_of(info: mi.Type) -> Iterator[mi.Type]:
-    """Iterate over all types that a type is made of, each record once."""
-    seen: dict[Any, None] = {}
-    todo = [info]
-    while todo:
-        part = todo.pop()
-        if isinstance(part, mi.Metadata):
-            todo.append(part.type)
-            continue
-        fields = getattr(part, "fields", None)
-        if fields is not None:
-            cls = getattr(part, "cls", None)
-            if cls in seen:
-                continue
-            seen[cls] = None
-            todo.extend(field.type for field in fields)
-        yield part
-        todo.extend(getattr(part, "types", ()))
-        todo.extend(getattr(part, "item_types", ()))
-        todo.extend(
-            inner
-            for name in ("item_type", "key_type", "value_type")
-            if (inner := getattr(part, name, None)) is not None
-        )
-
-
 def _require_known(parts: Iterable[mi.Type], name: str) -> None:
     """Raise `ConfigError` if a type is made of classes that nobody can decode."""
     for part in parts:
-        if isinstance(part, mi.CustomType) and part.cls not in (UniqueId, PeerId):
+        if isinstance(part, mi.CustomType) and part.cls not in (object, UniqueId, PeerId):
             raise ConfigError(f"{name}: {part.cls.__qualname__} is not a type that can be sent")
 
 
@@ -238,7 +216,7 @@ def _check_hashable(parts: Iterable[mi.Type], name: str) -> bool:
     """Return whether all values of a type are hashable; raise `ConfigError` if some never are."""
     is_sure = True
     for part in parts:
-        if isinstance(part, mi.AnyType | mi.DecimalType):  # a signalling NaN has no hash
+        if is_any(part) or isinstance(part, mi.DecimalType):  # a signalling NaN has no hash
             is_sure = False
         elif isinstance(part, _MUTABLE) and not isinstance(
             part, mi.FrozenSetType | mi.VarTupleType | mi.TupleType

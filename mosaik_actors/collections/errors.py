@@ -25,7 +25,7 @@ class CollectionOffline(Offline):
     """
 
     def __init__(self, value: Any = None, reason: str = "", may_take_effect: bool = False) -> None:
-        Exception.__init__(self, value, reason, may_take_effect)
+        Exception.__init__(self, reason, may_take_effect)
         self.value = value
         self.reason = reason
         self.may_take_effect = may_take_effect

@@ -102,8 +102,8 @@ def _difference(mine: str, theirs: str, label: str, peer: PeerId) -> str:
         )
     return (
         f"store {label} is {mine} here and at peer {peer.short}, but with other settings or "
-        "another version of a type: they share nothing; give both the same fields of each type, "
-        "sync, consensus, capacity and tickets"
+        "another version of a type: they share nothing; give both the same fields, constraints "
+        "and defaults of each type, sync, consensus, capacity and tickets"
     )
 
 

@@ -24,7 +24,6 @@ takes; during a snapshot up to 8 bytes more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from ..codec import EncodeError
@@ -214,6 +213,12 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
         self._ranking.take_over(ranking)
         self._replaced()
 
+    def check_readable(self, commands: Sequence[Any]) -> None:
+        """Raise `DecodeError` if items could not be decoded, or have no place in the order."""
+        for command in commands:
+            if type(command) is Extend:
+                self._receive_items(command)
+
     # Applying. What was received is read, and may raise `DecodeError`, before anything changes.
 
     def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
@@ -226,8 +231,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
             return
         items: list[tuple[P, K, V]] = []
         for command in commands:
-            with suppress(DecodeError):  # of another program, as in `CollectionMachine`
-                items += self._receive_items(command)
+            items += self._receive_items(command)
         self._put_all(items, ctx.index, None)
 
     def _apply_insert(

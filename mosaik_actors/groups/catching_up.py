@@ -23,6 +23,7 @@ from .frames import SYNC_ANSWER, SYNC_ASK, with_history
 from .member_events import Logged, StateReplaced, Told
 from .raft import Raft
 from .records import EntryKind, SnapshotMark
+from .runner import MachineFailed
 from .snapshot import SnapshotError
 from .sync import StateSync
 from .sync_roles import (
@@ -271,6 +272,8 @@ class CatchingUp:
             self._end_install(now)
             return True
         except RemoteError as exc:
+            if self._is_broken:  # the second: what all others could write cannot be read here
+                raise MachineFailed(mark.index, exc, "two snapshots could not be restored") from exc
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
             self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ..errors import DecodeError
 from ..ids import PeerId
 from .commands import BURSTS_MAX, Burst, encode_bursts
 from .frames import ForwardRefused, encode_control, encode_forward
+from .member_events import Logged
 from .raft import Raft
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class Commands:
         parts: What the member lends.
         raft: The log.
         history: The history's id.
+
+    Attributes:
+        unreadable_count: How often commands of others could not be decoded; the first is logged.
     """
 
     def __init__(self, parts: Parts, raft: Raft, history: bytes) -> None:
@@ -48,13 +53,24 @@ class Commands:
         self._history = history
         self._waiting: list[Origin] = []
         self._route: object = None
+        self.unreadable_count = 0
 
     def has_more(self, *, now: float) -> bool:
         """Return whether another `send` would find commands: answers have made room."""
         return self._raft.leader is not None and self._parts.client.may_take(now)
 
     def receive_forward(self, peer: PeerId, burst: Burst) -> None:
-        """Take in commands of another member, which takes this one for the leader."""
+        """Take in commands of another member, which takes this one for the leader.
+
+        None of them are taken in where one could not be decoded: committed, it would
+        end every member. They are dropped, and repeated by whoever means them, until
+        that gives up: what is refused comes again at once.
+        """
+        try:
+            self._parts.host.check_readable(burst.payloads)
+        except DecodeError as exc:
+            self._note_unreadable(peer, exc)
+            return
         self._waiting.append((peer, burst))
 
     def route(self, *, now: float) -> None:
@@ -95,6 +111,12 @@ class Commands:
             else:
                 refusal = ForwardRefused(self._history, burst.client, burst.first_sequence)
                 self._parts.send(peer, encode_control(refusal))
+
+    def _note_unreadable(self, peer: PeerId, error: DecodeError) -> None:
+        self.unreadable_count += 1
+        if self.unreadable_count == 1:
+            text = f"commands of peer {peer.short} are not taken in: {error}"
+            self._parts.emit(Logged(True, text))
 
     def _propose(self, waiting: list[Origin]) -> None:
         """Propose them in entries of a good size."""

@@ -598,7 +598,9 @@ class History:
         if applied.replayed:
             self._replayed += applied.replayed
         if applied.bad_count:
-            parts.emit(Logged(True, f"{applied.bad_count} commands are none: {applied.bad_why}"))
+            parts.emit(
+                Logged(True, f"{applied.bad_count} entries could not be read: {applied.bad_why}")
+            )
         for entry in entries:
             if entry.kind is EntryKind.ACT:
                 self._take_act(entry)

@@ -13,9 +13,9 @@ Invariants:
       is applied once like any other.
     * A machine that has failed is given nothing more until it is put back.
 
-Entries that cannot be read do nothing, alike everywhere. A payload that is no
-command of the machine does nothing but takes a position, so its sender is
-answered like any other.
+Entries that cannot be read do nothing, alike everywhere: their form is the
+library's own. A command that could not be decoded is another matter, for what is
+one depends on the user's types: it ends the member, as a machine that raises does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..errors import ConfigError, DecodeError, RemoteError
+from ..errors import ConfigError, DecodeError, RemoteError, clip
 from ..ids import GroupId, NetworkId
 from .acts import Act, CutSnapshot, decode_act
 from .commands import Burst, decode_bursts
@@ -97,7 +97,7 @@ class Applied:
             in, see `replayed`.
         cuts: The snapshots that were asked for; the latest `CUTS_KEPT`.
         replayed: What was applied of other histories.
-        bad_count: Entries and commands that could not be read.
+        bad_count: Entries that could not be read.
         bad_why: Why the last of them could not; for the log.
     """
 
@@ -183,11 +183,15 @@ class Host:
         return self._runner.codec.encode(commands)
 
     def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
-        """Return the commands in payloads, without those that are none."""
+        """Return the commands in payloads that were applied here: so all could be decoded."""
+        return self._runner.codec.decode(payloads).commands
+
+    def check_readable(self, payloads: Sequence[bytes]) -> None:
+        """Raise `DecodeError` unless all these commands of another member can be decoded here."""
         decoded = self._runner.codec.decode(payloads)
-        for offset in reversed(decoded.bad_offsets):
-            del decoded.commands[offset]
-        return decoded.commands
+        if decoded.error is not None:
+            raise DecodeError(f"a command could not be decoded: {clip(decoded.error)}")
+        self.machine.check_readable(decoded.commands)
 
     def query(self, query: Any) -> QueryAnswer:
         """Ask the machine; what it raises is the caller's.
@@ -216,15 +220,14 @@ class Host:
                 False for one that catches up, and serves nobody.
 
         Raises:
-            MachineFailed: The machine did, now or before. What the others of
-                these entries did is in doubt as well.
+            MachineFailed: The machine did, now or before, or a command could not
+                be decoded. What the others of these entries did is in doubt as well.
         """
         self._check_usable()
         assert not entries or entries[-1].index <= committed_index, (
             f"entry {entries[-1].index} is not committed, {committed_index} is"
         )
         applied = Applied(self.index, self.position + 1, self.position)
-        bad_count = self._runner.bad_count
         try:
             for entry in entries:
                 self._apply_entry(entry, my_client, applied, takes_cuts)
@@ -233,9 +236,6 @@ class Host:
             self._failure = failure
             raise
         applied.index, applied.position = self.index, self.position
-        if self._runner.bad_count > bad_count:
-            applied.bad_count += self._runner.bad_count - bad_count
-            applied.bad_why = self._runner.bad_why
         return applied
 
     # The state as a whole.

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 from ..config import require_between
 from ..errors import ConfigError
 from ..ids import GroupId, NetworkId
-from ..streams.schema import describe, fingerprint
+from ..streams.schema import identity
 from .sync import StateSync
 
 
@@ -171,6 +171,13 @@ class StateMachine:
                 ),
             )
 
+    def check_readable(self, commands: Sequence[Any]) -> None:
+        """Raise `DecodeError` if what commands carry as bytes of their own could not be decoded.
+
+        A leader asks before it takes in another member's commands: one that is
+        committed and cannot be decoded would end all members.
+        """
+
     def query(self, query: Any) -> Any:
         """Return the answer to a query, changing nothing."""
         raise NotImplementedError(f"{type(self).__name__} has no query")
@@ -226,11 +233,12 @@ PART_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 def signature_of(machine: StateMachine) -> bytes:
-    """Return what names a machine: its signature and the schema of its commands.
+    """Return what names a machine: its signature and the identity of its commands' type.
 
     Members that understand different commands would come to different states,
-    so they never meet. Without a signature the class's module and name are
-    taken; ``__main__`` is left out, so that a program and one that imports it agree.
+    so they never meet: constraints and defaults differ as fields do. Without a
+    signature the class's module and name are taken; ``__main__`` is left out, so
+    that a program and one that imports it agree.
 
     Raises:
         TypeError: `Command` is no type that can be sent.
@@ -238,7 +246,7 @@ def signature_of(machine: StateMachine) -> bytes:
     kind = type(machine)
     module = "" if kind.__module__ == "__main__" else f"{kind.__module__}."
     name = machine.signature or f"{module}{kind.__qualname__}"
-    return name.encode() + b"\0" + fingerprint(describe(machine.Command))
+    return name.encode() + b"\0" + identity(machine.Command)
 
 
 def check_machine(machine: StateMachine) -> None:

@@ -15,7 +15,7 @@ payload is decoded alone. (Else two broken payloads could be read as two good on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -51,14 +51,12 @@ class Decoded:
     """What a run of payloads means.
 
     Attributes:
-        commands: One for each payload; None for one that is no command.
-        bad_offsets: Which payloads are none, in ascending order.
-        why: Why the first of them is not.
+        commands: One for each payload, up to the first that could not be decoded.
+        error: Why that one could not be; None when all could.
     """
 
     commands: list[Any]
-    bad_offsets: list[int] = field(default_factory=list)
-    why: str = ""
+    error: Exception | None = None
 
 
 class CommandCodec:
@@ -96,7 +94,10 @@ class CommandCodec:
         return payloads
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return what payloads mean, each on its own. Raises nothing for any bytes."""
+        """Return what payloads mean, each on its own, up to the first that could not be decoded.
+
+        Raises nothing for any bytes.
+        """
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         return self._decode_alone(payloads) if commands is None else Decoded(commands)
 
@@ -143,12 +144,10 @@ class CommandCodec:
 
     def _decode_alone(self, payloads: Sequence[bytes]) -> Decoded:
         decoded = Decoded([])
-        for offset, payload in enumerate(payloads):
+        for payload in payloads:
             try:
-                command = self._codec.decode(payload)
-            except Exception as exc:  # a record's own checks may raise anything
-                command = None
-                decoded.bad_offsets.append(offset)
-                decoded.why = decoded.why or str(exc)
-            decoded.commands.append(command)
+                decoded.commands.append(self._codec.decode(payload))
+            except Exception as exc:
+                decoded.error = exc
+                break
         return decoded

@@ -14,7 +14,10 @@ entries were committed at once. So nothing may depend on it:
     * A machine with only `apply` gets the context of each command's own entry:
       its runs end with each entry.
 
-A payload that is no command takes a position and does nothing. It ends a batch.
+A payload that could not be decoded ends the member (`MachineFailed`), after what
+comes before it is applied. Members whose types differ (in their own checks, say:
+all that a type declares is part of the group's id) would otherwise go on with
+different states, and nobody would know.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import MosaikError
+from ..errors import MosaikError, clip
 from ..ids import GroupId, NetworkId
 from .machine import ApplyContext, StateMachine
 from .payloads import CommandCodec, encode_position
@@ -33,22 +36,22 @@ RUN_COMMANDS_MAX: Final = 8192
 
 
 class MachineFailed(MosaikError):
-    """The machine raised while it applied a command: its state is in doubt.
+    """The machine raised, or was to be given what could not be decoded: its state is in doubt.
 
     Attributes:
-        index: The entry with the first command of the batch that failed.
-        cause: What it raised.
+        index: The entry with the first command of the batch that failed; of a snapshot its last.
+        cause: What was raised.
+        what: What failed, if it was not the machine while it applied a command.
     """
 
-    def __init__(self, index: int, cause: Exception) -> None:
-        super().__init__(index, cause)
+    def __init__(self, index: int, cause: Exception, what: str = "the machine failed") -> None:
+        super().__init__(index, what)
         self.index = index
         self.cause = cause
+        self.what = what
 
     def __str__(self) -> str:
-        return (
-            f"the machine failed at entry {self.index}: {type(self.cause).__name__}: {self.cause}"
-        )
+        return f"{self.what} at entry {self.index}: {type(self.cause).__name__}: {clip(self.cause)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +77,12 @@ class Runner:
 
     Attributes:
         codec: Of the machine's commands.
-        position: How many commands were taken.
-        bad_count: How many payloads were no commands, ever.
-        bad_why: Why the last such one was none.
+        position: How many commands were taken; after a failure, how many are applied for certain.
     """
 
     def __init__(self, machine: StateMachine, group_id: GroupId, network_id: NetworkId) -> None:
         self.codec = CommandCodec(machine.Command)
         self.position = 0
-        self.bad_count = 0
-        self.bad_why = ""
         self._machine = machine
         self._group_id = group_id
         self._network_id = network_id
@@ -119,17 +118,14 @@ class Runner:
         self._payloads, self._places = [], []
         decoded = self.codec.decode(payloads)
         first_position = self.position - len(payloads) + 1
-        begin = 0
-        for end in (*decoded.bad_offsets, len(payloads)):
-            if begin < end:
-                # The common case hands the list on as it is.
-                whole = end - begin == len(payloads)
-                commands = decoded.commands if whole else decoded.commands[begin:end]
-                self._apply(commands, first_position + begin, _place_of(places, begin))
-            begin = end + 1
-        if decoded.bad_offsets:
-            self.bad_count += len(decoded.bad_offsets)
-            self.bad_why = decoded.why
+        if decoded.commands:
+            self._apply(decoded.commands, first_position, _place_of(places, 0))
+        if decoded.error is not None:
+            offset = len(decoded.commands)
+            self.position = first_position + offset - 1
+            what = f"the committed command {first_position + offset} could not be decoded"
+            failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
+            raise failure from decoded.error
 
     def forget(self, position: int) -> None:
         """Drop what was taken and go on counting from a position."""
@@ -148,6 +144,7 @@ class Runner:
         try:
             self._machine.apply_batch(commands, context)
         except Exception as exc:
+            self.position = position - 1  # what was reached for certain
             raise MachineFailed(place.index, exc) from exc
 
 

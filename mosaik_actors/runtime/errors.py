@@ -28,7 +28,7 @@ class AskFailed(MosaikError, ActorSystemException):
     """An ask got no answer. `address` was asked, `message` was the question."""
 
     def __init__(self, address: ActorAddress, message: Any) -> None:
-        super().__init__(address, message)
+        super().__init__()  # a message may be of any size, and `args` are written in logs
         self.address = address
         self.message = message
 

@@ -31,10 +31,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
+from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for, ids_as_bytes
 from ..errors import DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
 from ..transport.interface import FRAME_BYTES_MAX
+from ..wire_limits import NESTING_MAX, WireLimits
 from .fanout import Batch
 from .runs import Part, Run, WholeBatch, array_header, decode_raw
 from .wire import DATA_HEADER_BYTES
@@ -87,7 +88,10 @@ class PartEncoder:
         if not untyped:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
-            self.encode_unchecked = msgspec.msgpack.Encoder(enc_hook=_ids_as_bytes).encode
+            self._encode_any = msgspec.msgpack.Encoder(enc_hook=ids_as_bytes).encode
+            self._limits = WireLimits(type_)
+            may_nest = self._limits.may_nest
+            self.encode_unchecked = self._encode_nested if may_nest else self._encode_any
         self._validate = validate
         if validate:
             self.encode_unchecked = self.encode
@@ -137,19 +141,27 @@ class PartEncoder:
                 return self._encode_runs(items)
         return list(map(self.encode, items))
 
+    def _encode_nested(self, item: Any) -> Part:
+        """Return an item as a part; raise `DecodeError` if it is nested too deep."""
+        part = self._encode_any(item)
+        if len(part) > NESTING_MAX:
+            self._limits.check_nesting(_ONE + part)
+        return part
+
     def _encode_runs(self, items: Sequence[Any]) -> list[Part | Run]:
         """Return items of the record class as parts, or raise anything: then ask `encode`."""
-        encode: Callable[[Any], Any] = self.encode_unchecked
+        encode = self._encode_any
         parts: list[Part | Run] = []
         # The first item stands for all; where it misleads, only time is lost.
         run_items = min(RUN_ITEMS, RUN_BYTES // max(len(encode(items[0])), 1)) if items else 0
-        if run_items < RUN_ITEMS_MIN:
-            parts += map(encode, items)
+        if run_items < RUN_ITEMS_MIN or self._limits.may_nest:  # depth is checked item by item
+            parts += map(self.encode_unchecked, items)
         else:
             for start in range(0, len(items), run_items):
                 some = items[start : start + run_items]
                 head_bytes = 1 if len(some) < 16 else 3  # of a MessagePack array
-                run = Run(encode(some)[head_bytes:], len(some))
+                data = encode(some)
+                run = Run(data[head_bytes:], len(some))
                 parts += (run,) if len(run) <= RUN_BYTES_MAX else run.items()
         if parts and max(map(len, parts)) > self.item_bytes_max:
             raise ValueError("one item may be too large")
@@ -257,7 +269,8 @@ class PartEncoder:
         """Decode item by item a batch that cannot be decoded as a whole."""
         if item_count == 1 and data[:1] == WIDE:
             return [], 1
-        if data[:1] != FAST:
+        form = bytes(data[:1])
+        if form == WIDE:
             raise error
         try:
             raw_items = decode_raw(memoryview(data)[1:])
@@ -266,7 +279,7 @@ class PartEncoder:
         items: list[Any] = []
         for raw in raw_items[:item_count]:
             with suppress(DecodeError):
-                items += self.codec.decode_batch(FAST + _ONE + bytes(raw), count_max=1)
+                items += self.codec.decode_batch(form + _ONE + bytes(raw), count_max=1)
         return items, len(raw_items) - len(items)
 
 
@@ -349,9 +362,3 @@ def _classes_of(type_: Any) -> tuple[type, ...] | None:
     if issubclass(type_, msgspec.Struct) or hasattr(type_, "__dataclass_fields__"):
         return (type_,)
     return (type_,) if type_ in (int, str, bytes, bool, dict, list, UniqueId, PeerId) else None
-
-
-def _ids_as_bytes(value: Any) -> bytes:
-    if isinstance(value, UniqueId | PeerId):
-        return bytes(value)
-    raise TypeError(f"{type(value).__name__} is not a type that can be sent")

@@ -8,7 +8,9 @@ A *schema* describes the type as data: its records, their fields, the fields'
 types. Records are numbered in the order in which a walk from the root meets
 them, and types name them by number, so that what a class is called does not
 matter and recursive types end. The *fingerprint* is the BLAKE3 hash of that,
-field names and types only. Equal fingerprints are compatible.
+field names and types only. Equal fingerprints are compatible. Members of a group must
+agree on more, or one would decode what another cannot, or decode something else: the
+*identity* also has constraints (`msgspec.Meta`), defaults and what records forbid or omit.
 
 Otherwise `check_compatible` asks whether what the producer writes can be read by
 the consumer, and names the first field that says no:
@@ -33,7 +35,11 @@ from __future__ import annotations
 import re
 import sys
 import types
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Any, Union, get_args, get_origin
+from uuid import UUID
 
 import msgspec
 import msgspec.inspect as mi
@@ -42,6 +48,7 @@ from blake3 import blake3
 from ..errors import RemoteError
 from ..ids import StreamId
 from ..transport.close import CloseCode
+from ..wire_limits import is_any, parts_of
 
 RECORDS_MAX = 256
 FIELDS_MAX = 1024
@@ -204,6 +211,13 @@ def fingerprint(schema: Schema) -> bytes:
     return blake3(msgspec.msgpack.encode(essence)).digest()
 
 
+def identity(type_: Any) -> bytes:
+    """Return the hash of everything that a type declares about what it decodes, and to what."""
+    info = mi.type_info(type_)
+    details = [_details(part) for part in parts_of(info)]
+    return blake3(fingerprint(describe(type_)) + msgspec.msgpack.encode(details)).digest()
+
+
 def first_difference(here: Schema, there: Schema) -> Difference | None:
     """Return the first field for which what is written here cannot be read there."""
     return _Comparison(here, there).difference()
@@ -225,6 +239,9 @@ def check_same(here: Schema, there: Schema) -> None:
     if difference is None:
         words = (words[1], words[0])
         difference = first_difference(there, here)
+    if difference is None:  # each can read the other, and they are two types all the same
+        words = ("this type has", "the producer in use has")
+        difference = _unequal_field(here, there)
     if difference is None:
         raise SchemaMismatch("schema mismatch: fields in another order")
     raise SchemaMismatch(f"schema mismatch: {difference.text(*words)}", difference.field)
@@ -246,6 +263,73 @@ def readable(schema: Schema, type_: TypeSchema) -> str:
             break
         text = text.replace(f"{{{number}}}", record.name)
     return text
+
+
+def _unequal_field(here: Schema, there: Schema) -> Difference | None:
+    """Return the first field that only one of two schemas has, or of another type in each."""
+    for one, other in zip(here.records, there.records, strict=False):
+        mine, theirs = ({f.name: f for f in record.fields} for record in (one, other))
+        for name in dict.fromkeys((*mine, *theirs)):
+            left = readable(here, mine[name].type) if name in mine else None
+            right = readable(there, theirs[name].type) if name in theirs else None
+            if left != right:
+                return Difference(f"{one.name}.{name}", left, right)
+    return None
+
+
+_CONSTRAINTS = (
+    "gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz",
+)  # fmt: skip
+
+
+def _details(part: mi.Type) -> list[Any]:
+    """Return what one part of a type declares beside its kind and its fields' names and types."""
+    found: list[Any] = [[name, getattr(part, name, None)] for name in _CONSTRAINTS]
+    fields: tuple[mi.Field, ...] | None = getattr(part, "fields", None)
+    if fields is None:
+        return [pair for pair in found if pair[1] is not None]
+    cls: Any = getattr(part, "cls", None)
+    config = getattr(get_origin(cls) or cls, "__struct_config__", None)
+    return [
+        bool(config is not None and config.omit_defaults),
+        bool(getattr(part, "forbid_unknown_fields", False)),
+        [[f.encode_name, f.required, _default(f)] for f in fields],
+    ]
+
+
+def _default(field: mi.Field) -> Any:
+    """Return a field's default as something to hash, the same in every process."""
+    if field.default is not msgspec.NODEFAULT:
+        return _plain(field.default)
+    if field.default_factory is not msgspec.NODEFAULT:
+        factory = field.default_factory
+        module = getattr(factory, "__module__", "")
+        return ["made by", "" if module == "__main__" else module, _qualname(factory)]
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return [_qualname(type(value)), value.name]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(msgspec.msgpack.encode(_plain(member)) for member in value)]
+    if isinstance(value, list | tuple):
+        return ["list", *map(_plain, value)]
+    if isinstance(value, dict):
+        return ["dict", *[[_plain(key), _plain(of)] for key, of in value.items()]]
+    if isinstance(value, msgspec.Struct):
+        fields = [_plain(getattr(value, name)) for name in value.__struct_fields__]
+        return [_qualname(type(value)), *fields]
+    if isinstance(value, int | float | Decimal | UUID | date | time | timedelta | type(None)):
+        return [_qualname(type(value)), repr(value)]
+    if isinstance(value, str | bytes):
+        return bytes(value) if isinstance(value, bytes) else str(value)
+    return [_qualname(type(value))]
+
+
+def _qualname(thing: Any) -> str:
+    name: str = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return name.rpartition("<locals>.")[2]
 
 
 class _Comparison:
@@ -409,6 +493,10 @@ class _Walk:
                 return self._record(cls, "map", fields, isinstance(info, mi.TypedDictType))
             case mi.NamedTupleType(cls=cls, fields=fields):
                 return self._record(cls, "array", fields)
+            case _ if is_any(info):
+                return TypeSchema("any")
+            case mi.UnionType(types=members) if any(map(is_any, members)):
+                return TypeSchema("any")
             case mi.UnionType(types=members):
                 return self._of("union", *members)
             case mi.SetType(item_type=item) | mi.FrozenSetType(item_type=item):

@@ -1,9 +1,11 @@
 """Values survive the wire, and bytes that are not values are refused."""
 
+import pickle
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.codec import FAST, UNTYPED, WIDE, EncodeError, codec_for
-from mosaik_actors.errors import DecodeError
+from mosaik_actors.collections.errors import CollectionOffline, NetworkDown
+from mosaik_actors.errors import (
+    Closed,
+    DecodeError,
+    Full,
+    GroupOffline,
+    GroupTerminated,
+    Offline,
+    ProducerOffline,
+    clip,
+)
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId
+from mosaik_actors.streams.parts import TooLargeError
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -27,6 +40,10 @@ class Reading(msgspec.Struct, frozen=True):
     key: UUID
     seen: frozenset[int] = frozenset()
     pair: tuple[int, str] = (0, "")
+
+
+class Color(Enum):
+    RED = "red"
 
 
 @dataclass(frozen=True)
@@ -196,3 +213,141 @@ def test_batch_of_too_many_is_refused_before_it_is_decoded(form: bytes, head: by
     """What follows the head is missing, so decoding would fail with another text."""
     with pytest.raises(DecodeError, match="items, at most 1"):
         codec_for(Point if form == FAST else object).decode_batch(form + head, count_max=1)
+
+
+# What a value travels with.
+
+
+class Event(msgspec.Struct):
+    detail: Any = None
+    where: object = None
+    more: dict[str, object] = {}
+
+
+plain_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(min_value=-(2**63), max_value=2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.binary().map(bytearray)
+    | st.datetimes(timezones=st.timezones() | st.none())
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.uuids()
+    | st.decimals(allow_nan=False)
+    | st.sampled_from([Color.RED, Point(1, 2.5), READING, (), (1, (2, 3)), {(1, 2): 3}]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text() | st.integers(0, 9) | st.dates(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(plain_values)
+def test_a_value_is_decoded_alike_whatever_it_travels_with(value: Any) -> None:
+    """Members get the same value in batches of their own: in a command, in a snapshot."""
+    codec, huge = codec_for(Event), Event(2**70)
+    item = Event(value, value, {"a": value})
+    alone = codec.decode(codec.encode(item))
+    data = codec.encode_batch([huge, item, huge])
+    assert data[:1] == WIDE
+    first, beside, last = codec.decode_batch(data)
+    assert first == last == huge
+    assert repr(beside) == repr(alone)
+    # What was decoded once stays as it is.
+    for batch in ([alone], [alone, huge]):
+        again = codec.decode_batch(codec.encode_batch(batch))[0]
+        assert repr(again) == repr(alone)
+
+
+def test_sets_and_ids_beside_a_big_integer_are_what_they_are_alone() -> None:
+    codec = codec_for(dict[str, Any])
+    for value in ({1}, frozenset({"a"}), UniqueId("x"), {UniqueId("x"): {2}}):
+        alone = codec.decode(codec.encode({"a": value}))
+        assert codec.decode(codec.encode({"a": value, "b": 2**70})) == {**alone, "b": 2**70}
+
+
+def test_big_integers_survive_as_keys_and_in_any() -> None:
+    cases: list[tuple[Any, Any]] = [
+        (dict[int, Any], {2**70: [2**71, {2**72: -(2**73)}]}),
+        (tuple[int, ...], (2**70, 1)),
+        (Event, Event({"a": 2**70})),
+        (set[int], {2**70, -(2**64)}),
+    ]
+    for type_, value in cases:
+        assert codec_for(type_).decode(codec_for(type_).encode(value)) == value
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, ZeroDivisionError, RecursionError])
+def test_whatever_a_record_raises_itself_is_a_decode_error(error: type[Exception]) -> None:
+    refused: list[int] = []
+
+    class Picky(msgspec.Struct):
+        n: int
+
+        def __post_init__(self) -> None:
+            if self.n in refused:
+                raise error("no")
+
+    data = [codec_for(Picky).encode(Picky(n)) for n in (1, 2**70)]
+    refused += [1, 2**70]
+    for some in data:
+        with pytest.raises(DecodeError):
+            codec_for(Picky).decode(some)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"),
+    [
+        (Event, Event(1, "text", {"a": [1]}), Event(1, "text", {"a": [1]})),
+        (dict[str, object], {"a": (1,)}, {"a": [1]}),
+        (list[object], ["a", 1], ["a", 1]),
+        (list[list[object]], [["a"], []], [["a"], []]),
+        (object | None, "text", "text"),
+        (Event, Event(2**70, (1,)), Event(2**70, [1])),
+    ],
+)
+def test_fields_of_type_object_are_like_those_of_any(type_: Any, value: Any, expected: Any) -> None:
+    assert codec_for(type_).decode(codec_for(type_).encode(value)) == expected
+
+
+# Errors.
+
+
+def test_errors_hold_a_value_of_any_size_and_do_not_show_it() -> None:
+    value = ["x" * 1000] * 3000
+    errors: list[Any] = [
+        EncodeError(value, "y" * 5_000_000),
+        Offline(value, "why"),
+        Offline(value),
+        ProducerOffline(value),
+        GroupOffline(value, "why", True),
+        CollectionOffline(value, "why", True),
+        GroupTerminated(value, "why"),
+        NetworkDown(value, "why"),
+        Full(value),
+        Closed(value),
+        TooLargeError(value, "why"),
+    ]
+    for error in errors:
+        assert len(repr(error)) + len(str(error)) + len(repr(error.args)) < 5000
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+        assert type(again) is type(error)
+        assert (again.value, str(again)) == (value, str(error))
+        assert again.__dict__ == error.__dict__
+
+
+def test_text_of_a_value_that_has_none() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise KeyError("no")
+
+    assert clip(1 << 100_000) == "a int without a text: ValueError"
+    assert clip(Broken()).endswith("without a text: KeyError")
+    assert len(clip("x" * 10_000_000)) == 200
+    assert str(Full(1 << 100_000))

@@ -124,11 +124,11 @@ def test_snapshot_shows_the_moment_when_it_was_taken() -> None:
 
 def test_large_value_has_a_part_for_itself() -> None:
     machine, joined = make(bytes), make(bytes)
-    apply(machine, machine.write(b"x" * 1_000_000))
+    apply(machine, machine.write(b"x" * (1 << 20)))
     restore(joined, list(machine.snapshot()))
-    assert joined.view.read() == b"x" * 1_000_000
+    assert joined.view.read() == b"x" * (1 << 20)
     with pytest.raises(EncodeError, match="at most"):
-        machine.write(b"x" * 1_100_000)
+        machine.write(b"x" * 1_200_000)
 
 
 def test_parts_that_are_no_snapshot_are_refused() -> None:

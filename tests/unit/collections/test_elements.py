@@ -115,7 +115,7 @@ def test_type_that_cannot_be_described_is_refused() -> None:
     class Opaque:
         pass
 
-    for type_ in (Opaque, list[Opaque], tuple[int, object]):
+    for type_ in (Opaque, list[Opaque], tuple[int, Opaque]):
         with pytest.raises(ConfigError, match="is not a type that can be sent"):
             make(type_)
 

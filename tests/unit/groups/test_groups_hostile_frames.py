@@ -98,9 +98,11 @@ class Hostile:
         left = [peer for peer in self.peers() if peer not in chosen]
         return make_voters(chosen, left[: self.rng.randint(0, 2)])
 
-    def burst(self) -> Burst:
+    def burst(self, *, is_readable: bool = False) -> Burst:
+        """Return commands; what a leader commits is readable, or it would end the victim."""
         (command,) = self.victim.member.host.encode_commands([Put("hostile", 1)])
-        payloads = [self.pick(b"", b"x", b"\x91\x01", command) for _ in range(3)]
+        junk = () if is_readable else (b"", b"x", b"\x91\x01")
+        payloads = [self.pick(*junk, command) for _ in range(3)]
         client = self.pick(self.victim.client.client_id, bytes(16), self.rng.randbytes(16))
         first, answered = self.pick(1, 2, 5, HUGE - 3, HUGE), self.pick(0, 1, 6, HUGE)
         return Burst(client, self.pick(0, 1, HUGE), first, answered, tuple(payloads))
@@ -119,7 +121,9 @@ class Hostile:
     def replay(self) -> acts.Replay:
         after, origin_after = self.pick(0, 1, 3, HUGE), self.pick(0, 1, HUGE)
         origin = self.pick(b"", b"abc", self.history_id())
-        return acts.Replay(self.history_id(), (self.burst(),), after, origin, origin_after)
+        return acts.Replay(
+            self.history_id(), (self.burst(is_readable=True),), after, origin, origin_after
+        )
 
     def entries(self, after: int, term: int) -> tuple[Entry, ...]:
         made = []
@@ -127,7 +131,7 @@ class Hostile:
             kind = self.pick(*EntryKind)
             data = {
                 EntryKind.NOOP: b"",
-                EntryKind.COMMANDS: self.pick(b"junk", encode((self.burst(),))),
+                EntryKind.COMMANDS: self.pick(b"junk", encode((self.burst(is_readable=True),))),
                 EntryKind.CONFIGURATION: encode_voters(self.voters()),
                 EntryKind.ACT: self.pick(b"junk", acts.encode_act(self.act())),
             }[kind]

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from random import Random
 from typing import Any
 
@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError, codec_for
+from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import UniqueId
 from mosaik_actors.streams.parts import ITEM_BYTES_MAX, RUN_ITEMS, PartEncoder, TooLargeError
 from mosaik_actors.streams.runs import Run, WholeBatch, item_count_of, single_parts
+from mosaik_actors.wire_limits import NESTING_MAX
 
 
 class Reading(msgspec.Struct):
@@ -23,8 +25,12 @@ class Wider(Reading):
     more: int = 0
 
 
+# Fields are not checked when an item is encoded, so one may hold something else as well.
+Plain: Any = make_dataclass("Plain", [("a", int | str)])
+
+
 @dataclass
-class Plain:
+class Loose:
     a: Any
 
 
@@ -176,7 +182,7 @@ def test_runs_and_single_items_share_batches_within_both_limits(
     rng = Random(seed)
     encoder = PartEncoder(Plain)
     parts: list[Any] = []
-    items: list[Plain] = []
+    items: list[Any] = []
     for length in sizes:
         some = [Plain(rng.choice([1, "x" * 50, 2**70])) for _ in range(length)]
         plain = [item for item in some if item.a != 2**70]
@@ -236,6 +242,8 @@ def test_what_only_goes_one_by_one_is_not_made_a_run() -> None:
     for encoder in (PartEncoder(Plain | None), PartEncoder(Plain, validate=True)):
         parts = encoder.encode_many([Plain(1)] * 20)
         assert [type(part) for part in parts] == [bytes] * 20
+    loose = PartEncoder(Loose).encode_many([Loose(1)] * 20)  # the depth of each is looked at
+    assert [type(part) for part in loose] == [bytes] * 20
     mixed = PartEncoder(Reading).encode_many([Reading("a", 1), Wider("b", 2)] * 10)
     assert [type(part) for part in mixed] == [bytes] * 20
 
@@ -264,3 +272,24 @@ def test_items_nested_about_as_deep_as_the_stack_can_be_told_apart() -> None:
         return further_down(frames - 1) if frames else deepest.items()
 
     assert further_down(60) == deepest._items_deep()
+
+
+def test_items_nested_too_deep_are_refused_by_every_way_to_encode() -> None:
+    def nested(depth: int) -> Loose:
+        value: Any = None
+        for _ in range(depth):
+            value = [value]
+        return Loose(value)
+
+    encoder = PartEncoder(Loose)
+    deepest, too_deep = nested(NESTING_MAX - 1), nested(NESTING_MAX)
+    assert encoder.encode_unchecked(deepest) == encoder.encode(deepest)
+    with pytest.raises(EncodeError):
+        encoder.encode(too_deep)
+    with pytest.raises(DecodeError):  # then `encode` is asked, which says the same
+        encoder.encode_unchecked(too_deep)
+    with pytest.raises(EncodeError):
+        encoder.encode_many([deepest, too_deep] * 20)
+    # One that came all the same is left out, and only that.
+    parts = [encoder.encode(deepest), b"\x81\xa1a" + b"\x91" * NESTING_MAX + b"\xc0"]
+    assert encoder.decode_batch(encoder.join(parts), 2) == ([deepest], 1)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +22,7 @@ from mosaik_actors.streams.schema import (
     describe,
     fingerprint,
     first_difference,
+    identity,
     mismatch_from,
     stream_id_of,
     stream_name,
@@ -341,3 +344,68 @@ def test_hostile_schemas_take_limited_time() -> None:
     assert first_difference(Schema(deep), Schema(TypeSchema("list", (deep,)))) is not None
     number_out_of_range = Schema(TypeSchema("record", record=7))
     assert first_difference(number_out_of_range, Schema(TypeSchema("record", record=8))) is not None
+
+
+# What members of a group must agree on.
+
+
+def made(fields: list[Any], **settings: Any) -> Any:
+    return msgspec.defstruct("Made", fields, **settings)
+
+
+def test_everything_that_a_type_declares_is_part_of_its_identity() -> None:
+    fields: list[Any] = [("a", int), ("b", int, 1)]
+    at_least_0: Any = Annotated[int, msgspec.Meta(ge=0)]
+    different = [
+        made(fields),
+        made([("a", at_least_0), ("b", int, 1)]),
+        made([("a", Annotated[int, msgspec.Meta(ge=1)]), ("b", int, 1)]),
+        made([("a", int), ("b", at_least_0, 1)]),
+        made([("a", int), ("b", int, 2)]),
+        made([("a", int), ("b", int)]),
+        made([("a", int), ("b", int, msgspec.field(default_factory=int))]),
+        made([("a", list[at_least_0]), ("b", int, 1)]),
+        made([("a", Annotated[list[int], msgspec.Meta(max_length=3)]), ("b", int, 1)]),
+        made([("a", Annotated[str, msgspec.Meta(pattern="^x")]), ("b", int, 1)]),
+        made(fields, omit_defaults=True),
+        made(fields, forbid_unknown_fields=True),
+        made(fields, rename="upper"),
+        made(fields, tag="made"),
+        made(fields, array_like=True),
+    ]
+    ids = list(map(identity, different))
+    assert len(dict.fromkeys(ids)) == len(ids)
+    assert identity(made(fields)) == ids[0]
+    assert identity(object) == identity(Any)
+
+
+DEFAULTS: list[Any] = [frozenset("abcdef"), Side.BUY, StreamId("x"), 1.5, None, (1, b"b")]
+
+
+def with_defaults() -> Any:
+    return made([(f"f{number}", Any, value) for number, value in enumerate(DEFAULTS)])
+
+
+def test_identity_is_the_same_in_every_process() -> None:
+    """Sets are in another order there, and functions at another address."""
+    script = f"import {__name__} as t; print(t.identity(t.with_defaults()).hex())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert done.stdout.strip() == identity(with_defaults()).hex()
+
+
+def test_the_difference_of_two_types_that_can_read_each_other_is_named() -> None:
+    old, new = made([("a", int)]), made([("a", int), ("b", int, 1)])
+    for mine, theirs, text in (
+        (old, new, "field Made.b: this type has no such field, the producer in use has int"),
+        (new, old, "field Made.b: this type has int, the producer in use has no such field"),
+        (made([("b", int), ("a", int)]), made([("a", int), ("b", int)]), "in another order"),
+    ):
+        with pytest.raises(SchemaMismatch, match=text):
+            check_same(describe(mine), describe(theirs))
+
+
+def test_a_type_of_object_is_any() -> None:
+    assert describe(list[object]) == describe(list[Any])
+    assert describe(dict[str, object | None]) == describe(dict[str, Any])

@@ -1,0 +1,439 @@
+"""What MessagePack from a peer may be like: how deep, and how hard to hash.
+
+Bytes are looked at before values are built of them (`scan`), because building is
+where hostile input hurts:
+
+    * *Depth.* Decoders use the stack, and where that ends depends on who calls. So
+      nothing is nested deeper than `NESTING_MAX`, which fits on any stack. The same
+      limit holds for encoding: what was encoded can be decoded everywhere.
+    * *Collisions.* Python hashes numbers, and what is made of them (tuples, records,
+      UUIDs, Decimals), without a secret. A set or mapping of members that were
+      chosen to hash alike takes quadratic time: 64 kB of UUIDs took three
+      seconds. So the members of those with more than `MEMBERS_UNCHECKED` are
+      hashed as a list first. Text and bytes are hashed with a secret, and no more
+      than a few dozen integers of 64 bits or floats hash alike: they are not checked.
+
+A codec makes one `WireLimits` for its type, and looks only for what the type lets
+happen: a record without ``Any``, recursion or such sets costs nothing. A look
+begins with what C does fast (`_may_nest`, `_LARGE`), so that the walk in Python is
+for the few items that might break a limit.
+
+msgspec allocates as it reads and not as headers claim, so claims need no check.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+from typing import Any, Final, Literal, Union
+from uuid import UUID
+
+import msgspec
+import msgspec.inspect as mi
+
+from .errors import DecodeError
+from .ids import PeerId, UniqueId
+
+NESTING_MAX: Final = 64
+MEMBERS_UNCHECKED: Final = 32
+COMPARISONS_PER_MEMBER_MAX: Final = 16
+SHORT_BYTES: Final = NESTING_MAX  # what is no longer can be neither deep nor hard to hash
+
+ANY: Final = object()
+"""Stands for the type of members that no type describes."""
+
+_OPENED_EXTENSIONS: Final = (2, 3, 4, 8)  # of the untyped codec: they hold MessagePack
+_SET_EXTENSIONS: Final = (3, 4)
+
+# How long a value is by its first byte; 0: that takes a closer look. What is empty is not
+# opened, and so not counted as nested.
+_STEPS: Final = bytes(
+    [*[1] * 0x80, *[1, *[0] * 15] * 2, *range(1, 33)]
+    + [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9, 2, 3, 5, 9]  # 0xc0 to 0xd3
+    + [3, 4, 6, 10, 18]  # short extensions: 0xd4 to 0xd8
+    + [0] * 7  # long texts, arrays and mappings: 0xd9 to 0xdf
+    + [1] * 0x20
+)
+_STEPS_OPENING: Final = _STEPS[:0xD4] + bytes(5) + _STEPS[0xD9:]  # extensions may hold something
+_LENGTH_BYTES: Final = {
+    0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4,
+    0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4,
+}  # fmt: skip
+_OPENING: Final = bytes([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0xD9)]) + bytes(
+    range(0xDC, 0xE0)
+)
+_NOT_OPENING: Final = bytes(head for head in range(256) if head not in _OPENING)
+# The head of an array or mapping of more than `MEMBERS_UNCHECKED`, which no short one has.
+_LARGE: Final = re.compile(rb"[\xdc\xde](?:[^\x00]|\x00[^\x00-\x20])|[\xdd\xdf]", re.DOTALL)
+
+_UNKNOWN: Final = -1
+
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+_PLAIN_TYPES: Final[dict[type[mi.Type], Any]] = {
+    mi.NoneType: None,
+    mi.BoolType: bool,
+    mi.IntType: int,
+    mi.FloatType: float,
+    mi.StrType: str,
+    mi.BytesType: bytes,
+    mi.DateType: date,
+    mi.TimeType: time,
+    mi.DateTimeType: datetime,
+    mi.TimeDeltaType: timedelta,
+    mi.UUIDType: UUID,
+    mi.DecimalType: Decimal,
+}
+_UNSAFE_MEMBERS: Final = (UUID, Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """An array, set or mapping of many members.
+
+    Attributes:
+        kind: ``array``, ``set`` (of the untyped codec) or ``map``.
+        members: Each once, encoded; of a mapping its keys.
+    """
+
+    kind: str
+    members: list[bytes]
+
+
+class WireLimits:
+    """Checks the batches of one type.
+
+    Args:
+        type_: What the items are; `ANY` for those of the untyped codec.
+
+    Attributes:
+        may_nest: Whether items may be nested without end, as far as the type says.
+    """
+
+    __slots__ = ("_is_untyped", "_key_types", "_member_types", "_wide_member_types", "may_nest")
+
+    def __init__(self, type_: Any) -> None:
+        self._is_untyped = type_ is ANY
+        self._key_types: list[Any] = []
+        self._member_types: list[Any] = []
+        self._wide_member_types: list[Any] = []
+        self.may_nest = True
+        if self._is_untyped:
+            self._key_types.append(ANY)
+            return
+        parts = list(parts_of(mi.type_info(type_)))
+        self.may_nest = (
+            len(parts) > NESTING_MAX  # no path is longer, unless a record is within itself
+            or any(is_any(part) or isinstance(part, mi.RawType) for part in parts)
+            or _is_recursive(mi.type_info(type_))
+        )
+        for part in parts:
+            if is_any(part):
+                self._add(self._key_types, ANY)
+            elif isinstance(part, mi.DictType) and not _is_safe(part.key_type):
+                self._add(self._key_types, _type_of(part.key_type))
+            elif isinstance(part, mi.SetType | mi.FrozenSetType):
+                member = _type_of(part.item_type)
+                self._add(self._wide_member_types, member)
+                if not _is_safe(part.item_type):
+                    self._add(self._member_types, member)
+
+    def check_nesting(self, batch: bytes | memoryview) -> None:
+        """Raise `DecodeError` if an item of an array of items is nested too deep."""
+        if len(batch) > SHORT_BYTES:
+            for item in _items(batch):
+                if len(item) > SHORT_BYTES and _may_nest(item):
+                    scan(item, opens=self._is_untyped)
+
+    def check(
+        self,
+        batch: memoryview,
+        decode: Callable[[bytes, Any], list[Any]],
+        *,
+        is_wide: bool = False,
+    ) -> None:
+        """Raise `DecodeError` for an array of items that must not be decoded.
+
+        Args:
+            batch: The array.
+            decode: Decodes an array of members of a type, or raises anything.
+            is_wide: Whether integers may be of any size in it.
+        """
+        key_types = [*self._key_types, ANY] if is_wide else self._key_types
+        member_types = self._wide_member_types if is_wide else self._member_types
+        has_sets = bool(key_types or member_types)
+        if len(batch) <= SHORT_BYTES or not (
+            self.may_nest or (has_sets and _LARGE.search(batch, _head_bytes(batch)))
+        ):
+            return
+        for item in _items(batch):
+            if len(item) <= SHORT_BYTES:
+                continue
+            if has_sets and _LARGE.search(item):
+                self._check_sets(item, key_types, member_types, decode)
+            elif self.may_nest and _may_nest(item):
+                scan(item, opens=self._is_untyped)
+
+    def _check_sets(
+        self,
+        item: bytes,
+        key_types: list[Any],
+        member_types: list[Any],
+        decode: Callable[[bytes, Any], list[Any]],
+    ) -> None:
+        set_types = [ANY] if self._is_untyped else []
+        by_kind = {"map": key_types, "set": set_types, "array": member_types}
+        wanted = [kind for kind, known in by_kind.items() if known]
+        for large in scan(item, wanted, opens=self._is_untyped):
+            for type_ in by_kind[large.kind]:
+                _check_members(large.members, type_, decode)
+
+    @staticmethod
+    def _add(known: list[Any], type_: Any) -> None:
+        if type_ not in known:
+            known.append(type_)
+
+
+def scan(
+    data: bytes,
+    wanted: Collection[str] = (),
+    *,
+    nesting_max: int = NESTING_MAX,
+    opens: bool = False,
+) -> list[Large]:
+    """Walk over one value; return its large containers, inner ones first.
+
+    Args:
+        data: The value, encoded.
+        wanted: Which kinds of containers to return.
+        nesting_max: How many containers may be within each other.
+        opens: Whether the untyped codec's extensions are containers too.
+
+    Raises:
+        DecodeError: It is no MessagePack, or nested too deep.
+    """
+    found: list[Large] = []
+    outer: list[tuple[int, list[int] | None, str, int]] = []
+    # The container that the walk is in: values left, their places, what it is, where it ends.
+    left, marks, kind, end = 1, None, "", len(data)
+    at = 0
+    steps = _STEPS_OPENING if opens else _STEPS
+    try:
+        while True:
+            while not left:
+                if marks is not None:
+                    found.append(_large(data, kind, marks, at))
+                if end not in (_UNKNOWN, at):
+                    raise DecodeError("not MessagePack: an extension or value of another length")
+                if not outer:
+                    return found
+                left, marks, kind, end = outer.pop()
+            left -= 1
+            if marks is not None:
+                marks.append(at)
+            head = data[at]
+            step = steps[head]
+            if step:
+                at += step
+                continue
+            opened: _Opened | None
+            if head < 0x90:
+                at, opened = at + 1, (2 * (head & 0x0F), "map", _UNKNOWN)
+            elif head < 0xA0:
+                at, opened = at + 1, (head & 0x0F, "array", _UNKNOWN)
+            elif 0xD4 <= head <= 0xD8 and data[at + 1] not in _OPENED_EXTENSIONS:
+                at += _STEPS[head]
+                continue
+            else:
+                at, opened = _open(data, at, opens)
+            if opened is not None:
+                outer.append((left, marks, kind, end))
+                if len(outer) > nesting_max:
+                    raise DecodeError(f"nested deeper than {NESTING_MAX}")
+                left, kind, end = opened
+                marks = [] if left > MEMBERS_UNCHECKED and kind in wanted else None
+    except IndexError:
+        raise DecodeError("not MessagePack: it ends within a value") from None
+
+
+_Opened = tuple[int, str, int]  # values, kind, end
+
+
+def _open(data: bytes, at: int, opens: bool) -> tuple[int, _Opened | None]:
+    """Return where to go on at a long or composed value, and what was opened if anything was."""
+    head = data[at]
+    if 0xD4 <= head <= 0xD8:
+        length, at = 1 << (head - 0xD4), at + 1
+    elif head in _LENGTH_BYTES:
+        size = _LENGTH_BYTES[head]
+        length, at = int.from_bytes(data[at + 1 : at + 1 + size]), at + 1 + size
+    else:
+        raise DecodeError(f"not MessagePack: a byte {head:#x}")
+    if head >= 0xDC:
+        kind, count = ("map", 2 * length) if head >= 0xDE else ("array", length)
+        return at, (count, kind, _UNKNOWN)
+    if 0xC7 <= head <= 0xC9 or 0xD4 <= head <= 0xD8:
+        code, at = data[at], at + 1
+        if opens and code in _OPENED_EXTENSIONS:
+            end = at + length
+            at, count = _array_in(data, at)
+            return at, (count, "set" if code in _SET_EXTENSIONS else "array", end)
+    return at + length, None
+
+
+def _array_in(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the values of the array in an extension begin, and how many there are."""
+    head = data[at]
+    if 0x90 <= head < 0xA0:
+        return at + 1, head & 0x0F
+    if head in (0xDC, 0xDD):
+        size = _LENGTH_BYTES[head]
+        return at + 1 + size, int.from_bytes(data[at + 1 : at + 1 + size])
+    raise DecodeError("an extension without the array that it should hold")
+
+
+def _large(data: bytes, kind: str, marks: list[int], end: int) -> Large:
+    spans = list(pairwise([*marks, end]))
+    members = spans[::2] if kind == "map" else spans
+    return Large(kind, list(dict.fromkeys(data[start:stop] for start, stop in members)))
+
+
+def _check_members(
+    members: list[bytes], type_: Any, decode: Callable[[bytes, Any], list[Any]]
+) -> None:
+    """Raise `DecodeError` if too many of these hash alike as members of a type."""
+    count = len(members)
+    if count <= MEMBERS_UNCHECKED:
+        return
+    try:
+        values = decode(b"".join([b"\xdd", count.to_bytes(4), *members]), type_)
+        hashes = sorted(hash(_frozen(value)) for value in values)
+    except Exception:  # they are not of this type, so they become no members of it
+        return
+    comparisons = 0
+    for _, alike in groupby(hashes):
+        same_count = sum(1 for _ in alike)
+        comparisons += same_count * (same_count - 1) // 2
+    if comparisons > COMPARISONS_PER_MEMBER_MAX * count:
+        raise DecodeError(f"{count} members of a set or mapping were made to hash alike")
+
+
+def _frozen(value: Any) -> Any:
+    """Return a member as a mapping has it as a key: arrays that no type describes as tuples."""
+    return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
+
+
+def _head_bytes(batch: memoryview) -> int:
+    """Return how long the head of an array of items is."""
+    return {0xDC: 3, 0xDD: 5}.get(batch[0], 1)
+
+
+def _may_nest(data: bytes) -> bool:
+    """Return whether there are bytes enough that could open a container to be nested too deep."""
+    return len(data.translate(None, _NOT_OPENING)) > NESTING_MAX
+
+
+def _items(batch: bytes | memoryview) -> list[bytes]:
+    """Return the items of an array, encoded."""
+    try:
+        return list(map(bytes, _split(batch)))
+    except RecursionError:
+        raise DecodeError(f"nested deeper than {NESTING_MAX}") from None
+    except (msgspec.MsgspecError, ValueError) as exc:
+        raise DecodeError(f"not a batch: {exc}") from exc
+
+
+def parts_of(info: mi.Type) -> Iterator[mi.Type]:
+    """Iterate over all types that a type is made of, each record once."""
+    seen: dict[Any, None] = {}
+    todo = [info]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, mi.Metadata):
+            todo.append(part.type)
+            continue
+        fields = getattr(part, "fields", None)
+        if fields is not None:
+            cls = getattr(part, "cls", None)
+            if cls in seen:
+                continue
+            seen[cls] = None
+            todo.extend(field.type for field in fields)
+        yield part
+        todo.extend(inner_types(part))
+
+
+def inner_types(part: mi.Type) -> list[mi.Type]:
+    """Return the types that a type which is no record is made of."""
+    inner = [*getattr(part, "types", ()), *getattr(part, "item_types", ())]
+    names = ("item_type", "key_type", "value_type")
+    return inner + [found for name in names if (found := getattr(part, name, None)) is not None]
+
+
+def is_any(part: mi.Type) -> bool:
+    """Return whether a type says nothing: ``Any`` or ``object``."""
+    return isinstance(part, mi.AnyType) or (isinstance(part, mi.CustomType) and part.cls is object)
+
+
+def _is_recursive(info: mi.Type) -> bool:
+    """Return whether a record may be within a record of its own type."""
+    within: list[Any] = []
+    done: list[Any] = []
+
+    def visit(part: mi.Type) -> bool:
+        if isinstance(part, mi.Metadata):
+            return visit(part.type)
+        fields = getattr(part, "fields", None)
+        if fields is None:
+            return any(map(visit, inner_types(part)))
+        cls = getattr(part, "cls", None)
+        if cls in within:
+            return True
+        if cls in done:
+            return False
+        within.append(cls)
+        found = any(visit(field.type) for field in fields)
+        done.append(within.pop())
+        return found
+
+    return visit(info)
+
+
+def _is_safe(info: mi.Type) -> bool:
+    """Return whether few different values of a type can have one hash."""
+    match info:
+        case mi.Metadata(type=inner):
+            return _is_safe(inner)
+        case mi.UnionType(types=members):
+            return all(map(_is_safe, members))
+        case mi.CustomType(cls=cls):
+            return cls in (UniqueId, PeerId)
+        case mi.EnumType() | mi.LiteralType():
+            return True
+    plain = _PLAIN_TYPES.get(type(info), UUID)
+    return plain not in _UNSAFE_MEMBERS
+
+
+def _type_of(info: mi.Type) -> Any:
+    """Return the type that a description is of, without what it says of single values."""
+    match info:
+        case mi.Metadata(type=inner):
+            return _type_of(inner)
+        case mi.UnionType(types=members):
+            return Union[tuple(map(_type_of, members))]  # noqa: UP007  # members are computed
+        case mi.LiteralType(values=values):
+            return Literal[tuple(values)]
+        case mi.TupleType(item_types=members):
+            return types.GenericAlias(tuple, tuple(map(_type_of, members)))
+        case mi.VarTupleType(item_type=member):
+            return types.GenericAlias(tuple, (_type_of(member), ...))
+        case mi.FrozenSetType(item_type=member) | mi.SetType(item_type=member):
+            return types.GenericAlias(frozenset, (_type_of(member),))
+        case _ if is_any(info):
+            return Any
+    return _PLAIN_TYPES.get(type(info)) or getattr(info, "cls", Any)
