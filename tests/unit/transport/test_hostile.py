@@ -121,7 +121,7 @@ async def test_datagrams_of_a_connection_from_elsewhere_change_nothing(attacked:
         pytest.param(
             encode_control(CloseFrame(CloseReason(200))), False, "does not open", id="close"
         ),
-        pytest.param(b"\x80\0\0\x01\xc1", False, "not MessagePack", id="not msgpack"),
+        pytest.param(b"\x80\0\0\x01\xc1", False, "not a control frame", id="not msgpack"),
         pytest.param(b"\xff\xff\xff\xff", False, "at most", id="oversized control frame"),
         pytest.param(b"\x7f\xff\xff\xff", False, "at most", id="oversized data frame"),
         pytest.param(b"", True, "does not open", id="empty stream"),
