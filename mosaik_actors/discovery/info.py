@@ -212,6 +212,12 @@ class UnmeasuredPeer(PeerInfo):
         object.__setattr__(self, "was_asked", True)
         return None
 
+    def __repr__(self) -> str:
+        was_asked = self.was_asked
+        text = super().__repr__()
+        object.__setattr__(self, "was_asked", was_asked)  # who prints a peer asks for nothing
+        return text
+
 
 def for_predicate(info: PeerInfo) -> PeerInfo:
     """Return a peer as it is shown to a predicate; then ask `depends_on_rtt` about the answer."""

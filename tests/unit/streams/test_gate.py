@@ -164,5 +164,6 @@ def test_a_predicate_that_looks_at_an_unmeasured_distance_is_asked_again() -> No
     assert is_allowed(near.measured(0.1), lambda info: info.rtt_below(5)) is True
     assert is_allowed(near.measured(6.0), lambda info: info.rtt_below(5)) is False
     # One that does not look is answered at once, and sees everything else.
+    assert is_allowed(near, lambda info: "unmeasured" in repr(info)) is True
     assert is_allowed(near, lambda info: "good" in info.tags and info.peer_id == near.peer_id)
     assert is_allowed(near, lambda info: "bad" in info.tags and info.rtt_below(5)) is False
