@@ -78,6 +78,9 @@ class Follower:
     def receive_heartbeat(self, sender: PeerId, message: Heartbeat) -> None:
         """Stay a follower, and learn what is committed of the part that agrees."""
         state = self._state
+        if state.lacks(message.counted_index):
+            state.lose_entries(sender, message.counted_index)
+            return
         self._hear(sender)
         state.commit(min(message.commit_index, state.agreed_index))
         if message.round:

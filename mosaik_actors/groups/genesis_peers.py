@@ -17,7 +17,7 @@ from ..ids import PeerId
 from .config import ConsensusConfig
 from .genesis_wire import Seek
 from .records import LEARNER_COUNT_MAX
-from .status import Standing, Status
+from .status import Status
 
 _SEEK_COUNT_MAX: Final = 2 * LEARNER_COUNT_MAX
 _BACKOFF_MAX: Final = 4
@@ -175,4 +175,4 @@ class GenesisPeers:
 
 
 def _follows(status: Status) -> bool:
-    return status.standing >= Standing.LEARNER and bool(status.history)
+    return bool(status.history)  # also one that waits to be taken into it anew

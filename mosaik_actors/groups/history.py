@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from ..errors import RemoteError
 from ..ids import PeerId
@@ -37,10 +37,12 @@ from .host import Replayed
 from .leading import Leading, Seekers
 from .member_events import LeaderElected, Logged, MembersChanged, Told
 from .parts import Parts
+from .quorum import majority
 from .raft import Raft
 from .ready import (
     BecameLeader,
     ConfigurationCommitted,
+    EntriesLost,
     LeaderChanged,
     Outcome,
     Ready,
@@ -54,6 +56,11 @@ from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
 from .sync_roles import Cut
 from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
+
+_MAJORITY_LOST: Final = (
+    "a majority of the voters has lost what it had stored, and with it perhaps what was "
+    "acknowledged; see `force_new_group`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,7 @@ class History:
         self._abreast_index: int | None = None
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
+        self._has_told_lost = False
         self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
         if begin.welcome_index > raft.commit_index:
             self._sync.begin(now=now)
@@ -161,12 +169,16 @@ class History:
         """Why commands are not taken at the moment; None when they are."""
         if self.is_stalled:
             return "the disk takes nothing"
+        if self.raft.has_lost_entries:
+            return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
         if self._is_closed:
             return "the history is closed: it is being merged into another one"
         if self.is_catching_up:
             return "catching up with the group"
         leader = self.raft.leader
         if leader is None:
+            if self._majority_is_lost:
+                return f"no leader: {_MAJORITY_LOST}"
             return "no leader: a majority of the voters is not in reach"
         if leader != self._parts.me and leader not in self._parts.statuses():
             return f"no bond with the leader, {leader.short}"
@@ -175,6 +187,19 @@ class History:
         if self.raft.is_log_full:
             return "the log is full: a machine with `snapshot` and `restore` would have it cut"
         return None
+
+    @property
+    def _majority_is_lost(self) -> bool:
+        """Whether so many voters have lost entries, or all, that the others cannot go on."""
+        raft = self.raft
+        voter_count = len(raft.configuration.voters)
+        if not (voter_count and raft.commit_index):
+            return False  # unknown yet, or the first voters may not have begun
+        lost_count = int(raft.has_lost_entries)
+        for peer in raft.configuration.voters:
+            status = self._parts.statuses().get(peer)
+            lost_count += status is not None and status.standing is Standing.SEEKING
+        return voter_count - lost_count < majority(voter_count)
 
     @property
     def _is_closed(self) -> bool:
@@ -209,14 +234,15 @@ class History:
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._parts.host.ledger
+        standing = Standing.VOTER if self.is_voter else Standing.LEARNER
         return {
-            "standing": Standing.VOTER if self.is_voter else Standing.LEARNER,
+            "standing": Standing.SEEKING if raft.has_lost_entries else standing,
             "history": self.id,
             "term": raft.term,
             "leader": raft.leader,
             "commit_index": raft.commit_index,
             "first_index": raft.first_index,
-            "is_catching_up": self.is_catching_up,
+            "is_catching_up": self.is_catching_up or raft.has_lost_entries,
             "closed_into": ledger.closed_into,
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
             "position": self._parts.host.position,
@@ -232,6 +258,7 @@ class History:
             self.raft.leader,
             self.raft.term,
             self.is_catching_up,
+            self.raft.has_lost_entries,
             ledger.closed_into,
             len(ledger.merged),
             len(ledger.ancestors),
@@ -307,6 +334,10 @@ class History:
         self._leading.hurry(now=now)
         self._sync.holders_changed(now=now)
         self._commands.route(now=now)
+        if self._majority_is_lost != self._has_told_lost:
+            self._has_told_lost = not self._has_told_lost
+            if self._has_told_lost:
+                self._parts.emit(Logged(True, f"the group cannot go on: {_MAJORITY_LOST}"))
 
     def continued(self, history: bytes, *, keeps_tail: bool) -> tuple[Begin, SaveBatch]:
         """Return where a history begins in which this member continues this one, and its save.
@@ -548,6 +579,12 @@ class History:
                 self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded(mark):
                 self._sync.begin(mark.index, now=self._now)
+            case EntriesLost(last_index, counted_index, counted_by):
+                text = (
+                    f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
+                    f"has counted {counted_index} as saved here: waiting to be taken in anew"
+                )
+                self._parts.emit(Logged(True, text))
             case SteppedDown(term, why):
                 self._leader_heard_s = self._now
                 self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))

@@ -469,9 +469,10 @@ class Leader:
     def _heartbeat(self) -> None:
         """Tell everybody that the leader is there; rounds begin at 1."""
         state = self._state
-        message = Heartbeat(state.term, state.commit_index, self._reads.round + 1)
+        term, commit_index, round_ = state.term, state.commit_index, self._reads.round + 1
         for peer, progress in self.progress.items():
-            progress.commit_sent = state.commit_index
+            progress.commit_sent = commit_index
+            message = Heartbeat(term, commit_index, round_, progress.match_index)
             state.early_mail.append((peer, message))
         self._heartbeat_at_s = state.now + state.settings.heartbeat_interval
 

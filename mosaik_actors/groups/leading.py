@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..ids import PeerId
 from .frames import Welcome, encode_control
+from .member_events import Logged
 from .membership import GroupView, PeerView, TransferTo, plan_change, prefer_leader
 from .progress import ProgressState
 from .raft import Raft
@@ -85,7 +86,8 @@ class Leading:
         if isinstance(change, TransferTo):
             raft.transfer_leadership(change.peer)
         elif change is not None:
-            raft.change_configuration(change.target)
+            if raft.change_configuration(change.target):
+                self._parts.emit(Logged(False, f"changes the members: {change.why}"))
             self._changed_s.append(now)
         elif now - self._handed_over_s > self._parts.consensus.election_timeout:
             heir = prefer_leader(view)
@@ -107,6 +109,7 @@ class Leading:
                 silent_s=raft.silent_s(peer),
                 lag=None if progress is None else raft.commit_index - progress.match_index,
                 is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
+                has_acknowledged=progress is not None and progress.match_index > 0,
                 has_left=peer in self._left,
             )
         return GroupView(
@@ -127,11 +130,13 @@ class Leading:
         be one of the past, and would take a voter that has forgotten its votes since
         for the learner that it once was.
         """
-        learners = self._raft.configuration.learners
+        learners, progress = self._raft.configuration.learners, self._raft.progress
         seekers = {
             peer: status
             for peer, status in self._parts.statuses().items()
             if status.standing is Standing.SEEKING and peer in learners
+            # One that has acknowledged anything is removed first: that holds no more.
+            and not progress[peer].match_index
         }
         if seekers and not self._raft.is_configuration_pending:
             self._raft.read(Seekers(seekers))

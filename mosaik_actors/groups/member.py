@@ -428,7 +428,13 @@ class Member:
         message = frames.decode_control(data)
         match message:
             case Welcome(history):
-                if self._may_follow(peer, history, now):
+                followed = self._history
+                if followed is not None:
+                    if followed.id == history and followed.raft.has_lost_entries:
+                        # It was removed, and taken in again: nobody counts on what is here.
+                        self._drop_history()
+                        self._join(message, now)
+                elif self._may_follow(peer, history, now):
                     self._join(message, now)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self._history is not None and history == self._history.id
@@ -804,14 +810,20 @@ class Member:
         """Go back to having no history, and look for one."""
         history = self._history
         assert history is not None, "there is no history to give up"
+        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
+        self._client.change_history()
+        self._drop_history()
+
+    def _drop_history(self) -> None:
+        """Forget the log and the state, but not the term and the vote."""
+        history = self._history
+        assert history is not None, "there is no history to drop"
         if self._spec.is_durable:
             # What a storage remembers of terms and votes never goes back.
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._pledge = b""
-        self._merging.give_up(history.id, is_merged=is_merged, now=self._now)
         self._spec.host.reset(Ledger())
-        self._client.change_history()
         self._client.set_leader(False, None, self._now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)

@@ -7,8 +7,9 @@ wherever the old one stopped. The rules, the most urgent first:
 
     1. Voters that leave are removed; a leader that leaves hands over first, and
        so does one that wants only to observe.
-    2. A voter that has lost its memory is removed: it may not vote before it has
-       caught up anew (its earlier votes and entries would count twice).
+    2. A voter that has lost its memory, or the end of its log, is removed: it may not
+       vote before it has caught up anew (its earlier votes and entries would count
+       twice, and what a leader has counted it never takes back).
     3. A voter that is silent for `replace_after` is replaced by a learner, who is
        promoted first; without one, of five voters or more it is removed.
     4. Bonded members of this history, or of none, become learners, all at once.
@@ -56,6 +57,7 @@ class PeerView:
         lag: How many entries it is behind the commit index; None where unknown.
         is_replicating: Whether it has accepted entries of this leader, so that
             `lag` is known to be right.
+        has_acknowledged: Whether this leader counts anything as saved there.
         has_left: Whether it said good-bye.
     """
 
@@ -63,6 +65,7 @@ class PeerView:
     silent_s: float | None = None
     lag: int | None = None
     is_replicating: bool = False
+    has_acknowledged: bool = False
     has_left: bool = False
 
 
@@ -188,7 +191,7 @@ def _drop_lost(group: _Group) -> Step | None:
         for peer in group.others
         if group.is_lost(peer)
     )
-    lost = [p for p in group.learners if group.is_lost(p) and group.of(p).is_replicating]
+    lost = [p for p in group.learners if group.is_lost(p) and group.of(p).has_acknowledged]
     return step or group.without_learners(lost, "have lost their memory")
 
 

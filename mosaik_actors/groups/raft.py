@@ -17,6 +17,10 @@ Where this differs from the thesis:
     * A snapshot does not travel through the core: the leader offers it, the
       follower's caller fetches it, from whom it likes, and calls `install`.
 
+A follower that comes back with a shorter log than its leader counts has lost what it
+promised. The leader never takes back what it counted; the follower learns of it with the
+next heartbeat, and takes no part any more (`has_lost_entries`).
+
 Safety never depends on time: not on clocks that agree, nor on clocks that go
 at all. Time decides only when replicas try.
 
@@ -179,6 +183,15 @@ class Raft:
     def is_configuration_pending(self) -> bool:
         """Whether the configuration in force is not known to be committed."""
         return self._state.configurations.is_pending(self._state.commit_index)
+
+    @property
+    def has_lost_entries(self) -> bool:
+        """Whether the log here lacks entries that this replica had acknowledged.
+
+        Then it takes no part any more: it neither votes nor acknowledges, for it may have
+        forgotten a vote as well. Have it removed from the configuration, and begin anew.
+        """
+        return self._state.has_lost_entries
 
     @property
     def configuration_index(self) -> int:
@@ -439,6 +452,7 @@ class Raft:
         else:
             # Saved entries that are committed stay until `compact_to` drops them.
             state.durability.restarted(state.commit_index + 1, mark.index)
+            state.note_rewritten()
             log.reset(mark.index, mark.term)
             state.configurations.restart(mark.index, mark.configuration, keep=False)
         state.give_up_proposals(mark.index)

@@ -124,6 +124,21 @@ class SnapshotNeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class EntriesLost:
+    """The log here ends at `last_index`, although this replica had acknowledged more.
+
+    Attributes:
+        last_index: The last entry here.
+        counted_index: What the leader counts as saved here.
+        leader: Which leader does.
+    """
+
+    last_index: int
+    counted_index: int
+    leader: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class TransferEnded:
     """A transfer of leadership did not happen in time; the leader takes proposals again."""
 
@@ -137,6 +152,7 @@ Event = (
     | ConfigurationAdopted
     | ConfigurationCommitted
     | SnapshotNeeded
+    | EntriesLost
     | TransferEnded
 )
 

@@ -49,11 +49,14 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
         commit_index: An index known to be committed when this was written. It
             may lag, except that a committed configuration is always covered:
             after a restart its members need not ask those it replaced.
+        has_lost_entries: Whether the log here lacks entries that this node had
+            acknowledged. It takes no part in the history until it is reset.
     """
 
     term: int = 0
     vote: PeerId | None = None
     commit_index: int = 0
+    has_lost_entries: bool = False
 
 
 VOTER_COUNT_MAX = 64

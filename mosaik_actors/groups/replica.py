@@ -16,7 +16,7 @@ from .candidate import Candidate
 from .follower import Follower
 from .leader import Leader
 from .raft_config import RaftConfig
-from .ready import BecameLeader, SteppedDown
+from .ready import BecameLeader, EntriesLost, SteppedDown
 from .state import NEVER, State
 from .wire import (
     Append,
@@ -65,6 +65,12 @@ class Replica(State):
         self.postpone_election()
         self._role = self._new_follower()
 
+    def lose_entries(self, leader: PeerId, counted_index: int) -> None:
+        """Take no part any more; to be remembered, for the leader may be gone before long."""
+        self.become_follower(self.term, None, "entries are lost")
+        self.has_lost_entries = self.must_save_hard_state = True
+        self.events.append(EntriesLost(self.log.last_index, counted_index, leader))
+
     def become_pre_candidate(self) -> None:
         """Ask before standing (9.6)."""
         self._leave_for("pre-candidate", Follower, Candidate)
@@ -99,6 +105,8 @@ class Replica(State):
 
     def receive(self, sender: PeerId, message: Message) -> None:
         """Compare terms (3.3), then let the role decide."""
+        if self.has_lost_entries:
+            return
         if isinstance(message, VoteRequest):
             self._receive_vote_request(sender, message)
             return

@@ -82,6 +82,7 @@ class State(ABC):
         commit_index: Everything up to here is committed.
         agreed_index: The log agrees with the leader of this term up to here.
         election_at_s: When it stands for election unless it hears of a leader.
+        has_lost_entries: Whether the log lacks entries that were acknowledged from here.
     """
 
     def __init__(
@@ -117,6 +118,8 @@ class State(ABC):
         assert self.commit_index <= self.log.last_index, "applied more than the log holds"
         self.durability = Durability(self.log.last_index, hard_state)
         self.must_save_hard_state = False
+        self.has_lost_entries = hard_state.has_lost_entries
+        self._rewritten_in_term = 0
         self.agreed_index = self.commit_index
         self.election_at_s = now
         self.mail: list[tuple[PeerId, Message]] = []
@@ -137,6 +140,10 @@ class State(ABC):
     @abstractmethod
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow `leader`, if there is one, in a term that is not lower."""
+
+    @abstractmethod
+    def lose_entries(self, leader: PeerId, counted_index: int) -> None:
+        """Take no part any more: entries are gone that were acknowledged from here."""
 
     @abstractmethod
     def become_pre_candidate(self) -> None:
@@ -203,7 +210,7 @@ class State(ABC):
     @property
     def hard_state(self) -> HardState:
         """What must be remembered now."""
-        return HardState(self.term, self.vote, self.commit_index)
+        return HardState(self.term, self.vote, self.commit_index, self.has_lost_entries)
 
     @property
     def deciding(self) -> Deciding:
@@ -216,7 +223,7 @@ class State(ABC):
 
         The one that is being removed may have to lead until that is committed (4.2.2).
         """
-        return any(self.me in voters for voters in self.deciding)
+        return not self.has_lost_entries and any(self.me in voters for voters in self.deciding)
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Return whether a candidate's log is at least as complete as this one (3.6.1)."""
@@ -239,11 +246,29 @@ class State(ABC):
     def truncate(self, from_index: int) -> None:
         """Remove entries that a leader contradicts; a configuration among them is void."""
         assert from_index > self.commit_index, f"truncate {from_index} <= {self.commit_index}"
+        self.note_rewritten()
         self.log.truncate(from_index)
         self.durability.truncated(from_index)
         if self.configurations.truncate(from_index):
             index, voters = self.configurations.latest_index, self.configurations.latest
             self.events.append(ConfigurationAdopted(index, voters))
+
+    def note_rewritten(self) -> None:
+        """Note that entries were removed from the log in this term.
+
+        In the term of the leader that counted them that takes a later leader, whose
+        committed entries came another way than through it (`Raft.install`).
+        """
+        self._rewritten_in_term = self.term
+
+    def lacks(self, counted_index: int) -> bool:
+        """Return whether entries are gone that the leader of this term counts as saved here.
+
+        It counts what this replica acknowledged in the term, after saving it; from then
+        on nothing but a later leader takes that out of the log. So a log that is shorter
+        has been lost, however late the leader's message comes.
+        """
+        return counted_index > self.log.last_index and self._rewritten_in_term != self.term
 
     def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
         """Make the log contain `entries`, which follow a place where it agrees (3.5).

@@ -91,11 +91,13 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
         term: The leader's term.
         commit_index: How far the leader's log is committed.
         round: The read round that a reply confirms; 0 wants no reply.
+        counted_index: Up to here the leader counts the log as saved by the receiver.
     """
 
     term: _Term
     commit_index: _Index
     round: _Number
+    counted_index: _Index = 0
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):

@@ -215,6 +215,8 @@ class Node:
                 self.sim.counts["elections"] += 1
                 witness.saw_new_leader(raft)
         self.was_leader = raft.is_leader
+        if raft.has_lost_entries:
+            raise Violation(f"{self.me.short} believes to have lost what it saved")
         if raft.commit_index < self.commit_seen:
             raise Violation(f"{self.me.short} took back its commit index")
         if raft.commit_index > self.commit_seen:
