@@ -134,7 +134,8 @@ class Leading:
         seekers = {
             peer: status
             for peer, status in self._parts.statuses().items()
-            if status.standing is Standing.SEEKING and peer in learners
+            if status.standing is Standing.SEEKING
+            and peer in learners
             # One that has acknowledged anything is removed first: that holds no more.
             and not progress[peer].match_index
         }

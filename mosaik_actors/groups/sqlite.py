@@ -18,11 +18,13 @@ does not promise is added here:
       syncs it before anything is read. The database file needs no such care:
       a checkpoint whose sync failed is done again in full.
     * Strangers. The file is claimed for one process, one group and one peer,
-      and refused to all others.
+      and refused to all others, by locks that nothing else in the process drops
+      (`sqlite_lock`). A forked child has the log no more.
 
-Files: the log itself; ``-wal``, SQLite's write-ahead log, gone after a clean
-close; ``-mark``, the lock and the mark. A new log is made under another name
-and renamed, so a log that exists is complete, and an empty file is damage.
+Files, all for their owner's eyes only: the log itself; ``-wal``, SQLite's
+write-ahead log, gone after a clean close; ``-mark``, the lock and the mark. A new
+log is made under another name and renamed, so a log that exists is complete, and
+an empty file is damage.
 
 Blocking: call it from a thread. `close` waits for a call that is under way in
 another thread; other calls that meet are refused. `docs/storage.md` says what
@@ -31,6 +33,7 @@ an operator sees and does.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sqlite3
@@ -40,6 +43,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 from zlib import crc32
 
 import msgspec
@@ -48,6 +52,7 @@ from blake3 import blake3
 from ..codec import codec_for
 from ..errors import ConfigError, DecodeError
 from .records import Entry, EntryKind, HardState, SnapshotMark
+from .sqlite_lock import FILE_MODE, VFS, lock_database
 from .sqlite_mark import MarkFile
 from .sqlite_wal import judge_wal
 from .storage import (
@@ -159,6 +164,7 @@ class SqliteLog:
         self._calls = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._mark: MarkFile | None = None
+        self._lock: int | None = None
         self._head = _Head()
         self._failure: StorageError | None = None
         self._written_bytes = 0
@@ -221,6 +227,7 @@ class SqliteLog:
     # Opening
 
     def _open(self, owner: LogOwner) -> None:
+        _open_logs.add(self)
         self._mark = MarkFile.claim(self._beside("-mark"))
         self._failure, self._written_bytes = None, 0
         for leftover in ("-new", "-new-journal", "-new-wal"):
@@ -228,6 +235,8 @@ class SqliteLog:
         if not self.path.exists():
             self._refuse_to_replace(self._mark.read())
             self._create(owner)
+        # First of all: to close the file would drop the lock of a stranger in this process.
+        self._lock = lock_database(self.path)
         self._check_header()
         self._settle_wal()
         self._connection = connection = self._connect(self.path)
@@ -243,7 +252,12 @@ class SqliteLog:
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=32
+            f"{path.as_uri()}?vfs={VFS}",
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=32,
+            uri=True,
         )
         try:
             for pragma in _PRAGMAS:
@@ -259,6 +273,8 @@ class SqliteLog:
     def _create(self, owner: LogOwner) -> None:
         """Make an empty log, complete and synced before it has its name."""
         new = self._beside("-new")
+        # SQLite gives the files that it makes beside it the same mode.
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         with closing(self._connect(new)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -334,8 +350,26 @@ class SqliteLog:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._mark is not None:
             self._mark.release()
+            self._mark = None
+
+    def _forget(self) -> None:
+        """In a forked child: have nothing to do with the log any more, it is the parent's."""
+        self._calls = threading.Lock()  # a thread that is not here may have held the other
+        if self._connection is not None:
+            # Never to be closed, not even when the child ends: that would remove the
+            # write-ahead log which the parent goes on writing.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._mark is not None:
+            self._mark.forget()
             self._mark = None
 
     # Reading
@@ -614,3 +648,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_open_logs: Final[WeakSet[SqliteLog]] = WeakSet()
+
+
+def _forget_all() -> None:
+    for log in _open_logs:
+        log._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -2,9 +2,8 @@
 
 A small file of its own, which does two things for `SqliteLog`:
 
-    * Its lock belongs to the process that has the log open and ends with that
-      process, however it ends. It is a POSIX record lock, so a forked child
-      does not inherit it; handles of the same process are kept apart here.
+    * Its lock belongs to the handle that has the log open and ends with its
+      process, however that ends (`sqlite_lock`).
     * It holds the number of the last batch whose save returned. It is written
       after the batch is durable and is not synced itself, so it may lag behind
       after a power cut, but it is never ahead. A log that knows fewer batches
@@ -21,28 +20,22 @@ This module does blocking I/O. It is used from `SqliteLog` only.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
-import threading
 from pathlib import Path
 from typing import Final, Self
 from zlib import crc32
 
-from .storage import StorageInUse
+from .sqlite_lock import lock_mark
 
 _NUMBER: Final = struct.Struct(">Q")
 _CONTENT_BYTES: Final = _NUMBER.size + 4
-
-_claims_lock = threading.Lock()
-_claimed: set[Path] = set()
 
 
 class MarkFile:
     """The mark of a log that this process has open. Made by `claim`."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
@@ -51,25 +44,10 @@ class MarkFile:
 
         Raises:
             StorageInUse: Another process has it, or another handle of this one.
+            StorageError: The file system has no locks.
             OSError: It cannot be opened or made.
         """
-        path = path.resolve()
-        with _claims_lock:
-            # Looked up before opening: closing any descriptor of a file drops
-            # all POSIX locks that the process has on it.
-            if path in _claimed:
-                raise StorageInUse(str(path), "another handle of this process has the log open")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as exc:
-                os.close(descriptor)
-                raise StorageInUse(str(path), "another process has the log open") from exc
-            except BaseException:
-                os.close(descriptor)
-                raise
-            _claimed.add(path)
-        return cls(path, descriptor)
+        return cls(lock_mark(path))
 
     def read(self) -> int:
         """Return the number of the last batch that was saved; 0 if that is not known."""
@@ -99,7 +77,10 @@ class MarkFile:
         except OSError:
             pass
         finally:
-            with _claims_lock:
-                os.close(self._descriptor)
-                self._descriptor = -1
-                _claimed.discard(self._path)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the file and no more, as a forked child does: the lock is its parent's."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -1,7 +1,10 @@
 """A durable member that comes back with a shorter log catches up again, by committed changes."""
 
+import pytest
+
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.groups.config import ConsensusConfig
+from mosaik_actors.groups.machine import StateMachine
 from tests.scenario.groups_machines import Journal, Put, SavedJournal
 
 from .member_world import Node, World
@@ -25,22 +28,22 @@ def size_of(node: Node) -> int:
     return node.disk.open("log").size
 
 
-def test_member_with_a_shorter_log_is_taken_in_anew() -> None:
-    for machine in (Journal, SavedJournal):
-        world = World(3, machine, is_durable=True)
-        leader = world.form(0, 1, 2)
-        short = world.nodes[(leader.number + 1) % 3]
-        size_bytes = size_of(short)
-        world.execute(short.number, Put("a", 0))
-        crash_and_lose(world, short, size_bytes)
-        world.start(short.number)
-        world.until(lambda short=short: any("ends at entry" in line for line in short.logged))
-        # The group goes on meanwhile; then it votes again, and has everything.
-        world.execute(leader.number, Put("a", 1))
-        world.until(lambda short=short: short.member.why_offline is None)
-        world.until(lambda world=world: world.voters_seen((0, 1, 2)) == [3, 3, 3])
-        world.until(lambda world=world: all_have(world, ("a", 0), ("a", 1)))
-        assert any("has lost its memory" in line for line in leader.logged)
+@pytest.mark.parametrize("machine", [Journal, SavedJournal])
+def test_member_with_a_shorter_log_is_taken_in_anew(machine: type[StateMachine]) -> None:
+    world = World(3, machine, is_durable=True)
+    leader = world.form(0, 1, 2)
+    short = world.nodes[(leader.number + 1) % 3]
+    size_bytes = size_of(short)
+    world.execute(short.number, Put("a", 0))
+    crash_and_lose(world, short, size_bytes)
+    world.start(short.number)
+    world.until(lambda: any("ends at entry" in line for line in short.logged))
+    # The group goes on meanwhile; then it votes again, and has everything.
+    world.execute(leader.number, Put("a", 1))
+    world.until(lambda: short.member.why_offline is None)
+    world.until(lambda: world.voters_seen((0, 1, 2)) == [3, 3, 3])
+    world.until(lambda: all_have(world, ("a", 0), ("a", 1)))
+    assert any("has lost its memory" in line for line in leader.logged)
 
 
 def test_short_learner_of_a_single_voter_is_taken_in_anew() -> None:
@@ -75,7 +78,7 @@ def test_leader_that_dies_meanwhile_is_waited_for() -> None:
     world.crash(short.number)
     world.start(short.number)
     world.run(10)
-    assert not (short.member.is_leader or third.member.is_leader)
+    assert not any(node.member.is_leader for node in (short, third))
     world.start(leader.number)
     world.until(lambda: all_have(world, ("acknowledged", 0)))
     world.until(lambda: world.voters_seen((0, 1, 2)) == [3, 3, 3])

@@ -43,7 +43,7 @@ FIT = PeerView(status_of(), 0.1, 0, is_replicating=True)
 SEEKING = PeerView(Status())
 GONE = PeerView(None, 100.0, 50, is_replicating=True)
 DEAD = PeerView(None, 6.0, 50, is_replicating=True)
-FORGOT = PeerView(Status(), 0.5, 0, is_replicating=True)
+FORGOT = PeerView(Status(), 0.5, 0, is_replicating=True, has_acknowledged=True)
 SLOW = PeerView(status_of(is_catching_up=True), 0.1, 10_000, is_replicating=False)
 
 
@@ -399,7 +399,9 @@ def follow(
             peers[member] = FIT if is_quick and is_wanting else replace(seen, silent_s=0.1, lag=50)
         elif member not in members:
             # Its progress is forgotten with its place.
-            peers[member] = replace(seen, is_replicating=False, lag=None, silent_s=None)
+            peers[member] = replace(
+                seen, is_replicating=False, has_acknowledged=False, lag=None, silent_s=None
+            )
     return replace(view, voters=after, peers=peers)
 
 

@@ -1,18 +1,20 @@
 """The log in an SQLite file: the model, crashes, decay, strangers, lost files, full disks."""
 
+import gc
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import overload
+from typing import Final, overload
 
 import pytest
 from hypothesis import given, settings
@@ -624,7 +626,7 @@ def test_a_log_is_open_once_in_a_process(path: Path) -> None:
     link = path.with_name("link.log")
     beside(link, "-mark").symlink_to(beside(path, "-mark"))
     for name in (path, link):
-        with pytest.raises(StorageInUse, match="another handle of this process"):
+        with pytest.raises(StorageInUse, match="another handle or process"):
             SqliteLog(name).open(OWNER)
     log.save(started(3))
     log.close()
@@ -657,7 +659,7 @@ def test_a_second_process_is_refused(path: Path) -> None:
 
     log = opened(path)
     log.save(started(3))
-    assert other_process() == "another process has the log open\n"
+    assert other_process() == "another handle or process has the log open\n"
     log.close()
     assert other_process() == "3\n"
     # It ended without closing the log; that is as good as a crash.
@@ -673,6 +675,110 @@ def test_another_program_that_has_the_file_open_is_named(path: Path) -> None:
     connection.execute("ROLLBACK")
     connection.close()
     assert len(loaded(path).entries) == 3
+
+
+OPENS: Final = (
+    "import sys\n"
+    "from tests.unit.groups.storage_batches import OWNER\n"
+    "from mosaik_actors.groups.sqlite import SqliteLog\n"
+    "from mosaik_actors.groups.storage import StorageInUse\n"
+    "try:\n"
+    "    SqliteLog(sys.argv[1]).open(OWNER)\n"
+    "except StorageInUse as exc:\n"
+    "    print('refused')\n"
+)
+READS: Final = (
+    "import sqlite3, sys\n"
+    "try:\n"
+    "    print(sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM entry').fetchall())\n"
+    "except sqlite3.OperationalError:\n"
+    "    print('refused')\n"
+)
+
+
+def run_elsewhere(program: str, path: Path) -> str:
+    """Run a program in a process of its own; return what it prints."""
+    command = [sys.executable, "-c", program, str(path)]
+    folder = Path(__file__).parents[3]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    return done.stdout.strip()
+
+
+def test_reading_the_files_in_the_same_process_drops_no_lock(path: Path) -> None:
+    """A copy of the files, for one: closing a file drops all POSIX locks of a process on it."""
+    log = opened(path)
+    log.save(started(3))
+    copy_as_a_crash_leaves_it(path, path.with_name("copy.log"))
+    with pytest.raises(StorageInUse):
+        SqliteLog(path).open(OWNER)
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=0)) as reader:
+        reader.execute("SELECT * FROM entry").fetchall()
+    for ending in ENDINGS:
+        beside(path, ending).read_bytes()
+    # Neither another node nor SQLite's own tools get in; those would remove the -wal file.
+    assert run_elsewhere(OPENS, path) == "refused"
+    assert run_elsewhere(READS, path) == "refused"
+    log.save(SaveBatch(entries=entries(4, 2)))
+    copy_as_a_crash_leaves_it(path, path.with_name("crashed.log"))
+    log.close()
+    assert len(loaded(path).entries) == len(loaded(path.with_name("crashed.log")).entries) == 5
+
+
+def test_a_mark_that_was_removed_lets_nobody_in(path: Path) -> None:
+    log = opened(path)
+    log.save(started(3))
+    beside(path, "-mark").unlink()
+    with pytest.raises(StorageInUse, match="another program"):
+        SqliteLog(path).open(OWNER)
+    log.close()
+
+
+def test_files_are_for_their_owner_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        log = opened(path)
+        log.save(started(3))
+    finally:
+        os.umask(before)
+    names = sorted(path.parent.iterdir())
+    assert [name.name for name in names] == ["group.log", "group.log-mark", "group.log-wal"]
+    assert {stat.S_IMODE(name.stat().st_mode) for name in names} == {0o600}
+    log.close()
+
+
+def test_a_forked_child_has_neither_the_log_nor_its_lock(path: Path) -> None:
+    log = opened(path)
+    log.save(started(3))
+    read_end, write_end = os.pipe()
+    hold_end, release_end = os.pipe()
+    child = os.fork()
+    if not child:  # it must not go through the tests' own endings
+        try:
+            log.close()
+            with suppress(StorageError):
+                log.save(SaveBatch(entries=entries(4, 2)))
+                os.write(write_end, b"saved")
+            del log
+            gc.collect()
+        finally:
+            os.close(write_end)
+            os.close(release_end)
+            os.read(hold_end, 1)
+            os._exit(0)
+    os.close(write_end)
+    try:
+        assert os.read(read_end, 10) == b""
+        # What the child did took nothing from the parent.
+        assert beside(path, "-wal").exists()
+        assert run_elsewhere(OPENS, path) == "refused"
+        log.save(SaveBatch(entries=entries(4, 2)))
+        log.close()
+        # The child lives on; the log is free all the same.
+        assert len(loaded(path).entries) == 5
+    finally:
+        for descriptor in (read_end, hold_end, release_end):
+            os.close(descriptor)
+        os.waitpid(child, 0)
 
 
 # Lost files
