@@ -363,7 +363,6 @@ class ReplicaActor(TypeDispatcher):
         if self._member is None or self._is_over:
             self._let_go()
         elif message.error is None:
-            self._member.stall(is_stalled=False)
             self._pump(self._member.saved)
         elif isinstance(message.error, StorageFull):
             self._wait_for_room(message)
@@ -374,7 +373,7 @@ class ReplicaActor(TypeDispatcher):
         assert self._member is not None, "checked by the caller"
         if not self._member.is_stalled:
             logger.error("group %s is offline: %s", self._label, message.error)
-        self._member.stall(is_stalled=True)
+        self._member.stall(now=self._now())
         self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
         self._pump()
 

@@ -204,7 +204,11 @@ class Group:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this member leads."""
+        """Whether this member leads: `leader` is this one, and `metrics.role` is ``leader``.
+
+        One that cannot commit steps down: within an election timeout when it hears no
+        majority or its disk does not answer, at once when its disk is full.
+        """
         return self.leader == self._spec.me
 
     @property
@@ -261,9 +265,9 @@ class Group:
 
     @property
     def metrics(self) -> GroupMetrics | None:
-        """Numbers about this member; None while it has no history."""
+        """Numbers about this member; None while it has no history, and when it has ended."""
         core = self._state.member
-        if core is None or core.history is None:
+        if core is None or core.history is None or self._state.is_closed:
             return None
         raft, elections = core.history.raft, core.history.elections
         return GroupMetrics(

@@ -34,6 +34,9 @@ class Duties:
         send: Called with messages that may leave.
         finish: Called for each `Ready`, after its save: steps 4 to 6.
         snapshot_of: Returns the stored form of the snapshot with a mark.
+
+    Attributes:
+        last_number: The number of the last `Ready`.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Duties:
         finish: Callable[[Ready], None],
         snapshot_of: Callable[[SnapshotMark], bytes],
     ) -> None:
+        self.last_number = 0
         self._raft = raft
         self._is_durable = is_durable
         self._send = send
@@ -62,6 +66,7 @@ class Duties:
         """Do everything that can be done now."""
         raft = self._raft
         while (ready := raft.next_ready()) is not None:
+            self.last_number = ready.number
             if ready.early_messages:
                 self._send(ready.early_messages)
             if self._is_durable and (ready.must_save or not self.is_idle):

@@ -51,6 +51,7 @@ from .ready import (
     Verdict,
 )
 from .records import Entry, EntryKind, HardState, SnapshotMark
+from .saving import Disk
 from .status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
@@ -107,13 +108,13 @@ class History:
         id: The history's id.
         raft: The core, to be read.
         elections: Counts for people.
-        is_stalled: The disk takes nothing: the member is deaf and mute until it does.
     """
 
     def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
         self.id = begin.history
         self.elections = Elections()
-        self.is_stalled = False
+        self._disk = Disk.FINE
+        self._told_number = 0
         self._parts = parts
         self._welcome_index = begin.welcome_index
         self.raft = raft = Raft(
@@ -165,10 +166,15 @@ class History:
         return self._parts.me in self.raft.configuration.voters
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether the disk takes nothing: the member is deaf and mute until it does."""
+        return self._disk is Disk.FULL
+
+    @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self.is_stalled:
-            return "the disk takes nothing"
+        if self._disk is not Disk.FINE:
+            return str(self._disk.value)
         if self.raft.has_lost_entries:
             return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
         if self._is_closed:
@@ -426,6 +432,29 @@ class History:
         parts = tuple(self._parts.host.snapshot_parts())
         return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
 
+    def note_disk(self, disk: Disk, *, now: float) -> None:
+        """Take in how the disk does.
+
+        A leader that cannot save commits nothing it could answer for: it steps down, at
+        once, and has another one take over. Who waits for that learns it now; what
+        Raft says of it comes when the disk has done its work.
+        """
+        self._now = now
+        was_stalled, self._disk = self.is_stalled, disk
+        raft = self.raft
+        if disk is Disk.FINE:
+            if was_stalled and raft.configuration.voters == (self._parts.me,):
+                raft.campaign(now=now)
+        elif raft.is_leader or disk is Disk.FULL:
+            was_leader, leader = raft.is_leader, raft.leader
+            raft.step_down(disk.value, now=now)
+            self._duties.run()
+            self._told_number = self._duties.last_number
+            if was_leader:
+                self._note_stepped_down(raft.term, disk.value)
+            if leader is not None:
+                self._note_leader(None, raft.term)
+
     def saved(self) -> None:
         """Note that the batch of the last `next_save` is saved."""
         self._duties.saved()
@@ -524,7 +553,9 @@ class History:
             elif read.index is not None:
                 self._leading.welcome(read.request_id)
         for event in ready.events:
-            self._take_event(event)
+            was_told = ready.number <= self._told_number
+            if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
+                self._take_event(event)
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         parts = self._parts
@@ -586,8 +617,11 @@ class History:
                 )
                 self._parts.emit(Logged(True, text))
             case SteppedDown(term, why):
-                self._leader_heard_s = self._now
-                self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
+                self._note_stepped_down(term, why)
+
+    def _note_stepped_down(self, term: int, why: str) -> None:
+        self._leader_heard_s = self._now
+        self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:
         elections = self.elections

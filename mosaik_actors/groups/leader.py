@@ -453,6 +453,19 @@ class Leader:
         state.send(heir, TimeoutNow(state.term))
         state.become_follower(state.term, None, "removed from the voters")
 
+    def resign(self, why: str) -> None:
+        """Step down, and let the most complete voter stand, if one is heard."""
+        state = self._state
+        recently_s = state.now - state.settings.election_timeout
+        voters = [
+            (progress.match_index, peer)
+            for peer in state.configurations.latest.voters
+            if (progress := self.progress.get(peer)) and progress.heard_s > recently_s
+        ]
+        if voters:
+            state.early_mail.append((max(voters)[1], TimeoutNow(state.term)))
+        state.become_follower(state.term, None, why)
+
     # Transfer.
 
     def _continue_transfer(self) -> None:

@@ -75,7 +75,7 @@ from .mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, Statu
 from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
-from .saving import Saving
+from .saving import Disk, Saving
 from .status import HISTORY_BYTES, Standing, Status
 from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
@@ -162,7 +162,9 @@ class Member:
         self._waits_until_s = now
         self._pledge = b""
         self._is_beginning = False
-        self._saving = Saving(is_durable=spec.is_durable)
+        self._saving = Saving(
+            is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
+        )
         self._term = stored.hard_state.term
         self._vote = stored.hard_state.vote
         self._told_key: object = None
@@ -223,7 +225,10 @@ class Member:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this member leads."""
+        """Whether this member leads: the same as `leader` being this member, always.
+
+        One whose disk takes nothing or hangs, or that hears no majority, has stepped down.
+        """
         return self._history is not None and self._history.raft.is_leader
 
     @property
@@ -250,7 +255,7 @@ class Member:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._saving.is_stalled
+        return self._saving.disk is Disk.FULL
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -443,19 +448,24 @@ class Member:
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
+        self._note_disk(Disk.FINE, now)
         self._saving.saved(self._history)
 
-    def stall(self, *, is_stalled: bool) -> None:
-        """Take in that the disk takes nothing for the moment, or does again."""
-        self._saving.is_stalled = is_stalled
-        if self._history is not None:
-            self._history.is_stalled = is_stalled
+    def stall(self, *, now: float) -> None:
+        """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
+        self._note_disk(Disk.FULL, now)
+
+    def _note_disk(self, disk: Disk, now: float) -> None:
+        if disk is not self._saving.disk:
+            self._saving.disk = disk
+            if self._history is not None:
+                self._history.note_disk(disk, now=now)
 
     # Time.
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
-        due_s = self._merging.get_timer()
+        due_s = min(self._merging.get_timer(), self._saving.hangs_at_s)
         for time in (
             self._mesh.get_timer(),
             self._client.get_timer(),
@@ -471,6 +481,8 @@ class Member:
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. Too early does no harm."""
+        if now >= self._saving.hangs_at_s:
+            self._note_disk(Disk.HANGING, now)
         self._mesh.handle_timer(now=now)
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
@@ -488,7 +500,7 @@ class Member:
         self._take_genesis(now)
         if self._history is not None:
             self._history.pump(now=now)
-        if self._history is None or self._saving.is_stalled:
+        if self._history is None or self.is_stalled:
             self._reads.hold(now=now)
         self._meet_others(now)
         self._see_to_voters(now)
@@ -496,7 +508,7 @@ class Member:
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        if (batch := self._saving.next_batch(self._history)) is not None:
+        if (batch := self._saving.next_batch(self._history, now=now)) is not None:
             self._emit(SaveWanted(batch))
         self._flush()
 
@@ -785,7 +797,7 @@ class Member:
         )
         self._is_beginning = False
         self._history = history = History(parts, begin, now=now)
-        history.is_stalled = self._saving.is_stalled
+        history.note_disk(self._saving.disk, now=now)
         if is_founder or history.raft.configuration.voters == (spec.me,):
             history.raft.campaign(now=now)
         history.peers_changed(now=now)

@@ -337,6 +337,19 @@ class Raft:
         role = self._state.role
         return isinstance(role, Leader) and role.transfer(to)
 
+    def step_down(self, why: str, *, now: float) -> None:
+        """Lead no more, stand no more, believe in no leader: the caller cannot do its duties.
+
+        A leader has the most complete voter that it hears take over, without waiting for
+        its own disk: that promises nothing.
+        """
+        self._state.observe(now)
+        role = self._state.role
+        if isinstance(role, Leader):
+            role.resign(why)
+        else:
+            self._state.become_follower(self._state.term, None, why)
+
     def next_ready(self) -> Ready | None:
         """Return the next batch of duties, None when there is nothing to do.
 

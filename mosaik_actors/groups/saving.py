@@ -9,9 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING
 
-from .history import History
 from .storage import SaveBatch
+
+if TYPE_CHECKING:
+    from .history import History
+
+
+class Disk(Enum):
+    """How the disk does; the value is for people.
+
+    FULL: it takes nothing for the moment; the save is tried again.
+    HANGING: a save has been under way for an election timeout.
+    """
+
+    FINE = "the disk does its work"
+    FULL = "the disk takes nothing"
+    HANGING = "the disk does not answer"
 
 
 class Saving:
@@ -19,15 +36,18 @@ class Saving:
 
     Args:
         is_durable: Whether anything is saved at all.
+        patience_s: How long a save may take before the disk counts as hanging.
 
     Attributes:
         is_busy: Whether a save is under way.
-        is_stalled: Whether the disk takes nothing for the moment.
+        disk: How the disk does.
     """
 
-    def __init__(self, *, is_durable: bool) -> None:
+    def __init__(self, *, is_durable: bool, patience_s: float) -> None:
         self.is_busy = False
-        self.is_stalled = False
+        self.disk = Disk.FINE
+        self._patience_s = patience_s
+        self._since_s = 0.0
         self._is_durable = is_durable
         self._own: deque[tuple[SaveBatch, Callable[[], None]]] = deque()
         self._then: Callable[[], None] | None = None
@@ -39,7 +59,12 @@ class Saving:
         else:
             then()
 
-    def next_batch(self, history: History | None) -> SaveBatch | None:
+    @property
+    def hangs_at_s(self) -> float:
+        """When the disk counts as hanging, unless the save is done before."""
+        return self._since_s + self._patience_s if self.is_busy and self.disk is Disk.FINE else inf
+
+    def next_batch(self, history: History | None, *, now: float) -> SaveBatch | None:
         """Return what to save now, None for nothing; call `saved` when it is."""
         if self.is_busy:
             return None
@@ -48,7 +73,7 @@ class Saving:
             batch, self._then = self._own.popleft()
         elif history is not None:
             batch = history.next_save()
-        self.is_busy = batch is not None
+        self.is_busy, self._since_s = batch is not None, now
         return batch
 
     def saved(self, history: History | None) -> None:

@@ -1,6 +1,7 @@
 """What must hold of a group at every moment, looked at from outside while it runs.
 
-* One leader for each term of a history, whoever is asked.
+* One leader for each term of a history, whoever is asked; and a member says one thing
+  of its role, however it is asked.
 * In one history, members that have applied as many commands have applied the
   same ones: their digests agree. What was applied there stays applied.
 * A member's log is never committed less far than before, while it follows one history.
@@ -36,6 +37,8 @@ class Witness:
             if metrics is None or not history:
                 continue
             self.looks += 1
+            roles = (group.is_leader, group.leader == peer, metrics.role == "leader")
+            assert len(set(roles)) == 1, f"{peer.short} leads or does not: {roles}"
             self._check_leader(history, metrics.term, group.leader)
             if metrics.role == "leader":
                 self._check_leader(history, metrics.term, peer)

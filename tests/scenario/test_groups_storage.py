@@ -1,6 +1,7 @@
 """Groups with a durable log, and disks that lose, fill up and fail."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -8,6 +9,7 @@ from mosaik_actors.errors import GroupOffline, GroupTerminated
 from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import GroupsConfig
 from mosaik_actors.groups.machine import Consistency
+from mosaik_actors.groups.member_events import LeaderElected
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
@@ -17,6 +19,7 @@ from .groups_workload import (
     SETTINGS,
     all_equal,
     all_online,
+    collect,
     form,
     is_voter,
     join,
@@ -28,6 +31,7 @@ from .groups_workload import (
 )
 
 SEEDS = range(3)
+_LOOK_S = 0.02
 CUTS_OFTEN = GroupsConfig(compact_entries=30, keep_entries=5)
 
 
@@ -161,6 +165,82 @@ async def test_leader_with_a_full_disk_is_replaced(cluster: Cluster) -> None:
     await cluster.until(lambda: groups[others[0]].leader != cluster.nodes[leader].peer_id)
     cluster.nodes[leader].disk.fill(None)
     await all_equal(cluster, groups)
+
+
+async def watch_leaders(cluster: Cluster, groups: list[Group], for_s: float) -> dict[bytes, int]:
+    """Look all the time; return who claimed to lead while another did so, and how often."""
+    together: dict[bytes, int] = {}
+    terms: dict[int, bytes] = {}
+    until_s = cluster.now + for_s
+    while cluster.now < until_s:
+        leading = [group for group in groups if group.is_leader]
+        for group in leading:
+            metrics = group.metrics
+            assert metrics is not None
+            assert metrics.role == "leader"
+            assert group.when().is_leader().is_met
+            claimed = bytes(group.leader or b"")
+            assert terms.setdefault(metrics.term, claimed) == claimed
+            if len(leading) > 1:
+                together[claimed] = together.get(claimed, 0) + 1
+        await cluster.sleep(_LOOK_S)
+    return together
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_leader_that_cannot_write_or_reach_a_majority_claims_to_lead_no_more(
+    cluster: Cluster,
+) -> None:
+    """So what only a leader may do is not done twice."""
+    groups = await form(cluster, 3, is_durable=True)
+    timeout_s = groups[0].config.election_timeout
+    for fault in ("full", "hanging", "cut off"):
+        leader = leader_of(groups)
+        node, group = cluster.nodes[leader], groups[leader]
+        told: list[object] = []
+        reading = asyncio.ensure_future(collect(group, told))
+        others = [other for other in groups if other is not group]
+        await cluster.sleep(0.1)
+        match fault:
+            case "full":
+                node.fill_disk()
+            case "hanging":
+                node.slow_disk(6.0)
+            case _:
+                cluster.partition(leader)
+        with suppress(GroupOffline):
+            await group.feed(Put(fault, 0), timeout=0.2)
+        together = await watch_leaders(cluster, groups, 5.0)
+        # Another one leads and takes commands; the old one says that it does not.
+        assert not group.is_leader
+        assert not group.is_online
+        assert any(isinstance(e, LeaderElected) and e.leader is None for e in told), fault
+        assert sum(other.is_leader for other in others) == 1
+        await write(others[0], fault, [1])
+        # Both claimed for no longer than it takes to notice.
+        assert sum(together.values()) * _LOOK_S < timeout_s
+        match fault:
+            case "full":
+                node.fill_disk(None)
+            case "hanging":
+                node.slow_disk()
+            case _:
+                cluster.heal()
+        await all_equal(cluster, groups)
+        reading.cancel()
+
+
+@scenario(nodes=1, seeds=SEEDS, **SETTINGS)
+async def test_lone_voter_leads_again_as_soon_as_there_is_room(cluster: Cluster) -> None:
+    [group] = await form(cluster, 1, is_durable=True)
+    cluster.nodes[0].fill_disk()
+    await group.feed(Put("a", 0))
+    await group.when().offline()
+    assert not group.is_leader
+    assert group.leader is None
+    cluster.nodes[0].fill_disk(None)
+    await group.when().is_leader()
+    await cluster.until(lambda: journal_of(group) == [("a", 0)])
 
 
 @scenario(nodes=3, seeds=SEEDS, **SETTINGS)
