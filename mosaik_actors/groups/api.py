@@ -82,13 +82,15 @@ class Member:
         peer_id: Who it is.
         role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
             ``away`` for one of the configuration that is not bonded.
-        is_voter: Whether it counts for quorums, in the newest configuration of the log
-            here; that may not be committed yet.
+        is_voter: Whether it counts for quorums, in the configuration to rely on: it is
+            committed, and a crash of one voter does not take that away.
         is_bonded: Whether there is a bond with it; True for this member itself.
         is_durable: Whether it remembers the history after a crash; None when not bonded.
         commit_index: How far its log is committed; None when not bonded.
         match_index: How far its log agrees with the leader's; only the leader knows.
         lag: Entries it lacks of what is committed; only the leader knows.
+        is_changing: Whether the newest configuration in the log here makes something else
+            of it (a voter or none, a member or none). That may still be taken back.
     """
 
     peer_id: PeerId
@@ -99,6 +101,7 @@ class Member:
     commit_index: int | None = None
     match_index: int | None = None
     lag: int | None = None
+    is_changing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +242,14 @@ class Group:
         core = self._state.member
         if core is None or self._state.is_closed:
             return ()
-        voters = Voters() if core.history is None else core.history.raft.configuration
+        voters = newest = Voters()
+        if core.history is not None:
+            _, voters = core.history.raft.final_configuration
+            newest = core.history.raft.configuration
         progress = {} if core.history is None else core.history.raft.progress
         statuses: dict[PeerId, Status] = {self._spec.me: core.status, **core.statuses}
         members = []
-        for peer in sorted({*voters.voters, *voters.learners, *statuses}):
+        for peer in sorted({*_named(voters), *_named(newest), *statuses}):
             known = progress.get(peer)
             match_index = None if known is None else known.match_index
             status = statuses.get(peer)
@@ -259,6 +265,7 @@ class Group:
                     lag=None
                     if match_index is None or core.history is None
                     else max(0, core.history.raft.commit_index - match_index),
+                    is_changing=_named(voters).get(peer) != _named(newest).get(peer),
                 )
             )
         return tuple(members)
@@ -771,6 +778,11 @@ def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
         raise ConfigError(f"timeout is {timeout!r}, expected seconds or a timedelta") from exc
     require_above("timeout", wait_s)
     return wait_s
+
+
+def _named(voters: Voters) -> dict[PeerId, bool]:
+    """Return whom a configuration names, and whether they vote."""
+    return dict.fromkeys(voters.learners, False) | dict.fromkeys(voters.voters, True)
 
 
 def _role(peer: PeerId, status: Status | None, voters: Voters, leader: PeerId | None) -> str:

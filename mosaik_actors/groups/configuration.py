@@ -152,6 +152,10 @@ class Configurations:
             peers.update(before.voters, before.learners)
         return sorted(peers)
 
+    def final(self, index: int) -> tuple[int, Voters]:
+        """Return the latest configuration up to an index, with its own; at least the first."""
+        return next((k for k in reversed(self._known) if k[0] <= index), self._known[0])
+
     def at(self, index: int) -> Voters:
         """Return the configuration in force at an index at or after the mark."""
         for known_index, voters in reversed(self._known):

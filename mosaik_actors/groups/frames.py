@@ -55,6 +55,19 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
     root: HistoryId = b""
 
 
+class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
+    """The leader has done for the receiver what it will: it votes, or is not to vote for now.
+
+    Attributes:
+        history: The history.
+        index: The configuration of which that is so. It is committed, and known to be at
+            so many voters that the crash of one does not take that away.
+    """
+
+    history: _History
+    index: _Index
+
+
 class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """A burst that was forwarded is not in the log, and will not be: send it again later."""
 
@@ -63,7 +76,7 @@ class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"
     first_sequence: _Index
 
 
-Control = Welcome | ForwardRefused
+Control = Welcome | Admitted | ForwardRefused
 
 _control_decoder: Decoder[Control] = Decoder(Control, "a control frame", CONTROL_BYTES_MAX)
 _burst_decoder: Decoder[Burst] = Decoder(Burst, "a burst of commands", ENTRY_BYTES_MAX)

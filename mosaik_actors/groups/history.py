@@ -42,6 +42,7 @@ from .raft import Raft
 from .ready import (
     BecameLeader,
     ConfigurationCommitted,
+    ConfigurationKnown,
     EntriesLost,
     LeaderChanged,
     Outcome,
@@ -134,6 +135,9 @@ class History:
         self._leading = Leading(parts, raft, self.id, now=now)
         self._leader_heard_s = now
         self._is_abreast = False
+        # A voter of a committed configuration has its place, also when it comes back.
+        self._is_admitted = parts.me in raft.final_configuration[1].voters
+        self._admitted_index: int | None = None
         self._abreast_index: int | None = None
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
@@ -190,6 +194,8 @@ class History:
             return f"no bond with the leader, {leader.short}"
         if not self._is_abreast:
             return "behind the leader"
+        if not self._is_admitted:
+            return "being taken in: the change of the voters is not finished"
         if self.raft.is_log_full:
             return "the log is full: a machine with `snapshot` and `restore` would have it cut"
         return None
@@ -253,6 +259,7 @@ class History:
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
             "position": self._parts.host.position,
             "ancestors": ledger.ancestors[-ANCESTOR_COUNT_MAX:],
+            "is_admitted": self._is_admitted,
         }
 
     @property
@@ -265,6 +272,7 @@ class History:
             self.raft.term,
             self.is_catching_up,
             self.raft.has_lost_entries,
+            self._is_admitted,
             ledger.closed_into,
             len(ledger.merged),
             len(ledger.ancestors),
@@ -305,6 +313,11 @@ class History:
     def receive_sync_answer(self, peer: PeerId, data: memoryview, *, now: float) -> None:
         """Take in what was asked for to catch up. Raises `RemoteError`."""
         self._sync.receive_answer(peer, bytes(data), now=now)
+
+    def admit(self, leader: PeerId, index: int) -> None:
+        """Take in that this member's place is final as soon as `index` is known to be committed."""
+        if leader == self.raft.leader:
+            self._admitted_index = index
 
     def propose_act(self, act: Act) -> None:
         """Put an act into the log; it comes back through `take_acts` or `take_failed_acts`."""
@@ -502,6 +515,7 @@ class History:
         if not self._is_closed:
             self._leading.look(now=now)
         self._note_abreast()
+        self._note_admitted()
         self._commands.send(now=now)
         if self._is_closed:
             self._parts.reads.hold(now=now)
@@ -532,6 +546,16 @@ class History:
             status = self._parts.statuses().get(raft.leader)
             self._abreast_index = 0 if status is None else status.commit_index
         self._is_abreast = raft.applied_index >= self._abreast_index
+
+    def _note_admitted(self) -> None:
+        """Note when this member's place in the group is final for now: then it may be online."""
+        if self._is_admitted:
+            return
+        raft, index = self.raft, self._admitted_index
+        has_place = index is not None and raft.commit_index >= index
+        # An observer never is to vote, and a leader is one of the voters.
+        is_observer = self._is_abreast and self._parts.is_observer()
+        self._is_admitted = has_place or is_observer or raft.is_leader
 
     # What Raft says.
 
@@ -604,6 +628,8 @@ class History:
             case LeaderChanged(leader, term):
                 self._note_leader(leader, term)
             case BecameLeader():
+                self._leading.hurry(now=self._now)
+            case ConfigurationKnown():
                 self._leading.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
                 self._leading.hurry(now=self._now)

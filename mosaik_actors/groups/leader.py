@@ -29,7 +29,7 @@ from .log import ENTRY_OVERHEAD_BYTES, cost_of
 from .progress import Progress, ProgressState
 from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
-from .ready import ReadState, Reason, TransferEnded
+from .ready import ConfigurationKnown, ReadState, Reason, TransferEnded
 from .records import Entry, EntryKind, Voters
 from .spares import Spares
 from .wire import (
@@ -55,6 +55,8 @@ class Leader:
         progress: What it knows of each follower, learners included.
         first_index: The entry its term begins with.
         transfer_to: Who is to take over, None when nobody is.
+        known_index: Up to here another voter knows as well what is committed; what
+            was committed when the term began counts as known.
     """
 
     name = "leader"
@@ -64,6 +66,7 @@ class Leader:
         self.progress: dict[PeerId, Progress] = {}
         self.first_index = state.log.last_index + 1
         self.transfer_to: PeerId | None = None
+        self.known_index = state.commit_index
         self._transfer_until_s = 0.0
         self._is_transfer_sent = False
         self._reads = ReadQueue(state.settings.reads_count)
@@ -174,6 +177,8 @@ class Leader:
             raise RemoteError(f"answers round {message.round} of {self._reads.round}")
         progress.round = max(progress.round, message.round)
         self._confirm_reads()
+        progress.commit_known = message.commit_index
+        self._advance_known()
         self._recover(sender, progress, message.commit_index)
 
     def receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
@@ -393,6 +398,23 @@ class Leader:
         for at in range(first, index + 1):
             self._uncommitted_bytes -= cost_of(log.entry_at(at))
 
+    def _advance_known(self) -> None:
+        """Note how far another voter knows what is committed: a crash of one leaves the other.
+
+        Where a change is not known to be committed, the old voters are needed as well as
+        the new ones (`quorum`). If only the leader knew, its crash could stop the rest.
+        """
+        state = self._state
+        voters = state.configurations.latest.voters
+        known = [self.progress[peer].commit_known for peer in voters if peer in self.progress]
+        index = min(state.commit_index, max(known, default=state.commit_index))
+        if index > self.known_index:
+            before = state.configurations.final(self.known_index)[0]
+            self.known_index = index
+            at = state.configurations.final(index)[0]
+            if at > before:
+                state.events.append(ConfigurationKnown(at))
+
     # Membership.
 
     def _why_not(self, target: Voters) -> Reason | None:
@@ -440,6 +462,8 @@ class Leader:
         for peer in before:
             if peer not in self.progress:
                 state.send(peer, Heartbeat(state.term, state.commit_index, 0))
+        self._heartbeat()  # and hear at once who knows
+        self._advance_known()
         if state.me not in state.configurations.latest.voters:
             self._hand_over()
 

@@ -15,9 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..ids import PeerId
-from .frames import Welcome, encode_control
+from .frames import Admitted, Welcome, encode_control
 from .member_events import Logged
-from .membership import GroupView, PeerView, TransferTo, plan_change, prefer_leader
+from .membership import (
+    GroupView,
+    PeerView,
+    TransferTo,
+    choose_admitted,
+    plan_change,
+    prefer_leader,
+)
 from .progress import ProgressState
 from .raft import Raft
 from .status import Standing, Status
@@ -83,6 +90,7 @@ class Leading:
         self._welcome_seekers()
         view = self._view()
         change = plan_change(view)
+        self._admit(choose_admitted(view, change))
         if isinstance(change, TransferTo):
             raft.transfer_leadership(change.peer)
         elif change is not None:
@@ -93,6 +101,14 @@ class Leading:
             heir = prefer_leader(view)
             if heir is not None and raft.transfer_leadership(heir):
                 self._handed_over_s = now
+
+    def _admit(self, peers: list[PeerId]) -> None:
+        """Tell members that they have their place, once that would survive a crash of this one."""
+        raft = self._raft
+        if peers and raft.final_configuration[0] == raft.configuration_index:
+            admitted = encode_control(Admitted(self._history, raft.configuration_index))
+            for peer in peers:
+                self._parts.send(peer, admitted)
 
     def _view(self) -> GroupView:
         raft, parts = self._raft, self._parts

@@ -48,7 +48,7 @@ from ..transport.close import CloseCode, CloseReason
 from . import frames
 from .client import CommandClient, Failed, Resolved
 from .config import ConsensusConfig, GroupsConfig
-from .frames import ForwardRefused, Welcome
+from .frames import Admitted, ForwardRefused, Welcome
 from .genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, SendGenesis
 from .genesis_wire import Pledge, decode_pledge, encode_pledge
 from .genesis_wire import decode_message as decode_genesis
@@ -272,6 +272,7 @@ class Member:
             self._spec.host.position,
             raft.last_index,
             raft.configuration_index,
+            raft.final_configuration[0],
         )
 
     def end(self) -> list[Resolved | Failed | ReadGranted | ReadFailed]:
@@ -441,6 +442,9 @@ class Member:
                         self._join(message, now)
                 elif self._may_follow(peer, history, now):
                     self._join(message, now)
+            case Admitted(history, index):
+                if self._history is not None and self._history.id == history:
+                    self._history.admit(peer, index)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self._history is not None and history == self._history.id
                 if is_mine and client == self._client.client_id:
@@ -788,6 +792,7 @@ class Member:
             reads=self._reads,
             sync=spec.sync,
             is_durable=spec.is_durable,
+            is_observer=lambda: self._is_observer,
             statuses=lambda: self._statuses,
             status=self._my_status,
             factor=spec.factor,

@@ -135,6 +135,26 @@ def prefer_leader(view: GroupView) -> PeerId | None:
     return heir if group.factor(heir) < own else None
 
 
+def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
+    """Return the members whose place is final for now, and that were not told so.
+
+    None while another step of the configuration is due: who votes in a configuration that
+    is half of a change, as two voters on the way to three, is not to be relied on yet.
+
+    Args:
+        view: What the leader sees.
+        step: What `plan_change` has made of it.
+    """
+    if view.is_pending or isinstance(step, Change):
+        return []
+    group = _Group(view)
+    return [
+        peer
+        for peer in (*group.others, *group.learners)
+        if not group.has_place(peer) and group.is_fit(peer)
+    ]
+
+
 def explain(view: GroupView) -> str:
     """Return why the voters are not as they should be, for people; empty when they are."""
     group = _Group(view)
@@ -305,6 +325,11 @@ class _Group:
         assert seen.status is not None, "willing without a status"
         is_near = seen.lag is not None and seen.lag <= self._lag_max
         return is_near and seen.status.standing >= Standing.LEARNER and self._is_up(seen.status)
+
+    def has_place(self, peer: PeerId) -> bool:
+        """Whether a member says that it knows its place to be final."""
+        status = self.of(peer).status
+        return status is not None and status.is_admitted
 
     def is_newcomer(self, peer: PeerId) -> bool:
         """Whether a bonded peer belongs into the configuration, and is not in it."""

@@ -30,6 +30,7 @@ class Parts:
         reads: This node's strong reads.
         sync: How state is synchronised.
         is_durable: Whether anything is saved.
+        is_observer: Whether this member wants only to observe.
         factor: How reluctant this member is to lead.
         statuses: Who is bonded with this member, and what they say.
         status: What this member says of itself.
@@ -47,6 +48,7 @@ class Parts:
     reads: Reads
     sync: StateSync
     is_durable: bool
+    is_observer: Callable[[], bool]
     factor: float
     statuses: Callable[[], Mapping[PeerId, Status]]
     status: Callable[[], Status]

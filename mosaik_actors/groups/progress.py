@@ -46,6 +46,7 @@ class Progress:
         match_index: The follower's log agrees, and is saved, up to here.
         next_index: The first entry to send next.
         commit_sent: The highest commit index it was told.
+        commit_known: What it said last that it knows to be committed.
         heard_s: When it last answered.
         round: The last heartbeat round it answered (Raft thesis 6.4).
         snapshot_index: In SNAPSHOT, where the offered snapshot stands.
@@ -57,6 +58,7 @@ class Progress:
         "_is_probing",
         "_window_bytes",
         "_window_count",
+        "commit_known",
         "commit_sent",
         "heard_s",
         "match_index",
@@ -73,6 +75,7 @@ class Progress:
         self.match_index = 0
         self.next_index = next_index
         self.commit_sent = 0
+        self.commit_known = 0
         self.heard_s = now
         self.round = 0
         self.snapshot_index = 0

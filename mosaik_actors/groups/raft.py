@@ -198,6 +198,17 @@ class Raft:
         """Where in the log the configuration in force is."""
         return self._state.configurations.latest_index
 
+    @property
+    def final_configuration(self) -> tuple[int, Voters]:
+        """The configuration to rely on, and where in the log it is.
+
+        The latest that is known to be committed; on a leader, known to another voter as well,
+        so that it stands even if the leader crashes now.
+        """
+        role, state = self._state.role, self._state
+        index = role.known_index if isinstance(role, Leader) else state.commit_index
+        return state.configurations.final(index)
+
     def silent_s(self, peer: PeerId) -> float | None:
         """Return for how many seconds a leader has not heard of a follower; None where unknown."""
         progress = self.progress.get(peer)

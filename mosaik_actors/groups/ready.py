@@ -116,6 +116,16 @@ class ConfigurationCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationKnown:
+    """To a leader: a committed configuration is known to be so at enough voters.
+
+    The crash of any one of them leaves somebody who knows, and can have the others go on.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotNeeded:
     """The log here cannot be continued: fetch a snapshot at `mark` or later, then `install`."""
 
@@ -151,6 +161,7 @@ Event = (
     | SteppedDown
     | ConfigurationAdopted
     | ConfigurationCommitted
+    | ConfigurationKnown
     | SnapshotNeeded
     | EntriesLost
     | TransferEnded

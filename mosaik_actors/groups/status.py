@@ -78,6 +78,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
         ancestors: The histories that its history continues, the latest last.
         is_abandoned: All voters of its history are gone, for so long that another
             member may continue it: see `takeover`.
+        is_admitted: Its leader has said that its place in the group is final (`Admitted`).
     """
 
     standing: Standing = Standing.SEEKING
@@ -96,3 +97,4 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)] = 0
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTOR_COUNT_MAX)] = ()
     is_abandoned: bool = False
+    is_admitted: bool = False

@@ -56,6 +56,34 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "log that became shorter not noticed",
+        "state",
+        "return counted_index > self.log.last_index and",
+        "return counted_index < 0 and",
+        "test_raft_lost_entries:test_short_follower_takes_no_part_any_more",
+    ),
+    Mutation(
+        "replica that lost entries goes on",
+        "replica",
+        "if self.has_lost_entries:",
+        "if False:",
+        "test_raft_lost_entries:test_short_follower_takes_no_part_any_more",
+    ),
+    Mutation(
+        "lost entries forgotten by a restart",
+        "state",
+        "self.has_lost_entries = hard_state.has_lost_entries",
+        "self.has_lost_entries = False",
+        "test_raft_lost_entries:test_that_entries_are_lost_is_remembered",
+    ),
+    Mutation(
+        "log that a later leader rewrote taken for a short one",
+        "state",
+        "and self._rewritten_in_term != self.term",
+        "and self._rewritten_in_term >= 0",
+        "test_raft_lost_entries:test_log_that_a_later_leader_has_rewritten_is_not_short",
+    ),
+    Mutation(
         "vote not saved",
         "state",
         "return HardState(self.term, self.vote, self.commit_index)",

@@ -82,7 +82,7 @@ def test_leader_that_dies_meanwhile_is_waited_for() -> None:
     world.start(leader.number)
     world.until(lambda: all_have(world, ("acknowledged", 0)))
     world.until(lambda: world.voters_seen((0, 1, 2)) == [3, 3, 3])
-    assert all(node.member.why_offline is None for node in world.nodes)
+    world.until(lambda: all(node.member.why_offline is None for node in world.nodes))
 
 
 def test_two_short_of_three_stay_stopped_and_say_so() -> None:
