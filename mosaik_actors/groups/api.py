@@ -83,7 +83,8 @@ class Member:
         role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
             ``away`` for one of the configuration that is not bonded.
         is_voter: Whether it counts for quorums, in the configuration to rely on: it is
-            committed, and a crash of one voter does not take that away.
+            committed, and a crash of one voter does not take that away. One that is
+            being removed does not any more.
         is_bonded: Whether there is a bond with it; True for this member itself.
         is_durable: Whether it remembers the history after a crash; None when not bonded.
         commit_index: How far its log is committed; None when not bonded.
@@ -242,14 +243,16 @@ class Group:
         core = self._state.member
         if core is None or self._state.is_closed:
             return ()
-        voters = newest = Voters()
+        final = newest = Voters()
         if core.history is not None:
-            _, voters = core.history.raft.final_configuration
+            _, final = core.history.raft.final_configuration
             newest = core.history.raft.configuration
+        # One that is being removed is not to be relied on any more.
+        voters = [peer for peer in final.voters if peer in newest.voters]
         progress = {} if core.history is None else core.history.raft.progress
         statuses: dict[PeerId, Status] = {self._spec.me: core.status, **core.statuses}
         members = []
-        for peer in sorted({*_named(voters), *_named(newest), *statuses}):
+        for peer in sorted({*_named(final), *_named(newest), *statuses}):
             known = progress.get(peer)
             match_index = None if known is None else known.match_index
             status = statuses.get(peer)
@@ -257,7 +260,7 @@ class Group:
                 Member(
                     peer_id=peer,
                     role=_role(peer, status, voters, core.leader),
-                    is_voter=peer in voters.voters,
+                    is_voter=peer in voters,
                     is_bonded=status is not None,
                     is_durable=None if status is None else status.is_durable,
                     commit_index=None if status is None else status.commit_index,
@@ -265,7 +268,7 @@ class Group:
                     lag=None
                     if match_index is None or core.history is None
                     else max(0, core.history.raft.commit_index - match_index),
-                    is_changing=_named(voters).get(peer) != _named(newest).get(peer),
+                    is_changing=_named(final).get(peer) != _named(newest).get(peer),
                 )
             )
         return tuple(members)
@@ -785,13 +788,15 @@ def _named(voters: Voters) -> dict[PeerId, bool]:
     return dict.fromkeys(voters.learners, False) | dict.fromkeys(voters.voters, True)
 
 
-def _role(peer: PeerId, status: Status | None, voters: Voters, leader: PeerId | None) -> str:
+def _role(
+    peer: PeerId, status: Status | None, voters: Sequence[PeerId], leader: PeerId | None
+) -> str:
     if status is None:
         return "away"
     if peer == leader:
         return "leader"
     if status.standing in (Standing.SEEKING, Standing.PLEDGED):
         return "seeking"
-    if peer in voters.voters:
+    if peer in voters:
         return "voter"
     return "observer" if status.is_observer else "learner"
