@@ -86,7 +86,7 @@ MUTATIONS = (
     Mutation(
         "vote not saved",
         "state",
-        "return HardState(self.term, self.vote, self.commit_index)",
+        "return HardState(self.term, self.vote, self.commit_index, self.has_lost_entries)",
         "return HardState(self.term, self.vote if self.vote == self.me else None)",
         "test_raft_elections:test_vote_is_given_once_in_a_term_and_survives_a_restart",
     ),
