@@ -26,6 +26,7 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,9 @@ FILE_MODE: Final = 0o600
 
 _LOCK_BYTES_AT: Final = 0x4000_0000  # sqlite.org/fileformat2.html, section 1.4
 _LOCK_BYTES: Final = 512
-_FLOCK: Final = struct.Struct("hhqqi4x")  # type, whence, start, length, pid: 64-bit systems
-_SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
+_FLOCK: Final = struct.Struct("hhqqi4x")  # type, whence, start, length, pid: 64-bit Linux
+_HAS_OFD: Final = sys.platform == "linux" and struct.calcsize("P") == 8
+_SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None) if _HAS_OFD else None
 _IN_USE: Final = (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
 
 VFS: Final = "unix" if _SET_LOCK is None else "unix-none"
