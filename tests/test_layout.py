@@ -38,7 +38,7 @@ TESTING_CORES = (
 )
 # The storage on a real disk: called from a worker thread, so it may block and
 # use files and locks, but never the loop, a socket or a clock.
-MAY_BLOCK = frozenset(["sqlite.py", "sqlite_mark.py"])
+MAY_BLOCK = frozenset(["sqlite.py", "sqlite_lock.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
 TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "waiters")
 
