@@ -612,7 +612,7 @@ class Member:
     def _see_to_voters(self, now: float) -> None:
         """Go on without the voters of the history when they are gone."""
         history, takeover = self._history, self._takeover
-        if history is None or self._saving.is_stalled:
+        if history is None or self.is_stalled:
             return
         seen = (history, self._status_count, history.raft.configuration_index, self._is_observer)
         if seen == self._seen_voters and now < takeover.timer_s:
