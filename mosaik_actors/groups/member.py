@@ -614,7 +614,15 @@ class Member:
         history, takeover = self._history, self._takeover
         if history is None or self.is_stalled:
             return
-        seen = (history, self._status_count, history.raft.configuration_index, self._is_observer)
+        raft = history.raft
+        seen = (
+            history,
+            self._status_count,
+            raft.leader,
+            raft.configuration_index,
+            history.is_restoring,
+            self._is_observer,
+        )
         if seen == self._seen_voters and now < takeover.timer_s:
             return
         self._seen_voters = seen
@@ -629,11 +637,12 @@ class Member:
 
     def _survivor_view(self, history: History) -> SurvivorView:
         raft = history.raft
+        leading = None if raft.leader is None else self._statuses.get(raft.leader)
         return SurvivorView(
             history=history.id,
             deciding=raft.deciding,
             commit_index=raft.commit_index,
-            is_led=raft.is_leader or raft.leader in self._statuses,
+            is_led=raft.is_leader or (leading is not None and leading.history == history.id),
             is_closed=self._spec.host.ledger.is_closed,
             is_observer=self._is_observer,
             is_leaving=self._leaving.has_begun,

@@ -395,3 +395,15 @@ def test_cut_logs_are_no_hindrance_where_one_side_has_nothing_of_its_own(writes:
     assert until_equal(world, 0, 1, 2, 3) == done
     assert not any("cannot be merged" in text for node in world.nodes for text in node.logged)
     assert sum(len(taken_over(node)) for node in world.nodes) == 3
+
+
+@pytest.mark.parametrize("wait_ms", [0, 5, 50, 500])
+def test_leader_that_restarts_at_once_under_its_key_is_gone(wait_ms: int) -> None:
+    """It is bonded again before anybody has missed it: as one that has forgotten."""
+    world = make(3)
+    done = with_observers(world, 1, 2)
+    world.crash(0)
+    world.run(wait_ms / 1000)
+    world.start(0)
+    world.until(lambda: is_online(world.nodes[0]))
+    assert until_equal(world, 0, 1, 2) == done
