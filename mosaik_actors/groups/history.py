@@ -228,6 +228,11 @@ class History:
         """What was handed to those who catch up."""
         return self._sync.served_bytes
 
+    def is_known_to(self, peer: PeerId) -> bool:
+        """Whether a member knows all that this one, as its leader, has committed."""
+        progress = self.raft.progress.get(peer)
+        return progress is None or progress.commit_known >= self.raft.commit_index
+
     @property
     def is_settled(self) -> bool:
         """Whether the configuration in force is known to be committed."""

@@ -2,6 +2,9 @@
 
 One that does not mean to come back has itself removed from the voters; one that
 comes back with its log only hands over leadership (Raft thesis 3.10 and 4.2.2).
+
+Where nobody is left who may vote, a leader that does not come back stays until all
+members here know what it has committed: they go on with that (`takeover`).
 """
 
 from __future__ import annotations
@@ -43,13 +46,14 @@ class Leaving:
             return False
         if not history.is_idle:
             return True
-        heirs = [
-            peer
+        staying = {
+            peer: status
             for peer, status in statuses.items()
-            if status.history == history.id and not (status.is_leaving or status.is_observer)
-        ]
+            if status.history == history.id and not status.is_leaving
+        }
+        heirs = [peer for peer, status in staying.items() if not status.is_observer]
         if not heirs:
-            return False
+            return self.is_final and not all(history.is_known_to(peer) for peer in staying)
         if self.is_final:
             # Also of the learners: the leader may be about to promote this one.
             return history.is_member or not history.is_settled

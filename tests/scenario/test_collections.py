@@ -420,3 +420,21 @@ async def test_the_only_writer_of_a_collection_in_memory_restarts(cluster: Clust
         assert change.version == version
     # A version of the first writer's still says the same.
     await readers[1].when().reaches(versions[3])
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_the_only_writer_closes_right_after_its_last_write(cluster: Cluster) -> None:
+    """What it was told is written is with the readers, who go on with that."""
+    readers = [Counts.reader(cluster.net(index)) for index in (0, 1)]
+    for round_ in range(3):
+        writer = Counts.writer(cluster.net(2))
+        await online(writer, *readers)
+        for number in range(20):
+            version = await writer.insert(f"{round_} {number}", number)
+        # The handle is closed, the node is closed, the handle again: at that very moment.
+        await (cluster.stop(2) if round_ == 1 else writer.close())
+        for reader in readers:
+            assert reader.version == version
+            assert len(reader) == 20 * (round_ + 1)
+        if round_ == 1:
+            await cluster.start(2)
