@@ -57,8 +57,10 @@ from .status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from .storage import SaveBatch
 from .stored import StoredGroup, encode_stored
 from .sync_roles import Cut
+from .takeover import are_forgotten
 from .wire import Message, TimeoutNow, VoteRequest, decode_message, encode_message
 
+_CONTINUED: Final = "the voters have lost what they had; who is left goes on without them"
 _MAJORITY_LOST: Final = (
     "a majority of the voters has lost what it had stored, and with it perhaps what was "
     "acknowledged; see `force_new_group`"
@@ -187,6 +189,8 @@ class History:
             return "catching up with the group"
         leader = self.raft.leader
         if leader is None:
+            if self._is_continued:
+                return f"no leader: {_CONTINUED}"
             if self._majority_is_lost:
                 return f"no leader: {_MAJORITY_LOST}"
             return "no leader: a majority of the voters is not in reach"
@@ -201,9 +205,18 @@ class History:
         return None
 
     @property
+    def _is_continued(self) -> bool:
+        """Whether those that are left go on by themselves, without the voters (`takeover`)."""
+        parts, deciding = self._parts, self.raft.deciding
+        may_be = parts.consensus.initial_voters == 1
+        return may_be and are_forgotten(self.id, deciding, parts.statuses())
+
+    @property
     def _majority_is_lost(self) -> bool:
-        """Whether so many voters have lost entries, or all, that the others cannot go on."""
+        """Whether so many voters have lost entries, or all, that nobody can go on."""
         raft = self.raft
+        if self._is_closed or self._is_continued:
+            return False  # it need not go on, or will
         voter_count = len(raft.configuration.voters)
         if not (voter_count and raft.commit_index):
             return False  # unknown yet, or the first voters may not have begun

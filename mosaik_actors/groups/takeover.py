@@ -50,6 +50,25 @@ from .quorum import majority
 from .status import Standing, Status
 
 
+def are_forgotten(
+    history: bytes, deciding: tuple[tuple[PeerId, ...], ...], peers: Mapping[PeerId, Status]
+) -> bool:
+    """Return whether so many voters are here without the history that it can go on no more.
+
+    Args:
+        history: The history.
+        deciding: The sets of its voters that must each agree to anything.
+        peers: What bonded members say of themselves.
+    """
+
+    def is_elsewhere(peer: PeerId) -> bool:
+        return peer in peers and peers[peer].history != history
+
+    return any(
+        sum(map(is_elsewhere, voters)) > len(voters) - majority(len(voters)) for voters in deciding
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurvivorView:
     """What one member of a history sees of it.
@@ -86,10 +105,7 @@ class SurvivorView:
     @property
     def is_dead(self) -> bool:
         """Whether too many voters are known to be in it no more for a majority ever to be."""
-        return any(
-            sum(self.is_elsewhere(peer) for peer in voters) > len(voters) - majority(len(voters))
-            for voters in self.deciding
-        )
+        return are_forgotten(self.history, self.deciding, self.peers)
 
     def is_elsewhere(self, peer: PeerId) -> bool:
         """Whether a peer is here, and has another history or none."""

@@ -107,6 +107,35 @@ def test_new_writer_goes_on_where_observers_are(machine: type[Journal], newcomer
     assert world.nodes[newcomer].member.is_leader
 
 
+@pytest.mark.parametrize("initial_voters", [1, 3])
+def test_only_what_needs_help_is_said_to_need_it(initial_voters: int) -> None:
+    """Who waits for a takeover that comes is not told that none will."""
+    consensus = ConsensusConfig(initial_voters=initial_voters)
+    world = World(4, SavedJournal, settings=QUICK, consensus=consensus)
+    world.start(0, 1, 2)
+    world.until(lambda: world.voters_seen((0, 1, 2)) == [3, 3, 3])
+    world.start(3, is_observer=True)
+    world.until(lambda: is_online(world.nodes[3]))
+    observer = world.nodes[3]
+    whys = set()
+    world.crash(0, 1, 2)
+    world.start(0, 1, 2)
+    for _ in range(100):
+        world.run(0.1)
+        whys.add(observer.member.why_offline)
+    texts = [text for text in observer.logged if "cannot go on" in text]
+    if initial_voters == 1:
+        assert "no leader: the voters have lost what they had; who is left goes on without" in str(
+            whys
+        )
+        assert is_online(observer)
+        assert not texts
+        assert "force_new_group" not in str(whys)
+    else:
+        assert len(texts) == 1
+        assert "force_new_group" in str(observer.member.why_offline)
+
+
 def test_every_restart_of_the_only_writer_goes_on() -> None:
     world = make(3)
     done = with_observers(world, 1, 2)
