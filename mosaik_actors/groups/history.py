@@ -135,6 +135,7 @@ class History:
         self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
         self._commands = Commands(parts, raft, self.id)
         self._leading = Leading(parts, raft, self.id, now=now)
+        self._loaded_index = raft.last_index
         self._leader_heard_s = now
         self._is_abreast = False
         # A voter of a committed configuration has its place, also when it comes back.
@@ -194,8 +195,12 @@ class History:
             if self._majority_is_lost:
                 return f"no leader: {_MAJORITY_LOST}"
             return "no leader: a majority of the voters is not in reach"
-        if leader != self._parts.me and leader not in self._parts.statuses():
-            return f"no bond with the leader, {leader.short}"
+        if leader != self._parts.me:
+            status = self._parts.statuses().get(leader)
+            if status is None:
+                return f"no bond with the leader, {leader.short}"
+            if status.history != self.id:
+                return f"no leader: {leader.short}, which led, has lost what it had"
         if not self._is_abreast:
             return "behind the leader"
         if not self._is_admitted:
@@ -250,6 +255,16 @@ class History:
     def is_settled(self) -> bool:
         """Whether the configuration in force is known to be committed."""
         return not self.raft.is_configuration_pending
+
+    @property
+    def counts_tail(self) -> bool:
+        """Whether what is in the log and not known to be committed here may well be.
+
+        A voter may have acknowledged it. What a member had on its disk when it started it
+        may have applied in an earlier life: the disk does not say how far that went.
+        """
+        is_voter = any(self._parts.me in voters for voters in self.raft.deciding)
+        return is_voter or self.raft.commit_index < self._loaded_index
 
     @property
     def is_idle(self) -> bool:

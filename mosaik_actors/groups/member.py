@@ -657,9 +657,7 @@ class Member:
             begin, batch = history.followed(followed)
         else:
             followed, position = self._rng.randbytes(HISTORY_BYTES), self._spec.host.position
-            # Where this member voted, what it has saved may be acknowledged.
-            keeps_tail = self._spec.me in self._survivor_view(history).voters
-            begin, batch = history.continued(followed, keeps_tail=keeps_tail)
+            begin, batch = history.continued(followed, keeps_tail=history.counts_tail)
         text = f"the voters are out of reach: going on from position {position} without them"
         self._emit(Logged(True, text))
         self._emit(Told(GroupTakenOver(followed, history.id, position)))

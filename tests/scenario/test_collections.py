@@ -438,3 +438,19 @@ async def test_the_only_writer_closes_right_after_its_last_write(cluster: Cluste
             assert len(reader) == 20 * (round_ + 1)
         if round_ == 1:
             await cluster.start(2)
+
+
+@scenario(nodes=2, seeds=SEEDS, **SETTINGS)
+async def test_durable_reader_goes_on_with_what_is_on_its_disk(cluster: Cluster) -> None:
+    """It restarts with the writer in memory; the disk does not say how much it had applied."""
+    for life in range(3):
+        reader = Counts.reader(cluster.net(0), storage=SimLog(cluster.nodes[0].disk, "counts"))
+        writer = Counts.writer(cluster.net(1))
+        await online(writer, reader)
+        assert len(writer) == 10 * life
+        for number in range(10):
+            version = await writer.insert(f"{life} {number}", number)
+        await reader.when().reaches(version)
+        await cluster.crash(0, 1)
+        await cluster.start(0)
+        await cluster.start(1)
