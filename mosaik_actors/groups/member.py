@@ -476,7 +476,7 @@ class Member:
             self._reads.get_timer(),
             self._genesis.get_timer(),
             self._leaving.until_s,
-            None if self._history is None else self._takeover.timer_s,
+            None if self._history is None or self.is_stalled else self._takeover.timer_s,
             None if self._history is None else self._history.get_timer(),
         ):
             if time is not None and time < due_s:

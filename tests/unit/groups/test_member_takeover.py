@@ -345,6 +345,22 @@ def test_durable_voters_are_waited_for() -> None:
     assert {history_of(node) for node in world.nodes} == {before}
 
 
+def test_full_disk_does_not_make_who_waits_for_voters_spin() -> None:
+    """It looks again when the disk takes something: until then there is nothing to be done."""
+    world = World(2, SavedJournal, settings=QUICK, is_durable=True)
+    with_observers(world, 1)
+    world.crash(0)
+    world.run(0.5)
+    member = world.nodes[1].member
+    member.stall(now=world.now)
+    world.run(0.1)
+    assert member.get_timer() is None
+    member.saved(now=world.now)
+    due_s = member.get_timer()
+    assert due_s is not None
+    assert due_s < world.now + QUICK.replace_after
+
+
 def test_nobody_goes_on_where_more_voters_were_asked_for() -> None:
     world = World(6, SavedJournal, settings=QUICK, consensus=ConsensusConfig(initial_voters=3))
     world.start(0, 1, 2)
