@@ -29,7 +29,13 @@ from ..discovery.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import DropUnanswered, Gossip, GossipEvent, suspect_frames
+from ..discovery.gossip import (
+    Gossip,
+    GossipEvent,
+    LookAtLinks,
+    VerifyNeighbours,
+    suspect_frames,
+)
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
@@ -113,8 +119,7 @@ class GossipActor(TypeDispatcher):
         self._reported: set[Verdict] = set()
         self._probes: dict[PeerId, ActorAddress] = {}
         self._verifying: dict[PeerId, ActorAddress] = {}
-        self._unanswered: set[PeerId] = set()
-        self._has_lost_links = False
+        self._may_be_accused = False
         self._network_name = ""
         self._blamed: set[PeerId] = set()
         self._asked: dict[PeerId, ActorAddress] = {}
@@ -288,8 +293,7 @@ class GossipActor(TypeDispatcher):
         elif self._verifying.get(peer_id) == sender:
             del self._verifying[peer_id]
             if code in _NO_ANSWER:
-                self._core.suspect(peer_id, now=self._wall())
-                self._spread_claims(None)
+                self._note_silent(peer_id)
         elif self._asked.get(peer_id) == sender:
             self._end_asked(peer_id)
         if code == CloseCode.DIFFERENT_NETWORK:
@@ -305,6 +309,8 @@ class GossipActor(TypeDispatcher):
             now = self._now()
             if now >= message.payload.expected_at + _PAUSED_S:
                 self._gossip.receive_pause(now=now)
+                self._may_be_accused = True
+                self._refute()
             self._gossip.handle_timer(now=now)
             self._pump()
 
@@ -333,12 +339,10 @@ class GossipActor(TypeDispatcher):
                 contact = Contact.of(self._core.me.addr) if purpose == "join" else None
                 link_purpose = LinkPurpose(purpose, urgent, contact)
                 self._dials[addr.peer_id] = self._dial(addr, link_purpose)
-            case DropUnanswered(peers):
-                for peer_id in peers:
-                    link = self._open.get(peer_id)
-                    if link is not None and link.unsent_bytes:
-                        self._unanswered.add(peer_id)
-                        self.send(self._links[peer_id], EndLink(_SILENT))
+            case LookAtLinks():
+                self._look_at_links()
+            case VerifyNeighbours(peers):
+                self._verify(peers)
             case RttSampled(peer_id, rtt_s):
                 if self._node.endpoint.rtt(peer_id) is None:
                     self._sample(peer_id, rtt_s)
@@ -401,6 +405,31 @@ class GossipActor(TypeDispatcher):
                 addr = self._gossip.complete_addr(addrs[peer_id])
                 probe = LinkPurpose("probe")
                 self._verifying[peer_id] = self._dial(addr, probe, config=config)
+
+    def _note_silent(self, peer_id: PeerId) -> None:
+        """Accuse a peer that could not be reached; a link to it is of no use any more."""
+        heard_at = self._node.endpoint.heard_at(peer_id)
+        if heard_at is not None and self._now() < heard_at + _VERIFY_S:
+            return  # the probe failed, but the peer said something meanwhile
+        if (actor := self._links.get(peer_id)) is not None:
+            self.send(actor, EndLink(_SILENT))  # `_lose_link` accuses it
+        else:
+            self._core.suspect(peer_id, now=self._wall())
+            self._spread_claims(None)
+
+    def _look_at_links(self) -> None:
+        """Report when each neighbour was heard last."""
+        now = self._now()
+        heard_at = {}
+        for peer_id in self._open:
+            at = self._node.endpoint.heard_at(peer_id)
+            heard_at[peer_id] = now if at is None else at
+        self._gossip.receive_heard(heard_at, now=now)
+
+    def _refute(self) -> None:
+        """Say that this node is there: somebody may have taken it for dead."""
+        self._gossip.receive_claims((), (self._core.peer_id,), None, now=self._now())
+        self.send(self._catalog, RefreshEntry())
 
     def _look_for_own_key(self, addrs: Iterable[PeerAddr]) -> None:
         """Look whether a process on this machine that lives is another node with our key."""
@@ -519,11 +548,10 @@ class GossipActor(TypeDispatcher):
         if older is not None:
             self.send(older, EndLink(_REPLACED))
         self._core.receive_link_up(peer_id)
-        if self._has_lost_links:
-            # The other ends may think that it was this node that fell silent.
-            self._has_lost_links = False
-            self._gossip.receive_claims((), (self._core.peer_id,), None, now=self._now())
-            self.send(self._catalog, RefreshEntry())
+        if self._may_be_accused:
+            # The other ends of lost links may think that it was this node that fell silent.
+            self._may_be_accused = False
+            self._refute()
         self._tell_catalog()
 
     def _tell_claims(self, link: Link) -> None:
@@ -536,15 +564,12 @@ class GossipActor(TypeDispatcher):
         del self._links[peer_id]
         del self._open[peer_id]
         is_broken = code == CloseCode.UNEXPECTED_CLOSE and self._leaver is None
-        self._has_lost_links = self._has_lost_links or is_broken
+        self._may_be_accused = self._may_be_accused or is_broken
         self._core.receive_link_down(peer_id, is_broken=is_broken, now=self._wall())
         self._gossip.receive_link_down(peer_id, code=code, now=self._now())
-        if is_broken and peer_id in self._unanswered:
-            self._verify((peer_id,))  # it was silent for a few seconds only
-        elif is_broken:
+        if is_broken:
             self._core.suspect(peer_id, now=self._wall())
             self._spread_claims(None)
-        self._unanswered.discard(peer_id)
 
     def _lose_dial(self, peer_id: PeerId, code: int) -> None:
         del self._dials[peer_id]

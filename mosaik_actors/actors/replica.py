@@ -275,7 +275,7 @@ class ReplicaActor(TypeDispatcher):
             return
         for peer, info in snapshot.items():
             for other_id, other_name in info.groups.items():
-                if other_name == name and other_id != group_id:
+                if other_name == name and other_id != group_id and info.is_reachable:
                     self._has_hinted = True
                     logger.warning(
                         "group %s: peer %s is in a group of the same name with another id, so "

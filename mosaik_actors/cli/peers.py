@@ -30,7 +30,8 @@ examples:
 
 Each line: the peer's id, its first address, its round-trip time, its streams,
 and its groups with their ids: members that differ there never meet. A peer that
-does not answer is marked unreachable, with the time since it was heard of last.
+does not answer is marked unreachable, with the time since it was heard of last,
+and what it offered counts as away.
 The exit code is 1 if nobody is there.
 """
 
@@ -133,4 +134,6 @@ def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
     groups = sorted(f"{name or 'group'}#{group.short}" for group, name in peer.groups.items())
     # A name comes from the peer: nothing in it may steer the terminal.
     names = " ".join("".join(filter(str.isprintable, name)) for name in (*streams, *groups))
+    if names and not peer.is_reachable:
+        names = f"(away: {names})"
     return f"{where}  {rtt}  {names}".rstrip()

@@ -90,6 +90,8 @@ def near_misses(
 ) -> Iterable[tuple[PeerId, str]]:
     """Iterate over the peers that have the same store as another collection, and why."""
     for peer in peers:
+        if not peer.is_reachable:
+            continue  # its memberships count as away
         if peer.groups and (why := near_miss(name, group_id, peer.peer_id, peer.groups.items())):
             yield peer.peer_id, why
 

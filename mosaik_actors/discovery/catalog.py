@@ -715,7 +715,7 @@ class Catalog:
         self._accused[claim.accused] = None
 
     def _decide(self, peer_id: PeerId, steady: float) -> None:
-        """Decide on a suspect that had its time to answer."""
+        """Decide on a suspect: have it verified, or take it for unreachable when time is up."""
         suspicion, signed = self._suspicions.find(peer_id), self._signed.get(peer_id)
         if suspicion is None or signed is None or peer_id in self._linked:
             return
@@ -725,6 +725,8 @@ class Catalog:
             if suspicion.is_noticed:
                 self._to_dial[peer_id] = None
                 self._suspicions.retry(peer_id, now=steady)
+        elif suspicion.is_enough and steady < suspicion.since + CONFIRM_S:
+            return  # it has some time left to answer
         elif suspicion.is_enough:
             suspicion.is_confirmed = True
             self._show(peer_id, DepartureReason.SILENT)

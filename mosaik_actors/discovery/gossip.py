@@ -5,12 +5,11 @@ prober says when they are asked how long an answer takes. All have ``now`` in
 monotonic seconds. A departed node keeps its links until what it said last has
 gone out, and takes part in nothing else.
 
-HyParView takes every message for a test of its link. Here the transport needs
-its idle timeout to notice that a peer is gone, which is long for a node whose
-neighbours are all gone at once. So a node that has heard from none of them for
-`_QUIET_S` writes something to each, and gives up those who have not acknowledged
-it `_ANSWER_S` later. Where anything goes on, the tree brings something more
-often than that.
+HyParView takes every message for a test of its link. Here the transport keeps
+links alive, and needs its idle timeout to notice that a peer is gone, which is
+long. So a neighbour whose connection brought nothing for `_SILENT_S`, not even
+the answer to a keep-alive, is verified (`VerifyNeighbours`). Where everybody
+lives this costs a look at a few numbers now and then, and sends nothing.
 """
 
 from __future__ import annotations
@@ -41,23 +40,28 @@ from .wire import (
     encode_frame,
 )
 
-_QUIET_S = 5.0
-_ANSWER_S = 2.5
+_SILENT_S = 5.0
+_VERIFIED_S = 1.0  # a silent neighbour is looked at again after this
 
 
 @dataclass(frozen=True, slots=True)
-class DropUnanswered:
-    """Close the links of those neighbours that have not acknowledged what was written.
+class LookAtLinks:
+    """See when each neighbour was heard last, and report it with `Gossip.receive_heard`."""
 
-    Report each with `Gossip.receive_link_down`, as for any other link that broke.
+
+@dataclass(frozen=True, slots=True)
+class VerifyNeighbours:
+    """Try to reach these neighbours, and close the links of those that do not answer soon.
+
+    Report those with `Gossip.receive_link_down`, as any other link that broke.
     """
 
     peers: tuple[PeerId, ...]
 
 
-GossipEvent = OverlayEvent | BroadcastEvent | DropUnanswered | RttSampled | ProbesDue
-
-_NOTHING = encode_frame(Announce(()))
+GossipEvent = (
+    OverlayEvent | BroadcastEvent | LookAtLinks | VerifyNeighbours | RttSampled | ProbesDue
+)
 
 
 class Gossip:
@@ -76,9 +80,8 @@ class Gossip:
         self.broadcast = Broadcast(me, config, rng, now=now)
         self.rtt = RttProber(config, rng, now=now)
         self._probes_all = config.max_rtt is not None
-        self._heard_at = now
+        self._look_at = now + _SILENT_S
         self._heard: dict[PeerId, None] = {}  # since the last round of measurements
-        self._asked: tuple[PeerId, ...] = ()
         self._events: deque[GossipEvent] = deque()
 
     @property
@@ -138,7 +141,6 @@ class Gossip:
             Encoded entries that were not here before: let the catalog judge
             them, and bring back with `receive_fresh` those that it accepts.
         """
-        self._heard_at = now
         self._heard[source] = None
         match frame:
             case Announce():
@@ -205,9 +207,18 @@ class Gossip:
 
     def receive_pause(self, *, now: float) -> None:
         """Note that this process stood still: its neighbours may have given it up meanwhile."""
+        self._look_at = now + _SILENT_S
         if self.overlay.neighbours and not self.overlay.is_closed:
-            self._asked = ()
-            self._test_neighbours(now)
+            self._events.append(VerifyNeighbours(self.overlay.neighbours))
+
+    def receive_heard(self, heard_at: Mapping[PeerId, float], *, now: float) -> None:
+        """Take in when neighbours were heard last; those that are silent are verified."""
+        silent = tuple(peer for peer, at in heard_at.items() if now >= at + _SILENT_S)
+        due_at = [at + _SILENT_S for at in heard_at.values() if now < at + _SILENT_S]
+        if silent:
+            self._events.append(VerifyNeighbours(silent))
+            due_at.append(now + _VERIFIED_S)
+        self._look_at = min(due_at, default=now + _SILENT_S)
 
     def receive_dial_failed(self, peer_id: PeerId, *, code: int, now: float) -> None:
         """Note that a dial failed with a close code."""
@@ -222,16 +233,17 @@ class Gossip:
         timers = (
             self.overlay.get_timer(),
             self.broadcast.get_timer(),
-            self._quiet_until(),
+            self._next_look_at(),
             self._round_at(),
         )
         return min((due for due in timers if due is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
-        quiet_until = self._quiet_until()
-        if quiet_until is not None and now >= quiet_until:
-            self._test_neighbours(now)
+        look_at = self._next_look_at()
+        if look_at is not None and now >= look_at:
+            self._look_at = now + _SILENT_S
+            self._events.append(LookAtLinks())
         round_at = self._round_at()
         if round_at is not None and now >= round_at:
             self._measure(now)
@@ -250,10 +262,9 @@ class Gossip:
             self.broadcast.receive_neighbour_down(event.peer_id)
         return event
 
-    def _quiet_until(self) -> float | None:
-        if not self.overlay.neighbours or self.overlay.is_closed:
-            return None
-        return self._heard_at + (_ANSWER_S if self._asked else _QUIET_S)
+    def _next_look_at(self) -> float | None:
+        is_idle = not self.overlay.neighbours or self.overlay.is_closed
+        return None if is_idle else self._look_at
 
     def _round_at(self) -> float | None:
         """Return when to measure again; never while there is nothing to measure."""
@@ -272,16 +283,6 @@ class Gossip:
             self._events.append(SendFrames(silent, (encode_frame(Ping(number)),)))
         if self._probes_all:
             self._events.append(ProbesDue())
-
-    def _test_neighbours(self, now: float) -> None:
-        """Ask all neighbours whether they are there, or look who has not answered."""
-        self._heard_at = now
-        if self._asked:
-            self._events.append(DropUnanswered(self._asked))
-            self._asked = ()
-        else:
-            self._asked = self.overlay.neighbours
-            self._events.append(SendFrames(self._asked, (_NOTHING,)))
 
 
 def suspect_frames(claims: Sequence[bytes]) -> tuple[bytes, ...]:

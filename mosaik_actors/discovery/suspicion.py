@@ -11,9 +11,9 @@ is sent while nobody is suspected.
        of an entry, so the newer entry voids it wherever it arrives.
     3. `CONFIRM_S` after the first claim the peer counts as unreachable, if no
        newer entry came and two peers claim it, or this node noticed it itself.
-       A single claim of somebody else is verified: about `PROBES` nodes of the
-       network, chosen at random, try to reach the peer (SWIM's indirect probes) and
-       claim it too if they cannot.
+       A single claim of somebody else is verified, from `PROBE_AFTER_S` on: about `PROBES`
+       nodes of the network, chosen at random, try to reach the peer (SWIM's indirect
+       probes) and claim it too if they cannot.
     4. A newer entry makes it reachable again at any time. Who noticed tries now and then
        to become its neighbour again: it may have been cut off, with others or alone.
 
@@ -43,6 +43,7 @@ from ..ids import NetworkId, PeerId, SecretKey
 from .entry import SIGNATURE_BYTES, Version, read_id, write_id
 
 CONFIRM_S = 2.0
+PROBE_AFTER_S = 0.5  # a claim that is the only one for so long is verified
 CLAIM_BYTES_MAX = 256
 CLAIM_COUNT_MAX = 1024
 ACCUSERS_ENOUGH = 2
@@ -174,6 +175,7 @@ class Suspicions:
         suspicion = self._of.get(claim.accused)
         if suspicion is None or suspicion.version != claim.version:
             suspicion = self._of[claim.accused] = Suspicion(claim.version, now)
+            heapq.heappush(self._deadlines, (now + PROBE_AFTER_S, claim.accused))
         is_kept = len(suspicion.claims) < _CLAIMS_KEPT_MAX
         suspicion.claims[claim.accuser] = encoded if is_kept else b""
         suspicion.is_noticed = suspicion.is_noticed or is_own

@@ -49,6 +49,7 @@ from ..forking import keep_from_children
 from .address import LocalAddress
 from .cell import Cell
 from .isolated_process import CALLS, Launch, main
+from .log_records import handle_record, levels
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 from .status import actor_status
@@ -164,6 +165,8 @@ class IsolatedCell(Cell):
         elif kind == "quit":
             logger.error("%s called for the end of its process: %s", self, parts[0])
             self._is_asked_to_exit = True
+        elif kind == "log":
+            handle_record(*parts)
         elif kind == "exiting":
             self._exit_handled(*parts)
         elif kind == "call":
@@ -330,7 +333,7 @@ class Isolation:
         self.cells[cell.address.number] = cell
         number, capabilities = cell.address.number, dict(self._host.capabilities)
         self._waiting.append(
-            Launch("", number, module, name, global_name, capabilities, requirements)
+            Launch("", number, module, name, global_name, capabilities, requirements, levels())
         )
         if self._keeper is not None:
             self.keeper_ready(self._keeper)

@@ -9,7 +9,8 @@ creates the user's actor, and connects to the node: messages come in through a
 watched socket, and what the actor sends to addresses of the node goes out
 through it. To the user's actor the shell is invisible. Its wake-ups and watches
 are those of multiprocTCPBase; all else that it asks of its actor system is
-done by its cell at the node (`Shell.call`). What comes meanwhile waits.
+done by its cell at the node (`Shell.call`). What comes meanwhile waits. What
+the process logs is handled at the node.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import io
 import os
 import shutil
 import socket
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -44,6 +46,7 @@ from thespian.actors import (
 
 from .decorated import adapt, give_up
 from .errors import ActorSystemClosed
+from .log_records import forward_records
 from .loopback_base import LoopbackSystemBase
 from .portable import FrameReader, RemoteAddress, dumps, frame, importable, loads, rebuilt
 
@@ -78,6 +81,7 @@ class Launch:
     global_name: str | None
     capabilities: dict[str, Any]
     requirements: Any
+    log_levels: dict[str, int]
 
 
 class _Reference:
@@ -146,24 +150,31 @@ class Shell(Actor):
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._next: deque[tuple[Any, ActorAddress]] = deque()
         self._socket = socket.socket(socket.AF_UNIX)
+        self._write_lock = threading.RLock()
         try:
             self._socket.connect(launch.path)
         except OSError:
             self.actorSystemShutdown()  # the node is gone already
             return
-        self._socket.sendall(frame("hello", launch.number, os.getpid()))
+        self._write("hello", launch.number, os.getpid())
+        forward_records(partial(self._write, "log"), launch.log_levels)
         try:
             actor_class = getattr(importlib.import_module(launch.module), launch.name)
             values = {"capabilities": launch.capabilities, "requirements": launch.requirements}
             names = inspect.signature(actor_class.__init__).parameters
             actor = actor_class(**{name: values[name] for name in values if name in names})
         except (Exception, SystemExit):
-            self._socket.sendall(frame("failed", traceback.format_exc()))
+            self._write("failed", traceback.format_exc())
             self._end()
             return
         actor._myRef = _Reference(self, launch, self.wakeupAfter)
         adapt(actor, self._next.extend)
         self._actor = actor
+
+    def _write(self, *parts: Any) -> None:
+        data = frame(*parts)
+        with self._write_lock:  # other threads of the process may log
+            self._socket.sendall(data)
 
     # --- what the node sends ---
 
@@ -187,7 +198,7 @@ class Shell(Actor):
                 request = ActorExitRequest(*parts)
                 self._hand_over(request, self._address)
                 self._is_exiting = True
-                self._socket.sendall(frame("exiting", request.isRecursive))
+                self._write("exiting", request.isRecursive)
             elif kind == "end":
                 self._end()
             else:
@@ -198,7 +209,7 @@ class Shell(Actor):
         try:
             message = loads(data, RemoteAddress)
         except Exception:
-            self._socket.sendall(frame("poison", sender_number, data, traceback.format_exc()))
+            self._write("poison", sender_number, data, traceback.format_exc())
             return
         if not self._is_exiting or isinstance(message, ChildActorExited):
             self._hand_over(message, sender)
@@ -228,7 +239,7 @@ class Shell(Actor):
             except Exception:
                 details = traceback.format_exc()
             except SystemExit:
-                self._socket.sendall(frame("quit", traceback.format_exc()))
+                self._write("quit", traceback.format_exc())
                 self._end()
                 return
             else:
@@ -243,7 +254,7 @@ class Shell(Actor):
             data = dumps(message, _number_of)
         except Exception:  # it was changed since it came
             data = dumps(repr(message), _number_of)
-        self._socket.sendall(frame("poison", sender.number, data, details))
+        self._write("poison", sender.number, data, details)
 
     def _end(self) -> None:
         self._is_exiting = self._is_ending = True
@@ -251,7 +262,7 @@ class Shell(Actor):
 
     def send_to_node(self, target: RemoteAddress, message: Any) -> None:
         """Send what the user's actor sends."""
-        self._socket.sendall(frame("send", target.number, dumps(message, _number_of)))
+        self._write("send", target.number, dumps(message, _number_of))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Have the node do what the user's actor asks of its system, and wait for it.
@@ -260,7 +271,7 @@ class Shell(Actor):
             ActorSystemClosed: The node is gone.
             Exception: Whatever the call raises there.
         """
-        self._socket.sendall(frame("call", name, dumps(arguments, _number_of)))
+        self._write("call", name, dumps(arguments, _number_of))
         while True:
             for index, (kind, *parts) in enumerate(self._waiting):
                 if kind in ("returned", "raised"):

@@ -128,6 +128,8 @@ def near_miss(name: str, stream_id: StreamId, peers: Iterable[PeerInfo]) -> str 
     """Return a hint when a peer offers a stream that is probably meant, None when none does."""
     last = name.rpartition(".")[2]
     for peer in peers:
+        if not peer.is_reachable:
+            continue  # what it offered is away
         for other_id, other_name in peer.streams.items():
             if other_id != stream_id and other_name.rpartition(".")[2] == last:
                 return (

@@ -68,3 +68,4 @@ class CloseReason:
 SUCCESS = CloseReason(CloseCode.SUCCESS)
 SHUTDOWN = CloseReason(CloseCode.GRACEFUL_SHUTDOWN)
 CANCELLED = CloseReason(CloseCode.CANCELLED)
+DIFFERENT_NETWORK = CloseReason(CloseCode.DIFFERENT_NETWORK)  # names neither of the two

@@ -34,7 +34,7 @@ from ..clock import Clock
 from ..errors import RemoteError, TransportError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr, format_socket_addr
-from .close import CloseCode, CloseReason
+from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
 from .connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from .counters import TransportCounters
@@ -244,6 +244,11 @@ class QuicEndpoint:
         connection = self._usable(peer_id)
         return connection is not None and connection.engine.probe_count < DEAD_PROBES
 
+    def heard_at(self, peer_id: PeerId) -> float | None:
+        """Return when a connected peer was heard last, in monotonic seconds, else None."""
+        mates = self._by_peer.get(peer_id, ())
+        return max((mate.last_heard_at for mate in mates), default=None)
+
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""
         return list(self._by_peer)
@@ -361,8 +366,7 @@ class QuicEndpoint:
         acceptor = self._acceptors.get(opening.protocol)
         link.connection.is_known |= opening.network_id == self.network_id
         if opening.network_id != self.network_id:
-            text = f"this is network {self.network_id.short}, not {opening.network_id.short}"
-            self._refuse(link, CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+            self._refuse(link, DIFFERENT_NETWORK)
         elif self._is_closing:
             link.close(CLOSING)
         elif acceptor is None:
@@ -715,7 +719,7 @@ class QuicEndpoint:
             f"refused {link.peer_id} {reason.code}",
             "refused a link of peer %s: %s",
             link.peer_id.short,
-            reason.text,
+            reason.text or reason.name,
         )
         link.close(reason)
 

@@ -231,6 +231,12 @@ class Endpoint(Protocol):
     def is_answering(self, peer_id: PeerId) -> bool:
         """Return whether a peer is connected, and nothing says that it has stopped answering."""
 
+    def heard_at(self, peer_id: PeerId) -> float | None:
+        """Return when a connected peer was heard last, in monotonic seconds, else None.
+
+        A peer that lives is heard every few seconds while there are links to it.
+        """
+
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""
 

@@ -24,7 +24,7 @@ from functools import partial
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr
-from .close import CloseCode, CloseReason
+from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
@@ -220,6 +220,13 @@ class _Connection:
     def is_given_up(self) -> bool:
         """Whether nothing is heard from the other end."""
         return self._give_up is not None
+
+    @property
+    def heard_at(self) -> float:
+        """When the other end was heard last, keep-alives included."""
+        if self._give_up is None:
+            return self.endpoint.loop.time()
+        return self._give_up.when() - self.endpoint.config.idle_timeout
 
     def mark_dirty(self, link: MemoryLink) -> None:
         """Flush `link` with this loop turn."""
@@ -464,6 +471,11 @@ class MemoryEndpoint:
         connection = self._connections.get(peer_id)
         return connection is not None and not connection.is_given_up
 
+    def heard_at(self, peer_id: PeerId) -> float | None:
+        """Return when a connected peer was heard last, in seconds of the loop, else None."""
+        connection = self._connections.get(peer_id)
+        return None if connection is None else connection.heard_at
+
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""
         return list(self._connections)
@@ -516,8 +528,7 @@ class MemoryEndpoint:
         """Answer an incoming link: to its acceptor, or no."""
         acceptor = self._acceptors.get(opening.protocol)
         if opening.network_id != self._network_id:
-            text = f"this is network {self._network_id.short}"
-            link.close(CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+            link.close(DIFFERENT_NETWORK)
         elif acceptor is None:
             text = f"nothing serves {opening.protocol!r} here"
             link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))

@@ -35,13 +35,13 @@ def knows_all(cluster: Cluster) -> bool:
 
 
 @scenario(nodes=3, seeds=range(3), network=PATHS)
-async def test_a_crashed_peer_is_unreachable_within_15_s(cluster: Cluster) -> None:
+async def test_a_crashed_peer_is_unreachable_soon(cluster: Cluster) -> None:
     await cluster.until(lambda: knows_all(cluster), timeout=10)
     events = cluster.net(0).discovery.events()
     await cluster.sleep(20)
     await cluster.crash(2)
     crashed_at = cluster.now
-    await cluster.until(lambda: all_show(cluster, [2]), timeout=15)
+    await cluster.until(lambda: all_show(cluster, [2]), timeout=11)
     async for event in events:
         if isinstance(event, PeerUpdated) and not event.peer.is_reachable:
             break
@@ -57,7 +57,7 @@ async def test_a_crashed_peer_is_unreachable_within_15_s(cluster: Cluster) -> No
 async def test_of_two_the_one_that_is_left_notices(cluster: Cluster) -> None:
     await cluster.until(lambda: knows_all(cluster), timeout=10)
     await cluster.crash(1)
-    await cluster.until(lambda: all_show(cluster, [1]), timeout=15)
+    await cluster.until(lambda: all_show(cluster, [1]), timeout=10)
 
 
 @scenario(nodes=12, seeds=range(3), network=PATHS)
@@ -67,7 +67,7 @@ async def test_whoever_comes_later_learns_who_does_not_answer(cluster: Cluster) 
         lambda: all(len(cluster.net(i).discovery.catalog()) == 10 for i in range(11)), timeout=20
     )
     await cluster.crash(4, 7)
-    await cluster.until(lambda: all_show(cluster, [4, 7]), timeout=15)
+    await cluster.until(lambda: all_show(cluster, [4, 7]), timeout=12)
     await cluster.start(11)
     await cluster.until(lambda: all_show(cluster, [4, 7]) and knows_all(cluster), timeout=10)
 
@@ -77,7 +77,7 @@ async def test_many_agree_on_who_crashed(cluster: Cluster) -> None:
     await cluster.until(lambda: knows_all(cluster), timeout=30)
     victims = cluster.randomness.branch("victims").sample(range(1, 30), 5)
     await cluster.crash(*victims)
-    await cluster.until(lambda: all_show(cluster, victims), timeout=15)
+    await cluster.until(lambda: all_show(cluster, victims), timeout=12)
 
 
 @scenario(nodes=12, seeds=range(3), network=LOSSY)
@@ -89,13 +89,27 @@ async def test_loss_makes_nobody_unreachable(cluster: Cluster) -> None:
 
 
 @scenario(nodes=8, seeds=range(3), network=PATHS)
-async def test_a_pause_of_ten_seconds_is_forgiven_at_once(cluster: Cluster) -> None:
+async def test_who_was_paused_refutes_as_soon_as_it_is_back(cluster: Cluster) -> None:
+    await cluster.until(lambda: knows_all(cluster), timeout=10)
+    await cluster.sleep(10)
+    cluster.pause(3)
+    rest = [index for index in range(8) if index != 3]
+    await cluster.until(lambda: all_show(cluster, [3], at=rest), timeout=9.9)
+    cluster.resume(3)
+    await cluster.until(lambda: all_show(cluster, []), timeout=1)
+    for _ in range(20):
+        await cluster.sleep(1)
+        assert all_show(cluster, [])
+
+
+@scenario(nodes=8, seeds=range(3), network=PATHS)
+async def test_a_pause_that_outlives_connections_is_forgiven_soon(cluster: Cluster) -> None:
     await cluster.until(lambda: knows_all(cluster), timeout=10)
     await cluster.sleep(10)
     cluster.pause(3)
     await cluster.sleep(10)
     cluster.resume(3)
-    await cluster.until(lambda: all_show(cluster, []), timeout=12)
+    await cluster.until(lambda: all_show(cluster, []), timeout=6)
     for _ in range(20):
         await cluster.sleep(1)
         assert all_show(cluster, [])

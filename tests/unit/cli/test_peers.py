@@ -1,7 +1,9 @@
 """What `mosaik-actors peers` says of a peer."""
 
 from mosaik_actors.cli.peers import describe
+from mosaik_actors.discovery.entry import StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
+from mosaik_actors.ids import StreamId
 from tests.unit.discovery.helpers import NOW, entry, peer
 
 
@@ -14,3 +16,10 @@ def test_a_peer_that_does_not_answer_is_marked() -> None:
     info = PeerInfo(entry("a"), 0.0012, is_reachable=False, clock=lambda: NOW + 12.4)
     line = describe(info)
     assert line == f"{peer('a').short}  127.0.0.1:4433  unreachable, last heard of 12 s ago"
+
+
+def test_what_a_peer_that_does_not_answer_offered_is_away() -> None:
+    offer = entry("a", streams=(StreamInfo(StreamId("prices"), "prices", b""),))
+    away = PeerInfo(offer, is_reachable=False, clock=lambda: NOW)
+    assert describe(away).endswith(" (away: prices)")
+    assert describe(PeerInfo(offer)).endswith(" prices")

@@ -191,7 +191,8 @@ async def test_a_restarted_node_supersedes_its_old_self(nodes: Nodes) -> None:
     nodes.crash(b)
     again = await nodes.start("n1", a, tags=["again"])
     await until(lambda: shows(a, "again", again))
-    assert a.catalog()[again.me.peer_id].version == again.me.version
+    # It may say once more that it is there, since its old self was missed.
+    await until(lambda: a.catalog()[again.me.peer_id].version == again.me.version)
     assert again.me.version.start >= b.me.version.start
 
 
@@ -268,13 +269,13 @@ async def test_closing_leaves_no_link_and_no_actor_of_a_peer(nodes: Nodes) -> No
 # Other networks.
 
 
-async def test_another_network_is_refused_and_the_dialler_learns_which(nodes: Nodes) -> None:
+async def test_another_network_is_refused_and_stays_unnamed(nodes: Nodes) -> None:
     here = await nodes.start("here")
     there = await nodes.start("there", network="another")
-    name = NetworkId("another").short
-    with pytest.raises(DifferentNetwork, match=name):
+    with pytest.raises(DifferentNetwork, match="different network") as caught:
         await here.sync_with(there.me.addr)
-    with pytest.raises(DifferentNetwork, match=name):
+    assert NetworkId("another").short not in str(caught.value)
+    with pytest.raises(DifferentNetwork, match="different network"):
         await here.dial(there.me.addr)
     assert not here.catalog()
     assert not there.catalog()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.gossip import DropUnanswered, Gossip
+from mosaik_actors.discovery.gossip import Gossip, LookAtLinks, VerifyNeighbours
 from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.reconcile import Reconciler
 from mosaik_actors.discovery.rtt import ProbesDue, RttSampled
@@ -395,16 +395,27 @@ def run_until_event(core: Gossip, kind: type) -> float:
                 return due
 
 
-def test_who_hears_nothing_tests_all_neighbours_and_drops_those_that_do_not_answer() -> None:
+def test_a_neighbour_that_is_silent_for_five_seconds_is_verified_whatever_others_say() -> None:
     core = make("a", "b")
-    assert run_until_event(core, SendFrames) == 5.0
-    assert run_until_event(core, DropUnanswered) == 7.5
+    assert run_until_event(core, LookAtLinks) == 5.0
+    core.receive_heard({peer("a"): 2.0, peer("b"): 4.5}, now=5.0)
+    assert not any(isinstance(event, VerifyNeighbours) for event in iter(core.next_event, None))
+    assert run_until_event(core, LookAtLinks) == 7.0
+    core.receive_heard({peer("a"): 2.0, peer("b"): 6.5}, now=7.0)
+    events = [one for one in iter(core.next_event, None) if isinstance(one, VerifyNeighbours)]
+    assert events == [VerifyNeighbours((peer("a"),))]
+    # It is looked at again soon, not in a storm.
+    assert run_until_event(core, LookAtLinks) == 8.0
 
 
-def test_one_neighbour_that_says_something_is_enough() -> None:
+def test_while_all_are_heard_nothing_is_sent() -> None:
     core = make("a", "b")
-    core.receive_frame(peer("a"), Prune(), now=4.0)
-    assert run_until_event(core, SendFrames) == 9.0
+    while core.next_event() is not None:
+        pass
+    for now in (5.0, 10.0):
+        assert run_until_event(core, LookAtLinks) == now
+        core.receive_heard({peer("a"): now, peer("b"): now}, now=now)
+        assert core.next_event() is None
 
 
 def test_silent_neighbours_are_pinged_at_the_interval_and_their_pong_is_a_sample() -> None:
@@ -454,14 +465,7 @@ def with_neighbours(*names: str) -> Gossip:
 def test_a_process_that_stood_still_tests_its_neighbours_at_once() -> None:
     gossip = with_neighbours("a", "b")
     gossip.receive_pause(now=100.0)
-    (asked,) = iter(gossip.next_event, None)
-    assert isinstance(asked, SendFrames)
-    assert set(asked.peers) == {peer("a"), peer("b")}
-    gossip.handle_timer(now=102.4)
-    assert not any(isinstance(event, DropUnanswered) for event in iter(gossip.next_event, None))
-    gossip.handle_timer(now=102.5)
-    drops = [event for event in iter(gossip.next_event, None) if isinstance(event, DropUnanswered)]
-    assert [set(drop.peers) for drop in drops] == [{peer("a"), peer("b")}]
+    assert next(iter(gossip.next_event, None)) == VerifyNeighbours((peer("a"), peer("b")))
 
 
 def test_claims_go_to_all_but_their_source() -> None:

@@ -11,6 +11,7 @@ from mosaik_actors.discovery.entry import Version
 from mosaik_actors.discovery.suspicion import (
     CLAIM_BYTES_MAX,
     CONFIRM_S,
+    PROBE_AFTER_S,
     Claim,
     decode_claim,
     is_signed,
@@ -61,7 +62,9 @@ def test_two_accusers_make_a_peer_unreachable_after_a_while() -> None:
     assert core.receive_claim(claim_of("b", "d"), now=NOW + 1) is Verdict.ACCEPTED
     assert len(core.take_claims()) == 2
     assert core.take_accused() == [peer("d")]
-    assert core.get_urgent_timer() == NOW + CONFIRM_S
+    assert core.get_urgent_timer() == NOW + PROBE_AFTER_S
+    core.handle_timer(now=NOW + PROBE_AFTER_S)
+    assert core.take_probes() == []  # two are enough
     core.handle_timer(now=NOW + CONFIRM_S - 0.1)
     assert reaches(core, "d")
     core.handle_timer(now=NOW + CONFIRM_S)
@@ -78,9 +81,13 @@ def test_one_accuser_is_not_enough_and_makes_some_look_themselves() -> None:
     for draw, probes in ((0.0, [peer("d")]), (0.99, [])):
         core = knowing(draw=draw)
         core.receive_claim(claim_of("a", "d"), now=NOW)
+        # Not at once: others may claim it as well.
+        core.handle_timer(now=NOW + PROBE_AFTER_S - 0.01)
+        assert core.take_probes() == []
+        core.handle_timer(now=NOW + PROBE_AFTER_S)
+        assert core.take_probes() == probes
         core.handle_timer(now=NOW + 60)
         assert reaches(core, "d")
-        assert core.take_probes() == probes
     # Who looked and got no answer believes itself, at once.
     core.suspect(peer("d"), now=NOW + 60)
     core.handle_timer(now=NOW + 60)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +49,8 @@ class Isolated(TypeDispatcher):
             self.send(sender, self.requirements)
         elif message == "fail":
             raise ValueError("on purpose")
+        elif message == "log":
+            self.log(sender)
         elif message == "die":
             os._exit(1)
         elif message == "wake":
@@ -58,6 +62,23 @@ class Isolated(TypeDispatcher):
         elif message == "child":
             self.customer = sender
             self.send(self.createActor(Grandchild), "hello")
+
+    def log(self, sender: ActorAddress) -> None:
+        """Log in all the ways that records differ, from two threads."""
+        logger = logging.getLogger("bodies.logger")
+        logger.debug("below the level")
+        logger.info("as %s", "formatted", extra={"plain": 7, "strange": object()})
+        try:
+            raise ValueError("in a traceback")
+        except ValueError:
+            logging.getLogger("bodies").warning("with a lambda %s", lambda: 1, exc_info=True)
+        logger.error("%d", "does not fit")
+        thread = threading.Thread(target=logger.info, args=("x" * 200_000,))
+        thread.start()
+        for _ in range(20):
+            self.send(sender, "y" * 10_000)
+        thread.join()
+        self.send(sender, "logged")
 
     def receiveMsg_int(self, message: int, sender: ActorAddress) -> None:
         self.send(sender, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -279,3 +280,24 @@ async def test_saved_messages_of_an_isolated_actor(system: AsyncActorSystem) -> 
     system.tell(actor, "name")
     assert await early == ("name", 1)
     assert await system.ask(actor, 2, PATIENCE_S) == ("name", 2)
+
+
+async def test_what_an_isolated_actor_logs_comes_out_at_the_node(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "bodies"):
+        async with AsyncActorSystem() as system:
+            actor = system.createActor(bodies.Isolated, None)
+            system.tell(actor, "log")
+            while await system.listen(PATIENCE_S) != "logged":
+                pass
+    records = [one for one in caplog.records if one.name.startswith("bodies")]
+    texts = [one.getMessage() for one in records]
+    assert texts[0] == "as formatted"
+    assert records[0].__dict__["plain"] == 7
+    assert records[0].process != os.getpid()
+    assert texts[1].startswith("with a lambda <function")
+    assert "ValueError: in a traceback" in (records[1].exc_text or "")
+    assert "arguments that do not fit" in texts[2]
+    assert len(texts[3]) == 200_000
+    assert len(texts) == 4

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -133,6 +134,9 @@ def test_a_near_miss_is_explained() -> None:
     assert hint.startswith("no producer of myapp.Price; peer ")
     assert hint.endswith(" offers feeds.Price; give both the same stream_id")
     assert near_miss("myapp.Cost", StreamId("myapp.Cost"), peers) is None
+    # What a peer offered that does not answer is away.
+    away = [replace(one, is_reachable=False) for one in peers]
+    assert near_miss("myapp.Price", StreamId("myapp.Price"), away) is None
 
 
 def test_a_reason_fits_a_close_frame() -> None:
