@@ -34,7 +34,7 @@ from ..clock import Clock
 from ..errors import RemoteError, TransportError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr, format_socket_addr
-from .close import CloseCode, CloseReason
+from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
 from .connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from .counters import TransportCounters
@@ -361,8 +361,7 @@ class QuicEndpoint:
         acceptor = self._acceptors.get(opening.protocol)
         link.connection.is_known |= opening.network_id == self.network_id
         if opening.network_id != self.network_id:
-            text = f"this is network {self.network_id.short}, not {opening.network_id.short}"
-            self._refuse(link, CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+            self._refuse(link, DIFFERENT_NETWORK)
         elif self._is_closing:
             link.close(CLOSING)
         elif acceptor is None:

@@ -24,7 +24,7 @@ from functools import partial
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr
-from .close import CloseCode, CloseReason
+from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
@@ -516,8 +516,7 @@ class MemoryEndpoint:
         """Answer an incoming link: to its acceptor, or no."""
         acceptor = self._acceptors.get(opening.protocol)
         if opening.network_id != self._network_id:
-            text = f"this is network {self._network_id.short}"
-            link.close(CloseReason(CloseCode.DIFFERENT_NETWORK, text))
+            link.close(DIFFERENT_NETWORK)
         elif acceptor is None:
             text = f"nothing serves {opening.protocol!r} here"
             link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))

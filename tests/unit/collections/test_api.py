@@ -268,7 +268,8 @@ def shown_to(cluster: Cluster, index: int) -> list[str]:
 
 @scenario(nodes=2, seeds=ONCE)
 async def test_what_gossip_shows_opens_no_collection(cluster: Cluster) -> None:
-    name, kinds = "treasury-8d1f", (Map[str, int], Once[int])
+    name = "treasury-8d1f"
+    kinds: tuple[Any, ...] = (Map[str, int], Once[int])
     stores: list[Any] = [name, StoreId(name), StoreId(name).hex]
     for store, secret in [(one, secret) for one in stores for secret in (None, "of the owner")]:
         owners = [kind.writer(cluster.net(0), store, secret=secret) for kind in kinds]

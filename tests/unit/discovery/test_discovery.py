@@ -268,13 +268,13 @@ async def test_closing_leaves_no_link_and_no_actor_of_a_peer(nodes: Nodes) -> No
 # Other networks.
 
 
-async def test_another_network_is_refused_and_the_dialler_learns_which(nodes: Nodes) -> None:
+async def test_another_network_is_refused_and_the_dialler_learns_why(nodes: Nodes) -> None:
     here = await nodes.start("here")
     there = await nodes.start("there", network="another")
-    name = NetworkId("another").short
-    with pytest.raises(DifferentNetwork, match=name):
+    why = f"peer {there.me.peer_id.short} belongs to another network"
+    with pytest.raises(DifferentNetwork, match=why):
         await here.sync_with(there.me.addr)
-    with pytest.raises(DifferentNetwork, match=name):
+    with pytest.raises(DifferentNetwork, match=why):
         await here.dial(there.me.addr)
     assert not here.catalog()
     assert not there.catalog()
