@@ -443,3 +443,14 @@ async def test_tickets_are_refused_until_they_are_checked(cluster: Cluster) -> N
     # Nor is what exists already handed out to who wants more than it has.
     with pytest.raises(ConfigError, match="require_ticket"):
         net.streams.producer(Tick, require_ticket=tickets)
+
+
+@scenario(nodes=2, seeds=range(1))
+async def test_a_group_shows_others_the_name_that_is_meant_for_them(cluster: Cluster) -> None:
+    mine = cluster.net(0).groups.join("key", name="till 7", shown_name="a till")
+    usual = cluster.net(0).groups.join("other key", name="till 8")
+    catalog = cluster.net(1).discovery.catalog
+    await cluster.until(lambda: any(len(info.groups) == 2 for info in catalog().values()))
+    (info,) = catalog().values()
+    assert dict(info.groups.items()) == {mine.id: "a till", usual.id: "till 8"}
+    assert repr(mine).startswith("Group(till 7, ")
