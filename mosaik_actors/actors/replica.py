@@ -148,7 +148,7 @@ class ReplicaActor(TypeDispatcher):
         """Put the membership into the own entry; a member that nobody can see must not begin."""
         start = self._start
         outcome: asyncio.Future[EntryTooLarge | None] = asyncio.get_running_loop().create_future()
-        group = GroupInfo(start.spec.group_id, start.name)
+        group = GroupInfo(start.spec.group_id, start.shown_name)
         self.send(start.catalog, AdvertiseGroup(group, outcome))
         if (error := await outcome) is not None:
             raise EntryTooLarge(f"the group cannot be advertised: {error}")
@@ -270,7 +270,7 @@ class ReplicaActor(TypeDispatcher):
 
     def _hint_at_near_misses(self, snapshot: CatalogSnapshot) -> None:
         """Say once why a peer with a group of the same name is never met."""
-        name, group_id = self._start.name, self._start.spec.group_id
+        name, group_id = self._start.shown_name, self._start.spec.group_id
         if self._has_hinted or not name:
             return
         for peer, info in snapshot.items():
@@ -281,7 +281,7 @@ class ReplicaActor(TypeDispatcher):
                         "group %s: peer %s is in a group of the same name with another id, so "
                         "the two never meet; key, ConsensusConfig, the machine's signature and "
                         "state_sync must be the same",
-                        name,
+                        self._label,
                         peer.short,
                     )
                     return

@@ -29,6 +29,10 @@ class CollectionConfig:
         sync: How nodes that join get the state.
         consensus: The settings of the group.
         require_ticket: Empty: tickets are not checked yet.
+        secret: What nodes must know, beside the store, to take part: text, which counts
+            as its UTF-8 bytes, or bytes. Part of the group's key and shown nowhere. Use
+            random text, such as ``secrets.token_urlsafe(32)``: one that can be guessed can
+            be tried by all who see the group's id. None: who knows the store takes part.
 
     Each node's own:
 
@@ -44,6 +48,7 @@ class CollectionConfig:
     sync: StateSync = field(default_factory=SnapshotSync)
     consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
     require_ticket: Sequence[Any] = ()
+    secret: str | bytes | None = field(default=None, repr=False)
     storage: LogStorage | None = None
     groups: GroupsConfig | None = None
     write_timeout: float | None = None
@@ -51,6 +56,7 @@ class CollectionConfig:
 
     def __post_init__(self) -> None:
         refuse_tickets(self.require_ticket)
+        _check_secret(self.secret)
         if self.write_timeout is not None:
             as_seconds(self, "write_timeout")
             require_above("write_timeout", self.write_timeout)
@@ -63,6 +69,7 @@ class CollectionSettings(TypedDict, total=False):
     sync: StateSync
     consensus: ConsensusConfig
     require_ticket: Sequence[Any]
+    secret: str | bytes | None
     storage: LogStorage | None
     groups: GroupsConfig | None
     write_timeout: float | None
@@ -80,3 +87,20 @@ def combine(config: CollectionConfig | None, settings: CollectionSettings) -> Co
         if name not in known:
             raise ConfigError(f"a collection has no setting {name!r}; it has {', '.join(known)}")
     return replace(config or CollectionConfig(), **settings)
+
+
+def _check_secret(secret: object) -> None:
+    """Raise `ConfigError` for what is no secret. Its text does not repeat any of it."""
+    match secret:
+        case None:
+            return
+        case "" | b"":
+            raise ConfigError("secret is empty, expected text or bytes, or None for no secret")
+        case str():
+            # An encoding error would carry the text itself.
+            if any("\ud800" <= one <= "\udfff" for one in secret):
+                raise ConfigError("secret has characters that UTF-8 cannot encode")
+        case bytes():
+            return
+        case _:
+            raise ConfigError(f"secret is of type {type(secret).__name__}, expected str or bytes")

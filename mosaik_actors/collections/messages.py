@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from thespian.actors import ActorAddress
 
 from ..ids import GroupId
+from .naming import CollectionName
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,9 @@ class StartCollection:
     Attributes:
         catalog: The catalog actor.
         group_id: The collection's group.
-        name: What that is advertised as.
+        name: What it is called.
     """
 
     catalog: ActorAddress
     group_id: GroupId
-    name: str
+    name: CollectionName

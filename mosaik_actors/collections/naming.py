@@ -5,7 +5,14 @@ Nodes that disagree therefore never meet, and would never know why. So the name
 that each advertises beside that id says what it has and of which store: the same
 store with another id is told as a warning, with what differs.
 
-    prices: Map[str, myapp.Price] store=0b1c...
+    4d07a1f3c2: Map[str, myapp.Price] store=0b1c...
+
+Invariants:
+    * What is advertised opens nothing. The digits after ``store=`` are a hash of the
+      store's id, and whoever opens a collection under them gets another one.
+      Without a secret the store's name makes the key, so the name is not advertised
+      either. With a secret it is, in place of the first digits, for tools to show.
+    * The secret goes into the key alone, never into a name.
 
 Names come from peers: one that is not of this form is nobody's near miss.
 """
@@ -14,7 +21,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
+
+from blake3 import blake3
 
 from ..discovery.info import PeerInfo
 from ..errors import ConfigError
@@ -25,12 +35,49 @@ from ..streams.schema import stream_name
 _LABEL_CHARACTERS_MAX: Final = 48
 _KIND_CHARACTERS_MAX: Final = 120
 
+_SHOWN_CONTEXT: Final = "mosaik_actors collection, store as shown v1"
+_SECRET_CONTEXT: Final = "mosaik_actors collection, secret v1"
+
 _NAME: Final = re.compile(r"(?P<label>\S+): (?P<kind>.+) store=(?P<store>[0-9a-f]{64})")
 
 
-def key_of(store_id: StoreId) -> GroupKey:
-    """Return the key of a collection's group: whoever knows the store may join."""
-    return GroupKey(bytes(UniqueId.from_parts("mosaik_actors collection", bytes(store_id))))
+@dataclass(frozen=True, slots=True)
+class CollectionName:
+    """What a collection is called.
+
+    Attributes:
+        store: The store, for people at this node.
+        kind: What it is, such as ``Map[str, int]``.
+        shown: What its group is advertised as.
+    """
+
+    store: str
+    kind: str
+    shown: str
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.kind}"
+
+
+def key_of(store_id: StoreId, secret: str | bytes | None = None) -> GroupKey:
+    """Return the key of a collection's group: whoever knows the store and the secret may join.
+
+    Args:
+        store_id: The store.
+        secret: Its secret; text counts as its UTF-8 bytes. None: the store alone makes the key.
+    """
+    if secret is None:
+        return GroupKey(bytes(UniqueId.from_parts("mosaik_actors collection", store_id)))
+    data = secret.encode() if isinstance(secret, str) else secret
+    mixed = blake3(data, derive_key_context=_SECRET_CONTEXT).digest()
+    return GroupKey(
+        bytes(UniqueId.from_parts("mosaik_actors collection with a secret", store_id, mixed))
+    )
+
+
+def shown_store(store_id: StoreId) -> UniqueId:
+    """Return what others see of a store: a hash that tells equal stores and opens none."""
+    return UniqueId(blake3(bytes(store_id), derive_key_context=_SHOWN_CONTEXT).digest())
 
 
 def check_store(store_id: StoreId | str) -> None:
@@ -44,33 +91,34 @@ def kind_name(kind: str, types: Iterable[Any]) -> str:
     return f"{kind}[{', '.join(map(stream_name, types))}]"
 
 
-def group_name(what: str, store_id: StoreId | str) -> str:
-    """Return what a collection's group is advertised as.
+def name_of(kind: str, store_id: StoreId | str, *, has_secret: bool) -> CollectionName:
+    """Return what a collection is called.
 
     Args:
-        what: Its kind with its types.
-        store_id: The store, as it was given: a text is shown.
+        kind: Its kind with its types.
+        store_id: The store, as it was given.
+        has_secret: Whether its key has a secret in it: else knowing the store is enough.
     """
-    store = StoreId(store_id)
-    label = _label(store_id) if isinstance(store_id, str) else store.short
-    clipped = (
-        what if len(what) <= _KIND_CHARACTERS_MAX else what[: _KIND_CHARACTERS_MAX - 3] + "..."
-    )
-    return f"{label}: {clipped} store={store.hex}"
+    mark = shown_store(StoreId(store_id))
+    store = _readable(store_id) or mark.short
+    if len(kind) > _KIND_CHARACTERS_MAX:
+        kind = kind[: _KIND_CHARACTERS_MAX - 3] + "..."
+    label = store if has_secret else mark.short
+    return CollectionName(store, kind, f"{label}: {kind} store={mark.hex}")
 
 
 def near_miss(
-    name: str, group_id: GroupId, peer: PeerId, groups: Iterable[tuple[UniqueId, str]]
+    name: CollectionName, group_id: GroupId, peer: PeerId, groups: Iterable[tuple[UniqueId, str]]
 ) -> str | None:
     """Return why a peer's collection of the same store is another one; None when it has none.
 
     Args:
-        name: The name of the own collection's group.
+        name: The name of the own collection.
         group_id: Its id.
         peer: The peer.
         groups: What the peer advertises.
     """
-    mine = _NAME.fullmatch(name)
+    mine = _NAME.fullmatch(name.shown)
     found: str | None = None
     if mine is None:
         return None
@@ -81,12 +129,12 @@ def near_miss(
             continue
         theirs = _NAME.fullmatch(other_name)
         if theirs is not None:
-            found = found or _difference(mine["kind"], theirs["kind"], mine["label"], peer)
+            found = found or _difference(mine["kind"], theirs["kind"], name.store, peer)
     return found
 
 
 def near_misses(
-    name: str, group_id: GroupId, peers: Iterable[PeerInfo]
+    name: CollectionName, group_id: GroupId, peers: Iterable[PeerInfo]
 ) -> Iterable[tuple[PeerId, str]]:
     """Iterate over the peers that have the same store as another collection, and why."""
     for peer in peers:
@@ -96,21 +144,21 @@ def near_misses(
             yield peer.peer_id, why
 
 
-def _difference(mine: str, theirs: str, label: str, peer: PeerId) -> str:
+def _difference(mine: str, theirs: str, store: str, peer: PeerId) -> str:
     if mine != theirs:
         return (
-            f"store {label} is {mine} here and {theirs} at peer {peer.short}: they are two "
+            f"store {store} is {mine} here and {theirs} at peer {peer.short}: they are two "
             "collections and share nothing; give both the same kind and types, or other stores"
         )
     return (
-        f"store {label} is {mine} here and at peer {peer.short}, but with other settings or "
+        f"store {store} is {mine} here and at peer {peer.short}, but with other settings or "
         "another version of a type: they share nothing; give both the same fields, constraints "
-        "and defaults of each type, sync, consensus, capacity and tickets"
+        "and defaults of each type, sync, consensus, capacity, tickets and secret"
     )
 
 
-def _label(text: str) -> str:
-    """Return a store's name as one printable word, cut to a length."""
-    if not text or UniqueId(text).hex == text.lower():
-        return UniqueId(text).short
-    return re.sub(r"[^\x21-\x7e]+", "_", text)[:_LABEL_CHARACTERS_MAX]
+def _readable(store_id: StoreId | str) -> str:
+    """Return a store's name as one printable word, cut to a length; "" for an id."""
+    if not isinstance(store_id, str) or StoreId(store_id).hex == store_id.lower():
+        return ""
+    return re.sub(r"[^\x21-\x7e]+", "_", store_id)[:_LABEL_CHARACTERS_MAX]

@@ -28,4 +28,4 @@ class DifferentNetwork(SyncError):
     """The peer is there, and belongs to another network. Trying again does not help."""
 
     def __str__(self) -> str:
-        return f"peer {self.addr.peer_id.short} belongs to another network: {self.reason}"
+        return f"peer {self.addr.peer_id.short} belongs to another network"

@@ -148,6 +148,7 @@ class Group:
         groups: Groups,
         spec: MemberSpec,
         name: str,
+        shown_name: str,
         storage: LogStorage,
         *,
         after: asyncio.Future[None] | None,
@@ -166,7 +167,15 @@ class Group:
         self._leaving: asyncio.Future[None] | None = None
         self._line = asyncio.Lock()
         start = StartReplica(
-            node, groups._catalog, groups._actor, spec, storage, self._state, name, after
+            node,
+            groups._catalog,
+            groups._actor,
+            spec,
+            storage,
+            self._state,
+            name,
+            shown_name,
+            after,
         )
         node.system.tell(self._address, start)
 
@@ -645,13 +654,14 @@ class Groups:
         require_ticket: Sequence[Any] = (),
         settings: GroupsConfig | None = None,
         name: str = "",
+        shown_name: str | None = None,
     ) -> Group:
         """Return this node's member of a group; the same one when it is joined already.
 
         Returns at once: ``await group.when().online()`` waits until there is a
         leader. Members need the same key, `consensus`, kind of machine and way to
         sync. Of a member that is joined already `machine`, `storage`, `settings`
-        and `name` stay what they are; see `Group.machine`. But one that observes votes
+        and the names stay what they are; see `Group.machine`. But one that observes votes
         from now on when it is joined with a machine that does not. One that has ended,
         or is leaving, is joined anew; the new member starts when the old one is gone.
 
@@ -664,7 +674,9 @@ class Groups:
             consensus: What all members agree on; part of the group's id.
             require_ticket: Empty: tickets are not checked yet.
             settings: This member's own settings; None: the node's.
-            name: What people call the group.
+            name: What people call the group. It is in the node's entry, which all of
+                the network can read: no text that makes a key belongs there.
+            shown_name: What that entry says instead; None: `name`.
 
         Raises:
             ConfigError: `machine` is not a machine, or not a whole one; the group is
@@ -695,7 +707,8 @@ class Groups:
             spec = self._spec(
                 key, group_id, machine, sync, storage, consensus, settings or self._settings
             )
-            group = Group(self, spec, name, storage or InMemory(), after=after)
+            shown = name if shown_name is None else shown_name
+            group = Group(self, spec, name, shown, storage or InMemory(), after=after)
         except TypeError as exc:
             raise ConfigError(f"{type(machine).__name__}.Command: {exc}") from exc
         except ActorSystemClosed:

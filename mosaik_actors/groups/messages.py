@@ -58,7 +58,8 @@ class StartReplica:
         spec: What the member is made of.
         storage: Its log.
         state: What its handles read.
-        name: The group's name, for people.
+        name: The group's name, for people at this node.
+        shown_name: Its name in the catalog.
         after: Done when this node's last member of the group is gone, or will not go;
             None when there was none.
     """
@@ -70,6 +71,7 @@ class StartReplica:
     storage: LogStorage
     state: GroupState
     name: str
+    shown_name: str
     after: Any = None
 
 

@@ -67,5 +67,6 @@ class CloseReason:
 
 SUCCESS = CloseReason(CloseCode.SUCCESS)
 SHUTDOWN = CloseReason(CloseCode.GRACEFUL_SHUTDOWN)
+# Without the id of either network: whoever is refused does not know this one.
+DIFFERENT_NETWORK = CloseReason(CloseCode.DIFFERENT_NETWORK, "different network")
 CANCELLED = CloseReason(CloseCode.CANCELLED)
-DIFFERENT_NETWORK = CloseReason(CloseCode.DIFFERENT_NETWORK)  # names neither of the two

@@ -28,7 +28,7 @@ from ..conditions import CollectionWhen
 from ..config import CollectionConfig, CollectionSettings, combine
 from ..errors import NetworkDown
 from ..feed import Backlog
-from ..naming import check_store, group_name, kind_name
+from ..naming import check_store, kind_name, name_of
 from ..version import Version
 from .replica import HasGroups, Replica, open_replica
 
@@ -135,7 +135,8 @@ class CollectionHandle(Generic[M, C]):
         combined = combine(config, settings)
         sync: StateSync = combined.sync
         machine: M = cls.machine_class(*cls.types, store_id=store_id, sync=sync, **options)
-        name = group_name(kind_name(cls.kind, cls.types), store_id)
+        has_secret = combined.secret is not None
+        name = name_of(kind_name(cls.kind, cls.types), store_id, has_secret=has_secret)
         replica = open_replica(net, machine, combined, name, is_observer=is_observer)
         return cls(replica, machine.store_id, combined)
 

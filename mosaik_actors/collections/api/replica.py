@@ -27,7 +27,7 @@ from ..config import CollectionConfig
 from ..errors import CollectionOffline, NetworkDown
 from ..feed import ChangeFeed
 from ..messages import StartCollection
-from ..naming import key_of
+from ..naming import CollectionName, key_of
 from ..version import Version
 
 M = TypeVar("M", bound=CollectionMachine)
@@ -52,7 +52,12 @@ class Replica(Generic[M]):
     """
 
     def __init__(
-        self, groups: Groups, group: Group, machine: M, config: CollectionConfig, name: str
+        self,
+        groups: Groups,
+        group: Group,
+        machine: M,
+        config: CollectionConfig,
+        name: CollectionName,
     ) -> None:
         self.group = group
         self.machine = machine
@@ -149,7 +154,12 @@ def _translated(error: Exception, value: Any) -> CollectionOffline | NetworkDown
 
 
 def open_replica(
-    net: HasGroups, machine: M, config: CollectionConfig, name: str, *, is_observer: bool
+    net: HasGroups,
+    machine: M,
+    config: CollectionConfig,
+    name: CollectionName,
+    *,
+    is_observer: bool,
 ) -> Replica[M]:
     """Return a node's replica of a collection, the one there is or a new one.
 
@@ -157,7 +167,7 @@ def open_replica(
         net: The node.
         machine: A new machine, which is used if there is no replica.
         config: The settings.
-        name: What the group is advertised as.
+        name: What it is called, here and to others.
         is_observer: Whether it is enough that the replica follows.
 
     Raises:
@@ -170,13 +180,14 @@ def open_replica(
     try:
         groups = net.groups
         group = groups.join(
-            key_of(machine.store_id),
+            key_of(machine.store_id, config.secret),
             machine,
             storage=config.storage,
             consensus=config.consensus,
             require_ticket=config.require_ticket,
             settings=config.groups,
-            name=name,
+            name=str(name),
+            shown_name=name.shown,
         )
         joined: Any = group.machine  # that of the first handle, if there is one
         if joined.shared is None:
@@ -188,7 +199,7 @@ def open_replica(
     return replica
 
 
-def _check_shared(wanted: CollectionConfig, used: CollectionConfig, name: str) -> None:
+def _check_shared(wanted: CollectionConfig, used: CollectionConfig, name: CollectionName) -> None:
     """Raise `ConfigError` for a setting that the replica there is does not go by.
 
     Those that all members agree on are in the group's id, so they do not differ; and

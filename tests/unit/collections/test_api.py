@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import weakref
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -35,6 +36,7 @@ from mosaik_actors import (
     SetReader,
     SnapshotSync,
     StateReplaced,
+    StoreId,
     Vec,
     VecReader,
     Version,
@@ -256,6 +258,59 @@ async def test_what_is_agreed_on_is_in_the_groups_id(cluster: Cluster) -> None:
     same = Map[str, int].reader(net, "store", config=CollectionConfig(changes_backlog=3))
     assert same.group_id == opened[0].group_id
     assert same.store_id == opened[0].store_id
+
+
+def shown_to(cluster: Cluster, index: int) -> list[str]:
+    """Return what the catalog of a node says of the groups of others, ids and names."""
+    infos = cluster.net(index).discovery.catalog().values()
+    return [f"{group} {name}" for info in infos for group, name in info.groups.items()]
+
+
+@scenario(nodes=2, seeds=ONCE)
+async def test_what_gossip_shows_opens_no_collection(cluster: Cluster) -> None:
+    name = "treasury-8d1f"
+    kinds: tuple[Any, ...] = (Map[str, int], Once[int])
+    stores: list[Any] = [name, StoreId(name), StoreId(name).hex]
+    for store, secret in [(one, secret) for one in stores for secret in (None, "of the owner")]:
+        owners = [kind.writer(cluster.net(0), store, secret=secret) for kind in kinds]
+        await cluster.until(lambda: len(shown_to(cluster, 1)) == len(kinds))
+        texts = shown_to(cluster, 1)
+        for text in texts:
+            # A name makes the key, unless there is a secret: then it may be read.
+            assert (name in text) == (store == name and secret is not None)
+            assert StoreId(name).short not in text
+        for word in {word for text in texts for word in re.split(r"[ =:]+", text)} - {name}:
+            for owner, kind in zip(owners, kinds, strict=True):
+                guess = kind.reader(cluster.net(1), word)
+                assert guess.group_id != owner.group_id
+                await guess.close()
+        for owner in owners:
+            await owner.close()
+        await cluster.until(lambda: not shown_to(cluster, 1))
+
+
+@scenario(nodes=3, seeds=ONCE)
+async def test_who_has_another_secret_shares_nothing(cluster: Cluster) -> None:
+    declared = collection(Map[str, int], "treasury", secret="of the owner")
+    owner = await declared.online_writer(cluster.net(0))
+    version = await owner.insert("balance", 7)
+    # Text and its bytes are one secret.
+    friend = Map[str, int].reader(cluster.net(1), "treasury", secret=b"of the owner")
+    await friend.when().reaches(version)
+    assert friend == {"balance": 7}
+    # The name and another secret, or none, is not enough.
+    for secret in (None, "a guess", "of the owner "):
+        stranger = declared.writer(cluster.net(2), secret=secret)
+        await stranger.when().online()
+        assert stranger == {}
+        await stranger.clear()
+        assert stranger.group_id != owner.group_id
+        await stranger.close()
+    assert owner == friend == {"balance": 7}
+    assert {member.peer_id for member in owner.members} == {
+        cluster.net(0).peer_id,
+        cluster.net(1).peer_id,
+    }
 
 
 @scenario(nodes=2, seeds=ONCE)

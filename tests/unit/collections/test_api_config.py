@@ -38,6 +38,10 @@ def test_settings_go_before_the_configuration() -> None:
     [
         ({"write_timeout": 0}, "write_timeout is 0"),
         ({"changes_backlog": 0}, "changes_backlog is 0"),
+        ({"secret": ""}, "secret is empty"),
+        ({"secret": b""}, "secret is empty"),
+        ({"secret": 7}, "secret is of type int, expected str or bytes"),
+        ({"secret": "half \ud800"}, "secret has characters that UTF-8 cannot encode"),
         ({"no_such": 1}, "a collection has no setting 'no_such'; it has sync, consensus"),
     ],
 )
@@ -50,7 +54,20 @@ def test_settings_can_all_be_given_as_keywords() -> None:
     assert list(CollectionSettings.__annotations__) == list(CollectionConfig.__dataclass_fields__)
 
 
+def test_a_secret_is_not_shown() -> None:
+    config = CollectionConfig(secret="swordfish")
+    assert "swordfish" not in repr(config)
+    assert "swordfish" not in repr(collection(Map[str, int], "counts", secret="swordfish"))
+    for wrong in (["swordfish"], bytearray(b"swordfish"), "swordfish\udfff"):
+        with pytest.raises(ConfigError) as caught:
+            combine(None, {"secret": wrong})  # type: ignore[typeddict-item]
+        assert "swordfish" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
 def test_a_declaration_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="secret is empty"):
+        collection(Map[str, int], "counts", secret="")
     with pytest.raises(ConfigError, match="no setting 'storrage'"):
         collection(Map[str, int], "counts", storrage=None)
     with pytest.raises(ConfigError, match="no setting 'capacity'"):
