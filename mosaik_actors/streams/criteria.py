@@ -171,8 +171,8 @@ class Field:
     def contains(self, value: Any) -> Criteria:
         """Return whether the text, list, set or dictionary has `value` in it.
 
-        Looks at the first 4,096 characters of a text and 512 elements of a list;
-        where there are many in one criteria, they share 8,192 and 1,024.
+        Looks at the first 4,096 characters of a text and 512 elements of a list; where
+        there are several in one set of criteria, they share these equally.
         """
         return self._compared("contains", value)
 

@@ -9,9 +9,9 @@ producer is judged by all of them. So:
     * Joints stop at the first term that decides.
     * `Leaf.cost` says what a comparison costs at most, in plain comparisons (some
       0.15 us). A set of criteria has `COST_MAX`, whatever the items are.
-    * ``contains`` looks at the beginning of a text or list only: `TEXT_MAX` characters,
-      and all of one set of criteria together at `TEXTS_MAX`, in equal shares. Elements
-      of lists count `ELEMENT_CHARACTERS` each. ``startswith`` never looks further than
+    * ``contains`` looks at the beginning of a text or list only: at `TEXT_MAX` characters,
+      which all that are in one set of criteria share equally. Elements of lists count
+      `ELEMENT_CHARACTERS` each. ``startswith`` never looks further than
       its own value is long.
 
 What has no equal terms and few comparisons, as honest criteria do, is nothing but
@@ -30,7 +30,6 @@ COST_MAX: Final = 320
 RAISE_COST: Final = 5
 SHARED_READS: Final = 4
 TEXT_MAX: Final = 4096
-TEXTS_MAX: Final = 8192
 ELEMENT_CHARACTERS: Final = 8
 NEEDLE_CHARACTERS: Final = 64  # so many more cost as much as a comparison
 VALUE_ELEMENTS: Final = 4  # the same, of elements of a value
@@ -171,13 +170,13 @@ class _Builder:
             if len(several) >= SHARED_READS
         }
         contains_count = sum(leaf.op == "contains" for leaf in leaves.values())
-        self._text_max = min(TEXT_MAX, TEXTS_MAX // max(1, contains_count))
+        self._text_max = TEXT_MAX // max(1, contains_count)
 
     def whole(self, node: Node) -> Judge:
         judge = self._made(node)
         if not self._repeated and not self._fields:
             return judge
-        results, fields = self._results, list(self._fields.values())
+        results, fields, text_max = self._results, list(self._fields.values()), self._text_max
 
         def judge_anew(item: Any) -> bool:
             results.clear()  # the item before may be this one, and changed since
@@ -186,9 +185,11 @@ class _Builder:
                     field.value = field.read(item)
                 except Exception:
                     field.value = _MISSING
+                if field.is_looked_into:
+                    field.beginning = _beginning(field.value, text_max)
             holds = judge(item)
             for field in fields:
-                field.value = _MISSING  # nothing of the item is kept alive
+                field.value = field.beginning = _MISSING  # nothing of the item is kept alive
             return holds
 
         return judge_anew
@@ -210,18 +211,27 @@ class _Builder:
             return lambda item: not inner(item)
         leaf = self._leaves[key]
         if field := self._fields.get(leaf.path):
-            return _leaf_of_field(leaf, field, self._text_max)
+            return _leaf_of_field(leaf, field)
         return _leaf(leaf, _reader(leaf.steps), self._text_max)
 
 
 class _Field:
-    """A field that many comparisons name, and what it is in the item at hand."""
+    """A field that many comparisons name, and what it is in the item at hand.
 
-    __slots__ = ("read", "value")
+    Attributes:
+        read: What reads it.
+        value: All of it.
+        is_looked_into: Whether a ``contains`` names it.
+        beginning: What those look at.
+    """
+
+    __slots__ = ("beginning", "is_looked_into", "read", "value")
 
     def __init__(self, read: Callable[[Any], Any]) -> None:
         self.read = read
         self.value: Any = _MISSING
+        self.is_looked_into = False
+        self.beginning: Any = _MISSING
 
 
 def _element_count(value: Any) -> int:
@@ -281,12 +291,25 @@ def _all_or_any(joint: str, tests: list[Judge]) -> Judge:
     return holds_any
 
 
-def _leaf_of_field(leaf: Leaf, field: _Field, text_max: int) -> Judge:
+def _leaf_of_field(leaf: Leaf, field: _Field) -> Judge:
     """Return a comparison of a field that is read before."""
     if leaf.op == "none":
         return lambda _item: field.value is None or field.value is _MISSING
     value = leaf.value
-    compare = _comparison(leaf.op, text_max)
+    if leaf.op == "contains":
+        field.is_looked_into = True
+
+        def has(_item: Any) -> bool:
+            beginning = field.beginning
+            if beginning is _MISSING or beginning is None:
+                return False
+            try:
+                return value in beginning
+            except Exception:
+                return False
+
+        return has
+    compare = _COMPARISONS[leaf.op]
     # None has no order and nothing in it: not to try is cheaper than to fail.
     never = _MISSING if leaf.op in ("==", "!=", "in") else None
 

@@ -31,7 +31,7 @@ from mosaik_actors.streams.criteria import (
     encode_criteria,
     where,
 )
-from mosaik_actors.streams.judges import COST_MAX, TEXT_MAX, TEXTS_MAX
+from mosaik_actors.streams.judges import COST_MAX, TEXT_MAX
 
 
 class Side(Enum):
@@ -399,8 +399,8 @@ def test_contains_looks_at_the_beginning_of_a_text_or_list() -> None:
     assert one(Note("x", "a" * (TEXT_MAX - 6) + "needle"))
     assert not one(Note("x", "a" * (TEXT_MAX - 5) + "needle"))
     many = compiled("|", *(("contains", ("text",), f"needle{n}") for n in range(8)))
-    assert many(Note("x", "a" * (TEXTS_MAX // 8 - 7) + "needle7"))
-    assert not many(Note("x", "a" * (TEXTS_MAX // 8) + "needle7"))
+    assert many(Note("x", "a" * (TEXT_MAX // 8 - 7) + "needle7"))
+    assert not many(Note("x", "a" * (TEXT_MAX // 8) + "needle7"))
     listed = compiled("contains", ("parts",), 1)
     assert listed(Note("x", parts=[0] * 511 + [1]))
     assert not listed(Note("x", parts=[0] * 512 + [1]))
