@@ -559,12 +559,16 @@ class ConsumerActor(TypeDispatcher):
         refusal: Exception = error
         if reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
             refusal = mismatch_from(reason.text)
-        elif reason.code == CloseCode.STREAM_INVALID_CRITERIA:
+        elif reason.code in (
+            CloseCode.STREAM_INVALID_CRITERIA,
+            CloseCode.STREAM_COSTLY_CRITERIA,
+        ):
             refusal = CriteriaError(reason.text)
         if str(self._state.refusals.get(peer_id)) != str(refusal):
             wrong = (
                 CloseCode.STREAM_SCHEMA_MISMATCH,
                 CloseCode.STREAM_INVALID_CRITERIA,
+                CloseCode.STREAM_COSTLY_CRITERIA,
                 CloseCode.PROTOCOL_VIOLATION,
             )
             level = logging.WARNING if reason.code in wrong else logging.DEBUG

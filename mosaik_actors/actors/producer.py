@@ -1,7 +1,7 @@
 """The producer actor: one stream of this node, and its subscribers.
 
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
-    `SubscriberOffered` from the streams actor; `FramesReceived` (the
+    `SettleCriteria` from its sieve; `SubscriberOffered` from the streams actor; `FramesReceived` (the
     acknowledgements) and `LinkClosed` from its links; `CatalogChanged`, `StreamAdvertised`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
@@ -47,6 +47,7 @@ from ..streams.messages import (
     CloseProducer,
     FlushOutbox,
     ProducerClosed,
+    SettleCriteria,
     StartProducer,
     SubscriberOffered,
 )
@@ -69,7 +70,10 @@ from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained,
 
 logger = logging.getLogger(__name__)
 
-LAGGARDS_LOGGED_MAX = 100
+WARNED_MAX = 100  # peers, of each kind
+TOO_COSTLY = CloseReason(
+    CloseCode.STREAM_COSTLY_CRITERIA, "to judge by your criteria takes more time than a peer may"
+)
 ANSWERS_UNSENT_BYTES_MAX = 256 * 1024
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
@@ -87,6 +91,7 @@ class ProducerActor(TypeDispatcher):
         self._is_pumping = False
         self._published_at = float("-inf")
         self._laggards: dict[PeerId, None] = {}
+        self._costly: dict[PeerId, None] = {}
         self._lanes: dict[Link, Lane | None] = {}
 
     # Lifecycle.
@@ -100,6 +105,7 @@ class ProducerActor(TypeDispatcher):
         self._outbox = message.outbox
         self._state = message.state
         self._sieve = message.sieve
+        self._budget = message.criteria_budget
         frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
         self._batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
         self._fan_out = FanOut(
@@ -139,6 +145,21 @@ class ProducerActor(TypeDispatcher):
         """Publish what piled up since the last burst."""
         self._pump()
 
+    def receiveMsg_SettleCriteria(self, _message: SettleCriteria, _sender: ActorAddress) -> None:
+        """Charge the subscribers for their criteria; end those of peers who ask too much."""
+        now = self._now()
+        spent, item_count = self._sieve.settle()
+        for peer_id, seconds in spent.items():
+            self._budget.charge(peer_id, seconds, item_count, now=now)
+        over = [peer_id for peer_id in spent if self._budget.is_over(peer_id, now=now)]
+        for link, _ in self._channels() if over else ():
+            if link.peer_id in over and self._lanes[link] is not None:
+                self._warn_once(link, TOO_COSTLY, self._costly)
+                link.close(TOO_COSTLY)
+                self._forget(link, TOO_COSTLY)
+        if over:
+            self._pump()
+
     def receiveMsg_SubscriberOffered(
         self, message: SubscriberOffered, _sender: ActorAddress
     ) -> None:
@@ -161,6 +182,9 @@ class ProducerActor(TypeDispatcher):
             assert reason is not None, "an unknown peer is refused with a reason"
             self._refuse(link, reason)
             return
+        if header.criteria and not self._budget.may_subscribe(link.peer_id, now=self._now()):
+            self._refuse(link, TOO_COSTLY)
+            return
         try:
             lane = self._sieve.open_lane(header.criteria)
         except CriteriaError as exc:
@@ -179,7 +203,7 @@ class ProducerActor(TypeDispatcher):
             now=self._now(),
         )
         self._lanes[link] = lane
-        self._sieve.join(lane)
+        self._sieve.join(lane, link.peer_id)
         answer = Accepted(
             first_sequence=subscription.sent,
             window_items=subscription.window_items,
@@ -367,7 +391,7 @@ class ProducerActor(TypeDispatcher):
                 assert isinstance(event, LaggardFound)
                 text = f"{event.behind_items} items behind"
                 reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
-                self._warn_once(link, reason)
+                self._warn_once(link, reason, self._laggards)
                 link.close(reason)
                 self._forget(link, reason)
                 lost = True
@@ -386,10 +410,10 @@ class ProducerActor(TypeDispatcher):
             raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
         self._core.change_window(link, window, now=self._now())
 
-    def _warn_once(self, link: Link, reason: CloseReason) -> None:
-        """Warn of a laggard, but not again each time that it comes back and lags again."""
-        if link.peer_id not in self._laggards and len(self._laggards) < LAGGARDS_LOGGED_MAX:
-            self._laggards[link.peer_id] = None
+    def _warn_once(self, link: Link, reason: CloseReason, warned: dict[PeerId, None]) -> None:
+        """Warn of a peer, but not again each time that it comes back and is the same again."""
+        if link.peer_id not in warned and len(warned) < WARNED_MAX:
+            warned[link.peer_id] = None
             logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
 
     def _refuse(self, link: Link, reason: CloseReason) -> None:
@@ -400,7 +424,7 @@ class ProducerActor(TypeDispatcher):
         self._core.unsubscribe(link)
         channel = self._state.channels.pop(link, None)
         if channel is not None:
-            self._sieve.leave(self._lanes.pop(link))
+            self._sieve.leave(self._lanes.pop(link), link.peer_id)
             channel.close(reason, now=self._now())
             logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
         self._publish_state()

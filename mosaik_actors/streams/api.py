@@ -43,6 +43,7 @@ from .channels import ChannelInfo, Stats
 from .conditions import Condition, StreamWhen
 from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from .criteria import Criteria, bind, encode_criteria, where
+from .criteria_budget import CriteriaBudget
 from .gate import Requirement, holds, make_condition, require_sync
 from .inbox import Inbox
 from .limits import Rate
@@ -55,6 +56,7 @@ from .messages import (
     FlushOutbox,
     ProducerSpec,
     RegisterProducer,
+    SettleCriteria,
     StartConsumer,
     StartProducer,
     StartStreams,
@@ -83,6 +85,7 @@ ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have 
 NAME_CHARACTERS_MAX = 256
 
 _FLUSH = FlushOutbox()
+_SETTLE = SettleCriteria()
 
 
 def _at_least_one(condition: Condition) -> Condition:
@@ -115,12 +118,20 @@ class _Source:
             self.outbox.set_online(True)
             self.outbox.is_turn_due = True  # the actor begins before a sender runs on and on
         self.handles: WeakSet[Producer[Any]] = WeakSet()
-        self.sieve = Sieve(spec.encoder.type, self._choose_path)
+        self.sieve = Sieve(
+            spec.encoder.type, self._choose_path, self._settle, streams._node.clock.monotonic
+        )
         self.declared_by: object | None = None
         self.closing: asyncio.Future[int] | None = None
         self._published_in_a_row = 0
         start = StartProducer(
-            streams._node, streams._catalog, spec, self.outbox, self.state, self.sieve
+            streams._node,
+            streams._catalog,
+            spec,
+            self.outbox,
+            self.state,
+            self.sieve,
+            streams._criteria_budget,
         )
         system.tell(address, start)
         system.tell(streams._actor, RegisterProducer(spec.stream_id, address))
@@ -141,6 +152,11 @@ class _Source:
         """Let the handles look at each item while somebody filters, and not otherwise."""
         for handle in list(self.handles):
             handle._choose_path()
+
+    def _settle(self) -> None:
+        """Let the actor charge the subscribers for what their criteria took."""
+        if not self.state.is_closed:
+            self.streams._node.system.tell(self.address, _SETTLE)
 
     async def close(self) -> int:
         """Drain and stop, once; return how many accepted items did not leave."""
@@ -660,6 +676,9 @@ class Streams:
         self._config = config or StreamsConfig()
         self._sources: dict[StreamId, _Source] = {}
         self._closing_sources: dict[_Source, None] = {}
+        self._criteria_budget = CriteriaBudget(
+            self._config.criteria_share, self._config.criteria_grace
+        )
         self._consumers: WeakKeyDictionary[Consumer[Any], None] = WeakKeyDictionary()
         self._is_closed = False
         self._actor = node.system.createActor(StreamsActor)

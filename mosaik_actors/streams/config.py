@@ -84,6 +84,14 @@ class StreamsConfig:
         open_timeout: Seconds a subscription may take to be answered.
         drain_timeout: Seconds that closing waits for accepted items to leave.
         backoff: How consumers retry.
+        criteria_share: How much of the time of one processor core all producers of the
+            node spend at most for judging one peer's criteria, 0 to 1. What takes
+            less than 2 us per item is not counted. 0.25: one peer that asks for as
+            much work as it may leaves three quarters to all others.
+        criteria_grace: So many seconds of work beyond that a peer's criteria may take
+            before its subscriptions with criteria end, with the code 10429. They are
+            accepted again once it is half as many. 2.0: a burst of large items is
+            forgiven.
     """
 
     buffer_size: int = 1024
@@ -95,9 +103,11 @@ class StreamsConfig:
     open_timeout: float = 10.0
     drain_timeout: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
+    criteria_share: float = 0.25
+    criteria_grace: float = 2.0
 
     def __post_init__(self) -> None:
-        as_seconds(self, "lag_grace", "open_timeout", "drain_timeout")
+        as_seconds(self, "lag_grace", "open_timeout", "drain_timeout", "criteria_grace")
         require_between("buffer_size", self.buffer_size, 1, BUFFER_ITEMS_MAX)
         require_between("buffer_bytes", self.buffer_bytes, 1, WINDOW_BYTES_MAX)
         require_between("window_items", self.window_items, WINDOW_ITEMS_MIN, BUFFER_ITEMS_MAX)
@@ -106,3 +116,5 @@ class StreamsConfig:
         require_between("frame_bytes", self.frame_bytes, 1024, 16 * 1024 * 1024)
         require_above("open_timeout", self.open_timeout)
         require_above("drain_timeout", self.drain_timeout)
+        require_between("criteria_share", self.criteria_share, 0, 1)
+        require_above("criteria_grace", self.criteria_grace)

@@ -12,8 +12,9 @@ every type, also with items that are no records (``where(lambda n: n > 5)``).
 A tree travels in the header of a subscription as nested MessagePack lists, and
 is bounded in bytes, nodes and depth. `bind` checks it against a type and
 returns it with the names and values that travel; `compile_criteria` makes a
-function of it out of closures. Nothing from the wire is executed: operators
-come from a fixed table, names must be fields of the producer's type.
+function of it out of closures (see `judges`), whose cost is bounded. Nothing from
+the wire is executed: operators come from a fixed table, names must be fields of
+the producer's type.
 
 What a comparison means: it holds or it does not. A field that is not there (the
 optional record around it is None, another member of a union) and values that
@@ -22,7 +23,6 @@ cannot be compared make it not hold; its negation then holds.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -35,6 +35,19 @@ import msgspec.inspect as mi
 from ..bounded_decoding import check_objects
 from ..errors import ConfigError, DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
+from .judges import (
+    COST_MAX,
+    JOINTS,
+    NEGATION,
+    ORDER,
+    Judge,
+    Leaf,
+    Node,
+    Terms,
+    build,
+    simplified,
+    total_cost,
+)
 
 CRITERIA_BYTES_MAX: Final = 8 * 1024
 NODES_MAX: Final = 256
@@ -43,21 +56,13 @@ VALUES_MAX: Final = 256
 PATH_STEPS_MAX: Final = 16
 NESTING_MAX: Final = 2 * DEPTH_MAX  # of lists: those of nodes, and of the values in them
 
-Node = tuple[Any, ...]
-"""``(joint, nodes...)``, ``("~", node)``, or ``(operator, path, value)``."""
-
-_JOINTS: Final = ("&", "|")
-_NEGATION: Final = "~"
-_ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_OPERATORS: Final = ("==", "!=", *_ORDER, "in", "contains", "startswith", "none")
+_OPERATORS: Final = ("==", "!=", *ORDER, "in", "contains", "startswith", "none")
 _ORDERED_TYPES: Final = (
     mi.IntType, mi.FloatType, mi.DecimalType, mi.StrType, mi.BytesType,
     mi.DateTimeType, mi.DateType, mi.TimeType, mi.TimeDeltaType, mi.AnyType,
+)  # fmt: skip
+_MAY_RAISE: Final = (
+    mi.AnyType, mi.CustomType, mi.DateTimeType, mi.TimeType,
 )  # fmt: skip
 _CLASSES: Final[dict[type[mi.Type], type]] = {
     mi.DateTimeType: datetime,
@@ -102,7 +107,7 @@ class Criteria:
         return _joined("|", _as_criteria(other), self)
 
     def __invert__(self) -> Criteria:
-        return Criteria((_NEGATION, self.node))
+        return Criteria((NEGATION, self.node))
 
     def __bool__(self) -> bool:
         raise TypeError("criteria are combined with &, | and ~, not with and, or, not")
@@ -164,7 +169,11 @@ class Field:
         return self._compared("in", list(values))
 
     def contains(self, value: Any) -> Criteria:
-        """Return whether the text, list, set or dictionary has `value` in it."""
+        """Return whether the text, list, set or dictionary has `value` in it.
+
+        Looks at the first 4,096 characters of a text and 512 elements of a list; where
+        there are several in one set of criteria, they share these equally.
+        """
         return self._compared("contains", value)
 
     def startswith(self, value: str | bytes) -> Criteria:
@@ -274,17 +283,22 @@ def bind(criteria: Criteria, type_: Any) -> Criteria:
     """Return criteria with the field names that travel, checked against a type.
 
     Raises:
-        CriteriaError: A field is unknown, or a value is not of its type.
+        CriteriaError: A field is unknown, a value is not of its type, or to judge
+            an item would cost too much.
     """
     _check_size(criteria.node)
-    return Criteria(_Binder(type_, by_own_name=True).bound(criteria.node))
+    bound = Criteria(_Binder(type_, by_own_name=True).bound(criteria.node))
+    if type_ not in (Any, object):  # what an untyped one costs depends on the producer's type
+        compile_criteria(bound, type_)
+    return bound
 
 
-def compile_criteria(criteria: Criteria, type_: Any) -> Callable[[Any], bool]:
+def compile_criteria(criteria: Criteria, type_: Any) -> Judge:
     """Return a function that judges an item of `type_`; it does not raise.
 
     Raises:
-        CriteriaError: As `bind`, about the names that travel.
+        CriteriaError: As `bind`, about the names that travel; or to judge an item
+            would cost more than `COST_MAX`.
     """
     return _Binder(type_, by_own_name=False).compiled(criteria.node)
 
@@ -330,9 +344,9 @@ def _checked(node: Any, depth: int) -> Node:
     if not isinstance(node, list) or len(node) < 2 or depth > DEPTH_MAX:
         raise ValueError("a node is no list, too short, or nested too deep")
     head = node[0]
-    if head in _JOINTS:
+    if head in JOINTS:
         return (head, *(_checked(one, depth + 1) for one in node[1:]))
-    if head == _NEGATION and len(node) == 2:
+    if head == NEGATION and len(node) == 2:
         return (head, _checked(node[1], depth + 1))
     if head not in _OPERATORS or len(node) != 3 or not isinstance(node[1], list):
         raise ValueError(f"unknown operator {str(head)[:20]!r}")
@@ -348,7 +362,7 @@ def _check_size(node: Node, depth: int = 1) -> int:
     """Return how many nodes there are. Raises `CriteriaError` if too many or too deep."""
     if depth > DEPTH_MAX:
         raise CriteriaError(f"criteria nested deeper than {DEPTH_MAX}")
-    if node[0] in _JOINTS or node[0] == _NEGATION:
+    if node[0] in JOINTS or node[0] == NEGATION:
         count = 1 + sum(_check_size(one, depth + 1) for one in node[1:])
     else:
         count = 1
@@ -363,9 +377,9 @@ def _check_size(node: Node, depth: int = 1) -> int:
 
 def _readable(node: Node) -> str:
     head = node[0]
-    if head in _JOINTS:
+    if head in JOINTS:
         return f" {head} ".join(f"({_readable(one)})" for one in node[1:])
-    if head == _NEGATION:
+    if head == NEGATION:
         return f"~({_readable(node[1])})"
     name = ".".join(("item", *node[1]))
     return f"{name} is None" if head == "none" else f"{name} {head} {node[2]!r}"
@@ -384,35 +398,47 @@ class _Binder:
 
     def bound(self, node: Node) -> Node:
         head = node[0]
-        if head in _JOINTS or head == _NEGATION:
+        if head in JOINTS or head == NEGATION:
             return (head, *map(self.bound, node[1:]))
-        path, _, infos = self._resolved(node[1])
+        path, _, infos, _ = self._resolved(node[1])
         self._value(head, path, node[2], infos)
         return (head, path, node[2])
 
-    def compiled(self, node: Node) -> Callable[[Any], bool]:
-        head = node[0]
-        if head in _JOINTS:
-            return _all_or_any(head, list(map(self.compiled, node[1:])))
-        if head == _NEGATION:
-            inner = self.compiled(node[1])
-            return lambda item: not inner(item)
-        path, get, infos = self._resolved(node[1])
-        return _leaf(head, get, self._value(head, path, node[2], infos))
+    def compiled(self, node: Node) -> Judge:
+        node = simplified(node)
+        terms = Terms(node)
+        leaves = {key: self._leaf(one) for key, one in terms.leaves.items()}
+        cost = total_cost(terms, leaves)
+        if cost > COST_MAX:
+            raise CriteriaError(
+                f"criteria that cost as much as {cost} plain comparisons, at most {COST_MAX}"
+            )
+        return build(node, terms, leaves)
+
+    def _leaf(self, node: Node) -> Leaf:
+        head, path, value = node
+        _, steps, infos, may_miss = self._resolved(path)
+        converted = self._value(head, path, value, infos)
+        may_raise = _may_raise(head, infos)
+        may_miss |= head not in ("==", "!=", "in") and any(
+            isinstance(info, mi.NoneType) for info in infos
+        )
+        return Leaf(head, path, steps, converted, may_miss=may_miss, may_raise=may_raise)
 
     def _resolved(
         self, path: tuple[str, ...]
-    ) -> tuple[tuple[str, ...], Callable[[Any], Any], list[mi.Type]]:
-        """Return the path as it travels, what reads it from an item, and its types."""
-        infos, names, steps = self._roots, [], []
+    ) -> tuple[tuple[str, ...], list[tuple[bool, str]], list[mi.Type], bool]:
+        """Return the path as it travels, how to read it, its types, whether it may be missing."""
+        infos, names, steps, may_miss = self._roots, [], [], False
         for index, step in enumerate(path):
             found = [one for one in (self._field(info, step) for info in infos) if one is not None]
             if not found:
                 self._raise_unknown(path[: index + 1], infos)
             names.append(found[0][0])
             steps.append(found[0][1])
+            may_miss |= len(found) < len(infos) or steps[-1][0]
             infos = [member for one in found for member in _members(one[2])]
-        return tuple(names), _reader(steps), infos
+        return tuple(names), steps, infos, may_miss
 
     def _field(self, info: mi.Type, step: str) -> tuple[str, tuple[bool, str], mi.Type] | None:
         """Return (name that travels, how to read it, type) of a field, None if there is none."""
@@ -443,15 +469,14 @@ class _Binder:
         if op == "in":
             values = value if isinstance(value, tuple) else (value,)
             converted = [self._converted(op, path, one, infos) for one in values]
-            try:
-                return frozenset(converted)
-            except TypeError:
-                return tuple(converted)
+            if any(isinstance(one, tuple | list | frozenset) for one in converted):
+                return tuple(converted)  # the item's own may be long: to hash it would cost that
+            return frozenset(converted)
         if op == "contains":
             infos = [inner for info in infos for inner in _inner(info)]
         elif op == "startswith":
             infos = [one for one in infos if isinstance(one, mi.StrType | mi.BytesType)]
-        elif op in _ORDER:
+        elif op in ORDER:
             infos = [one for one in infos if isinstance(one, _ORDERED_TYPES)]
         return self._converted(op, path, value, infos)
 
@@ -472,6 +497,18 @@ def _members(info: mi.Type) -> list[mi.Type]:
     if isinstance(info, mi.UnionType):
         return [member for one in info.types for member in _members(one)]
     return [info]
+
+
+def _may_raise(op: str, infos: list[mi.Type]) -> bool:
+    """Return whether a comparison may fail, which costs several times what one costs else."""
+    if op == "none":
+        return False
+    classes = {type(info) for info in infos} - {mi.NoneType}
+    if op in ("==", "!="):
+        return not classes.isdisjoint((mi.CustomType, mi.AnyType))
+    if classes <= {mi.IntType, mi.FloatType}:
+        return False
+    return len(classes) > 1 or not classes.isdisjoint(_MAY_RAISE)
 
 
 def _inner(info: mi.Type) -> list[mi.Type]:
@@ -560,63 +597,3 @@ def _id_from_bytes(type_: type, value: Any) -> Any:
     if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
         return type_(value)
     raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")
-
-
-def _reader(steps: list[tuple[bool, str]]) -> Callable[[Any], Any]:
-    """Return what reads a field of an item; it raises where there is none."""
-    if not steps:
-        return lambda item: item
-    if not any(is_key for is_key, _ in steps):
-        return operator.attrgetter(".".join(name for _, name in steps))
-
-    def read(item: Any) -> Any:
-        for is_key, name in steps:
-            item = item[name] if is_key else getattr(item, name)
-        return item
-
-    return read
-
-
-def _all_or_any(joint: str, tests: list[Callable[[Any], bool]]) -> Callable[[Any], bool]:
-    if len(tests) == 2:
-        one, two = tests
-        if joint == "&":
-            return lambda item: one(item) and two(item)
-        return lambda item: one(item) or two(item)
-    if joint == "&":
-        return lambda item: all(test(item) for test in tests)
-    return lambda item: any(test(item) for test in tests)
-
-
-def _leaf(op: str, get: Callable[[Any], Any], value: Any) -> Callable[[Any], bool]:
-    compare: Callable[[Any], bool]
-    if op == "none":
-
-        def is_none(item: Any) -> bool:
-            try:
-                return get(item) is None
-            except Exception:
-                return True
-
-        return is_none
-    if op == "==":
-        compare = lambda item: get(item) == value  # noqa: E731
-    elif op == "!=":
-        compare = lambda item: get(item) != value  # noqa: E731
-    elif op in _ORDER:
-        order = _ORDER[op]
-        compare = lambda item: order(get(item), value)  # noqa: E731
-    elif op == "in":
-        compare = lambda item: get(item) in value  # noqa: E731
-    elif op == "contains":
-        compare = lambda item: value in get(item)  # noqa: E731
-    else:
-        compare = lambda item: get(item).startswith(value)  # noqa: E731
-
-    def holds(item: Any) -> bool:
-        try:
-            return bool(compare(item))
-        except Exception:
-            return False  # nothing to compare: the comparison does not hold
-
-    return holds

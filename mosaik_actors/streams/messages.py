@@ -18,6 +18,7 @@ from ..node import Node
 from ..transport.interface import Link
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
+from .criteria_budget import CriteriaBudget
 from .gate import Requirement
 from .inbox import Inbox
 from .limits import Rate
@@ -107,6 +108,12 @@ class StartProducer:
     outbox: Outbox
     state: StreamState
     sieve: Sieve
+    criteria_budget: CriteriaBudget
+
+
+@dataclass(frozen=True, slots=True)
+class SettleCriteria:
+    """Charge the subscribers for what their criteria took. From the sieve, once until done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,15 @@ class TransportConfig:
         datagram_bytes_max: Up to which UDP payload a path is searched for
             larger datagrams, in bytes (RFC 8899); 1200 turns the search off.
         socket_buffer_bytes: What is asked of the kernel for each direction.
-        connections_max: More connections than this are refused.
+        connections_max: How many connections there may be, 4096 because each costs some
+            100 KB. When all are taken, the one that has been without an accepted link
+            for longest ends for a newcomer that has shown that its address is real,
+            so that strangers who only connect keep nobody out. Connections with
+            accepted links stay: when all have some, newcomers are refused.
+        known_reserve: So many of `connections_max` and of `handshakes_max`, at most a
+            quarter of either, are kept for addresses from which a peer had an accepted
+            link before, so that neighbours come back in a flood of newcomers. 64: more
+            than the neighbours that a node has.
         links_max: How many links each side of a connection may have open to the
             other at a time, one for each stream consumed and each group shared;
             the smaller value of both sides counts. More are refused with the
@@ -44,7 +52,11 @@ class TransportConfig:
             whatever streams there are.
         half_open_max: With more unfinished incoming handshakes than this,
             newcomers must first show that their address is real (RFC 9000
-            section 8.1.2).
+            section 8.1.2). 64: honest handshakes take a few round trips, and so
+            many at a time are rare.
+        handshakes_max: How many unfinished incoming handshakes there may be. With
+            more, the oldest of them is given up for a newcomer. 1024: a thousand
+            nodes that join at once are served.
     """
 
     idle_timeout: float = 10.0
@@ -56,8 +68,10 @@ class TransportConfig:
     datagram_bytes_max: int = 1472
     socket_buffer_bytes: int = 4 * 1024 * 1024
     connections_max: int = 4096
+    known_reserve: int = 64
     links_max: int = 4096
     half_open_max: int = 64
+    handshakes_max: int = 1024
 
     def __post_init__(self) -> None:
         as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
@@ -76,4 +90,6 @@ class TransportConfig:
         require_above("socket_buffer_bytes", self.socket_buffer_bytes)
         require_above("connections_max", self.connections_max)
         require_between("links_max", self.links_max, LINKS_MAX_MIN, LINKS_MAX_MAX)
+        require_above("known_reserve", self.known_reserve, -1)
         require_above("half_open_max", self.half_open_max, -1)
+        require_above("handshakes_max", self.handshakes_max)

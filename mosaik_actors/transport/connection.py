@@ -78,6 +78,12 @@ class ConnectionOwner(Protocol):
     def on_violation(self, connection: Connection, error: RemoteError) -> None:
         """The peer broke a rule; the link was closed for it."""
 
+    def on_used(self, connection: Connection) -> None:
+        """A connection got its first accepted link."""
+
+    def on_unused(self, connection: Connection) -> None:
+        """The last accepted link of a connection ended."""
+
     def mark_dirty(self, connection: Connection) -> None:
         """Call `flush` with this loop turn."""
 
@@ -121,9 +127,12 @@ class QuicLink(FramedLink):
         """Tell the opener that its link is accepted, and take in data from now on."""
         super().accept(reply, frame_bytes_max=frame_bytes_max)
         self.decoder.frame_bytes_max = self.taken_bytes_max
+        if self._state is LinkState.OPEN:
+            self.connection.note_accepted(self)
 
     def on_accepted(self) -> None:
         """Resolve the opener's wait."""
+        self.connection.note_accepted(self)
         if self.opened is not None and not self.opened.done():
             self.opened.set_result(self)
 
@@ -206,6 +215,7 @@ class Connection:
         self.handshake_done: asyncio.Future[Connection] | None = None
         self._send = send
         self._links: dict[int, QuicLink] = {}
+        self._accepted: dict[int, None] = {}  # those of the links that are
         self._unopened: dict[int, FrameDecoder] = {}
         self._unopened_bytes = 0
         self._peer_link_count = 0
@@ -355,9 +365,19 @@ class Connection:
         self._dirty[link] = None
         self.owner.mark_dirty(self)
 
+    def note_accepted(self, link: QuicLink) -> None:
+        """Note that a link is in use from now on."""
+        self._accepted[link.stream_id] = None
+        if len(self._accepted) == 1:
+            self.owner.on_used(self)
+
     def forget(self, link: QuicLink) -> None:
         """Note that a link ended; what it wrote may still be on its way."""
         stream_id = link.stream_id
+        if stream_id in self._accepted:
+            del self._accepted[stream_id]
+            if not self._accepted:
+                self.owner.on_unused(self)
         if self._links.pop(stream_id, None) is not None:
             self._draining[stream_id] = (self.last_heard_at, link.unsent_bytes)
             self.linkless_since = self.last_heard_at

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class TransportCounters:
-    """What an endpoint has seen since it started. All are counts but the two of bytes."""
+    """What an endpoint has seen since it started. All are counts but the two of bytes.
+
+    Evicted is what had to make room for a newcomer: connections without an accepted
+    link, and handshakes that were not finished.
+    """
 
     datagrams_received: int = 0
     datagrams_sent: int = 0
@@ -17,6 +21,8 @@ class TransportCounters:
     datagrams_unsent: int = 0
     connections_opened: int = 0
     connections_refused: int = 0
+    connections_evicted: int = 0
+    handshakes_evicted: int = 0
     handshakes_failed: int = 0
     links_opened: int = 0
     links_accepted: int = 0

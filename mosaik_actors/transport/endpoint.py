@@ -10,6 +10,8 @@ connection:
     * A connection that proves another *instance* of the same key means that
       the peer restarted: the older connections end at once.
 
+When there is no room for a newcomer, `slots` says which connection ends for it.
+
 Bad input from outside never raises: it is counted in `TransportCounters`,
 logged once per kind, and costs at most the connection it came on.
 
@@ -45,6 +47,7 @@ from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link_limit import why_too_many
 from .lost import decode_hint, encode_hint
+from .slots import Slots
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
 from .sockets import DatagramPort, bind_udp, family_of, is_loopback
 
@@ -91,7 +94,7 @@ class QuicEndpoint:
         self._by_cid: dict[bytes, Connection] = {}
         self._by_peer: dict[PeerId, list[Connection]] = {}
         self._connections: dict[Connection, None] = {}
-        self._half_open: dict[Connection, None] = {}
+        self._slots: Slots[Connection] = Slots(config)
         # With when it goes off, which not every loop's handles tell.
         self._timers: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}
         self._paths: dict[Connection, PathProber] = {}
@@ -301,7 +304,7 @@ class QuicEndpoint:
 
     def on_ready(self, connection: Connection) -> None:
         """Take in a connection whose two sides have proven who they are."""
-        self._half_open.pop(connection, None)
+        self._slots.receive_ready(connection)
         peer = connection.peer
         assert peer is not None, "a connection is ready only with a proven peer"
         if reason := self._objection(connection, peer):
@@ -337,7 +340,7 @@ class QuicEndpoint:
         for cid in connection.cids:
             self._by_cid.pop(cid, None)
         self._connections.pop(connection, None)
-        self._half_open.pop(connection, None)
+        self._slots.forget(connection)
         self._paths.pop(connection, None)
         if armed := self._timers.pop(connection, None):
             armed[1].cancel()
@@ -387,6 +390,14 @@ class QuicEndpoint:
         self.counters.violations += 1
         peer = connection.peer_id.short
         self._log_once(f"violation {peer}", "peer %s broke a rule: %s", peer, error)
+
+    def on_used(self, connection: Connection) -> None:
+        """Let a connection be."""
+        self._slots.receive_used(connection)
+
+    def on_unused(self, connection: Connection) -> None:
+        """Let a connection end for a newcomer, if need be."""
+        self._slots.receive_unused(connection)
 
     def mark_dirty(self, connection: Connection) -> None:
         """Flush a connection with this loop turn."""
@@ -486,7 +497,8 @@ class QuicEndpoint:
             self.counters.datagrams_refused += 1
             self._hint_at_loss(data, remote, port, now)
             return None
-        if len(self._connections) >= self.config.connections_max:
+        is_full = self._slots.is_full(len(self._connections), remote)
+        if is_full and not self._slots.has_evictable(remote):
             self.counters.connections_refused += 1
             self._log_once("connections", "refusing connections: %d stand", len(self._connections))
             return None
@@ -497,14 +509,30 @@ class QuicEndpoint:
                 self.counters.datagrams_refused += 1
                 return None
             checked = verified
-        elif len(self._half_open) > self.config.half_open_max:
+        elif is_full or self._slots.half_open_count > self.config.half_open_max:
             self._send(port, self._factory.retry_packet(head, remote, now=now), remote)
             return None
+        if is_full:
+            self._evict(remote)
         engine = self._factory.accept(checked, self._first_datagram_bytes(remote))
         connection = self._add(engine, port, is_initiator=False)
         connection.cids[head.cid] = None
         self._by_cid[head.cid] = connection
+        self._slots.receive_handshake(connection, remote)
         return connection
+
+    def _evict(self, remote: SocketAddr) -> None:
+        """Make room for a newcomer whose address is real."""
+        victim = self._slots.evictable(remote)
+        if victim.state is ConnectionState.READY:
+            self.counters.connections_evicted += 1
+            text = "connections without links end for newcomers: %d stand"
+            self._log_once("evicted connections", text, len(self._connections))
+        else:
+            self.counters.handshakes_evicted += 1
+            text = "unfinished handshakes are given up for newcomers: there are %d"
+            self._log_once("evicted handshakes", text, self._slots.half_open_count)
+        victim.close(NOT_NEEDED)
 
     def _receive_other(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
@@ -646,8 +674,6 @@ class QuicEndpoint:
         )
         self._connections[connection] = None
         self._by_cid[engine.host_cid] = connection
-        if not is_initiator:
-            self._half_open[connection] = None
         return connection
 
     def _usable(self, peer_id: PeerId) -> Connection | None:

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mosaik_actors.network import Network
+from mosaik_actors.streams.criteria import CriteriaError, where
 from mosaik_actors.streams.preference import best
 from mosaik_actors.transport.close import CloseCode, CloseReason
+from tests.waiting import until
 
 from .streams_worker import NETWORK, STREAM, Reading, config
 
@@ -251,3 +253,22 @@ async def ended(process: Process) -> None:
         await process.wait()
     if process.stdout is not None:
         await process.stdout.read()
+
+
+async def test_costly_criteria_end_and_the_stream_goes_on() -> None:
+    async with nodes(3, criteria_share=0.0, criteria_grace=0.01) as (a, b, c):
+        producer = a.streams.produce(Reading, stream_id=STREAM)
+        wanted = where(lambda r: r.n == -1)
+        for n in range(200):
+            wanted = wanted | where(lambda r, n=n: r.n == -2 - n)  # type: ignore[misc]
+        greedy = b.streams.consumer(Reading, stream_id=STREAM, criteria=wanted)
+        honest = c.streams.consume(Reading, stream_id=STREAM)
+        await producer.when().subscribed().minimum_of(2)
+        sent = 0
+        while len(producer.consumers()) == 2:
+            await producer.send(Reading("a", sent))
+            assert await honest.recv() == Reading("a", sent)
+            sent += 1
+        await until(lambda: isinstance(greedy.refusals().get(a.peer_id), CriteriaError))
+        await producer.send(Reading("a", sent))
+        assert await honest.recv() == Reading("a", sent)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from time import process_time_ns
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ from mosaik_actors.streams.criteria import (
     encode_criteria,
     where,
 )
+from mosaik_actors.streams.judges import COST_MAX, TEXT_MAX
 
 
 class Side(Enum):
@@ -334,3 +337,121 @@ def obvious(tree: Any, n: int) -> bool:
 def test_trees_mean_what_they_say(tree: Any, n: int) -> None:
     with suppress(CriteriaError):  # deeper than allowed
         assert judge(written(tree), n, int) is obvious(tree, n)
+
+
+# What they cost.
+
+
+class Note(Record, frozen=True):
+    symbol: str
+    text: str = ""
+    extra: int | str | None = None
+    venue: Venue | None = None
+    parts: list[int] = msgspec.field(default_factory=list)
+    labels: frozenset[str] = frozenset()
+
+
+def compiled(*node: Any) -> Callable[[Any], bool]:
+    return compile_criteria(decode_criteria(msgspec.msgpack.encode(node)), Note)
+
+
+def test_equal_terms_are_judged_once_for_an_item() -> None:
+    asked: list[int] = []
+
+    class Text(str):
+        def startswith(self, *values: Any) -> bool:
+            asked.append(1)
+            return super().startswith(*values)
+
+    leaf = ("startswith", ("symbol",), "x")
+    assert not compiled("|", *[leaf] * 250)(Note(Text("ETH")))
+    assert asked == [1]
+    asked.clear()
+    # Also in different joints, and anew for the next item.
+    pairs = [("&", ("~", leaf), ("==", ("text",), str(n))) for n in range(50)]
+    judge = compiled("|", *pairs)
+    assert judge(Note(Text("ETH"), "49"))
+    assert asked == [1]
+    assert not judge(Note(Text("xyz"), "49"))
+    assert asked == [1, 1]
+
+
+def test_terms_that_python_takes_for_equal_are_not() -> None:
+    with pytest.raises(CriteriaError, match="type there is"):
+        compiled("|", ("==", ("parts",), [1]), ("==", ("parts",), [True]))
+
+
+def test_a_field_that_many_name_is_read_once_and_may_be_missing() -> None:
+    names = [f"v{n}" for n in range(200)]
+    judge = compiled("|", *(("==", ("venue", "name"), name) for name in names))
+    assert not judge(Note("x"))
+    assert judge(Note("x", venue=Venue("v199")))
+    assert not judge(Note("x"))
+    none = compiled("&", *(("~", ("!=", ("venue", "name"), name)) for name in names[:99]))
+    assert none(Note("x"))  # what is not there is not unequal either
+    same = [("==", ("venue", "name"), name) for name in names[:9]]
+    gone = compiled("|", *same, ("none", ("venue", "name"), None))
+    assert gone(Note("x"))
+
+
+def test_contains_looks_at_the_beginning_of_a_text_or_list() -> None:
+    one = compiled("contains", ("text",), "needle")
+    assert one(Note("x", "a" * (TEXT_MAX - 6) + "needle"))
+    assert not one(Note("x", "a" * (TEXT_MAX - 5) + "needle"))
+    many = compiled("|", *(("contains", ("text",), f"needle{n}") for n in range(8)))
+    assert many(Note("x", "a" * (TEXT_MAX // 8 - 7) + "needle7"))
+    assert not many(Note("x", "a" * (TEXT_MAX // 8) + "needle7"))
+    listed = compiled("contains", ("parts",), 1)
+    assert listed(Note("x", parts=[0] * 511 + [1]))
+    assert not listed(Note("x", parts=[0] * 512 + [1]))
+    # Where looking costs nothing, everything is looked at.
+    labels = frozenset(map(str, range(5000)))
+    assert compiled("contains", ("labels",), "4999")(Note("x", labels=labels))
+    assert compiled("startswith", ("text",), "a" * 5000)(Note("x", "a" * 6000))
+
+
+RAISING = [("<", ("extra",), str(n)) for n in range(200)]
+LONG_TEXTS = [("contains", ("text",), f"{n}" + "a" * 350) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        pytest.param(RAISING, id="comparisons that raise"),
+        pytest.param([*LONG_TEXTS, *RAISING[:40]], id="long texts to look for"),
+        pytest.param([("==", ("parts",), [n] * 200) for n in range(30)], id="long lists"),
+    ],
+)
+def test_criteria_that_cost_too_much_are_refused(terms: list[Any]) -> None:
+    with pytest.raises(CriteriaError, match=f"plain comparisons, at most {COST_MAX}"):
+        compiled("|", *terms)
+
+
+def test_a_consumer_is_told_at_once_that_its_criteria_cost_too_much() -> None:
+    wanted = where(Note.extra < "0")  # type: ignore[operator]
+    for n in range(100):
+        wanted = wanted | (Note.extra < str(n))  # type: ignore[operator]
+    with pytest.raises(CriteriaError, match="plain comparisons"):
+        bind(wanted, Note)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        pytest.param([("==", ("symbol",), f"x{n}") for n in range(255)], id="equal"),
+        pytest.param([("==", ("venue", "name"), f"x{n}") for n in range(255)], id="missing"),
+        pytest.param([("startswith", ("text",), f"x{n}") for n in range(255)], id="startswith"),
+        pytest.param([("contains", ("text",), f"x{n}") for n in range(255)], id="contains"),
+        pytest.param([("<", ("extra",), str(n)) for n in range(40)], id="raising"),
+    ],
+)
+def test_sixteen_of_the_dearest_cost_about_a_millisecond(terms: list[Any]) -> None:
+    judge = compiled("|", *terms)
+    item = Note("ETH", "ab" * 500_000, 5)
+    best = math.inf
+    for _ in range(200):
+        before = process_time_ns()
+        judge(item)
+        best = min(best, process_time_ns() - before)
+    # On a machine as slow as is to be expected; without the bounds it is 10 ms and more.
+    assert 16 * best < 4_000_000

@@ -10,6 +10,7 @@ import pytest
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import Closed, Full, ProducerOffline, RemoteError
+from mosaik_actors.ids import SecretKey
 from mosaik_actors.streams import api
 from mosaik_actors.streams.criteria import CriteriaError, Record, where
 from mosaik_actors.streams.schema import describe
@@ -31,6 +32,7 @@ def readings(count: int) -> list[Reading]:
     return [Reading(n, "odd" if n % 2 else "even") for n in range(count)]
 
 
+PEER = SecretKey.from_seed("a peer").peer_id
 ODD = where(Reading.kind == "odd")
 
 
@@ -256,9 +258,9 @@ async def test_hostile_criteria_are_refused(criteria: bytes, code: int) -> None:
 
 
 def test_a_producer_judges_for_a_limited_number_of_different_criteria() -> None:
-    sieve = Sieve(Reading, lambda: None)
+    sieve = Sieve(Reading, lambda: None, lambda: None, float)
     for n in range(LANES_MAX):
-        sieve.join(sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], n])))
+        sieve.join(sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], n])), PEER)
     with pytest.raises(RemoteError) as caught:
         sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], -1]))
     assert caught.value.close_code == CloseCode.STREAM_NO_CAPACITY
@@ -267,17 +269,17 @@ def test_a_producer_judges_for_a_limited_number_of_different_criteria() -> None:
 
 def test_a_sieve_splits_what_was_sorted_and_what_was_not() -> None:
     changes: list[int] = []
-    sieve = Sieve(Reading, lambda: changes.append(1))
+    sieve = Sieve(Reading, lambda: changes.append(1), lambda: None, float)
     assert sieve.split([b"a", b"b"]) == [(None, [b"a", b"b"])]
     lane = sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 1]))
     assert isinstance(lane, Lane)
-    sieve.join(lane)
+    sieve.join(lane, PEER)
     assert sieve.lanes_of(Reading(1)) == (lane,)
     assert sieve.lanes_of(Reading(2)) is None
-    sieve.join(None)
+    sieve.join(None, PEER)
     assert sieve.lanes_of(Reading(2)) == ()
     mixed: list[Any] = [b"old", SortedPart(b"one", (lane,)), SortedPart(b"two", ())]
     assert sieve.split(mixed) == [(None, [b"old", b"one", b"two"]), (lane, [b"one"])]
-    sieve.leave(lane)
+    sieve.leave(lane, PEER)
     assert changes == [1, 1]
     assert sieve.lanes_of(Reading(2)) == ()

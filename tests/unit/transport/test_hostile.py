@@ -461,6 +461,62 @@ async def test_connections_above_the_limit_are_refused() -> None:
         assert attacked.victim.connection_count == 1
 
 
+async def test_strangers_that_only_connect_keep_nobody_out() -> None:
+    config = TransportConfig(connections_max=6, known_reserve=0)
+    async with scene(config) as attacked, AsyncExitStack() as stack:
+        counters = attacked.victim.counters
+        strangers: list[RawPeer] = []
+        for number in range(12):
+            key = SecretKey.from_seed(f"stranger {number}")
+            config_ = configuration(make_certificate(key, 7), key.private_key)
+            client = await stack.enter_async_context(raw_client(attacked.addr, config_))
+            await client.wait_connected()
+            await until(lambda number=number: counters.connections_opened == number + 2)  # type: ignore[misc]
+            strangers.append(client)
+        assert attacked.victim.connection_count == 6
+        assert counters.connections_evicted == 7
+        await until(lambda: all(client.ended is not None for client in strangers[:7]))
+        make = await stack.enter_async_context(endpoint_maker("quic"))
+        newcomer = Inbox(await (await make("newcomer")).open_link(attacked.victim.addr, "p"))
+        await attacked.server.inbox(1)
+        assert counters.connections_refused == 0
+        # Those in use stay, however long they are there and say nothing.
+        again = SecretKey.from_seed("one more")
+        config_ = configuration(make_certificate(again, 7), again.private_key)
+        client = await stack.enter_async_context(raw_client(attacked.addr, config_))
+        await client.wait_connected()
+        await until(lambda: counters.connections_evicted == 9)
+        assert newcomer.link.is_open
+
+
+async def test_nobody_is_evicted_for_an_address_that_is_not_real() -> None:
+    config = TransportConfig(connections_max=2, known_reserve=0)
+    async with scene(config) as attacked, raw_client(attacked.addr) as stranger:
+        await stranger.wait_connected()
+        await until(lambda: attacked.victim.counters.connections_opened == 2)
+        sent = attacked.victim.counters.datagrams_received
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _ in range(5):
+                sock.sendto(await _first_datagram(), attacked.addr)
+        await until(lambda: attacked.victim.counters.datagrams_received >= sent + 5)
+        assert attacked.victim.connection_count == 2
+        assert attacked.victim.counters.connections_evicted == 0
+
+
+async def test_unfinished_handshakes_are_bounded() -> None:
+    config = TransportConfig(half_open_max=64, handshakes_max=4, known_reserve=0)
+    async with scene(config) as attacked, AsyncExitStack() as stack:
+        for _ in range(20):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.sendto(await _first_datagram(), attacked.addr)
+        await until(lambda: attacked.victim.counters.datagrams_received >= 20)
+        assert attacked.victim.connection_count <= 1 + 4
+        # A real newcomer answers the challenge, and the oldest handshake ends for it.
+        client = await stack.enter_async_context(raw_client(attacked.addr))
+        await client.wait_connected()
+        assert attacked.victim.counters.handshakes_evicted == 1
+
+
 async def test_path_probes_of_strangers_are_not_answered(attacked: Scene) -> None:
     before = attacked.victim.counters.datagrams_refused
     sent = attacked.victim.counters.datagrams_sent
