@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
-from .address import PeerAddr
+from .address import PeerAddr, SocketAddr
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
@@ -463,6 +463,13 @@ class MemoryEndpoint:
         """Return whether a peer is connected, and is heard."""
         connection = self._connections.get(peer_id)
         return connection is not None and not connection.is_given_up
+
+    def may_be_local(self, peer_id: PeerId) -> bool:
+        """Return True: all are on one loopback interface."""
+        return True
+
+    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+        """Do nothing: whoever is dialled here is there, or hears nothing."""
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""
