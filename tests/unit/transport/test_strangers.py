@@ -45,10 +45,14 @@ def accept(link: Link) -> None:
     link.accept()
 
 
-async def start(stack: AsyncExitStack, name: str, config: TransportConfig) -> QuicEndpoint:
+async def start(
+    stack: AsyncExitStack, name: str, config: TransportConfig, host: str = "127.0.0.1"
+) -> QuicEndpoint:
     clock = LoopClock(asyncio.get_running_loop())
     key = SecretKey.from_seed(name)
-    endpoint = await QuicEndpoint.start("net", key, clock=clock, rng=Random(name), config=config)
+    endpoint = await QuicEndpoint.start(
+        "net", key, bind=[(host, 0)], clock=clock, rng=Random(name), config=config
+    )
     stack.push_async_callback(endpoint.close, SHUTDOWN)
     return endpoint
 
@@ -108,3 +112,17 @@ async def test_a_node_that_others_pose_as_is_not_dialled_for_each_of_them() -> N
         # Itself is.
         link = await dialler.open_link(honest.addr, "chat")
         assert link.peer_id == honest.peer_id
+
+
+async def test_who_may_know_the_loopback_interface_of_this_machine() -> None:
+    async with AsyncExitStack() as stack:
+        near = await start(stack, "near", BRIEF)
+        wide = await start(stack, "wide", BRIEF, "0.0.0.0")
+        stranger = SecretKey.from_seed("stranger").peer_id
+        # Who hears nothing else than this machine can be told of it by nobody else.
+        assert near.may_be_local(stranger)
+        wide.serve("chat", accept)
+        await near.open_link(wide.local_addr, "chat")
+        if not all(host.startswith("127.") for host, _ in wide.addr.direct):
+            assert not wide.may_be_local(stranger)
+        assert wide.may_be_local(near.peer_id)
