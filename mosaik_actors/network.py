@@ -28,10 +28,9 @@ from .ids import NetworkId, PeerId, SecretKey, Tag
 from .node import Node
 from .streams.api import Streams
 from .streams.config import StreamsConfig
-from .transport.address import PeerAddr, SocketAddr, parse_socket_addr
+from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
-from .transport.sockets import is_loopback
 
 logger = logging.getLogger(__name__)
 

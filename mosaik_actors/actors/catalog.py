@@ -208,8 +208,11 @@ class CatalogActor(TypeDispatcher):
     def receiveMsg_EntriesReceived(self, message: EntriesReceived, sender: ActorAddress) -> None:
         """Judge what a peer sent."""
         now = self._now()
+        is_from_afar = not self._node.endpoint.may_be_local(message.source)
         for encoded in message.entries:
-            verdict = self._catalog.receive_bytes(encoded, now=now)
+            verdict = self._catalog.receive_bytes(
+                encoded, source=message.source, is_from_afar=is_from_afar, now=now
+            )
             if verdict not in EXPECTED_VERDICTS:
                 self._log_refusal(verdict, message.source)
         self.send(sender, EntriesJudged(sum(map(len, message.entries))))

@@ -70,12 +70,13 @@ from ..discovery.wire import (
     Suspect,
     decode_purpose,
     encode_frame,
+    without_loopback_contacts,
 )
 from ..errors import DecodeError
 from ..ids import PeerId
 from ..node import Node
 from ..runtime import TypeDispatcher
-from ..transport.address import PeerAddr
+from ..transport.address import PeerAddr, without_loopback
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import Link, LinkClosed
 from ..transport.messages import LinkOffered, ServeProtocol
@@ -143,6 +144,7 @@ class GossipActor(TypeDispatcher):
         self._catalog = message.catalog
         self._gossip = message.gossip
         self._network_name = message.network_name
+        self._vouch(message.bootstrap)
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
         self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender, is_essential=True))
         self._pump()
@@ -192,6 +194,7 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_PeersSighted(self, message: PeersSighted, _sender: ActorAddress) -> None:
         """Take in where somebody may be found."""
         if message.source == "rendezvous":
+            self._vouch(message.addrs)  # only this machine's user can have written them
             self._look_for_own_key(message.addrs)
         self._gossip.receive_hints(message.source, message.addrs, now=self._now())
         self._pump()
@@ -207,6 +210,7 @@ class GossipActor(TypeDispatcher):
         else:
             self._sync_asked([message])
         if message.is_lasting:
+            self._vouch((addr,))
             self._keep(addr)
 
     def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
@@ -221,6 +225,7 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_LinkOffered(self, message: LinkOffered, _sender: ActorAddress) -> None:
         """Accept a link, or say why not."""
         link = message.link
+        self._core.receive_met(link.peer_id)
         try:
             purpose = decode_purpose(link.header)
         except DecodeError as error:
@@ -263,7 +268,9 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_FramesHeard(self, message: FramesHeard, sender: ActorAddress) -> None:
         """Take in what a neighbour sends, and pass on what is new of it."""
         now = self._now()
-        for frame in message.frames:
+        is_from_afar = not self._node.endpoint.may_be_local(message.peer_id)
+        for sent in message.frames:
+            frame = without_loopback_contacts(sent) if is_from_afar else sent
             unseen = self._gossip.receive_frame(message.peer_id, frame, now=now)
             if isinstance(frame, Suspect):
                 self._judge_claims(frame.claims, message.peer_id)
@@ -363,8 +370,11 @@ class GossipActor(TypeDispatcher):
 
     def _judge(self, entries: Sequence[bytes], source: PeerId) -> None:
         core, now = self._core, self._wall()
+        is_from_afar = not self._node.endpoint.may_be_local(source)
         for encoded in entries:
-            verdict = core.receive_bytes(encoded, now=now)
+            verdict = core.receive_bytes(
+                encoded, source=source, is_from_afar=is_from_afar, now=now
+            )
             if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
                 self._reported.add(verdict)
                 self.send(self._catalog, EntryRefused(verdict, source))
@@ -494,6 +504,10 @@ class GossipActor(TypeDispatcher):
         error = SyncError(request.request.addr, _LEAVING)
         self.send(request.asker, SyncFailed(error, request.request.token))
 
+    def _vouch(self, addrs: Iterable[PeerAddr]) -> None:
+        """Let the addresses that the user, not gossip, has named be dialled without a budget."""
+        self._node.endpoint.vouch(one for addr in addrs for one in addr.direct)
+
     def _keep(self, addr: PeerAddr) -> None:
         if addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX:
             self._lasting[addr.peer_id] = addr
@@ -524,6 +538,8 @@ class GossipActor(TypeDispatcher):
         if purpose.purpose == "sync" or purpose.purpose == "probe":
             return Offer.GUEST
         addr = None if purpose.contact is None else purpose.contact.addr
+        if addr is not None and not self._node.endpoint.may_be_local(link.peer_id):
+            addr = without_loopback(addr)
         if addr is not None and addr.peer_id != link.peer_id:
             return CloseReason(CloseCode.PROTOCOL_VIOLATION, "the contact is somebody else")
         offer = self._gossip.receive_offer(

@@ -226,7 +226,9 @@ class Discovery:
             ValueError: The text is not an address.
         """
         self._check_open()
-        return await self._ask_sync(SyncWith(_as_addr(addr)))
+        addr = _as_addr(addr)
+        self._node.endpoint.vouch(addr.direct)
+        return await self._ask_sync(SyncWith(addr))
 
     # What this node says about itself.
 

@@ -35,7 +35,8 @@ Invariants:
     * A peer has at most one signed entry, and its version never goes down, unless
       it was dated in what is now the future.
     * No entry of this node's own id comes from anybody else.
-    * There are at most ``peers_max`` signed entries, and as many unsigned ones.
+    * There are at most ``peers_max`` signed entries, and as many unsigned ones. When
+      they are full, hidden and departed peers make room first, then who `Room` says.
     * `get_timer` is never later than the next moment at which time alone
       changes something.
     * A snapshot never changes after it was taken.
@@ -52,11 +53,12 @@ from types import MappingProxyType
 
 from ..errors import DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, Tag
-from ..transport.address import PeerAddr
+from ..transport.address import PeerAddr, without_loopback
 from .config import DiscoveryConfig
 from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry, Version
 from .info import PeerInfo
 from .local import LocalEntry
+from .room import Room
 from .rtt import RttEstimate
 from .steady import SETTLE_S, SteadyClock
 from .suspicion import (
@@ -102,6 +104,7 @@ class DepartureReason(StrEnum):
     SILENT = "silent"
     REMOVED = "removed"
     TOO_FAR = "too far"
+    NO_ROOM = "no room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,8 @@ class Catalog:
         self._supersede_wait_max_s = config.announce_interval
         self._max_rtt_s = config.max_rtt
         self._peers_max = config.peers_max
+        self._room = Room(config.peers_max)
+        self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
         self._signed: dict[PeerId, SignedPeerEntry] = {}
         self._unsigned: dict[PeerId, PeerEntry] = {}
         self._rtts: dict[PeerId, float] = {}  # as shown
@@ -317,7 +322,14 @@ class Catalog:
 
     # What others say.
 
-    def receive_bytes(self, encoded: bytes, *, now: float) -> Verdict:
+    def receive_bytes(
+        self,
+        encoded: bytes,
+        *,
+        source: PeerId | None = None,
+        is_from_afar: bool = False,
+        now: float,
+    ) -> Verdict:
         """Take in an entry as it travels; as `receive_entry`, and counts what is no entry."""
         if len(encoded) > ENTRY_BYTES_MAX:
             return self._refuse(Verdict.OVERSIZED)
@@ -325,9 +337,16 @@ class Catalog:
             signed = SignedPeerEntry.decode(encoded)
         except DecodeError:
             return self._refuse(Verdict.MALFORMED)
-        return self.receive_entry(signed, now=now)
+        return self.receive_entry(signed, source=source, is_from_afar=is_from_afar, now=now)
 
-    def receive_entry(self, signed: SignedPeerEntry, *, now: float) -> Verdict:
+    def receive_entry(
+        self,
+        signed: SignedPeerEntry,
+        *,
+        source: PeerId | None = None,
+        is_from_afar: bool = False,
+        now: float,
+    ) -> Verdict:
         """Take in an entry that another peer announced or synced, or that a user fed.
 
         An entry that is not newer than the stored one is ignored, so the call
@@ -336,13 +355,23 @@ class Catalog:
 
         Args:
             signed: The entry, in good form, its signature not yet trusted.
+            source: Who brought it, proven by its connection; None for the user.
+            is_from_afar: Whether that is another machine: it cannot know who is on
+                the loopback interface of this one.
             now: Wall-clock time in seconds.
         """
-        verdict = self._judge(signed, now)
+        verdict = self._judge(signed, source, now)
         if verdict is Verdict.OWN_ID:
             self._receive_own(signed, now)
+        if verdict is Verdict.NOT_NEWER:
+            self._room.receive_again(signed.peer_id, source)
         if verdict is not Verdict.ACCEPTED:
             return self._refuse(verdict)
+        if is_from_afar:
+            self._afar[signed.peer_id] = None
+        else:
+            self._afar.pop(signed.peer_id, None)
+        self._room.receive_heard(signed.peer_id, source)
         self._store(signed, now)
         return verdict
 
@@ -366,14 +395,23 @@ class Catalog:
 
     def live_addrs(self) -> dict[PeerId, PeerAddr]:
         """Return where the others are that live, also those that are too far to be shown."""
-        gone = self._gone
-        return {peer: signed.addr for peer, signed in self._signed.items() if peer not in gone}
+        gone, afar = self._gone, self._afar
+        return {
+            peer: without_loopback(signed.addr) if peer in afar else signed.addr
+            for peer, signed in self._signed.items()
+            if peer not in gone
+        }
+
+    def receive_met(self, peer_id: PeerId) -> None:
+        """Note that a peer has proven to this node who it is: it is no stranger from now on."""
+        self._room.receive_met(peer_id)
 
     # Who does not answer.
 
     def receive_link_up(self, peer_id: PeerId) -> None:
         """Note that this node has a link to a peer: while it has, it believes no claim."""
         self._linked[peer_id] = None
+        self._room.receive_met(peer_id)
         self._isolated_at = None
         self._set_isolated(False)
 
@@ -579,7 +617,7 @@ class Catalog:
 
     # Helpers.
 
-    def _judge(self, signed: SignedPeerEntry, now: float) -> Verdict:
+    def _judge(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> Verdict:
         entry = signed.entry
         version, peer_id = entry.version, entry.peer
         if entry.network != self.network_id:
@@ -600,9 +638,12 @@ class Catalog:
             and max(known.entry.version) / 1000 <= now + self._drift_s
         ):
             return Verdict.NOT_NEWER
+        is_full = known is None and len(self._signed) >= self._peers_max
+        if is_full and self._room.was_dropped(peer_id, version, source):
+            return Verdict.FULL
         if not signed.is_valid:
             return Verdict.FORGED
-        if known is None and len(self._signed) >= self._peers_max and not self._evict():
+        if is_full and not self._make_room(peer_id, source, now):
             return Verdict.FULL
         return Verdict.ACCEPTED
 
@@ -767,15 +808,23 @@ class Catalog:
             self._deadline_of[peer_id] = due_at
             heapq.heappush(self._deadlines, (due_at, peer_id))
 
-    def _evict(self) -> bool:
-        for peer_id in self._gone:
-            self._forget(peer_id)
-            return True
-        return False
+    def _make_room(self, newcomer: PeerId, source: PeerId | None, now: float) -> bool:
+        """Forget somebody for a newcomer; return whether that was possible."""
+        gone = next(iter(self._gone), None)
+        peer_id = self._room.choose(newcomer, source, self._linked) if gone is None else gone
+        if peer_id is None:
+            return False
+        self._room.receive_dropped(peer_id, self._signed[peer_id].version, now=now)
+        self._fresh.pop(peer_id, None)
+        self._forget(peer_id)
+        self._show(peer_id, DepartureReason.NO_ROOM)
+        return True
 
     def _forget(self, peer_id: PeerId) -> bool:
         known = self._signed.pop(peer_id, None) is not None
         self._expiry.pop(peer_id, None)
+        self._afar.pop(peer_id, None)
+        self._room.receive_forgotten(peer_id)
         self._suspicions.clear(peer_id)
         self._note_gone(peer_id, None)
         if known:
@@ -844,6 +893,7 @@ class Catalog:
                 self._signed[peer_id].entry,
                 rtt_s,
                 is_reachable=self._is_reachable(peer_id),
+                is_from_afar=peer_id in self._afar,
                 clock=self._clock,
             )
         entry = self._unsigned.get(peer_id)

@@ -60,7 +60,9 @@ class DiscoveryConfig:
             each further one.
         retry_max: Longest such wait.
         shuffle_interval: Time between two exchanges of parts of the passive view.
-        peers_max: Peers in the catalog at most; entries of more are refused.
+        peers_max: Peers in the catalog at most. Further ones take the place of those
+            that this node never met, from the neighbour that brought the most of
+            them. 10,000 entries take a few megabytes; a network should have fewer.
     """
 
     announce_interval: float = 15.0

@@ -33,7 +33,7 @@ from blake3 import blake3
 from ..bounded_decoding import BoundedDecoder
 from ..errors import ConfigError, DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
-from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr
+from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr, pick_dialable
 from .recent import Recent
 
 ENTRY_BYTES_MAX = 64 * 1024
@@ -152,7 +152,7 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def addr(self) -> PeerAddr:
-        """Where the peer can be reached."""
+        """Where the peer can be reached: see `pick_dialable`."""
         return make_addr(self.peer, self.direct, self.relay)
 
     def says_the_same_as(self, other: PeerEntry) -> bool:
@@ -316,12 +316,13 @@ def message_id_of(encoded: bytes) -> bytes:
 
 @lru_cache(maxsize=ADDRS_KEPT_MAX)
 def make_addr(peer: PeerId, direct: tuple[SocketAddr, ...], relay: str | None) -> PeerAddr:
-    """Return an address; each distinct one is checked once while it is kept.
+    """Return what is worth dialling of an address; each is checked once while it is kept.
 
     Raises:
         ValueError: It is not an address; says which part is wrong.
     """
-    return PeerAddr(peer, direct, relay)
+    checked = PeerAddr(peer, direct, relay)
+    return PeerAddr(peer, pick_dialable(checked.direct), relay)
 
 
 def encode_entry(entry: PeerEntry) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, cast
 
 from ..config import seconds
 from ..ids import PeerId, UniqueId
-from ..transport.address import PeerAddr
+from ..transport.address import PeerAddr, without_loopback
 from .entry import PeerEntry, Ticket, Version
 
 
@@ -88,6 +88,8 @@ class PeerInfo:
             inserted by hand.
         is_reachable: False while the peer does not answer, as far as its
             neighbours or this node can tell: what it offers counts as away.
+        is_from_afar: Whether another machine brought the entry: what it says of the
+            loopback interface is about that machine then.
         clock: What time it is, in seconds since the Unix epoch, as discovery sees it.
     """
 
@@ -95,6 +97,7 @@ class PeerInfo:
     rtt: float | None = None
     is_signed: bool = True
     is_reachable: bool = True
+    is_from_afar: bool = field(default=False, kw_only=True)
     clock: Callable[[], float] | None = field(default=None, compare=False, kw_only=True)
     # Most entries are replaced before anybody looks into them: made when first asked for.
     _facets: _Facets | None = field(default=None, init=False, compare=False)
@@ -127,7 +130,7 @@ class PeerInfo:
     @property
     def addr(self) -> PeerAddr:
         """Where it can be reached."""
-        return self.entry.addr
+        return without_loopback(self.entry.addr) if self.is_from_afar else self.entry.addr
 
     @property
     def version(self) -> Version:

@@ -29,7 +29,7 @@ import msgspec
 from ..bounded_decoding import BoundedDecoder
 from ..errors import DecodeError
 from ..ids import PeerId
-from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
+from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, without_loopback
 from ..transport.interface import HEADER_BYTES_MAX
 from .entry import (
     ENTRY_BYTES_MAX,
@@ -81,6 +81,10 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
     def addr(self) -> PeerAddr:
         """The address; raises ValueError when it is none, which decoding rules out."""
         return make_addr(self.peer, self.direct, self.relay)
+
+    def without_loopback(self) -> Contact:
+        """Return the contact without what only its own machine can reach."""
+        return Contact.of(without_loopback(self.addr))
 
 
 _Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=CONTACT_COUNT_MAX)]
@@ -278,6 +282,18 @@ def decode_frame(data: bytes) -> Frame:
 def encode_purpose(purpose: LinkPurpose) -> bytes:
     """Return the header of a link."""
     return _encoder.encode(purpose)
+
+
+def without_loopback_contacts(frame: GossipFrame) -> GossipFrame:
+    """Return what another machine sent without contacts on the loopback interface."""
+    match frame:
+        case ForwardJoin(contact, steps):
+            return ForwardJoin(contact.without_loopback(), steps)
+        case Shuffle(contacts, steps, path):
+            return Shuffle(tuple(one.without_loopback() for one in contacts), steps, path)
+        case ShuffleReply(contacts, path):
+            return ShuffleReply(tuple(one.without_loopback() for one in contacts), path)
+    return frame
 
 
 def decode_purpose(header: bytes) -> LinkPurpose:

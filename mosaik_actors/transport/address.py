@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from ..ids import PeerId
 
 DIRECT_COUNT_MAX = 32
+DIALLED_COUNT_MAX = 4
 TEXT_CHARACTERS_MAX = 4096
 
 SocketAddr = tuple[str, int]
@@ -88,3 +90,53 @@ def format_socket_addr(addr: SocketAddr) -> str:
     """Return ``1.2.3.4:5`` or ``[::1]:5``."""
     host, port = addr[0], addr[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a numeric address is of the loopback interface."""
+    return _parse_ip(host).is_loopback
+
+
+def is_unicast(host: str) -> bool:
+    """Return whether a numeric address may be one node's that is reached through routers.
+
+    False for what reaches many (broadcast, multicast), nobody (unspecified, reserved)
+    or whoever is on the same wire (link-local), also when it is written as IPv6.
+    """
+    address = _parse_ip(host)
+    if address.is_multicast or address.is_unspecified or address.is_link_local:
+        return False
+    if address.version == 6:
+        return True
+    # "This network" (RFC 791 section 3.2), and what was never given out with the
+    # limited broadcast at its end (RFC 1112 section 4).
+    first = address.packed[0]
+    return 0 < first < 240
+
+
+def pick_dialable(direct: tuple[SocketAddr, ...]) -> tuple[SocketAddr, ...]:
+    """Return those of the addresses that a stranger names which are worth a datagram.
+
+    Each once, in the form of an IPv4 address where it is one, `DIALLED_COUNT_MAX` at most.
+
+    Raises:
+        ValueError: A host is not a numeric address.
+    """
+    found: dict[SocketAddr, None] = {}
+    for host, port in direct:
+        if is_unicast(host):
+            found[str(_parse_ip(host)) if ":" in host else host, port] = None
+    return tuple(found)[:DIALLED_COUNT_MAX]
+
+
+@lru_cache(maxsize=4096)
+def without_loopback(addr: PeerAddr) -> PeerAddr:
+    """Return an address without what only this machine itself can reach."""
+    direct = tuple(one for one in addr.direct if not is_loopback(one[0]))
+    return addr if direct == addr.direct else PeerAddr(addr.peer_id, direct, addr.relay)
+
+
+def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

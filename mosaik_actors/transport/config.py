@@ -57,6 +57,24 @@ class TransportConfig:
         handshakes_max: How many unfinished incoming handshakes there may be. With
             more, the oldest of them is given up for a newcomer. 1024: a thousand
             nodes that join at once are served.
+        stranger_datagrams_max: How many datagrams, of 1,200 bytes each, a first
+            handshake sends to an address that only gossip names before something
+            comes back; later ones send one. 3 bear two losses in a row, and keep
+            below what it costs to have the address named to a network.
+        stranger_retry_min: Seconds until such an address is dialled again after a
+            handshake that came to nothing, for whichever peer is said to be there;
+            doubles each time. What the user named (`bootstrap`, `dial`) and where
+            the peer has answered before is dialled without this.
+        stranger_retry_max: The longest such wait.
+        stranger_dials_max: How many dials of such addresses may be without an
+            answer: more wait. An answer frees a place at once, so that only a
+            network whose nodes are not where it says is joined slowly.
+        stranger_dials_per_s: How many such places silence frees per second. 4 keep
+            what a node can be made to send to others below 15 KB/s, and let it try
+            hundreds of peers that cannot be reached within `stranger_retry_max`.
+        stranger_host_dials_max: The same for one host of which no port has
+            answered; silence frees a place there 40 times as rarely.
+            Room for a few dead processes beside one that lives.
     """
 
     idle_timeout: float = 10.0
@@ -72,9 +90,16 @@ class TransportConfig:
     links_max: int = 4096
     half_open_max: int = 64
     handshakes_max: int = 1024
+    stranger_datagrams_max: int = 3
+    stranger_retry_min: float = 15.0
+    stranger_retry_max: float = 240.0
+    stranger_dials_max: int = 64
+    stranger_dials_per_s: float = 4.0
+    stranger_host_dials_max: int = 4
 
     def __post_init__(self) -> None:
         as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
+        as_seconds(self, "stranger_retry_min", "stranger_retry_max")
         require_above("idle_timeout", self.idle_timeout)
         require_above("keep_alive_interval", self.keep_alive_interval)
         require_above("dial_timeout", self.dial_timeout)
@@ -93,3 +118,19 @@ class TransportConfig:
         require_above("known_reserve", self.known_reserve, -1)
         require_above("half_open_max", self.half_open_max, -1)
         require_above("handshakes_max", self.handshakes_max)
+        for name in _STRANGERS:
+            require_above(name, getattr(self, name))
+        if self.stranger_retry_max < self.stranger_retry_min:
+            raise ConfigError(
+                f"stranger_retry_max is {self.stranger_retry_max}, expected at least "
+                f"stranger_retry_min, which is {self.stranger_retry_min}"
+            )
+
+
+_STRANGERS = (
+    "stranger_datagrams_max",
+    "stranger_retry_min",
+    "stranger_dials_max",
+    "stranger_dials_per_s",
+    "stranger_host_dials_max",
+)

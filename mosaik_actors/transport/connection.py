@@ -186,6 +186,8 @@ class Connection:
         is_known: The peer has named our network, which strangers cannot.
         is_doubted: The peer has hinted that it lost this connection.
         handshake_done: Resolved when the connection is ready, for the dialler.
+        unheard_max: How many more datagrams may leave before something comes back;
+            None for any. What is too much is as good as lost on its way.
     """
 
     def __init__(
@@ -213,6 +215,7 @@ class Connection:
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None
+        self.unheard_max: int | None = None
         self._send = send
         self._links: dict[int, QuicLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
@@ -280,6 +283,7 @@ class Connection:
     def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
         """Take in a datagram; call `process` when this loop turn has no more."""
         self.last_heard_at = now
+        self.unheard_max = None
         self.engine.receive_datagram(data, remote, now=now)
 
     def handle_timer(self, *, now: float) -> None:
@@ -325,6 +329,11 @@ class Connection:
                 if self.engine.unacked_bytes(link.stream_id) > self.config.high_water_bytes:
                     self._congested[link.stream_id] = link
         datagrams = self.engine.datagrams_to_send(now=now)
+        if self.unheard_max is not None:
+            # A goodbye to nobody is not worth a datagram either.
+            is_over = self.state is ConnectionState.CLOSED
+            datagrams = [] if is_over else datagrams[: self.unheard_max]
+            self.unheard_max -= len(datagrams)
         if datagrams:
             self.last_sent_at = now
             send = self._send

@@ -3,20 +3,25 @@
 Addresses are tried one after the other, `STAGGER_S` apart, without giving up
 on the earlier ones; the first that answers is kept and the others are closed
 (the idea of Happy Eyeballs, RFC 8305 section 5). Callers that dial the same
-peer at the same time share one dial.
+peer at the same time share one dial. Addresses that nobody has answered at are
+dialled within a `DialBudget`; who has to wait for it waits in line.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+from ..clock import Clock
 from ..ids import PeerId
 from .address import PeerAddr, SocketAddr, format_socket_addr
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .connection import Connection
+from .dial_budget import DialBudget
 from .interface import LinkRefused
 
 STAGGER_S = 0.25
@@ -30,21 +35,29 @@ class Dialer:
         own_id: The peer that is not worth dialling.
         can_dial: Tells whether the endpoint has a socket that can reach an address.
         start: Sends the first datagram to an address and returns the
-            connection, its `handshake_done` to be resolved.
+            connection, its `handshake_done` to be resolved. The number is how
+            many datagrams may go there before something comes back; None for any.
         config: The transport's settings.
+        budget: How much strangers may get.
+        clock: Where `now` comes from.
     """
 
     def __init__(
         self,
         own_id: PeerId,
         can_dial: Callable[[SocketAddr], bool],
-        start: Callable[[PeerId, SocketAddr], Connection],
+        start: Callable[[PeerId, SocketAddr, int | None], Connection],
         config: TransportConfig,
+        budget: DialBudget,
+        clock: Clock,
     ) -> None:
         self._own_id = own_id
         self._can_dial = can_dial
         self._start = start
         self._config = config
+        self._budget = budget
+        self._clock = clock
+        self._line: deque[asyncio.Future[None]] = deque()
         self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
 
     @property
@@ -94,25 +107,36 @@ class Dialer:
     async def _race(self, to: PeerAddr) -> Connection:
         if to.peer_id == self._own_id:
             raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
-        addrs = [addr for addr in to.direct if self._can_dial(addr)]
+        addrs = [addr for addr in dict.fromkeys(to.direct) if self._can_dial(addr)]
         if not addrs:
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, self._why_not(to)))
-        tries: list[Connection] = []
+        tries: list[_Try] = []
         winner: Connection | None = None
         try:
             async with asyncio.timeout(self._config.dial_timeout):
                 winner = await self._first_to_answer(to.peer_id, addrs, tries)
                 return winner
         except TimeoutError:
+            if not tries:
+                raise self._refuse_strangers(to.peer_id, addrs) from None
             where = ", ".join(map(format_socket_addr, addrs))
             text = f"peer {to.peer_id.short} did not answer at {where}"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
         finally:
-            for connection in tries:
+            for one in tries:
+                connection = one.connection
                 if connection is not winner:
                     if connection.handshake_done is not None:
                         connection.handshake_done.cancel()
                     connection.close(NOT_NEEDED)
+                if one.is_counted:
+                    self._budget.end(
+                        one.addr,
+                        to.peer_id,
+                        is_peer_found=winner is not None,
+                        now=self._clock.monotonic(),
+                    )
+            self._call_next()
 
     def _why_not(self, to: PeerAddr) -> str:
         if not to.direct:
@@ -124,20 +148,33 @@ class Dialer:
         )
 
     async def _first_to_answer(
-        self, peer_id: PeerId, addrs: list[SocketAddr], tries: list[Connection]
+        self, peer_id: PeerId, addrs: list[SocketAddr], tries: list[_Try]
     ) -> Connection:
-        waiting = list(addrs)
+        waiting = deque(addrs)
         pending: dict[asyncio.Future[Connection], None] = {}
         refusal: BaseException | None = None
         while waiting or pending:
+            while waiting and self._is_blocked(waiting[0], peer_id):
+                waiting.popleft()
+            turn_in_s = STAGGER_S
             if waiting:
-                connection = self._start(peer_id, waiting.pop(0))
-                assert connection.handshake_done is not None, "a dial is awaited"
-                tries.append(connection)
-                pending[connection.handshake_done] = None
+                now = self._clock.monotonic()
+                wait_s = self._budget.wait_s(waiting[0], peer_id, now=now)
+                if wait_s:
+                    turn_in_s = wait_s
+                else:
+                    one = self._try(peer_id, waiting.popleft(), now)
+                    assert one.connection.handshake_done is not None, "a dial is awaited"
+                    tries.append(one)
+                    pending[one.connection.handshake_done] = None
+                    self._call_next()
+            if not pending:
+                if waiting:
+                    await self._stand_in_line(turn_in_s)
+                continue
             await asyncio.wait(
                 pending,
-                timeout=STAGGER_S if waiting else None,
+                timeout=turn_in_s if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for done in [done for done in pending if done.done()]:
@@ -145,5 +182,47 @@ class Dialer:
                 refusal = done.exception()
                 if refusal is None:
                     return done.result()
-        assert refusal is not None, "every dial either answers or is refused"
-        raise refusal
+        raise refusal or self._refuse_strangers(peer_id, addrs)
+
+    def _try(self, peer_id: PeerId, addr: SocketAddr, now: float) -> _Try:
+        datagrams_max = self._budget.begin(addr, peer_id, now=now)
+        connection = self._start(peer_id, addr, datagrams_max)
+        return _Try(addr, connection, is_counted=datagrams_max is not None)
+
+    def _is_blocked(self, addr: SocketAddr, peer_id: PeerId) -> bool:
+        return self._budget.is_blocked(addr, peer_id, now=self._clock.monotonic())
+
+    def _refuse_strangers(self, peer_id: PeerId, addrs: list[SocketAddr]) -> LinkRefused:
+        where = ", ".join(map(format_socket_addr, addrs))
+        text = (
+            f"peer {peer_id.short} is not dialled at {where} now: it has never answered there, "
+            "and too many such dials came to nothing lately"
+        )
+        # Not as who does not answer: nobody is to be accused, or counted as no member, for it.
+        return LinkRefused(CloseReason(CloseCode.TOO_MANY_LINKS, text))
+
+    async def _stand_in_line(self, wait_s: float) -> None:
+        """Wait until a place may be free, after those who wait already."""
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(called)
+        try:
+            await asyncio.wait([called], timeout=wait_s)
+        finally:
+            called.cancel()
+
+    def _call_next(self) -> None:
+        """Let the first in line look whether there is a place; it calls the next one."""
+        while self._line:
+            called = self._line.popleft()
+            if not called.done():
+                called.set_result(None)
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A handshake with one address; `is_counted` when it is within the budget."""
+
+    addr: SocketAddr
+    connection: Connection
+    is_counted: bool

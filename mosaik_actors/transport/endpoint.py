@@ -35,11 +35,12 @@ from typing import Any, Self
 from ..clock import Clock
 from ..errors import RemoteError, TransportError
 from ..ids import NetworkId, PeerId, SecretKey
-from .address import PeerAddr, SocketAddr, format_socket_addr
+from .address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
 from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
 from .connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from .counters import TransportCounters
+from .dial_budget import DialBudget
 from .dialer import NOT_NEEDED, Dialer
 from .engine import Engine, EngineFactory
 from .frames import OpenFrame, encode_control
@@ -49,7 +50,7 @@ from .link_limit import why_too_many
 from .lost import decode_hint, encode_hint
 from .slots import Slots
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
-from .sockets import DatagramPort, bind_udp, family_of, is_loopback
+from .sockets import DatagramPort, bind_udp, family_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,10 @@ class QuicEndpoint:
         # With when it goes off, which not every loop's handles tell.
         self._timers: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}
         self._paths: dict[Connection, PathProber] = {}
-        self._dialer = Dialer(self._peer_id, self._can_dial, self._start_dial, config)
+        self._budget = DialBudget(config)
+        self._dialer = Dialer(
+            self._peer_id, self._can_dial, self._start_dial, config, self._budget, clock
+        )
         self._dirty: dict[Connection, None] = {}
         self._is_flush_scheduled = False
         self._acceptors: dict[str, Callable[[Link], None]] = {}
@@ -252,6 +256,18 @@ class QuicEndpoint:
         mates = self._by_peer.get(peer_id, ())
         return max((mate.last_heard_at for mate in mates), default=None)
 
+    def may_be_local(self, peer_id: PeerId) -> bool:
+        """Return whether a peer may be on this machine, and so know its loopback interface."""
+        connection = self._usable(peer_id)
+        remote = None if connection is None else connection.remote
+        if remote is not None and is_loopback(remote[0]):
+            return True
+        return all(is_loopback(host) for port in self._ports.values() for host, _ in port.addrs)
+
+    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+        """Dial these addresses as if they had proven that a node is there."""
+        self._budget.vouch(addrs)
+
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""
         return list(self._by_peer)
@@ -307,6 +323,8 @@ class QuicEndpoint:
         self._slots.receive_ready(connection)
         peer = connection.peer
         assert peer is not None, "a connection is ready only with a proven peer"
+        if (remote := connection.remote) is not None:
+            self._budget.receive_proof(remote, peer.peer_id)
         if reason := self._objection(connection, peer):
             self.counters.handshakes_failed += 1
             self._log_once(f"identity {peer.peer_id}", "refused a connection: %s", reason.text)
@@ -329,7 +347,6 @@ class QuicEndpoint:
         self.counters.connections_opened += 1
         self._start_path_search(connection)
         if len(mates) == 1:
-            remote = connection.remote
             addr = PeerAddr(peer.peer_id, (remote,) if remote else ())
             self._notify(PeerConnected(peer.peer_id, addr))
         if connection.handshake_done is not None and not connection.handshake_done.done():
@@ -514,7 +531,7 @@ class QuicEndpoint:
             return None
         if is_full:
             self._evict(remote)
-        engine = self._factory.accept(checked, self._first_datagram_bytes(remote))
+        engine = self._factory.accept(checked)
         connection = self._add(engine, port, is_initiator=False)
         connection.cids[head.cid] = None
         self._by_cid[head.cid] = connection
@@ -755,25 +772,32 @@ class QuicEndpoint:
             return False
         return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
 
-    def _start_dial(self, peer_id: PeerId, addr: SocketAddr) -> Connection:
+    def _start_dial(
+        self, peer_id: PeerId, addr: SocketAddr, datagrams_max: int | None
+    ) -> Connection:
         port = self._ports[family_of(addr[0])]
         now = self._clock.monotonic()
-        engine = self._factory.dial(addr, self._first_datagram_bytes(addr), now=now)
+        engine = self._factory.dial(addr, now=now)
         connection = self._add(engine, port, is_initiator=True)
         connection.expected_id = peer_id
+        connection.unheard_max = datagrams_max
         connection.handshake_done = self._loop.create_future()
         self.mark_dirty(connection)
         return connection
 
     # The path to a peer.
 
-    def _first_datagram_bytes(self, remote: SocketAddr) -> int:
-        return self.config.datagram_bytes_loopback if is_loopback(remote[0]) else BASE
-
     def _start_path_search(self, connection: Connection) -> None:
         remote = connection.remote
         limit = self.config.datagram_bytes_max
-        if remote is None or connection.engine.datagram_bytes > BASE or limit <= BASE:
+        if remote is None:
+            return
+        if is_loopback(remote[0]):
+            # No handshake is larger than `BASE`: nobody may have been there.
+            if self.config.datagram_bytes_loopback > BASE:
+                connection.engine.set_first_datagram_bytes(self.config.datagram_bytes_loopback)
+                return
+        if limit <= BASE:
             return
         if family_of(remote[0]) == socket.AF_INET6:
             limit = max(BASE, limit - 20)  # an IPv6 header is 20 bytes longer

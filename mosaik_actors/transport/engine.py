@@ -31,6 +31,7 @@ from typing import Any
 
 from aioquic._buffer import Buffer
 from aioquic.quic import events
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import (
     QuicPacketType,
@@ -140,16 +141,16 @@ class EngineFactory:
         self._configuration.private_key = secret_key.private_key
         self._retry_tokens = QuicRetryTokenHandler()
 
-    def dial(self, remote: SocketAddr, datagram_bytes: int, *, now: float) -> Engine:
+    def dial(self, remote: SocketAddr, *, now: float) -> Engine:
         """Return a new connection to `remote`, its first datagram ready to send."""
-        connection = BoundedConnection(configuration=self._configured(True, datagram_bytes))
+        connection = BoundedConnection(configuration=self._configured(True))
         connection.connect(remote, now=now)
         return Engine(connection)
 
-    def accept(self, head: DatagramHead, datagram_bytes: int) -> Engine:
+    def accept(self, head: DatagramHead) -> Engine:
         """Return the connection that the datagram with this head opens; feed it next."""
         connection = BoundedConnection(
-            configuration=self._configured(False, datagram_bytes),
+            configuration=self._configured(False),
             original_destination_connection_id=head.original_cid,
             retry_source_connection_id=head.cid if head.original_cid != head.cid else None,
         )
@@ -212,8 +213,10 @@ class EngineFactory:
             and len(data) >= DATAGRAM_BYTES_INITIAL_MIN,
         )
 
-    def _configured(self, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
-        return replace(self._configuration, is_client=is_client, max_datagram_size=datagram_bytes)
+    def _configured(self, is_client: bool) -> QuicConfiguration:
+        return replace(
+            self._configuration, is_client=is_client, max_datagram_size=DATAGRAM_BYTES_INITIAL_MIN
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,14 @@ class Engine:
         self._quic._max_datagram_size = datagram_bytes
         self._quic._loss._cc._max_datagram_size = datagram_bytes  # type: ignore[attr-defined]
         self._quic._loss._pacer._max_datagram_size = datagram_bytes
+
+    def set_first_datagram_bytes(self, datagram_bytes: int) -> None:
+        """As `set_datagram_bytes`, right after the handshake: the window begins anew with it."""
+        self.set_datagram_bytes(datagram_bytes)
+        control = self._quic._loss._cc
+        control.congestion_window = max(
+            control.congestion_window, K_INITIAL_WINDOW * datagram_bytes
+        )
 
     def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
         """Take in a datagram that `read_head` routed here."""

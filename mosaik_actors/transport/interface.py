@@ -29,7 +29,7 @@ import msgspec
 
 from ..errors import TransportError
 from ..ids import NetworkId, PeerId
-from .address import PeerAddr
+from .address import PeerAddr, SocketAddr
 from .close import SUCCESS, CloseReason
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -207,7 +207,8 @@ class Endpoint(Protocol):
         Raises:
             LinkRefused: The peer refused, did not answer within `timeout`
                 seconds, could not be reached, or is not who `to` says; or the
-                connection has all the links it may have (`TOO_MANY_LINKS`).
+                connection has all the links it may have, or too many dials of its
+                addresses came to nothing lately (both `TOO_MANY_LINKS`).
         """
 
     def serve(
@@ -235,6 +236,20 @@ class Endpoint(Protocol):
         """Return when a connected peer was heard last, in monotonic seconds, else None.
 
         A peer that lives is heard every few seconds while there are links to it.
+        """
+
+    def may_be_local(self, peer_id: PeerId) -> bool:
+        """Return whether a peer may be on this machine, and so know its loopback interface.
+
+        It may when its connection goes over that interface, or when this endpoint
+        hears nothing else.
+        """
+
+    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+        """Dial these addresses as if they had proven that a node is there.
+
+        For what the user of this node has named. All others are dialled within
+        the limits of the configuration until a peer has answered there.
         """
 
     def connected_peers(self) -> list[PeerId]:

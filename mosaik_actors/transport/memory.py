@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
-from .address import PeerAddr
+from .address import PeerAddr, SocketAddr
 from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
@@ -475,6 +475,13 @@ class MemoryEndpoint:
         """Return when a connected peer was heard last, in seconds of the loop, else None."""
         connection = self._connections.get(peer_id)
         return None if connection is None else connection.heard_at
+
+    def may_be_local(self, peer_id: PeerId) -> bool:
+        """Return True: all are on one loopback interface."""
+        return True
+
+    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+        """Do nothing: whoever is dialled here is there, or hears nothing."""
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""

@@ -30,11 +30,6 @@ _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_PROBE = 3
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a numeric address is this machine's own loopback."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-
-
 def family_of(host: str) -> socket.AddressFamily:
     """Return the socket family of a numeric address."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -16,7 +16,8 @@ from mosaik_actors.discovery.catalog import (
     PeerUpdated,
 )
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.ids import PeerId
+from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario
@@ -298,3 +299,43 @@ async def test_peers_without_a_connection_are_measured_and_the_far_ones_not_show
     await cluster.until(
         lambda: all(last in shown(index) for index in near), timeout=240, what="near again"
     )
+
+
+CROWDED = DiscoveryConfig(announce_interval=4, purge_after=40, peers_max=60)
+
+
+@scenario(
+    nodes=6, seeds=range(2), network=PATHS, discovery=CROWDED, bootstrap="first", starts=False
+)
+async def test_a_flood_of_self_signed_entries_keeps_no_newcomer_out(cluster: Cluster) -> None:
+    await cluster.start(0, 1, 2, 3, 4)
+    await cluster.until(lambda: knows_all(cluster), timeout=20)
+    # The last node signs entries with fresh keys, and has its neighbours tell of them.
+    evil, now_ms = discovery(cluster, 4), discovery(cluster, 4).me.version.update
+    for number in range(400):
+        key = SecretKey.from_seed(f"{cluster.seed} {number}")
+        version = Version(now_ms, now_ms + 1)
+        entry = PeerEntry(network=evil.me.network_id, peer=key.peer_id, version=version)
+        evil.feed(SignedPeerEntry.sign(entry, key))
+    await cluster.until(
+        lambda: all(len(discovery(cluster, index).catalog()) == 60 for index in range(4)),
+        timeout=20,
+    )
+    # A newcomer comes to be known everywhere, and stays so; nobody has lost an old friend.
+    await cluster.start(5)
+    honest = {cluster.nodes[index].peer_id for index in (0, 1, 2, 3, 5)}
+
+    def knows_the_honest() -> bool:
+        return all(
+            honest <= discovery(cluster, index).catalog().keys() | {cluster.nodes[index].peer_id}
+            for index in (0, 1, 2, 3, 5)
+        )
+
+    await cluster.until(knows_the_honest, timeout=30)
+    await cluster.sleep(10)
+    assert knows_the_honest()
+
+    # What had to go does not go round and round: once all is told, nobody comes or goes.
+    before = [discovery(cluster, index).catalog().keys() for index in range(4)]
+    await cluster.sleep(10)
+    assert [discovery(cluster, index).catalog().keys() for index in range(4)] == before

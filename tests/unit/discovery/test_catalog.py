@@ -197,16 +197,53 @@ def test_entry_bombs_are_bounded_and_the_gone_make_room() -> None:
     core = catalog(peers_max=10)
     for n in range(30):
         core.receive_entry(signed(f"p{n}"), now=NOW)
+        assert len(core.snapshot()) == min(n + 1, 10)
+    assert core.snapshot().keys() == {peer(f"p{n}") for n in range(20, 30)}
+    events = drain(core)
+    lost = [one for one in events if isinstance(one, PeerDeparted)]
+    assert [one.reason for one in lost] == [DepartureReason.NO_ROOM] * 20
+
+    # Known peers are still updated. What had to go comes back with news only.
+    assert core.receive_entry(signed("p23", update=NOW + 1), now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("p0"), now=NOW + 1) is Verdict.FULL
+
+    # One that left makes room for one other, before anybody who is there.
+    core.receive_entry(signed("p29", update=NOW + 2, departed=True), now=NOW + 2)
+    assert core.receive_entry(signed("p0", update=NOW + 2), now=NOW + 2) is Verdict.ACCEPTED
+    assert set(core.snapshot()) == {peer(f"p{n}") for n in (0, *range(20, 29))}
+    # Its word that it left is not forgotten with it.
+    assert core.receive_entry(signed("p29", update=NOW + 1), now=NOW + 2) is Verdict.FULL
+
+
+def test_a_thousand_self_signed_strangers_do_not_keep_honest_peers_out() -> None:
+    core = catalog(peers_max=10)
+    core.receive_link_up(peer("evil"))
+    core.receive_link_up(peer("friend"))
+    known = ["evil", "friend", "f1", "f2"]
+    for name in known:
+        core.receive_entry(signed(name), source=peer("friend"), now=NOW)
+    for n in range(40):
+        core.receive_entry(signed(f"s{n}"), source=peer("evil"), now=NOW)
+    assert {peer(name) for name in known} < core.snapshot().keys()
+
+    # A newcomer that a friend tells of, and one that comes itself.
+    for name, source in (("n1", "friend"), ("n2", "n2")):
+        assert core.receive_entry(signed(name), source=peer(source), now=NOW) is Verdict.ACCEPTED
+    assert {peer(name) for name in [*known, "n1", "n2"]} < core.snapshot().keys()
     assert len(core.snapshot()) == 10
-    assert core.refused == {Verdict.FULL: 20}
 
-    # Known peers are still updated.
-    assert core.receive_entry(signed("p3", update=NOW + 1), now=NOW + 1) is Verdict.ACCEPTED
 
-    # One that left makes room for one other.
-    core.receive_entry(signed("p3", update=NOW + 2, departed=True), now=NOW + 2)
-    assert core.receive_entry(signed("p20"), now=NOW + 2) is Verdict.ACCEPTED
-    assert core.receive_entry(signed("p21"), now=NOW + 2) is Verdict.FULL
+def test_what_another_machine_says_of_the_loopback_interface_is_not_dialled() -> None:
+    core = catalog()
+    both = (("127.0.0.1", 4433), ("192.0.2.7", 4433))
+    core.receive_entry(signed("a", direct=both), source=peer("b"), is_from_afar=True, now=NOW)
+    core.receive_entry(signed("c", direct=both), source=peer("b"), now=NOW)
+    found = core.snapshot()
+    assert found[peer("a")].addr.direct == core.live_addrs()[peer("a")].direct == both[1:]
+    assert found[peer("c")].addr.direct == core.live_addrs()[peer("c")].direct == both
+    # A neighbour on this machine may say it.
+    core.receive_entry(signed("a", update=NOW + 1, direct=both), source=peer("c"), now=NOW + 1)
+    assert core.snapshot()[peer("a")].addr.direct == both
 
 
 def test_a_snapshot_never_changes_and_costs_nothing_when_unchanged() -> None:

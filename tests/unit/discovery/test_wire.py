@@ -32,6 +32,7 @@ from mosaik_actors.discovery.wire import (
     encode_purpose,
     pack_entries,
     split_ids,
+    without_loopback_contacts,
 )
 from mosaik_actors.errors import DecodeError
 
@@ -150,3 +151,16 @@ def test_packed_entries_keep_their_order_and_fit(sizes: list[int]) -> None:
     # No more frames than needed: two that follow each other would not fit into one.
     for one, two in pairwise(groups):
         assert sum(map(len, one)) + 5 * len(one) + len(two[0]) > PAYLOAD_BYTES_MAX
+
+
+def test_contacts_that_another_machine_sent_are_not_on_the_loopback_interface() -> None:
+    both = Contact(peer("a"), (("127.0.0.1", 1), ("192.0.2.1", 1)))
+    far = Contact(peer("a"), (("192.0.2.1", 1),))
+    path = (peer("b"),)
+    for sent, kept in (
+        (ForwardJoin(both, 3), ForwardJoin(far, 3)),
+        (Shuffle((both, far), 3, path), Shuffle((far, far), 3, path)),
+        (ShuffleReply((both,), path), ShuffleReply((far,), path)),
+        (Ping(1), Ping(1)),
+    ):
+        assert without_loopback_contacts(sent) == kept

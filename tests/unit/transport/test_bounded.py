@@ -27,7 +27,7 @@ class LossyPair:
         self.loss = loss
         self.now = 0.0
         factories = [EngineFactory(key, n, 10.0, Random(n)) for n, key in enumerate(KEYS, 1)]
-        self.engines: list[Engine | None] = [factories[0].dial(ADDRS[1], 1200, now=0.0), None]
+        self.engines: list[Engine | None] = [factories[0].dial(ADDRS[1], now=0.0), None]
         self._server = factories[1]
         self._on_way: list[tuple[float, int, bytes]] = []
         self.received: list[dict[int, bytearray]] = [{}, {}]
@@ -76,7 +76,7 @@ class LossyPair:
                 head = self._server.read_head(one[2])
                 if head is None or not head.opens_connection:
                     continue
-                self.engines[to] = self._server.accept(head, 1200)
+                self.engines[to] = self._server.accept(head)
             engine = self.engines[to]
             assert engine is not None
             engine.receive_datagram(one[2], ADDRS[1 - to], now=self.now)

@@ -26,7 +26,7 @@ class Pair:
         self.now = 0.0
         self.factory_a = EngineFactory(A, 11, idle_timeout, Random(1))
         self.factory_b = EngineFactory(B, 22, idle_timeout, Random(2))
-        self.a = self.factory_a.dial(ADDR_B, 1200, now=0.0)
+        self.a = self.factory_a.dial(ADDR_B, now=0.0)
         self.b: Engine | None = None
         self.loses = False
         self.events_a: list[EngineEvent] = []
@@ -57,7 +57,7 @@ class Pair:
                 head = self.factory_b.read_head(data)
                 assert head is not None
                 assert head.opens_connection
-                self.b = self.factory_b.accept(head, 1200)
+                self.b = self.factory_b.accept(head)
             if not self.loses:
                 self.b.receive_datagram(data, ADDR_A, now=self.now)
         if self.b is not None:
@@ -175,7 +175,7 @@ def test_silence_ends_the_connection_and_a_ping_keeps_it() -> None:
 
 def test_heads_tell_what_a_datagram_is() -> None:
     factory = EngineFactory(A, 1, 10.0, Random(1))
-    [(first, _)] = factory.dial(ADDR_B, 1200, now=0.0).datagrams_to_send(now=0.0)
+    [(first, _)] = factory.dial(ADDR_B, now=0.0).datagrams_to_send(now=0.0)
     head = factory.read_head(first)
     assert head is not None
     assert head.opens_connection
