@@ -79,8 +79,8 @@ async def test_tags_may_be_one_or_many() -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"secret_key": b"short"}, "secret_key: an id has 32 bytes, got 5"),
-        ({"secret_key": "a seed by accident"}, "use SecretKey.from_seed"),
+        ({"secret_key": b"short"}, "secret_key: a secret key has 32 bytes, got 5"),
+        ({"secret_key": "a seed by accident"}, r"SecretKey\.from_seed\(text\) for one made"),
         ({"network_id": ""}, "network_id is empty"),
         ({"tags": 3}, "tags: "),
         ({"bind": 4433}, "bind: 4433 is neither"),

@@ -18,6 +18,7 @@ ALLOWED = {
     "environment.py": "Machine draws the seed of a real node",
     "ids.py": "new identities and random ids are made on request, by users",
     "cli": "commands run on the real machine",
+    "running.py": "a real process ends in real time, whatever its loop does",
     "runtime/isolated.py": "processes of their own do not run in a simulation",
     "runtime/isolated_process.py": "processes of their own do not run in a simulation",
     "testing/scenario.py": "reports how long a run really took",
