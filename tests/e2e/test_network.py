@@ -56,7 +56,7 @@ async def test_bootstrap_address_as_text_is_enough() -> None:
 
 async def test_nodes_with_different_names_never_meet() -> None:
     async with Network("one") as a, Network("two", bootstrap=str(a.addr)) as b:
-        with pytest.raises(TransportError, match="different network"):
+        with pytest.raises(TransportError, match="belongs to another network"):
             await b.discovery.sync_with(a.addr)
         assert not a.discovery.catalog()
         assert not b.discovery.catalog()

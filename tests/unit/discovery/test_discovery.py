@@ -272,10 +272,10 @@ async def test_closing_leaves_no_link_and_no_actor_of_a_peer(nodes: Nodes) -> No
 async def test_another_network_is_refused_and_stays_unnamed(nodes: Nodes) -> None:
     here = await nodes.start("here")
     there = await nodes.start("there", network="another")
-    with pytest.raises(DifferentNetwork, match="different network") as caught:
+    with pytest.raises(DifferentNetwork, match="belongs to another network") as caught:
         await here.sync_with(there.me.addr)
     assert NetworkId("another").short not in str(caught.value)
-    with pytest.raises(DifferentNetwork, match="different network"):
+    with pytest.raises(DifferentNetwork, match="belongs to another network"):
         await here.dial(there.me.addr)
     assert not here.catalog()
     assert not there.catalog()
