@@ -31,7 +31,7 @@ import msgspec
 import msgspec.inspect as mi
 
 from ..codec import Codec, EncodeError, UntypedCodec, codec_for
-from ..errors import ConfigError, DecodeError
+from ..errors import ConfigError, DecodeError, clip
 from ..ids import PeerId, UniqueId
 from ..streams.schema import identity, stream_name
 from ..wire_limits import is_any, parts_of
@@ -139,7 +139,9 @@ class Element(Generic[T]):
         except EncodeError as exc:
             raise EncodeError(value, exc.why) from exc
         except DecodeError as exc:
-            raise EncodeError(value, f"not of type {self.name}: {exc}") from exc
+            # What the value itself is wrong in: of the batch it was sent in no caller knows.
+            why = clip(exc.__cause__ or exc).replace("$[0]", "$", 1).removesuffix(" - at `$`")
+            raise EncodeError(value, f"not of type {self.name}: {why}") from exc
         if len(data) > ITEM_BYTES_MAX:
             text = f"an item of {len(data)} bytes, {ITEM_BYTES_MAX} at most"
             raise EncodeError(value, text)

@@ -67,7 +67,12 @@ def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:
 
 
 def require_sync(name: str, function: object) -> None:
-    """Raise `ConfigError` for a coroutine function: its result would always be true."""
+    """Raise `ConfigError` for what is neither None nor a plain function.
+
+    The result of a coroutine function would always be true.
+    """
+    if function is not None and not callable(function):
+        raise ConfigError(f"{name} is {function!r}, expected a function")
     call = getattr(type(function), "__call__", None)  # noqa: B004  # objects with such a method
     if iscoroutinefunction(function) or iscoroutinefunction(call):
         raise ConfigError(f"{name} is a coroutine function, expected a plain one")

@@ -50,6 +50,8 @@ class Preference:
     patience: float = 5.0
 
     def __post_init__(self) -> None:
+        if not callable(self.key):
+            raise ConfigError(f"a preference's key is {self.key!r}, expected a function")
         if iscoroutinefunction(self.key):
             raise ConfigError("a preference's key is a coroutine function, expected a plain one")
         as_seconds(self, "patience")

@@ -83,6 +83,13 @@ def test_what_would_not_arrive_is_refused_with_the_value(type_: Any, value: Any)
     assert caught.value.value is value
 
 
+def test_refusal_speaks_of_the_value_and_not_of_a_batch() -> None:
+    with pytest.raises(EncodeError, match=r"^not of type str: Expected `str`, got `int`$"):
+        make(str).prepare(2)
+    with pytest.raises(EncodeError, match=r"got `int` - at `\$\[1\]`$"):
+        make(list[str]).prepare(["a", 2])
+
+
 def test_value_arrives_as_its_type_says() -> None:
     assert make(float).prepare(1) == 1.0
     assert type(make(float).prepare(1)) is float

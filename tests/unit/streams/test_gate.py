@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from mosaik_actors.discovery.info import PeerInfo
+from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import StreamId
 from mosaik_actors.streams.conditions import Condition
 from mosaik_actors.streams.gate import (
@@ -18,6 +19,7 @@ from mosaik_actors.streams.gate import (
     is_allowed,
     near_miss,
     refusal,
+    require_sync,
 )
 from mosaik_actors.streams.predicates import AwaitableAnswer
 from mosaik_actors.streams.preference import best
@@ -171,3 +173,9 @@ def test_a_predicate_that_looks_at_an_unmeasured_distance_is_asked_again() -> No
     assert is_allowed(near, lambda info: "unmeasured" in repr(info)) is True
     assert is_allowed(near, lambda info: "good" in info.tags and info.peer_id == near.peer_id)
     assert is_allowed(near, lambda info: "bad" in info.tags and info.rtt_below(5)) is False
+
+
+def test_what_is_no_function_is_refused_where_it_is_given() -> None:
+    require_sync("require", None)
+    with pytest.raises(ConfigError, match=r"^require is 'eu', expected a function$"):
+        require_sync("require", "eu")

@@ -248,3 +248,8 @@ def test_a_key_of_ones_own_that_looks_at_the_distance_says_so() -> None:
     assert twice.judge(here) == (None, True)
     assert twice.judge(here.measured(0.25)) == (0.5, False)
     assert with_tags("eu").judge(here) == (1.0, False)
+
+
+def test_key_that_is_no_function_is_refused_where_it_is_given() -> None:
+    with pytest.raises(ConfigError, match=r"^a preference's key is 'eu', expected a function$"):
+        best(key="eu")  # type: ignore[arg-type]
