@@ -62,6 +62,11 @@ def create_key_file(path: Path, digits: str) -> bool:
     Raises:
         ConfigError: The file cannot be made; says why.
     """
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"cannot store a key in {path}: there is no folder {path.parent}; make it first, "
+            "readable by this user alone"
+        )
     try:
         descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:

@@ -88,10 +88,8 @@ class Network:
         transport: TransportConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
-        if network_id == "":
-            raise ConfigError("network_id is empty, expected the network's name or its id")
         refuse_tickets(require_ticket)
-        self._id = NetworkId(network_id)
+        self._id = _as_network_id(network_id)
         self._name = network_id if isinstance(network_id, str) else ""
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
@@ -312,7 +310,18 @@ def _as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
         raise ConfigError(f"secret_key: {exc}") from exc
 
 
-def _as_peer_addrs(value: PeerAddr | str | Iterable[PeerAddr | str]) -> list[PeerAddr]:
+def _as_network_id(value: NetworkId | str) -> NetworkId:
+    if value == "":
+        raise ConfigError("network_id is empty, expected the network's name or its id")
+    try:
+        return NetworkId(value)
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"network_id: {exc}; expected the network's name or its id") from exc
+
+
+def _as_peer_addrs(value: Any) -> list[PeerAddr]:
+    if not isinstance(value, Iterable):
+        raise ConfigError(f"bootstrap is {value!r}, expected an address's text, or several")
     try:
         addrs = [value] if isinstance(value, PeerAddr | str) else list(value)
         return [addr if isinstance(addr, PeerAddr) else PeerAddr.parse(addr) for addr in addrs]

@@ -120,7 +120,10 @@ def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> Ud
             raise ValueError(f"port is {port}, expected 0 to 65535")
         sock = socket.socket(family, socket.SOCK_DGRAM)
     except (ValueError, OSError) as exc:
-        raise TransportError(f"cannot listen at {host!r}: {exc}") from exc
+        raise TransportError(
+            f"cannot listen at {host!r}: {exc}; names are not looked up: give an IP address, "
+            "127.0.0.1 for this machine only, 0.0.0.0 for all interfaces"
+        ) from exc
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:

@@ -82,6 +82,8 @@ async def test_tags_may_be_one_or_many() -> None:
         ({"secret_key": b"short"}, "secret_key: a secret key has 32 bytes, got 5"),
         ({"secret_key": "a seed by accident"}, r"SecretKey\.from_seed\(text\) for one made"),
         ({"network_id": ""}, "network_id is empty"),
+        ({"network_id": None}, "network_id: .* got NoneType; expected the network's name"),
+        ({"bootstrap": 4433}, "bootstrap is 4433, expected an address's text"),
         ({"tags": 3}, "tags: "),
         ({"bind": 4433}, "bind: 4433 is neither"),
         ({"bind": ("127.0.0.1", "0")}, "bind: "),

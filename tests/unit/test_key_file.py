@@ -115,7 +115,7 @@ def test_what_is_no_file_is_refused_at_once(file: Path, make: Callable[[Path], N
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot store a key in .*missing/node.key: No such"):
+    with pytest.raises(ConfigError, match=r"there is no folder .*missing; make it first"):
         SecretKey.load_or_create(tmp_path / "missing" / "node.key")
 
 

@@ -53,7 +53,7 @@ async def test_busy_port_is_named() -> None:
     ("bind", "text"),
     [
         ([], "bind is empty"),
-        ([("localhost.invalid", 0)], "cannot listen"),
+        ([("localhost.invalid", 0)], "names are not looked up: give an IP address"),
         ([("192.0.2.1", 0)], "cannot listen at 192.0.2.1:0"),
         ([("127.0.0.1", 0), ("127.0.0.1", 0)], "one socket per address family"),
     ],
