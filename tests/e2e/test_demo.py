@@ -26,7 +26,8 @@ async def test_the_demo_does_all_it_claims(tmp_path: Path) -> None:
     async with command(*arguments, runtime_dir=tmp_path, environment=strict) as demo:
         await demo.line(STARTED, count=4)
         assert await demo.end() == 0, demo.transcript()
-    assert demo.err == []
+    # In debug mode asyncio says which step was slow; on a busy machine some are.
+    assert [line for line in demo.err if " WARNING asyncio: Executing " not in line] == []
     assert not re.search(r"Warning|ignored|Traceback", demo.transcript()), demo.transcript()
     claims = [line for line in demo.out if line.startswith(("✔", "✘"))]
     assert len(claims) == 11
