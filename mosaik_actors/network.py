@@ -320,10 +320,12 @@ def _as_network_id(value: NetworkId | str) -> NetworkId:
 
 
 def _as_peer_addrs(value: Any) -> list[PeerAddr]:
+    if isinstance(value, PeerAddr | str):
+        value = [value]
     if not isinstance(value, Iterable):
         raise ConfigError(f"bootstrap is {value!r}, expected an address's text, or several")
     try:
-        addrs = [value] if isinstance(value, PeerAddr | str) else list(value)
+        addrs = list(value)
         return [addr if isinstance(addr, PeerAddr) else PeerAddr.parse(addr) for addr in addrs]
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"bootstrap: {exc}") from exc
