@@ -248,11 +248,7 @@ class ConsumerActor(TypeDispatcher):
         if link in self._sessions:
             return
         asked = self._asked.pop(message.token, None)
-        if (
-            self._state.is_closed
-            or asked is None
-            or not self._core.receive_opened(peer_id, attempt, now=self._now())
-        ):
+        if self._state.is_closed or asked is None or not self._core.is_opening(peer_id, attempt):
             link.close(CANCELLED)
             self._pool.release(message.token)
             return
@@ -263,7 +259,13 @@ class ConsumerActor(TypeDispatcher):
         except RemoteError as exc:
             self._refuse(link, exc)
             self._pool.release(message.token)
-            self._core.receive_closed(peer_id, now=self._now())
+            reason = CloseReason(exc.close_code, clip(str(exc)))
+            self._core.receive_failed(peer_id, attempt, reason, now=self._now())
+            self._pump()
+            return
+        if not self._core.receive_opened(peer_id, attempt, accepted.start, now=self._now()):
+            link.close(CANCELLED)
+            self._pool.release(message.token)
             self._pump()
             return
         session = ReceiverSession(accepted, asked)

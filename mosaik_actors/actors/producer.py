@@ -194,6 +194,8 @@ class ProducerActor(TypeDispatcher):
         except RemoteError as exc:
             self._refuse(link, CloseReason(exc.close_code, clip(str(exc))))
             return
+        snapshot = self._snapshot
+        assert snapshot is not None, "the peer is known from it"
         self._pump()  # what was accepted before is not for the new subscriber
         subscription = self._core.subscribe(
             link,
@@ -208,6 +210,7 @@ class ProducerActor(TypeDispatcher):
             first_sequence=subscription.sent,
             window_items=subscription.window_items,
             window_bytes=subscription.window_bytes,
+            start=snapshot.me.version.start,
         )
         link.attach(self._take_event)  # no frame comes before the link is accepted
         link.accept(encode(answer), frame_bytes_max=ACK_BYTES_MAX)

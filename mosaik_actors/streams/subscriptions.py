@@ -24,9 +24,12 @@ Rules:
     * A producer that does not know us (401) is synced with first and tried
       again at once, but only once in a row.
     * A producer that restarted (another start in its version) is tried at once;
-      a link to its former life is dropped.
+      a link to its former life is dropped. A link that was quicker than gossip and
+      leads to its present life already is kept, with the items in it.
     * A producer that is not allowed (any more) is dropped. One that merely left
-      the catalog keeps its link until that ends: there may be items in it.
+      the catalog keeps its link until that ends: there may be items in it. Nor is an
+      attempt given up for that: the first entry of a node that restarted names no
+      streams yet, and the attempt may lead to them already.
 
 With a `Preference` only the best `count` producers are subscribed to:
     * One is tried only while fewer than `count` of those that are subscribed or
@@ -47,6 +50,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
+from typing import Final
 
 from ..ids import PeerId
 from ..transport.address import PeerAddr
@@ -107,6 +111,10 @@ class ProducerGivenUp:
 SubscriptionsEvent = SubscriptionWanted | SyncWanted | SubscriptionDropped | ProducerGivenUp
 
 
+# A producer that goes on to restart elsewhere while it is tried must not be dialled without end.
+TRIED_AT_ONCE_MAX: Final = 2
+
+
 class State(Enum):
     """What the consumer is doing about one producer."""
 
@@ -126,8 +134,8 @@ _ALLOWED_FROM = {
 
 class _Producer:
     __slots__ = (
-        "attempt", "better_since", "candidate", "failures", "lags", "listed", "lot", "opened_at",
-        "retry_at", "state", "waited_s", "was_synced",
+        "attempts", "better_since", "candidate", "failures", "lags", "listed", "lot", "opened_at",
+        "reached_start", "retry_at", "state", "waited_s", "was_synced",
     )  # fmt: skip
 
     def __init__(self, candidate: Candidate, now: float, lot: float = 0.0) -> None:
@@ -139,7 +147,8 @@ class _Producer:
         self.retry_at: float | None = now
         self.failures = 0
         self.lags = False  # it found us too slow, and we have not done better since
-        self.attempt = 0
+        self.attempts: dict[int, int] = {}  # to the start that the catalog showed then
+        self.reached_start = candidate.start  # what the producer itself said
         self.opened_at = now
         self.waited_s = 0.0
         self.was_synced = False
@@ -171,7 +180,7 @@ class Subscriptions:
         for peer_id, producer in list(self._producers.items()):
             if peer_id not in candidates:
                 producer.listed = False
-                if producer.state is not State.ACTIVE:
+                if producer.state not in (State.OPENING, State.ACTIVE):
                     self._forget(peer_id)
         for peer_id, candidate in candidates.items():
             known = self._producers.get(peer_id)
@@ -184,12 +193,24 @@ class Subscriptions:
                 self._update(peer_id, known, candidate, now)
         self.handle_timer(now=now)
 
-    def receive_opened(self, peer_id: PeerId, attempt: int, *, now: float) -> bool:
-        """Take in that a link was opened; return whether it is still wanted."""
+    def receive_opened(self, peer_id: PeerId, attempt: int, start: int, *, now: float) -> bool:
+        """Take in that a link was opened; return whether it is still wanted.
+
+        Args:
+            peer_id: The producer.
+            attempt: Which attempt opened it.
+            start: When the producer's node started, as it says itself.
+            now: Monotonic time in seconds.
+        """
         if not self.is_opening(peer_id, attempt):
             return False
         producer = self._producers[peer_id]
+        if producer.attempts[attempt] != producer.candidate.start != start:
+            # It answered just before it went down.
+            self._end_attempt(peer_id, attempt, now)
+            return False
         producer.become(State.ACTIVE)
+        producer.reached_start = start
         producer.opened_at = now
         producer.was_synced = False
         if self._preference is not None:
@@ -204,6 +225,12 @@ class Subscriptions:
         if not self.is_opening(peer_id, attempt):
             return
         producer = self._producers[peer_id]
+        if len(producer.attempts) > 1 or producer.attempts[attempt] != producer.candidate.start:
+            self._end_attempt(peer_id, attempt, now)
+            return
+        if not producer.listed:
+            self._forget(peer_id)
+            return
         if reason.code == CloseCode.UNKNOWN_PEER and reason.remote and not producer.was_synced:
             producer.was_synced = True
             producer.become(State.SYNCING)
@@ -213,11 +240,25 @@ class Subscriptions:
         self._retry_later(peer_id, producer, now)
         self.handle_timer(now=now)  # with a preference it may be another one's turn
 
+    def _end_attempt(self, peer_id: PeerId, attempt: int, now: float) -> None:
+        """Go on without an attempt that says nothing about the producer as it is now."""
+        producer = self._producers[peer_id]
+        del producer.attempts[attempt]
+        if producer.attempts:
+            return
+        if producer.listed:
+            self._producers[peer_id] = self._make(producer.candidate, now)
+            self.handle_timer(now=now)
+        else:
+            self._forget(peer_id)
+
     def is_opening(self, peer_id: PeerId, attempt: int) -> bool:
         """Return whether the link of this attempt is still wanted."""
         producer = self._producers.get(peer_id)
         return (
-            producer is not None and producer.state is State.OPENING and producer.attempt == attempt
+            producer is not None
+            and producer.state is State.OPENING
+            and attempt in producer.attempts
         )
 
     def receive_closed(
@@ -291,12 +332,16 @@ class Subscriptions:
         return _Producer(candidate, now, lot)
 
     def _open(self, producer: _Producer) -> None:
-        self._attempt_count += 1
-        producer.attempt = self._attempt_count
+        producer.attempts = {}
         producer.retry_at = None
         producer.better_since = None
         producer.become(State.OPENING)
-        self._events.append(SubscriptionWanted(producer.candidate.addr, producer.attempt))
+        self._try(producer)
+
+    def _try(self, producer: _Producer) -> None:
+        self._attempt_count += 1
+        producer.attempts[self._attempt_count] = producer.candidate.start
+        self._events.append(SubscriptionWanted(producer.candidate.addr, self._attempt_count))
 
     def _choose(self, preference: Preference, now: float) -> None:
         """Open what the preference wants now; note when it may want something else."""
@@ -350,6 +395,13 @@ class Subscriptions:
         producer.candidate = candidate
         producer.listed = True
         if candidate.start != before.start:
+            if producer.state is State.OPENING:
+                # It may lead to the new life; the answer will say so. Or to nobody.
+                if candidate.addr != before.addr and len(producer.attempts) < TRIED_AT_ONCE_MAX:
+                    self._try(producer)
+                return
+            if producer.state is State.ACTIVE and producer.reached_start == candidate.start:
+                return  # to end it would lose what the new one has sent already
             self._drop(peer_id, "the producer restarted")
             self._producers[peer_id] = self._make(candidate, now)
         elif producer.state is State.WAITING and candidate.addr != before.addr:

@@ -116,11 +116,15 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
         first_sequence: The sequence of the first item that will come.
         window_items: The window in force: never above the one asked for.
         window_bytes: The same in bytes.
+        start: The start of the producer's node, as its entry has it. A consumer can be
+            quicker than gossip and subscribe to a restarted producer before it hears
+            of the restart; this tells it that it is already where it should be.
     """
 
     first_sequence: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
     window_items: _Items
     window_bytes: _Bytes
+    start: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]
 
     @property
     def window(self) -> Window:

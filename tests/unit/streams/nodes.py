@@ -66,7 +66,7 @@ class World:
         """Start a node that knows the first one."""
         key = SecretKey.from_seed(name)
         transport = TransportConfig(
-            idle_timeout=0.3, keep_alive_interval=0.1, frame_bytes_max=self.frame_bytes_max
+            idle_timeout=1.5, keep_alive_interval=0.1, frame_bytes_max=self.frame_bytes_max
         )
         endpoint = MemoryEndpoint(self.network, NETWORK, key, transport)
         loop = asyncio.get_running_loop()

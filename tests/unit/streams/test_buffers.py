@@ -156,7 +156,7 @@ def test_an_outbox_treats_runs_as_it_treats_the_items_in_them(steps: list[Any]) 
 
 def session(window_items: int = 10) -> ReceiverSession:
     return ReceiverSession(
-        Accepted(first_sequence=0, window_items=window_items, window_bytes=64 * MB)
+        Accepted(start=1, first_sequence=0, window_items=window_items, window_bytes=64 * MB)
     )
 
 

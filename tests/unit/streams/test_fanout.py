@@ -231,7 +231,7 @@ def test_what_no_longer_blocks_has_no_timer() -> None:
 
 def accepted(**changes: int) -> Accepted:
     return Accepted(
-        **{"first_sequence": 0, "window_items": 10, "window_bytes": 64 << 20, **changes}
+        **{"start": 1, "first_sequence": 0, "window_items": 10, "window_bytes": 64 << 20, **changes}
     )
 
 
@@ -298,6 +298,7 @@ class Consumer:
         self.first = subscription.sent
         self.session = ReceiverSession(
             Accepted(
+                start=1,
                 first_sequence=subscription.sent,
                 window_items=subscription.window_items,
                 window_bytes=subscription.window_bytes,
@@ -410,6 +411,7 @@ def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
         )
         sessions[key] = ReceiverSession(
             Accepted(
+                start=1,
                 first_sequence=subscription.sent,
                 window_items=subscription.window_items,
                 window_bytes=subscription.window_bytes,

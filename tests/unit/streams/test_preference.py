@@ -56,7 +56,7 @@ class Consumer:
                 name = NAME_OF[event.addr.peer_id]
                 if name in self.failing:
                     self.core.receive_failed(IDS[name], event.attempt, CANCELLED, now=self.now)
-                elif self.core.receive_opened(IDS[name], event.attempt, now=self.now):
+                elif self.core.receive_opened(IDS[name], event.attempt, 0, now=self.now):
                     self.active.append(name)
             elif isinstance(event, SubscriptionDropped):
                 self.active.remove(NAME_OF[event.peer_id])

@@ -920,7 +920,9 @@ async def test_a_producer_that_breaks_the_rules_is_closed_and_tried_again(
         events: asyncio.Queue[Any] = asyncio.Queue()
         a.endpoint.serve(wire.PROTOCOL, links.put_nowait)
         consumer = b.streams.consume(Tick, stream_id="ticks")
-        answer = wire.encode(wire.Accepted(first_sequence=5, window_items=4, window_bytes=1000))
+        answer = wire.encode(
+            wire.Accepted(first_sequence=5, window_items=4, window_bytes=1000, start=1)
+        )
         link = await links.get()
         link.attach(events.put_nowait)
         link.accept(answer)

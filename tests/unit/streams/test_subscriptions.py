@@ -50,7 +50,7 @@ def opened(subscriptions: Subscriptions, peer: PeerId = A, now: float = 0.0) -> 
     """Subscribe to one producer."""
     subscriptions.receive_catalog({peer: candidate(peer)}, now=now)
     (wanted,) = events(subscriptions)
-    assert subscriptions.receive_opened(peer, wanted.attempt, now=now)
+    assert subscriptions.receive_opened(peer, wanted.attempt, 1, now=now)
 
 
 def test_producers_are_tried_as_soon_as_they_are_seen() -> None:
@@ -86,7 +86,7 @@ def test_a_success_starts_the_waits_anew() -> None:
     subscriptions.receive_failed(A, first.attempt, TIMEOUT, now=0)
     subscriptions.handle_timer(now=1)
     (second,) = events(subscriptions)
-    assert subscriptions.receive_opened(A, second.attempt, now=1)
+    assert subscriptions.receive_opened(A, second.attempt, 1, now=1)
     assert subscriptions.get_timer() is None
     subscriptions.receive_closed(A, now=5)
     assert subscriptions.get_timer() == 6
@@ -98,7 +98,7 @@ def test_a_producer_that_accepts_and_fails_again_and_again_is_asked_less_and_les
     now = 0.0
     for wait_s in (1, 2, 4, 4):
         (wanted,) = events(subscriptions)
-        assert subscriptions.receive_opened(A, wanted.attempt, now=now)
+        assert subscriptions.receive_opened(A, wanted.attempt, 1, now=now)
         now += 0.5 if wait_s > 1 else 0.0
         subscriptions.receive_closed(A, now=now)
         assert subscriptions.get_timer() == now + wait_s
@@ -154,12 +154,68 @@ def test_an_answer_to_a_former_attempt_is_not_wanted() -> None:
     subscriptions = core()
     subscriptions.receive_catalog({A: candidate(A)}, now=0)
     (old,) = events(subscriptions)
-    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0)
+    subscriptions.receive_catalog({A: candidate(A, start=2, port=2)}, now=0)
     (new,) = events(subscriptions)
-    assert not subscriptions.receive_opened(A, old.attempt, now=0)
+    assert not subscriptions.receive_opened(A, old.attempt, 1, now=0)
     subscriptions.receive_failed(A, old.attempt, TIMEOUT, now=0)
     assert subscriptions.state_of(A) is State.OPENING
-    assert subscriptions.receive_opened(A, new.attempt, now=0)
+    assert subscriptions.receive_opened(A, new.attempt, 2, now=0)
+
+
+def test_a_link_that_was_quicker_than_gossip_is_kept() -> None:
+    """What the new life sent already would be lost with it."""
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (wanted,) = events(subscriptions)
+    assert subscriptions.receive_opened(A, wanted.attempt, 2, now=0)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0.1)
+    assert events(subscriptions) == []
+    assert subscriptions.state_of(A) is State.ACTIVE
+    subscriptions.receive_catalog({A: candidate(A, start=3)}, now=0.2)
+    dropped, again = events(subscriptions)
+    assert isinstance(dropped, SubscriptionDropped)
+    assert isinstance(again, SubscriptionWanted)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_attempt_that_outlives_a_restart_counts_for_the_life_that_answers(
+    answers: bool,
+) -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (old,) = events(subscriptions)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0.1)
+    assert events(subscriptions) == []  # the attempt may lead to the new life
+    if answers:  # it was the former one
+        assert not subscriptions.receive_opened(A, old.attempt, 1, now=0.2)
+    else:
+        subscriptions.receive_failed(A, old.attempt, TIMEOUT, now=0.2)
+    (again,) = events(subscriptions)
+    assert again == SubscriptionWanted(addr(A), 2)  # at once
+    assert subscriptions.receive_opened(A, again.attempt, 2, now=0.3)
+
+
+def test_a_producer_that_restarted_elsewhere_is_tried_there_as_well() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    events(subscriptions)
+    subscriptions.receive_catalog({A: candidate(A, start=2, port=2)}, now=0.1)
+    assert events(subscriptions) == [SubscriptionWanted(addr(A, 2), 2)]
+    subscriptions.receive_catalog({A: candidate(A, start=3, port=3)}, now=0.2)
+    assert events(subscriptions) == []  # enough at once
+    subscriptions.receive_failed(A, 1, TIMEOUT, now=0.3)
+    assert events(subscriptions) == []  # the other one goes on
+    subscriptions.receive_failed(A, 2, TIMEOUT, now=0.4)
+    assert events(subscriptions) == [SubscriptionWanted(addr(A, 3), 3)]
+    assert subscriptions.receive_opened(A, 3, 3, now=0.5)
+
+
+def test_a_producer_that_says_an_older_start_than_gossip_is_not_asked_again_and_again() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A, start=5)}, now=0)
+    (wanted,) = events(subscriptions)
+    assert subscriptions.receive_opened(A, wanted.attempt, 4, now=0)
+    assert events(subscriptions) == []
 
 
 def test_a_producer_that_is_not_allowed_any_more_is_dropped() -> None:
@@ -183,12 +239,26 @@ def test_a_producer_that_left_the_catalog_keeps_its_link_until_that_ends() -> No
     assert subscriptions.get_timer() is None
 
 
-def test_a_producer_that_left_while_it_was_tried_is_forgotten() -> None:
+def test_an_attempt_outlives_that_its_producer_left_the_catalog() -> None:
+    """A restarted node's first entry names no streams yet."""
     subscriptions = core()
     subscriptions.receive_catalog({A: candidate(A)}, now=0)
     (wanted,) = events(subscriptions)
     subscriptions.receive_catalog({}, now=1)
-    assert not subscriptions.receive_opened(A, wanted.attempt, now=1)
+    assert subscriptions.receive_opened(A, wanted.attempt, 2, now=1)
+    subscriptions.receive_catalog({A: candidate(A, start=2)}, now=2)
+    assert events(subscriptions) == []
+    assert subscriptions.state_of(A) is State.ACTIVE
+
+
+def test_a_producer_that_left_while_it_was_tried_in_vain_is_forgotten() -> None:
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A)}, now=0)
+    (wanted,) = events(subscriptions)
+    subscriptions.receive_catalog({}, now=1)
+    subscriptions.receive_failed(A, wanted.attempt, TIMEOUT, now=1)
+    assert subscriptions.state_of(A) is None
+    assert subscriptions.get_timer() is None
 
 
 def test_an_impossible_transition_is_a_bug_of_ours() -> None:
@@ -207,7 +277,7 @@ def too_slow_again(subscriptions: Subscriptions, now: float, **closed: Any) -> t
     assert retry_at is not None
     subscriptions.handle_timer(now=retry_at)
     (wanted,) = events(subscriptions)
-    assert subscriptions.receive_opened(A, wanted.attempt, now=retry_at)
+    assert subscriptions.receive_opened(A, wanted.attempt, 1, now=retry_at)
     return ended_at, retry_at
 
 

@@ -39,6 +39,7 @@ class Line:
     def subscribe(self, asked: Window) -> ReceiverSession:
         granted = self.core.subscribe("c", window_items=asked.items, window_bytes=asked.bytes)
         accepted = Accepted(
+            start=1,
             first_sequence=granted.sent,
             window_items=granted.window_items,
             window_bytes=granted.window_bytes,
@@ -266,7 +267,7 @@ def test_one_that_cannot_be_opened_leaves_room_for_others() -> None:
 
 
 def test_a_producer_that_takes_more_than_was_asked_for_breaks_the_rules() -> None:
-    accepted = Accepted(first_sequence=0, window_items=64, window_bytes=1000)
+    accepted = Accepted(start=1, first_sequence=0, window_items=64, window_bytes=1000)
     session = ReceiverSession(accepted, Window(64, 1000))
     with pytest.raises(RemoteError, match="asked for None"):
         session.receive_window(Window(64, 1000))
@@ -278,7 +279,7 @@ def test_a_producer_that_takes_more_than_was_asked_for_breaks_the_rules() -> Non
 
 
 def test_the_larger_window_is_in_force_until_the_producer_answered() -> None:
-    accepted = Accepted(first_sequence=0, window_items=64, window_bytes=1000)
+    accepted = Accepted(start=1, first_sequence=0, window_items=64, window_bytes=1000)
     session = ReceiverSession(accepted)
     session.ask_window(Window(16, 100))
     assert session.held == Window(64, 1000)
@@ -310,7 +311,8 @@ def test_a_wanted_change_names_its_session() -> None:
     window = pool.reserve("a", waiting_count=1)
     assert window is not None
     session = ReceiverSession(
-        Accepted(first_sequence=0, window_items=window.items, window_bytes=window.bytes), window
+        Accepted(start=1, first_sequence=0, window_items=window.items, window_bytes=window.bytes),
+        window,
     )
     pool.open("a", session)
     assert pool.next_changes(waiting_count=0) == [WindowWanted(session, Window(1024, MB))]

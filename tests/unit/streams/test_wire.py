@@ -57,7 +57,7 @@ def test_a_header_from_a_newer_peer_may_have_more_fields() -> None:
 
 
 def test_an_answer_survives_the_way() -> None:
-    answer = wire.Accepted(first_sequence=7, window_items=5, window_bytes=9)
+    answer = wire.Accepted(start=1, first_sequence=7, window_items=5, window_bytes=9)
     assert wire.decode_accepted(wire.encode(answer)) == answer
 
 
