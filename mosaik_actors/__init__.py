@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         StateReplaced,
     )
     from .groups.sqlite import SqliteLog
+    from .groups.state_sync import StateSync
     from .groups.storage import (
         InMemory,
         LogStorage,
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
         StorageInUse,
         StorageMismatch,
     )
-    from .groups.sync import LogReplaySync, SnapshotSync, StateSync
+    from .groups.sync import LogReplaySync, SnapshotSync
     from .groups.topology import Bond
     from .ids import (
         GroupId,

@@ -30,7 +30,8 @@ import msgspec
 
 from ..errors import DecodeError
 from ..groups.machine import ApplyContext, StateMachine
-from ..groups.sync import SnapshotSync, StateSync
+from ..groups.state_sync import StateSync
+from ..groups.sync import SnapshotSync
 from ..ids import UniqueId
 from .elements import Element
 from .snapshots import Columns, ColumnsCursor, Rows, write_parts

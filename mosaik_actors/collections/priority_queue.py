@@ -30,7 +30,7 @@ from ..codec import EncodeError
 from ..config import require_between
 from ..errors import DecodeError
 from ..groups.machine import ApplyContext
-from ..groups.sync import StateSync
+from ..groups.state_sync import StateSync
 from ..ids import UniqueId
 from .chunks import ChunkedList
 from .commands import (

@@ -25,7 +25,7 @@ import msgspec
 from ..codec import EncodeError
 from ..errors import DecodeError
 from ..groups.encoding import Decoder, encode
-from ..groups.machine import PART_BYTES_MAX
+from ..groups.records import PART_BYTES_MAX
 from .elements import ITEM_BYTES_MAX, Element
 
 C = TypeVar("C")

@@ -65,9 +65,10 @@ from .messages import (
 )
 from .records import Voters
 from .shared import GroupState
+from .state_sync import StateSync
 from .status import Standing, Status
 from .storage import InMemory, LogStorage
-from .sync import LogReplaySync, SnapshotSync, StateSync
+from .sync import LogReplaySync, SnapshotSync
 
 logger = logging.getLogger(__name__)
 

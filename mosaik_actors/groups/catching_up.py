@@ -25,7 +25,7 @@ from .raft import Raft
 from .records import EntryKind, SnapshotMark
 from .runner import MachineFailed
 from .snapshot import SnapshotError
-from .sync import StateSync
+from .state_sync import StateSync
 from .sync_roles import (
     Cut,
     CutFailed,

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .machine import PART_BYTES_MAX, PARTS_COUNT_MAX
-from .records import SnapshotMark
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, SnapshotMark
 from .sync_roles import Cut
 from .sync_wire import ANSWER_BYTES, SNAPSHOT_BYTES_MAX, PartsDigest, Whole
 

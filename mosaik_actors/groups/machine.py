@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from inspect import iscoroutinefunction, signature
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from ..config import require_between
 from ..errors import ConfigError
 from ..ids import GroupId, NetworkId
 from ..streams.schema import identity
-from .sync import StateSync
+from .state_sync import StateSync
 
 
 class Consistency(Enum):
@@ -226,10 +226,6 @@ class NoOp(StateMachine):
 
     def restore(self, parts: Iterable[bytes]) -> None:
         """Take in no parts."""
-
-
-PARTS_COUNT_MAX: Final = 1 << 20
-PART_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 def signature_of(machine: StateMachine) -> bytes:

@@ -76,10 +76,10 @@ from .parts import Parts
 from .reads import ReadFailed, ReadGranted, Reads
 from .records import HardState, SnapshotMark, Voters
 from .saving import Disk, Saving
+from .state_sync import StateSync
 from .status import HISTORY_BYTES, Standing, Status
 from .storage import SaveBatch, Stored
 from .stored import StoredGroup, decode_stored, encode_stored
-from .sync import StateSync
 from .takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went

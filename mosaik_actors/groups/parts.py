@@ -12,8 +12,8 @@ from .client import CommandClient
 from .config import ConsensusConfig, GroupsConfig
 from .host import Host
 from .reads import Reads
+from .state_sync import StateSync
 from .status import Status
-from .sync import StateSync
 
 
 @dataclass(frozen=True, slots=True)

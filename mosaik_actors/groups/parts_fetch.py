@@ -29,8 +29,7 @@ from typing import Final
 
 from ..ids import PeerId
 from .fetch_plan import IN_FLIGHT_MAX, Ask, FetchPlan, Span, merge
-from .machine import PARTS_COUNT_MAX
-from .records import SnapshotMark
+from .records import PARTS_COUNT_MAX, SnapshotMark
 from .sync_wire import (
     ANSWER_BYTES,
     ANSWER_PARTS_MAX,

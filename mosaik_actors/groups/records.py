@@ -8,7 +8,7 @@ snapshot (Raft thesis, chapter 5).
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -59,8 +59,12 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
     has_lost_entries: bool = False
 
 
-VOTER_COUNT_MAX = 64
-LEARNER_COUNT_MAX = 1024
+VOTER_COUNT_MAX: Final = 64
+LEARNER_COUNT_MAX: Final = 1024
+
+# A snapshot has so many parts of so many bytes, at most.
+PARTS_COUNT_MAX: Final = 1 << 20
+PART_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 class Voters(msgspec.Struct, frozen=True, array_like=True):

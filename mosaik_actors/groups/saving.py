@@ -11,12 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .storage import SaveBatch
 
-if TYPE_CHECKING:
-    from .history import History
+
+class Saver(Protocol):
+    """A history, as far as its saves go."""
+
+    def next_save(self) -> SaveBatch | None:
+        """Return what to save now, None for nothing."""
+
+    def saved(self) -> None:
+        """Go on: it is saved."""
 
 
 class Disk(Enum):
@@ -64,7 +71,7 @@ class Saving:
         """When the disk counts as hanging, unless the save is done before."""
         return self._since_s + self._patience_s if self.is_busy and self.disk is Disk.FINE else inf
 
-    def next_batch(self, history: History | None, *, now: float) -> SaveBatch | None:
+    def next_batch(self, history: Saver | None, *, now: float) -> SaveBatch | None:
         """Return what to save now, None for nothing; call `saved` when it is."""
         if self.is_busy:
             return None
@@ -76,7 +83,7 @@ class Saving:
         self.is_busy, self._since_s = batch is not None, now
         return batch
 
-    def saved(self, history: History | None) -> None:
+    def saved(self, history: Saver | None) -> None:
         """Go on after a save."""
         self.is_busy = False
         if self._then is not None:

@@ -24,7 +24,7 @@ import msgspec
 from ..errors import DecodeError, MosaikError
 from .encoding import Decoder, encode
 from .ledger import LEDGER_BYTES_MAX, Ledger
-from .machine import PART_BYTES_MAX, PARTS_COUNT_MAX
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from .sessions import TABLE_BYTES_MAX, SessionLimits, Sessions
 from .wire import INDEX_MAX
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .encoding import Decoder, encode
-from .machine import PART_BYTES_MAX, PARTS_COUNT_MAX
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from .status import HistoryId
 from .wire import INDEX_MAX
 

@@ -1,66 +1,19 @@
-"""How a member that joins, or fell far behind, gets the state: the choices.
+"""The two built-in ways to get the state: `SnapshotSync` and `LogReplaySync`.
 
-All members of a group make the same choice: its signature is part of the
-group's id. The two built-in ways fetch from all members at once, the leader
-last: `LogReplaySync` the log, `SnapshotSync` the state as of one place in it.
-
-A way of one's own derives from `StateSync` and makes the two sides, which are
-pure state machines and say to each other whatever they like:
-
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class ArchiveSync(StateSync):
-        archive: str = "archive-1"
-
-        def requester(self, context):
-            return ArchiveTask(self, context)       # a SyncTask
-
-        def provider(self, context):
-            return ArchiveProvider(self, context)   # a SyncProvider
-
-What `SyncTask` and `SyncProvider` promise is written in `sync_roles`.
+Both fetch from all members at once, the leader last: one the log, the other the
+state as of one place in it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..config import as_seconds, require_above, require_between
-
-if TYPE_CHECKING:
-    from .sync_roles import SyncContext, SyncProvider, SyncTask
-
-# The two sides are imported where they are made: they need the limits of
-# `machine`, which needs the settings here.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateSync:
-    """The base of all ways to sync; a way of one's own derives from it or from a built-in one.
-
-    Attributes:
-        fetch_timeout: Seconds until a request to one peer counts as lost and
-            goes to another.
-    """
-
-    fetch_timeout: float = 5.0
-
-    def __post_init__(self) -> None:
-        as_seconds(self, "fetch_timeout")
-        require_above("fetch_timeout", self.fetch_timeout)
-
-    @property
-    def signature(self) -> str:
-        """What goes into the group's id. A way of one's own names its version here."""
-        return type(self).__name__
-
-    def requester(self, context: SyncContext) -> SyncTask:
-        """Return the side that catches up, for a member that has to."""
-        raise NotImplementedError(f"{type(self).__name__} has no requester")
-
-    def provider(self, context: SyncContext) -> SyncProvider:
-        """Return the side that serves; every member has one as long as it is in the group."""
-        raise NotImplementedError(f"{type(self).__name__} has no provider")
+from .log_replay import LogReplayTask
+from .provider import LogProvider, SnapshotProvider
+from .snapshot_sync import SnapshotTask
+from .state_sync import StateSync
+from .sync_roles import SyncContext, SyncProvider, SyncTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +36,10 @@ class LogReplaySync(StateSync):
 
     def requester(self, context: SyncContext) -> SyncTask:
         """Return a `LogReplayTask`."""
-        from .log_replay import LogReplayTask
-
         return LogReplayTask(context, batch_size=self.batch_size, fetch_timeout=self.fetch_timeout)
 
     def provider(self, context: SyncContext) -> SyncProvider:
         """Return a `LogProvider`."""
-        from .provider import LogProvider
-
         return LogProvider(context)
 
 
@@ -120,8 +69,6 @@ class SnapshotSync(StateSync):
 
     def requester(self, context: SyncContext) -> SyncTask:
         """Return a `SnapshotTask`."""
-        from .snapshot_sync import SnapshotTask
-
         return SnapshotTask(
             context,
             fetch_batch_size=self.fetch_batch_size,
@@ -131,8 +78,6 @@ class SnapshotSync(StateSync):
 
     def provider(self, context: SyncContext) -> SyncProvider:
         """Return a `SnapshotProvider`."""
-        from .provider import SnapshotProvider
-
         return SnapshotProvider(
             context,
             snapshot_ttl=self.snapshot_ttl,

@@ -24,8 +24,7 @@ from blake3 import blake3
 from ..errors import DecodeError
 from .acts import REQUEST_BYTES
 from .encoding import Decoder, encode
-from .machine import PART_BYTES_MAX, PARTS_COUNT_MAX
-from .records import Entry, SnapshotMark
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMark
 from .wire import INDEX_MAX, MESSAGE_BYTES_MAX, check_mark
 
 ANSWER_BYTES: Final = 512 * 1024

@@ -17,7 +17,7 @@ from ...errors import Closed
 from ...groups.api import GroupMetrics, Member
 from ...groups.conditions import committed_of
 from ...groups.member_events import StateReplaced
-from ...groups.sync import StateSync
+from ...groups.state_sync import StateSync
 from ...ids import GroupId, StoreId
 from ...shared_state import HandleState, Watched
 from ...streams.schema import stream_name

@@ -19,7 +19,7 @@ from mosaik_actors.groups.acts import CutSnapshot, encode_act
 from mosaik_actors.groups.raft import Raft
 from mosaik_actors.groups.raft_config import RaftConfig
 from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark
-from mosaik_actors.groups.sync import StateSync
+from mosaik_actors.groups.state_sync import StateSync
 from mosaik_actors.groups.sync_roles import (
     Cut,
     CutFailed,

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
-from mosaik_actors.groups.machine import PART_BYTES_MAX, PARTS_COUNT_MAX
 from mosaik_actors.groups.member_events import GroupEvent
 from mosaik_actors.groups.payloads import COMMAND_BYTES_MAX
-from mosaik_actors.groups.records import LEARNER_COUNT_MAX, VOTER_COUNT_MAX
+from mosaik_actors.groups.records import (
+    LEARNER_COUNT_MAX,
+    PART_BYTES_MAX,
+    PARTS_COUNT_MAX,
+    VOTER_COUNT_MAX,
+)
 from mosaik_actors.groups.sessions import SessionLimits
 from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.sync_wire import SNAPSHOT_BYTES_MAX

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.cuts import TURN_BYTES, TURN_PARTS, KeptCut
-from mosaik_actors.groups.machine import PART_BYTES_MAX
 from mosaik_actors.groups.provider import CUTS_MAX, HOLD_S, SnapshotProvider
-from mosaik_actors.groups.records import Entry, SnapshotMark
+from mosaik_actors.groups.records import PART_BYTES_MAX, Entry, SnapshotMark
 from mosaik_actors.groups.snapshot_sync import ATTEMPTS_MAX, SnapshotTask
 from mosaik_actors.groups.sync import SnapshotSync
 from mosaik_actors.groups.sync_roles import (

@@ -15,7 +15,8 @@ from mosaik_actors.groups.log_replay import LogReplayTask
 from mosaik_actors.groups.provider import LogProvider, SnapshotProvider
 from mosaik_actors.groups.records import Entry
 from mosaik_actors.groups.snapshot_sync import SnapshotTask
-from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync, StateSync
+from mosaik_actors.groups.state_sync import StateSync
+from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.sync_roles import (
     Cut,
     Holder,

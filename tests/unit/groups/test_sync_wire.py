@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.machine import PART_BYTES_MAX, PARTS_COUNT_MAX
-from mosaik_actors.groups.records import Entry, EntryKind, SnapshotMark, Voters
+from mosaik_actors.groups.records import (
+    PART_BYTES_MAX,
+    PARTS_COUNT_MAX,
+    Entry,
+    EntryKind,
+    SnapshotMark,
+    Voters,
+)
 from mosaik_actors.groups.sync_wire import (
     ANSWER_BYTES,
     ANSWER_ENTRIES_MAX,
