@@ -28,7 +28,7 @@ from mosaik_actors.collections.map import MapMachine
 from mosaik_actors.collections.priority_queue import PriorityQueueMachine
 from mosaik_actors.collections.set import SetMachine
 from mosaik_actors.collections.vec import VecMachine
-from mosaik_actors.groups.machine import ApplyContext
+from mosaik_actors.groups.machine.machine import ApplyContext
 from mosaik_actors.ids import UniqueId
 
 from . import collections_rivals, groups

@@ -19,9 +19,9 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark
-from mosaik_actors.groups.sqlite import SqliteLog
-from mosaik_actors.groups.storage import LogOwner, SaveBatch
+from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch
+from mosaik_actors.groups.storage.sqlite import SqliteLog
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
 from mosaik_actors.ids import PeerId, UniqueId
 
 from .report import Row, print_table

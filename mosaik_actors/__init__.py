@@ -70,8 +70,7 @@ if TYPE_CHECKING:
     )
     from .groups.api import Group, GroupMetrics, Member
     from .groups.config import ConsensusConfig, GroupsConfig
-    from .groups.key import GroupKey
-    from .groups.machine import (
+    from .groups.machine.machine import (
         ApplyContext,
         Consistency,
         LeadershipPreference,
@@ -79,7 +78,8 @@ if TYPE_CHECKING:
         QueryAnswer,
         StateMachine,
     )
-    from .groups.member_events import (
+    from .groups.machine.state_sync import StateSync
+    from .groups.member.events import (
         GroupEvent,
         GroupForced,
         GroupTakenOver,
@@ -89,9 +89,9 @@ if TYPE_CHECKING:
         MembersChanged,
         StateReplaced,
     )
-    from .groups.sqlite import SqliteLog
-    from .groups.state_sync import StateSync
-    from .groups.storage import (
+    from .groups.mesh.key import GroupKey
+    from .groups.mesh.topology import Bond
+    from .groups.storage.interface import (
         InMemory,
         LogStorage,
         StorageCorrupt,
@@ -100,8 +100,8 @@ if TYPE_CHECKING:
         StorageInUse,
         StorageMismatch,
     )
-    from .groups.sync import LogReplaySync, SnapshotSync
-    from .groups.topology import Bond
+    from .groups.storage.sqlite import SqliteLog
+    from .groups.sync.settings import LogReplaySync, SnapshotSync
     from .ids import (
         GroupId,
         NetworkId,

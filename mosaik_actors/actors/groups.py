@@ -16,9 +16,9 @@ from functools import partial
 from thespian.actors import ActorAddress
 
 from ..errors import RemoteError
-from ..groups.handshake import group_of
+from ..groups.mesh.handshake import group_of
 from ..groups.messages import BondOffered, RegisterReplica, StartGroups, UnregisterReplica
-from ..groups.protocol import PROTOCOL
+from ..groups.wire.protocol import PROTOCOL
 from ..ids import GroupId
 from ..node import Node
 from ..runtime import TypeDispatcher

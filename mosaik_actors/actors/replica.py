@@ -39,12 +39,12 @@ from ..discovery.messages import (
     WithdrawGroup,
 )
 from ..errors import Full, GroupTerminated
-from ..groups.client import ClientRenewed, Failed, Resolved
+from ..groups.client.client import ClientRenewed, Failed, Resolved
 from ..groups.errors import CallFailed
-from ..groups.host import MachineFailed
-from ..groups.member import Member
-from ..groups.member_events import FramesOut, Logged, MemberLeft, SaveWanted, Told
-from ..groups.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
+from ..groups.machine.host import MachineFailed
+from ..groups.member.member import Member
+from ..groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
@@ -59,9 +59,9 @@ from ..groups.messages import (
     TakePart,
     UnregisterReplica,
 )
-from ..groups.protocol import PROTOCOL
-from ..groups.reads import ReadFailed, ReadGranted
-from ..groups.storage import LogOwner, SaveBatch, StorageError, StorageFull, Stored
+from ..groups.wire.protocol import PROTOCOL
+from ..groups.client.reads import ReadFailed, ReadGranted
+from ..groups.storage.interface import LogOwner, SaveBatch, StorageError, StorageFull, Stored
 from ..runtime import TypeDispatcher
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent

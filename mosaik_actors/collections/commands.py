@@ -29,9 +29,9 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 
 from ..errors import DecodeError
-from ..groups.machine import ApplyContext, StateMachine
-from ..groups.state_sync import StateSync
-from ..groups.sync import SnapshotSync
+from ..groups.machine.machine import ApplyContext, StateMachine
+from ..groups.machine.state_sync import StateSync
+from ..groups.sync.settings import SnapshotSync
 from ..ids import UniqueId
 from .elements import Element
 from .snapshots import Columns, ColumnsCursor, Rows, write_parts

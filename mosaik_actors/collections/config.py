@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 from ..config import as_seconds, refuse_tickets, require_above, require_between
 from ..errors import ConfigError
 from ..groups.config import ConsensusConfig, GroupsConfig
-from ..groups.state_sync import StateSync
-from ..groups.storage import LogStorage
-from ..groups.sync import SnapshotSync
+from ..groups.machine.state_sync import StateSync
+from ..groups.storage.interface import LogStorage
+from ..groups.sync.settings import SnapshotSync
 
 BACKLOG_MAX = 1 << 24
 

@@ -29,7 +29,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar, overload
 import msgspec
 
 from ..errors import DecodeError
-from ..groups.state_sync import StateSync
+from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .commands import (
     Absent,

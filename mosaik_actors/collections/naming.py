@@ -28,7 +28,7 @@ from blake3 import blake3
 
 from ..discovery.info import PeerInfo
 from ..errors import ConfigError
-from ..groups.key import GroupKey
+from ..groups.mesh.key import GroupKey
 from ..ids import GroupId, PeerId, StoreId, UniqueId
 from ..streams.schema import stream_name
 

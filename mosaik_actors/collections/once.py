@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ..groups.state_sync import StateSync
+from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .cell import Slot, SlotMachine, ValueWritten, Write
 from .commands import Handler, StateReplaced

@@ -29,8 +29,8 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 from ..codec import EncodeError
 from ..config import require_between
 from ..errors import DecodeError
-from ..groups.machine import ApplyContext
-from ..groups.state_sync import StateSync
+from ..groups.machine.machine import ApplyContext
+from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .chunks import ChunkedList
 from .commands import (

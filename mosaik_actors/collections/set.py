@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from ..errors import DecodeError
-from ..groups.state_sync import StateSync
+from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, StateReplaced, filled
 from .elements import Element

@@ -24,8 +24,8 @@ import msgspec
 
 from ..codec import EncodeError
 from ..errors import DecodeError
-from ..groups.encoding import Decoder, encode
-from ..groups.records import PART_BYTES_MAX
+from ..groups.wire.encoding import Decoder, encode
+from ..groups.wire.records import PART_BYTES_MAX
 from .elements import ITEM_BYTES_MAX, Element
 
 C = TypeVar("C")

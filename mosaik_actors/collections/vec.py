@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, SupportsIndex, TypeAlias, TypeVar, ov
 
 import msgspec
 
-from ..groups.state_sync import StateSync
+from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .chunks import ChunkedList
 from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, StateReplaced, filled

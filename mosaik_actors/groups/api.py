@@ -34,14 +34,12 @@ from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..when import Wait
-from .client import CommandClient
-from .commands import CLIENT_BYTES
+from .client.client import CommandClient
 from .conditions import GroupWhen, committed_of, log_position_of
 from .config import ConsensusConfig, GroupsConfig
 from .errors import CallFailed
-from .host import Host
-from .key import GroupKey, derive_group_id
-from .machine import (
+from .machine.host import Host
+from .machine.machine import (
     Consistency,
     NoOp,
     QueryAnswer,
@@ -49,9 +47,11 @@ from .machine import (
     check_machine,
     signature_of,
 )
-from .member import MemberSpec
-from .member_events import GroupEvent
-from .mesh import Bond
+from .machine.state_sync import StateSync
+from .member.events import GroupEvent
+from .member.member import MemberSpec
+from .mesh.key import GroupKey, derive_group_id
+from .mesh.mesh import Bond
 from .messages import (
     CallCancelled,
     CommandsQueued,
@@ -63,12 +63,12 @@ from .messages import (
     Submission,
     TakePart,
 )
-from .records import Voters
 from .shared import GroupState
-from .state_sync import StateSync
-from .status import Standing, Status
-from .storage import InMemory, LogStorage
-from .sync import LogReplaySync, SnapshotSync
+from .storage.interface import InMemory, LogStorage
+from .sync.settings import LogReplaySync, SnapshotSync
+from .wire.commands import CLIENT_BYTES
+from .wire.records import Voters
+from .wire.status import Standing, Status
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
-from .encoding import encode
-from .raft_config import RaftConfig
-from .records import VOTER_COUNT_MAX
+from .raft.config import RaftConfig
+from .wire.encoding import encode
+from .wire.records import VOTER_COUNT_MAX
 
 _COMMIT_DELAY_S: Final = 0.002
 _SPARE_DELAY_S: Final = 0.01

@@ -9,9 +9,9 @@ from thespian.actors import ActorAddress
 
 from ..ids import GroupId
 from ..transport.interface import Link
-from .member import MemberSpec
+from .member.member import MemberSpec
 from .shared import GroupState
-from .storage import LogStorage
+from .storage.interface import LogStorage
 
 if TYPE_CHECKING:
     from ..node import Node

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GroupTerminated
 from ..shared_state import SharedState
 from ..waiters import MakeFuture, Waiters
-from .client import Resolved
+from .client.client import Resolved
 
 if TYPE_CHECKING:
-    from .member import Member
+    from .member.member import Member
 
 
 class GroupState(SharedState):

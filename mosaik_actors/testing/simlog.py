@@ -28,7 +28,7 @@ from zlib import crc32
 
 from ..codec import codec_for
 from ..errors import DecodeError
-from ..groups.storage import (
+from ..groups.storage.interface import (
     BatchError,
     LogOwner,
     LogState,

@@ -31,20 +31,14 @@ from mosaik_actors.bounded_decoding import BoundedDecoder, check_objects
 from mosaik_actors.discovery import entry, mdns, rendezvous
 from mosaik_actors.discovery import wire as discovery_wire
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.groups import (
-    acts,
-    bond_wire,
-    commands,
-    configuration,
-    genesis_wire,
-    ledger,
-    merge_wire,
-    sessions,
-    stored,
-    sync_wire,
-)
-from mosaik_actors.groups import frames as group_frames
-from mosaik_actors.groups import wire as raft_wire
+from mosaik_actors.groups.machine import ledger, sessions
+from mosaik_actors.groups.mesh import wire as bond_wire
+from mosaik_actors.groups.wire import acts, commands, configuration, stored
+from mosaik_actors.groups.wire import frames as group_frames
+from mosaik_actors.groups.wire import genesis as genesis_wire
+from mosaik_actors.groups.wire import merge as merge_wire
+from mosaik_actors.groups.wire import raft as raft_wire
+from mosaik_actors.groups.wire import sync as sync_wire
 from mosaik_actors.ids import NetworkId
 from mosaik_actors.streams import criteria, schema
 from mosaik_actors.streams import wire as streams_wire

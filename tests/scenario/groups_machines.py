@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from mosaik_actors.groups.machine import ApplyContext, LeadershipPreference, StateMachine
+from mosaik_actors.groups.machine.machine import ApplyContext, LeadershipPreference, StateMachine
 
 
 class Put(msgspec.Struct, frozen=True):

@@ -25,8 +25,8 @@ from random import Random
 from typing import Any
 
 from mosaik_actors.groups.api import Group
-from mosaik_actors.groups.machine import LeadershipPreference
-from mosaik_actors.groups.member_events import GroupTakenOver, HistoryMerged
+from mosaik_actors.groups.machine.machine import LeadershipPreference
+from mosaik_actors.groups.member.events import GroupTakenOver, HistoryMerged
 from mosaik_actors.testing.cluster import SimNode
 
 from .groups_chaos import LOOK_EVERY_S, TALLY, World

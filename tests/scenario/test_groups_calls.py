@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from mosaik_actors.errors import GroupOffline, GroupTerminated, NoCommands, QueryOffline
-from mosaik_actors.groups.machine import Consistency
-from mosaik_actors.groups.member_events import LeaderElected
+from mosaik_actors.groups.machine.machine import Consistency
+from mosaik_actors.groups.member.events import LeaderElected
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario

@@ -20,7 +20,7 @@ from mosaik_actors import (
     collection,
     stream,
 )
-from mosaik_actors.groups.member_events import LeaderElected, MembersChanged
+from mosaik_actors.groups.member.events import LeaderElected, MembersChanged
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.disk import SimDisk
 from mosaik_actors.testing.scenario import scenario

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
-from ...groups.member_events import StateReplaced
+from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from ..cell import CellMachine, CellView, ValueWritten
 from ..commands import Absent, Cleared

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 from ...errors import Closed
 from ...groups.api import GroupMetrics, Member
 from ...groups.conditions import committed_of
-from ...groups.member_events import StateReplaced
-from ...groups.state_sync import StateSync
+from ...groups.machine.state_sync import StateSync
+from ...groups.member.events import StateReplaced
 from ...ids import GroupId, StoreId
 from ...shared_state import HandleState, Watched
 from ...streams.schema import stream_name

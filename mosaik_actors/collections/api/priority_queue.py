@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
-from ...groups.member_events import StateReplaced
+from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from ..commands import Absent, Cleared
 from ..config import CollectionConfig, CollectionSettings

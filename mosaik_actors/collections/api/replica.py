@@ -18,7 +18,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from ...actors.collection import CollectionActor
 from ...errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ...groups.api import Group, Groups
-from ...groups.machine import Consistency, LeadershipPreference
+from ...groups.machine.machine import Consistency, LeadershipPreference
 from ...groups.shared import GroupState
 from ...runtime import ActorSystemClosed
 from ..commands import CollectionMachine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, SupportsIndex, TypeAlias, TypeVar, Unpack
 
-from ...groups.member_events import StateReplaced
+from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from ..commands import Cleared
 from ..config import CollectionConfig, CollectionSettings

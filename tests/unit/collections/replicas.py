@@ -5,7 +5,7 @@ from typing import Any
 
 from mosaik_actors.codec import codec_for
 from mosaik_actors.collections.commands import CollectionMachine
-from mosaik_actors.groups.machine import ApplyContext
+from mosaik_actors.groups.machine.machine import ApplyContext
 from mosaik_actors.ids import UniqueId
 
 GROUP, NETWORK = UniqueId("group"), UniqueId("network")

@@ -31,7 +31,7 @@ from mosaik_actors.collections.map import (
     MapView,
 )
 from mosaik_actors.errors import ConfigError, DecodeError
-from mosaik_actors.groups.sync import SnapshotSync
+from mosaik_actors.groups.sync.settings import SnapshotSync
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId
 
 from .replicas import apply, context, restore, travelled

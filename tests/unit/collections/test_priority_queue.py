@@ -34,7 +34,7 @@ from mosaik_actors.collections.queue_records import (
 )
 from mosaik_actors.collections.ranking import Inclusive
 from mosaik_actors.errors import ConfigError, DecodeError
-from mosaik_actors.groups.sync import SnapshotSync
+from mosaik_actors.groups.sync.settings import SnapshotSync
 
 from .logs import Log, Replica
 

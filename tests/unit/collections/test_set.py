@@ -29,7 +29,7 @@ from mosaik_actors.collections.set import (
     SetView,
 )
 from mosaik_actors.errors import ConfigError, DecodeError
-from mosaik_actors.groups.sync import SnapshotSync
+from mosaik_actors.groups.sync.settings import SnapshotSync
 
 from .replicas import apply, context, restore, travelled
 

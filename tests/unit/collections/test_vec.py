@@ -35,7 +35,7 @@ from mosaik_actors.collections.vec import (
     VecTruncate,
 )
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 
 from .logs import Log, Replica
 

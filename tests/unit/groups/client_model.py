@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mosaik_actors.errors import Full
-from mosaik_actors.groups.client import ClientRenewed, CommandClient, Failed, Resolved
-from mosaik_actors.groups.commands import Burst
-from mosaik_actors.groups.payloads import encode_position
-from mosaik_actors.groups.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.client.client import ClientRenewed, CommandClient, Failed, Resolved
+from mosaik_actors.groups.machine.payloads import encode_position
+from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.wire.commands import Burst
 
 STEP_S = 0.01
 STRANGER = b"strange client.."

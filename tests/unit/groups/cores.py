@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import TypeVar
 
-from mosaik_actors.groups.configuration import encode_voters, make_voters
-from mosaik_actors.groups.raft import Raft
-from mosaik_actors.groups.raft_config import RaftConfig
-from mosaik_actors.groups.ready import Event, Outcome, ReadState, Ready
-from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark, Voters
-from mosaik_actors.groups.wire import Message, decode_message, encode_message
+from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.raft.ready import Event, Outcome, ReadState, Ready
+from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
+from mosaik_actors.groups.wire.raft import Message, decode_message, encode_message
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark, Voters
 from mosaik_actors.ids import PeerId
 
 E = TypeVar("E", bound=Event)

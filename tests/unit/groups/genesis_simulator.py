@@ -22,8 +22,7 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from mosaik_actors.groups.config import ConsensusConfig
-from mosaik_actors.groups.genesis import (
+from mosaik_actors.groups.bootstrap.genesis import (
     Founded,
     Genesis,
     GenesisStuck,
@@ -31,14 +30,15 @@ from mosaik_actors.groups.genesis import (
     SavePledge,
     SendGenesis,
 )
-from mosaik_actors.groups.genesis_wire import (
+from mosaik_actors.groups.config import ConsensusConfig
+from mosaik_actors.groups.raft.quorum import majority
+from mosaik_actors.groups.wire.genesis import (
     decode_message,
     decode_pledge,
     encode_message,
     encode_pledge,
 )
-from mosaik_actors.groups.quorum import majority
-from mosaik_actors.groups.status import Standing, Status
+from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
 
 from .cores import peer

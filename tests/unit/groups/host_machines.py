@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.host import Host
-from mosaik_actors.groups.ledger import Ledger
-from mosaik_actors.groups.machine import ApplyContext, StateMachine
-from mosaik_actors.groups.sessions import SessionLimits
+from mosaik_actors.groups.machine.host import Host
+from mosaik_actors.groups.machine.ledger import Ledger
+from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
+from mosaik_actors.groups.machine.sessions import SessionLimits
 from mosaik_actors.ids import UniqueId
 
 GROUP, NETWORK = UniqueId("group"), UniqueId("network")

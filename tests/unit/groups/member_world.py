@@ -11,18 +11,18 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.client import CommandClient, Failed, Resolved
-from mosaik_actors.groups.commands import CLIENT_BYTES
+from mosaik_actors.groups.client.client import CommandClient, Failed, Resolved
+from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
-from mosaik_actors.groups.host import Host
-from mosaik_actors.groups.key import GroupKey
-from mosaik_actors.groups.machine import StateMachine
-from mosaik_actors.groups.member import Member, MemberSpec
-from mosaik_actors.groups.member_events import FramesOut, Logged, MemberLeft, SaveWanted, Told
-from mosaik_actors.groups.mesh import AcceptLink, CloseLink, DialWanted
-from mosaik_actors.groups.reads import ReadFailed, ReadGranted
-from mosaik_actors.groups.storage import LogOwner, SaveBatch, Stored
-from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.machine.host import Host
+from mosaik_actors.groups.machine.machine import StateMachine
+from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from mosaik_actors.groups.member.member import Member, MemberSpec
+from mosaik_actors.groups.mesh.key import GroupKey
+from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
+from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
+from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.wire.commands import CLIENT_BYTES
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.testing.disk import SimDisk
 from mosaik_actors.testing.simlog import SimLog

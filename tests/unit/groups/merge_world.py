@@ -22,11 +22,10 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.acts import Act, decode_act, encode_act
-from mosaik_actors.groups.commands import Burst, decode_bursts, encode_bursts
-from mosaik_actors.groups.ledger import CommandsTaken, HistoryClosed, Ledger, MergeFinished
-from mosaik_actors.groups.merge import Merge
-from mosaik_actors.groups.merge_view import (
+from mosaik_actors.groups.machine.ledger import CommandsTaken, HistoryClosed, Ledger, MergeFinished
+from mosaik_actors.groups.machine.sessions import Answer, Refusal, Sessions
+from mosaik_actors.groups.merge.merge import Merge
+from mosaik_actors.groups.merge.view import (
     HandOver,
     HistoriesConflict,
     HistoryAbandoned,
@@ -36,9 +35,10 @@ from mosaik_actors.groups.merge_view import (
     ProposeAct,
     SendMerge,
 )
-from mosaik_actors.groups.records import Entry, EntryKind
-from mosaik_actors.groups.sessions import Answer, Refusal, Sessions
-from mosaik_actors.groups.status import MERGED_COUNT_MAX, Standing, Status
+from mosaik_actors.groups.wire.acts import Act, decode_act, encode_act
+from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, Standing, Status
 from mosaik_actors.ids import PeerId
 
 

@@ -20,8 +20,8 @@ from random import Random
 import msgspec
 
 from mosaik_actors.groups.config import ConsensusConfig
-from mosaik_actors.groups.key import GroupKey
-from mosaik_actors.groups.mesh import (
+from mosaik_actors.groups.mesh.key import GroupKey
+from mosaik_actors.groups.mesh.mesh import (
     AcceptLink,
     Bond,
     BondFormed,
@@ -35,7 +35,7 @@ from mosaik_actors.groups.mesh import (
     TopologyChanged,
     is_mesh_frame,
 )
-from mosaik_actors.groups.status import Standing, Status
+from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason

@@ -23,24 +23,24 @@ from typing import Any
 import msgspec
 
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.groups.commands import Burst, encode_bursts
-from mosaik_actors.groups.configuration import (
+from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
+from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.raft.ready import Outcome, Ready, SnapshotNeeded, Verdict
+from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.configuration import (
     add_learner,
     demote,
     make_voters,
     promote,
     remove,
 )
-from mosaik_actors.groups.raft import Raft
-from mosaik_actors.groups.raft_config import RaftConfig
-from mosaik_actors.groups.ready import Outcome, Ready, SnapshotNeeded, Verdict
-from mosaik_actors.groups.records import SnapshotMark, Voters
-from mosaik_actors.groups.sessions import Answer, Refusal, SessionLimits
-from mosaik_actors.groups.wire import (
+from mosaik_actors.groups.wire.raft import (
     Message,
     decode_message,
     encode_message,
 )
+from mosaik_actors.groups.wire.records import SnapshotMark, Voters
 from mosaik_actors.ids import PeerId
 from mosaik_actors.testing.history import History
 from mosaik_actors.testing.linearizability import check_linearizable

@@ -11,14 +11,14 @@ from zlib import crc32
 
 import msgspec
 
-from mosaik_actors.groups.commands import decode_bursts
-from mosaik_actors.groups.configuration import decode_voters
-from mosaik_actors.groups.raft import Raft
-from mosaik_actors.groups.ready import Ready
-from mosaik_actors.groups.records import Entry, EntryKind, SnapshotMark, Voters
-from mosaik_actors.groups.sessions import Answer, SessionLimits, Sessions
-from mosaik_actors.groups.storage import LogState, Stored
-from mosaik_actors.groups.wire import Message, VoteReply, VoteRequest
+from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.raft.ready import Ready
+from mosaik_actors.groups.storage.interface import LogState, Stored
+from mosaik_actors.groups.wire.commands import decode_bursts
+from mosaik_actors.groups.wire.configuration import decode_voters
+from mosaik_actors.groups.wire.raft import Message, VoteReply, VoteRequest
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark, Voters
 from mosaik_actors.ids import PeerId
 
 Snapshot = tuple[SnapshotMark, bytes]

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark, Voters
-from mosaik_actors.groups.storage import LogOwner, LogState, SaveBatch
+from mosaik_actors.groups.storage.interface import LogOwner, LogState, SaveBatch
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark, Voters
 from mosaik_actors.ids import PeerId, UniqueId
 
 PEERS = tuple(PeerId(bytes([number]) * 32) for number in range(1, 4))

@@ -15,12 +15,8 @@ from itertools import count
 from random import Random
 
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.groups.acts import CutSnapshot, encode_act
-from mosaik_actors.groups.raft import Raft
-from mosaik_actors.groups.raft_config import RaftConfig
-from mosaik_actors.groups.records import Entry, EntryKind, HardState, SnapshotMark
-from mosaik_actors.groups.state_sync import StateSync
-from mosaik_actors.groups.sync_roles import (
+from mosaik_actors.groups.machine.state_sync import StateSync
+from mosaik_actors.groups.machine.sync_roles import (
     Cut,
     CutFailed,
     CutWanted,
@@ -33,7 +29,11 @@ from mosaik_actors.groups.sync_roles import (
     SyncFinished,
     SyncProgress,
 )
-from mosaik_actors.groups.sync_wire import (
+from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.wire.acts import CutSnapshot, encode_act
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
+from mosaik_actors.groups.wire.sync import (
     Answer,
     EntryRange,
     PartRange,

@@ -7,9 +7,9 @@ import pytest
 
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
-from mosaik_actors.groups.key import GroupKey, derive_group_id
-from mosaik_actors.groups.machine import LeadershipPreference
-from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.machine.machine import LeadershipPreference
+from mosaik_actors.groups.mesh.key import GroupKey, derive_group_id
+from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 
 
 def test_a_key_never_shows() -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
-from mosaik_actors.groups.member_events import GroupEvent
-from mosaik_actors.groups.payloads import COMMAND_BYTES_MAX
-from mosaik_actors.groups.records import (
+from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX
+from mosaik_actors.groups.machine.sessions import SessionLimits
+from mosaik_actors.groups.member.events import GroupEvent
+from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
+from mosaik_actors.groups.wire.records import (
     LEARNER_COUNT_MAX,
     PART_BYTES_MAX,
     PARTS_COUNT_MAX,
     VOTER_COUNT_MAX,
 )
-from mosaik_actors.groups.sessions import SessionLimits
-from mosaik_actors.groups.sync import LogReplaySync, SnapshotSync
-from mosaik_actors.groups.sync_wire import SNAPSHOT_BYTES_MAX
+from mosaik_actors.groups.wire.sync import SNAPSHOT_BYTES_MAX
 
 PAGE = (Path(__file__).parents[3] / "docs" / "groups.md").read_text()
 MIB = 1024 * 1024

@@ -1,0 +1,9 @@
+"""How a group begins: who is there, and who is in the first configuration.
+
+Members that see each other and no history wait a little, then promise each other to begin
+one together; a majority of promises makes it, so that two halves of a network do not begin
+two where one was meant. `genesis` is the state machine, `promises` what is given and kept,
+`peers` who takes part, `events` what comes out.
+
+Start with `genesis`. Imports `wire`, `raft` and `mesh`.
+"""

@@ -1,0 +1,498 @@
+"""The commands of one member, from its callers to the log and back.
+
+A client numbers its commands from 1 and sends them to the leader in bursts, in
+order. It learns what became of them from the log as it is applied here. What is
+lost, refused or overtaken by a change of leader is sent again; `sessions` makes
+that exactly once (Raft thesis 6.3).
+
+    waiting   accepted, without a number: may still be dropped, and then never
+              takes effect.
+    numbered  was handed to a leader: may be in some log. It is offered until
+              it is answered, even when nobody waits for it any more, for later
+              commands stand on it.
+
+Invariants:
+    * Commands take effect in the order they were submitted, each at most once.
+    * A command that failed without `may_take_effect` never takes effect.
+    * Not answered commands are bounded, those on their way more closely: what
+      waits longer than its caller fails while it is still without a number.
+    * `Burst.born_index` is that of the client's first burst, always: a client
+      that was forgotten must not look like a new one.
+
+When the group has forgotten the client, nobody can tell what became of its
+numbered commands. They fail as unknown, and a new client begins.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from ...codec import EncodeError
+from ...errors import Full
+from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
+from ..machine.sessions import Answer, Refusal
+from ..wire.commands import CLIENT_BYTES, Burst
+from .calls import Deadlines, Submission
+from .window import Window
+
+_BACKOFFS_MAX: Final = 4
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A submission is done.
+
+    Attributes:
+        token: Which one.
+        first_position: The position of its first command; 0 when it was only
+            to be handed to a leader.
+        last_position: The position of its last command; 0 as above.
+    """
+
+    token: Any
+    first_position: int
+    last_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A submission failed, as far as its caller is concerned.
+
+    Attributes:
+        token: Which one.
+        may_take_effect: Whether its commands may be applied all the same, or
+            are already. If not, they never will be.
+        reason: Why.
+    """
+
+    token: Any
+    may_take_effect: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRenewed:
+    """The client goes on under another id.
+
+    Attributes:
+        client_id: The new one.
+        unknown_count: Numbered commands that nobody waited for, and of which
+            nobody knows whether they take effect.
+    """
+
+    client_id: bytes
+    unknown_count: int
+
+
+ClientEvent = Resolved | Failed | ClientRenewed
+
+
+class CommandClient:
+    """The command client of one member in one group.
+
+    Call `take_bursts` once per turn of the loop, whatever happened, and hand
+    what it returns to the leader, in order. After that, and after any other
+    call, drain `next_event` and re-read `get_timer`. `now` is monotonic seconds.
+
+    Args:
+        client_id: 16 random bytes.
+        pending_commands: Commands that may be accepted and not answered.
+        pending_bytes: The same in bytes.
+        resend_s: Seconds without any answer until everything is sent again;
+            after a refusal it begins with a sixteenth of that.
+        rng: For new ids, and so that members do not try again all at once.
+    """
+
+    def __init__(
+        self,
+        client_id: bytes,
+        *,
+        pending_commands: int,
+        pending_bytes: int,
+        resend_s: float,
+        rng: Random,
+    ) -> None:
+        self._pending_commands = pending_commands
+        self._pending_bytes = pending_bytes
+        self._resend_s = resend_s
+        self._rng = rng
+        self._events: deque[ClientEvent] = deque()
+        self._deadlines = Deadlines()
+        # Without numbers, in order; with numbers and not answered, in order; and
+        # those of the latter that somebody waits for.
+        self._waiting: OrderedDict[Any, Submission] = OrderedDict()
+        self._waiting_commands = 0
+        self._waiting_bytes = 0
+        self._numbered: deque[Submission] = deque()
+        self._awaited: dict[Any, Submission] = {}
+        self._has_leader = False
+        self._epoch: object = None
+        self._begin(client_id)
+
+    def _begin(self, client_id: bytes) -> None:
+        """Begin a new client: nothing is numbered."""
+        assert len(client_id) == CLIENT_BYTES, f"a client's id of {len(client_id)} bytes"
+        self._client_id = client_id
+        self._born_index: int | None = None
+        self._numbered.clear()
+        self._awaited.clear()
+        self._window = Window()
+        self._attempts = 0
+        self._resend_at = inf
+        self._paused_until = -inf
+
+    # What it believes.
+
+    @property
+    def client_id(self) -> bytes:
+        """Whose commands they are; see `ClientRenewed`."""
+        return self._client_id
+
+    @property
+    def pending_count(self) -> int:
+        """Commands that are accepted and not answered."""
+        return self._waiting_commands + self._window.count
+
+    @property
+    def pending_bytes(self) -> int:
+        """The same in bytes."""
+        return self._waiting_bytes + self._window.byte_count
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every command is answered."""
+        return not self.pending_count
+
+    def has_room(self, count: int, byte_count: int) -> bool:
+        """Return whether `submit` would accept so many commands of so many bytes in all.
+
+        Any number has room when nothing is pending.
+        """
+        window = self._window
+        pending = self._waiting_commands + window.next_number - window.base
+        return not pending or (
+            pending + count <= self._pending_commands
+            and self.pending_bytes + byte_count <= self._pending_bytes
+        )
+
+    # Callers.
+
+    def submit(
+        self,
+        payloads: Sequence[bytes],
+        token: Any,
+        *,
+        now: float,
+        timeout_s: float,
+        waits: bool,
+    ) -> None:
+        """Accept commands; a `Resolved` or `Failed` with the token follows.
+
+        Args:
+            payloads: The commands, encoded; at least one. They take effect in
+                this order and after all that were submitted before.
+            token: What the caller is told with; can be hashed, and differs from
+                those of everything that is pending.
+            now: The time.
+            timeout_s: After so many seconds the caller is told that it failed;
+                may be infinite.
+            waits: Whether it is resolved when the commands are applied, or when
+                they are handed to a leader for the first time.
+
+        Raises:
+            Full: There is no room now; nothing was accepted.
+            EncodeError: A command is larger than a log entry may be.
+        """
+        assert payloads, "a submission of no commands"
+        assert token not in self._waiting, f"{token!r} is pending"
+        assert token not in self._awaited, f"{token!r} is pending"
+        byte_count = sum(map(len, payloads))
+        if byte_count > COMMAND_BYTES_MAX:
+            _check_sizes(payloads)
+        if not self.has_room(len(payloads), byte_count):
+            raise Full(payloads)
+        submission = Submission(token, tuple(payloads), byte_count, now + timeout_s, waits)
+        self._waiting[token] = submission
+        self._waiting_commands += len(payloads)
+        self._waiting_bytes += byte_count
+        self._deadlines.add(submission)
+
+    def cancel(self, token: Any) -> bool:
+        """Forget who waits for a submission; return whether it will never take effect.
+
+        One with numbers goes on in the background. No event follows. A token
+        that is not pending is ignored.
+        """
+        submission = self._waiting.get(token)
+        if submission is not None:
+            self._drop(submission)
+            self._deadlines.note_told(submission)
+            return True
+        submission = self._awaited.pop(token, None)
+        if submission is not None:
+            self._deadlines.note_told(submission)
+        return False
+
+    def fail_all(self, reason: str) -> None:
+        """Fail everything: the member leaves. What is numbered may take effect all the same."""
+        waiting = list(self._waiting.values())
+        self._renew(reason)
+        for submission in waiting:
+            self._drop(submission)
+            self._deadlines.note_told(submission)
+            self._tell_failed(submission, reason, may_take_effect=False)
+
+    # The group.
+
+    def set_leader(self, is_known: bool, epoch: object, now: float) -> None:
+        """Note whether there is a leader that bursts can be handed to.
+
+        With another one, or one that was out of reach, everything not answered
+        is sent again: what the old one took may be lost.
+
+        Args:
+            is_known: Whether there is one, within reach.
+            epoch: Who leads, and in which term: whatever differs for another
+                leadership.
+            now: The time.
+        """
+        if is_known and (not self._has_leader or epoch != self._epoch):
+            self._epoch = epoch
+            self._attempts = 0
+            self._paused_until = now
+            self._send_again()
+        self._has_leader = is_known
+
+    def change_history(self) -> None:
+        """Note that the member follows another history now, which includes its former one.
+
+        What is not answered will be offered there under the same numbers, as
+        the commands that were applied have been replayed with them.
+        """
+        if not self._window.count:
+            if self._born_index is not None:
+                self._renew("")
+            return
+        # Indexes of the two histories cannot be compared. With 0 the client is
+        # taken for a new one only where no client was ever forgotten.
+        self._born_index = 0
+        self._send_again()
+
+    def take_bursts(self, now: float, born_index: int) -> list[Burst]:
+        """Return what to hand to the leader now, in order; empty when that is nothing.
+
+        Args:
+            now: The time.
+            born_index: A log position that is committed here.
+        """
+        if not self._has_leader or not self._has_unsent() or now < self._paused_until:
+            return []
+        if self._born_index is None:
+            self._born_index = born_index
+        window, bursts = self._window, []
+        while window.may_send:
+            self._number_waiting()
+            if not window.has_unsent:
+                break
+            first, payloads = window.take()
+            bursts.append(
+                Burst(self._client_id, self._born_index, first, window.base - 1, payloads)
+            )
+        if bursts and self._resend_at == inf:
+            self._resend_at = now + self._resend_s * (1 << min(self._attempts, _BACKOFFS_MAX))
+        return bursts
+
+    def may_take(self, now: float) -> bool:
+        """Return whether `take_bursts` would return anything."""
+        return (
+            self._has_leader
+            and self._has_unsent()
+            and self._window.may_send
+            and now >= self._paused_until
+        )
+
+    def receive_refused(self, first_sequence: int, now: float) -> None:
+        """Note that the leader did not take the burst that begins with this number.
+
+        It and what follows is sent again after a while.
+        """
+        if self._window.base <= first_sequence < self._window.next_sent:
+            self._paused_until = now + self._backoff_s()
+            self._attempts += 1
+            self._send_again(first_sequence)
+
+    def receive_answers(self, answers: Sequence[Answer], now: float) -> None:
+        """Take in what became of this client's commands, as the log was applied here."""
+        window = self._window
+        for answer in answers:
+            sequence = answer.sequence
+            if sequence < window.base or sequence >= window.next_number:
+                continue  # a repetition, or not of this client's
+            if answer.refusal is not Refusal.NONE:
+                self._settle(now)
+                if not self._receive_refusal(answer, now):
+                    return
+            elif sequence != window.base:
+                # Those before are applied too, but their answers were not seen
+                # here: a snapshot took their place. Repeating them brings them.
+                self._settle(now)
+                self._note_missing(now)
+            elif not self._receive_position(answer.result):
+                return
+        self._settle(now)
+
+    # Timers and events.
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due; None for never."""
+        due_at = min(self._resend_at, self._deadlines.next_at())
+        if self._paused_until > -inf and self._has_leader and self._has_unsent():
+            due_at = min(due_at, self._paused_until)
+        return None if due_at == inf else due_at
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due; then call `take_bursts`. Too early does no harm."""
+        if now >= self._paused_until:
+            self._paused_until = -inf
+        if now >= self._resend_at:
+            self._attempts += 1
+            self._send_again()
+        while (submission := self._deadlines.pop_due(now)) is not None:
+            self._time_out(submission)
+
+    def next_event(self) -> ClientEvent | None:
+        """Return the next event, None when there is none."""
+        return self._events.popleft() if self._events else None
+
+    # Helpers: sending.
+
+    def _has_unsent(self) -> bool:
+        return self._window.has_unsent or bool(self._waiting)
+
+    def _number_waiting(self) -> None:
+        """Give numbers to what can be sent at once."""
+        waiting, window = self._waiting, self._window
+        while waiting and window.may_number:
+            token, submission = waiting.popitem(last=False)
+            self._waiting_commands -= len(submission.payloads)
+            self._waiting_bytes -= submission.byte_count
+            submission.last = window.add(submission.payloads, submission.byte_count)
+            submission.payloads = ()
+            self._numbered.append(submission)
+            if submission.waits:
+                self._awaited[token] = submission
+            else:
+                self._deadlines.note_told(submission)
+                self._events.append(Resolved(token, 0, 0))
+
+    def _send_again(self, sequence: int | None = None) -> None:
+        """Send again from a number on, by default everything that is not answered."""
+        self._window.go_back(self._window.base if sequence is None else sequence)
+        self._resend_at = inf
+
+    def _backoff_s(self) -> float:
+        """Return how long to wait before the next attempt: longer each time, never the same."""
+        share = 1 << min(self._attempts, _BACKOFFS_MAX)
+        return self._resend_s * share / (1 << _BACKOFFS_MAX) * self._rng.uniform(0.5, 1)
+
+    # Helpers: answers.
+
+    def _receive_position(self, result: bytes | None) -> bool:
+        """Take in the answer to the first command that has none; return whether to go on."""
+        position = decode_position(result)
+        if position is None:
+            self._renew("it was applied, but its position is not known any more")
+            return False
+        submission = self._numbered[0]
+        if not submission.first_position:
+            submission.first_position = position
+        if self._window.base == submission.last:
+            self._numbered.popleft()
+            if not submission.is_told:
+                token = submission.token
+                del self._awaited[token]
+                self._deadlines.note_told(submission)
+                self._events.append(Resolved(token, submission.first_position, position))
+        self._window.base += 1
+        return True
+
+    def _receive_refusal(self, answer: Answer, now: float) -> bool:
+        """Take in that a command was not applied; return whether this client goes on."""
+        match answer.refusal:
+            case Refusal.GAP if answer.sequence > self._window.base:
+                self._note_missing(now)
+            case Refusal.OVERFLOW | Refusal.CLOSED:
+                self._resend_at = min(self._resend_at, now + self._backoff_s())
+            case _:
+                # EXPIRED; or what cannot be while the group remembers: it does
+                # not have what it answered, or has an answer that it gave away.
+                self._renew(f"whether it takes effect is not known: {answer.refusal.value}")
+                return False
+        return True
+
+    def _note_missing(self, now: float) -> None:
+        """Send everything again: at once the first time, then later each time.
+
+        What was on its way behind a lost command is refused for the same reason,
+        command by command, and is no reason to send once more.
+        """
+        if self._window.next_sent == self._window.base:
+            return
+        if self._attempts:
+            self._resend_at = min(self._resend_at, now + self._backoff_s())
+        else:
+            self._attempts = 1
+            self._send_again()
+
+    def _settle(self, now: float) -> None:
+        """Go on after answers, if there were any: what follows has all its time again."""
+        window = self._window
+        if window.settle():
+            self._attempts = 0
+            is_awaiting = window.next_sent > window.base
+            self._resend_at = now + self._resend_s if is_awaiting else inf
+
+    # Helpers: ends.
+
+    def _renew(self, reason: str) -> None:
+        """Give up everything that has a number, and go on as another client."""
+        unknown_count, first = self._window.count, self._window.base
+        for submission in self._numbered:
+            if not submission.is_told:
+                unknown_count -= submission.last + 1 - first
+                self._deadlines.note_told(submission)
+                self._tell_failed(submission, reason, may_take_effect=True)
+            first = submission.last + 1
+        self._begin(self._rng.randbytes(CLIENT_BYTES))
+        self._events.append(ClientRenewed(self._client_id, unknown_count))
+
+    def _time_out(self, submission: Submission) -> None:
+        if submission.last:
+            del self._awaited[submission.token]
+            self._tell_failed(submission, "not applied in time", may_take_effect=True)
+        else:
+            self._drop(submission)
+            self._tell_failed(submission, "no leader took it in time", may_take_effect=False)
+
+    def _drop(self, submission: Submission) -> None:
+        """Take out a submission that has no numbers."""
+        del self._waiting[submission.token]
+        self._waiting_commands -= len(submission.payloads)
+        self._waiting_bytes -= submission.byte_count
+
+    def _tell_failed(self, submission: Submission, reason: str, *, may_take_effect: bool) -> None:
+        self._events.append(Failed(submission.token, may_take_effect, reason))
+
+
+def _check_sizes(payloads: Sequence[bytes]) -> None:
+    for payload in payloads:
+        if len(payload) > COMMAND_BYTES_MAX:
+            raise EncodeError(
+                payload, f"a command of {len(payload)} bytes, at most {COMMAND_BYTES_MAX}"
+            )

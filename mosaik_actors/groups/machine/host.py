@@ -1,0 +1,465 @@
+"""The host of a machine: what a member does with the committed log.
+
+It gives the log's commands to the machine, each once (`sessions`), and counts
+them; it keeps the group's own decisions (`ledger`); it makes snapshots of all
+of that, and takes them in.
+
+Invariants:
+    * The same entries in the same order give the same state, the same positions
+      and the same bytes of a snapshot on every member, however many of them
+      come in one call.
+    * After the history is closed no command is applied any more.
+    * A command of another history that is replayed counts as one of here, and
+      is applied once like any other.
+    * A machine that has failed is given nothing more until it is put back.
+
+Entries that cannot be read do nothing, alike everywhere: their form is the
+library's own. A command that could not be decoded is another matter, for what is
+one depends on the user's types: it ends the member, as a machine that raises does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...errors import ConfigError, DecodeError, RemoteError, clip
+from ...ids import GroupId, NetworkId
+from ..wire.acts import Act, CutSnapshot, decode_act
+from ..wire.commands import Burst, decode_bursts
+from ..wire.records import Entry, EntryKind
+from .initial import InitialState
+from .ledger import CommandsTaken, Ledger, LedgerEvent
+from .machine import QueryAnswer, StateMachine
+from .payloads import POSITION_BYTES
+from .runner import MachineFailed, Runner
+from .sessions import Answer, Refusal, SessionLimits, Sessions
+from .snapshot import Header, SnapshotError, checked_parts
+
+CUTS_KEPT: Final = 4
+"""Snapshots kept of those that one call of `apply` takes: the latest."""
+
+__all__ = ["Applied", "Cut", "Host", "MachineFailed", "Replayed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A snapshot that the log asked for, taken at the very entry that did.
+
+    Attributes:
+        index: The entry, and the last one that the snapshot includes.
+        request_id: Whose request it answers.
+        parts: The snapshot's parts, made as they are asked for; None when the
+            machine has no snapshots or failed to begin one.
+        failure: Why there are no parts.
+    """
+
+    index: int
+    request_id: bytes
+    parts: Iterator[bytes] | None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Commands of another history that were applied here, in order.
+
+    Attributes:
+        history: The history that ended, by which they came.
+        origin: The history they were committed in first.
+        client: Whose they are.
+        first_sequence: The client's number of the first.
+        first_position: The position of the first, here.
+        payloads: The commands, encoded.
+    """
+
+    history: bytes
+    origin: bytes
+    client: bytes
+    first_sequence: int
+    first_position: int
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of some entries.
+
+    Attributes:
+        index: The last entry that is applied now.
+        first_position: The position of the first command applied; `position` + 1
+            when there was none.
+        position: How many commands are applied now.
+        answers: What became of the own client's commands, in log order.
+        events: What the group decided about itself, in order; of commands taken
+            in, see `replayed`.
+        cuts: The snapshots that were asked for; the latest `CUTS_KEPT`.
+        replayed: What was applied of other histories.
+        bad_count: Entries that could not be read.
+        bad_why: Why the last of them could not; for the log.
+    """
+
+    index: int
+    first_position: int
+    position: int
+    answers: list[Answer] = field(default_factory=list)
+    events: list[LedgerEvent] = field(default_factory=list)
+    cuts: deque[Cut] = field(default_factory=lambda: deque(maxlen=CUTS_KEPT))
+    replayed: list[Replayed] = field(default_factory=list)
+    bad_count: int = 0
+    bad_why: str = ""
+
+    @property
+    def command_count(self) -> int:
+        """How many commands were applied."""
+        return self.position - self.first_position + 1
+
+
+class Host:
+    """The host of one member's machine.
+
+    Args:
+        machine: The machine, as it is before any command.
+        group_id: The group.
+        network_id: The network.
+        limits: The limits of sessions, the same on all members.
+        ledger: The ledger to begin with; none: one without a history.
+
+    Attributes:
+        machine: The machine.
+        ledger: The group's decisions about itself.
+        sessions: Which commands of which client were applied.
+        index: The last entry that is applied.
+
+    Raises:
+        ConfigError: The limits are too small for what a command returns.
+        TypeError: The machine's `Command` is no type that can be sent.
+    """
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        *,
+        group_id: GroupId,
+        network_id: NetworkId,
+        limits: SessionLimits | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._limits = limits or SessionLimits()
+        if self._limits.result_bytes < POSITION_BYTES:
+            raise ConfigError(
+                f"result_bytes is {self._limits.result_bytes}, expected {POSITION_BYTES} or more"
+            )
+        self.machine = machine
+        self.ledger = ledger or Ledger()
+        self.sessions = Sessions(self._limits)
+        self.index = 0
+        self._initial = InitialState(machine)
+        self._runner = Runner(machine, group_id, network_id)
+        self._failure: MachineFailed | None = None
+        self._is_fresh = True
+        self._is_restoring = False
+
+    @property
+    def position(self) -> int:
+        """How many commands are applied."""
+        return self._runner.position
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether the machine can make snapshots."""
+        return self.machine.has_snapshot()
+
+    # Commands and queries.
+
+    def encode_commands(self, commands: Sequence[Any]) -> list[bytes]:
+        """Return a payload for each command.
+
+        Raises:
+            EncodeError: One is not of the machine's `Command`, or too large.
+        """
+        return self._runner.codec.encode(commands)
+
+    def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
+        """Return the commands in payloads that were applied here: so all could be decoded."""
+        return self._runner.codec.decode(payloads).commands
+
+    def check_readable(self, payloads: Sequence[bytes]) -> None:
+        """Raise `DecodeError` unless all these commands of another member can be decoded here."""
+        decoded = self._runner.codec.decode(payloads)
+        if decoded.error is not None:
+            raise DecodeError(f"a command could not be decoded: {clip(decoded.error)}")
+        self.machine.check_readable(decoded.commands)
+
+    def query(self, query: Any) -> QueryAnswer:
+        """Ask the machine; what it raises is the caller's.
+
+        Raises:
+            MachineFailed: It failed before.
+        """
+        self._check_usable()
+        return QueryAnswer(self.machine.query(query), self.position)
+
+    def apply(
+        self,
+        entries: Sequence[Entry],
+        my_client: bytes,
+        committed_index: int,
+        *,
+        takes_cuts: bool = True,
+    ) -> Applied:
+        """Apply the next committed entries.
+
+        Args:
+            entries: They follow what is applied, without a hole.
+            my_client: Whose answers are wanted.
+            committed_index: How far the log is committed: these entries are.
+            takes_cuts: Whether to take the snapshots that the log asks for.
+                False for one that catches up, and serves nobody.
+
+        Raises:
+            MachineFailed: The machine did, now or before, or a command could not
+                be decoded. What the others of these entries did is in doubt as well.
+        """
+        self._check_usable()
+        assert not entries or entries[-1].index <= committed_index, (
+            f"entry {entries[-1].index} is not committed, {committed_index} is"
+        )
+        applied = Applied(self.index, self.position + 1, self.position)
+        try:
+            for entry in entries:
+                self._apply_entry(entry, my_client, applied, takes_cuts)
+            self._runner.flush()
+        except MachineFailed as failure:
+            self._failure = failure
+            raise
+        applied.index, applied.position = self.index, self.position
+        return applied
+
+    # The state as a whole.
+
+    def reset(self, ledger: Ledger | None = None) -> None:
+        """Go back to the beginning, of another history perhaps; the machine too.
+
+        Args:
+            ledger: The ledger to begin with; none: one without a history.
+
+        Raises:
+            ConfigError: The machine can neither be copied nor reset itself.
+        """
+        self._bring_back()
+        self._take_over(Header(ledger=ledger or Ledger(), sessions=Sessions(self._limits)))
+
+    def header(self) -> Header:
+        """Return what the group knows beside the machine, as of now. Not a copy."""
+        return Header(
+            ledger=self.ledger,
+            sessions=self.sessions,
+            index=self.index,
+            position=self.position,
+            has_machine=self.has_snapshot,
+        )
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        """Return a snapshot as of now, whatever is applied while its parts are made.
+
+        The first part of the machine is made at once: so a machine whose
+        `snapshot` is a generator with a single part is right without more ado.
+
+        Raises:
+            SnapshotError: The machine has no snapshots, though commands were
+                applied, or failed to begin one. Also on the way, when it fails
+                then or makes a part that is too large.
+            MachineFailed: It failed before.
+        """
+        self._check_usable()
+        if not self.has_snapshot and self.position:
+            raise SnapshotError(f"{type(self.machine).__name__} has no snapshot and restore")
+        head = self.header().to_parts()
+        made = _made(self.machine) if self.has_snapshot else iter(())
+        checked = checked_parts(made, SnapshotError, from_count=len(head))
+        first = next(checked, None)
+        return _joined(head, first, checked)
+
+    def restore(self, parts: Iterable[bytes], index: int | None = None) -> Iterator[None]:
+        """Replace everything by what is in a snapshot, piece by piece.
+
+        A generator: carry it on to its end, and ask nothing of the host
+        meanwhile. Each ``yield`` may give the event loop a turn. When it raises
+        before the first one nothing has changed. When it raises later, or is
+        given up, `restore` or `reset` has to come before anything else.
+
+        Args:
+            parts: The parts, as `snapshot_parts` returned them.
+            index: The entry that it must be of: its mark's. None for any.
+
+        Raises:
+            DecodeError: They are no snapshot of this machine, or not that one.
+        """
+        checked = checked_parts(parts, DecodeError)
+        header = Header.read(checked, self._limits)
+        if index is not None and header.index != index:
+            raise DecodeError(f"a snapshot of entry {header.index}, expected {index}")
+        if not header.has_machine and header.position:
+            raise DecodeError(f"a snapshot of {header.position} commands, without the machine")
+        self._is_restoring = True
+        yield
+        if header.has_machine:
+            yield from self._restore_machine(checked)
+        else:
+            self._bring_back()
+        self._take_over(header)
+
+    # Helpers.
+
+    def _check_usable(self) -> None:
+        assert not self._is_restoring, "the snapshot is not taken in whole"
+        if self._failure is not None:
+            raise self._failure
+
+    def _bring_back(self) -> None:
+        # A machine that has seen nothing yet need not be one that can be copied.
+        if self.position or not self._is_fresh:
+            self._initial.bring_back()
+            self._is_fresh = True
+
+    def _take_over(self, header: Header) -> None:
+        self.ledger = header.ledger
+        self.sessions = header.sessions
+        self.index = header.index
+        self._runner.forget(header.position)
+        self._failure = None
+        self._is_restoring = False
+
+    def _restore_machine(self, parts: Iterator[bytes]) -> Iterator[None]:
+        if not self.has_snapshot:
+            raise DecodeError(f"{type(self.machine).__name__} takes in no snapshot")
+        self._is_fresh = False
+        try:
+            steps = self.machine.restore(parts)
+            if steps is not None:
+                yield from steps
+        except RemoteError:
+            raise
+        except Exception as exc:  # a machine may trip over bytes that are not its own
+            raise DecodeError(f"the machine cannot take in the snapshot: {exc!r}") from exc
+
+    def _apply_entry(
+        self, entry: Entry, my_client: bytes, applied: Applied, takes_cuts: bool
+    ) -> None:
+        assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
+        self.index = entry.index
+        try:
+            content = _read(entry)
+        except DecodeError as exc:
+            applied.bad_count += 1
+            applied.bad_why = f"entry {entry.index}: {exc}"
+            return
+        if content is None:
+            return
+        self._runner.begin_entry()
+        if isinstance(content, tuple):
+            self._apply_bursts(content, my_client, applied.answers)
+        else:
+            self._apply_act(content, my_client, applied, takes_cuts)
+        self._runner.end_entry(entry.index, entry.term)
+
+    def _apply_bursts(
+        self, bursts: Sequence[Burst], my_client: bytes, answers: list[Answer]
+    ) -> None:
+        if self.ledger.is_closed:
+            for burst in bursts:
+                if burst.client == my_client:
+                    answers += _closed(burst)
+            return
+        sessions, index, take = self.sessions, self.index, self._runner.take
+        before = self.position
+        for burst in bursts:
+            answered = sessions.apply(burst, index, take)
+            if burst.client == my_client:
+                answers += answered
+        self.ledger.own_count += self.position - before
+
+    def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
+        if isinstance(act, CutSnapshot):
+            if takes_cuts:
+                self._runner.flush()
+                applied.cuts.append(self._cut(act.request_id))
+            return
+        event = self.ledger.apply(act)
+        if isinstance(event, CommandsTaken):
+            for burst in event.bursts:
+                self._replay(event, burst, my_client, applied)
+        elif event is not None:
+            applied.events.append(event)
+
+    def _replay(
+        self, taken: CommandsTaken, burst: Burst, my_client: bytes, applied: Applied
+    ) -> None:
+        """Apply commands that were applied in another history and are new here."""
+        begin = self.position
+        answers = self.sessions.apply(burst, self.index, self._runner.take)
+        done = [answer for answer in answers if answer.refusal is Refusal.NONE]
+        # That they are new here is for the ledger to say, and they were
+        # acknowledged once: a session that is full, or was forgotten since its
+        # first commands were replayed, must not lose the rest.
+        if self.position - begin < len(burst.payloads):
+            done += self._apply_refused(burst, answers)
+        if burst.client == my_client:
+            applied.answers += done
+        fresh = [answer.sequence for answer in done if not answer.is_repeated]
+        if fresh:
+            payloads = burst.payloads[fresh[0] - burst.first_sequence :]
+            applied.replayed.append(
+                Replayed(taken.history, taken.origin, burst.client, fresh[0], begin + 1, payloads)
+            )
+
+    def _apply_refused(self, burst: Burst, answers: Sequence[Answer]) -> list[Answer]:
+        """Apply what sessions refused of a burst though it was never applied here."""
+        refused = [
+            answer.sequence
+            for answer in answers
+            if answer.refusal is not Refusal.NONE and not answer.is_repeated
+        ]
+        if not refused:
+            return []
+        payloads = burst.payloads[refused[0] - burst.first_sequence :]
+        positions = self._runner.take(payloads)
+        return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
+
+    def _cut(self, request_id: bytes) -> Cut:
+        try:
+            return Cut(self.index, request_id, self.snapshot_parts())
+        except SnapshotError as exc:
+            return Cut(self.index, request_id, None, str(exc))
+
+
+def _read(entry: Entry) -> tuple[Burst, ...] | Act | None:
+    """Return what an entry says, None when it is Raft's own. Raises `DecodeError`."""
+    if entry.kind is EntryKind.COMMANDS:
+        return decode_bursts(entry.data)
+    if entry.kind is EntryKind.ACT:
+        return decode_act(entry.data)
+    return None
+
+
+def _closed(burst: Burst) -> list[Answer]:
+    first = burst.first_sequence
+    return [Answer(first + n, None, Refusal.CLOSED) for n in range(len(burst.payloads))]
+
+
+def _made(machine: StateMachine) -> Iterator[bytes]:
+    """Yield the parts that a machine makes; raise `SnapshotError` when it fails."""
+    try:
+        yield from machine.snapshot()
+    except Exception as exc:
+        raise SnapshotError(f"{type(machine).__name__}.snapshot failed: {exc!r}") from exc
+
+
+def _joined(head: list[bytes], first: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from head
+    if first is not None:
+        yield first
+        yield from rest

@@ -1,0 +1,154 @@
+"""Giving committed commands to the machine, many at a time.
+
+`Sessions` decides which commands of an entry are applied, and wants to know at
+once what they returned. What a command returns is its position, and that is
+known before the machine has seen it. So commands are collected first, and the
+machine gets a whole run of them in one call of `apply_batch`.
+
+Where a run is cut differs from member to member, for it depends on how many
+entries were committed at once. So nothing may depend on it:
+
+    * A machine with an `apply_batch` of its own gets commands of several
+      entries in one call, with the context of the first of them. From there on
+      it may count positions, for a batch has no hole.
+    * A machine with only `apply` gets the context of each command's own entry:
+      its runs end with each entry.
+
+A payload that could not be decoded ends the member (`MachineFailed`), after what
+comes before it is applied. Members whose types differ (in their own checks, say:
+all that a type declares is part of the group's id) would otherwise go on with
+different states, and nobody would know.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ...errors import MosaikError, clip
+from ...ids import GroupId, NetworkId
+from .machine import ApplyContext, StateMachine
+from .payloads import CommandCodec, encode_position
+
+RUN_COMMANDS_MAX: Final = 8192
+
+
+class MachineFailed(MosaikError):
+    """The machine raised, or was to be given what could not be decoded: its state is in doubt.
+
+    Attributes:
+        index: The entry with the first command of the batch that failed; of a snapshot its last.
+        cause: What was raised.
+        what: What failed, if it was not the machine while it applied a command.
+    """
+
+    def __init__(self, index: int, cause: Exception, what: str = "the machine failed") -> None:
+        super().__init__(index, what)
+        self.index = index
+        self.cause = cause
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} at entry {self.index}: {type(self.cause).__name__}: {clip(self.cause)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in a run an entry's commands begin, and what their context says of the entry."""
+
+    offset: int
+    index: int
+    term: int
+    committed: int
+
+
+class Runner:
+    """Collects commands and applies them in runs.
+
+    Of each entry: `begin_entry`, `take` as often as needed, `end_entry`; then
+    `flush` before anybody looks at the machine.
+
+    Args:
+        machine: The machine.
+        group_id: For its contexts.
+        network_id: For its contexts.
+
+    Attributes:
+        codec: Of the machine's commands.
+        position: How many commands were taken; after a failure, how many are applied for certain.
+    """
+
+    def __init__(self, machine: StateMachine, group_id: GroupId, network_id: NetworkId) -> None:
+        self.codec = CommandCodec(machine.Command)
+        self.position = 0
+        self._machine = machine
+        self._group_id = group_id
+        self._network_id = network_id
+        self._joins_entries = type(machine).apply_batch is not StateMachine.apply_batch
+        self._payloads: list[bytes] = []
+        self._places: list[_Place] = []
+        self._entry_offset = 0
+
+    def begin_entry(self) -> None:
+        """Note that what is taken from now on belongs to another entry."""
+        self._entry_offset = len(self._payloads)
+
+    def take(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """Take in commands to apply; return their positions, as `Sessions` keeps them."""
+        first = self.position + 1
+        self.position += len(payloads)
+        self._payloads += payloads
+        return [encode_position(position) for position in range(first, self.position + 1)]
+
+    def end_entry(self, index: int, term: int) -> None:
+        """Note that the entry is through. Raises `MachineFailed`."""
+        if len(self._payloads) == self._entry_offset:
+            return
+        self._places.append(_Place(self._entry_offset, index, term, self.position))
+        if not self._joins_entries or len(self._payloads) >= RUN_COMMANDS_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Apply everything that was taken. Raises `MachineFailed`."""
+        if not self._payloads:
+            return
+        payloads, places = self._payloads, self._places
+        self._payloads, self._places = [], []
+        decoded = self.codec.decode(payloads)
+        first_position = self.position - len(payloads) + 1
+        if decoded.commands:
+            self._apply(decoded.commands, first_position, _place_of(places, 0))
+        if decoded.error is not None:
+            offset = len(decoded.commands)
+            self.position = first_position + offset - 1
+            what = f"the committed command {first_position + offset} could not be decoded"
+            failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
+            raise failure from decoded.error
+
+    def forget(self, position: int) -> None:
+        """Drop what was taken and go on counting from a position."""
+        self._payloads, self._places = [], []
+        self.position = position
+
+    def _apply(self, commands: list[Any], position: int, place: _Place) -> None:
+        context = ApplyContext(
+            position,
+            place.index,
+            place.term,
+            place.committed,
+            self._group_id,
+            self._network_id,
+        )
+        try:
+            self._machine.apply_batch(commands, context)
+        except Exception as exc:
+            self.position = position - 1  # what was reached for certain
+            raise MachineFailed(place.index, exc) from exc
+
+
+def _place_of(places: Sequence[_Place], offset: int) -> _Place:
+    if len(places) == 1:
+        return places[0]
+    return places[bisect_right(places, offset, key=lambda place: place.offset) - 1]

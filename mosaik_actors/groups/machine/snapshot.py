@@ -1,0 +1,147 @@
+"""A snapshot of a member: its parts.
+
+The first part is a `Header`: what the group knows beside its machine, and how
+far it is. When the table of sessions is large, some parts go on with it. The
+machine's own parts follow. All of it is the same on every member at the same
+place in the log: nothing local is in it.
+
+A header alone, with no parts of the machine, stands for a history in which no
+command was applied yet: it is what a member begins one with.
+
+What is read comes from a peer or a file: parts are bounded in size and number,
+and whatever does not fit raises `DecodeError`. Sessions and ledger must be
+written as we would write them, which refuses doubled clients and the like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from ...errors import DecodeError, MosaikError
+from ..wire.encoding import Decoder, encode
+from ..wire.raft import INDEX_MAX
+from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX
+from .ledger import LEDGER_BYTES_MAX, Ledger
+from .sessions import TABLE_BYTES_MAX, SessionLimits, Sessions
+
+PIECE_BYTES: Final = 256 * 1024
+"""How much of the table of sessions is in one part."""
+
+_PIECES_MAX: Final = TABLE_BYTES_MAX // PIECE_BYTES
+
+
+class SnapshotError(MosaikError):
+    """The machine made no snapshot that could be used; the text says why.
+
+    Its state is not in doubt.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Header:
+    """What the group knows beside its machine, as of one place in the log.
+
+    Attributes:
+        ledger: The group's own decisions, its history's id among them.
+        sessions: Which commands of which client were applied.
+        index: The last entry that is included.
+        position: How many commands were applied.
+        has_machine: Whether the machine's parts follow; else it is as it was
+            when it was made.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    sessions: Sessions = field(default_factory=Sessions)
+    index: int = 0
+    position: int = 0
+    has_machine: bool = False
+
+    @property
+    def history(self) -> bytes:
+        """The history's id."""
+        return self.ledger.history
+
+    def to_parts(self) -> list[bytes]:
+        """Return it as the first parts of a snapshot: one, unless the sessions are many."""
+        table = self.sessions.to_bytes()
+        pieces = [table[at : at + PIECE_BYTES] for at in range(0, len(table), PIECE_BYTES)]
+        first = _Header(
+            self.index,
+            self.position,
+            self.has_machine,
+            self.ledger.to_bytes(),
+            len(pieces) - 1,
+            pieces[0],
+        )
+        return [encode(first), *pieces[1:]]
+
+    @classmethod
+    def read(cls, parts: Iterator[bytes], limits: SessionLimits | None = None) -> Header:
+        """Return the header at the beginning of a snapshot.
+
+        Args:
+            parts: The snapshot's parts. The machine's are left in it.
+            limits: The limits of the sessions.
+
+        Raises:
+            DecodeError: There is none, or it breaks a limit.
+        """
+        first = _decoder.decode(_next(parts))
+        table = b"".join([first.piece, *[_next(parts) for _ in range(first.more_count)]])
+        ledger = Ledger.from_bytes(first.ledger)
+        sessions = Sessions.from_bytes(table, limits)
+        if ledger.to_bytes() != first.ledger or sessions.to_bytes() != table:
+            raise DecodeError("the header of a snapshot is not written as it should be")
+        client_count = (limits or SessionLimits()).client_count
+        if len(sessions) > client_count:
+            raise DecodeError(f"{len(sessions)} clients in a snapshot, at most {client_count}")
+        return cls(
+            ledger=ledger,
+            sessions=sessions,
+            index=first.index,
+            position=first.position,
+            has_machine=first.has_machine,
+        )
+
+
+def checked_parts(
+    parts: Iterable[Any], error: type[MosaikError], *, from_count: int = 0
+) -> Iterator[bytes]:
+    """Yield parts of a snapshot; raise `error` for one that is no bytes, too large or too much.
+
+    Args:
+        parts: The parts.
+        error: `SnapshotError` for a machine's own, `DecodeError` for a peer's.
+        from_count: How many parts there were before these.
+    """
+    for count, part in enumerate(parts, from_count + 1):
+        if not isinstance(part, bytes):
+            raise error(f"a part of a snapshot is bytes, got {type(part).__name__}")
+        if len(part) > PART_BYTES_MAX:
+            raise error(f"a part of {len(part)} bytes, at most {PART_BYTES_MAX}")
+        if count > PARTS_COUNT_MAX:
+            raise error(f"more than {PARTS_COUNT_MAX} parts")
+        yield part
+
+
+def _next(parts: Iterator[bytes]) -> bytes:
+    part = next(parts, None)
+    if part is None:
+        raise DecodeError("a snapshot ends in its header")
+    return part
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True, tag="state-1"):
+    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    position: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    has_machine: bool
+    ledger: Annotated[bytes, msgspec.Meta(max_length=LEDGER_BYTES_MAX)]
+    more_count: Annotated[int, msgspec.Meta(ge=0, le=_PIECES_MAX)]
+    piece: Annotated[bytes, msgspec.Meta(max_length=PIECE_BYTES)]
+
+
+_decoder: Decoder[_Header] = Decoder(_Header, "the header of a snapshot", PART_BYTES_MAX)

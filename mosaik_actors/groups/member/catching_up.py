@@ -1,0 +1,293 @@
+"""State sync in one history: serving others, and catching up oneself.
+
+Drives the two sides (`sync_roles`) of whatever way the group has chosen. What
+was fetched goes into Raft between its duties: a snapshot is first restored
+into the machine, piece by piece, and then installed.
+
+While a member catches up, the leader's entries are held back: they would be
+refused, and the leader would send from the beginning what the others serve.
+What the leader has beyond the end of the sync it sends afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from typing import TYPE_CHECKING
+
+from ...errors import RemoteError
+from ...ids import PeerId
+from ..machine.runner import MachineFailed
+from ..machine.snapshot import SnapshotError
+from ..machine.state_sync import StateSync
+from ..machine.sync_roles import (
+    Cut,
+    CutFailed,
+    CutWanted,
+    Holder,
+    InstallEntries,
+    InstallSnapshot,
+    SendSync,
+    SyncContext,
+    SyncFailed,
+    SyncFinished,
+    SyncProgress,
+    SyncTask,
+)
+from ..raft.duties import Duties
+from ..raft.raft import Raft
+from ..wire.acts import REQUEST_BYTES, CutSnapshot, encode_act
+from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
+from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
+from ..wire.records import EntryKind, SnapshotMark
+from .events import Logged, StateReplaced, Told
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+KeepSnapshot = Callable[[SnapshotMark, Sequence[bytes]], None]
+
+_AGAIN_S = 0.5
+_CUT_WAIT_S = 1.0  # for all members to cut their states at the same place
+
+
+class CatchingUp:
+    """Both sides of state sync at one member.
+
+    Args:
+        parts: What the member lends.
+        raft: The log.
+        history: The history's id.
+        keep_snapshot: Takes a snapshot that is to be saved with its mark.
+        now: Monotonic time in seconds.
+
+    Attributes:
+        served_bytes: What was handed to those who catch up.
+    """
+
+    def __init__(
+        self, parts: Parts, raft: Raft, history: bytes, keep_snapshot: KeepSnapshot, *, now: float
+    ) -> None:
+        self.served_bytes = 0
+        self._parts = parts
+        self._raft = raft
+        self._history = history
+        self._keep_snapshot = keep_snapshot
+        self._sync: StateSync = parts.sync
+        self._provider = self._sync.provider(self._context(now))
+        self._task: SyncTask | None = None
+        self._again_at_s: float | None = None
+        self._wanted_index = 0
+        self._cut_by_s: float | None = None
+        self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
+        self._is_broken = False
+        self._to_install: InstallEntries | InstallSnapshot | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this member is catching up."""
+        return self._task is not None or self._again_at_s is not None
+
+    def begin(self, index: int = 0, *, now: float) -> None:
+        """Catch up, unless that is under way; at least to `index`, and again until it is reached.
+
+        Others may not know yet how far the log is committed, and serve less.
+        """
+        self._wanted_index = max(self._wanted_index, index)
+        if self._task is None:
+            self._again_at_s = None
+            self._task = self._sync.requester(self._context(now))
+            self.holders_changed(now=now)
+
+    def holds_back(self, message: Message) -> bool:
+        """Return whether a message must not reach Raft before this member has caught up."""
+        if self.is_restoring:
+            # Nothing may be applied to a machine that is half restored: nothing that could
+            # commit gets through, nor what could make a leader of this member.
+            return isinstance(message, Append | SnapshotOffer | Heartbeat | VoteReply)
+        return self.is_active and isinstance(message, Append | SnapshotOffer)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether the machine is half restored, and nothing may be asked of it."""
+        return self._restoring is not None or self._is_broken
+
+    def holders_changed(self, *, now: float) -> None:
+        """Look anew at who can serve."""
+        if self._task is None:
+            return
+        holders = {
+            peer: Holder(status.first_index, status.commit_index, status.is_catching_up)
+            for peer, status in self._parts.statuses().items()
+            if status.history == self._history
+        }
+        self._task.update_holders(holders, self._raft.leader or self._leader_by_hearsay(), now=now)
+
+    def _leader_by_hearsay(self) -> PeerId | None:
+        """Return who leads as others say: one that joins has not heard of a leader yet."""
+        said = [
+            status for status in self._parts.statuses().values() if status.history == self._history
+        ]
+        return max(said, key=lambda status: status.term).leader if said else None
+
+    def receive_ask(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Serve. Raises `RemoteError`."""
+        self._provider.receive_message(peer, data, now=now)
+
+    def receive_answer(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in what was asked for. Raises `RemoteError`."""
+        if self._task is not None:
+            self._task.receive_message(peer, data, now=now)
+
+    def cut_made(self, cut: Cut, *, now: float) -> None:
+        """Keep a snapshot for those who fetch it."""
+        self._cut_by_s = None
+        self._provider.cut_made(cut, now=now)
+
+    def get_timer(self) -> float:
+        """Return when to call `handle_timer`."""
+        if self._restoring is not None:
+            return -inf
+        times = [self._provider.get_timer(), self._again_at_s, self._cut_by_s]
+        if self._task is not None:
+            times.append(self._task.get_timer())
+        return min([time for time in times if time is not None], default=inf)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        self._provider.handle_timer(now=now)
+        if self._cut_by_s is not None and now >= self._cut_by_s:
+            self._cut_alone(now)
+        if self._again_at_s is not None and now >= self._again_at_s:
+            self.begin(now=now)
+        if self._task is not None:
+            self._task.handle_timer(now=now)
+
+    def pump(self, duties: Duties, *, now: float) -> None:
+        """Carry both sides on; install what was fetched when nothing waits for the disk."""
+        self._serve(now)
+        while True:
+            self._ask(now)
+            if not duties.is_idle or not self._install(now):
+                return
+            duties.run()
+
+    # Helpers.
+
+    def _context(self, now: float) -> SyncContext:
+        raft = self._raft
+        return SyncContext(
+            me=self._parts.me,
+            log=raft,
+            rng=self._parts.rng,
+            now=now,
+            is_leader=lambda: raft.is_leader,
+            next_index=raft.commit_index + 1,
+        )
+
+    def _cut_alone(self, now: float) -> None:
+        """Cut the state here and now: the act that would have all members do so is not committed.
+
+        It may be that those who need the snapshot are needed to commit anything.
+        """
+        self._cut_by_s = None
+        raft = self._raft
+        if not raft.is_leader or not raft.applied_index:
+            return
+        try:
+            parts = self._parts.host.snapshot_parts()
+        except SnapshotError as exc:
+            self._parts.emit(Logged(True, f"a snapshot could not be made: {exc}"))
+            return
+        request_id = self._parts.rng.randbytes(REQUEST_BYTES)
+        self._provider.cut_made(Cut(raft.mark_at(raft.applied_index), request_id, parts), now=now)
+
+    def _serve(self, now: float) -> None:
+        while (event := self._provider.next_event()) is not None:
+            match event:
+                case SendSync(peer, data):
+                    self.served_bytes += len(data)
+                    self._parts.send(peer, with_history(SYNC_ANSWER, self._history, data))
+                case CutWanted(request_id):
+                    act = CutSnapshot(request_id)
+                    self._raft.propose(encode_act(act), act, EntryKind.ACT)
+                    self._cut_by_s = now + _CUT_WAIT_S
+                case CutFailed(_, reason):
+                    self._parts.emit(Logged(True, f"a snapshot could not be made: {reason}"))
+
+    def _ask(self, now: float) -> None:
+        while self._task is not None and self._to_install is None:
+            event = self._task.next_event()
+            match event:
+                case None:
+                    return
+                case SendSync(peer, data):
+                    self._parts.send(peer, with_history(SYNC_ASK, self._history, data))
+                case InstallEntries() | InstallSnapshot():
+                    self._to_install = event
+                case SyncProgress():
+                    pass
+                case SyncFinished():
+                    self._task = None
+                    if self._raft.commit_index < self._wanted_index:
+                        self._again_at_s = now + _AGAIN_S
+                case SyncFailed(reason):
+                    self._parts.emit(Logged(True, f"catching up failed, trying again: {reason}"))
+                    self._task = None
+                    self._again_at_s = now + _AGAIN_S
+
+    def _install(self, now: float) -> bool:
+        """Install what waits, or a piece of it; return whether there may be more at once."""
+        if self._restoring is not None:
+            return self._restore_on(now)
+        waiting = self._to_install
+        if waiting is None:
+            return False
+        raft = self._raft
+        if raft.is_leader:
+            self._to_install = self._task = None  # a leader lacks nothing
+            return False
+        if isinstance(waiting, InstallSnapshot):
+            if waiting.mark.index > raft.commit_index:
+                steps = self._parts.host.restore(waiting.parts, waiting.mark.index)
+                self._restoring = (waiting.mark, waiting.parts, steps)
+                return self._restore_on(now)
+        else:
+            self._try(lambda: raft.install(None, waiting.entries))
+        self._end_install(now)
+        return True
+
+    def _restore_on(self, now: float) -> bool:
+        """Restore another piece; install when it was the last."""
+        assert self._restoring is not None, "nothing is being restored"
+        mark, parts, steps = self._restoring
+        try:
+            next(steps)
+        except StopIteration:
+            self._restoring = None
+            self._keep_snapshot(mark, parts)
+            self._try(lambda: self._raft.install(mark))
+            self._parts.emit(Told(StateReplaced(self._parts.host.position)))
+            self._is_broken = False
+            self._end_install(now)
+            return True
+        except RemoteError as exc:
+            if self._is_broken:  # the second: what all others could write cannot be read here
+                raise MachineFailed(mark.index, exc, "two snapshots could not be restored") from exc
+            # The machine is of no use until another snapshot is in it.
+            self._restoring, self._is_broken = None, True
+            self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))
+            self._end_install(now)
+            return True
+        return False
+
+    def _try(self, install: Callable[[], object]) -> None:
+        try:
+            install()
+        except RemoteError as exc:
+            self._parts.emit(Logged(True, f"what was fetched does not fit: {exc}"))
+
+    def _end_install(self, now: float) -> None:
+        self._to_install = None
+        if self._task is not None:
+            self._task.installed(self._raft.commit_index, now=now)

@@ -1,0 +1,136 @@
+"""Commands on their way to the leader, and into the log where the leader is.
+
+Whatever piled up since the last turn leaves together: at the leader as entries
+of a good size, elsewhere as frames to the leader. What came of them is learnt
+by applying the log (`history`); here only those that certainly did not get into
+it are told at once, so that they come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ...errors import DecodeError
+from ...ids import PeerId
+from ..raft.raft import Raft
+from ..wire.commands import BURSTS_MAX, Burst, encode_bursts
+from ..wire.frames import ForwardRefused, encode_control, encode_forward
+from .events import Logged
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
+
+Origin = tuple[PeerId | None, Burst]
+"""A burst, and the peer that forwarded it; None for one's own."""
+
+
+@dataclass(slots=True)
+class Proposal:
+    """The token of a proposal: the bursts in one entry."""
+
+    bursts: Sequence[Origin]
+
+
+class Commands:
+    """The commands of one member on their way.
+
+    Args:
+        parts: What the member lends.
+        raft: The log.
+        history: The history's id.
+
+    Attributes:
+        unreadable_count: How often commands of others could not be decoded; the first is logged.
+    """
+
+    def __init__(self, parts: Parts, raft: Raft, history: bytes) -> None:
+        self._parts = parts
+        self._raft = raft
+        self._history = history
+        self._waiting: list[Origin] = []
+        self._route: object = None
+        self.unreadable_count = 0
+
+    def has_more(self, *, now: float) -> bool:
+        """Return whether another `send` would find commands: answers have made room."""
+        return self._raft.leader is not None and self._parts.client.may_take(now)
+
+    def receive_forward(self, peer: PeerId, burst: Burst) -> None:
+        """Take in commands of another member, which takes this one for the leader.
+
+        None of them are taken in where one could not be decoded: committed, it would
+        end every member. They are dropped, and repeated by whoever means them, until
+        that gives up: what is refused comes again at once.
+        """
+        try:
+            self._parts.host.check_readable(burst.payloads)
+        except DecodeError as exc:
+            self._note_unreadable(peer, exc)
+            return
+        self._waiting.append((peer, burst))
+
+    def route(self, *, now: float) -> None:
+        """Tell those who ask the leader when there is another one, or it is out of reach."""
+        raft, parts = self._raft, self._parts
+        leader = raft.leader
+        is_near = leader == parts.me or leader in parts.statuses()
+        route = (leader, raft.term, is_near)
+        if route != self._route:
+            self._route = route
+            epoch = (self._history, leader, raft.term)
+            parts.client.set_leader(leader is not None and is_near, epoch, now)
+            parts.reads.retry_now(now=now)
+
+    def send(self, *, now: float) -> None:
+        """Put what has piled up on its way."""
+        raft, parts = self._raft, self._parts
+        leader = raft.leader
+        if leader is not None:
+            bursts = parts.client.take_bursts(now, raft.commit_index)
+            if leader == parts.me:
+                self._waiting.extend((None, burst) for burst in bursts)
+            else:
+                for burst in bursts:
+                    parts.send(leader, encode_forward(self._history, burst))
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            if raft.is_leader and not parts.host.ledger.is_closed:
+                self._propose(waiting)
+            else:
+                self.refuse(waiting, now=now)
+
+    def refuse(self, bursts: Sequence[Origin], *, now: float) -> None:
+        """Tell whose they are that these bursts are not in the log."""
+        for peer, burst in bursts:
+            if peer is None:
+                self._parts.client.receive_refused(burst.first_sequence, now)
+            else:
+                refusal = ForwardRefused(self._history, burst.client, burst.first_sequence)
+                self._parts.send(peer, encode_control(refusal))
+
+    def _note_unreadable(self, peer: PeerId, error: DecodeError) -> None:
+        self.unreadable_count += 1
+        if self.unreadable_count == 1:
+            text = f"commands of peer {peer.short} are not taken in: {error}"
+            self._parts.emit(Logged(True, text))
+
+    def _propose(self, waiting: list[Origin]) -> None:
+        """Propose them in entries of a good size."""
+        start, size_bytes = 0, 0
+        for number, (_, burst) in enumerate(waiting):
+            burst_bytes = sum(map(len, burst.payloads))
+            is_full = size_bytes + burst_bytes > ENTRY_BYTES or number - start == BURSTS_MAX
+            if number > start and is_full:
+                self._propose_entry(waiting[start:number])
+                start, size_bytes = number, 0
+            size_bytes += burst_bytes
+        self._propose_entry(waiting[start:])
+
+    def _propose_entry(self, bursts: list[Origin]) -> None:
+        is_awaited = any(peer is not None for peer, _ in bursts)
+        data = encode_bursts([burst for _, burst in bursts])
+        self._raft.propose(data, Proposal(bursts), is_awaited=is_awaited)

@@ -1,0 +1,124 @@
+"""Cutting the log of a history when it has grown, and the snapshots that stand for the cut.
+
+A member in memory simply forgets the beginning of its log: whoever lacks it is
+served a fresh snapshot. A durable one first makes a snapshot of its own, piece
+by piece between the turns of the loop, and saves it together with the cut.
+
+A log that may have to be replayed into another history is not cut (`merge`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ..machine.snapshot import SnapshotError
+from ..raft.raft import Raft
+from ..wire.records import SnapshotMark
+from ..wire.stored import StoredGroup, encode_stored
+from .events import Logged
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+_PARTS_PER_STEP: Final = 4
+
+
+@dataclass(slots=True)
+class _Work:
+    """A snapshot that is being made, and the cut that it is for."""
+
+    mark: SnapshotMark
+    keep_count: int
+    making: Iterator[bytes]
+    made: list[bytes]
+
+
+class Compaction:
+    """Cuts one member's log.
+
+    Args:
+        parts: What the member lends.
+        raft: The log.
+        history: The history's id, saved with each snapshot.
+        welcome_index: Saved likewise.
+    """
+
+    def __init__(self, parts: Parts, raft: Raft, history: bytes, welcome_index: int) -> None:
+        self._parts = parts
+        self._raft = raft
+        self._history = history
+        self._welcome_index = welcome_index
+        self._applied_bytes = 0
+        self._work: _Work | None = None
+        self._snapshots: dict[int, bytes] = {}
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a snapshot is being made: `carry_on` wants to be called every turn."""
+        return self._work is not None
+
+    def note_applied(self, byte_count: int) -> None:
+        """Note that entries of so many bytes were applied."""
+        self._applied_bytes += byte_count
+
+    def consider(self) -> bool:
+        """Begin to cut the log when it has grown; return whether it was cut at once."""
+        raft, parts = self._raft, self._parts
+        settings = parts.settings
+        is_heavy = self._applied_bytes > settings.compact_bytes
+        if not is_heavy and raft.applied_index - raft.mark.index <= settings.compact_entries:
+            return False
+        if self._work is not None or not parts.host.has_snapshot or parts.keeps_log():
+            return False
+        self._applied_bytes = 0
+        keep_count = 0 if is_heavy else settings.keep_entries
+        mark = raft.mark_at(raft.applied_index)
+        if not parts.is_durable:
+            raft.compact(mark, keep_count=keep_count)
+            return True
+        try:
+            making = parts.host.snapshot_parts()
+        except SnapshotError as exc:
+            self._fail(exc)
+        else:
+            self._work = _Work(mark, keep_count, making, [])
+        return False
+
+    def carry_on(self) -> None:
+        """Make some more parts of the snapshot; cut the log when they were the last."""
+        work = self._work
+        if work is None:
+            return
+        if self._parts.keeps_log():
+            self._work = None
+            return
+        try:
+            for _ in range(_PARTS_PER_STEP):
+                part = next(work.making, None)
+                if part is None:
+                    self._finish(work)
+                    return
+                work.made.append(part)
+        except SnapshotError as exc:
+            self._fail(exc)
+
+    def keep_snapshot(self, mark: SnapshotMark, parts: Sequence[bytes]) -> None:
+        """Keep a snapshot until it is saved with its mark."""
+        if self._parts.is_durable:
+            stored = StoredGroup(self._history, self._welcome_index, b"", tuple(parts))
+            self._snapshots = {mark.index: encode_stored(stored)}
+
+    def take_snapshot(self, mark: SnapshotMark) -> bytes:
+        """Return the snapshot to save with a mark, as a storage holds it."""
+        return self._snapshots.pop(mark.index)
+
+    def _finish(self, work: _Work) -> None:
+        self._work = None
+        self.keep_snapshot(work.mark, work.made)
+        self._raft.compact(work.mark, keep_count=work.keep_count)
+
+    def _fail(self, error: SnapshotError) -> None:
+        self._work = None
+        self._parts.emit(Logged(True, f"the log is not cut: {error}"))

@@ -1,0 +1,151 @@
+"""What a member wants done, and what it has to tell: the events of `Member`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ...ids import PeerId
+from ..storage.interface import SaveBatch
+
+
+class FramesOut(msgspec.Struct, frozen=True):
+    """Write these frames to a link, in order."""
+
+    link_id: int
+    frames: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWanted:
+    """Save a batch, then call `Member.saved`; the next comes after that."""
+
+    batch: SaveBatch
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected:
+    """The group has a leader, or has lost it (None).
+
+    Attributes:
+        leader: Who leads.
+        term: The term.
+        elapsed_s: Seconds since the last leader was heard of, 0 when there was none before.
+    """
+
+    leader: PeerId | None
+    term: int
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """The committed configuration is another one."""
+
+    voters: tuple[PeerId, ...]
+    learners: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMerged:
+    """Two histories that began apart are one now. Nothing acknowledged is lost.
+
+    Positions in the history that was given up are void: its commands have new
+    ones, after those that the other history had. Notified once of each history that
+    ended, to those who were in it and to all others that are in the one that goes on.
+
+    Attributes:
+        winner: The history that goes on.
+        loser: The history that was given up.
+        commands: In order: at a member of the loser all that it held; at others the
+            commands that were first executed in it and were new here. Empty where they
+            came with a snapshot.
+        is_loser: Whether this member was in the history that was given up.
+    """
+
+    winner: bytes
+    loser: bytes
+    commands: tuple[Any, ...]
+    is_loser: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoriesConflicted:
+    """Another history of this group is about, and the two cannot be merged.
+
+    Both logs have been cut, so neither can be replayed in full. Both go on,
+    apart, until somebody decides which one to keep.
+    """
+
+    own: bytes
+    other: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GroupForced:
+    """A new history was begun by hand from this member's state; see `force_new_group`."""
+
+    history: bytes
+    previous: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTakenOver:
+    """All voters were out of reach for `replace_after`, and the members left go on without them.
+
+    Positions up to `position` stay what they were. What the voters acknowledged beyond is
+    not here, unless one of them turns up: then the two histories are merged.
+
+    Attributes:
+        history: The history from now on.
+        previous: The one of the voters that are gone, which it continues.
+        position: How many commands of that are here.
+    """
+
+    history: bytes
+    previous: bytes
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateReplaced:
+    """The machine's state was replaced by a snapshot, or taken back to the beginning.
+
+    Attributes:
+        position: How many commands the new state has seen.
+    """
+
+    position: int
+
+
+GroupEvent = (
+    LeaderElected
+    | MembersChanged
+    | HistoryMerged
+    | HistoriesConflicted
+    | GroupForced
+    | GroupTakenOver
+    | StateReplaced
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Tell the users of the group."""
+
+    event: GroupEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Log a line: the member has noticed something that people should know."""
+
+    is_error: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """Leaving is through: nothing follows."""

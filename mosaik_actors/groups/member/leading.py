@@ -1,0 +1,171 @@
+"""What a leader does about its group's members: looks at them, and takes the next step.
+
+Who should vote is decided in `membership`; here is what that is told, and how
+its wishes become entries of the log, transfers and welcomes. It looks every
+heartbeat, and at once when something about a member has changed; but a member
+that says now this, now that, or what cannot be, must not fill the log: after
+`CHANGES_MAX` changes within an election timeout it takes its time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ...ids import PeerId
+from ..raft.progress import ProgressState
+from ..raft.raft import Raft
+from ..wire.frames import Admitted, Welcome, encode_control
+from ..wire.status import Standing, Status
+from .events import Logged
+from .membership import (
+    GroupView,
+    PeerView,
+    TransferTo,
+    choose_admitted,
+    plan_change,
+    prefer_leader,
+)
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+CHANGES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seekers:
+    """Who is to be welcomed when this member is known to lead still, and what they say."""
+
+    statuses: Mapping[PeerId, Status]
+
+
+class Leading:
+    """The membership of one history, as its leader sees to it.
+
+    Args:
+        parts: What the member lends.
+        raft: The log.
+        history: The history's id.
+        now: Monotonic time in seconds.
+
+    Attributes:
+        look_at_s: When to look next, if this member leads.
+    """
+
+    def __init__(self, parts: Parts, raft: Raft, history: bytes, *, now: float) -> None:
+        self.look_at_s = now
+        self._parts = parts
+        self._raft = raft
+        self._history = history
+        self._handed_over_s = float("-inf")
+        self._left: dict[PeerId, None] = {}
+        self._changed_s: deque[float] = deque(maxlen=CHANGES_MAX)
+
+    def is_named(self, peer: PeerId) -> bool:
+        """Return whether the configuration in force names a peer."""
+        configuration = self._raft.configuration
+        return peer in configuration.voters or peer in configuration.learners
+
+    def peer_left(self, peer: PeerId) -> None:
+        """Note that a member took its leave."""
+        if self.is_named(peer):
+            self._left[peer] = None
+
+    def hurry(self, *, now: float) -> None:
+        """Look at the next opportunity: something has changed."""
+        earliest_s = now
+        if len(self._changed_s) == CHANGES_MAX:
+            earliest_s = max(now, self._changed_s[0] + self._parts.consensus.election_timeout)
+        self.look_at_s = min(self.look_at_s, earliest_s)
+
+    def look(self, *, now: float) -> None:
+        """Take the next step, if this member leads and it is time to look."""
+        raft = self._raft
+        if not raft.is_leader or now < self.look_at_s:
+            return
+        self.look_at_s = now + self._parts.consensus.heartbeat_interval
+        self._welcome_seekers()
+        view = self._view()
+        change = plan_change(view)
+        self._admit(choose_admitted(view, change))
+        if isinstance(change, TransferTo):
+            raft.transfer_leadership(change.peer)
+        elif change is not None:
+            if raft.change_configuration(change.target):
+                self._parts.emit(Logged(False, f"changes the members: {change.why}"))
+            self._changed_s.append(now)
+        elif now - self._handed_over_s > self._parts.consensus.election_timeout:
+            heir = prefer_leader(view)
+            if heir is not None and raft.transfer_leadership(heir):
+                self._handed_over_s = now
+
+    def _admit(self, peers: list[PeerId]) -> None:
+        """Tell members that they have their place, once that would survive a crash of this one."""
+        raft = self._raft
+        if peers and raft.final_configuration[0] == raft.configuration_index:
+            admitted = encode_control(Admitted(self._history, raft.configuration_index))
+            for peer in peers:
+                self._parts.send(peer, admitted)
+
+    def _view(self) -> GroupView:
+        raft, parts = self._raft, self._parts
+        statuses = parts.statuses()
+        configuration = raft.configuration
+        self._left = {p: None for p in self._left if self.is_named(p) and p not in statuses}
+        peers: dict[PeerId, PeerView] = {}
+        for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
+            if peer == parts.me:
+                continue
+            progress = raft.progress.get(peer)
+            peers[peer] = PeerView(
+                status=statuses.get(peer),
+                silent_s=raft.silent_s(peer),
+                lag=None if progress is None else raft.commit_index - progress.match_index,
+                is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
+                has_acknowledged=progress is not None and progress.match_index > 0,
+                has_left=peer in self._left,
+            )
+        return GroupView(
+            me=parts.me,
+            my_status=self._parts.status(),
+            history=self._history,
+            config=parts.consensus,
+            settings=parts.settings,
+            voters=configuration,
+            is_pending=raft.is_configuration_pending,
+            peers=peers,
+        )
+
+    def _welcome_seekers(self) -> None:
+        """Tell those who have no history yet that they are in the configuration.
+
+        But be sure first to lead still (Raft thesis 6.4): a leader that stood still may
+        be one of the past, and would take a voter that has forgotten its votes since
+        for the learner that it once was.
+        """
+        learners, progress = self._raft.configuration.learners, self._raft.progress
+        seekers = {
+            peer: status
+            for peer, status in self._parts.statuses().items()
+            if status.standing is Standing.SEEKING
+            and peer in learners
+            # One that has acknowledged anything is removed first: that holds no more.
+            and not progress[peer].match_index
+        }
+        if seekers and not self._raft.is_configuration_pending:
+            self._raft.read(Seekers(seekers))
+
+    def welcome(self, seekers: Seekers) -> None:
+        """Welcome them: this member was the leader after the read was asked."""
+        raft, statuses = self._raft, self._parts.statuses()
+        if not raft.is_leader or raft.is_configuration_pending:
+            return
+        for peer, status in seekers.statuses.items():
+            # The very same status: so also the same bond, and the same life of the peer.
+            if statuses.get(peer) is status and peer in raft.configuration.learners:
+                root = self._parts.host.ledger.root
+                welcome = Welcome(self._history, raft.configuration_index, root)
+                self._parts.send(peer, encode_control(welcome))

@@ -1,0 +1,61 @@
+"""How a member leaves: it stays while it is needed, but not longer than it may.
+
+One that does not mean to come back has itself removed from the voters; one that
+comes back with its log only hands over leadership (Raft thesis 3.10 and 4.2.2).
+
+Where nobody is left who may vote, a leader that does not come back stays until all
+members here know what it has committed: they go on with that (`takeover`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...ids import PeerId
+from ..wire.status import Status
+from .history import History
+
+
+class Leaving:
+    """Whether one member is about to leave, and whether the others need it.
+
+    Attributes:
+        has_begun: Whether it is to leave.
+        is_done: Whether it has left.
+        is_final: Whether it has itself removed before.
+        until_s: When it goes whatever the others do; None before it has begun.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.is_done = False
+        self.is_final = False
+        self.until_s: float | None = None
+
+    def begin(self, *, until_s: float, is_final: bool) -> None:
+        """Leave as soon as the others can do without it, by `until_s` at the latest."""
+        self.has_begun = True
+        self.is_final = is_final
+        self.until_s = until_s
+
+    def is_needed(
+        self, me: PeerId, history: History | None, statuses: Mapping[PeerId, Status]
+    ) -> bool:
+        """Return whether others should take over before this member goes, and can."""
+        if history is None:
+            return False
+        if not history.is_idle:
+            return True
+        staying = {
+            peer: status
+            for peer, status in statuses.items()
+            if status.history == history.id and not status.is_leaving
+        }
+        heirs = [peer for peer, status in staying.items() if not status.is_observer]
+        if not heirs:
+            return self.is_final and not all(history.is_known_to(peer) for peer in staying)
+        if self.is_final:
+            # Also of the learners: the leader may be about to promote this one.
+            return history.is_member or not history.is_settled
+        voters = history.raft.configuration.voters
+        return history.raft.leader == me and any(peer in voters for peer in heirs)

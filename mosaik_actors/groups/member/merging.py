@@ -1,0 +1,205 @@
+"""What a member does about other histories of its group: `merge`, driven.
+
+Feeds the core with what this member's history says and does, carries out what
+it wants, and notifies users of what came of it: of each history that ends, once,
+with the commands that were first applied in it. Who was in it is notified when
+it gives it up (`member`); the others here, when their ledger names it as merged,
+whatever way it came: directly, with another one, or in a snapshot. A member that
+is new is not notified of what was merged before it had caught up; one that has
+come over from a history that ended is, for it may wait for just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final
+
+from ...ids import PeerId
+from ..machine.host import Host, Replayed
+from ..machine.ledger import MERGED_KEPT_MAX
+from ..merge.merge import Merge
+from ..merge.view import (
+    HandOver,
+    HistoriesConflict,
+    HistoryAbandoned,
+    MergeStarted,
+    MergeView,
+    ProposeAct,
+    SendMerge,
+)
+from ..wire import frames
+from ..wire.acts import Act
+from ..wire.status import Status
+from .events import HistoriesConflicted, HistoryMerged, Logged, Told
+from .history import History
+
+_KNOWN_KEPT: Final = 2 * MERGED_KEPT_MAX
+
+
+class Merging:
+    """The meeting of histories, as one member sees it.
+
+    Args:
+        me: This member.
+        rng: Draws ids and waits.
+        host: The machine.
+        statuses: Who is bonded with this member, and what they say.
+        send: Sends a frame to a bonded member.
+        emit: Takes events for the caller.
+        now: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        rng: Random,
+        host: Host,
+        *,
+        statuses: Callable[[], Mapping[PeerId, Status]],
+        send: Callable[[PeerId, bytes], None],
+        emit: Callable[[Any], None],
+        now: float,
+    ) -> None:
+        self._me = me
+        self._rng = rng
+        self._host = host
+        self._statuses = statuses
+        self._send = send
+        self._emit = emit
+        self._core = Merge(me, rng, now=now)
+        self._seen: object = None
+        self._replayed: list[Replayed] = []
+        self._merged: tuple[bytes, ...] | None = None
+        self._known: dict[bytes, None] = {}
+        self._has_come_over = False
+
+    @property
+    def keeps_log(self) -> bool:
+        """Whether the log must not be cut at the moment."""
+        return self._core.keeps_log
+
+    def receive(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in a message of another history's member. Raises `RemoteError`."""
+        self._core.receive_message(peer, data, now=now)
+
+    def get_timer(self) -> float:
+        """Return when to call `handle_timer`."""
+        return self._core.get_timer()
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due; then call `look`."""
+        self._core.handle_timer(now=now)
+
+    def give_up(self, history: bytes, *, is_merged: bool, now: float) -> None:
+        """Begin anew: this member has given up a history.
+
+        Args:
+            history: The history; users are notified of its end elsewhere.
+            is_merged: Whether all of it is in another one.
+            now: Monotonic time in seconds.
+        """
+        self._note_known(history)
+        self._has_come_over = self._has_come_over or is_merged
+        self._replayed.clear()
+        self._core = Merge(self._me, self._rng, now=now)
+
+    def look(
+        self, history: History, status_count: int, *, now: float
+    ) -> tuple[HistoryAbandoned | None, bool]:
+        """See to what has changed; return what to give up, and whether anything was done.
+
+        Args:
+            history: The history that is followed.
+            status_count: Differs when somebody's status does.
+            now: Monotonic time in seconds.
+        """
+        core, raft = self._core, history.raft
+        seen = (history, raft.is_leader, raft.leader, raft.configuration_index, status_count)
+        failed: list[Act] = []
+        applied: list[Act] = []
+        if history.has_news:
+            self._replayed += history.take_replayed()
+            failed, applied = history.take_failed_acts(), history.take_acts()
+        if self._host.ledger.merged is not self._merged:
+            self._note_merged(history)
+        if not (failed or applied) and seen == self._seen and core.is_resting:
+            return None, False
+        self._seen = seen
+        for act in failed:
+            core.act_failed(act, now=now)
+        core.update(self._view(history), now=now)
+        for act in applied:
+            core.act_applied(act, now=now)
+        return self._carry_out(history)
+
+    def _carry_out(self, history: History) -> tuple[HistoryAbandoned | None, bool]:
+        has_acted = False
+        while (event := self._core.next_event()) is not None:
+            has_acted = True
+            match event:
+                case SendMerge(peer, data):
+                    self._send(peer, frames.plain(frames.MERGE, data))
+                case ProposeAct(act):
+                    history.propose_act(act)
+                case HandOver(to):
+                    history.raft.transfer_leadership(to)
+                case MergeStarted(winner, loser):
+                    text = f"history {loser.hex()} goes into {winner.hex()}"
+                    self._emit(Logged(False, text))
+                case HistoryAbandoned(loser, _):
+                    if loser == history.id:
+                        return event, True
+                case HistoriesConflict(other):
+                    self._emit(Told(HistoriesConflicted(history.id, other)))
+                    text = f"history {other.hex()} cannot be merged: both logs were cut"
+                    self._emit(Logged(True, text))
+        return None, has_acted
+
+    def _view(self, history: History) -> MergeView:
+        raft = history.raft
+        return MergeView(
+            history=history.id,
+            is_leader=raft.is_leader,
+            has_leader=raft.leader is not None,
+            voter_count=len(raft.configuration.voters),
+            position_of=lambda: self._host.position,
+            ledger=self._host.ledger,
+            log=raft,
+            peers=self._statuses(),
+        )
+
+    def _note_merged(self, history: History) -> None:
+        """Notify of the histories that the ledger names as merged since it was looked at."""
+        is_first = self._merged is None
+        self._merged = merged = self._host.ledger.merged
+        new = [loser for loser in merged if loser not in self._known]
+        payloads = self._take_replayed(new)
+        for loser in new:
+            self._note_known(loser)
+            if self._has_come_over or not (is_first or history.is_catching_up):
+                commands = tuple(self._host.decode_commands(payloads[loser]))
+                self._emit(Told(HistoryMerged(history.id, loser, commands, is_loser=False)))
+
+    def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
+        """Return what came of these histories, and keep what came of others.
+
+        What one had itself taken in from another one that ended is that one's, of which
+        users were notified before or are notified now.
+        """
+        payloads: dict[bytes, list[bytes]] = {loser: [] for loser in losers}
+        kept = []
+        for replayed in self._replayed:
+            if replayed.origin in payloads:
+                payloads[replayed.origin] += replayed.payloads
+            elif replayed.history not in payloads:
+                kept.append(replayed)
+            elif replayed.origin not in self._known:
+                payloads[replayed.history] += replayed.payloads
+        self._replayed = kept
+        return payloads
+
+    def _note_known(self, history: bytes) -> None:
+        self._known[history] = None
+        if len(self._known) > _KNOWN_KEPT:
+            del self._known[next(iter(self._known))]

@@ -1,0 +1,236 @@
+"""The leader of a history that goes on: it accepts guests and takes in their commands.
+
+It puts into the log what it is asked to, and answers when that is applied. It
+need not get anything right beyond that: an act that comes too early, too late
+or twice is void by the ledger's rules. So nothing here has to survive a change
+of the leader; whoever replays asks the next one how far it is, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...ids import PeerId
+from ..wire.acts import AcceptMerge, FinishMerge, Replay
+from ..wire.merge import (
+    MergeAccepted,
+    MergeMessage,
+    MergeRefused,
+    MergeRequest,
+    ReplayCommands,
+    ReplayDone,
+    ReplayEnd,
+    ReplayQuery,
+    ReplayRefused,
+    ReplayState,
+    Why,
+)
+from .asking import Asking, Phase
+from .view import (
+    MergeConfig,
+    MergeEvent,
+    MergeView,
+    ProposeAct,
+    others_of,
+    own_rank,
+    rank_of,
+    to_peer,
+)
+
+ACCEPTING_MAX = 64
+WAITING_MAX = 8
+HELD_BYTES_MAX = 32 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Held:
+    """An act that was proposed for somebody, and who waits for it, by run."""
+
+    upto: int
+    size_bytes: int = 0
+    waiting: dict[PeerId, int] = field(default_factory=dict)
+
+
+class Hosting:
+    """Takes in other histories.
+
+    Args:
+        config: Its limits.
+        emit: Takes the events.
+    """
+
+    def __init__(self, config: MergeConfig, emit: Callable[[MergeEvent], None]) -> None:
+        self._config = config
+        self._emit = emit
+        self._accepting: dict[bytes, PeerId] = {}
+        self._held: dict[tuple[bytes, int, int], _Held] = {}
+        self._ending: dict[FinishMerge, _Held] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not (self._accepting or self._held or self._ending)
+
+    def look(self, view: MergeView) -> None:
+        """Let those who wait know when this member leads no more."""
+        if view.is_leading:
+            return
+        for request_id, peer in self._accepting.items():
+            self._send(peer, MergeRefused(request_id, Why.NOT_LEADER))
+        self._accepting.clear()
+        for held in (*self._held.values(), *self._ending.values()):
+            self._refuse(held, Why.NOT_LEADER)
+        self._held.clear()
+        self._ending.clear()
+
+    # What guests say.
+
+    def receive_request(
+        self, peer: PeerId, request: MergeRequest, view: MergeView, asking: Asking, *, now: float
+    ) -> None:
+        """Accept a shorter history, with an act in the log, or say why not."""
+        if view.is_open and view.ledger.has_all_of(request.history):
+            if request.history != view.history:
+                self._send_state(peer, request.history, view)
+            else:
+                self._send(peer, MergeRefused(request.request_id, Why.SAME))
+            return
+        why = self._why_not(request, view, asking, now)
+        if why is not None:
+            self._send(peer, MergeRefused(request.request_id, why))
+            return
+        if request.request_id not in self._accepting:
+            self._accepting[request.request_id] = peer
+            self._emit(ProposeAct(AcceptMerge(request.history, request.request_id)))
+
+    def receive_query(self, peer: PeerId, query: ReplayQuery, view: MergeView) -> None:
+        """Say how much of another history is here."""
+        if view.history and query.history != view.history:
+            self._send_state(peer, query.history, view)
+
+    def receive_commands(self, peer: PeerId, message: ReplayCommands, view: MergeView) -> None:
+        """Put commands of a history that ended into the log."""
+        act, ledger = message.act, view.ledger
+        upto = act.after + act.command_count
+        key = (act.history, act.after, upto)
+        if not view.is_leading:
+            self._send(peer, ReplayRefused(message.run, Why.NOT_LEADER))
+        elif _is_here(view, act.history, upto):
+            self._send(peer, ReplayDone(message.run, upto))
+        elif key in self._held:
+            self._wait(self._held[key], peer, message.run)
+        elif act.after > max(ledger.taken_of(act.history), self._held_upto(act.history)):
+            self._send(peer, ReplayRefused(message.run, Why.GAP))
+        elif not self._has_room():
+            self._send(peer, ReplayRefused(message.run, Why.BUSY))
+        else:
+            size_bytes = sum(len(payload) for burst in act.bursts for payload in burst.payloads)
+            self._held[key] = _Held(upto, size_bytes, {peer: message.run})
+            self._emit(ProposeAct(act))
+
+    def receive_end(self, peer: PeerId, message: ReplayEnd, view: MergeView) -> None:
+        """Note in the log that a history is here whole, if it is."""
+        act = message.act
+        if not view.is_leading:
+            self._send(peer, ReplayRefused(message.run, Why.NOT_LEADER))
+        elif view.ledger.has_all_of(act.history):
+            self._send_state(peer, act.history, view)
+        elif view.ledger.taken_of(act.history) != act.command_count:
+            self._send(peer, ReplayRefused(message.run, Why.GAP))
+        elif act in self._ending:
+            self._wait(self._ending[act], peer, message.run)
+        elif len(self._ending) >= ACCEPTING_MAX:
+            self._send(peer, ReplayRefused(message.run, Why.BUSY))
+        else:
+            self._ending[act] = _Held(act.command_count, 0, {peer: message.run})
+            self._emit(ProposeAct(act))
+
+    # What became of acts.
+
+    def accept_settled(self, act: AcceptMerge, view: MergeView, *, is_applied: bool) -> None:
+        """Answer a request: its act is applied, or is not in the log."""
+        peer = self._accepting.pop(act.request_id, None)
+        if peer is None:
+            return
+        if is_applied and view.is_open and not view.ledger.has_all_of(act.history):
+            self._send(peer, MergeAccepted(view.history, act.request_id))
+        else:
+            self._send(peer, MergeRefused(act.request_id, Why.FAILED))
+
+    def replay_settled(self, act: Replay, view: MergeView) -> None:
+        """Answer those who wait for commands: they are applied, void, or not in the log."""
+        upto = act.after + act.command_count
+        held = self._held.pop((act.history, act.after, upto), None)
+        if held is None:
+            return
+        if not _is_here(view, act.history, upto):
+            self._refuse(held, Why.FAILED)
+            return
+        for peer, run in held.waiting.items():
+            self._send(peer, ReplayDone(run, upto))
+
+    def finish_settled(self, act: FinishMerge, view: MergeView) -> None:
+        """Answer those who wait for the end of a merge."""
+        held = self._ending.pop(act, None)
+        if held is None:
+            return
+        if not view.ledger.has_all_of(act.history):
+            self._refuse(held, Why.FAILED)
+            return
+        for peer in held.waiting:
+            self._send_state(peer, act.history, view)
+
+    # Helpers.
+
+    def _why_not(
+        self, request: MergeRequest, view: MergeView, asking: Asking, now: float
+    ) -> Why | None:
+        """Return why a request is refused, None to accept it."""
+        if not view.is_leading:
+            return Why.NOT_LEADER
+        if asking.crosses(request):
+            if asking.yields_to(request):
+                return Why.BUSY
+            asking.withdraw(now=now)
+        elif asking.phase is not Phase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
+            return Why.BUSY
+        elif own_rank(view, others_of(view).get(request.history)) < rank_of(
+            request.history, request.command_count, is_whole=True
+        ):
+            asking.note_longer(request, now=now)
+            return Why.SHORTER
+        return None
+
+    def _held_upto(self, history: bytes) -> int:
+        return max((held.upto for key, held in self._held.items() if key[0] == history), default=0)
+
+    def _has_room(self) -> bool:
+        size_bytes = sum(held.size_bytes for held in self._held.values())
+        return len(self._held) < self._config.hosted and size_bytes < HELD_BYTES_MAX
+
+    def _wait(self, held: _Held, peer: PeerId, run: int) -> None:
+        if peer in held.waiting or len(held.waiting) < WAITING_MAX:
+            held.waiting[peer] = run
+        else:
+            self._send(peer, ReplayRefused(run, Why.BUSY))
+
+    def _refuse(self, held: _Held, why: Why) -> None:
+        for peer, run in held.waiting.items():
+            self._send(peer, ReplayRefused(run, why))
+
+    def _send_state(self, peer: PeerId, history: bytes, view: MergeView) -> None:
+        if not view.may_vouch:
+            return
+        ledger = view.ledger
+        is_merged = ledger.has_all_of(history)
+        taken = ledger.taken_of(history)
+        self._send(peer, ReplayState(history, view.history, taken, is_merged))
+
+    def _send(self, peer: PeerId, message: MergeMessage) -> None:
+        self._emit(to_peer(peer, message))
+
+
+def _is_here(view: MergeView, history: bytes, upto: int) -> bool:
+    ledger = view.ledger
+    return ledger.has_all_of(history) or ledger.taken_of(history) >= upto

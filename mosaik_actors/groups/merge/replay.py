@@ -1,0 +1,340 @@
+"""The commands of a history that ended, read off its log for another history.
+
+Not every command in a log was applied: a repeated one was not, nor one that
+came too early. Which ones were is worked out as every member did it, by running
+the sessions and the ledger over the log once more, without the machine. So the
+whole log is needed, from its first entry on; a history whose log was cut cannot
+be merged into another one.
+
+What comes out is a row of `Replay` acts, alike whoever reads the log:
+
+    * It holds every command applied up to the `CloseInto` that ended the
+      history, once, in order, and nothing that comes after.
+    * Commands that the history had itself taken in from others keep their
+      origin, as do those of the histories that it continues. An act is of one
+      origin.
+    * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
+      nobody may refuse it as expired.
+    * An act takes at most `CHUNK_BYTES`, or one command if that is larger.
+
+A log is read in slices, so that a long one stalls nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ...errors import DecodeError
+from ..machine.ledger import CommandsTaken, Ledger, skip_commands
+from ..machine.sessions import Answer, Refusal, SessionLimits, Sessions
+from ..wire.acts import FinishMerge, Replay, decode_act
+from ..wire.commands import BURSTS_MAX, Burst, decode_bursts
+from ..wire.raft import INDEX_MAX
+from ..wire.records import Entry, EntryKind
+from ..wire.status import Ancestor
+
+CHUNK_BYTES: Final = 256 * 1024
+CHUNK_COMMANDS: Final = 4096
+SLICE_ENTRIES: Final = 64
+SLICE_BYTES: Final = 256 * 1024
+BORN_LATEST: Final = INDEX_MAX
+
+_COMMAND_OVERHEAD_BYTES: Final = 5
+_BURST_OVERHEAD_BYTES: Final = 64
+
+
+class CommittedLog(Protocol):
+    """A log as `Raft` offers it; it is only read."""
+
+    @property
+    def first_index(self) -> int:
+        """The first index that is not compacted away."""
+
+    @property
+    def commit_index(self) -> int:
+        """Everything up to here is committed."""
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
+        """Return committed entries from `first_index` on; none when that is cut away."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedCommand:
+    """A command of a history that ended.
+
+    Attributes:
+        origin: The history that applied it first.
+        client: Whose it is.
+        sequence: The client's number for it.
+        payload: The command, encoded.
+    """
+
+    origin: bytes
+    client: bytes
+    sequence: int
+    payload: bytes
+
+
+def is_whole(log: CommittedLog) -> bool:
+    """Return whether a log still has its first entry."""
+    return log.first_index <= 1
+
+
+def merged_commands(
+    history: bytes,
+    log: CommittedLog,
+    limits: SessionLimits | None = None,
+    *,
+    ancestors: Sequence[Ancestor] = (),
+) -> list[MergedCommand]:
+    """Return what was applied in a history, in order: up to its end, or to the commit index.
+
+    Empty when the log has been cut.
+    """
+    stream = ReplayStream(history, log, limits, ancestors=ancestors)
+    stream.read_all()
+    return [
+        MergedCommand(act.origin or history, burst.client, burst.first_sequence + n, payload)
+        for act in stream.take_all()
+        for burst in act.bursts
+        for n, payload in enumerate(burst.payloads)
+    ]
+
+
+class ReplayStream:
+    """Reads one log, slice by slice: call `read`, then `take` until it returns None.
+
+    Args:
+        history: Whose log it is.
+        log: The log.
+        limits: Those of the group's sessions.
+        skip_count: Commands from the beginning that are not wanted.
+        ancestors: The histories that it continues, as its ledger has them.
+
+    Attributes:
+        is_at_end: Whether the entry that ended the history has been read. What
+            `take` returns until None is then the rest.
+        is_cut: Whether the log lacks what is to be read next: give it up.
+    """
+
+    def __init__(
+        self,
+        history: bytes,
+        log: CommittedLog,
+        limits: SessionLimits | None = None,
+        *,
+        skip_count: int = 0,
+        ancestors: Sequence[Ancestor] = (),
+    ) -> None:
+        self.is_at_end = False
+        self.is_cut = not is_whole(log)
+        self._history = history
+        self._log = log
+        self._skip_count = skip_count
+        self._next_index = 1
+        self._ancestors = ancestors
+        self._ledger = Ledger(ancestors[0].history if ancestors else history)
+        self._sessions = Sessions(limits)
+        self._answered: dict[bytes, int] = {}
+        self._position = 0
+        self._own_count = 0
+        self._open = _Chunk(b"", 0, 0)
+        self._chunks: deque[Replay] = deque()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `read` would read anything now."""
+        ended = self.is_at_end or self.is_cut
+        return not ended and self._next_index <= self._log.commit_index
+
+    def read(self) -> None:
+        """Read the next slice of the log."""
+        if not self.has_more:
+            return
+        entries = self._log.entries(
+            self._next_index, count_max=SLICE_ENTRIES, bytes_max=SLICE_BYTES
+        )
+        self.is_cut = not entries
+        for entry in entries:
+            self._next_index = entry.index + 1
+            if entry.kind is EntryKind.COMMANDS:
+                self._read_commands(entry)
+            elif entry.kind is EntryKind.ACT:
+                self._read_act(entry)
+            if self.is_at_end:
+                self._flush()
+                return
+
+    def read_all(self) -> None:
+        """Read as far as the log goes."""
+        while self.has_more:
+            self.read()
+        self._flush()
+
+    def take(self) -> Replay | None:
+        """Return the next act to be replayed, None when more must be read first."""
+        return self._chunks.popleft() if self._chunks else None
+
+    def take_all(self) -> list[Replay]:
+        """Return all acts that were read and not taken."""
+        taken = list(self._chunks)
+        self._chunks.clear()
+        return taken
+
+    def finish(self) -> FinishMerge:
+        """Return the act that says that all of it was replayed. At the end only."""
+        assert self.is_at_end, f"finished at {self._next_index}, before the end"
+        return FinishMerge(self._history, self._position, self._ledger.merged)
+
+    # Helpers.
+
+    def _read_commands(self, entry: Entry) -> None:
+        try:
+            bursts = decode_bursts(entry.data)
+        except DecodeError:
+            return  # void on every member
+        for burst in bursts:
+            fresh = self._fresh_of(burst, entry.index)
+            if fresh is not None:
+                self._add_own(fresh)
+
+    def _read_act(self, entry: Entry) -> None:
+        try:
+            act = decode_act(entry.data)
+        except DecodeError:
+            return
+        event = self._ledger.apply(act)
+        if isinstance(act, Replay) and isinstance(event, CommandsTaken):
+            for burst in event.bursts:
+                self._fresh_of(burst, entry.index)
+            taken = sum(len(burst.payloads) for burst in event.bursts)
+            origin_after = act.origin_after + act.command_count - taken
+            self._add(event.bursts, act.origin or act.history, origin_after)
+        self.is_at_end = self._ledger.is_closed
+
+    def _fresh_of(self, burst: Burst, index: int) -> Burst | None:
+        """Return what of a burst was applied, None for nothing."""
+        answers = self._sessions.apply(burst, index, _do_nothing)
+        answered = max(burst.answered, self._answered.get(burst.client, 0))
+        self._answered[burst.client] = answered
+        fresh = [answer for answer in answers if _was_applied(answer)]
+        if not fresh:
+            return None
+        first = fresh[0].sequence
+        start = first - burst.first_sequence
+        # What the client had claimed to know by then frees the same room for
+        # results as it did here, though the burst that said so is left out.
+        return Burst(
+            burst.client,
+            BORN_LATEST,
+            first,
+            min(answered, first - 1),
+            burst.payloads[start : start + len(fresh)],
+        )
+
+    def _add_own(self, burst: Burst) -> None:
+        """Add commands that were first applied in this log, by whichever history it then was."""
+        bursts: tuple[Burst, ...] = (burst,)
+        end = self._own_count + len(burst.payloads)
+        for ancestor in self._ancestors:
+            count = min(end, ancestor.own_count) - self._own_count
+            if count > 0:
+                self._add(_first_commands(bursts, count), ancestor.history, self._own_count)
+                bursts = skip_commands(bursts, count)
+                self._own_count += count
+        self._add(bursts, b"", self._own_count)
+        self._own_count = self._ledger.own_count = end
+
+    def _add(self, bursts: Sequence[Burst], origin: bytes, origin_after: int) -> None:
+        """Add commands of one origin, in a row, to the chunks."""
+        for burst in bursts:
+            for piece in _split(burst):
+                count = len(piece.payloads)
+                self._add_piece(piece, count, origin, origin_after)
+                origin_after += count
+
+    def _add_piece(self, piece: Burst, count: int, origin: bytes, origin_after: int) -> None:
+        skipped = min(count, max(0, self._skip_count - self._position))
+        for burst in skip_commands((piece,), skipped):
+            chunk = self._open
+            size_bytes = _size(burst)
+            if chunk.origin != origin or chunk.is_full(size_bytes, count):
+                self._flush()
+            if not self._open.bursts:
+                self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
+            self._open.bursts.append(burst)
+            self._open.size_bytes += size_bytes
+            self._open.command_count += len(burst.payloads)
+        self._position += count
+
+    def _flush(self) -> None:
+        chunk = self._open
+        if chunk.bursts:
+            self._chunks.append(
+                Replay(
+                    self._history,
+                    tuple(chunk.bursts),
+                    chunk.after,
+                    chunk.origin,
+                    chunk.origin_after,
+                )
+            )
+            self._open = _Chunk(b"", 0, 0)
+
+
+class _Chunk:
+    """An act in the making."""
+
+    __slots__ = ("after", "bursts", "command_count", "origin", "origin_after", "size_bytes")
+
+    def __init__(self, origin: bytes, after: int, origin_after: int) -> None:
+        self.origin = origin
+        self.after = after
+        self.origin_after = origin_after
+        self.bursts: list[Burst] = []
+        self.size_bytes = 0
+        self.command_count = 0
+
+    def is_full(self, more_bytes: int, more_commands: int) -> bool:
+        """Return whether so much more would be too much."""
+        return bool(self.bursts) and (
+            self.size_bytes + more_bytes > CHUNK_BYTES
+            or self.command_count + more_commands > CHUNK_COMMANDS
+            or len(self.bursts) >= BURSTS_MAX
+        )
+
+
+def _first_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
+    """Return the first commands of a single burst."""
+    (burst,) = bursts
+    kept = burst.payloads[:count]
+    return (Burst(burst.client, burst.born_index, burst.first_sequence, burst.answered, kept),)
+
+
+def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
+    return [None] * len(payloads)
+
+
+def _was_applied(answer: Answer) -> bool:
+    return answer.refusal is Refusal.NONE and not answer.is_repeated
+
+
+def _size(burst: Burst) -> int:
+    payload_bytes = sum(map(len, burst.payloads))
+    return payload_bytes + _COMMAND_OVERHEAD_BYTES * len(burst.payloads) + _BURST_OVERHEAD_BYTES
+
+
+def _split(burst: Burst) -> list[Burst]:
+    """Return a burst in pieces that fit a chunk, or have one command."""
+    if len(burst.payloads) <= CHUNK_COMMANDS and _size(burst) <= CHUNK_BYTES:
+        return [burst]
+    half = len(burst.payloads) // 2
+    if not half:
+        return [burst]
+    first = Burst(
+        burst.client, burst.born_index, burst.first_sequence, burst.answered, burst.payloads[:half]
+    )
+    return [*_split(first), *_split(skip_commands((burst,), half)[0])]

@@ -1,0 +1,220 @@
+"""A member of a history that is closed: it replays its log into an open one.
+
+    RESTING  nothing to do, or nobody to send to, or it is another one's turn
+    ASKING   the leader of the open history is asked how much it has
+    SENDING  commands are on their way, a few acts at a time, in order
+    ENDING   all are there; the leader puts the end of the merge into the log
+
+A closed history's commands do not change any more, so anybody who has its whole
+log can replay it, with or without a leader or a majority. The leader does;
+others with the log step in when nothing moves for a while. That two do it at
+once costs traffic, and nothing else.
+
+Whatever goes wrong (a message lost, a leader changed, an act not taken), the
+attempt, called a run, is given up and the next one begins with the question.
+
+The commands go to the history that this one was closed into, or to the one that
+this one was closed into in turn. If no leader of that is in sight for long, they
+go to any open history: the ledger there knows what it has, whatever way it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from random import Random
+from typing import Final
+
+from ...ids import PeerId
+from ..machine.sessions import SessionLimits
+from ..wire.merge import (
+    ReplayCommands,
+    ReplayDone,
+    ReplayEnd,
+    ReplayQuery,
+    ReplayRefused,
+    ReplayState,
+)
+from .replay import ReplayStream, is_whole
+from .view import MergeConfig, MergeEvent, MergeView, Other, best_of, follow, to_peer
+
+SLICES_PER_TURN: Final = 4
+
+_NEVER = float("inf")
+_RUN_BITS = 60
+
+
+class Stage(Enum):
+    """See the module's docstring."""
+
+    RESTING = "resting"
+    ASKING = "asking"
+    SENDING = "sending"
+    ENDING = "ending"
+
+
+class Sending:
+    """Replays this member's closed history.
+
+    Args:
+        rng: Draws the numbers of runs, and waits.
+        config: How patient to be, and how much is on its way.
+        limits: Those of the group's sessions.
+        emit: Takes the events.
+
+    Attributes:
+        stage: What it does.
+        has_sent: Whether this member has replayed anything, or tried.
+        timer_s: When `look` is due at the latest.
+    """
+
+    def __init__(
+        self,
+        rng: Random,
+        config: MergeConfig,
+        limits: SessionLimits | None,
+        emit: Callable[[MergeEvent], None],
+    ) -> None:
+        self.stage = Stage.RESTING
+        self.has_sent = False
+        self.timer_s = _NEVER
+        self._rng = rng
+        self._config = config
+        self._limits = limits
+        self._emit = emit
+        self._run = 0
+        self._target: tuple[bytes, PeerId] | None = None
+        self._in_sight_s: float | None = None
+        self._start_s = _NEVER
+        self._deadline_s = _NEVER
+        self._retry_s = config.retry
+        self._seen_count = -1
+        self._stream: ReplayStream | None = None
+        self._on_their_way: dict[int, None] = {}
+
+    def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
+        """Begin, go on or begin again, when it is time and there is somebody to send to."""
+        self.timer_s = _NEVER
+        if not view.ledger.is_closed or not is_whole(view.log):
+            self.stage = Stage.RESTING
+            return
+        if self._in_sight_s is None:
+            self._in_sight_s = now
+            self._watch(now)
+        target = self._find_target(view, others, now)
+        if self.stage is not Stage.RESTING and (target != self._target or now >= self._deadline_s):
+            self._rest(now)
+        if self.stage is Stage.RESTING:
+            self._begin(view, target, now)
+        elif self.stage is Stage.SENDING:
+            self._send_on(now)
+        if self.stage is not Stage.RESTING:
+            self.timer_s = min(self.timer_s, self._deadline_s)
+
+    def receive_state(
+        self, peer: PeerId, message: ReplayState, view: MergeView, now: float
+    ) -> None:
+        """Take in how much of this history is there; not all of it."""
+        if message.taken > self._seen_count:
+            # Somebody gets on with it.
+            self._seen_count = message.taken
+            if not self.has_sent:
+                self._watch(now)
+        if self.stage is not Stage.ASKING or (message.here, peer) != self._target:
+            return
+        self.stage = Stage.SENDING
+        self._stream = ReplayStream(
+            view.history,
+            view.log,
+            self._limits,
+            skip_count=message.taken,
+            ancestors=view.ledger.ancestors,
+        )
+        self._on_their_way.clear()
+        self._send_on(now)
+
+    def receive_done(self, message: ReplayDone, *, now: float) -> None:
+        """Take in that commands are applied there, and send more."""
+        if self.stage is Stage.SENDING and message.run == self._run:
+            self._on_their_way.pop(message.upto, None)
+            self._retry_s = self._config.retry
+            self._deadline_s = now + self._config.stall
+            self._send_on(now)
+
+    def receive_refused(self, message: ReplayRefused, *, now: float) -> None:
+        """Begin again a little later."""
+        if self.stage is not Stage.RESTING and message.run == self._run:
+            self._rest(now)
+
+    # Helpers.
+
+    def _find_target(
+        self, view: MergeView, others: Mapping[bytes, Other], now: float
+    ) -> tuple[bytes, PeerId] | None:
+        """Return an open history, and its leader."""
+        other = others.get(follow(view.ledger.closed_into, others))
+        if other is not None and other.is_ready:
+            self._in_sight_s = now
+        else:
+            assert self._in_sight_s is not None, "looked for before it began"
+            lost_s = self._in_sight_s + self._config.lost
+            if now < lost_s:
+                self.timer_s = lost_s
+                return None
+            other = best_of(others)
+        if other is None or other.leader is None:
+            return None
+        return other.history, other.leader
+
+    def _watch(self, now: float) -> None:
+        """Give the leader, or whoever replays, time to get on."""
+        self._start_s = now + self._config.takeover * (1 + self._rng.random())
+
+    def _rest(self, now: float) -> None:
+        self.stage = Stage.RESTING
+        self._stream = None
+        self._on_their_way.clear()
+        self._start_s = now + self._retry_s * (0.5 + self._rng.random())
+        self._retry_s = min(2 * self._retry_s, self._config.retry_max)
+
+    def _begin(self, view: MergeView, target: tuple[bytes, PeerId] | None, now: float) -> None:
+        if target is None:
+            return
+        if view.is_leader and not self.has_sent:
+            self._start_s = now
+        if now < self._start_s:
+            self.timer_s = min(self.timer_s, self._start_s)
+            return
+        self.has_sent = True
+        self.stage = Stage.ASKING
+        self._target = target
+        self._run = self._rng.getrandbits(_RUN_BITS)
+        self._deadline_s = now + self._config.stall
+        self._emit(to_peer(target[1], ReplayQuery(view.history)))
+
+    def _send_on(self, now: float) -> None:
+        """Send as much as may be on its way; read no more of the log than a turn allows."""
+        stream, target = self._stream, self._target
+        assert stream is not None, "sends without a log"
+        assert target is not None, "sends to nobody"
+        slices = 0
+        while len(self._on_their_way) < self._config.window:
+            act = stream.take()
+            if act is not None:
+                self._on_their_way[act.after + act.command_count] = None
+                self._deadline_s = now + self._config.stall
+                self._emit(to_peer(target[1], ReplayCommands(self._run, act)))
+            elif not stream.has_more:
+                break
+            elif slices == SLICES_PER_TURN:
+                # The rest in the next turn, which comes at once.
+                self.timer_s = now
+                self._deadline_s = now + self._config.stall
+                return
+            else:
+                slices += 1
+                stream.read()
+        if stream.is_at_end and not self._on_their_way:
+            self.stage = Stage.ENDING
+            self._deadline_s = now + self._config.stall
+            self._emit(to_peer(target[1], ReplayEnd(self._run, stream.finish())))

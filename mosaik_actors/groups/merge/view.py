@@ -1,0 +1,293 @@
+"""What a merge is decided on: this member's own history, and the others in sight.
+
+Other histories are known from what bonded members say of themselves. That is a
+hint, perhaps a heartbeat old: it decides who asks whom, and never anything that
+safety depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+from ...config import as_seconds, require_above
+from ...ids import PeerId
+from ..machine.ledger import Ledger
+from ..wire.acts import Act
+from ..wire.merge import MergeMessage, encode_merge
+from ..wire.status import Ancestor, Standing, Status
+from .replay import CommittedLog, is_whole
+
+HOPS_MAX: Final = 64
+
+Rank = tuple[bool, int, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeConfig:
+    """How patient a member is while histories merge. Each member may have its own.
+
+    Durations are seconds or a `timedelta`; they are kept as seconds.
+
+    Attributes:
+        request_timeout: A request to be taken in counts as lost after this.
+        retry: Wait before the next attempt, doubled each time; half to one and
+            a half of it, drawn anew.
+        retry_max: The longest such wait, before it is drawn.
+        patience: How long a shorter history is given to ask by itself, before
+            the longer one asks it.
+        stall: A replay without progress for so long begins anew.
+        takeover: How long a member that has the log, but does not lead, watches
+            a replay stand still before it replays as well.
+        lost: A closed history goes into another one than it was closed into
+            when that has not been in sight for so long.
+        linger: The one who replayed a history keeps its log for so long, at
+            most, until the history that took it in has as many voters.
+        hold: How long the log is kept whole, in case it must be replayed, after
+            another history came in sight.
+        repeat: Time between two notices about the same trouble.
+        window: Acts of a replay on their way at a time.
+        hosted: Acts of replays that a leader holds before they are committed.
+    """
+
+    request_timeout: float = 3.0
+    retry: float = 0.25
+    retry_max: float = 4.0
+    patience: float = 2.0
+    stall: float = 2.0
+    takeover: float = 2.0
+    lost: float = 5.0
+    linger: float = 10.0
+    hold: float = 60.0
+    repeat: float = 10.0
+    window: int = 8
+    hosted: int = 64
+
+    def __post_init__(self) -> None:
+        durations = [field.name for field in fields(self)]
+        as_seconds(self, *durations[:-2])
+        for name in durations:
+            require_above(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeView:
+    """This member's history, and who is bonded with it.
+
+    Attributes:
+        history: Its id; empty while it has none.
+        is_leader: Whether this member leads it.
+        has_leader: Whether anybody does, as far as this member knows.
+        voter_count: How many voters it has.
+        position_of: Says how many commands are applied here by now.
+        ledger: Its ledger, as of the last entry that was applied here.
+        log: Its log.
+        peers: What bonded members say of themselves.
+    """
+
+    history: bytes
+    is_leader: bool
+    has_leader: bool
+    voter_count: int
+    position_of: Callable[[], int]
+    ledger: Ledger
+    log: CommittedLog
+    peers: Mapping[PeerId, Status]
+
+    @property
+    def position(self) -> int:
+        """How many commands are applied here."""
+        return self.position_of()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a history here that takes commands."""
+        return bool(self.history) and not self.ledger.is_closed
+
+    @property
+    def may_vouch(self) -> bool:
+        """Whether the ledger is that of this history, and can say what is in it.
+
+        While the log of one that continues another is read, it is still that one's.
+        """
+        return self.ledger.history == self.history
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether this member leads an open history."""
+        return self.is_leader and self.is_open
+
+
+@dataclass(slots=True)
+class Other:
+    """Another history in sight.
+
+    Attributes:
+        history: Its id.
+        command_count: How many commands it has, at least.
+        leader: A bonded member that says it leads it.
+        leader_term: In which term.
+        member: Some bonded member.
+        is_whole: Whether one of its bonded voters has the whole log: then it
+            can be merged into another one.
+        closed_into: Where it was closed into; empty while it is open.
+        voter_count: How many of its voters are in sight.
+        ancestors: The histories that it continues, the latest ones.
+    """
+
+    history: bytes
+    member: PeerId
+    command_count: int = 0
+    leader: PeerId | None = None
+    leader_term: int = -1
+    is_whole: bool = False
+    closed_into: bytes = b""
+    voter_count: int = 0
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can take in another history now, as far as is known."""
+        return not self.closed_into and self.leader is not None
+
+    @property
+    def rank(self) -> Rank:
+        """See `rank_of`."""
+        return rank_of(self.history, self.command_count, is_whole=self.is_whole)
+
+
+def rank_of(history: bytes, command_count: int, *, is_whole: bool) -> Rank:
+    """Return what decides between two histories: the higher one goes on.
+
+    One that cannot be replayed goes before one that can; then the one with more
+    commands, as users count them; then the one with the smaller id.
+    """
+    return (not is_whole, command_count, bytes(255 - digit for digit in history))
+
+
+def others_of(view: MergeView) -> dict[bytes, Other]:
+    """Return the other histories in sight, in the order of the peers."""
+    found: dict[bytes, Other] = {}
+    for peer, status in view.peers.items():
+        if not status.history or status.history == view.history:
+            continue
+        other = found.get(status.history)
+        if other is None:
+            other = found[status.history] = Other(status.history, peer)
+        other.command_count = max(other.command_count, status.position)
+        other.closed_into = other.closed_into or status.closed_into
+        if status.standing is Standing.VOTER and not status.is_catching_up:
+            other.voter_count += 1
+            other.is_whole = other.is_whole or status.first_index <= 1
+        if status.leader == peer and status.term > other.leader_term:
+            other.leader, other.leader_term = peer, status.term
+        if len(status.ancestors) > len(other.ancestors):
+            other.ancestors = status.ancestors
+    for other in found.values():
+        # What has nothing that is not here need not be replayed.
+        other.is_whole = other.is_whole or other.command_count <= shared_position(view, other)
+    return found
+
+
+def shared_position(view: MergeView, other: Other) -> int:
+    """Return up to which position another history and the own one are the same; -1 for none."""
+    if not view.may_vouch:
+        return -1
+    known = [a.position for a in view.ledger.ancestors if a.history == other.history]
+    known += [a.position for a in other.ancestors if a.history == view.history]
+    return max(known, default=-1)
+
+
+def is_contained(view: MergeView, other: Other) -> bool:
+    """Return whether another history has all that is in the own one: one continues the other."""
+    return view.position <= shared_position(view, other)
+
+
+def find_heir(view: MergeView) -> PeerId | None:
+    """Return a voter of this member's own history that has the whole log."""
+    for peer in sorted(view.peers):
+        status = view.peers[peer]
+        if (
+            status.history == view.history
+            and status.standing is Standing.VOTER
+            and status.first_index <= 1
+            and not (status.is_catching_up or status.is_leaving or status.is_observer)
+        ):
+            return peer
+    return None
+
+
+def own_rank(view: MergeView, other: Other | None = None) -> Rank:
+    """Return the rank of this member's own history, as compared with another one."""
+    is_inside = other is not None and is_contained(view, other)
+    whole = is_inside or is_whole(view.log) or find_heir(view) is not None
+    return rank_of(view.history, view.position, is_whole=whole)
+
+
+def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:
+    """Return the open history at which a closed one arrives, as far as is known."""
+    for _ in range(HOPS_MAX):
+        other = others.get(closed_into)
+        if other is None or not other.closed_into:
+            break
+        closed_into = other.closed_into
+    return closed_into
+
+
+def best_of(others: Mapping[bytes, Other]) -> Other | None:
+    """Return the highest of the histories that could take in another one now."""
+    return max((o for o in others.values() if o.is_ready), key=lambda o: o.rank, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SendMerge:
+    """Send a message to a bonded peer; drop it when there is no bond."""
+
+    peer: PeerId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeAct:
+    """Put an act into this member's log, as its leader; say so when that fails."""
+
+    act: Act
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Hand leadership to this member of the same history: it has the whole log."""
+
+    to: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class MergeStarted:
+    """One history is closed, and its commands begin to arrive in the other."""
+
+    winner: bytes
+    loser: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAbandoned:
+    """Everything in this member's history is in another one: join that, forget this."""
+
+    loser: bytes
+    winner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HistoriesConflict:
+    """Another history is in sight, and neither can be replayed: both logs were cut."""
+
+    other: bytes
+
+
+MergeEvent = SendMerge | ProposeAct | HandOver | MergeStarted | HistoryAbandoned | HistoriesConflict
+
+
+def to_peer(peer: PeerId, message: MergeMessage) -> SendMerge:
+    """Return the event that sends a message."""
+    return SendMerge(peer, encode_merge(message))

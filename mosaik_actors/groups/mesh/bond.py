@@ -1,0 +1,130 @@
+"""A bond, and what the mesh tells its caller to do and to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ids import PeerId
+from ...transport.address import PeerAddr
+from ...transport.close import CloseReason
+from ..wire.status import Status
+
+
+class BondState:
+    """A bond of this member: a link whose other end has proven the key of the group.
+
+    Attributes:
+        peer: The member at the other end.
+        link_id: The link.
+        status: What that member said of itself last.
+        formed_at: When the bond formed, in monotonic seconds.
+        heard_at: When anything came over it last.
+    """
+
+    __slots__ = ("formed_at", "heard_at", "last_beat", "link_id", "peer", "status")
+
+    def __init__(self, peer: PeerId, link_id: int, status: Status, now: float) -> None:
+        self.peer = peer
+        self.link_id = link_id
+        self.status = status
+        self.formed_at = now
+        self.heard_at = now
+        self.last_beat: bytes | None = None  # the same bytes once more say nothing new
+
+    def __repr__(self) -> str:
+        return f"BondState(peer {self.peer.short}, link {self.link_id}, {self.status})"
+
+
+@dataclass(frozen=True, slots=True)
+class DialWanted:
+    """Open a link to `addr` with `header`; answer with `receive_opened` or `receive_failed`.
+
+    Attributes:
+        peer: Whom to dial.
+        addr: Where it is.
+        token: By which the answer names this dial.
+        header: The link's header.
+        timeout_s: Seconds after which an answer is not wanted any more.
+    """
+
+    peer: PeerId
+    addr: PeerAddr
+    token: int
+    header: bytes
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLink:
+    """Accept the link that a peer opened, with this reply."""
+
+    link_id: int
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close a link after what was written to it. The mesh has forgotten it."""
+
+    link_id: int
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """Write a frame to a link."""
+
+    link_id: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BondFormed:
+    """A member is bonded with now: frames of others may go over the link."""
+
+    peer: PeerId
+    link_id: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class BondLost:
+    """A bond has ended.
+
+    Attributes:
+        peer: Who was at the other end.
+        reason: Why.
+        was_graceful: Whether it, or this member, has left the group.
+    """
+
+    peer: PeerId
+    reason: CloseReason
+    was_graceful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged:
+    """A bonded member says something else of itself than before."""
+
+    peer: PeerId
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyChanged:
+    """`Mesh.bonds` may return something else than before; said once until it is handed out.
+
+    It is built anew when it is read next: in a large group, read it when somebody asks.
+    """
+
+
+MeshEvent = (
+    DialWanted
+    | AcceptLink
+    | CloseLink
+    | SendFrame
+    | BondFormed
+    | BondLost
+    | StatusChanged
+    | TopologyChanged
+)

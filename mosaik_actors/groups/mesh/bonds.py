@@ -1,0 +1,192 @@
+"""The bonds that stand: what goes over them, and how long silence is borne.
+
+Part of `mesh`, which decides who is bonded; here is what bonded members tell
+each other. Heartbeats go over all bonds at the same time, so that one encoding
+and one timer serve them all; the jitter keeps members from beating together.
+
+Invariants:
+    * Each bond has one peer and one link, and is known by both.
+    * `take` never raises for a frame of the right form and size, except for
+      frames that have no place on a bond.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from random import Random
+from typing import Final
+
+from ...errors import RemoteError
+from ...ids import PeerId
+from ...transport.close import CloseReason
+from ..config import ConsensusConfig
+from ..wire.status import Status
+from .bond import (
+    BondFormed,
+    BondLost,
+    BondState,
+    MeshEvent,
+    SendFrame,
+    StatusChanged,
+    TopologyChanged,
+)
+from .topology import Topology
+from .wire import Beat, MeshFrame, Peers, encode_frame
+
+NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to tell of them
+
+
+class Bonds:
+    """The bonds of one member.
+
+    Args:
+        me: This peer.
+        config: How often to send heartbeats, and how much silence to bear.
+        rng: Where the jitter is drawn from.
+        events: Where to put what is to be done and told.
+        status: What this member says of itself.
+        now: Monotonic time in seconds.
+
+    Attributes:
+        status: The same, as it is now.
+        by_peer: The bonds by peer, the oldest first.
+        by_link: The bonds by link.
+        topology: Who is bonded with whom.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        config: ConsensusConfig,
+        rng: Random,
+        events: deque[MeshEvent],
+        status: Status,
+        *,
+        now: float,
+    ) -> None:
+        self.status = status
+        self.by_peer: dict[PeerId, BondState] = {}
+        self.by_link: dict[int, BondState] = {}
+        self.topology = Topology(me)
+        self._config = config
+        self._rng = rng
+        self._events = events
+        self._beat_at = now
+        self._news_at: float | None = None
+        self._waits_with_change = False
+
+    def add(self, peer: PeerId, link_id: int, status: Status, *, now: float) -> None:
+        """Let a link be the bond with a peer, who has none."""
+        if not self.by_peer:
+            self._schedule_beat(now)
+        self.by_peer[peer] = self.by_link[link_id] = BondState(peer, link_id, status, now)
+        self._events.append(BondFormed(peer, link_id, status))
+        told = self.topology.add(peer)
+        if told.added:
+            self._events.append(SendFrame(link_id, encode_frame(told)))
+        self._note_own_change(now)
+
+    def remove(
+        self, bond: BondState, reason: CloseReason, *, now: float, was_graceful: bool
+    ) -> None:
+        """Forget a bond that has ended."""
+        del self.by_peer[bond.peer]
+        del self.by_link[bond.link_id]
+        self.topology.remove(bond.peer)
+        self._events.append(BondLost(bond.peer, reason, was_graceful))
+        self._note_own_change(now)
+
+    def take(self, bond: BondState, frame: MeshFrame, data: bytes) -> None:
+        """Take in a frame that came over a bond as `data`. A `Leave` is the caller's affair.
+
+        Raises:
+            RemoteError: The frame has no place here, or tells too much.
+        """
+        match frame:
+            case Beat(status):
+                bond.last_beat = data
+                if status != bond.status:
+                    bond.status = status
+                    self._events.append(StatusChanged(bond.peer, status))
+            case Peers():
+                if self.topology.receive(bond.peer, frame):
+                    self._note_topology()
+            case _:
+                raise RemoteError(f"a frame {type(frame).__name__} on a bond that stands")
+
+    def set_status(self, status: Status, *, now: float) -> bool:
+        """Take in what this member says of itself; return whether it was told at once."""
+        before, self.status = self.status, status
+        is_told = bool(self.by_peer) and _is_urgent(before, status)
+        if is_told:
+            self._beat(now)
+        return is_told
+
+    def tell(self, now: float) -> None:
+        """Send what is due: what changed in our bonds, heartbeats."""
+        if self._news_at is not None and self._news_at <= now:
+            self._news_at = None
+            if (news := self.topology.take_news()) is not None:
+                self._send_all(encode_frame(news))
+        if self.by_peer and self._beat_at <= now:
+            self._beat(now)
+
+    def list_silent(self, now: float) -> list[BondState]:
+        """Return the bonds over which nothing came for too long."""
+        timeout_s = self._config.bond_timeout_s
+        return [bond for bond in self.by_peer.values() if bond.heard_at + timeout_s <= now]
+
+    def forgive(self, seconds: float, *, now: float) -> None:
+        """Bear so much more silence from all of them."""
+        for bond in self.by_peer.values():
+            bond.heard_at = min(now, bond.heard_at + seconds)
+
+    def list_due_times(self) -> Iterator[float]:
+        """Yield when `tell` and `list_silent` are due next."""
+        if self._news_at is not None:
+            yield self._news_at
+        if self.by_peer:
+            yield self._beat_at
+            heard_at = min([bond.heard_at for bond in self.by_peer.values()])
+            yield heard_at + self._config.bond_timeout_s
+
+    def topology_handed_out(self) -> None:
+        """Note that the caller knows of all changes so far: the next one is told again."""
+        self._waits_with_change = False
+
+    # Helpers.
+
+    def _beat(self, now: float) -> None:
+        self._send_all(encode_frame(Beat(self.status)))
+        self._schedule_beat(now)
+
+    def _schedule_beat(self, now: float) -> None:
+        jitter_s = self._rng.random() * self._config.heartbeat_jitter
+        self._beat_at = now + self._config.heartbeat_interval + jitter_s
+
+    def _send_all(self, data: bytes) -> None:
+        self._events += [SendFrame(link_id, data) for link_id in self.by_link]
+
+    def _note_own_change(self, now: float) -> None:
+        if self._news_at is None:
+            self._news_at = now + NEWS_DELAY_S
+        self._note_topology()
+
+    def _note_topology(self) -> None:
+        if not self._waits_with_change:
+            self._waits_with_change = True
+            self._events.append(TopologyChanged())
+
+
+def _is_urgent(before: Status, after: Status) -> bool:
+    """Return whether others may have to act on what changed in a status."""
+    return (
+        before.standing is not after.standing
+        or before.history != after.history
+        or before.leader != after.leader
+        or before.is_leaving != after.is_leaving
+        or before.is_catching_up != after.is_catching_up
+        or before.closed_into != after.closed_into
+        or before.merged != after.merged
+    )

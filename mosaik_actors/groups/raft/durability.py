@@ -1,0 +1,105 @@
+"""What of a log is handed out to be saved, and what is known to be saved.
+
+Entries are handed out in order, several batches may be on their way to the
+disk, and a batch may remove what an earlier one adds. So "saved" is worked out
+from the batches themselves, not from comparing terms: an entry counts as saved
+only when no batch that is still on its way removes it. (An entry may be
+removed and come back, with the same index and term.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from ..wire.records import HardState
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A batch on its way to the disk.
+
+    Attributes:
+        number: The number of its `Ready`.
+        truncate_from: Where it removes entries, None if it does not.
+        last_index: The last entry on the disk after it.
+        hard_state: The term and vote in it.
+    """
+
+    number: int
+    truncate_from: int | None
+    last_index: int
+    hard_state: HardState | None
+
+
+class Durability:
+    """Where the disk stands.
+
+    Args:
+        last_index: The last entry that is saved when the replica begins.
+        hard_state: The term and vote that are.
+
+    Attributes:
+        next_index: The first entry that was not handed out.
+        truncate_from: What the next batch must remove, None for nothing.
+        saved: The term and vote that are known to be saved.
+    """
+
+    def __init__(self, last_index: int, hard_state: HardState) -> None:
+        self.next_index = last_index + 1
+        self.truncate_from: int | None = None
+        self.saved = hard_state
+        self._disk_last_index = last_index
+        self._outstanding: deque[Handed] = deque()
+
+    @property
+    def has_outstanding(self) -> bool:
+        """Whether a batch is on its way."""
+        return bool(self._outstanding)
+
+    def truncated(self, from_index: int) -> None:
+        """Note that entries from `from_index` on were removed from the log."""
+        if from_index < self.next_index:
+            self.next_index = from_index
+            if self.truncate_from is None or from_index < self.truncate_from:
+                self.truncate_from = from_index
+
+    def restarted(self, first_index: int, base_index: int) -> None:
+        """Note that the log gave way to one after `base_index`.
+
+        What is on the disk before `first_index` is right, and dropped with the
+        snapshot; the rest contradicts it.
+        """
+        self.truncated(first_index)
+        self.next_index = base_index + 1
+
+    def skip_to(self, index: int) -> None:
+        """Note that entries before `index` need not be saved: a snapshot has them."""
+        self.next_index = max(self.next_index, index)
+
+    def hand_out(self, number: int, last_index: int, hard_state: HardState | None) -> int | None:
+        """Note a batch with everything up to `last_index`; return what it must remove."""
+        truncate_from = self.truncate_from
+        self._outstanding.append(Handed(number, truncate_from, last_index, hard_state))
+        self.next_index = last_index + 1
+        self.truncate_from = None
+        return truncate_from
+
+    def persisted(self, number: int) -> None:
+        """Note that the oldest batch on its way is saved."""
+        assert self._outstanding, f"batch {number} was never handed out"
+        batch = self._outstanding.popleft()
+        assert batch.number == number, f"batch {number} saved before batch {batch.number}"
+        self._disk_last_index = batch.last_index
+        if batch.hard_state is not None:
+            self.saved = batch.hard_state
+
+    def saved_index(self) -> int:
+        """Return the last entry of the log that is saved and stays so."""
+        last_index = self._disk_last_index
+        for batch in self._outstanding:
+            if batch.truncate_from is not None:
+                last_index = min(last_index, batch.truncate_from - 1)
+        if self.truncate_from is not None:
+            last_index = min(last_index, self.truncate_from - 1)
+        return last_index

@@ -1,0 +1,137 @@
+"""Doing what Raft's `Ready` says, in its order, with a disk that takes its time.
+
+    * What needs no saving is done at once.
+    * On a durable storage the rest waits for its save. One save is under way
+      at a time; what piles up meanwhile is saved together, as far as it is
+      plain appending. So a slow disk makes larger batches, not a longer queue.
+
+Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all
+earlier ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ...ids import PeerId
+from ..storage.interface import SaveBatch
+from ..wire.raft import Message
+from ..wire.records import Entry, SnapshotMark
+from .raft import Raft
+from .ready import Ready
+
+JOINED_ENTRIES_MAX = 65_536
+JOINED_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Duties:
+    """The duties of one replica.
+
+    Args:
+        raft: The core.
+        is_durable: Whether anything is saved at all.
+        send: Called with messages that may leave.
+        finish: Called for each `Ready`, after its save: steps 4 to 6.
+        snapshot_of: Returns the stored form of the snapshot with a mark.
+
+    Attributes:
+        last_number: The number of the last `Ready`.
+    """
+
+    def __init__(
+        self,
+        raft: Raft,
+        *,
+        is_durable: bool,
+        send: Callable[[tuple[tuple[PeerId, Message], ...]], None],
+        finish: Callable[[Ready], None],
+        snapshot_of: Callable[[SnapshotMark], bytes],
+    ) -> None:
+        self.last_number = 0
+        self._raft = raft
+        self._is_durable = is_durable
+        self._send = send
+        self._finish = finish
+        self._snapshot_of = snapshot_of
+        self._waiting: deque[Ready] = deque()
+        self._saving: list[Ready] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for the disk."""
+        return not self._waiting and not self._saving
+
+    def run(self) -> None:
+        """Do everything that can be done now."""
+        raft = self._raft
+        while (ready := raft.next_ready()) is not None:
+            self.last_number = ready.number
+            if ready.early_messages:
+                self._send(ready.early_messages)
+            if self._is_durable and (ready.must_save or not self.is_idle):
+                self._waiting.append(ready)
+            else:
+                raft.persisted(ready)
+                self._finish(ready)
+
+    def next_save(self) -> SaveBatch | None:
+        """Return what to save now, None when nothing waits or a save is under way.
+
+        Call `saved` when it is done.
+        """
+        if self._saving:
+            return None
+        self._complete_what_is_saved()
+        if not self._waiting:
+            return None
+        first = self._waiting.popleft()
+        self._saving.append(first)
+        return self._joined(first)
+
+    def saved(self) -> None:
+        """Go on after a save: it is durable now."""
+        done, self._saving = self._saving, []
+        for ready in done:
+            self._complete(ready)
+        self._complete_what_is_saved()
+        self.run()
+
+    def _complete_what_is_saved(self) -> None:
+        """Finish what only waited for a save before it; at once, for there are callers waiting."""
+        while self._waiting and not self._waiting[0].must_save:
+            self._complete(self._waiting.popleft())
+
+    def _complete(self, ready: Ready) -> None:
+        self._raft.persisted(ready)
+        self._finish(ready)
+
+    def _joined(self, first: Ready) -> SaveBatch:
+        """Return one batch for `first` and what may be saved with it."""
+        batch = first.to_batch(b"" if first.mark is None else self._snapshot_of(first.mark))
+        if first.mark is not None:
+            return batch
+        hard_state, entries = first.hard_state, list(first.entries)
+        size_bytes = _size(first.entries)
+        while self._waiting and _only_appends(self._waiting[0]):
+            ready = self._waiting[0]
+            size_bytes += _size(ready.entries)
+            if len(entries) > JOINED_ENTRIES_MAX or size_bytes > JOINED_BYTES_MAX:
+                break
+            self._saving.append(self._waiting.popleft())
+            hard_state = ready.hard_state or hard_state
+            entries += ready.entries
+        return SaveBatch(
+            hard_state=hard_state,
+            truncate_from=first.truncate_from,
+            compact_to=first.compact_to,
+            entries=tuple(entries),
+        )
+
+
+def _only_appends(ready: Ready) -> bool:
+    return ready.mark is None and ready.truncate_from is None and ready.compact_to is None
+
+
+def _size(entries: tuple[Entry, ...]) -> int:
+    return sum([len(entry.data) for entry in entries])

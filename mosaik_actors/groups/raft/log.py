@@ -1,0 +1,155 @@
+"""The log in memory: entries after a snapshot mark.
+
+Kept by every replica from `SnapshotMark.index` + 1 on; what lies before is in
+the snapshot (Raft thesis, chapter 5). The mark's own term is known, so that
+the entry after it can be checked for consistency (3.5). It knows nothing of
+terms being current, of commitment or of disks: the callers do.
+
+Invariants:
+    * Indexes have no gap; terms never go down along the log (3.5).
+    * `size_bytes` is what the entries take, counted as `cost_of` does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from ..wire.records import Entry
+
+ENTRY_OVERHEAD_BYTES = 24
+
+
+def cost_of(entry: Entry) -> int:
+    """Return how many bytes an entry counts for in every limit on bytes."""
+    return len(entry.data) + ENTRY_OVERHEAD_BYTES
+
+
+def _term_of(entry: Entry) -> int:
+    return entry.term
+
+
+class RaftLog:
+    """A log that begins after a mark.
+
+    Args:
+        mark_index: The index of the mark; 0 for a log from the beginning.
+        mark_term: The term there.
+        entries: What follows the mark, without a gap.
+    """
+
+    __slots__ = ("_entries", "mark_index", "mark_term", "size_bytes")
+
+    def __init__(
+        self, mark_index: int = 0, mark_term: int = 0, entries: Iterable[Entry] = ()
+    ) -> None:
+        self.mark_index = mark_index
+        self.mark_term = mark_term
+        self.size_bytes = 0
+        self._entries: list[Entry] = []
+        for entry in entries:
+            self.append(entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry, or of the mark when there is none."""
+        return self.mark_index + len(self._entries)
+
+    @property
+    def last_term(self) -> int:
+        """The term of the last entry, or of the mark."""
+        return self._entries[-1].term if self._entries else self.mark_term
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term at an index; None before the mark and after the end."""
+        offset = index - self.mark_index - 1
+        if 0 <= offset < len(self._entries):
+            return self._entries[offset].term
+        return self.mark_term if offset == -1 else None
+
+    def entry_at(self, index: int) -> Entry:
+        """Return the entry at an index after the mark, up to the last."""
+        assert self.mark_index < index <= self.last_index, f"no entry {index} in {self}"
+        return self._entries[index - self.mark_index - 1]
+
+    def slice(
+        self, first_index: int, *, last_index: int, count_max: int, bytes_max: int
+    ) -> tuple[Entry, ...]:
+        """Return entries from `first_index` to `last_index`, as many as the limits allow.
+
+        The first one comes whatever its size, so that a large entry is not
+        stuck for ever.
+        """
+        assert first_index > self.mark_index, f"slice from {first_index} of {self}"
+        start = first_index - self.mark_index - 1
+        stop = min(last_index - self.mark_index, len(self._entries), start + count_max)
+        chosen = self._entries[start:stop]
+        room = bytes_max
+        for count, entry in enumerate(chosen):
+            room -= len(entry.data) + ENTRY_OVERHEAD_BYTES
+            if room < 0 and count:
+                return tuple(chosen[:count])
+        return tuple(chosen)
+
+    def tail(self, first_index: int) -> tuple[Entry, ...]:
+        """Return all entries from `first_index` on."""
+        return tuple(self._entries[first_index - self.mark_index - 1 :])
+
+    def append(self, entry: Entry) -> None:
+        """Append the next entry."""
+        last = self.last_index
+        assert entry.index == last + 1, f"entry {entry.index} after {last}"
+        assert entry.term >= self.last_term, f"term {entry.term} after {self.last_term}"
+        self._entries.append(entry)
+        self.size_bytes += len(entry.data) + ENTRY_OVERHEAD_BYTES
+
+    def truncate(self, from_index: int) -> None:
+        """Remove the entries from `from_index` on."""
+        assert from_index > self.mark_index, f"truncate from {from_index} of {self}"
+        start = from_index - self.mark_index - 1
+        self.size_bytes -= sum(map(cost_of, self._entries[start:]))
+        del self._entries[start:]
+
+    def compact(self, index: int) -> None:
+        """Move the mark to `index`, which is in the log, and forget what lies before."""
+        term = self.term_at(index)
+        assert term is not None, f"compact to {index} of {self}"
+        count = index - self.mark_index
+        self.size_bytes -= sum(map(cost_of, self._entries[:count]))
+        del self._entries[:count]
+        self.mark_index, self.mark_term = index, term
+
+    def reset(self, index: int, term: int) -> None:
+        """Forget everything and begin after a new mark."""
+        self._entries.clear()
+        self.size_bytes = 0
+        self.mark_index, self.mark_term = index, term
+
+    def first_new(self, entries: Sequence[Entry]) -> int:
+        """Return how many of `entries` the log holds already, before the first it does not.
+
+        An entry is the same when its index and term are (Log Matching, 3.5).
+        """
+        for count, entry in enumerate(entries):
+            if self.term_at(entry.index) != entry.term:
+                return count
+        return len(entries)
+
+    def last_with_term_at_most(self, term: int, index_max: int) -> int:
+        """Return the last index up to `index_max` whose term is `term` or lower.
+
+        Where two logs differ, they can only agree at or before that place. 0
+        when there is none from the mark on.
+        """
+        stop = min(index_max, self.last_index) - self.mark_index
+        if stop > 0:
+            found = bisect_right(self._entries, term, 0, stop, key=_term_of)
+            if found:
+                return self.mark_index + found
+        return self.mark_index if self.mark_term <= term and stop >= 0 else 0
+
+    def __repr__(self) -> str:
+        return f"RaftLog({self.mark_index} < {self.last_index})"

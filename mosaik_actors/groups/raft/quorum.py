@@ -1,0 +1,68 @@
+"""Quorums: who has to agree before something counts.
+
+All of it is one question: the highest value that a majority has reached. For
+match indexes the answer is what is committed (Raft thesis 3.5, 3.6), for
+heartbeat rounds which reads are confirmed (6.4), for the times peers were last
+heard of how long ago the leader could still reach a quorum (6.2).
+
+While a change of the configuration is not known to be committed, there are two
+configurations, and each must agree. The thesis (4.1) asks the new one alone,
+which is safe because majorities of both overlap; we ask the old one too, so
+that half of an even-sized group never changes the membership by itself. Then
+"who may decide" is the same for elections, commits, reads and check-quorum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+from ...ids import PeerId
+
+Configurations = Sequence[Sequence[PeerId]]
+
+
+class Tally(Enum):
+    """How an election stands."""
+
+    WON = "won"
+    LOST = "lost"
+    OPEN = "open"
+
+
+def majority(voter_count: int) -> int:
+    """Return how many of `voter_count` voters are a majority."""
+    return voter_count // 2 + 1
+
+
+def reached(values: Iterable[float]) -> float:
+    """Return the highest value that a majority has reached or passed; 0 when there is nobody."""
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2] if ordered else 0
+
+
+def agreed(configurations: Configurations, values: Mapping[PeerId, float]) -> float:
+    """Return the highest value that a majority of each configuration has reached.
+
+    A voter without a value counts as 0, a peer that is no voter not at all.
+    """
+    return min(
+        (reached([values.get(peer, 0) for peer in voters]) for voters in configurations), default=0
+    )
+
+
+def tally(configurations: Configurations, votes: Mapping[PeerId, bool]) -> Tally:
+    """Return how an election stands, given the answers so far.
+
+    Only voters count, each once. It is lost as soon as a majority of one
+    configuration cannot be reached any more.
+    """
+    is_won = True
+    for voters in configurations:
+        needed = majority(len(voters))
+        granted = sum(1 for peer in voters if votes.get(peer) is True)
+        refused = sum(1 for peer in voters if votes.get(peer) is False)
+        if len(voters) - refused < needed:
+            return Tally.LOST
+        is_won = is_won and granted >= needed
+    return Tally.WON if is_won and configurations else Tally.OPEN

@@ -1,0 +1,242 @@
+"""What a replica's core wants done, and what it has to tell.
+
+A `Ready` is one batch of duties. Their order is the safety of Raft: what is
+not saved must not be promised to anybody, and what is not committed must not
+be applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from ...ids import PeerId
+from ..storage.interface import SaveBatch
+from ..wire.raft import Message
+from ..wire.records import Entry, HardState, SnapshotMark, Voters
+
+
+class Verdict(Enum):
+    """What became of a proposal."""
+
+    COMMITTED = "committed"
+    NOT_TAKEN = "not taken"
+    UNKNOWN = "unknown"
+
+
+class Reason(Enum):
+    """Why a proposal was not taken, or is not known to be."""
+
+    NONE = "none"
+    NOT_LEADER = "this replica does not lead"
+    TRANSFERRING = "leadership is being handed over"
+    FULL = "too much waits to be committed or compacted"
+    TOO_LARGE = "larger than an entry may be"
+    OVERWRITTEN = "a later leader put something else in its place"
+    COMPACTED = "its place came in a snapshot"
+    ILLEGAL = "the configuration may not follow the present one"
+    PENDING = "the last configuration is not committed"
+    TOO_EARLY = "the leader has committed nothing of its own term"
+    BEHIND = "the learner is too far behind to vote"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a proposal or of a change of the configuration.
+
+    Attributes:
+        token: What the caller gave with it.
+        verdict: Whether it is committed, certainly never will be, or nobody
+            here can say.
+        index: Where it is in the log when committed, else 0. Its entry is in
+            this `Ready` or in one soon after.
+        reason: Why, when it is not committed.
+    """
+
+    token: Any
+    verdict: Verdict
+    index: int = 0
+    reason: Reason = Reason.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """A strong read may be served, or failed.
+
+    Attributes:
+        request_id: What the caller gave to `read`.
+        index: The state to read is at least this index; everything up to it is
+            in this or an earlier `Ready`. None: the read failed, ask again.
+    """
+
+    request_id: Any
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChanged:
+    """This replica now believes in another leader, or in none."""
+
+    leader: PeerId | None
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class BecameLeader:
+    """This replica leads; `index` is the entry it begins its term with."""
+
+    term: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SteppedDown:
+    """This replica leads no more, and why."""
+
+    term: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationAdopted:
+    """Another configuration is in force here; it may still be taken back."""
+
+    index: int
+    voters: Voters
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationCommitted:
+    """A configuration is final."""
+
+    index: int
+    voters: Voters
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationKnown:
+    """To a leader: a committed configuration is known to be so at enough voters.
+
+    The crash of any one of them leaves somebody who knows, and can have the others go on.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotNeeded:
+    """The log here cannot be continued: fetch a snapshot at `mark` or later, then `install`."""
+
+    mark: SnapshotMark
+    leader: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesLost:
+    """The log here ends at `last_index`, although this replica had acknowledged more.
+
+    Attributes:
+        last_index: The last entry here.
+        counted_index: What the leader counts as saved here.
+        leader: Which leader does.
+    """
+
+    last_index: int
+    counted_index: int
+    leader: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """A transfer of leadership did not happen in time; the leader takes proposals again."""
+
+    to: PeerId
+
+
+Event = (
+    LeaderChanged
+    | BecameLeader
+    | SteppedDown
+    | ConfigurationAdopted
+    | ConfigurationCommitted
+    | ConfigurationKnown
+    | SnapshotNeeded
+    | EntriesLost
+    | TransferEnded
+)
+
+
+class Ready(msgspec.Struct, frozen=True, eq=False):
+    """One batch of duties, in this order.
+
+    1. `early_messages` may leave at once, before or while anything is saved:
+       a leader replicates in parallel with its own disk (Raft thesis 10.2.1).
+    2. Save, in one transaction, what is not None or empty, in this order:
+       `hard_state`; `mark` (with the snapshot it stands for); remove entries
+       from `truncate_from` on; remove entries up to `compact_to`; `entries`.
+    3. Call `persisted(ready)`.
+    4. Send `messages`. Never before this `Ready` and all earlier ones are
+       saved: they promise what was saved.
+    5. Apply `committed` to the machine, in order, then call `applied`.
+    6. Answer `outcomes`, serve `reads`, and look at `events`.
+
+    Several may be outstanding, when saving takes long: they are saved in order,
+    and each one's steps 3 to 6 come after it is saved. When saving fails, stop:
+    what comes after a `Ready` stands on it.
+
+    Attributes:
+        number: Counts from 1.
+        early_messages: Messages that promise nothing, with whom they go to.
+        hard_state: The term and vote to remember, None if they stay.
+        mark: A new snapshot mark, None if it stays: after `compact`, the
+            snapshot the caller made; after `install`, the one it installed.
+        truncate_from: Remove saved entries from this index on; None for none.
+        compact_to: Remove saved entries up to this index; None for none.
+        entries: Entries to add at the end.
+        messages: Messages that may leave when all that is saved.
+        committed: Entries to apply. They are saved by then.
+        outcomes: What became of proposals.
+        reads: Strong reads to serve, or to fail.
+        events: What else happened.
+    """
+
+    number: int
+    early_messages: tuple[tuple[PeerId, Message], ...] = ()
+    hard_state: HardState | None = None
+    mark: SnapshotMark | None = None
+    truncate_from: int | None = None
+    compact_to: int | None = None
+    entries: tuple[Entry, ...] = ()
+    messages: tuple[tuple[PeerId, Message], ...] = ()
+    committed: tuple[Entry, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    reads: tuple[ReadState, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    def to_batch(self, snapshot: bytes = b"") -> SaveBatch:
+        """Return step 2 as what a storage saves.
+
+        Args:
+            snapshot: The encoded snapshot that `mark` stands for; ignored when
+                there is no new mark.
+        """
+        return SaveBatch(
+            hard_state=self.hard_state,
+            snapshot=None if self.mark is None else (self.mark, snapshot),
+            truncate_from=self.truncate_from,
+            compact_to=self.compact_to,
+            entries=self.entries,
+        )
+
+    @property
+    def must_save(self) -> bool:
+        """Whether step 2 has anything to do."""
+        return bool(
+            self.entries
+            or self.hard_state is not None
+            or self.mark is not None
+            or self.truncate_from is not None
+            or self.compact_to is not None
+        )

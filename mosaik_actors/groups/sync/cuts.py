@@ -1,0 +1,114 @@
+"""A snapshot that a provider keeps for a while: made in portions, served in parts.
+
+The parts come from an iterator of the machine, which may have to work for each.
+They are made a bounded number at a time, so that the event loop gets its turns,
+and kept until nobody has asked for the snapshot for its time to live.
+
+A part that cannot be made ends the cut: it is served no more. What was already
+served of it is right all the same, for every member makes the same parts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..machine.sync_roles import Cut
+from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX, SnapshotMark
+from ..wire.sync import ANSWER_BYTES, SNAPSHOT_BYTES_MAX, PartsDigest, Whole
+
+TURN_PARTS: Final = 64
+TURN_BYTES: Final = 1024 * 1024
+_PART_OVERHEAD_BYTES: Final = 8
+
+
+class KeptCut:
+    """One cut.
+
+    Args:
+        cut: The cut; its iterator is this object's from now on.
+        expires_s: Until when it is kept.
+
+    Attributes:
+        mark: Where it stands in the log.
+        request_id: The act's.
+        expires_s: Until when it is kept; moved on by whoever is asked for it.
+        is_wanted: Somebody asked for parts: then all of them are made.
+        whole: The number of its parts and their digest, once all are made.
+        failure: Why it could not be made; empty while it could.
+    """
+
+    def __init__(self, cut: Cut, *, expires_s: float) -> None:
+        self.mark: SnapshotMark = cut.mark
+        self.request_id = cut.request_id
+        self.expires_s = expires_s
+        self.is_wanted = False
+        self.whole: Whole | None = None
+        self.failure = ""
+        self._source = iter(cut.parts)
+        self._parts: list[bytes] = []
+        self._bytes_count = 0
+        self._digest = PartsDigest(cut.mark)
+
+    @property
+    def part_count(self) -> int:
+        """How many parts are made."""
+        return len(self._parts)
+
+    @property
+    def is_making(self) -> bool:
+        """Whether there is something left to make."""
+        return self.whole is None and not self.failure
+
+    def make(self) -> None:
+        """Make the next portion of parts."""
+        size = 0
+        for _ in range(TURN_PARTS):
+            if not self.is_making or size >= TURN_BYTES:
+                return
+            size += self._make_one()
+
+    def take(self, first_part: int, part_count: int) -> tuple[bytes, ...]:
+        """Return parts that are made, as many as an answer holds; the first whatever its size."""
+        chosen = self._parts[first_part : first_part + part_count]
+        room = ANSWER_BYTES
+        for count, part in enumerate(chosen):
+            room -= len(part) + _PART_OVERHEAD_BYTES
+            if room < 0 and count:
+                return tuple(chosen[:count])
+        return tuple(chosen)
+
+    def can_fill(self, first_part: int, part_count: int) -> bool:
+        """Return whether an answer would not get fuller by waiting for more parts."""
+        if not self.is_making or self.part_count >= first_part + part_count:
+            return True
+        made = self._parts[first_part:]
+        return sum(len(part) + _PART_OVERHEAD_BYTES for part in made) >= ANSWER_BYTES
+
+    def _make_one(self) -> int:
+        try:
+            part = next(self._source)
+            size = len(part)
+            self._check(size)
+            self._digest.add(part)
+        except StopIteration:
+            self.whole = Whole(len(self._parts), self._digest.digest())
+            return 0
+        except Exception as exc:  # the machine's own code: whatever it raises ends this cut only
+            self._fail(f"{type(exc).__name__}: {exc}")
+            return 0
+        self._parts.append(part)
+        self._bytes_count += size
+        return size
+
+    def _check(self, size: int) -> None:
+        if size > PART_BYTES_MAX:
+            raise ValueError(f"part of {size} bytes, expected {PART_BYTES_MAX} at most")
+        if len(self._parts) >= PARTS_COUNT_MAX:
+            raise ValueError(f"more than {PARTS_COUNT_MAX} parts")
+        if self._bytes_count + size > SNAPSHOT_BYTES_MAX:
+            raise ValueError(f"more than {SNAPSHOT_BYTES_MAX} bytes")
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        self._parts.clear()
+        self._source = iter(())

@@ -1,0 +1,346 @@
+"""Snapshot sync: take over the state as of one place in the log, then the rest.
+
+The task of `SnapshotSync`:
+
+    1. When little is missing and the log still has it, that is replayed
+       (`log_replay`), and nothing more.
+    2. Else the leader is asked for a snapshot. It has all members cut their
+       state at the same entry, or names such a cut that is still kept; the
+       request is repeated when the leader changes or stays silent.
+    3. The parts are fetched from all members, and checked (`parts_fetch`).
+    4. `InstallSnapshot`; then what was committed after the mark is replayed.
+
+When a snapshot is gone, cannot be restored, or the log after it is compacted
+away before it was replayed, another one is asked for, `ATTEMPTS_MAX` times.
+
+Invariants:
+    * No snapshot is handed out that this member is already past.
+    * When nothing came of anything for long, the task fails; it never hangs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from ...errors import DecodeError
+from ...ids import PeerId
+from ..machine.sync_roles import (
+    Holder,
+    InstallSnapshot,
+    SendSync,
+    SyncContext,
+    SyncFailed,
+    SyncFinished,
+    SyncProgress,
+    TaskEvent,
+)
+from ..wire.sync import (
+    Answer,
+    EntryRange,
+    NotHere,
+    PartRange,
+    SnapshotCut,
+    WantSnapshot,
+    decode_answer,
+    encode_message,
+)
+from .log_replay import STALL_MIN_S, STALL_TIMEOUTS, LogReplayTask
+from .parts_fetch import PartsFetch
+
+ASK_AGAIN_S: Final = 0.5
+ATTEMPTS_MAX: Final = 8
+
+
+class SnapshotTask:
+    """Fetches and hands out a snapshot, and committed entries.
+
+    Args:
+        context: Where it stands.
+        fetch_batch_size: How many entries to ask a peer for at once; not more
+            than so many are replayed instead of a snapshot.
+        snapshot_request_timeout: Seconds until the leader is asked again.
+        fetch_timeout: Seconds until a request for parts or entries counts as lost.
+
+    Attributes:
+        rejected_count: How many answers were wrong.
+    """
+
+    def __init__(
+        self,
+        context: SyncContext,
+        *,
+        fetch_batch_size: int,
+        snapshot_request_timeout: float,
+        fetch_timeout: float,
+    ) -> None:
+        self._context = context
+        self._batch_count = fetch_batch_size
+        self._request_timeout_s = snapshot_request_timeout
+        self._fetch_timeout_s = fetch_timeout
+        self._stall_s = max(STALL_MIN_S, STALL_TIMEOUTS * snapshot_request_timeout)
+        self._rng: Random = context.rng
+        self._number = self._first_number = self._rng.getrandbits(62)
+        self._next = context.next_index
+        self._holders: Mapping[PeerId, Holder] = {}
+        self._leader: PeerId | None = None
+        self._asked: PeerId | None = None
+        self._ask_again_s: float | None = None
+        self._fetch: PartsFetch | None = None
+        self._offered: PartsFetch | None = None
+        self._replay: LogReplayTask | None = None
+        self._attempt_count = 0
+        self._events: deque[TaskEvent] = deque()
+        self._progress: SyncProgress | None = None
+        self._progress_s = self._now = context.now
+        self._is_done = False
+        self._rejected_count = 0
+
+    @property
+    def rejected_count(self) -> int:
+        """How many answers were wrong."""
+        parts = self._fetch.rejected_count if self._fetch is not None else 0
+        entries = self._replay.rejected_count if self._replay is not None else 0
+        return self._rejected_count + parts + entries
+
+    # The verbs.
+
+    def update_holders(
+        self, holders: Mapping[PeerId, Holder], leader: PeerId | None, *, now: float
+    ) -> None:
+        """Take in who can serve, and who leads: see `SyncTask`."""
+        self._observe(now)
+        self._holders = {p: h for p, h in holders.items() if not h.is_catching_up}
+        was_asked_gone = self._asked is not None and self._asked not in self._holders
+        if leader != self._leader or was_asked_gone:
+            # A new leader knows of no request, and the old one cannot grant it.
+            self._asked = self._ask_again_s = None
+        self._leader = leader
+        if self._fetch is not None:
+            self._fetch.set_sources(list(self._holders), leader, now=now)
+        if self._replay is not None:
+            self._replay.update_holders(holders, leader, now=now)
+        self._advance()
+
+    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in an answer: see `SyncTask`."""
+        self._observe(now)
+        if self._replay is not None:
+            try:
+                self._replay.receive_message(peer, data, now=now)
+            finally:
+                self._advance()
+            return
+        try:
+            answer = decode_answer(data)
+        except DecodeError:
+            self._reject(peer)
+            self._advance()
+            raise
+        if not self._is_done:
+            self._receive(peer, answer)
+        self._advance()
+
+    def installed(self, index: int, *, now: float) -> None:
+        """Take in that everything up to `index` is here: see `SyncTask`."""
+        self._observe(now)
+        self._next = max(self._next, index + 1)
+        offered, self._offered = self._offered, None
+        if self._replay is not None:
+            self._replay.installed(index, now=now)
+        elif offered is not None and index < offered.mark.index:
+            self._try_another("the snapshot could not be restored")
+        else:
+            self._progress_s = now
+            known = offered or self._fetch
+            if known is not None and index >= known.mark.index:
+                self._begin_replay()
+        self._advance()
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due; None for never."""
+        if self._is_done or self._offered is not None:
+            return None
+        if self._replay is not None:
+            return self._replay.get_timer()
+        due: list[float | None] = [self._progress_s + self._stall_s]
+        if self._fetch is not None:
+            due.append(self._fetch.get_timer())
+        elif self._leader in self._holders:
+            due.append(self._ask_again_s)
+        return min((at for at in due if at is not None), default=None)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Ask others for what was lost; give up when nothing has come for long."""
+        self._observe(now)
+        if self._is_done or self._offered is not None:
+            return
+        if self._replay is not None:
+            self._replay.handle_timer(now=now)
+        elif now >= self._progress_s + self._stall_s:
+            self._end(SyncFailed(f"no snapshot came for {self._stall_s:g} s"))
+        elif self._fetch is not None:
+            self._fetch.time_out(now=now)
+        self._advance()
+
+    def next_event(self) -> TaskEvent | None:
+        """Return what to do next; None for nothing."""
+        if self._events:
+            return self._events.popleft()
+        progress, self._progress = self._progress, None
+        return progress
+
+    # What is next.
+
+    def _advance(self) -> None:
+        """Do what can be done now, in whatever stage it is."""
+        if self._is_done or self._offered is not None:
+            return
+        if self._replay is not None:
+            self._pump_replay()
+        elif self._fetch is not None:
+            self._pump_fetch(self._fetch)
+        elif self._leader in self._holders:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Choose between replay and a snapshot; ask the leader, or ask it again."""
+        if self._is_little_missing():
+            self._begin_replay()
+            self._advance()
+        elif self._ask_again_s is None or self._now >= self._ask_again_s:
+            self._ask_leader()
+
+    def _is_little_missing(self) -> bool:
+        """Return whether replay is cheaper than a snapshot, and possible."""
+        last = max(holder.commit_index for holder in self._holders.values())
+        return last < self._next + self._batch_count and any(
+            holder.first_index <= self._next for holder in self._holders.values()
+        )
+
+    def _ask_leader(self) -> None:
+        assert self._leader is not None, "nobody leads"
+        self._number += 1
+        self._asked = self._leader
+        self._ask_again_s = self._now + self._request_timeout_s
+        request = WantSnapshot(self._number, self._next)
+        self._events.append(SendSync(self._leader, encode_message(request)))
+
+    def _begin_replay(self) -> None:
+        self._close_fetch()
+        context = replace(self._context, next_index=self._next, now=self._now)
+        self._replay = LogReplayTask(
+            context, batch_size=self._batch_count, fetch_timeout=self._fetch_timeout_s
+        )
+        self._replay.update_holders(self._holders, self._leader, now=self._now)
+
+    def _try_another(self, reason: str) -> None:
+        """Ask for another snapshot: this one, or the log after it, is of no use any more."""
+        self._close_fetch()
+        if self._replay is not None:
+            self._rejected_count += self._replay.rejected_count
+        self._replay = None
+        self._attempt_count += 1
+        self._asked = None
+        pause_s = ASK_AGAIN_S * 2.0 ** (self._attempt_count - 1)
+        self._ask_again_s = self._now + min(pause_s, self._request_timeout_s)
+        if self._attempt_count >= ATTEMPTS_MAX:
+            self._end(SyncFailed(f"{reason}; tried {ATTEMPTS_MAX} snapshots"))
+
+    def _close_fetch(self) -> None:
+        if self._fetch is not None:
+            self._rejected_count += self._fetch.rejected_count
+        self._fetch = None
+
+    # The snapshot.
+
+    def _receive(self, peer: PeerId, answer: Answer) -> None:
+        fetch = self._fetch
+        match answer:
+            case SnapshotCut() if self._is_awaited(peer, answer):
+                self._begin_fetch(answer)
+            case NotHere() if self._is_awaited(peer, answer):
+                self._ask_again_s = self._now + min(ASK_AGAIN_S, self._request_timeout_s)
+            case PartRange() if fetch is not None:
+                if fetch.receive_parts(peer, answer, now=self._now):
+                    self._progress_s = self._now
+                    whole = fetch.whole
+                    total = whole.part_count if whole is not None else 0
+                    self._progress = SyncProgress(fetch.part_count, total)
+            case NotHere() if fetch is not None:
+                fetch.receive_not_here(peer, answer, now=self._now)
+            case EntryRange() if fetch is not None:
+                pass  # late, from a replay that was given up
+
+    def _is_awaited(self, peer: PeerId, answer: SnapshotCut | NotHere) -> bool:
+        """Return whether the leader answers: late perhaps, but this task and not one before."""
+        is_number_mine = self._first_number < answer.number <= self._number
+        return self._fetch is None and peer == self._asked and is_number_mine
+
+    def _begin_fetch(self, answer: SnapshotCut) -> None:
+        if answer.mark.index < self._next:
+            # Replication was faster: what is left is in the log.
+            self._begin_replay()
+            return
+        self._asked = self._ask_again_s = None
+        self._progress_s = self._now
+        self._fetch = PartsFetch(
+            answer.mark,
+            answer.request_id,
+            self._rng,
+            fetch_timeout=self._fetch_timeout_s,
+            now=self._now,
+        )
+        self._fetch.set_sources(list(self._holders), self._leader, now=self._now)
+
+    def _pump_fetch(self, fetch: PartsFetch) -> None:
+        parts = fetch.assembled()
+        if parts is not None:
+            self._offered = fetch
+            self._close_fetch()
+            self._events.append(InstallSnapshot(fetch.mark, parts))
+            return
+        for peer, request in fetch.next_requests():
+            self._events.append(SendSync(peer, encode_message(request)))
+        if fetch.has_failed:
+            self._try_another("no member has the whole snapshot")
+
+    # The rest.
+
+    def _pump_replay(self) -> None:
+        """Pass on what the replay does; when the log is cut off under it, take a snapshot."""
+        assert self._replay is not None, "no replay"
+        replay = self._replay
+        while (event := replay.next_event()) is not None:
+            if isinstance(event, SyncFailed):
+                self._try_another(event.reason)
+                self._advance()
+                return
+            if isinstance(event, SyncProgress):
+                self._progress = event
+            elif isinstance(event, SyncFinished):
+                self._end(event)
+            else:
+                self._events.append(event)
+
+    # Helpers.
+
+    def _observe(self, now: float) -> None:
+        self._now = max(self._now, now)
+
+    def _reject(self, peer: PeerId) -> None:
+        if self._fetch is not None:
+            self._fetch.reject(peer, now=self._now)
+        else:
+            self._rejected_count += 1
+
+    def _end(self, event: SyncFinished | SyncFailed) -> None:
+        self._is_done = True
+        self._close_fetch()
+        if self._progress is not None:
+            self._events.append(self._progress)
+            self._progress = None
+        self._events.append(event)

@@ -1,0 +1,142 @@
+"""What a group decides about itself: the content of entries of kind ACT.
+
+Acts are ordered, committed and applied with everything else, so every member
+comes to the same conclusion at the same place in the log. They change the
+`ledger`, or tell every member to do one thing at the same index.
+
+Whoever proposes an act may be wrong about the state it will be applied to: a
+leader that was replaced, a message that took its time. So an act names what it
+stands on (`CloseInto.accept_count`, `Replay.after`, `FinishMerge.command_count`),
+and the ledger finds it void, alike on every member, when that is not so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from .commands import BURSTS_MAX, Burst
+from .encoding import Decoder, encode
+from .raft import ENTRY_BYTES_MAX, INDEX_MAX
+from .status import HISTORY_BYTES, HistoryId
+
+REQUEST_BYTES: Final = 16
+FINISHED_WITH_MAX: Final = 4096
+
+_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
+_Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+
+
+class CutSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
+    """Every member takes a snapshot of the state at this very entry.
+
+    Attributes:
+        request_id: 16 random bytes by which those who asked know it.
+    """
+
+    request_id: _Request
+
+
+class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+    """This history will take in `history`.
+
+    Attributes:
+        history: The guest.
+        request_id: The request that it answers; another request needs another act.
+    """
+
+    history: _History
+    request_id: _Request = bytes(REQUEST_BYTES)
+
+
+class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
+    """This history ends here: no command after this entry is applied, all go into `history`.
+
+    Attributes:
+        history: Where the commands go.
+        accept_count: How many guests this history had accepted, ever, when it
+            asked to be taken in. Void when it has accepted another since.
+        command_count_max: How many commands it may have by then, when `history` has those
+            already and no more could be replayed; void when it has more. None for any number.
+    """
+
+    history: _History
+    accept_count: _Count = 0
+    command_count_max: _Count | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
+    """Commands that were applied in `history`, applied here once more and only once.
+
+    Attributes:
+        history: The history that ended.
+        bursts: Commands in a row, in the order in which they were applied there.
+        after: How many commands were applied there before them.
+        origin: The history that applied them first, when `history` itself had
+            taken them in from another one; empty for `history`.
+        origin_after: How many commands of its own clients `origin` had applied
+            before them.
+    """
+
+    history: _History
+    bursts: Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
+    after: _Count = 0
+    origin: HistoryId = b""
+    origin_after: _Count = 0
+
+    @property
+    def command_count(self) -> int:
+        """How many commands these are."""
+        return sum(len(burst.payloads) for burst in self.bursts)
+
+
+class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
+    """Everything that was ever applied in `history` is here now.
+
+    Attributes:
+        history: The history that ended.
+        command_count: How many commands were applied there, all told. Void
+            when not as many are here.
+        merged: The histories that had been taken in there, whole: they are now here.
+    """
+
+    history: _History
+    command_count: _Count
+    merged: Annotated[tuple[_History, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
+
+
+class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
+    """This log goes on as another history: the voters of the one so far are out of reach.
+
+    Attributes:
+        previous: The history so far, which others may go on with as well.
+        history: The history from here on.
+        index: Up to here the log is committed in `previous`, so both have it.
+        position: How many commands are applied up to there.
+        own_count: How many of them were first applied in `previous`.
+        through_count: How many a `Replay` of `previous` would have brought up to there.
+    """
+
+    previous: _History
+    history: _History
+    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    position: _Count
+    own_count: _Count
+    through_count: _Count
+
+
+Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
+
+_decoder: Decoder[Act] = Decoder(Act, "an act", ENTRY_BYTES_MAX)
+
+
+def encode_act(act: Act) -> bytes:
+    """Return an act as the content of an entry."""
+    return encode(act)
+
+
+def decode_act(data: bytes) -> Act:
+    """Return the act in an entry. Raises `DecodeError` when there is none."""
+    return _decoder.decode(data)

@@ -1,0 +1,61 @@
+"""The content of an entry of commands: bursts of commands of one client each.
+
+A burst carries consecutive commands of one client, so the price of knowing
+whose they are is paid once per burst. An entry may hold several bursts, of
+different clients. What a command means is the machine's affair; here it is
+bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from .encoding import Decoder, encode
+from .raft import ENTRY_BYTES_MAX, INDEX_MAX
+
+CLIENT_BYTES: Final = 16
+COMMANDS_MAX: Final = 65_536
+BURSTS_MAX: Final = 4096
+
+_Client = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
+_Position = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+_Sequence = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
+_Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=COMMANDS_MAX)]
+
+
+class Burst(msgspec.Struct, frozen=True, array_like=True):
+    """Consecutive commands of one client.
+
+    Attributes:
+        client: The client's id, drawn at random for each session.
+        born_index: A log position that was committed where the client is when
+            its session began. It tells a new client from one that was
+            forgotten: see `sessions`.
+        first_sequence: The number of the first command; a client counts from 1.
+        answered: Every command up to this number was answered to the client, so
+            nobody needs to remember what was answered.
+        payloads: The commands, encoded.
+    """
+
+    client: _Client
+    born_index: _Position
+    first_sequence: _Sequence
+    answered: _Position
+    payloads: _Payloads
+
+
+_Bursts = Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
+_decoder: Decoder[tuple[Burst, ...]] = Decoder(_Bursts, "commands", ENTRY_BYTES_MAX)
+
+
+def encode_bursts(bursts: Sequence[Burst]) -> bytes:
+    """Return bursts as the content of an entry."""
+    return encode(bursts)
+
+
+def decode_bursts(data: bytes) -> tuple[Burst, ...]:
+    """Return the bursts in an entry. Raises `DecodeError` when there are none."""
+    return _decoder.decode(data)

@@ -1,0 +1,119 @@
+"""What travels over a bond, and whose it is: one byte in front of each frame.
+
+* ``MESH``: the bond's own frames (`mesh`).
+* ``RAFT``: a message of Raft, after the history's id. Raft of one history
+  never sees a message of another.
+* ``FORWARD``: a burst of commands for the leader, after the history's id.
+* ``SYNC``: state sync, after the history's id.
+* ``MERGE``: between the leaders of two histories.
+* ``GENESIS``: between members that have no history yet.
+* ``CONTROL``: the rest, see `Control`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from ...errors import DecodeError
+from .commands import CLIENT_BYTES, Burst
+from .encoding import Decoder, encode
+from .raft import ENTRY_BYTES_MAX, INDEX_MAX
+from .status import HISTORY_BYTES, HistoryId
+
+MESH: Final = 0
+RAFT: Final = 1
+FORWARD: Final = 2
+SYNC_ASK: Final = 3
+SYNC_ANSWER: Final = 4
+MERGE: Final = 5
+GENESIS: Final = 6
+CONTROL: Final = 7
+
+CONTROL_BYTES_MAX: Final = 4096
+
+_BODY: Final = 1 + HISTORY_BYTES
+_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
+_Client = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
+_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
+    """The receiver is in the configuration now: it may follow this history.
+
+    Attributes:
+        history: The history.
+        index: Where the log says so. Before its log reaches that, the receiver
+            may read of an earlier self of its own, and must not vote.
+        root: The history in which the log begins, when `history` continues
+            another one; empty for `history`.
+    """
+
+    history: _History
+    index: _Index
+    root: HistoryId = b""
+
+
+class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
+    """The leader has done for the receiver what it will: it votes, or is not to vote for now.
+
+    Attributes:
+        history: The history.
+        index: The configuration of which that is so. It is committed, and known to be at
+            so many voters that the crash of one does not take that away.
+    """
+
+    history: _History
+    index: _Index
+
+
+class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """A burst that was forwarded is not in the log, and will not be: send it again later."""
+
+    history: _History
+    client: _Client
+    first_sequence: _Index
+
+
+Control = Welcome | Admitted | ForwardRefused
+
+_control_decoder: Decoder[Control] = Decoder(Control, "a control frame", CONTROL_BYTES_MAX)
+_burst_decoder: Decoder[Burst] = Decoder(Burst, "a burst of commands", ENTRY_BYTES_MAX)
+
+
+def with_history(kind: int, history: bytes, body: bytes) -> bytes:
+    """Return a frame of a kind that names the history it belongs to."""
+    return bytes((kind,)) + history + body
+
+
+def plain(kind: int, body: bytes) -> bytes:
+    """Return a frame of a kind that belongs to no history."""
+    return bytes((kind,)) + body
+
+
+def split_history(frame: bytes) -> tuple[bytes, memoryview]:
+    """Return the history's id and the body of a frame that names one. Raises `DecodeError`."""
+    if len(frame) < _BODY:
+        raise DecodeError(f"a frame of {len(frame)} bytes, expected a history's id")
+    return frame[1:_BODY], memoryview(frame)[_BODY:]
+
+
+def encode_control(message: Control) -> bytes:
+    """Return a control frame."""
+    return plain(CONTROL, encode(message))
+
+
+def decode_control(frame: bytes) -> Control:
+    """Return what a control frame says. Raises `DecodeError`."""
+    return _control_decoder.decode(memoryview(frame)[1:])
+
+
+def encode_forward(history: bytes, burst: Burst) -> bytes:
+    """Return a frame with a burst for the leader."""
+    return with_history(FORWARD, history, encode(burst))
+
+
+def decode_forward(body: memoryview) -> Burst:
+    """Return the burst in the body of a frame. Raises `DecodeError`."""
+    return _burst_decoder.decode(body)

@@ -1,0 +1,198 @@
+"""What members without a history say to each other, and what they promise.
+
+MessagePack arrays with a tag. The bond says who sent a message, so no message
+does. All of them may be lost, come twice, late or in another order: each says
+something that stays true, or something that does no harm when it is old.
+
+    * `Seek`: I am here, and under this incarnation.
+    * `Propose`: let these members begin this history. `Pledged`, `Declined`:
+      the answers.
+    * `Complete`: all of them are pledged to it, so it may begin.
+    * `Ask`: what became of it? The answers are `Complete`; `Vowed`: the sender
+      will never begin it; `Dead`: it never begins, or never with a majority.
+      There is no answer while nobody can say.
+
+An *incarnation* is 16 random bytes. A member draws one when it starts, and
+another whenever it is free of a pledge; so what a proposal asks of one that has
+forgotten it, or was freed of it, is refused for good without remembering what.
+`genesis` says how all this makes one history.
+
+Bytes come from a peer or a file: `decode_message` and `decode_pledge` build
+nothing beyond the limits below and raise `DecodeError` for whatever is wrong.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import pairwise
+from typing import Annotated, Final
+
+import msgspec
+
+from ...errors import DecodeError
+from ...ids import PeerId
+from .encoding import Decoder, encode
+from .records import VOTER_COUNT_MAX
+from .status import HISTORY_BYTES
+
+INCARNATION_BYTES: Final = 16
+MESSAGE_BYTES_MAX: Final = 8 * 1024
+
+_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
+_Incarnation = Annotated[
+    bytes, msgspec.Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)
+]
+_Peers = Annotated[tuple[PeerId, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)]
+_Incarnations = Annotated[
+    tuple[_Incarnation, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)
+]
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True):
+    """A history that may begin.
+
+    Attributes:
+        history: Its id; no two proposals have the same.
+        proposer: Who made it, one of the voters.
+        voters: Its first voters, in ascending order.
+        incarnations: The incarnation in which each of them is asked, in the
+            order of `voters`.
+    """
+
+    history: _History
+    proposer: PeerId
+    voters: _Peers
+    incarnations: _Incarnations
+
+    def incarnation_of(self, peer: PeerId) -> bytes:
+        """Return the incarnation in which one of the voters is asked."""
+        return self.incarnations[self.voters.index(peer)]
+
+    def others(self, peer: PeerId) -> list[PeerId]:
+        """Return the voters without `peer`, in ascending order."""
+        return [voter for voter in self.voters if voter != peer]
+
+
+class Pledge(msgspec.Struct, frozen=True, array_like=True):
+    """What a member remembers of its promise; saved before anybody is told.
+
+    Attributes:
+        proposal: To begin this history as soon as all its voters are pledged,
+            and no other one.
+        is_vowed: It waited too long, and will not begin this history either.
+    """
+
+    proposal: Proposal
+    is_vowed: bool = False
+
+
+class Why(IntEnum):
+    """Why a member does not pledge itself.
+
+    HISTORY_EXISTS: it has a history, or knows somebody who has.
+    BUSY: it is pledged to another proposal, or prefers its own.
+    OTHER_INCARNATION: it is not asked in its present incarnation.
+    OBSERVER: it never votes.
+    """
+
+    HISTORY_EXISTS = 0
+    BUSY = 1
+    OTHER_INCARNATION = 2
+    OBSERVER = 3
+
+
+class Seek(msgspec.Struct, frozen=True, array_like=True, tag="seek"):
+    """The sender looks for a history.
+
+    Attributes:
+        incarnation: The one to name in a proposal.
+        is_free: Whether it is not pledged.
+    """
+
+    incarnation: _Incarnation
+    is_free: bool
+
+
+class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
+    """The sender, its proposer, asks for a pledge."""
+
+    proposal: Proposal
+
+
+class Pledged(msgspec.Struct, frozen=True, array_like=True, tag="pledged"):
+    """The sender is pledged, and has saved that."""
+
+    proposal: Proposal
+
+
+class Declined(msgspec.Struct, frozen=True, array_like=True, tag="declined"):
+    """The sender is not pledged now; it may be another time, unless it says so."""
+
+    history: _History
+    why: Why
+
+
+class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
+    """All voters of the proposal are pledged to it."""
+
+    proposal: Proposal
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    """The sender is pledged to this, or was told so: what does the receiver know?"""
+
+    proposal: Proposal
+
+
+class Vowed(msgspec.Struct, frozen=True, array_like=True, tag="vowed"):
+    """The sender has not begun this history, or has forgotten it, and never will begin it."""
+
+    history: _History
+
+
+class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
+    """This history never begins, or never with a majority of its voters."""
+
+    history: _History
+
+
+Message = Seek | Propose | Pledged | Declined | Complete | Ask | Vowed | Dead
+
+_messages: Decoder[Message] = Decoder(Message, "a message of a genesis", MESSAGE_BYTES_MAX)
+_pledges: Decoder[Pledge] = Decoder(Pledge, "a pledge", MESSAGE_BYTES_MAX)
+
+
+def encode_message(message: Message) -> bytes:
+    """Return a message as bytes."""
+    return encode(message)
+
+
+def decode_message(data: bytes | memoryview) -> Message:
+    """Return the message in `data`. Raises `DecodeError` when there is none."""
+    message = _messages.decode(data)
+    if isinstance(message, Propose | Pledged | Complete | Ask):
+        check_proposal(message.proposal)
+    return message
+
+
+def encode_pledge(pledge: Pledge) -> bytes:
+    """Return a pledge as bytes to be saved."""
+    return encode(pledge)
+
+
+def decode_pledge(data: bytes) -> Pledge:
+    """Return the pledge that was saved as `data`. Raises `DecodeError` when it is none."""
+    pledge = _pledges.decode(data)
+    check_proposal(pledge.proposal)
+    return pledge
+
+
+def check_proposal(proposal: Proposal) -> None:
+    """Raise `DecodeError` unless this can be a proposal at all."""
+    voters = proposal.voters
+    if any(left >= right for left, right in pairwise(voters)):
+        raise DecodeError("the voters of a proposal are not in ascending order, each once")
+    if len(proposal.incarnations) != len(voters):
+        raise DecodeError(f"{len(proposal.incarnations)} incarnations of {len(voters)} voters")
+    if proposal.proposer not in voters:
+        raise DecodeError(f"proposer {proposal.proposer.short} is not among the voters")

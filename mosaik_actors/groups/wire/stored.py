@@ -1,0 +1,55 @@
+"""What a durable member saves beside its log: which history, and the snapshot's parts.
+
+It is the content of a storage's snapshot, from the very first one at index 0,
+which holds no state yet: so a member that restarts knows which history its log
+belongs to, and whether it has promised itself to one that has not begun.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from .encoding import Decoder, encode
+from .raft import INDEX_MAX
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
+from .status import HistoryId
+
+STORED_BYTES_MAX: Final = (1 << 32) - 1
+PLEDGE_BYTES_MAX: Final = 64 * 1024
+
+
+class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
+    """What is saved with a snapshot mark.
+
+    Attributes:
+        history: The history; empty for none.
+        welcome_index: The member is muted until its log has reached this.
+        pledge: The promise to a history that has not begun, encoded; empty for none.
+        parts: The snapshot's parts; none at index 0.
+        root: The history in which the log begins, when `history` continues
+            another one; empty for `history`.
+    """
+
+    history: HistoryId = b""
+    welcome_index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)] = 0
+    pledge: Annotated[bytes, msgspec.Meta(max_length=PLEDGE_BYTES_MAX)] = b""
+    parts: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],
+        msgspec.Meta(max_length=PARTS_COUNT_MAX),
+    ] = ()
+    root: HistoryId = b""
+
+
+_decoder: Decoder[StoredGroup] = Decoder(StoredGroup, "a stored group", STORED_BYTES_MAX)
+
+
+def encode_stored(stored: StoredGroup) -> bytes:
+    """Return it as the content of a storage's snapshot."""
+    return encode(stored)
+
+
+def decode_stored(data: bytes) -> StoredGroup:
+    """Return what was saved. Raises `DecodeError`."""
+    return _decoder.decode(data)

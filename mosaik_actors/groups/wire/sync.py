@@ -1,0 +1,202 @@
+"""What the two sides of the built-in state syncs say to each other.
+
+MessagePack arrays with a tag. A task asks (`FetchEntries`, `WantSnapshot`,
+`FetchParts`), a provider answers each request with one message that carries
+the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
+one entry or part is larger than that: so a bond is never blocked for long, and
+an answer may hold less than was asked for.
+
+Digests cover the mark and, with its length, each part: what was put together
+from several peers is what one peer would have sent, or it is seen.
+
+Bytes come from a peer: the decoders build nothing beyond the limits below and
+raise `DecodeError` for whatever is not a message of this protocol. Whether
+entries fit what was asked for, the task checks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from blake3 import blake3
+
+from ...errors import DecodeError
+from .acts import REQUEST_BYTES
+from .encoding import Decoder, encode
+from .raft import INDEX_MAX, MESSAGE_BYTES_MAX, check_mark
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMark
+
+ANSWER_BYTES: Final = 512 * 1024
+ANSWER_ENTRIES_MAX: Final = 32_768
+ANSWER_PARTS_MAX: Final = 4096
+REQUEST_BYTES_MAX: Final = 256
+DIGEST_BYTES: Final = 32
+SNAPSHOT_BYTES_MAX: Final = 1 << 30
+
+_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+_Place = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
+_PartNumber = Annotated[int, msgspec.Meta(ge=0, le=PARTS_COUNT_MAX)]
+_Part = Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+
+
+class FetchEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries?"):
+    """Send committed entries.
+
+    Attributes:
+        number: The asker's number for this request.
+        first_index: The first one wanted.
+        entry_count: How many at most.
+    """
+
+    number: _Number
+    first_index: _Place
+    entry_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_ENTRIES_MAX)]
+
+
+class WantSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot?"):
+    """Have all members take a snapshot, or name one that they have.
+
+    Attributes:
+        number: The asker's number for this request.
+        next_index: The first entry the asker lacks; an earlier snapshot is of no use.
+    """
+
+    number: _Number
+    next_index: _Place
+
+
+class FetchParts(msgspec.Struct, frozen=True, array_like=True, tag="parts?"):
+    """Send parts of a snapshot.
+
+    Attributes:
+        number: The asker's number for this request.
+        request_id: Which snapshot.
+        first_part: The first one wanted, counted from 0; may lie behind the end.
+        part_count: How many at most.
+    """
+
+    number: _Number
+    request_id: _Request
+    first_part: _PartNumber
+    part_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_PARTS_MAX)]
+
+
+class EntryRange(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
+    """The answer to `FetchEntries`.
+
+    Attributes:
+        number: The request's.
+        first_index: The first entry the sender still has.
+        commit_index: The last that it knows to be committed.
+        prev_term: The term at the place before the entries.
+        entries: Those wanted, or the first of them; none if it has none of them.
+    """
+
+    number: _Number
+    first_index: _Index
+    commit_index: _Index
+    prev_term: _Index
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ANSWER_ENTRIES_MAX)]
+
+
+class SnapshotCut(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """The answer to `WantSnapshot`: all members have this one, or soon will."""
+
+    number: _Number
+    request_id: _Request
+    mark: SnapshotMark
+
+
+class Whole(msgspec.Struct, frozen=True, array_like=True):
+    """What a provider knows of a snapshot once it has made all of it.
+
+    Attributes:
+        part_count: How many parts it has.
+        digest: `PartsDigest` of its mark and all parts.
+    """
+
+    part_count: _PartNumber
+    digest: _Digest
+
+
+class PartRange(msgspec.Struct, frozen=True, array_like=True, tag="parts"):
+    """The answer to `FetchParts`.
+
+    Attributes:
+        number: The request's.
+        parts: Those wanted, or the first of them; none when they are not made
+            yet, or lie behind the end.
+        whole: What the whole is; None while the sender still makes it.
+    """
+
+    number: _Number
+    parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=ANSWER_PARTS_MAX)]
+    whole: Whole | None = None
+
+
+class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
+    """The sender cannot serve the request; `is_final` says that it never will."""
+
+    number: _Number
+    is_final: bool = False
+
+
+Request = FetchEntries | WantSnapshot | FetchParts
+Answer = EntryRange | SnapshotCut | PartRange | NotHere
+
+_request_decoder: Decoder[Request] = Decoder(Request, "a request of a sync", REQUEST_BYTES_MAX)
+_answer_decoder: Decoder[Answer] = Decoder(Answer, "an answer of a sync", MESSAGE_BYTES_MAX)
+
+
+def encode_message(message: Request | Answer) -> bytes:
+    """Return a message as bytes."""
+    return encode(message)
+
+
+def decode_request(data: bytes) -> Request:
+    """Return the request in `data`. Raises `DecodeError` when it is none."""
+    return _request_decoder.decode(data)
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Return the answer in `data`.
+
+    Raises:
+        DecodeError: It is none, or holds more than an answer may.
+    """
+    answer = _answer_decoder.decode(data)
+    if isinstance(answer, SnapshotCut):
+        check_mark(answer.mark)
+    # A single entry or part may be large. What several cost besides their
+    # content is little: twice the limit is never reached by honest ones.
+    elif isinstance(answer, EntryRange | PartRange) and len(data) > 2 * ANSWER_BYTES:
+        count = len(answer.entries if isinstance(answer, EntryRange) else answer.parts)
+        if count > 1:
+            raise DecodeError(f"an answer of {len(data)} bytes, {2 * ANSWER_BYTES} at most")
+    return answer
+
+
+class PartsDigest:
+    """The digest of a snapshot, built part by part.
+
+    Args:
+        mark: Where the snapshot stands.
+    """
+
+    __slots__ = ("_hasher",)
+
+    def __init__(self, mark: SnapshotMark) -> None:
+        self._hasher = blake3(encode(mark))
+
+    def add(self, part: bytes) -> None:
+        """Take in the next part."""
+        self._hasher.update(len(part).to_bytes(4))
+        self._hasher.update(part)
+
+    def digest(self) -> bytes:
+        """Return the digest of what was taken in so far."""
+        return self._hasher.digest()

@@ -1,0 +1,729 @@
+"""The host of a machine: applying the committed log, alike on every member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosaik_actors.codec import EncodeError
+from mosaik_actors.errors import ConfigError, DecodeError
+from mosaik_actors.groups.machine.host import CUTS_KEPT, Host, MachineFailed, Replayed
+from mosaik_actors.groups.machine.ledger import GuestAccepted, HistoryClosed, Ledger, MergeFinished
+from mosaik_actors.groups.machine.machine import NoOp, StateMachine
+from mosaik_actors.groups.machine.payloads import encode_position
+from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
+from mosaik_actors.groups.machine.snapshot import Header, SnapshotError
+from mosaik_actors.groups.wire.acts import (
+    AcceptMerge,
+    Act,
+    CloseInto,
+    CutSnapshot,
+    FinishMerge,
+    Replay,
+    encode_act,
+)
+from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.records import Entry, EntryKind
+
+from ..host_machines import (
+    GUEST,
+    HISTORY,
+    WINNER,
+    BatchDiary,
+    Diary,
+    Fail,
+    Put,
+    Replayer,
+    host_of,
+)
+
+ME, OTHER = b"m" * 16, b"o" * 16
+REQUEST = b"r" * 16
+
+
+def payloads(host: Host, *texts: str) -> tuple[bytes, ...]:
+    return tuple(host.encode_commands([Put(text) for text in texts]))
+
+
+def burst(payloads: Sequence[bytes], first: int = 1, client: bytes = ME) -> Burst:
+    return Burst(client, 0, first, 0, tuple(payloads))
+
+
+def commands(index: int, *bursts: Burst, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.COMMANDS, encode_bursts(bursts))
+
+
+def act(index: int, content: Act, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.ACT, encode_act(content))
+
+
+def answer(sequence: int, position: int, *, is_repeated: bool = False) -> Answer:
+    return Answer(sequence, encode_position(position), is_repeated=is_repeated)
+
+
+def take_in(host: Host, parts: Sequence[bytes]) -> None:
+    for _ in host.restore(parts):
+        pass
+
+
+# Commands.
+
+
+def test_commands_are_applied_in_order_and_mine_are_answered_with_positions() -> None:
+    host = host_of(Diary())
+    applied = host.apply(
+        [
+            Entry(1, 1, EntryKind.NOOP),
+            commands(2, burst(payloads(host, "a", "b")), burst(payloads(host, "x"), client=OTHER)),
+            commands(3, burst(payloads(host, "c"), first=3), term=2),
+        ],
+        ME,
+        3,
+    )
+    assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 4)]
+    assert (applied.index, applied.first_position, applied.position) == (3, 1, 4)
+    assert applied.command_count == 4
+    assert (host.index, host.position) == (3, 4)
+    assert host.machine.lines == ["1 2 1 3 a", "2 2 1 3 b", "3 2 1 3 x", "4 3 2 4 c"]  # type: ignore[attr-defined]
+
+
+def test_entries_without_commands_move_only_the_index() -> None:
+    host = host_of(Diary())
+    entries = [Entry(1, 1, EntryKind.NOOP), Entry(2, 1, EntryKind.CONFIGURATION, b"any")]
+    applied = host.apply(entries, ME, 9)
+    assert (applied.index, applied.position, applied.command_count) == (2, 0, 0)
+    assert host.apply([], ME, 9).index == 2
+
+
+def test_repeated_command_is_answered_with_its_first_position() -> None:
+    host = host_of(Diary())
+    twice = burst(payloads(host, "a"))
+    applied = host.apply([commands(1, twice), commands(2, twice)], ME, 2)
+    assert applied.answers == [answer(1, 1), answer(1, 1, is_repeated=True)]
+    assert host.position == 1
+
+
+def test_machine_with_batches_gets_a_run_across_entries_in_one_call() -> None:
+    machine = BatchDiary()
+    host = host_of(machine)
+    entries = [
+        commands(1, burst(payloads(host, "a")), burst(payloads(host, "x"), client=OTHER)),
+        Entry(2, 2, EntryKind.NOOP),
+        commands(3, burst(payloads(host, "b", "c"), first=2), term=2),
+    ]
+    host.apply(entries, ME, 3)
+    assert machine.batches == [4]
+    assert machine.lines == ["1 a", "2 x", "3 b", "4 c"]
+
+
+def test_very_long_run_is_cut() -> None:
+    machine = BatchDiary()
+    host = host_of(machine)
+    texts = ["x"] * 5000
+    entries = [commands(n + 1, burst(payloads(host, *texts), first=1 + n * 5000)) for n in range(3)]
+    host.apply(entries, ME, 3)
+    assert machine.batches == [10_000, 5000]
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x00\x91\x01", b"\xff" * 9])
+@pytest.mark.parametrize("kind", [Diary, BatchDiary])
+def test_command_that_could_not_be_decoded_ends_the_member(kind: Any, bad: bytes) -> None:
+    """What comes before it is applied, and nothing after it."""
+    machine = kind()
+    host = host_of(machine)
+    good = payloads(host, "a", "b")
+    entries = [commands(1, burst((good[0], bad, good[1]))), commands(2, burst(good, first=4))]
+    with pytest.raises(MachineFailed, match="committed command 2 could not be decoded at entry 1"):
+        host.apply(entries, ME, 2)
+    assert [line.split()[-1] for line in machine.lines] == ["a"]
+    with pytest.raises(MachineFailed):
+        host.apply([], ME, 2)
+    for some in (good, (good[0], bad)):  # what a leader asks before such a thing is committed
+        expected = nullcontext() if some is good else pytest.raises(DecodeError)
+        with expected:
+            host_of(kind()).check_readable(some)
+
+
+def test_two_broken_payloads_are_not_read_as_two_good_ones() -> None:
+    """Joined they are valid; alone each is none, and members join differently."""
+    machine = BatchDiary()
+    host = host_of(machine)
+    one, other = payloads(host, "a", "b")
+    shifted = (one[:-1], other[:2] + one[-1:] + other[2:])
+    with pytest.raises(MachineFailed):
+        host.apply([commands(1, burst(shifted))], ME, 1)
+    assert machine.lines == []
+
+
+def test_entry_that_cannot_be_read_does_nothing() -> None:
+    host = host_of(Diary())
+    entries = [
+        Entry(1, 1, EntryKind.COMMANDS, b"\xc1"),
+        Entry(2, 1, EntryKind.ACT, b"\xc1"),
+        commands(3, burst(payloads(host, "a"))),
+    ]
+    applied = host.apply(entries, ME, 3)
+    assert applied.bad_count == 2
+    assert "entry 2" in applied.bad_why
+    assert applied.answers == [answer(1, 1)]
+
+
+def test_machine_that_fails_is_given_nothing_more_until_it_is_put_back() -> None:
+    host = host_of(Diary())
+    good = commands(1, burst(payloads(host, "a")))
+    bad = commands(2, burst(host.encode_commands([Fail("broken")]), first=2))
+    with pytest.raises(MachineFailed, match="entry 2: RuntimeError: broken") as caught:
+        host.apply([good, bad], ME, 2)
+    assert caught.value.index == 2
+    for use in (lambda: host.apply([], ME, 2), lambda: host.query(0), host.snapshot_parts):
+        with pytest.raises(MachineFailed):
+            use()
+    host.reset()
+    assert host.apply([good], ME, 1).position == 1
+
+
+def test_commands_are_validated_before_they_are_sent() -> None:
+    host = host_of(Diary())
+    for wrong in ("text", Put(3), None):  # type: ignore[arg-type]
+        with pytest.raises(EncodeError):
+            host.encode_commands([wrong])
+        with pytest.raises(EncodeError) as caught:
+            host.encode_commands([Put("a"), wrong, Put("b")])
+        assert caught.value.value is wrong
+    encoded = host.encode_commands([Put("a"), Fail("b")])
+    assert host.decode_commands([*encoded, b"bad"]) == [Put("a"), Fail("b")]
+
+
+def test_query_says_how_many_commands_the_state_has_seen() -> None:
+    host = host_of(Diary())
+    host.apply([commands(1, burst(payloads(host, "a", "b")))], ME, 1)
+    found = host.query(1)
+    assert (found.result, found.at_position) == ("2 1 1 2 b", 2)
+    with pytest.raises(IndexError):
+        host.query(5)
+
+
+def test_entries_must_follow_what_is_applied() -> None:
+    host = host_of(Diary())
+    with pytest.raises(AssertionError, match="entry 2 after 0"):
+        host.apply([Entry(2, 1, EntryKind.NOOP)], ME, 2)
+    with pytest.raises(AssertionError, match="not committed"):
+        host.apply([Entry(1, 1, EntryKind.NOOP)], ME, 0)
+
+
+def test_limits_must_leave_room_for_a_position() -> None:
+    with pytest.raises(ConfigError, match="result_bytes is 7"):
+        host_of(Diary(), limits=SessionLimits(result_bytes=7))
+
+
+# Acts.
+
+
+def test_acts_change_the_ledger_and_are_told() -> None:
+    host = host_of(Diary())
+    applied = host.apply(
+        [act(1, AcceptMerge(GUEST)), act(2, FinishMerge(GUEST, 5)), act(3, FinishMerge(GUEST, 0))],
+        ME,
+        3,
+    )
+    assert applied.events == [GuestAccepted(GUEST), MergeFinished(GUEST, 0)]
+    assert host.ledger.merged == (GUEST,)
+
+
+def test_closed_history_applies_no_more_commands_and_says_so() -> None:
+    host = host_of(Diary())
+    first = burst(payloads(host, "a"))
+    late = burst(payloads(host, "b", "c"), first=2)
+    strange = burst(payloads(host, "x"), client=OTHER)
+    applied = host.apply(
+        [
+            commands(1, first),
+            act(2, AcceptMerge(GUEST)),
+            act(3, CloseInto(WINNER, accept_count=1)),
+            commands(4, late, strange),
+            commands(5, first),
+            act(6, Replay(GUEST, (strange,))),
+        ],
+        ME,
+        6,
+    )
+    assert applied.events == [GuestAccepted(GUEST), HistoryClosed(WINNER)]
+    assert applied.answers == [
+        answer(1, 1),
+        Answer(2, None, Refusal.CLOSED),
+        Answer(3, None, Refusal.CLOSED),
+        Answer(1, None, Refusal.CLOSED),
+    ]
+    assert host.position == 1
+    assert host.index == 6
+
+
+def test_replayed_commands_are_applied_once_and_recorded() -> None:
+    host = host_of(Diary())
+    mine = payloads(host, "a", "b", "c")
+    theirs = payloads(host, "x")
+    rest = (burst(theirs, client=OTHER), burst(mine[2:], first=3))
+    applied = host.apply(
+        [
+            act(1, AcceptMerge(GUEST)),
+            act(2, Replay(GUEST, (burst(mine[:2]), burst(theirs, client=OTHER)))),
+            act(3, Replay(GUEST, rest, after=2, origin_after=2)),
+            act(4, Replay(GUEST, rest, after=2, origin_after=2)),
+        ],
+        ME,
+        4,
+    )
+    assert applied.replayed == [
+        Replayed(GUEST, GUEST, ME, 1, 1, mine[:2]),
+        Replayed(GUEST, GUEST, OTHER, 1, 3, theirs),
+        Replayed(GUEST, GUEST, ME, 3, 4, mine[2:]),
+    ]
+    assert host.machine.lines == ["1 2 1 3 a", "2 2 1 3 b", "3 2 1 3 x", "4 3 1 4 c"]  # type: ignore[attr-defined]
+    assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 4)]
+    assert applied.events == [GuestAccepted(GUEST)]
+
+
+def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -> None:
+    host = host_of(Diary())
+    mine = payloads(host, "a", "b", "c")
+    applied = host.apply(
+        [commands(1, burst(mine[:2])), act(2, Replay(GUEST, (burst(mine),)))], ME, 2
+    )
+    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 3, 3, mine[2:])]
+    again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
+    assert applied.answers == [answer(1, 1), answer(2, 2), *again, answer(3, 3)]
+
+
+def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
+    host = host_of(Diary())
+    replay = Replay(GUEST, (burst(payloads(host, "a")),))
+    applied = host.apply([act(1, FinishMerge(GUEST, 0)), act(2, replay)], ME, 2)
+    assert applied.replayed == []
+    assert host.position == 0
+
+
+def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
+    """It was acknowledged in the other history, so it must be here."""
+    host = host_of(Diary(), limits=SessionLimits(client_count=1))
+    mine = payloads(host, "a", "b")
+    strange = commands(2, Burst(OTHER, 1, 1, 0, payloads(host, "x")))
+    applied = host.apply(
+        [
+            act(1, Replay(GUEST, (burst(mine[:1]),))),
+            strange,
+            act(3, Replay(GUEST, (Burst(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1)),
+        ],
+        ME,
+        3,
+    )
+    assert applied.answers == [answer(1, 1), answer(2, 3)]
+    assert applied.replayed == [
+        Replayed(GUEST, GUEST, ME, 1, 1, mine[:1]),
+        Replayed(GUEST, GUEST, ME, 2, 3, mine[1:]),
+    ]
+    assert host.machine.lines == ["1 1 1 1 a", "2 2 1 2 x", "3 3 1 3 b"]  # type: ignore[attr-defined]
+
+
+def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
+    host = host_of(Diary(), limits=SessionLimits(result_count=1))
+    mine = payloads(host, "a", "b", "c")
+    applied = host.apply([act(1, Replay(GUEST, (burst(mine),)))], ME, 1)
+    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 1, 1, mine)]
+    assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
+    assert host.position == 3
+
+
+def test_cut_is_the_state_at_that_very_entry() -> None:
+    for machine in (Diary(), BatchDiary()):
+        host, other = host_of(machine), host_of(type(machine)())
+        before = commands(1, burst(payloads(host, "a", "b")))
+        after = commands(3, burst(payloads(host, "c"), first=3))
+        cut_at = act(2, CutSnapshot(REQUEST))
+        applied = host.apply([before, cut_at, after], ME, 3)
+        [cut] = applied.cuts
+        assert (cut.index, cut.request_id) == (2, REQUEST)
+        assert cut.parts is not None
+        other.apply([before, cut_at], OTHER, 2, takes_cuts=False)
+        assert list(cut.parts) == list(other.snapshot_parts())
+
+
+def test_cuts_of_one_call_are_bounded_and_may_be_left_out() -> None:
+    host = host_of(Diary())
+    entries = [act(n + 1, CutSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
+    cuts = host.apply(entries, ME, 99).cuts
+    assert [cut.index for cut in cuts] == [4, 5, 6, 7]
+    host.reset()
+    assert not host.apply(entries, ME, 99, takes_cuts=False).cuts
+
+
+def test_cut_of_a_machine_without_snapshots_says_why() -> None:
+    class Broken(Diary):
+        def snapshot(self) -> Iterator[bytes]:
+            raise KeyError("lost")
+
+    for machine, why in ((Replayer(), "no snapshot"), (Broken(), "KeyError")):
+        host = host_of(machine)
+        host.apply([commands(1, burst(host.encode_commands([Put("a")])))], ME, 1)
+        [cut] = host.apply([act(2, CutSnapshot(REQUEST))], ME, 2).cuts
+        assert cut.parts is None
+        assert why in cut.failure
+        assert host.apply([Entry(3, 1, EntryKind.NOOP)], ME, 3).index == 3
+
+
+# Back to the beginning.
+
+
+class NotCopied:
+    def __deepcopy__(self, memo: object) -> None:
+        raise TypeError("a lock stays where it is")
+
+
+def test_reset_puts_everything_back() -> None:
+    host = host_of(Diary())
+    entries = [commands(1, burst(payloads(host, "a"))), act(2, CloseInto(WINNER))]
+    for _ in range(3):
+        assert host.apply(entries, ME, 2).answers == [answer(1, 1)]
+        host.reset()
+        assert (host.index, host.position, host.ledger.history) == (0, 0, b"")
+        assert host.machine.lines == []  # type: ignore[attr-defined]
+        assert not host.ledger.is_closed
+
+
+def test_callbacks_stay_what_they_are_when_a_machine_is_put_back() -> None:
+    class Told(Diary):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tell = self.lines.append
+
+    machine = Told()
+    host = host_of(machine)
+    later: list[str] = []
+    machine.tell = later.append
+    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    host.reset()
+    machine.tell("x")
+    assert later == ["x"]
+    assert machine.lines == []
+
+
+def test_machine_may_know_itself_how_to_begin_anew() -> None:
+    class Own(Replayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = NotCopied()
+
+        def reset(self) -> None:
+            self.count = 0
+
+    machine = Own()
+    host = host_of(machine)
+    host.apply([commands(1, burst(host.encode_commands([1, 2])))], ME, 1)
+    assert machine.count == 2
+    host.reset()
+    assert (machine.count, host.position) == (0, 0)
+
+
+def test_machine_that_cannot_be_copied_says_so_when_it_would_have_to_be_put_back() -> None:
+    class Stuck(Replayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = NotCopied()
+
+    host = host_of(Stuck())
+    host.reset()  # nothing was applied yet
+    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    with pytest.raises(ConfigError, match=r"Stuck cannot be copied, expected a reset\(\)"):
+        host.reset()
+
+
+# Snapshots.
+
+
+def test_snapshot_stays_what_it_was_while_commands_are_applied() -> None:
+    host = host_of(Diary())
+    host.apply([commands(1, burst(payloads(host, *"abcdefgh")))], ME, 1)
+    expected = list(host.snapshot_parts())
+    parts = host.snapshot_parts()
+    made = [next(parts)]
+    host.apply([commands(2, burst(payloads(host, "i"), first=9))], ME, 2)
+    made += parts
+    assert made == expected
+    assert len(made) == 4
+
+
+def test_single_part_made_by_a_generator_is_of_the_moment_of_the_call() -> None:
+    class Lazy(Diary):
+        def snapshot(self) -> Iterator[bytes]:
+            yield repr(self.lines).encode()
+
+    host = host_of(Lazy())
+    parts = host.snapshot_parts()
+    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    assert list(parts)[-1] == b"[]"
+
+
+def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
+    one, other = host_of(Diary()), host_of(Diary())
+    entries = [
+        commands(1, burst(payloads(one, *"abcd"))),
+        act(2, AcceptMerge(GUEST)),
+        commands(3, burst(payloads(one, "d", "e"), first=4)),
+    ]
+    one.apply(entries[:2], ME, 2)
+    other.apply([commands(1, burst(payloads(one, "old"), client=OTHER))], ME, 1)
+    take_in(other, list(one.snapshot_parts()))
+    assert (other.index, other.position) == (2, 4)
+    assert other.ledger.history == HISTORY
+    answers = [host.apply(entries[2:], ME, 3).answers for host in (one, other)]
+    assert answers[0] == answers[1] == [answer(4, 4, is_repeated=True), answer(5, 5)]
+    assert list(one.snapshot_parts()) == list(other.snapshot_parts())
+
+
+def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None:
+    host = host_of(Replayer())
+    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    take_in(host, Header(ledger=Ledger(WINNER)).to_parts())
+    assert (host.index, host.position, host.ledger.history) == (0, 0, WINNER)
+    assert host.machine.count == 0  # type: ignore[attr-defined]
+
+
+def test_machine_without_snapshots_makes_none_once_commands_were_applied() -> None:
+    host = host_of(Replayer())
+    assert len(list(host.snapshot_parts())) == 1
+    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    with pytest.raises(SnapshotError, match="no snapshot"):
+        host.snapshot_parts()
+
+
+def test_machine_without_parts_survives_a_snapshot() -> None:
+    one, other = host_of(NoOp()), host_of(NoOp())
+    one.apply([commands(1, burst(one.encode_commands(["any"])))], ME, 1)
+    take_in(other, list(one.snapshot_parts()))
+    assert other.position == 1
+
+
+@pytest.mark.parametrize("part", ["text", bytes(5 * 1024 * 1024)])
+def test_part_that_no_peer_would_take_is_not_made(part: Any) -> None:
+    class Wrong(Diary):
+        def snapshot(self) -> Iterator[bytes]:
+            yield b"[]"
+            yield part
+
+    parts = host_of(Wrong()).snapshot_parts()
+    with pytest.raises(SnapshotError, match="a part"):
+        list(parts)
+
+
+def test_snapshot_that_is_none_changes_nothing() -> None:
+    host = host_of(Diary())
+    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    before = list(host.snapshot_parts())
+    for parts in ([], [b""], [b"\xc1"], [before[1]], [bytes(5 << 20)], ["text"]):
+        with pytest.raises(DecodeError):
+            take_in(host, parts)  # type: ignore[arg-type]
+    with pytest.raises(DecodeError, match="entry 1, expected 2"):
+        next(host.restore(before, index=2))
+    assert list(host.snapshot_parts()) == before
+
+
+def test_snapshot_whose_machine_is_broken_leaves_a_host_that_must_be_put_back() -> None:
+    class Clumsy(Diary):
+        def restore(self, parts: Any) -> Iterator[None]:
+            self.lines = [str(part[10]) for part in parts]
+            yield
+
+    for machine in (Diary(), Clumsy()):
+        host = host_of(machine)
+        head = next(host.snapshot_parts())
+        with pytest.raises(DecodeError):
+            take_in(host, [head, b"{"])
+        with pytest.raises(AssertionError, match="not taken in"):
+            host.apply([], ME, 0)
+        host.reset()
+        assert host.apply([], ME, 0).position == 0
+
+
+def test_nothing_is_asked_of_a_host_that_is_being_restored() -> None:
+    host = host_of(Diary())
+    parts = list(host.snapshot_parts())
+    steps = host.restore(parts)
+    next(steps)
+    with pytest.raises(AssertionError, match="not taken in"):
+        host.query(0)
+    for _ in steps:
+        pass
+    assert host.apply([], ME, 0).position == 0
+
+
+# Any log, in any batches.
+
+LIMITS = SessionLimits(client_count=3, result_count=6, idle_index_count=30)
+
+
+class Writer:
+    """Writes logs of commands, acts, rubbish and the like, by few clients."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.host = host_of(Diary())
+        self.ledger = Ledger(HISTORY)
+        self.numbers = {bytes([n]) * 16: 1 for n in range(5)}
+
+    def log(self) -> list[Entry]:
+        term = 1
+        entries: list[Entry] = []
+        for index in range(1, self.rng.randrange(5, 60)):
+            term += self.rng.random() < 0.1
+            entries.append(self.entry(index, term))
+        return entries
+
+    def entry(self, index: int, term: int) -> Entry:
+        rng, kind = self.rng, self.rng.random()
+        if kind < 0.6:
+            return commands(index, *self.bursts(index), term=term)
+        if kind < 0.65:
+            return Entry(index, term, rng.choice((EntryKind.NOOP, EntryKind.CONFIGURATION)))
+        if kind < 0.75:
+            wrong = rng.choice((EntryKind.COMMANDS, EntryKind.ACT))
+            return Entry(index, term, wrong, rng.randbytes(rng.randrange(20)))
+        content = self.act(index)
+        self.ledger.apply(content)
+        return act(index, content, term)
+
+    def act(self, index: int) -> Act:
+        rng, ledger = self.rng, self.ledger
+        guest = rng.choice((GUEST, WINNER))
+        taken = ledger.taken_of(guest)
+        after = max(0, taken + rng.choice((-1, 0, 0, 0, 1)))
+        return rng.choices(
+            (
+                CutSnapshot(rng.randbytes(16)),
+                AcceptMerge(guest),
+                Replay(guest, self.bursts(index), after, origin_after=after),
+                FinishMerge(guest, taken),
+                CloseInto(guest, ledger.accept_count),
+            ),
+            (5, 4, 8, 1, 0.8),
+        )[0]
+
+    def bursts(self, index: int) -> tuple[Burst, ...]:
+        return tuple(self.burst(index) for _ in range(self.rng.randrange(1, 4)))
+
+    def burst(self, index: int) -> Burst:
+        rng, numbers = self.rng, self.numbers
+        texts = [str(rng.randrange(100)) for _ in range(rng.randrange(1, 6))]
+        encoded = list(payloads(self.host, *texts))
+        client = rng.choices(list(numbers), (9, 9, 6, 1, 1))[0]
+        first = max(1, numbers[client] + rng.choice((-3, -1, 0, 0, 0, 0, 0, 0, 1)))
+        if rng.random() < 0.1:
+            first = 1
+        numbers[client] = first + len(encoded)
+        answered = max(0, first - rng.choice((1, 2, 9)))
+        born = max(0, index - rng.randrange(40))
+        return Burst(client, born, first, answered, tuple(encoded))
+
+
+def random_log(rng: Random) -> list[Entry]:
+    return Writer(rng).log()
+
+
+def play(host: Host, log: Sequence[Entry], rng: Random) -> dict[str, list[Any]]:
+    """Apply a log in random batches; return everything that came of it."""
+    told: dict[str, list[Any]] = {"answers": [], "events": [], "replayed": [], "bad": [0]}
+    cuts: list[tuple[int, bytes, list[bytes]]] = []
+    at = 0
+    while at < len(log):
+        size = rng.randrange(1, CUTS_KEPT + 1)
+        applied = host.apply(log[at : at + size], bytes([1]) * 16, 1000)
+        at += size
+        told["answers"] += applied.answers
+        told["events"] += applied.events
+        told["replayed"] += applied.replayed
+        told["bad"][0] += applied.bad_count
+        for cut in applied.cuts:
+            assert cut.parts is not None
+            cuts.append((cut.index, cut.request_id, list(cut.parts)))
+    return told | {"cuts": cuts}
+
+
+MACHINES = st.sampled_from([Diary, BatchDiary])
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(SEEDS, MACHINES)
+@settings(max_examples=80, deadline=None)
+def test_members_are_alike_whatever_the_batches(seed: int, machine: type[StateMachine]) -> None:
+    rng = Random(seed)
+    log = random_log(rng)
+    one, other = host_of(machine(), limits=LIMITS), host_of(machine(), limits=LIMITS)
+    assert play(one, log, rng) == play(other, log, rng)
+    assert list(one.snapshot_parts()) == list(other.snapshot_parts())
+
+
+@given(SEEDS)
+@settings(max_examples=80, deadline=None)
+def test_batch_has_the_context_of_its_first_command(seed: int) -> None:
+    """The same that a machine without batches would get with that command."""
+    rng = Random(seed)
+    log = random_log(rng)
+    single, batched = Diary(), BatchDiary()
+    play(host_of(single, limits=LIMITS), log, rng)
+    play(host_of(batched, limits=LIMITS), log, rng)
+    assert set(batched.places) <= set(single.lines)
+    assert sum(batched.batches) == len(single.lines)
+
+
+@given(SEEDS, MACHINES)
+@settings(max_examples=80, deadline=None)
+def test_member_restored_midway_is_like_the_others(seed: int, machine: type[StateMachine]) -> None:
+    rng = Random(seed)
+    log = random_log(rng)
+    middle = rng.randrange(len(log))
+    one, other = host_of(machine(), limits=LIMITS), host_of(machine(), limits=LIMITS)
+    play(one, log[:middle], rng)
+    play(other, log[: rng.randrange(middle + 1)], rng)
+    take_in(other, list(one.snapshot_parts()))
+    assert play(one, log[middle:], rng) == play(other, log[middle:], rng)
+    assert list(one.snapshot_parts()) == list(other.snapshot_parts())
+
+
+def test_random_logs_hold_what_they_are_for() -> None:
+    """Else the tests above would show little."""
+    kinds: dict[str, int] = {}
+    for seed in range(40):
+        rng = Random(seed)
+        told = play(host_of(Diary(), limits=LIMITS), random_log(rng), rng)
+        for found in told["answers"]:
+            kinds[found.refusal.name] = kinds.get(found.refusal.name, 0) + 1
+        for name in ("replayed", "events", "cuts"):
+            kinds[name] = kinds.get(name, 0) + len(told[name])
+        kinds["bad"] = kinds.get("bad", 0) + told["bad"][0]
+    assert min(kinds.values()) > 3, kinds
+    assert set(kinds) >= {refusal.name for refusal in Refusal}, kinds
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_in_an_entry_are_taken_alike(one: bytes, other: bytes) -> None:
+    for kind in (EntryKind.COMMANDS, EntryKind.ACT):
+        host = host_of(Diary())
+        applied = host.apply([Entry(1, 1, kind, one)], ME, 1)
+        assert applied.index == 1
+    machines = [BatchDiary(), BatchDiary()]
+    hosts = list(map(host_of, machines))
+    entries = [
+        commands(1, burst((*payloads(hosts[0], "a"), one, other))),
+        commands(2, burst((other, one), first=4)),
+    ]
+    with suppress(MachineFailed):
+        hosts[0].apply(entries, ME, 2)
+    with suppress(MachineFailed):
+        for entry in entries:
+            hosts[1].apply([entry], ME, 2)
+    assert machines[0].lines == machines[1].lines

@@ -1,0 +1,178 @@
+"""Exactly once, with bounded memory (thesis 6.3)."""
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+
+from mosaik_actors.errors import DecodeError
+from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits, Sessions
+from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+
+ALICE = b"a" * 16
+BOB = b"b" * 16
+
+
+class Adder:
+    """A machine that remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    def __call__(self, payloads: Sequence[bytes]) -> list[bytes | None]:
+        self.given += payloads
+        return [b"r" + payload for payload in payloads]
+
+
+def burst(
+    first: int, *payloads: bytes, client: bytes = ALICE, answered: int = 0, born: int = 0
+) -> Burst:
+    return Burst(client, born, first, answered, payloads)
+
+
+def test_command_is_applied_once_and_answered_twice() -> None:
+    sessions, machine = Sessions(), Adder()
+    assert sessions.apply(burst(1, b"x"), 1, machine) == [Answer(1, b"rx")]
+    assert sessions.apply(burst(1, b"x"), 2, machine) == [Answer(1, b"rx", is_repeated=True)]
+    assert machine.given == [b"x"]
+
+
+def test_part_of_a_burst_may_be_a_repetition() -> None:
+    sessions, machine = Sessions(), Adder()
+    sessions.apply(burst(1, b"1", b"2"), 1, machine)
+    answers = sessions.apply(burst(2, b"2", b"3", b"4"), 2, machine)
+    assert [(a.sequence, a.result, a.is_repeated) for a in answers] == [
+        (2, b"r2", True),
+        (3, b"r3", False),
+        (4, b"r4", False),
+    ]
+    assert machine.given == [b"1", b"2", b"3", b"4"]
+
+
+def test_command_that_comes_too_early_is_refused_and_may_come_again() -> None:
+    """So consecutive calls take effect in order."""
+    sessions, machine = Sessions(), Adder()
+    assert sessions.apply(burst(2, b"2"), 1, machine) == [Answer(2, None, Refusal.GAP)]
+    sessions.apply(burst(1, b"1"), 2, machine)
+    assert sessions.apply(burst(2, b"2"), 3, machine) == [Answer(2, b"r2")]
+    assert machine.given == [b"1", b"2"]
+
+
+def test_clients_do_not_disturb_each_other() -> None:
+    sessions, machine = Sessions(), Adder()
+    sessions.apply(burst(1, b"1"), 1, machine)
+    assert sessions.apply(burst(1, b"1", client=BOB), 2, machine) == [Answer(1, b"r1")]
+    assert len(sessions) == 2
+
+
+def test_answered_results_are_dropped() -> None:
+    sessions, machine = Sessions(), Adder()
+    sessions.apply(burst(1, b"1", b"2", b"3"), 1, machine)
+    sessions.apply(burst(4, b"4", answered=2), 2, machine)
+    answers = sessions.apply(burst(2, b"2", b"3"), 3, machine)
+    assert [answer.refusal for answer in answers] == [Refusal.ANSWERED, Refusal.NONE]
+    assert all(answer.is_repeated for answer in answers)
+    assert machine.given == [b"1", b"2", b"3", b"4"]
+
+
+def test_claim_to_have_answers_from_the_future_is_harmless() -> None:
+    sessions, machine = Sessions(), Adder()
+    assert sessions.apply(burst(1, b"1", answered=99), 1, machine) == [Answer(1, b"r1")]
+    assert sessions.apply(burst(2, b"2", answered=99), 2, machine) == [Answer(2, b"r2")]
+
+
+def test_unanswered_results_are_bounded() -> None:
+    sessions, machine = Sessions(SessionLimits(result_count=2)), Adder()
+    answers = sessions.apply(burst(1, b"1", b"2", b"3"), 1, machine)
+    assert [answer.refusal for answer in answers] == [
+        Refusal.NONE,
+        Refusal.NONE,
+        Refusal.OVERFLOW,
+    ]
+    assert sessions.apply(burst(3, b"3", answered=1), 2, machine) == [Answer(3, b"r3")]
+    assert machine.given == [b"1", b"2", b"3"]
+
+
+def test_large_results_are_not_kept() -> None:
+    sessions, machine = Sessions(SessionLimits(result_bytes=3)), Adder()
+    assert sessions.apply(burst(1, b"long"), 1, machine) == [Answer(1, b"rlong")]
+    assert sessions.apply(burst(1, b"long"), 2, machine) == [Answer(1, None, is_repeated=True)]
+    assert len(machine.given) == 1
+
+
+def test_silent_client_is_forgotten_by_log_position() -> None:
+    sessions, machine = Sessions(SessionLimits(idle_index_count=10)), Adder()
+    sessions.apply(burst(1, b"1"), 5, machine)
+    sessions.apply(burst(1, b"1", client=BOB, born=4), 15, machine)
+    assert len(sessions) == 2
+    sessions.apply(burst(2, b"2", client=BOB, born=4), 16, machine)
+    assert len(sessions) == 1
+
+
+def test_forgotten_client_is_not_taken_for_a_new_one() -> None:
+    """Its repeated first command may have been applied."""
+    sessions, machine = Sessions(SessionLimits(idle_index_count=10)), Adder()
+    sessions.apply(burst(1, b"1", born=3), 5, machine)
+    assert sessions.apply(burst(1, b"1", born=3), 50, machine) == [Answer(1, None, Refusal.EXPIRED)]
+    assert sessions.apply(burst(1, b"1", client=BOB, born=49), 51, machine) == [Answer(1, b"r1")]
+    assert machine.given == [b"1", b"1"]
+
+
+def test_clients_are_bounded_and_the_longest_silent_goes() -> None:
+    sessions, machine = Sessions(SessionLimits(client_count=2)), Adder()
+    for index, client in enumerate((ALICE, BOB, ALICE), 1):
+        sessions.apply(burst(1 + (index == 3), b"x", client=client), index, machine)
+    sessions.apply(burst(1, b"x", client=b"c" * 16, born=3), 4, machine)
+    assert len(sessions) == 2
+    assert sessions.apply(burst(3, b"x"), 5, machine)[0].refusal is Refusal.NONE
+    assert sessions.apply(burst(2, b"x", client=BOB), 6, machine)[0].refusal is Refusal.EXPIRED
+
+
+def test_snapshot_restores_everything() -> None:
+    """Two tables given the same log stay the same, whether or not one was restored."""
+    rng = Random(3)
+    limits = SessionLimits(client_count=3, result_count=4, idle_index_count=20)
+    one, other = Sessions(limits), Sessions(limits)
+    machines = Adder(), Adder()
+    for index in range(1, 400):
+        client = bytes([rng.randrange(5)]) * 16
+        sent = burst(
+            rng.randrange(1, 12),
+            *[b"%d" % n for n in range(rng.randrange(1, 4))],
+            client=client,
+            answered=rng.randrange(8),
+            born=max(0, index - rng.randrange(30)),
+        )
+        assert one.apply(sent, index, machines[0]) == other.apply(sent, index, machines[1])
+        if rng.random() < 0.3:
+            assert one.to_bytes() == other.to_bytes()
+            other = Sessions.from_bytes(other.to_bytes(), limits)
+    assert machines[0].given == machines[1].given
+    assert machines[0].given
+
+
+def test_table_of_other_bytes_is_refused() -> None:
+    for data in (b"", b"\xc0", b"\x92\x00", b"\x92\x00\x91\x94\xc4\x01a\x00\x00\x90"):
+        with pytest.raises(DecodeError):
+            Sessions.from_bytes(data)
+
+
+def test_bursts_survive_the_wire() -> None:
+    bursts = (burst(1, b"x", b"y"), burst(7, b"z", client=BOB, answered=6, born=3))
+    assert decode_bursts(encode_bursts(bursts)) == bursts
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (),
+        (burst(0, b"x"),),
+        (burst(1),),
+        (burst(1, b"x", client=b"short"),),
+        (burst(1, b"x", answered=-1),),
+        (burst(1, b"x", born=1 << 62),),
+    ],
+)
+def test_bursts_that_break_a_limit_are_refused(bad: tuple[Burst, ...]) -> None:
+    with pytest.raises(DecodeError):
+        decode_bursts(encode_bursts(bad))

@@ -1,0 +1,369 @@
+"""What was applied in a history, read off its log."""
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosaik_actors.groups.machine.ledger import CommandsTaken, Ledger
+from mosaik_actors.groups.machine.sessions import Refusal, SessionLimits, Sessions
+from mosaik_actors.groups.merge.replay import (
+    BORN_LATEST,
+    CHUNK_BYTES,
+    CHUNK_COMMANDS,
+    SLICE_ENTRIES,
+    MergedCommand,
+    ReplayStream,
+    is_whole,
+    merged_commands,
+)
+from mosaik_actors.groups.wire.acts import (
+    AcceptMerge,
+    Act,
+    CloseInto,
+    ContinueAs,
+    FinishMerge,
+    Replay,
+    decode_act,
+    encode_act,
+)
+from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
+from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.status import Ancestor
+
+OWN, ONE, WINNER = (bytes([number]) * 16 for number in range(1, 4))
+ALICE, BOB = b"a" * 16, b"b" * 16
+
+
+class Log:
+    """A committed log, perhaps without its beginning."""
+
+    def __init__(self, *contents: Act | list[Burst] | bytes, first_index: int = 1) -> None:
+        self.first_index = first_index
+        self.all: list[Entry] = []
+        for content in contents:
+            self.add(content)
+
+    def add(self, content: Act | list[Burst] | bytes) -> None:
+        index = len(self.all) + 1
+        if isinstance(content, bytes):
+            self.all.append(Entry(index, 1, EntryKind.COMMANDS, content))
+        elif isinstance(content, list):
+            self.all.append(Entry(index, 1, EntryKind.COMMANDS, encode_bursts(content)))
+        else:
+            self.all.append(Entry(index, 1, EntryKind.ACT, encode_act(content)))
+
+    @property
+    def commit_index(self) -> int:
+        return len(self.all)
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
+        if first_index < self.first_index:
+            return ()
+        return self.all[first_index - 1 :][:count_max]
+
+
+def burst(
+    first: int, *payloads: bytes, client: bytes = ALICE, answered: int = 0, born: int = 0
+) -> Burst:
+    return Burst(client, born, first, answered, payloads)
+
+
+def acts_of(log: Log, *, skip: int = 0, limits: SessionLimits | None = None) -> list[Replay]:
+    stream = ReplayStream(OWN, log, limits, skip_count=skip)
+    stream.read_all()
+    return stream.take_all()
+
+
+def payloads_of(acts: Sequence[Replay]) -> list[bytes]:
+    return [payload for act in acts for burst in act.bursts for payload in burst.payloads]
+
+
+def test_only_what_was_applied_is_replayed() -> None:
+    """Not a repetition, not what came too early, not what came after the end."""
+    log = Log(
+        [burst(1, b"1", b"2")],
+        [burst(2, b"2", b"3")],
+        [burst(9, b"9")],
+        [burst(1, b"b1", client=BOB), burst(4, b"4")],
+        CloseInto(WINNER),
+        [burst(5, b"5")],
+    )
+    acts = acts_of(log)
+    assert payloads_of(acts) == [b"1", b"2", b"3", b"b1", b"4"]
+    assert [(b.client, b.first_sequence) for act in acts for b in act.bursts] == [
+        (ALICE, 1),
+        (ALICE, 3),
+        (BOB, 1),
+        (ALICE, 4),
+    ]
+
+
+def test_replayed_commands_are_never_expired() -> None:
+    (act,) = acts_of(Log([burst(1, b"1", born=0)], CloseInto(WINNER)))
+    assert [b.born_index for b in act.bursts] == [BORN_LATEST]
+
+
+def test_act_with_the_latest_birth_can_be_encoded() -> None:
+    (act,) = acts_of(Log([burst(1, b"1")], CloseInto(WINNER)))
+    assert len(encode_act(act)) < 100
+
+
+def test_end_says_how_much_there_was() -> None:
+    log = Log([burst(1, b"1", b"2")], FinishMerge(ONE, 0), CloseInto(WINNER))
+    stream = ReplayStream(OWN, log)
+    stream.read_all()
+    assert stream.is_at_end
+    assert stream.finish() == FinishMerge(OWN, 2, (ONE,))
+
+
+def test_void_close_does_not_end_a_history() -> None:
+    log = Log(AcceptMerge(ONE), CloseInto(WINNER, 0), [burst(1, b"1")], CloseInto(WINNER, 1))
+    assert payloads_of(acts_of(log)) == [b"1"]
+
+
+def test_commands_of_an_earlier_guest_keep_their_origin() -> None:
+    guest = burst(1, b"g1", b"g2", b"g3", client=BOB, born=BORN_LATEST)
+    log = Log(
+        [burst(1, b"1")],
+        Replay(ONE, (guest,), 0),
+        [burst(2, b"2")],
+        Replay(ONE, (guest,), 0),
+        CloseInto(WINNER),
+    )
+    acts = acts_of(log)
+    assert [(act.after, act.origin, act.origin_after) for act in acts] == [
+        (0, b"", 0),
+        (1, ONE, 0),
+        (4, b"", 1),
+    ]
+    assert payloads_of(acts) == [b"1", b"g1", b"g2", b"g3", b"2"]
+
+
+def test_only_the_new_part_of_an_earlier_replay_counts() -> None:
+    first = burst(1, b"g1", b"g2", client=BOB, born=BORN_LATEST)
+    again = burst(2, b"g2", b"g3", client=BOB, born=BORN_LATEST)
+    log = Log(Replay(ONE, (first,), 0), Replay(ONE, (again,), 1, b"", 1), CloseInto(WINNER))
+    acts = acts_of(log)
+    assert payloads_of(acts) == [b"g1", b"g2", b"g3"]
+    assert [(act.after, act.origin_after) for act in acts] == [(0, 0)]
+
+
+def test_what_is_there_already_is_skipped() -> None:
+    log = Log([burst(1, b"1", b"2", b"3")], [burst(4, b"4")], CloseInto(WINNER))
+    acts = acts_of(log, skip=2)
+    assert payloads_of(acts) == [b"3", b"4"]
+    assert (acts[0].after, acts[0].origin_after, acts[0].bursts[0].first_sequence) == (2, 2, 3)
+    assert acts_of(log, skip=4) == []
+
+
+def test_log_is_read_in_slices() -> None:
+    log = Log(*([burst(n, b"x")] for n in range(1, 2 * SLICE_ENTRIES + 1)), CloseInto(WINNER))
+    stream = ReplayStream(OWN, log)
+    turns = 0
+    while stream.has_more:
+        stream.read()
+        turns += 1
+    assert turns == 3
+    assert len(payloads_of(stream.take_all())) == 2 * SLICE_ENTRIES
+
+
+def test_log_that_was_cut_cannot_be_replayed() -> None:
+    log = Log([burst(1, b"1")], CloseInto(WINNER), first_index=2)
+    assert not is_whole(log)
+    stream = ReplayStream(OWN, log)
+    stream.read_all()
+    assert stream.is_cut
+    assert not stream.is_at_end
+    assert merged_commands(OWN, log) == []
+
+
+def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
+    log = Log(*([burst(n, b"x")] for n in range(1, 200)), CloseInto(WINNER))
+    stream = ReplayStream(OWN, log)
+    stream.read()
+    log.first_index = 150
+    stream.read_all()
+    assert stream.is_cut
+    assert not stream.is_at_end
+
+
+def test_acts_stay_small() -> None:
+    large = [burst(n, bytes(CHUNK_BYTES // 3)) for n in range(1, 8)]
+    many = burst(1, *([b"x"] * (2 * CHUNK_COMMANDS + 5)), client=BOB)
+    log = Log(*([one] for one in large), [many], CloseInto(WINNER))
+    acts = acts_of(log)
+    assert all(len(encode_act(act)) <= CHUNK_BYTES for act in acts)
+    assert all(act.command_count <= CHUNK_COMMANDS for act in acts)
+    assert len(payloads_of(acts)) == 7 + 2 * CHUNK_COMMANDS + 5
+    assert [act.after for act in acts] == _sums(act.command_count for act in acts)
+
+
+def test_command_larger_than_an_act_should_be_goes_alone() -> None:
+    huge = bytes(ENTRY_BYTES_MAX - 1024)
+    acts = acts_of(Log([burst(1, b"1", huge, b"3")], CloseInto(WINNER)))
+    assert [act.command_count for act in acts] == [1, 1, 1]
+    assert len(encode_act(acts[1])) <= ENTRY_BYTES_MAX
+
+
+def test_entries_that_nobody_can_read_are_void() -> None:
+    log = Log(b"no bursts", [burst(1, b"1")])
+    log.all.append(Entry(3, 1, EntryKind.ACT, b"no act"))
+    log.all.append(Entry(4, 1, EntryKind.NOOP))
+    log.add(CloseInto(WINNER))
+    assert payloads_of(acts_of(log)) == [b"1"]
+
+
+def test_user_sees_whose_commands_were_merged() -> None:
+    guest = burst(1, b"g", client=BOB, born=BORN_LATEST)
+    log = Log([burst(1, b"1", b"2")], Replay(ONE, (guest,), 0))
+    assert merged_commands(OWN, log) == [
+        MergedCommand(OWN, ALICE, 1, b"1"),
+        MergedCommand(OWN, ALICE, 2, b"2"),
+        MergedCommand(ONE, BOB, 1, b"g"),
+    ]
+
+
+def test_results_that_were_said_to_be_known_leave_the_same_room() -> None:
+    """A burst that only repeats says how far the client knows; the room it made counts."""
+    limits = SessionLimits(result_count=2)
+    log = Log(
+        [burst(1, b"1", b"2")],
+        [burst(2, b"2", answered=2)],
+        [burst(3, b"3", b"4")],
+        CloseInto(WINNER),
+    )
+    acts = acts_of(log, limits=limits)
+    assert payloads_of(acts) == [b"1", b"2", b"3", b"4"]
+    assert _replayed(acts, limits) == [b"1", b"2", b"3", b"4"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 1 << 32))
+def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
+    """Random bursts, repeated, early and answered, with guests; replayed in pieces, some twice."""
+    rng = Random(seed)
+    limits = SessionLimits(result_count=rng.choice((3, 65_536)))
+    log = _random_log(rng)
+    applied = _applied(log, limits)
+    acts = acts_of(log, limits=limits)
+    assert payloads_of(acts) == applied
+    assert [c.payload for c in merged_commands(OWN, log, limits)] == applied
+    ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
+    index = 0
+    while ledger.taken_of(OWN) < len(applied):
+        # A run is given up somewhere; the next one begins where the ledger is, or before.
+        skip = max(0, ledger.taken_of(OWN) - rng.randint(0, 3))
+        for act in acts_of(log, skip=skip, limits=limits)[: rng.randint(1, 4)]:
+            index += 1
+            _apply(ledger, sessions, act, index, state)
+    assert state == applied
+    stream = ReplayStream(OWN, log, limits)
+    stream.read_all()
+    assert ledger.apply(stream.finish()) is not None
+
+
+def _random_log(rng: Random) -> Log:
+    clients = [bytes([n]) * 16 for n in range(3)]
+    sent = dict.fromkeys(clients, 0)
+    log, guest_count = Log(), 0
+    for _ in range(rng.randint(0, 40)):
+        client = rng.choice(clients)
+        first = max(1, sent[client] + 1 + rng.choice((0, 0, 0, -2, 1)))
+        length = rng.randint(1, 4)
+        payloads = tuple(client[:1] + bytes([first + n]) for n in range(length))
+        answered = rng.randint(0, max(0, first - 1))
+        log.add([Burst(client, len(log.all), first, answered, payloads)])
+        if first <= sent[client] + 1:
+            sent[client] = max(sent[client], first + length - 1)
+        if rng.random() < 0.2:
+            payloads = tuple(b"g%d" % n for n in range(guest_count + 1, guest_count + 4))
+            burst_ = Burst(BOB, BORN_LATEST, guest_count + 1, guest_count, payloads)
+            log.add(Replay(ONE, (burst_,), guest_count, ONE, guest_count))
+            guest_count += 3
+    log.add(CloseInto(WINNER))
+    log.add([burst(1, b"late")])
+    return log
+
+
+def _applied(log: Log, limits: SessionLimits) -> list[bytes]:
+    """Apply a log as a member does."""
+    ledger, sessions, state = Ledger(OWN), Sessions(limits), list[bytes]()
+    for entry in log.all:
+        if entry.kind is EntryKind.ACT:
+            _apply(ledger, sessions, decode_act(entry.data), entry.index, state)
+        elif not ledger.is_closed:
+            for one in decode_bursts(entry.data):
+                sessions.apply(one, entry.index, _into(state))
+    return state
+
+
+def _replayed(acts: Sequence[Replay], limits: SessionLimits) -> list[bytes]:
+    ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
+    for index, act in enumerate(acts, 1):
+        _apply(ledger, sessions, act, index, state)
+    return state
+
+
+def _apply(ledger: Ledger, sessions: Sessions, act: Act, index: int, state: list[bytes]) -> None:
+    event = ledger.apply(act)
+    if isinstance(event, CommandsTaken):
+        for one in event.bursts:
+            answers = sessions.apply(one, index, _into(state))
+            assert all(answer.refusal is Refusal.NONE for answer in answers)
+
+
+def _into(state: list[bytes]) -> Callable[[Sequence[bytes]], list[bytes | None]]:
+    def take(payloads: Sequence[bytes]) -> list[bytes | None]:
+        state.extend(payloads)
+        return [None] * len(payloads)
+
+    return take
+
+
+def _sums(counts: Iterable[int]) -> list[int]:
+    sums, total = [], 0
+    for count in counts:
+        sums.append(total)
+        total += count
+    return sums
+
+
+def test_commands_of_a_continued_history_keep_their_origin() -> None:
+    """Those up to where it was continued, also within one burst; what it had taken in as well."""
+    log = Log(
+        [burst(1, b"a1", b"a2", b"a3")],
+        Replay(WINNER, (burst(1, b"b1", client=BOB),)),
+        # What is not known to be committed there is of the history that goes on.
+        [burst(4, b"a4", b"a5")],
+        ContinueAs(ONE, OWN, 3, 5, 4, 5),
+        [burst(6, b"a6")],
+    )
+    ancestors = (Ancestor(ONE, 3, 5, 4),)
+    stream = ReplayStream(OWN, log, ancestors=ancestors)
+    stream.read_all()
+    acts = stream.take_all()
+    assert [(act.origin, act.after, act.origin_after, payloads_of([act])) for act in acts] == [
+        (ONE, 0, 0, [b"a1", b"a2", b"a3"]),
+        (WINNER, 3, 0, [b"b1"]),
+        (ONE, 4, 3, [b"a4"]),
+        (b"", 5, 4, [b"a5", b"a6"]),
+    ]
+    assert [c.origin for c in merged_commands(OWN, log, ancestors=ancestors)] == [
+        *[ONE] * 3,
+        WINNER,
+        ONE,
+        OWN,
+        OWN,
+    ]
+
+
+def test_log_is_read_as_it_was_applied_by_the_history_it_then_was() -> None:
+    """What came back to a history that another one continues later was void, and stays so."""
+    back = Replay(WINNER, (burst(1, b"a1"),), origin=ONE)
+    log = Log([burst(1, b"a1")], back, ContinueAs(ONE, OWN, 2, 1, 1, 1), [burst(2, b"a2")])
+    stream = ReplayStream(OWN, log, ancestors=(Ancestor(ONE, 2, 1, 1),))
+    stream.read_all()
+    assert payloads_of(stream.take_all()) == [b"a1", b"a2"]

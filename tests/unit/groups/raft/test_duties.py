@@ -1,0 +1,117 @@
+"""The duties of a replica with a disk that takes its time, and without one."""
+
+from random import Random
+
+from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.duties import Duties
+from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.raft.ready import Ready
+from mosaik_actors.groups.wire.records import EntryKind, SnapshotMark, Voters
+from mosaik_actors.ids import PeerId, SecretKey
+
+ME = SecretKey.from_seed("me").peer_id
+
+
+class Replica:
+    """A lone voter, and what its duties did."""
+
+    def __init__(self, *, is_durable: bool) -> None:
+        self.raft = Raft(
+            ME, RaftConfig(), Random(1), now=0.0, mark=SnapshotMark(0, 0, Voters((ME,)))
+        )
+        self.applied: list[bytes] = []
+        self.sent: list[PeerId] = []
+        self.duties = Duties(
+            self.raft,
+            is_durable=is_durable,
+            send=lambda messages: self.sent.extend(peer for peer, _ in messages),
+            finish=self.finish,
+            snapshot_of=lambda mark: b"snapshot %d" % mark.index,
+        )
+
+    def finish(self, ready: Ready) -> None:
+        self.applied += [e.data for e in ready.committed if e.kind is EntryKind.COMMANDS]
+        if ready.committed:
+            self.raft.applied(ready.committed[-1].index)
+
+    def save_all(self) -> int:
+        """Save until nothing waits; return in how many batches."""
+        count = 0
+        while self.duties.next_save() is not None:
+            count += 1
+            self.duties.saved()
+        return count
+
+
+def test_in_memory_nothing_waits() -> None:
+    replica = Replica(is_durable=False)
+    replica.raft.campaign(now=0.0)
+    replica.duties.run()
+    assert replica.raft.propose(b"a")
+    replica.duties.run()
+    assert replica.applied == [b"a"]
+    assert replica.duties.next_save() is None
+
+
+def test_nothing_is_applied_before_it_is_saved() -> None:
+    replica = Replica(is_durable=True)
+    replica.raft.campaign(now=0.0)
+    replica.duties.run()
+    replica.save_all()
+    assert replica.raft.is_leader
+    replica.raft.propose(b"a")
+    replica.duties.run()
+    batch = replica.duties.next_save()
+    assert batch is not None
+    assert [entry.data for entry in batch.entries] == [b"a"]
+    assert replica.applied == []
+    replica.duties.saved()
+    assert replica.applied == [b"a"]
+
+
+def test_what_piles_up_during_a_save_is_saved_together() -> None:
+    replica = Replica(is_durable=True)
+    replica.raft.campaign(now=0.0)
+    replica.duties.run()
+    replica.save_all()
+    names = [b"%d" % number for number in range(10)]
+    for name in names:
+        replica.raft.propose(name)
+        replica.duties.run()
+    first = replica.duties.next_save()
+    assert first is not None
+    assert replica.duties.next_save() is None, "one save at a time"
+    replica.duties.saved()
+    second = replica.save_all()
+    assert len(first.entries) == 10 or second == 1
+    assert replica.applied == names
+
+
+def test_a_snapshot_is_saved_with_its_mark() -> None:
+    replica = Replica(is_durable=True)
+    replica.raft.campaign(now=0.0)
+    replica.duties.run()
+    replica.save_all()
+    replica.raft.propose(b"a")
+    replica.duties.run()
+    replica.save_all()
+    mark = replica.raft.mark_at(replica.raft.applied_index)
+    replica.raft.compact(mark)
+    replica.duties.run()
+    batch = replica.duties.next_save()
+    assert batch is not None
+    assert batch.snapshot == (mark, b"snapshot %d" % mark.index)
+    assert batch.compact_to == mark.index
+
+
+def test_a_log_that_is_full_says_so() -> None:
+    mark = SnapshotMark(0, 0, Voters((ME,)))
+    raft = Raft(ME, RaftConfig(log_bytes=1000), Random(1), now=0.0, mark=mark)
+    raft.campaign(now=0.0)
+    while (ready := raft.next_ready()) is not None:
+        raft.persisted(ready)
+    assert not raft.is_log_full
+    assert raft.propose(bytes(800))
+    assert not raft.propose(bytes(800))
+    assert raft.propose(bytes(1000 - raft.log_bytes))
+    assert raft.is_log_full

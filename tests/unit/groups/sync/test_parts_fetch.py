@@ -1,0 +1,186 @@
+"""The parts of one snapshot: whose are believed."""
+
+from __future__ import annotations
+
+from random import Random
+
+from mosaik_actors.groups.sync.parts_fetch import ABSENCES_MAX, FIRST_ASK_PARTS, PartsFetch
+from mosaik_actors.groups.wire.records import SnapshotMark
+from mosaik_actors.groups.wire.sync import FetchParts, NotHere, PartRange, PartsDigest, Whole
+
+from ..cores import peer, voters_of
+
+MARK = SnapshotMark(9, 2, voters_of(1, 2))
+ID = bytes(16)
+PARTS = tuple(b"part %d" % number for number in range(20))
+
+
+def whole_of(parts: tuple[bytes, ...]) -> Whole:
+    digest = PartsDigest(MARK)
+    for part in parts:
+        digest.add(part)
+    return Whole(len(parts), digest.digest())
+
+
+WHOLE = whole_of(PARTS)
+
+
+class Fetch:
+    """A fetch from members 1 to n; the first leads."""
+
+    def __init__(self, server_count: int) -> None:
+        self.core = PartsFetch(MARK, ID, Random(1), fetch_timeout=5.0, now=0.0)
+        self.core.set_sources([peer(n) for n in range(1, server_count + 1)], peer(1), now=0.0)
+        self.asked: dict[int, FetchParts] = {}
+        self.ask()
+
+    def ask(self) -> list[int]:
+        requests = {bytes(to)[0] - 1: request for to, request in self.core.next_requests()}
+        self.asked |= requests
+        return list(requests)
+
+    def answer(
+        self, number: int, parts: tuple[bytes, ...], whole: Whole | None, *, now: float = 0.1
+    ) -> bool:
+        request = self.asked.pop(number)
+        return self.core.receive_parts(
+            peer(number), PartRange(request.number, parts, whole), now=now
+        )
+
+    def serve(self, number: int, parts: tuple[bytes, ...] = PARTS, *, now: float = 0.1) -> None:
+        """Answer as a member with these parts does."""
+        request = self.asked[number]
+        end = request.first_part + request.part_count
+        self.answer(number, parts[request.first_part : end], whole_of(parts), now=now)
+
+
+def test_parts_of_two_make_a_whole() -> None:
+    fetch = Fetch(3)
+    assert list(fetch.asked) == [2, 3]
+    assert [request.first_part for request in fetch.asked.values()] == [0, FIRST_ASK_PARTS]
+    fetch.serve(2)
+    assert fetch.core.assembled() is None
+    fetch.serve(3)
+    assert fetch.core.assembled() == PARTS
+
+
+def test_two_must_tell_the_digest_when_two_serve() -> None:
+    fetch = Fetch(3)
+    fetch.serve(2)
+    fetch.answer(3, PARTS[16:], None)
+    assert fetch.core.assembled() is None
+    assert fetch.ask() == [3]
+    assert fetch.asked[3].first_part == len(PARTS)
+    fetch.serve(3)
+    assert fetch.core.assembled() == PARTS
+
+
+def test_second_teller_is_not_waited_for_longer_than_for_a_request() -> None:
+    fetch = Fetch(3)
+    fetch.serve(2)
+    fetch.answer(3, PARTS[16:], None)
+    assert fetch.core.assembled() is None
+    due = fetch.core.get_timer()
+    assert due == 0.1 + 5.0
+    fetch.core.time_out(now=due)
+    assert fetch.core.assembled() == PARTS
+
+
+def test_more_parts_than_were_asked_for_are_wrong() -> None:
+    fetch = Fetch(2)
+    assert not fetch.answer(2, (b"x",) * (FIRST_ASK_PARTS + 1), None)
+    assert fetch.core.part_count == 0
+    assert fetch.core.rejected_count == 1
+
+
+def test_parts_behind_the_end_that_their_sender_tells_are_wrong() -> None:
+    fetch = Fetch(2)
+    assert not fetch.answer(2, PARTS[:5], Whole(4, bytes(32)))
+    assert fetch.core.part_count == 0
+    assert fetch.core.whole is None
+
+
+def test_no_parts_where_there_should_be_some_are_wrong() -> None:
+    fetch = Fetch(2)
+    assert not fetch.answer(2, (), WHOLE)
+    assert fetch.core.rejected_count == 1
+    assert fetch.core.whole is None
+
+
+def test_maker_that_is_not_there_yet_is_asked_again_after_a_rest() -> None:
+    fetch = Fetch(2)
+    assert not fetch.answer(2, (), None)
+    assert fetch.core.rejected_count == 0
+    assert fetch.ask() == [1]  # meanwhile the leader
+    due = fetch.core.get_timer()
+    assert due is not None
+    fetch.core.time_out(now=due)
+    assert fetch.ask() == [2]
+
+
+def test_dispute_about_the_number_of_parts_is_settled_by_others() -> None:
+    """One tells 40 parts, the other 20: a third, here the leader, decides."""
+    fetch = Fetch(3)
+    longer = (*PARTS, *PARTS)
+    fetch.serve(2, longer)
+    fetch.serve(3)
+    assert fetch.core.assembled() is None
+    assert 1 in fetch.ask()
+    assert fetch.asked[1].first_part == 40
+    fetch.serve(1)
+    assert fetch.core.whole == WHOLE
+
+
+def test_sender_of_everything_whose_digest_is_another_is_excluded() -> None:
+    fetch = Fetch(2)
+    wrong = (b"wrong", *PARTS[1:])
+    fetch.answer(2, wrong[:16], WHOLE)
+    fetch.ask()
+    fetch.answer(2, wrong[16:], WHOLE)
+    assert fetch.core.assembled() is None
+    assert not fetch.core.has_failed
+    assert fetch.ask() == [1]
+    fetch.serve(1)
+    fetch.ask()
+    fetch.serve(1)
+    assert fetch.core.assembled() == PARTS
+
+
+def test_digest_of_nothing_that_is_wrong_excludes_its_tellers() -> None:
+    fetch = Fetch(2)
+    fetch.answer(2, (), Whole(0, bytes(32)))
+    assert fetch.core.assembled() is None
+    assert fetch.ask() == [1]
+    fetch.serve(1)
+    assert fetch.core.whole == WHOLE
+
+
+def test_bytes_are_counted_and_given_back() -> None:
+    fetch = Fetch(3)
+    fetch.answer(2, PARTS[:16], None)
+    assert fetch.core.buffered_bytes == sum(map(len, PARTS[:16]))
+    fetch.core._exclude([peer(2)])
+    assert fetch.core.buffered_bytes == 0
+
+
+def test_fetch_fails_when_nobody_has_it() -> None:
+    fetch = Fetch(2)
+    for number in (2, 1):
+        request = fetch.asked.pop(number)
+        fetch.core.receive_not_here(peer(number), NotHere(request.number, True), now=0.1)
+        fetch.ask()
+    assert fetch.core.has_failed
+
+
+def test_member_that_does_not_have_it_yet_is_asked_a_few_times() -> None:
+    fetch = Fetch(1)
+    now = 0.0
+    for _ in range(ABSENCES_MAX):
+        assert not fetch.core.has_failed
+        request = fetch.asked.pop(1)
+        fetch.core.receive_not_here(peer(1), NotHere(request.number), now=now)
+        fetch.ask()
+        now = fetch.core.get_timer() or now
+        fetch.core.time_out(now=now)
+        fetch.ask()
+    assert fetch.core.has_failed
