@@ -18,15 +18,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from .config import refuse_tickets
-from .discovery.api import Discovery
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
-from .groups.api import Groups
 from .groups.config import GroupsConfig
+from .handles.discovery import Discovery
+from .handles.groups import Groups
+from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .node import Node
-from .streams.api import Streams
 from .streams.config import StreamsConfig
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN

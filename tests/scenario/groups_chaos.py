@@ -26,9 +26,9 @@ from random import Random
 from typing import Any, Protocol
 
 from mosaik_actors.errors import Closed, GroupOffline, GroupTerminated, QueryOffline
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency, LeadershipPreference
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.ids import PeerId
 from mosaik_actors.testing.cluster import Cluster, NodeDown, SimNode
 from mosaik_actors.testing.history import CallId, History

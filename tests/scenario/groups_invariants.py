@@ -9,7 +9,7 @@
 
 from collections.abc import Iterable
 
-from mosaik_actors.groups.api import Group
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.ids import PeerId
 
 from .groups_machines import Journal

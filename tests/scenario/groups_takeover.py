@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.machine.machine import LeadershipPreference
 from mosaik_actors.groups.member.events import GroupTakenOver, HistoryMerged
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import SimNode
 
 from .groups_chaos import LOOK_EVERY_S, TALLY, World

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mosaik_actors import TransportConfig
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import ConsensusConfig
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster, SimNode
 from mosaik_actors.testing.simlog import SimLog
 

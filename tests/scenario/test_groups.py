@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 
 from mosaik_actors.errors import GroupOffline, QueryOffline
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency, LeadershipPreference
 from mosaik_actors.groups.member.events import MembersChanged
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 

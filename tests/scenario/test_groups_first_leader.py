@@ -1,6 +1,6 @@
 """The first leader crashes while the members that come after it are being made voters."""
 
-from mosaik_actors.groups.api import Group
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 

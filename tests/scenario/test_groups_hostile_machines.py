@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from mosaik_actors.errors import GroupTerminated
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.machine.machine import (
     ApplyContext,
     Consistency,
     QueryAnswer,
     StateMachine,
 )
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 from mosaik_actors.testing.simlog import SimLog

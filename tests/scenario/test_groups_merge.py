@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import pytest
 
 from mosaik_actors.errors import GroupOffline
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import GroupsConfig
 from mosaik_actors.groups.member.events import HistoriesConflicted, HistoryMerged
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario

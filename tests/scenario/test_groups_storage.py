@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 
 from mosaik_actors.errors import GroupOffline, GroupTerminated
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency
 from mosaik_actors.groups.member.events import LeaderElected
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 

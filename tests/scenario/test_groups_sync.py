@@ -2,10 +2,10 @@
 
 import asyncio
 
-from mosaik_actors.groups.api import Group
 from mosaik_actors.groups.config import GroupsConfig
 from mosaik_actors.groups.member.events import StateReplaced
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
+from mosaik_actors.handles.groups import Group
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ...collections.api import Map
-from ...collections.declarations import collection
 from ...collections.errors import CollectionOffline
 from ...groups.config import ConsensusConfig
+from ...handles.collections import Map
+from ...handles.collections.declarations import collection
 from ...network import Network
 from .records import Reading
 

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from ...handles.streams import ChannelInfo
 from ...network import Network
-from ...streams.api import ChannelInfo
 from . import claims
 from .display import Display, LiveDisplay, PlainDisplay
 from .facts import Facts

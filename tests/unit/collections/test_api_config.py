@@ -17,7 +17,7 @@ from mosaik_actors import (
     collection,
 )
 from mosaik_actors.collections.config import CollectionSettings, combine
-from mosaik_actors.collections.declarations import (
+from mosaik_actors.handles.collections.declarations import (
     CollectionDeclaration,
     ReaderDeclaration,
     WriterDeclaration,

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from thespian.actors import ActorAddress
 
-from mosaik_actors.discovery.api import Discovery
 from mosaik_actors.discovery.catalog import (
     CatalogSnapshot,
     DepartureReason,
@@ -55,6 +54,7 @@ from mosaik_actors.discovery.wire import (
     encode_purpose,
 )
 from mosaik_actors.errors import Closed, ConfigError
+from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.ids import NetworkId, SecretKey, StreamId, UniqueId
 from mosaik_actors.node import Node
 from mosaik_actors.runtime import TypeDispatcher

@@ -15,13 +15,13 @@ from random import Random
 import pytest
 
 from mosaik_actors.actors.rendezvous import NoticeFolder
-from mosaik_actors.discovery.api import Discovery
 from mosaik_actors.discovery.rendezvous import (
     NOTICE_BYTES_MAX,
     Notice,
     format_notice,
     make_name,
 )
+from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.ids import NetworkId
 from tests.nodes import node_maker
 from tests.waiting import until

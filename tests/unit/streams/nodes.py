@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mosaik_actors.clock import LoopClock, Randomness
-from mosaik_actors.discovery.api import Discovery
 from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.handles.discovery import Discovery
+from mosaik_actors.handles.streams import Streams
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.node import Node
-from mosaik_actors.streams.api import Streams
 from mosaik_actors.streams.config import Backoff, StreamsConfig
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig

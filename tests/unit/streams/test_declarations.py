@@ -8,7 +8,7 @@ import pytest
 
 import mosaik_actors
 from mosaik_actors.errors import AlreadyExists, ConfigError
-from mosaik_actors.streams.declarations import stream
+from mosaik_actors.handles.stream_declarations import stream
 
 from .nodes import world
 from .test_streams import Tick

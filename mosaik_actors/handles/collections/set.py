@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
+from ...collections.commands import Cleared
+from ...collections.config import CollectionConfig, CollectionSettings
+from ...collections.set import MemberInserted, MemberRemoved, SetMachine, SetView
+from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
-from ..commands import Cleared
-from ..config import CollectionConfig, CollectionSettings
-from ..set import MemberInserted, MemberRemoved, SetMachine, SetView
-from ..version import Version
 from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 

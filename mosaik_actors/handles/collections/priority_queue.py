@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
+from ...collections.commands import Absent, Cleared
+from ...collections.config import CollectionConfig, CollectionSettings
+from ...collections.priority_queue import PriorityQueueMachine, PriorityQueueView
+from ...collections.queue_records import QueueEvicted, QueueInserted, QueueRemoved
+from ...collections.ranking import Inclusive
+from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
-from ..commands import Absent, Cleared
-from ..config import CollectionConfig, CollectionSettings
-from ..priority_queue import PriorityQueueMachine, PriorityQueueView
-from ..queue_records import QueueEvicted, QueueInserted, QueueRemoved
-from ..ranking import Inclusive
-from ..version import Version
 from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar, Unpack
 
-from ..errors import ConfigError
-from ..ids import StoreId
-from .api import HasGroups
-from .config import CollectionSettings, combine
-from .naming import check_store
+from ...collections.config import CollectionSettings, combine
+from ...collections.naming import check_store
+from ...errors import ConfigError
+from ...ids import StoreId
+from . import HasGroups
 
 R_co = TypeVar("R_co", bound="_Handle", covariant=True)
 W_co = TypeVar("W_co", bound="_Handle", covariant=True)

@@ -30,16 +30,12 @@ from ..errors import (
     QueryOffline,
 )
 from ..events import Events
-from ..ids import GroupId, PeerId
-from ..node import Node
-from ..runtime import ActorSystemClosed, AskUndeliverable
-from ..when import Wait
-from .client.client import CommandClient
-from .conditions import GroupWhen, committed_of, log_position_of
-from .config import ConsensusConfig, GroupsConfig
-from .errors import CallFailed
-from .machine.host import Host
-from .machine.machine import (
+from ..groups.client.client import CommandClient
+from ..groups.conditions import GroupWhen, committed_of, log_position_of
+from ..groups.config import ConsensusConfig, GroupsConfig
+from ..groups.errors import CallFailed
+from ..groups.machine.host import Host
+from ..groups.machine.machine import (
     Consistency,
     NoOp,
     QueryAnswer,
@@ -47,12 +43,12 @@ from .machine.machine import (
     check_machine,
     signature_of,
 )
-from .machine.state_sync import StateSync
-from .member.events import GroupEvent
-from .member.member import MemberSpec
-from .mesh.key import GroupKey, derive_group_id
-from .mesh.mesh import Bond
-from .messages import (
+from ..groups.machine.state_sync import StateSync
+from ..groups.member.events import GroupEvent
+from ..groups.member.member import MemberSpec
+from ..groups.mesh.key import GroupKey, derive_group_id
+from ..groups.mesh.mesh import Bond
+from ..groups.messages import (
     CallCancelled,
     CommandsQueued,
     ForceNewGroup,
@@ -63,12 +59,16 @@ from .messages import (
     Submission,
     TakePart,
 )
-from .shared import GroupState
-from .storage.interface import InMemory, LogStorage
-from .sync.settings import LogReplaySync, SnapshotSync
-from .wire.commands import CLIENT_BYTES
-from .wire.records import Voters
-from .wire.status import Standing, Status
+from ..groups.shared import GroupState
+from ..groups.storage.interface import InMemory, LogStorage
+from ..groups.sync.settings import LogReplaySync, SnapshotSync
+from ..groups.wire.commands import CLIENT_BYTES
+from ..groups.wire.records import Voters
+from ..groups.wire.status import Standing, Status
+from ..ids import GroupId, PeerId
+from ..node import Node
+from ..runtime import ActorSystemClosed, AskUndeliverable
+from ..when import Wait
 
 logger = logging.getLogger(__name__)
 

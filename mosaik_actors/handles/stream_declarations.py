@@ -22,7 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..config import refuse_tickets
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
-from .api import Consumer, Producer, Streams
+from .streams import Consumer, Producer, Streams
 
 T = TypeVar("T")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
+from ...collections.cell import CellMachine, CellView, ValueWritten
+from ...collections.commands import Absent, Cleared
+from ...collections.config import CollectionConfig, CollectionSettings
+from ...collections.once import OnceMachine, OnceView
+from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
-from ..cell import CellMachine, CellView, ValueWritten
-from ..commands import Absent, Cleared
-from ..config import CollectionConfig, CollectionSettings
-from ..once import OnceMachine, OnceView
-from ..version import Version
 from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 

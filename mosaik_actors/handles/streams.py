@@ -39,15 +39,15 @@ from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
 from ..shared_state import HandleState
-from .channels import ChannelInfo, Stats
-from .conditions import Condition, StreamWhen
-from .config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
-from .criteria import Criteria, bind, encode_criteria, where
-from .criteria_budget import CriteriaBudget
-from .gate import Requirement, holds, make_condition, require_sync
-from .inbox import Inbox
-from .limits import Rate
-from .messages import (
+from ..streams.channels import ChannelInfo, Stats
+from ..streams.conditions import Condition, StreamWhen
+from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
+from ..streams.criteria import Criteria, bind, encode_criteria, where
+from ..streams.criteria_budget import CriteriaBudget
+from ..streams.gate import Requirement, holds, make_condition, require_sync
+from ..streams.inbox import Inbox
+from ..streams.limits import Rate
+from ..streams.messages import (
     AckDue,
     CloseConsumer,
     CloseProducer,
@@ -62,14 +62,14 @@ from .messages import (
     StartStreams,
     UnregisterProducer,
 )
-from .outbox import Outbox
-from .parts import PartEncoder
-from .preference import Key, Preference
-from .runs import Part, Run, item_count_of, single_parts
-from .schema import check_same, describe, stream_name
-from .session import ReceiverSession
-from .shared import StreamState
-from .sieve import Lane, Sieve, SortedPart
+from ..streams.outbox import Outbox
+from ..streams.parts import PartEncoder
+from ..streams.preference import Key, Preference
+from ..streams.runs import Part, Run, item_count_of, single_parts
+from ..streams.schema import check_same, describe, stream_name
+from ..streams.session import ReceiverSession
+from ..streams.shared import StreamState
+from ..streams.sieve import Lane, Sieve, SortedPart
 
 __all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
 

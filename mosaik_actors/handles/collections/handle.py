@@ -13,8 +13,15 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
+from ...collections.commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
+from ...collections.commands import StateReplaced as Replaced
+from ...collections.conditions import CollectionWhen
+from ...collections.config import CollectionConfig, CollectionSettings, combine
+from ...collections.errors import NetworkDown
+from ...collections.feed import Backlog
+from ...collections.naming import check_store, kind_name, name_of
+from ...collections.version import Version
 from ...errors import Closed
-from ...groups.api import GroupMetrics, Member
 from ...groups.conditions import committed_of
 from ...groups.machine.state_sync import StateSync
 from ...groups.member.events import StateReplaced
@@ -22,14 +29,7 @@ from ...ids import GroupId, StoreId
 from ...shared_state import HandleState, Watched
 from ...streams.schema import stream_name
 from ...when import Wait
-from ..commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
-from ..commands import StateReplaced as Replaced
-from ..conditions import CollectionWhen
-from ..config import CollectionConfig, CollectionSettings, combine
-from ..errors import NetworkDown
-from ..feed import Backlog
-from ..naming import check_store, kind_name, name_of
-from ..version import Version
+from ..groups import GroupMetrics, Member
 from .replica import HasGroups, Replica, open_replica
 
 C = TypeVar("C")

@@ -22,21 +22,12 @@ from ..actors.catalog import CatalogActor
 from ..actors.gossip import GossipActor
 from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
-from ..errors import Closed
-from ..events import Events
-from ..ids import PeerId, Tag, UniqueId
-from ..node import Node
-from ..runtime import ActorSystemClosed, AskFailed, AskUndeliverable
-from ..transport.address import PeerAddr
-from ..transport.interface import Endpoint
-from ..transport.messages import ProtocolServed
-from ..when import Wait
-from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
-from .config import DiscoveryConfig
-from .entry import PeerEntry, SignedPeerEntry, Ticket
-from .errors import DifferentNetwork
-from .gossip import Gossip
-from .messages import (
+from ..discovery.catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
+from ..discovery.config import DiscoveryConfig
+from ..discovery.entry import PeerEntry, SignedPeerEntry, Ticket
+from ..discovery.errors import DifferentNetwork
+from ..discovery.gossip import Gossip
+from ..discovery.messages import (
     AnnounceDeparture,
     CatalogTouched,
     DialPeer,
@@ -50,7 +41,16 @@ from .messages import (
     SyncFinished,
     SyncWith,
 )
-from .shared import CatalogState
+from ..discovery.shared import CatalogState
+from ..errors import Closed
+from ..events import Events
+from ..ids import PeerId, Tag, UniqueId
+from ..node import Node
+from ..runtime import ActorSystemClosed, AskFailed, AskUndeliverable
+from ..transport.address import PeerAddr
+from ..transport.interface import Endpoint
+from ..transport.messages import ProtocolServed
+from ..when import Wait
 
 logger = logging.getLogger(__name__)
 

@@ -16,19 +16,19 @@ from typing import Any, Generic, Protocol, TypeVar
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ...actors.collection import CollectionActor
+from ...collections.commands import CollectionMachine
+from ...collections.conditions import history_of, version_of
+from ...collections.config import CollectionConfig
+from ...collections.errors import CollectionOffline, NetworkDown
+from ...collections.feed import ChangeFeed
+from ...collections.messages import StartCollection
+from ...collections.naming import CollectionName, key_of
+from ...collections.version import Version
 from ...errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
-from ...groups.api import Group, Groups
 from ...groups.machine.machine import Consistency, LeadershipPreference
 from ...groups.shared import GroupState
 from ...runtime import ActorSystemClosed
-from ..commands import CollectionMachine
-from ..conditions import history_of, version_of
-from ..config import CollectionConfig
-from ..errors import CollectionOffline, NetworkDown
-from ..feed import ChangeFeed
-from ..messages import StartCollection
-from ..naming import CollectionName, key_of
-from ..version import Version
+from ..groups import Group, Groups
 
 M = TypeVar("M", bound=CollectionMachine)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
 
+from ...collections.commands import Absent, Cleared
+from ...collections.config import CollectionConfig, CollectionSettings
+from ...collections.map import EntryInserted, EntryRemoved, EntryUpdated, MapMachine, MapView
+from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
-from ..commands import Absent, Cleared
-from ..config import CollectionConfig, CollectionSettings
-from ..map import EntryInserted, EntryRemoved, EntryUpdated, MapMachine, MapView
-from ..version import Version
 from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 

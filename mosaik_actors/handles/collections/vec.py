@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, SupportsIndex, TypeAlias, TypeVar, Unpack
 
+from ...collections.commands import Cleared
+from ...collections.config import CollectionConfig, CollectionSettings
+from ...collections.vec import (
+    ItemInserted,
+    ItemRemoved,
+    ItemsSwapped,
+    Truncated,
+    VecMachine,
+    VecView,
+)
+from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
-from ..commands import Cleared
-from ..config import CollectionConfig, CollectionSettings
-from ..vec import ItemInserted, ItemRemoved, ItemsSwapped, Truncated, VecMachine, VecView
-from ..version import Version
 from .handle import CollectionHandle, WriterHandle
 from .replica import HasGroups, Replica
 

@@ -1,0 +1,413 @@
+"""The names that `mosaik_actors` offers, and where each is at home."""
+
+from .codec import (
+    Codec as Codec,
+)
+from .codec import (
+    EncodeError as EncodeError,
+)
+from .collections.cell import (
+    ValueWritten as ValueWritten,
+)
+from .collections.commands import (
+    ABSENT as ABSENT,
+)
+from .collections.commands import (
+    Absent as Absent,
+)
+from .collections.commands import (
+    Cleared as Cleared,
+)
+from .collections.config import (
+    CollectionConfig as CollectionConfig,
+)
+from .collections.errors import (
+    CollectionOffline as CollectionOffline,
+)
+from .collections.errors import (
+    NetworkDown as NetworkDown,
+)
+from .collections.map import (
+    EntryInserted as EntryInserted,
+)
+from .collections.map import (
+    EntryRemoved as EntryRemoved,
+)
+from .collections.map import (
+    EntryUpdated as EntryUpdated,
+)
+from .collections.queue_records import (
+    QueueEvicted as QueueEvicted,
+)
+from .collections.queue_records import (
+    QueueInserted as QueueInserted,
+)
+from .collections.queue_records import (
+    QueueRemoved as QueueRemoved,
+)
+from .collections.set import (
+    MemberInserted as MemberInserted,
+)
+from .collections.set import (
+    MemberRemoved as MemberRemoved,
+)
+from .collections.vec import (
+    ItemInserted as ItemInserted,
+)
+from .collections.vec import (
+    ItemRemoved as ItemRemoved,
+)
+from .collections.vec import (
+    ItemsSwapped as ItemsSwapped,
+)
+from .collections.vec import (
+    Truncated as Truncated,
+)
+from .collections.version import (
+    Version as Version,
+)
+from .discovery.catalog import (
+    CatalogSnapshot as CatalogSnapshot,
+)
+from .discovery.catalog import (
+    PeerDeparted as PeerDeparted,
+)
+from .discovery.catalog import (
+    PeerDiscovered as PeerDiscovered,
+)
+from .discovery.catalog import (
+    PeerUpdated as PeerUpdated,
+)
+from .discovery.catalog import (
+    SecretKeyShared as SecretKeyShared,
+)
+from .discovery.config import (
+    DiscoveryConfig as DiscoveryConfig,
+)
+from .discovery.entry import (
+    PeerEntry as PeerEntry,
+)
+from .discovery.entry import (
+    SignedPeerEntry as SignedPeerEntry,
+)
+from .discovery.entry import (
+    Ticket as Ticket,
+)
+from .discovery.errors import (
+    DifferentNetwork as DifferentNetwork,
+)
+from .discovery.errors import (
+    SyncError as SyncError,
+)
+from .discovery.info import (
+    PeerInfo as PeerInfo,
+)
+from .errors import (
+    AlreadyExists as AlreadyExists,
+)
+from .errors import (
+    Closed as Closed,
+)
+from .errors import (
+    ConfigError as ConfigError,
+)
+from .errors import (
+    DecodeError as DecodeError,
+)
+from .errors import (
+    Empty as Empty,
+)
+from .errors import (
+    Full as Full,
+)
+from .errors import (
+    GroupOffline as GroupOffline,
+)
+from .errors import (
+    GroupTerminated as GroupTerminated,
+)
+from .errors import (
+    MosaikError as MosaikError,
+)
+from .errors import (
+    NoCommands as NoCommands,
+)
+from .errors import (
+    Offline as Offline,
+)
+from .errors import (
+    ProducerOffline as ProducerOffline,
+)
+from .errors import (
+    QueryOffline as QueryOffline,
+)
+from .errors import (
+    RemoteError as RemoteError,
+)
+from .errors import (
+    TransportError as TransportError,
+)
+from .groups.config import (
+    ConsensusConfig as ConsensusConfig,
+)
+from .groups.config import (
+    GroupsConfig as GroupsConfig,
+)
+from .groups.machine.machine import (
+    ApplyContext as ApplyContext,
+)
+from .groups.machine.machine import (
+    Consistency as Consistency,
+)
+from .groups.machine.machine import (
+    LeadershipPreference as LeadershipPreference,
+)
+from .groups.machine.machine import (
+    NoOp as NoOp,
+)
+from .groups.machine.machine import (
+    QueryAnswer as QueryAnswer,
+)
+from .groups.machine.machine import (
+    StateMachine as StateMachine,
+)
+from .groups.machine.state_sync import (
+    StateSync as StateSync,
+)
+from .groups.member.events import (
+    GroupEvent as GroupEvent,
+)
+from .groups.member.events import (
+    GroupForced as GroupForced,
+)
+from .groups.member.events import (
+    GroupTakenOver as GroupTakenOver,
+)
+from .groups.member.events import (
+    HistoriesConflicted as HistoriesConflicted,
+)
+from .groups.member.events import (
+    HistoryMerged as HistoryMerged,
+)
+from .groups.member.events import (
+    LeaderElected as LeaderElected,
+)
+from .groups.member.events import (
+    MembersChanged as MembersChanged,
+)
+from .groups.member.events import (
+    StateReplaced as StateReplaced,
+)
+from .groups.mesh.key import (
+    GroupKey as GroupKey,
+)
+from .groups.mesh.topology import (
+    Bond as Bond,
+)
+from .groups.storage.interface import (
+    InMemory as InMemory,
+)
+from .groups.storage.interface import (
+    LogStorage as LogStorage,
+)
+from .groups.storage.interface import (
+    StorageCorrupt as StorageCorrupt,
+)
+from .groups.storage.interface import (
+    StorageError as StorageError,
+)
+from .groups.storage.interface import (
+    StorageFull as StorageFull,
+)
+from .groups.storage.interface import (
+    StorageInUse as StorageInUse,
+)
+from .groups.storage.interface import (
+    StorageMismatch as StorageMismatch,
+)
+from .groups.storage.sqlite import (
+    SqliteLog as SqliteLog,
+)
+from .groups.sync.settings import (
+    LogReplaySync as LogReplaySync,
+)
+from .groups.sync.settings import (
+    SnapshotSync as SnapshotSync,
+)
+from .handles.collections import (
+    Cell as Cell,
+)
+from .handles.collections import (
+    CellReader as CellReader,
+)
+from .handles.collections import (
+    Changes as Changes,
+)
+from .handles.collections import (
+    Map as Map,
+)
+from .handles.collections import (
+    MapReader as MapReader,
+)
+from .handles.collections import (
+    Once as Once,
+)
+from .handles.collections import (
+    OnceReader as OnceReader,
+)
+from .handles.collections import (
+    PriorityQueue as PriorityQueue,
+)
+from .handles.collections import (
+    PriorityQueueReader as PriorityQueueReader,
+)
+from .handles.collections import (
+    Set as Set,
+)
+from .handles.collections import (
+    SetReader as SetReader,
+)
+from .handles.collections import (
+    Vec as Vec,
+)
+from .handles.collections import (
+    VecReader as VecReader,
+)
+from .handles.collections.declarations import (
+    collection as collection,
+)
+from .handles.groups import (
+    Group as Group,
+)
+from .handles.groups import (
+    GroupMetrics as GroupMetrics,
+)
+from .handles.groups import (
+    Member as Member,
+)
+from .handles.stream_declarations import (
+    stream as stream,
+)
+from .handles.streams import (
+    Consumer as Consumer,
+)
+from .handles.streams import (
+    Producer as Producer,
+)
+from .ids import (
+    GroupId as GroupId,
+)
+from .ids import (
+    NetworkId as NetworkId,
+)
+from .ids import (
+    PeerId as PeerId,
+)
+from .ids import (
+    SecretKey as SecretKey,
+)
+from .ids import (
+    StoreId as StoreId,
+)
+from .ids import (
+    StreamId as StreamId,
+)
+from .ids import (
+    Tag as Tag,
+)
+from .ids import (
+    UniqueId as UniqueId,
+)
+from .ids import (
+    unique_id as unique_id,
+)
+from .network import (
+    Network as Network,
+)
+from .running import (
+    run as run,
+)
+from .runtime import (
+    AsyncActorSystem as AsyncActorSystem,
+)
+from .runtime import (
+    AsyncioSystemBase as AsyncioSystemBase,
+)
+from .runtime import (
+    RuntimeConfig as RuntimeConfig,
+)
+from .runtime import (
+    TypeDispatcher as TypeDispatcher,
+)
+from .shared_state import (
+    Lagged as Lagged,
+)
+from .streams.channels import (
+    ChannelInfo as ChannelInfo,
+)
+from .streams.channels import (
+    Stats as Stats,
+)
+from .streams.config import (
+    Backoff as Backoff,
+)
+from .streams.config import (
+    StreamsConfig as StreamsConfig,
+)
+from .streams.criteria import (
+    Criteria as Criteria,
+)
+from .streams.criteria import (
+    CriteriaError as CriteriaError,
+)
+from .streams.criteria import (
+    Record as Record,
+)
+from .streams.criteria import (
+    where as where,
+)
+from .streams.limits import (
+    Rate as Rate,
+)
+from .streams.parts import (
+    TooLargeError as TooLargeError,
+)
+from .streams.preference import (
+    Preference as Preference,
+)
+from .streams.preference import (
+    best as best,
+)
+from .streams.preference import (
+    nearest as nearest,
+)
+from .streams.preference import (
+    with_tags as with_tags,
+)
+from .streams.schema import (
+    SchemaMismatch as SchemaMismatch,
+)
+from .streams.shared import (
+    ChannelState as ChannelState,
+)
+from .transport.address import (
+    PeerAddr as PeerAddr,
+)
+from .transport.close import (
+    CloseCode as CloseCode,
+)
+from .transport.close import (
+    CloseReason as CloseReason,
+)
+from .transport.config import (
+    TransportConfig as TransportConfig,
+)
+from .transport.interface import (
+    LinkRefused as LinkRefused,
+)
+from .when import (
+    Wait as Wait,
+)
+
+__version__: str
+__all__: list[str]
