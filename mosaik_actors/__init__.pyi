@@ -339,6 +339,9 @@ from .runtime import (
 from .runtime import (
     TypeDispatcher as TypeDispatcher,
 )
+from .schema import (
+    SchemaMismatch as SchemaMismatch,
+)
 from .shared_state import (
     Lagged as Lagged,
 )
@@ -383,9 +386,6 @@ from .streams.preference import (
 )
 from .streams.preference import (
     with_tags as with_tags,
-)
-from .streams.schema import (
-    SchemaMismatch as SchemaMismatch,
 )
 from .streams.shared import (
     ChannelState as ChannelState,

@@ -38,7 +38,7 @@ import msgpack
 import msgspec
 
 from .errors import DecodeError, MosaikError, clip
-from .ids import PeerId, UniqueId
+from .ids import PeerId, UniqueId, id_as_bytes, id_from_bytes
 from .wire_limits import ANY, WireLimits
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class TypedCodec(Codec[T]):
         self._is_record = isinstance(type_, type) and (
             issubclass(type_, msgspec.Struct) or hasattr(type_, "__dataclass_fields__")
         )
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=ids_as_bytes)
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=id_as_bytes)
         self._decode_items: Callable[[Any], list[T]] = _fast_decoder(list[type_])
         self._batch_type: Any = list[type_]
         self._limits = WireLimits(type_)
@@ -157,7 +157,7 @@ class TypedCodec(Codec[T]):
             plain = msgspec.to_builtins(
                 items,
                 builtin_types=(bytes, bytearray, memoryview, datetime),
-                enc_hook=ids_as_bytes,
+                enc_hook=id_as_bytes,
             )
             batch: bytes = msgpack.packb(plain, default=_widen)
         except Exception as exc:
@@ -215,20 +215,11 @@ def codec_for(type_: Any) -> Codec[Any]:
     return TypedCodec(type_)
 
 
-def ids_as_bytes(value: Any) -> bytes:
-    """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
-    if isinstance(value, UniqueId | PeerId):
-        return bytes(value)
-    raise TypeError(f"{type(value).__name__} is not a type that can be sent")
-
-
 def _custom_values(type_: type, value: Any) -> Any:
     """Return what a field holds whose type msgspec does not know (a decoding hook)."""
     if type_ is object:
         return value
-    if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
-        return type_(value)
-    raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")
+    return id_from_bytes(type_, value)
 
 
 def _no_extension(code: int, _data: memoryview) -> Any:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
@@ -290,3 +290,20 @@ def _describe(value: object) -> str:
         case bytes() | bytearray() | memoryview():
             return f"{len(value)} bytes"
     return f"an object of type {type(value).__name__}"
+
+
+# Hooks of msgspec, which does not know ids: on the wire they are their bytes.
+
+
+def id_as_bytes(value: Any) -> bytes:
+    """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
+    if isinstance(value, UniqueId | PeerId):
+        return bytes(value)
+    raise TypeError(f"{type(value).__name__} is not a type that can be sent")
+
+
+def id_from_bytes(type_: type, value: Any) -> Any:
+    """Return the id of `type_` that was encoded as `value` (a decoding hook of msgspec)."""
+    if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
+        return type_(value)
+    raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")

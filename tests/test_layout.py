@@ -40,7 +40,7 @@ TESTING_CORES = (
 # use files and locks, but never the loop, a socket or a clock.
 MAY_BLOCK = frozenset(["sqlite.py", "sqlite_lock.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
-TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "waiters")
+TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "schema", "waiters")
 
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]

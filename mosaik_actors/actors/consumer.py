@@ -50,7 +50,7 @@ from ..streams.messages import (
     StartConsumer,
 )
 from ..streams.preference import Rank
-from ..streams.schema import mismatch_from
+from ..schema import mismatch_from
 from ..streams.session import ReceiverSession
 from ..streams.subscriptions import (
     Candidate,

@@ -54,7 +54,7 @@ from ..streams.messages import (
 from ..streams.outbox import Entry
 from ..streams.parts import OVERHEAD_BYTES
 from ..streams.runs import item_count_of, single_parts
-from ..streams.schema import fingerprint
+from ..schema import fingerprint
 from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import (
     ACK_BYTES_MAX,

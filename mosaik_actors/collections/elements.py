@@ -33,7 +33,7 @@ import msgspec.inspect as mi
 from ..codec import Codec, EncodeError, UntypedCodec, codec_for
 from ..errors import ConfigError, DecodeError, clip
 from ..ids import PeerId, UniqueId
-from ..streams.schema import identity, stream_name
+from ..schema import identity, stream_name
 from ..wire_limits import is_any, parts_of
 
 T = TypeVar("T")

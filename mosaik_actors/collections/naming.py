@@ -30,7 +30,7 @@ from ..discovery.info import PeerInfo
 from ..errors import ConfigError
 from ..groups.mesh.key import GroupKey
 from ..ids import GroupId, PeerId, StoreId, UniqueId
-from ..streams.schema import stream_name
+from ..schema import stream_name
 
 _LABEL_CHARACTERS_MAX: Final = 48
 _KIND_CHARACTERS_MAX: Final = 120

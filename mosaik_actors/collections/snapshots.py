@@ -24,8 +24,8 @@ import msgspec
 
 from ..codec import EncodeError
 from ..errors import DecodeError
-from ..groups.wire.encoding import Decoder, encode
 from ..groups.wire.records import PART_BYTES_MAX
+from ..wire_encoding import BoundedDecoder, encode
 from .elements import ITEM_BYTES_MAX, Element
 
 C = TypeVar("C")
@@ -40,7 +40,9 @@ Columns = Sequence[list[Any]]
 
 _Block = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=COLUMNS_MAX)]
 _Blocks = Annotated[tuple[_Block, ...], msgspec.Meta(max_length=BLOCKS_MAX)]
-_blocks: Decoder[tuple[tuple[bytes, ...], ...]] = Decoder(_Blocks, "items", PART_BYTES_MAX)
+_blocks: BoundedDecoder[tuple[tuple[bytes, ...], ...]] = BoundedDecoder(
+    _Blocks, "items", PART_BYTES_MAX
+)
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
@@ -50,7 +52,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     item_count: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
-_header: Decoder[_Header] = Decoder(_Header, "the header of a snapshot", 64)
+_header: BoundedDecoder[_Header] = BoundedDecoder(_Header, "the header of a snapshot", 64)
 
 
 class Rows:

@@ -30,10 +30,11 @@ from typing import Annotated, Any, NamedTuple, Self
 import msgspec
 from blake3 import blake3
 
-from ..bounded_decoding import BoundedDecoder
 from ..errors import ConfigError, DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr, pick_dialable
+from ..wire_encoding import BoundedDecoder
+from ..wire_encoding import encode as encode_record
 from .recent import Recent
 
 ENTRY_BYTES_MAX = 64 * 1024
@@ -260,7 +261,7 @@ class SignedPeerEntry:
     def _find_content(self) -> bytes:
         if self._content is None:
             blank = msgspec.structs.replace(self.entry, version=Version(0, 0))
-            self._content = blake3(_encoder.encode(blank)).digest()
+            self._content = blake3(encode_record(blank)).digest()
         return self._content
 
     @property
@@ -331,7 +332,7 @@ def encode_entry(entry: PeerEntry) -> bytes:
     Raises:
         EntryTooLarge: The entry breaks a limit; says which.
     """
-    data = _encoder.encode(entry)
+    data = encode_record(entry)
     if len(data) + SIGNATURE_BYTES > ENTRY_BYTES_MAX:
         raise EntryTooLarge(
             f"the entry has {len(data) + SIGNATURE_BYTES} bytes, at most {ENTRY_BYTES_MAX}"
@@ -345,7 +346,7 @@ def encode_entry(entry: PeerEntry) -> bytes:
 
 def encoded_bytes(value: object) -> int:
     """Return how many bytes an entry, or a part of one, takes."""
-    return len(_encoder.encode(value))
+    return len(encode_record(value))
 
 
 def decode_entry(data: bytes) -> PeerEntry:
@@ -362,22 +363,5 @@ def decode_entry(data: bytes) -> PeerEntry:
     return entry
 
 
-def write_id(value: object) -> bytes:
-    """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
-    if isinstance(value, bytes):
-        return bytes(value)
-    raise NotImplementedError(f"{type(value).__name__} has no place in an entry")
-
-
-def read_id(kind: type, value: object) -> object:
-    """Return the id of type `kind` that was encoded as `value` (a decoding hook of msgspec)."""
-    if not isinstance(value, bytes):
-        raise ValueError(f"an id is bytes, got {type(value).__name__}")
-    return kind(value)
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
-_decoder: BoundedDecoder[PeerEntry] = BoundedDecoder(
-    PeerEntry, "a peer entry", ENTRY_BYTES_MAX, read_id
-)
+_decoder: BoundedDecoder[PeerEntry] = BoundedDecoder(PeerEntry, "a peer entry", ENTRY_BYTES_MAX)
 _decoded: Recent[bytes, SignedPeerEntry] = Recent(DECODED_BYTES_MAX)

@@ -38,9 +38,10 @@ from typing import Annotated
 
 import msgspec
 
-from ..errors import DecodeError
 from ..ids import NetworkId, PeerId, SecretKey
-from .entry import SIGNATURE_BYTES, Version, read_id, write_id
+from ..wire_encoding import BoundedDecoder
+from ..wire_encoding import encode as encode_record
+from .entry import SIGNATURE_BYTES, Version
 
 CONFIRM_S = 2.0
 PROBE_AFTER_S = 0.5  # a claim that is the only one for so long is verified
@@ -77,7 +78,7 @@ Claims = Annotated[tuple[_Encoded, ...], msgspec.Meta(max_length=CLAIM_COUNT_MAX
 
 def sign_claim(claim: Claim, network_id: NetworkId, key: SecretKey) -> bytes:
     """Return a claim as it travels: the accuser's signature, then what was signed."""
-    data = _encoder.encode(claim)
+    data = encode_record(claim)
     return key.sign(_SIGNED_PREFIX + network_id + data) + data
 
 
@@ -87,10 +88,7 @@ def decode_claim(encoded: bytes) -> Claim:
     Raises:
         DecodeError: The bytes are no claim.
     """
-    try:
-        return _decoder.decode(encoded[SIGNATURE_BYTES:])
-    except (msgspec.MsgspecError, ValueError, TypeError) as exc:
-        raise DecodeError(f"not a claim: {exc}") from exc
+    return _decoder.decode(encoded[SIGNATURE_BYTES:])
 
 
 def is_signed(claim: Claim, encoded: bytes, network_id: NetworkId) -> bool:
@@ -224,5 +222,4 @@ class Suspicions:
         return found[:CLAIM_COUNT_MAX]
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
-_decoder = msgspec.msgpack.Decoder(Claim, dec_hook=read_id)
+_decoder: BoundedDecoder[Claim] = BoundedDecoder(Claim, "a claim", CLAIM_BYTES_MAX)

@@ -26,11 +26,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ..bounded_decoding import BoundedDecoder
 from ..errors import DecodeError
 from ..ids import PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, without_loopback
 from ..transport.interface import HEADER_BYTES_MAX
+from ..wire_encoding import BoundedDecoder
+from ..wire_encoding import encode as encode_record
 from .entry import (
     ENTRY_BYTES_MAX,
     MESSAGE_ID_BYTES,
@@ -39,8 +40,6 @@ from .entry import (
     Relay,
     Version,
     make_addr,
-    read_id,
-    write_id,
 )
 from .suspicion import Claims
 
@@ -261,7 +260,7 @@ Frame = GossipFrame | SyncFrame
 
 def encode_frame(frame: Frame) -> bytes:
     """Return a frame as it travels."""
-    return _encoder.encode(frame)
+    return encode_record(frame)
 
 
 def decode_frame(data: bytes) -> Frame:
@@ -281,7 +280,7 @@ def decode_frame(data: bytes) -> Frame:
 
 def encode_purpose(purpose: LinkPurpose) -> bytes:
     """Return the header of a link."""
-    return _encoder.encode(purpose)
+    return encode_record(purpose)
 
 
 def without_loopback_contacts(frame: GossipFrame) -> GossipFrame:
@@ -337,10 +336,7 @@ def _contacts_of(frame: Frame) -> tuple[Contact, ...]:
     return (frame.contact,) if isinstance(frame, ForwardJoin) else ()
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=write_id)
-_frame_decoder: BoundedDecoder[Frame] = BoundedDecoder(
-    Frame, "a discovery frame", FRAME_BYTES_MAX, read_id
-)
+_frame_decoder: BoundedDecoder[Frame] = BoundedDecoder(Frame, "a discovery frame", FRAME_BYTES_MAX)
 _purpose_decoder: BoundedDecoder[LinkPurpose] = BoundedDecoder(
-    LinkPurpose, "the header of a discovery link", HEADER_BYTES_MAX, read_id
+    LinkPurpose, "the header of a discovery link", HEADER_BYTES_MAX
 )

@@ -11,8 +11,8 @@ from typing import Final
 
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
+from ..wire_encoding import encode
 from .raft.config import RaftConfig
-from .wire.encoding import encode
 from .wire.records import VOTER_COUNT_MAX
 
 _COMMIT_DELAY_S: Final = 0.002

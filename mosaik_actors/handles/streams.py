@@ -38,6 +38,7 @@ from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
+from ..schema import check_same, describe, stream_name
 from ..shared_state import HandleState
 from ..streams.channels import ChannelInfo, Stats
 from ..streams.conditions import Condition, StreamWhen
@@ -66,7 +67,6 @@ from ..streams.outbox import Outbox
 from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
 from ..streams.runs import Part, Run, item_count_of, single_parts
-from ..streams.schema import check_same, describe, stream_name
 from ..streams.session import ReceiverSession
 from ..streams.shared import StreamState
 from ..streams.sieve import Lane, Sieve, SortedPart

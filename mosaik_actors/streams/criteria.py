@@ -32,9 +32,9 @@ from uuid import UUID
 import msgspec
 import msgspec.inspect as mi
 
-from ..bounded_decoding import check_objects
 from ..errors import ConfigError, DecodeError, RemoteError
-from ..ids import PeerId, UniqueId
+from ..ids import id_as_bytes, id_from_bytes
+from ..wire_encoding import check_objects
 from .judges import (
     COST_MAX,
     JOINTS,
@@ -326,7 +326,7 @@ def _as_criteria(value: Any) -> Criteria:
 def _travelling(value: Any) -> Any:
     """Return a value in the form in which it travels, as a hashable one."""
     try:
-        plain = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_id_as_bytes)
+        plain = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=id_as_bytes)
         msgspec.msgpack.encode(plain)
     except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         raise CriteriaError(f"{value!r} cannot be compared with: {exc}") from exc
@@ -582,18 +582,6 @@ def _collection(info: mi.CollectionType, items: list[Any]) -> Any:
 
 def _via_msgspec(value: Any, cls: Any) -> Any:
     try:
-        return msgspec.convert(value, cls, builtin_types=(bytes,), dec_hook=_id_from_bytes)
+        return msgspec.convert(value, cls, builtin_types=(bytes,), dec_hook=id_from_bytes)
     except (msgspec.MsgspecError, TypeError, ValueError) as exc:
         raise ValueError(str(exc)) from exc
-
-
-def _id_as_bytes(value: Any) -> bytes:
-    if isinstance(value, UniqueId | PeerId):
-        return bytes(value)
-    raise TypeError(f"{type(value).__name__} is not a type that can be sent")
-
-
-def _id_from_bytes(type_: type, value: Any) -> Any:
-    if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
-        return type_(value)
-    raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from ..discovery.info import depends_on_rtt, for_predicate
 from ..errors import ConfigError
 from ..ids import PeerId, StreamId
+from ..schema import UNTYPED, Schema, SchemaMismatch, check_compatible
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
 from .predicates import AwaitableAnswer, call_plain, tell_once
-from .schema import UNTYPED, Schema, SchemaMismatch, check_compatible
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo

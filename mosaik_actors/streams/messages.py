@@ -15,6 +15,7 @@ from thespian.actors import ActorAddress
 
 from ..ids import StreamId
 from ..node import Node
+from ..schema import Schema
 from ..transport.interface import Link
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
@@ -25,7 +26,6 @@ from .limits import Rate
 from .outbox import Outbox
 from .parts import PartEncoder
 from .preference import Preference
-from .schema import Schema
 from .session import ReceiverSession
 from .shared import StreamState
 from .sieve import Sieve

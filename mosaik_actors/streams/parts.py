@@ -31,9 +31,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for, ids_as_bytes
+from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
 from ..errors import DecodeError, RemoteError
-from ..ids import PeerId, UniqueId
+from ..ids import PeerId, UniqueId, id_as_bytes
 from ..transport.interface import FRAME_BYTES_MAX
 from ..wire_limits import NESTING_MAX, WireLimits
 from .fanout import Batch
@@ -88,7 +88,7 @@ class PartEncoder:
         if not untyped:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
-            self._encode_any = msgspec.msgpack.Encoder(enc_hook=ids_as_bytes).encode
+            self._encode_any = msgspec.msgpack.Encoder(enc_hook=id_as_bytes).encode
             self._limits = WireLimits(type_)
             may_nest = self._limits.may_nest
             self.encode_unchecked = self._encode_nested if may_nest else self._encode_any

@@ -34,13 +34,13 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from ..bounded_decoding import BoundedDecoder
 from ..errors import RemoteError
 from ..ids import ID_BYTES, StreamId
+from ..schema import Schema
 from ..transport.interface import HEADER_BYTES_MAX
+from ..wire_encoding import BoundedDecoder
 from .config import BUFFER_ITEMS_MAX, SHARE_ITEMS_MIN, WINDOW_BYTES_MAX
 from .criteria import CRITERIA_BYTES_MAX
-from .schema import Schema
 
 PROTOCOL: Final = "mosaik/streams/1"
 VERSION: Final = 2

@@ -21,7 +21,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ..bounded_decoding import BoundedDecoder
+from ..wire_encoding import BoundedDecoder
 from ..errors import DecodeError
 from ..ids import ID_BYTES, NetworkId
 from .close import REASON_BYTES_MAX, CloseReason

@@ -27,7 +27,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from mosaik_actors.bounded_decoding import BoundedDecoder, check_objects
+from mosaik_actors import schema
 from mosaik_actors.discovery import entry, mdns, rendezvous
 from mosaik_actors.discovery import wire as discovery_wire
 from mosaik_actors.errors import RemoteError
@@ -40,9 +40,10 @@ from mosaik_actors.groups.wire import merge as merge_wire
 from mosaik_actors.groups.wire import raft as raft_wire
 from mosaik_actors.groups.wire import sync as sync_wire
 from mosaik_actors.ids import NetworkId
-from mosaik_actors.streams import criteria, schema
+from mosaik_actors.streams import criteria
 from mosaik_actors.streams import wire as streams_wire
 from mosaik_actors.transport import frames, lost
+from mosaik_actors.wire_encoding import BoundedDecoder, check_objects
 
 INPUT_BYTES = 64 * 1024
 CPU_S_MAX = 0.050

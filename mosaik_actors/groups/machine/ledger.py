@@ -29,6 +29,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ...wire_encoding import BoundedDecoder, encode
 from ..wire.acts import (
     FINISHED_WITH_MAX,
     AcceptMerge,
@@ -40,7 +41,6 @@ from ..wire.acts import (
     Replay,
 )
 from ..wire.commands import Burst
-from ..wire.encoding import Decoder, encode
 from ..wire.status import Ancestor, HistoryId
 
 GUEST_COUNT_MAX: Final = 64
@@ -334,4 +334,4 @@ class _Ledger(msgspec.Struct, frozen=True, array_like=True):
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTORS_KEPT_MAX)]
 
 
-_decoder: Decoder[_Ledger] = Decoder(_Ledger, "a ledger", LEDGER_BYTES_MAX)
+_decoder: BoundedDecoder[_Ledger] = BoundedDecoder(_Ledger, "a ledger", LEDGER_BYTES_MAX)

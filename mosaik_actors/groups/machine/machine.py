@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from ...config import require_between
 from ...errors import ConfigError
 from ...ids import GroupId, NetworkId
-from ...streams.schema import identity
+from ...schema import identity
 from .state_sync import StateSync
 
 

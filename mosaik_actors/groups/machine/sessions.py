@@ -35,8 +35,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ...wire_encoding import BoundedDecoder, encode
 from ..wire.commands import CLIENT_BYTES, Burst
-from ..wire.encoding import Decoder, encode
 
 TABLE_BYTES_MAX: Final = 1 << 31
 _CLIENTS_MAX: Final = 1 << 20
@@ -237,4 +237,4 @@ class _Table(msgspec.Struct, frozen=True, array_like=True):
     rows: Annotated[tuple[_Row, ...], msgspec.Meta(max_length=_CLIENTS_MAX)]
 
 
-_decoder: Decoder[_Table] = Decoder(_Table, "a table of sessions", TABLE_BYTES_MAX)
+_decoder: BoundedDecoder[_Table] = BoundedDecoder(_Table, "a table of sessions", TABLE_BYTES_MAX)

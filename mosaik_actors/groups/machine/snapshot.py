@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ...errors import DecodeError, MosaikError
-from ..wire.encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from ..wire.raft import INDEX_MAX
 from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from .ledger import LEDGER_BYTES_MAX, Ledger
@@ -144,4 +144,6 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, tag="state-1"):
     piece: Annotated[bytes, msgspec.Meta(max_length=PIECE_BYTES)]
 
 
-_decoder: Decoder[_Header] = Decoder(_Header, "the header of a snapshot", PART_BYTES_MAX)
+_decoder: BoundedDecoder[_Header] = BoundedDecoder(
+    _Header, "the header of a snapshot", PART_BYTES_MAX
+)

@@ -41,7 +41,7 @@ from blake3 import blake3
 from ...errors import DecodeError, RemoteError
 from ...ids import GroupId, NetworkId, PeerId
 from ...transport.close import CloseCode
-from ..wire.encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from .key import GroupKey
 
 T = TypeVar("T")
@@ -86,8 +86,12 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     proof: Proof
 
 
-_hello_decoder: Decoder[Hello] = Decoder(Hello, "the header of a bond", HEADER_BYTES_MAX)
-_answer_decoder: Decoder[Answer] = Decoder(Answer, "the reply of a bond", HEADER_BYTES_MAX)
+_hello_decoder: BoundedDecoder[Hello] = BoundedDecoder(
+    Hello, "the header of a bond", HEADER_BYTES_MAX
+)
+_answer_decoder: BoundedDecoder[Answer] = BoundedDecoder(
+    Answer, "the reply of a bond", HEADER_BYTES_MAX
+)
 
 
 def group_of(header: bytes) -> GroupId:
@@ -200,7 +204,7 @@ def _compare(proof: bytes, expected: bytes) -> None:
         raise RemoteError("the key of the group is not proven", CloseCode.GROUP_INVALID_PROOF)
 
 
-def _decode(decoder: Decoder[T], data: bytes) -> T:
+def _decode(decoder: BoundedDecoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
     except DecodeError as exc:

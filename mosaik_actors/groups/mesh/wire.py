@@ -19,7 +19,7 @@ import msgspec
 
 from ...errors import DecodeError
 from ...ids import PeerId
-from ..wire.encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from ..wire.frames import MESH
 from ..wire.status import Status
 from .handshake import Proof
@@ -64,7 +64,9 @@ class Leave(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
 
 MeshFrame = Prove | Confirm | Beat | Peers | Leave
 
-_decoder: Decoder[MeshFrame] = Decoder(MeshFrame, "a frame of the mesh", MESH_FRAME_BYTES_MAX)
+_decoder: BoundedDecoder[MeshFrame] = BoundedDecoder(
+    MeshFrame, "a frame of the mesh", MESH_FRAME_BYTES_MAX
+)
 
 
 def is_mesh_frame(data: bytes) -> bool:

@@ -16,8 +16,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ...wire_encoding import BoundedDecoder, encode
 from .commands import BURSTS_MAX, Burst
-from .encoding import Decoder, encode
 from .raft import ENTRY_BYTES_MAX, INDEX_MAX
 from .status import HISTORY_BYTES, HistoryId
 
@@ -129,7 +129,7 @@ class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
 
 Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
 
-_decoder: Decoder[Act] = Decoder(Act, "an act", ENTRY_BYTES_MAX)
+_decoder: BoundedDecoder[Act] = BoundedDecoder(Act, "an act", ENTRY_BYTES_MAX)
 
 
 def encode_act(act: Act) -> bytes:

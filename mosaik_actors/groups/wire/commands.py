@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from .raft import ENTRY_BYTES_MAX, INDEX_MAX
 
 CLIENT_BYTES: Final = 16
@@ -48,7 +48,7 @@ class Burst(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Bursts = Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
-_decoder: Decoder[tuple[Burst, ...]] = Decoder(_Bursts, "commands", ENTRY_BYTES_MAX)
+_decoder: BoundedDecoder[tuple[Burst, ...]] = BoundedDecoder(_Bursts, "commands", ENTRY_BYTES_MAX)
 
 
 def encode_bursts(bursts: Sequence[Burst]) -> bytes:

@@ -22,7 +22,7 @@ from itertools import pairwise
 
 from ...errors import ConfigError, DecodeError
 from ...ids import PeerId
-from .encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from .records import LEARNER_COUNT_MAX, VOTER_COUNT_MAX, Voters
 
 VOTERS_BYTES_MAX = 64 * 1024
@@ -99,7 +99,7 @@ def encode_voters(voters: Voters) -> bytes:
     return encode(voters)
 
 
-_decoder: Decoder[Voters] = Decoder(Voters, "a configuration", VOTERS_BYTES_MAX)
+_decoder: BoundedDecoder[Voters] = BoundedDecoder(Voters, "a configuration", VOTERS_BYTES_MAX)
 
 
 def decode_voters(data: bytes) -> Voters:

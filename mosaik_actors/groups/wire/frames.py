@@ -17,8 +17,8 @@ from typing import Annotated, Final
 import msgspec
 
 from ...errors import DecodeError
+from ...wire_encoding import BoundedDecoder, encode
 from .commands import CLIENT_BYTES, Burst
-from .encoding import Decoder, encode
 from .raft import ENTRY_BYTES_MAX, INDEX_MAX
 from .status import HISTORY_BYTES, HistoryId
 
@@ -78,8 +78,12 @@ class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"
 
 Control = Welcome | Admitted | ForwardRefused
 
-_control_decoder: Decoder[Control] = Decoder(Control, "a control frame", CONTROL_BYTES_MAX)
-_burst_decoder: Decoder[Burst] = Decoder(Burst, "a burst of commands", ENTRY_BYTES_MAX)
+_control_decoder: BoundedDecoder[Control] = BoundedDecoder(
+    Control, "a control frame", CONTROL_BYTES_MAX
+)
+_burst_decoder: BoundedDecoder[Burst] = BoundedDecoder(
+    Burst, "a burst of commands", ENTRY_BYTES_MAX
+)
 
 
 def with_history(kind: int, history: bytes, body: bytes) -> bytes:

@@ -31,7 +31,7 @@ import msgspec
 
 from ...errors import DecodeError
 from ...ids import PeerId
-from .encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from .records import VOTER_COUNT_MAX
 from .status import HISTORY_BYTES
 
@@ -158,8 +158,10 @@ class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
 
 Message = Seek | Propose | Pledged | Declined | Complete | Ask | Vowed | Dead
 
-_messages: Decoder[Message] = Decoder(Message, "a message of a genesis", MESSAGE_BYTES_MAX)
-_pledges: Decoder[Pledge] = Decoder(Pledge, "a pledge", MESSAGE_BYTES_MAX)
+_messages: BoundedDecoder[Message] = BoundedDecoder(
+    Message, "a message of a genesis", MESSAGE_BYTES_MAX
+)
+_pledges: BoundedDecoder[Pledge] = BoundedDecoder(Pledge, "a pledge", MESSAGE_BYTES_MAX)
 
 
 def encode_message(message: Message) -> bytes:

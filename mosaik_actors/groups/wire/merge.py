@@ -21,8 +21,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ...wire_encoding import BoundedDecoder, encode
 from .acts import REQUEST_BYTES, FinishMerge, Replay
-from .encoding import Decoder, encode
 from .raft import MESSAGE_BYTES_MAX
 from .status import HISTORY_BYTES
 
@@ -153,7 +153,9 @@ MergeMessage = (
     | ReplayEnd
 )
 
-_decoder: Decoder[MergeMessage] = Decoder(MergeMessage, "a message of a merge", MERGE_BYTES_MAX)
+_decoder: BoundedDecoder[MergeMessage] = BoundedDecoder(
+    MergeMessage, "a message of a merge", MERGE_BYTES_MAX
+)
 
 
 def encode_merge(message: MergeMessage) -> bytes:

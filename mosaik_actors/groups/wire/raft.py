@@ -27,8 +27,8 @@ from typing import Annotated, Final
 import msgspec
 
 from ...errors import DecodeError
+from ...wire_encoding import BoundedDecoder, encode
 from .configuration import decode_voters
-from .encoding import Decoder, encode
 from .records import Entry, EntryKind, SnapshotMark
 
 INDEX_MAX: Final = (1 << 62) - 1
@@ -201,7 +201,7 @@ Message = (
     | ReadReply
 )
 
-_decoder: Decoder[Message] = Decoder(Message, "a message of Raft", MESSAGE_BYTES_MAX)
+_decoder: BoundedDecoder[Message] = BoundedDecoder(Message, "a message of Raft", MESSAGE_BYTES_MAX)
 
 
 def encode_message(message: Message) -> bytes:

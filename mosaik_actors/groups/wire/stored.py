@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .encoding import Decoder, encode
+from ...wire_encoding import BoundedDecoder, encode
 from .raft import INDEX_MAX
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from .status import HistoryId
@@ -42,7 +42,9 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
     root: HistoryId = b""
 
 
-_decoder: Decoder[StoredGroup] = Decoder(StoredGroup, "a stored group", STORED_BYTES_MAX)
+_decoder: BoundedDecoder[StoredGroup] = BoundedDecoder(
+    StoredGroup, "a stored group", STORED_BYTES_MAX
+)
 
 
 def encode_stored(stored: StoredGroup) -> bytes:

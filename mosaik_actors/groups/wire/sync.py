@@ -22,8 +22,8 @@ import msgspec
 from blake3 import blake3
 
 from ...errors import DecodeError
+from ...wire_encoding import BoundedDecoder, encode
 from .acts import REQUEST_BYTES
-from .encoding import Decoder, encode
 from .raft import INDEX_MAX, MESSAGE_BYTES_MAX, check_mark
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMark
 
@@ -148,8 +148,12 @@ class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
 Request = FetchEntries | WantSnapshot | FetchParts
 Answer = EntryRange | SnapshotCut | PartRange | NotHere
 
-_request_decoder: Decoder[Request] = Decoder(Request, "a request of a sync", REQUEST_BYTES_MAX)
-_answer_decoder: Decoder[Answer] = Decoder(Answer, "an answer of a sync", MESSAGE_BYTES_MAX)
+_request_decoder: BoundedDecoder[Request] = BoundedDecoder(
+    Request, "a request of a sync", REQUEST_BYTES_MAX
+)
+_answer_decoder: BoundedDecoder[Answer] = BoundedDecoder(
+    Answer, "an answer of a sync", MESSAGE_BYTES_MAX
+)
 
 
 def encode_message(message: Request | Answer) -> bytes:

@@ -26,8 +26,8 @@ from ...groups.conditions import committed_of
 from ...groups.machine.state_sync import StateSync
 from ...groups.member.events import StateReplaced
 from ...ids import GroupId, StoreId
+from ...schema import stream_name
 from ...shared_state import HandleState, Watched
-from ...streams.schema import stream_name
 from ...when import Wait
 from ..groups import GroupMetrics, Member
 from .replica import HasGroups, Replica, open_replica

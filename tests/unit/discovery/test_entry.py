@@ -26,6 +26,7 @@ from mosaik_actors.discovery.entry import (
 )
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import PeerId, UniqueId
+from mosaik_actors.wire_encoding import encode as encode_record
 
 from .helpers import NETWORK, NOW, entry, key, peer, signed
 
@@ -135,7 +136,7 @@ def test_an_entry_beyond_a_limit_is_neither_signed_nor_read(fields: dict[str, An
     too_large = entry("a", **fields)
     with pytest.raises(EntryTooLarge):
         SignedPeerEntry.sign(too_large, key("a"))
-    data = entry_module._encoder.encode(too_large)
+    data = encode_record(too_large)
     with pytest.raises(DecodeError):
         SignedPeerEntry.decode(key("a").sign(data) + data)
 

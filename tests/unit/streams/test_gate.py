@@ -11,6 +11,7 @@ import pytest
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import StreamId
+from mosaik_actors.schema import describe
 from mosaik_actors.streams.conditions import Condition
 from mosaik_actors.streams.gate import (
     PEER_SUBSCRIPTIONS_MAX,
@@ -23,7 +24,6 @@ from mosaik_actors.streams.gate import (
 )
 from mosaik_actors.streams.predicates import AwaitableAnswer
 from mosaik_actors.streams.preference import best
-from mosaik_actors.streams.schema import describe
 from mosaik_actors.transport.close import CloseCode
 
 from .fakes import peer, peer_id

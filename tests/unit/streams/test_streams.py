@@ -18,9 +18,9 @@ from mosaik_actors.discovery.messages import WithdrawStream
 from mosaik_actors.errors import AlreadyExists, Closed, ConfigError, Empty, Full, ProducerOffline
 from mosaik_actors.handles.streams import Consumer, Producer
 from mosaik_actors.ids import StreamId
+from mosaik_actors.schema import SchemaMismatch, describe
 from mosaik_actors.streams import wire
 from mosaik_actors.streams.parts import ITEM_BYTES_MAX, TooLargeError
-from mosaik_actors.streams.schema import SchemaMismatch, describe
 from mosaik_actors.streams.shared import ChannelState
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.interface import FramesReceived, LinkClosed, LinkRefused

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.ids import StreamId
+from mosaik_actors.schema import describe
 from mosaik_actors.streams import wire
-from mosaik_actors.streams.schema import describe
 
 
 def subscribe(**changes: object) -> dict[str, object]:

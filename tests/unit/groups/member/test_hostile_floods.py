@@ -11,10 +11,10 @@ from mosaik_actors.groups.sync.provider import ANSWERS_MAX, LogProvider, Snapsho
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire import frames
 from mosaik_actors.groups.wire.commands import BURSTS_MAX, Burst
-from mosaik_actors.groups.wire.encoding import encode
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.sync import FetchEntries, encode_message
 from mosaik_actors.transport.close import CloseCode
+from mosaik_actors.wire_encoding import encode
 from tests.scenario.groups_machines import Journal, Put
 
 from ..cores import peer as replica

@@ -23,10 +23,10 @@ from mosaik_actors.groups.wire import raft as wire
 from mosaik_actors.groups.wire import sync as sync
 from mosaik_actors.groups.wire.commands import Burst
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
-from mosaik_actors.groups.wire.encoding import encode
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark, Voters
 from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
+from mosaik_actors.wire_encoding import encode
 from tests.scenario.groups_machines import Journal, Put, SavedJournal
 
 from ..member_world import Node, World

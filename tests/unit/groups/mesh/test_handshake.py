@@ -21,9 +21,9 @@ from mosaik_actors.groups.mesh.handshake import (
     group_of,
 )
 from mosaik_actors.groups.mesh.key import GroupKey
-from mosaik_actors.groups.wire.encoding import encode
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.transport.close import CloseCode
+from mosaik_actors.wire_encoding import encode
 
 from ..cores import peer
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.wire.acts import FinishMerge, Replay
 from mosaik_actors.groups.wire.commands import Burst
-from mosaik_actors.groups.wire.encoding import encode
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
@@ -23,6 +22,7 @@ from mosaik_actors.groups.wire.merge import (
     decode_merge,
     encode_merge,
 )
+from mosaik_actors.wire_encoding import encode
 
 ID = b"h" * 16
 ACT = Replay(ID, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2)

@@ -8,7 +8,6 @@ import pytest
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.wire.encoding import encode
 from mosaik_actors.groups.wire.raft import (
     APPEND_ENTRIES_MAX,
     INDEX_MAX,
@@ -29,6 +28,7 @@ from mosaik_actors.groups.wire.raft import (
     encode_message,
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark
+from mosaik_actors.wire_encoding import encode
 
 from ..cores import configuration_entry, log_of, peer, voters_of
 

@@ -45,10 +45,10 @@ import msgspec
 import msgspec.inspect as mi
 from blake3 import blake3
 
-from ..errors import RemoteError
-from ..ids import StreamId
-from ..transport.close import CloseCode
-from ..wire_limits import is_any, parts_of
+from .errors import RemoteError
+from .ids import StreamId
+from .transport.close import CloseCode
+from .wire_limits import is_any, parts_of
 
 RECORDS_MAX = 256
 FIELDS_MAX = 1024

@@ -1,7 +1,7 @@
-"""Decoding what a peer or a file sent, within bounds that hold before anything is built.
+"""Encoding what is not an application's item, and decoding it within bounds.
 
-One guard for every frame, header, notice and record that is not an application's
-item (those are `codec`'s): a `BoundedDecoder` of one type.
+Items are `codec`'s. Every frame, header, notice and record is written by `encode` and read by
+a `BoundedDecoder` of its type, whose bounds hold before anything is built:
 
     * Input above `bytes_max` is refused unread.
     * It is decoded straight into its type, by msgspec: nothing is built that the
@@ -21,14 +21,17 @@ checked before, with `check_objects`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from .errors import DecodeError
+from .ids import id_as_bytes, id_from_bytes
 
 T = TypeVar("T")
+
+encode = msgspec.msgpack.Encoder(enc_hook=id_as_bytes).encode
 
 _FIXED: Final = (
     msgspec.inspect.IntType,
@@ -58,22 +61,15 @@ class BoundedDecoder(Generic[T]):
         kind: The type, possibly a union of tagged structs.
         what: What it is called in errors, such as ``a configuration``.
         bytes_max: Longer input is refused before anything is built.
-        dec_hook: Makes an id of bytes, as msgspec's decoders take it.
     """
 
     made: Final[list[BoundedDecoder[Any]]] = []
 
-    def __init__(
-        self,
-        kind: Any,
-        what: str,
-        bytes_max: int,
-        dec_hook: Callable[[type, Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, kind: Any, what: str, bytes_max: int) -> None:
         self.kind = kind
         self.what = what
         self.bytes_max = bytes_max
-        self._decode = msgspec.msgpack.Decoder(kind, dec_hook=dec_hook).decode
+        self._decode = msgspec.msgpack.Decoder(kind, dec_hook=id_from_bytes).decode
         self.made.append(self)
 
     def decode(self, data: bytes | memoryview) -> T:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from mosaik_actors.ids import StreamId
-from mosaik_actors.streams.schema import (
+from mosaik_actors.schema import (
     FieldSchema,
     RecordSchema,
     Schema,

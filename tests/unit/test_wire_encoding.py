@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mosaik_actors
-from mosaik_actors.bounded_decoding import BoundedDecoder, check_objects, why_unbounded
 from mosaik_actors.errors import DecodeError
+from mosaik_actors.wire_encoding import BoundedDecoder, check_objects, why_unbounded
 
 PACKAGE = Path(mosaik_actors.__file__).parent
 # A type within itself is bounded by msgspec's own limit of nesting; the parts have limits.
