@@ -62,9 +62,9 @@ from ..groups.messages import (
 from ..groups.shared import GroupState
 from ..groups.storage.interface import InMemory, LogStorage
 from ..groups.sync.settings import LogReplaySync, SnapshotSync
-from ..groups.wire.commands import CLIENT_BYTES
 from ..groups.wire.records import Voters
 from ..groups.wire.status import Standing, Status
+from ..groups.wire.types import CLIENT_BYTES
 from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable

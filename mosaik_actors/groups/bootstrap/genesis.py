@@ -78,7 +78,8 @@ from ..wire.genesis import (
     Vowed,
     Why,
 )
-from ..wire.status import HISTORY_BYTES, Standing, Status
+from ..wire.status import Standing, Status
+from ..wire.types import HISTORY_BYTES
 from .events import (
     Event,
     Founded,

@@ -38,7 +38,8 @@ from ...codec import EncodeError
 from ...errors import Full
 from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
 from ..machine.sessions import Answer, Refusal
-from ..wire.commands import CLIENT_BYTES, Burst
+from ..wire.commands import Burst
+from ..wire.types import CLIENT_BYTES
 from .calls import Deadlines, Submission
 from .window import Window
 

@@ -41,7 +41,8 @@ from ..wire.acts import (
     Replay,
 )
 from ..wire.commands import Burst
-from ..wire.status import Ancestor, HistoryId
+from ..wire.status import Ancestor
+from ..wire.types import HistoryId
 
 GUEST_COUNT_MAX: Final = 64
 MERGED_KEPT_MAX: Final = FINISHED_WITH_MAX

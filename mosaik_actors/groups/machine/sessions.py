@@ -36,7 +36,8 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from ..wire.commands import CLIENT_BYTES, Burst
+from ..wire.commands import Burst
+from ..wire.types import CLIENT_BYTES
 
 TABLE_BYTES_MAX: Final = 1 << 31
 _CLIENTS_MAX: Final = 1 << 20

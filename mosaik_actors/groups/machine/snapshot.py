@@ -23,8 +23,8 @@ import msgspec
 
 from ...errors import DecodeError, MosaikError
 from ...wire_encoding import BoundedDecoder, encode
-from ..wire.raft import INDEX_MAX
 from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX
+from ..wire.types import INDEX_MAX
 from .ledger import LEDGER_BYTES_MAX, Ledger
 from .sessions import TABLE_BYTES_MAX, SessionLimits, Sessions
 

@@ -36,10 +36,11 @@ from ..machine.sync_roles import (
 )
 from ..raft.duties import Duties
 from ..raft.raft import Raft
-from ..wire.acts import REQUEST_BYTES, CutSnapshot, encode_act
+from ..wire.acts import CutSnapshot, encode_act
 from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
 from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMark
+from ..wire.types import REQUEST_BYTES
 from .events import Logged, StateReplaced, Told
 
 if TYPE_CHECKING:

@@ -63,8 +63,9 @@ from ..wire.genesis import Pledge, decode_pledge, encode_pledge
 from ..wire.genesis import decode_message as decode_genesis
 from ..wire.genesis import encode_message as encode_genesis
 from ..wire.records import HardState, SnapshotMark, Voters
-from ..wire.status import HISTORY_BYTES, Standing, Status
+from ..wire.status import Standing, Status
 from ..wire.stored import StoredGroup, decode_stored, encode_stored
+from ..wire.types import HISTORY_BYTES
 from .events import (
     FramesOut,
     GroupForced,

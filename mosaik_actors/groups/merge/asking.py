@@ -23,8 +23,9 @@ from enum import Enum
 from random import Random
 
 from ...ids import PeerId
-from ..wire.acts import REQUEST_BYTES, CloseInto
+from ..wire.acts import CloseInto
 from ..wire.merge import MergeAccepted, MergeRefused, MergeRequest, Why
+from ..wire.types import REQUEST_BYTES
 from .replay import is_whole
 from .view import (
     HandOver,

@@ -32,9 +32,9 @@ from ..machine.ledger import CommandsTaken, Ledger, skip_commands
 from ..machine.sessions import Answer, Refusal, SessionLimits, Sessions
 from ..wire.acts import FinishMerge, Replay, decode_act
 from ..wire.commands import BURSTS_MAX, Burst, decode_bursts
-from ..wire.raft import INDEX_MAX
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
+from ..wire.types import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
 CHUNK_COMMANDS: Final = 4096

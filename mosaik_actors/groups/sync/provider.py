@@ -37,7 +37,6 @@ from ..machine.sync_roles import (
     SendSync,
     SyncContext,
 )
-from ..wire.acts import REQUEST_BYTES
 from ..wire.sync import (
     ANSWER_BYTES,
     Answer,
@@ -51,6 +50,7 @@ from ..wire.sync import (
     decode_request,
     encode_message,
 )
+from ..wire.types import REQUEST_BYTES
 from .cuts import KeptCut
 
 HOLD_S: Final = 1.0

@@ -18,15 +18,10 @@ import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
 from .commands import BURSTS_MAX, Burst
-from .raft import ENTRY_BYTES_MAX, INDEX_MAX
-from .status import HISTORY_BYTES, HistoryId
+from .raft import ENTRY_BYTES_MAX
+from .types import INDEX_MAX, REQUEST_BYTES, HistoryId, Index, KnownHistoryId, RequestId
 
-REQUEST_BYTES: Final = 16
 FINISHED_WITH_MAX: Final = 4096
-
-_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
-_Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 
 
 class CutSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
@@ -36,7 +31,7 @@ class CutSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
         request_id: 16 random bytes by which those who asked know it.
     """
 
-    request_id: _Request
+    request_id: RequestId
 
 
 class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
@@ -47,8 +42,8 @@ class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
         request_id: The request that it answers; another request needs another act.
     """
 
-    history: _History
-    request_id: _Request = bytes(REQUEST_BYTES)
+    history: KnownHistoryId
+    request_id: RequestId = bytes(REQUEST_BYTES)
 
 
 class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
@@ -62,9 +57,9 @@ class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
             already and no more could be replayed; void when it has more. None for any number.
     """
 
-    history: _History
-    accept_count: _Count = 0
-    command_count_max: _Count | None = None
+    history: KnownHistoryId
+    accept_count: Index = 0
+    command_count_max: Index | None = None
 
 
 class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
@@ -80,11 +75,11 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
             before them.
     """
 
-    history: _History
+    history: KnownHistoryId
     bursts: Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
-    after: _Count = 0
+    after: Index = 0
     origin: HistoryId = b""
-    origin_after: _Count = 0
+    origin_after: Index = 0
 
     @property
     def command_count(self) -> int:
@@ -102,9 +97,9 @@ class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
         merged: The histories that had been taken in there, whole: they are now here.
     """
 
-    history: _History
-    command_count: _Count
-    merged: Annotated[tuple[_History, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
+    history: KnownHistoryId
+    command_count: Index
+    merged: Annotated[tuple[KnownHistoryId, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
 
 
 class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
@@ -119,12 +114,12 @@ class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
         through_count: How many a `Replay` of `previous` would have brought up to there.
     """
 
-    previous: _History
-    history: _History
+    previous: KnownHistoryId
+    history: KnownHistoryId
     index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-    position: _Count
-    own_count: _Count
-    through_count: _Count
+    position: Index
+    own_count: Index
+    through_count: Index
 
 
 Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs

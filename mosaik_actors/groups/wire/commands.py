@@ -14,15 +14,12 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .raft import ENTRY_BYTES_MAX, INDEX_MAX
+from .raft import ENTRY_BYTES_MAX
+from .types import ClientId, Index, Place
 
-CLIENT_BYTES: Final = 16
 COMMANDS_MAX: Final = 65_536
 BURSTS_MAX: Final = 4096
 
-_Client = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
-_Position = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-_Sequence = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
 _Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=COMMANDS_MAX)]
 
 
@@ -40,10 +37,10 @@ class Burst(msgspec.Struct, frozen=True, array_like=True):
         payloads: The commands, encoded.
     """
 
-    client: _Client
-    born_index: _Position
-    first_sequence: _Sequence
-    answered: _Position
+    client: ClientId
+    born_index: Index
+    first_sequence: Place
+    answered: Index
     payloads: _Payloads
 
 

@@ -12,15 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
-from .commands import CLIENT_BYTES, Burst
-from .raft import ENTRY_BYTES_MAX, INDEX_MAX
-from .status import HISTORY_BYTES, HistoryId
+from .commands import Burst
+from .raft import ENTRY_BYTES_MAX
+from .types import HISTORY_BYTES, ClientId, HistoryId, Index, KnownHistoryId
 
 MESH: Final = 0
 RAFT: Final = 1
@@ -34,9 +34,6 @@ CONTROL: Final = 7
 CONTROL_BYTES_MAX: Final = 4096
 
 _BODY: Final = 1 + HISTORY_BYTES
-_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
-_Client = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
-_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
@@ -50,8 +47,8 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
             another one; empty for `history`.
     """
 
-    history: _History
-    index: _Index
+    history: KnownHistoryId
+    index: Index
     root: HistoryId = b""
 
 
@@ -64,16 +61,16 @@ class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
             so many voters that the crash of one does not take that away.
     """
 
-    history: _History
-    index: _Index
+    history: KnownHistoryId
+    index: Index
 
 
 class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """A burst that was forwarded is not in the log, and will not be: send it again later."""
 
-    history: _History
-    client: _Client
-    first_sequence: _Index
+    history: KnownHistoryId
+    client: ClientId
+    first_sequence: Index
 
 
 Control = Welcome | Admitted | ForwardRefused

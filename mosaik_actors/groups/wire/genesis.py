@@ -33,12 +33,11 @@ from ...errors import DecodeError
 from ...ids import PeerId
 from ...wire_encoding import BoundedDecoder, encode
 from .records import VOTER_COUNT_MAX
-from .status import HISTORY_BYTES
+from .types import KnownHistoryId
 
 INCARNATION_BYTES: Final = 16
 MESSAGE_BYTES_MAX: Final = 8 * 1024
 
-_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
 _Incarnation = Annotated[
     bytes, msgspec.Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)
 ]
@@ -59,7 +58,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
             order of `voters`.
     """
 
-    history: _History
+    history: KnownHistoryId
     proposer: PeerId
     voters: _Peers
     incarnations: _Incarnations
@@ -128,7 +127,7 @@ class Pledged(msgspec.Struct, frozen=True, array_like=True, tag="pledged"):
 class Declined(msgspec.Struct, frozen=True, array_like=True, tag="declined"):
     """The sender is not pledged now; it may be another time, unless it says so."""
 
-    history: _History
+    history: KnownHistoryId
     why: Why
 
 
@@ -147,13 +146,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
 class Vowed(msgspec.Struct, frozen=True, array_like=True, tag="vowed"):
     """The sender has not begun this history, or has forgotten it, and never will begin it."""
 
-    history: _History
+    history: KnownHistoryId
 
 
 class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
     """This history never begins, or never with a majority of its voters."""
 
-    history: _History
+    history: KnownHistoryId
 
 
 Message = Seek | Propose | Pledged | Declined | Complete | Ask | Vowed | Dead

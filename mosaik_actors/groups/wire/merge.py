@@ -17,18 +17,14 @@ types and raises `DecodeError` for whatever is not a message of this protocol.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .acts import REQUEST_BYTES, FinishMerge, Replay
+from .acts import FinishMerge, Replay
 from .raft import MESSAGE_BYTES_MAX
-from .status import HISTORY_BYTES
-
-_History = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
-_Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
-_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+from .types import Index, KnownHistoryId, RequestId
 
 MERGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX
 
@@ -62,9 +58,9 @@ class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="merge?"):
         command_count: How many commands that history has.
     """
 
-    history: _History
-    request_id: _Request
-    command_count: _Number
+    history: KnownHistoryId
+    request_id: RequestId
+    command_count: Index
 
 
 class MergeAccepted(msgspec.Struct, frozen=True, array_like=True, tag="merge"):
@@ -75,21 +71,21 @@ class MergeAccepted(msgspec.Struct, frozen=True, array_like=True, tag="merge"):
         request_id: The request's.
     """
 
-    history: _History
-    request_id: _Request
+    history: KnownHistoryId
+    request_id: RequestId
 
 
 class MergeRefused(msgspec.Struct, frozen=True, array_like=True, tag="no merge"):
     """The receiver's history is not taken in now."""
 
-    request_id: _Request
+    request_id: RequestId
     why: Why
 
 
 class ReplayQuery(msgspec.Struct, frozen=True, array_like=True, tag="state?"):
     """How much of this history is in yours?"""
 
-    history: _History
+    history: KnownHistoryId
 
 
 class ReplayState(msgspec.Struct, frozen=True, array_like=True, tag="state"):
@@ -102,9 +98,9 @@ class ReplayState(msgspec.Struct, frozen=True, array_like=True, tag="state"):
         is_merged: Whether all of it is here, for good.
     """
 
-    history: _History
-    here: _History
-    taken: _Number
+    history: KnownHistoryId
+    here: KnownHistoryId
+    taken: Index
     is_merged: bool
 
 
@@ -116,28 +112,28 @@ class ReplayCommands(msgspec.Struct, frozen=True, array_like=True, tag="replay")
         act: What to put into the log.
     """
 
-    run: _Number
+    run: Index
     act: Replay
 
 
 class ReplayDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """The commands up to `upto` of the receiver's history are applied here."""
 
-    run: _Number
-    upto: _Number
+    run: Index
+    upto: Index
 
 
 class ReplayRefused(msgspec.Struct, frozen=True, array_like=True, tag="not done"):
     """This attempt leads nowhere: begin another one."""
 
-    run: _Number
+    run: Index
     why: Why
 
 
 class ReplayEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     """That was all: note that the sender's history is merged."""
 
-    run: _Number
+    run: Index
     act: FinishMerge
 
 

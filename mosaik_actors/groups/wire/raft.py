@@ -30,16 +30,13 @@ from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
 from .configuration import decode_voters
 from .records import Entry, EntryKind, SnapshotMark
+from .types import INDEX_MAX, Index, Number, Term
 
-INDEX_MAX: Final = (1 << 62) - 1
 ENTRY_BYTES_MAX: Final = 15 * 1024 * 1024
 APPEND_ENTRIES_MAX: Final = 4096
 APPEND_BYTES_MAX: Final = 8 * 1024 * 1024
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
-_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-_Term = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Entries = Annotated[tuple[Entry, ...], msgspec.Meta(max_length=APPEND_ENTRIES_MAX)]
 
 
@@ -54,18 +51,18 @@ class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
         entries: The entries, without a gap; none in a mere probe.
     """
 
-    term: _Term
-    prev_index: _Index
-    prev_term: _Term
-    commit_index: _Index
+    term: Term
+    prev_index: Index
+    prev_term: Term
+    commit_index: Index
     entries: _Entries = ()
 
 
 class Appended(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
     """The sender's log agrees with the leader's, and is saved, up to `match_index`."""
 
-    term: _Term
-    match_index: _Index
+    term: Term
+    match_index: Index
 
 
 class AppendRejected(msgspec.Struct, frozen=True, array_like=True, tag="rejected"):
@@ -78,10 +75,10 @@ class AppendRejected(msgspec.Struct, frozen=True, array_like=True, tag="rejected
         hint_term: The term there in the sender's log.
     """
 
-    term: _Term
-    rejected_index: _Index
-    hint_index: _Index
-    hint_term: _Term
+    term: Term
+    rejected_index: Index
+    hint_index: Index
+    hint_term: Term
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
@@ -94,10 +91,10 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
         counted_index: Up to here the leader counts the log as saved by the receiver.
     """
 
-    term: _Term
-    commit_index: _Index
-    round: _Number
-    counted_index: _Index = 0
+    term: Term
+    commit_index: Index
+    round: Number
+    counted_index: Index = 0
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
@@ -110,9 +107,9 @@ class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
             was restarted knows less than it was told before.
     """
 
-    term: _Term
-    round: _Number
-    commit_index: _Index
+    term: Term
+    round: Number
+    commit_index: Index
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
@@ -126,9 +123,9 @@ class VoteRequest(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
         is_transfer: Whether the leader itself wants it to win.
     """
 
-    term: _Term
-    last_index: _Index
-    last_term: _Term
+    term: Term
+    last_index: Index
+    last_term: Term
     is_pre_vote: bool = False
     is_transfer: bool = False
 
@@ -146,31 +143,31 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
             committed: then it need not ask those that were replaced.
     """
 
-    term: _Term
+    term: Term
     is_granted: bool
     is_pre_vote: bool = False
-    commit_index: _Index = 0
-    commit_term: _Term = 0
+    commit_index: Index = 0
+    commit_term: Term = 0
 
 
 class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     """The entries that the receiver needs next are only in a snapshot, at `mark` or later."""
 
-    term: _Term
+    term: Term
     mark: SnapshotMark
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
     """The leader asks the receiver to take over at once."""
 
-    term: _Term
+    term: Term
 
 
 class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag="read?"):
     """The sender wants to read; `number` is its own for this read."""
 
-    term: _Term
-    number: _Number
+    term: Term
+    number: Number
 
 
 class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag="read"):
@@ -182,9 +179,9 @@ class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag="read"):
         index: The reader must have applied up to here; None if it is refused.
     """
 
-    term: _Term
-    number: _Number
-    index: _Index | None
+    term: Term
+    number: Number
+    index: Index | None
 
 
 Message = (

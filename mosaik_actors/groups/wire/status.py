@@ -13,16 +13,10 @@ from typing import Annotated, Final
 import msgspec
 
 from ...ids import PeerId
-from .raft import INDEX_MAX
+from .types import HistoryId, Index
 
-HISTORY_BYTES: Final = 16
 MERGED_COUNT_MAX: Final = 64
 ANCESTOR_COUNT_MAX: Final = 16
-
-HistoryId = Annotated[bytes, msgspec.Meta(max_length=HISTORY_BYTES)]
-"""Which history of a group: 16 bytes drawn at random when it begins; empty for none."""
-
-_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 
 
 class Standing(IntEnum):
@@ -51,7 +45,7 @@ class Ancestor(msgspec.Struct, frozen=True, array_like=True):
     """
 
     history: HistoryId
-    index: _Index
+    index: Index
     position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
     own_count: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
 
@@ -83,10 +77,10 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
 
     standing: Standing = Standing.SEEKING
     history: HistoryId = b""
-    term: _Index = 0
+    term: Index = 0
     leader: PeerId | None = None
-    commit_index: _Index = 0
-    first_index: _Index = 0
+    commit_index: Index = 0
+    first_index: Index = 0
     is_observer: bool = False
     leadership_factor: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
     is_leaving: bool = False

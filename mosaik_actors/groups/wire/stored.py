@@ -12,9 +12,8 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .raft import INDEX_MAX
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
-from .status import HistoryId
+from .types import INDEX_MAX, HistoryId
 
 STORED_BYTES_MAX: Final = (1 << 32) - 1
 PLEDGE_BYTES_MAX: Final = 64 * 1024

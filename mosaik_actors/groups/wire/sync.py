@@ -23,9 +23,9 @@ from blake3 import blake3
 
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
-from .acts import REQUEST_BYTES
-from .raft import INDEX_MAX, MESSAGE_BYTES_MAX, check_mark
+from .raft import MESSAGE_BYTES_MAX, check_mark
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMark
+from .types import Index, Number, Place, RequestId
 
 ANSWER_BYTES: Final = 512 * 1024
 ANSWER_ENTRIES_MAX: Final = 32_768
@@ -34,10 +34,6 @@ REQUEST_BYTES_MAX: Final = 256
 DIGEST_BYTES: Final = 32
 SNAPSHOT_BYTES_MAX: Final = 1 << 30
 
-_Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-_Place = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
-_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-_Request = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
 _PartNumber = Annotated[int, msgspec.Meta(ge=0, le=PARTS_COUNT_MAX)]
 _Part = Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -52,8 +48,8 @@ class FetchEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries?")
         entry_count: How many at most.
     """
 
-    number: _Number
-    first_index: _Place
+    number: Number
+    first_index: Place
     entry_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_ENTRIES_MAX)]
 
 
@@ -65,8 +61,8 @@ class WantSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot?"
         next_index: The first entry the asker lacks; an earlier snapshot is of no use.
     """
 
-    number: _Number
-    next_index: _Place
+    number: Number
+    next_index: Place
 
 
 class FetchParts(msgspec.Struct, frozen=True, array_like=True, tag="parts?"):
@@ -79,8 +75,8 @@ class FetchParts(msgspec.Struct, frozen=True, array_like=True, tag="parts?"):
         part_count: How many at most.
     """
 
-    number: _Number
-    request_id: _Request
+    number: Number
+    request_id: RequestId
     first_part: _PartNumber
     part_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_PARTS_MAX)]
 
@@ -96,18 +92,18 @@ class EntryRange(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
         entries: Those wanted, or the first of them; none if it has none of them.
     """
 
-    number: _Number
-    first_index: _Index
-    commit_index: _Index
-    prev_term: _Index
+    number: Number
+    first_index: Index
+    commit_index: Index
+    prev_term: Index
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ANSWER_ENTRIES_MAX)]
 
 
 class SnapshotCut(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     """The answer to `WantSnapshot`: all members have this one, or soon will."""
 
-    number: _Number
-    request_id: _Request
+    number: Number
+    request_id: RequestId
     mark: SnapshotMark
 
 
@@ -133,7 +129,7 @@ class PartRange(msgspec.Struct, frozen=True, array_like=True, tag="parts"):
         whole: What the whole is; None while the sender still makes it.
     """
 
-    number: _Number
+    number: Number
     parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=ANSWER_PARTS_MAX)]
     whole: Whole | None = None
 
@@ -141,7 +137,7 @@ class PartRange(msgspec.Struct, frozen=True, array_like=True, tag="parts"):
 class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
     """The sender cannot serve the request; `is_final` says that it never will."""
 
-    number: _Number
+    number: Number
     is_final: bool = False
 
 

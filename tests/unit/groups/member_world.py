@@ -22,7 +22,7 @@ from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
-from mosaik_actors.groups.wire.commands import CLIENT_BYTES
+from mosaik_actors.groups.wire.types import CLIENT_BYTES
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.testing.disk import SimDisk
 from mosaik_actors.testing.simlog import SimLog

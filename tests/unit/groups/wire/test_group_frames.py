@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.wire import frames
-from mosaik_actors.groups.wire.commands import CLIENT_BYTES, Burst
+from mosaik_actors.groups.wire.commands import Burst
 from mosaik_actors.groups.wire.stored import StoredGroup, decode_stored, encode_stored
+from mosaik_actors.groups.wire.types import CLIENT_BYTES
 
 HISTORY = bytes(range(16))
 BURST = Burst(bytes(CLIENT_BYTES), 3, 1, 0, (b"a", b"b"))

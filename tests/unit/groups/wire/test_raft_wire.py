@@ -10,7 +10,6 @@ from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.wire.raft import (
     APPEND_ENTRIES_MAX,
-    INDEX_MAX,
     MESSAGE_BYTES_MAX,
     Append,
     Appended,
@@ -28,6 +27,7 @@ from mosaik_actors.groups.wire.raft import (
     encode_message,
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark
+from mosaik_actors.groups.wire.types import INDEX_MAX
 from mosaik_actors.wire_encoding import encode
 
 from ..cores import configuration_entry, log_of, peer, voters_of

@@ -1,0 +1,36 @@
+"""The types that records of groups are made of, each with its limit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+INDEX_MAX: Final = (1 << 62) - 1
+HISTORY_BYTES: Final = 16
+REQUEST_BYTES: Final = 16
+CLIENT_BYTES: Final = 16
+
+Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+"""A place in a log, from 1 on; 0 is before the first. Also counts of commands."""
+
+Place = Annotated[int, msgspec.Meta(ge=1, le=INDEX_MAX)]
+"""A place in a log where something is."""
+
+Term = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+"""A term of Raft."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""What tells a request from the one before."""
+
+HistoryId = Annotated[bytes, msgspec.Meta(max_length=HISTORY_BYTES)]
+"""Which history of a group: 16 bytes drawn at random when it begins; empty for none."""
+
+KnownHistoryId = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
+"""Which history of a group, where there is one."""
+
+RequestId = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
+"""Which act was asked for; drawn at random."""
+
+ClientId = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
+"""Whose commands these are; drawn at random by each member as it starts."""
