@@ -193,11 +193,6 @@ class Broadcast:
         """The neighbours that are sent everything."""
         return tuple(self._eager)
 
-    @property
-    def lazy(self) -> tuple[PeerId, ...]:
-        """The neighbours that are sent ids."""
-        return tuple(self._lazy)
-
     # Neighbours.
 
     def receive_neighbour_up(self, peer_id: PeerId) -> None:

@@ -66,14 +66,14 @@ class Discovery:
         catalog: Catalog,
         gossip: Gossip,
         state: CatalogState,
-        addresses: tuple[ActorAddress, ActorAddress],
+        catalog_actor: ActorAddress,
         finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns],
     ) -> None:
         self._node = node
         self._catalog = catalog
         self._gossip = gossip
         self._state = state
-        self.catalog_actor, self._gossip_actor = addresses
+        self.catalog_actor = catalog_actor
         self._finders = finders
         self._departure_s = 0.0
         self._dials: dict[asyncio.Task[None], asyncio.Future[None]] = {}
@@ -147,7 +147,7 @@ class Discovery:
             finder = system.createActor(MdnsActor)
             finders[finder] = LeaveMdns()
             system.tell(finder, StartMdns(node, gossip_actor))
-        self = cls(node, catalog, gossip, state, (catalog_actor, gossip_actor), finders)
+        self = cls(node, catalog, gossip, state, catalog_actor, finders)
         self._departure_s = config.graceful_departure_window
         return self
 

@@ -112,11 +112,6 @@ class LogReplayTask:
         self.rejected_count = 0
 
     @property
-    def buffered_bytes(self) -> int:
-        """What the entries take that arrived and are not installed."""
-        return self._bytes_held
-
-    @property
     def is_done(self) -> bool:
         """Whether it has finished or failed."""
         return self._is_done

@@ -109,11 +109,6 @@ class PartsFetch:
         # The first of equals; a dict keeps the order in which they told.
         return max(votes, key=votes.__getitem__, default=None)
 
-    @property
-    def buffered_bytes(self) -> int:
-        """What the parts take that are here."""
-        return self._bytes_count
-
     # What is put in.
 
     def set_sources(self, peers: list[PeerId], leader: PeerId | None, *, now: float) -> None:

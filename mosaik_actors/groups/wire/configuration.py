@@ -37,11 +37,6 @@ def make_voters(voters: Iterable[PeerId], learners: Iterable[PeerId] = ()) -> Vo
     return Voters(tuple(sorted(voters)), tuple(sorted(learners)))
 
 
-def add_learner(current: Voters, peer: PeerId) -> Voters:
-    """Return `current` with one more learner."""
-    return make_voters(current.voters, (*current.learners, peer))
-
-
 def promote(current: Voters, peer: PeerId) -> Voters:
     """Return `current` with a learner turned into a voter."""
     return make_voters(

@@ -22,6 +22,11 @@ def peer(number: int) -> PeerId:
     return PeerId(bytes([number + 1]) * 32)
 
 
+def add_learner(current: Voters, peer: PeerId) -> Voters:
+    """Return `current` with one more learner."""
+    return make_voters(current.voters, (*current.learners, peer))
+
+
 def voters_of(*numbers: int, learners: Sequence[int] = ()) -> Voters:
     return make_voters(map(peer, numbers), map(peer, learners))
 

@@ -29,7 +29,6 @@ from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Outcome, Ready, SnapshotNeeded, Verdict
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.configuration import (
-    add_learner,
     demote,
     make_voters,
     promote,
@@ -46,6 +45,7 @@ from mosaik_actors.testing.history import History
 from mosaik_actors.testing.linearizability import check_linearizable
 from mosaik_actors.testing.models import Register
 
+from .cores import add_learner
 from .raft_witness import Disk, Machine, Violation, Witness
 
 

@@ -11,11 +11,11 @@ from mosaik_actors.groups.raft.ready import (
     SteppedDown,
     Verdict,
 )
-from mosaik_actors.groups.wire.configuration import add_learner, demote, promote, remove
+from mosaik_actors.groups.wire.configuration import demote, promote, remove
 from mosaik_actors.groups.wire.raft import Append, Appended, AppendRejected
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, Voters
 
-from ..cores import Cores, configuration_entry, log_of, peer, voters_of
+from ..cores import Cores, add_learner, configuration_entry, log_of, peer, voters_of
 
 # Figure 3.6 of the thesis (7 of the paper): the leader of term 8, and six followers.
 LEADER = (1, 1, 1, 4, 4, 5, 5, 6, 6, 6)

@@ -12,11 +12,10 @@ from mosaik_actors.groups.raft.ready import (
     SnapshotNeeded,
     Verdict,
 )
-from mosaik_actors.groups.wire.configuration import add_learner
 from mosaik_actors.groups.wire.raft import Append, Appended, SnapshotOffer
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
 
-from ..cores import Cores, log_of, peer, voters_of
+from ..cores import Cores, add_learner, log_of, peer, voters_of
 
 
 def busy(count: int = 3, proposals: int = 9) -> Cores:

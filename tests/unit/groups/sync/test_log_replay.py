@@ -195,12 +195,12 @@ def test_what_replication_brought_is_cut_off_what_was_fetched() -> None:
     number = requests_of(task)[2].number
     late = EntryRange(number, 1, 20, 1, tuple(log[10:]))
     task.receive_message(peer(2), encode_message(late), now=0.1)
-    assert task.buffered_bytes == sum(map(cost_of, log[10:]))
+    assert task._bytes_held == sum(map(cost_of, log[10:]))
     task.installed(15, now=0.2)
     assert installs_of(task) == [tuple(log[15:])]
-    assert task.buffered_bytes == sum(map(cost_of, log[15:]))
+    assert task._bytes_held == sum(map(cost_of, log[15:]))
     task.installed(20, now=0.3)
-    assert task.buffered_bytes == 0
+    assert task._bytes_held == 0
     assert task.next_event() == SyncFinished()
 
 
@@ -224,7 +224,7 @@ def test_late_answer_fills_in_what_is_missing_and_no_more() -> None:
         task.receive_message(sender, encode_message(half), now=1.1)
         whole = EntryRange(late_number, 1, 10, 0, tuple(log))
         task.receive_message(peer(1), encode_message(whole), now=1.2)
-        assert task.buffered_bytes == sum(map(cost_of, log))
+        assert task._bytes_held == sum(map(cost_of, log))
         found = installs_of(task)
         if is_first_there:
             task.installed(5, now=1.3)
@@ -389,7 +389,7 @@ def test_answers_that_contradict_each_other_are_both_fetched_again() -> None:
     task.receive_message(peer(1), encode_message(lie), now=0.1)
     assert task.rejected_count == 2
     assert not requests_of(task)
-    assert task.buffered_bytes == 0
+    assert task._bytes_held == 0
     now = task.get_timer()
     assert now is not None
     task.handle_timer(now=now)
@@ -453,7 +453,7 @@ def test_memory_is_bounded_while_installing_takes_long() -> None:
     assert isinstance(world.task, LogReplayTask)
     task = world.task
     seen: list[int] = []
-    world.after_step = lambda: seen.append(task.buffered_bytes)
+    world.after_step = lambda: seen.append(task._bytes_held)
     world.install_delay_s = 2.0
     world.run()
     assert (world.ended, world.own.commit_index) == (SyncFinished(), 600)

@@ -158,9 +158,9 @@ def test_digest_of_nothing_that_is_wrong_excludes_its_tellers() -> None:
 def test_bytes_are_counted_and_given_back() -> None:
     fetch = Fetch(3)
     fetch.answer(2, PARTS[:16], None)
-    assert fetch.core.buffered_bytes == sum(map(len, PARTS[:16]))
+    assert fetch.core._bytes_count == sum(map(len, PARTS[:16]))
     fetch.core._exclude([peer(2)])
-    assert fetch.core.buffered_bytes == 0
+    assert fetch.core._bytes_count == 0
 
 
 def test_fetch_fails_when_nobody_has_it() -> None:

@@ -8,7 +8,6 @@ from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.wire.configuration import (
     Configurations,
     IllegalChange,
-    add_learner,
     check_change,
     check_voters,
     decode_voters,
@@ -24,7 +23,6 @@ from ..cores import peer, voters_of
 
 def test_changes_keep_the_order() -> None:
     current = voters_of(1, 3, learners=(2,))
-    assert add_learner(current, peer(0)) == voters_of(1, 3, learners=(0, 2))
     assert promote(current, peer(2)) == voters_of(1, 2, 3)
     assert demote(current, peer(1)) == voters_of(3, learners=(1, 2))
     assert remove(current, peer(3)) == voters_of(1, learners=(2,))
