@@ -16,7 +16,7 @@ from .raft.config import RaftConfig
 from .wire.records import VOTER_COUNT_MAX
 
 _COMMIT_DELAY_S: Final = 0.002
-_SPARE_DELAY_S: Final = 0.01
+_LAGGED_DELAY_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class ConsensusConfig:
             default, before its caller is told that the group is offline.
         query_timeout: The same for a strong query.
         max_voters: How many members vote at most; odd.
-        initial_voters: How many members must pledge themselves to a new history
+        initial_voters: How many members must prepare for a new history
             before it begins; odd. With 1 a lone member begins at once, and two
             histories that begin apart merge when they meet. With more there is
             one history only.
@@ -102,7 +102,7 @@ class ConsensusConfig:
             election_timeout_jitter=self.election_timeout_jitter,
             election_factor=factor,
             commit_delay=min(_COMMIT_DELAY_S, self.heartbeat_interval),
-            spare_delay=min(_SPARE_DELAY_S, self.heartbeat_interval),
+            lagged_delay=min(_LAGGED_DELAY_S, self.heartbeat_interval),
         )
 
 

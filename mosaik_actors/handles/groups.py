@@ -809,7 +809,7 @@ def _role(
         return "away"
     if peer == leader:
         return "leader"
-    if status.standing in (Standing.SEEKING, Standing.PLEDGED):
+    if status.standing in (Standing.SEEKING, Standing.PREPARED):
         return "seeking"
     if peer in voters:
         return "voter"

@@ -34,8 +34,8 @@ from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine import ledger, sessions
 from mosaik_actors.groups.mesh import wire as bond_wire
 from mosaik_actors.groups.wire import acts, commands, configuration, stored
+from mosaik_actors.groups.wire import bootstrap as bootstrap_wire
 from mosaik_actors.groups.wire import frames as group_frames
-from mosaik_actors.groups.wire import genesis as genesis_wire
 from mosaik_actors.groups.wire import merge as merge_wire
 from mosaik_actors.groups.wire import raft as raft_wire
 from mosaik_actors.groups.wire import sync as sync_wire
@@ -111,8 +111,8 @@ def list_targets() -> list[Target]:
     add("a peer entry", entry.SignedPeerEntry.decode, bytes(entry.SIGNATURE_BYTES))
     add("a subscription", _subscribe)
     add("a frame of the mesh", bond_wire.decode_frame, bond_wire._FIRST)
-    add("a message of a genesis", genesis_wire.decode_message)
-    add("a pledge", genesis_wire.decode_pledge)
+    add("a message of a bootstrap", bootstrap_wire.decode_message)
+    add("a prepare vote", bootstrap_wire.decode_prepare_vote)
     add("a message of Raft", raft_wire.decode_message)
     add("a message of a merge", merge_wire.decode_merge)
     add("a request of a sync", sync_wire.decode_request)

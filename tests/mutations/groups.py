@@ -255,8 +255,8 @@ MUTATIONS = (
     Mutation(
         "voters help to depose a leader they hear",
         "replica",
-        "is_welcome = message.is_transfer or not has_leader",
-        "is_welcome = True",
+        "is_join_accepted = message.is_transfer or not has_leader",
+        "is_join_accepted = True",
         "test_raft_elections:test_voters_that_hear_a_leader_ignore_elections",
     ),
     Mutation(
@@ -267,25 +267,25 @@ MUTATIONS = (
         "test_raft_elections:test_leader_without_a_quorum_steps_down",
     ),
     Mutation(
-        "spare that is due waits on",
-        "spares",
+        "lagged follower that is due waits on",
+        "lagged_followers",
         "return now < due_s",
         "return True",
-        "test_spares:test_spare_gets_what_has_come_together_in_one_message",
+        "test_lagged_followers:test_spare_gets_what_has_come_together_in_one_message",
     ),
     Mutation(
-        "one that was needed stays a spare",
-        "spares",
+        "one that was needed stays a lagged follower",
+        "lagged_followers",
         "if peer not in self._pressed and peer in self._order:",
         "if False:",
-        "test_spares:test_spare_replaces_one_that_does_not_answer",
+        "test_lagged_followers:test_spare_replaces_one_that_does_not_answer",
     ),
     Mutation(
         "removed voter hears of it later, or never",
         "leader",
         "self._awaited_index = index  # by those",
         "pass  # by those",
-        "test_spares:test_spare_hears_at_once_that_it_is_removed",
+        "test_lagged_followers:test_spare_hears_at_once_that_it_is_removed",
     ),
 )
 

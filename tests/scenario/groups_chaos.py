@@ -387,7 +387,7 @@ class Churn:
     async def _leave(self, index: int, group: Group) -> None:
         self._world.cluster.note("note", f"n{index} leaves the group")
         self._world.away.add(index)
-        # A node that crashes or stands still meanwhile does not answer.
+        # A node that crashes or is paused meanwhile does not answer.
         await asyncio.wait([asyncio.ensure_future(group.leave())], timeout=4)
 
     def _may_lose(self, index: int) -> bool:

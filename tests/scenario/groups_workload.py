@@ -13,7 +13,7 @@ from mosaik_actors.testing.simlog import SimLog
 from .groups_machines import Journal, Put
 
 KEY = "the key of the group"
-GENESIS_OF_3 = ConsensusConfig(initial_voters=3)
+BOOTSTRAP_OF_3 = ConsensusConfig(initial_voters=3)
 # Links end soon when the other side is gone, as they do in a data centre.
 SETTINGS: dict[str, Any] = {
     "transport": TransportConfig(idle_timeout=3.0, keep_alive_interval=0.8),

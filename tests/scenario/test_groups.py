@@ -15,7 +15,7 @@ from mosaik_actors.testing.scenario import scenario
 
 from .groups_machines import Get, Journal, Put
 from .groups_workload import (
-    GENESIS_OF_3,
+    BOOTSTRAP_OF_3,
     KEY,
     SETTINGS,
     all_equal,
@@ -313,13 +313,13 @@ async def test_observer_that_is_joined_with_another_machine_votes_from_then_on(
 @scenario(nodes=3, seeds=SEEDS, **SETTINGS)
 async def test_observers_that_change_their_minds_begin_a_history(cluster: Cluster) -> None:
     groups = [
-        join(node, Journal(LeadershipPreference.OBSERVER), consensus=GENESIS_OF_3)
+        join(node, Journal(LeadershipPreference.OBSERVER), consensus=BOOTSTRAP_OF_3)
         for node in cluster.nodes
     ]
     await cluster.sleep(10)
     assert not any(group.is_online for group in groups)
     for node in cluster.nodes:
-        join(node, consensus=GENESIS_OF_3)
+        join(node, consensus=BOOTSTRAP_OF_3)
     await all_online(groups)
     assert len(voters_of(groups[0])) == 3
     await write(groups[0], "a", range(3))
@@ -435,9 +435,9 @@ async def test_one_who_left_may_come_back(cluster: Cluster) -> None:
 
 @scenario(nodes=5, seeds=SEEDS, **SETTINGS)
 async def test_initial_voters_never_begin_two_histories(cluster: Cluster) -> None:
-    # Three and two: only one side can gather three pledges.
+    # Three and two: only one side can gather three prepare votes.
     cluster.partition([0, 1, 2], [3, 4])
-    groups = [join(node, consensus=GENESIS_OF_3) for node in cluster.nodes]
+    groups = [join(node, consensus=BOOTSTRAP_OF_3) for node in cluster.nodes]
     await all_online(groups[:3])
     await write(groups[0], "a", range(3))
     await cluster.sleep(10)
@@ -454,7 +454,7 @@ async def test_initial_voters_never_begin_two_histories(cluster: Cluster) -> Non
 async def test_initial_voters_wait_for_a_majority(cluster: Cluster) -> None:
     # No side has three: nobody begins.
     cluster.partition([0, 1], [2, 3], [4])
-    groups = [join(node, consensus=GENESIS_OF_3) for node in cluster.nodes]
+    groups = [join(node, consensus=BOOTSTRAP_OF_3) for node in cluster.nodes]
     await cluster.sleep(10)
     assert not any(group.is_online for group in groups)
     cluster.heal()

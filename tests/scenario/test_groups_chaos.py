@@ -17,7 +17,7 @@ from mosaik_actors.testing.scenario import scenario
 from .groups_chaos import Churn, World
 from .groups_machines import Journal, SavedJournal
 from .groups_takeover import OBSERVERS, SurvivorWorld, WriterChurn
-from .groups_workload import GENESIS_OF_3, SETTINGS
+from .groups_workload import BOOTSTRAP_OF_3, SETTINGS
 
 DURATION_S = 10.0
 NET = NetworkConditions(latency=lognormal(0.003), jitter=0.001)
@@ -41,7 +41,7 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
         cluster=cluster,
         is_durable=is_durable,
         machine=SavedJournal,
-        consensus=GENESIS_OF_3,
+        consensus=BOOTSTRAP_OF_3,
         settings=CUTS_OFTEN,
     )
     await world.play(DURATION_S, Churn(world))

@@ -15,7 +15,7 @@ from mosaik_actors.testing.scenario import scenario
 
 from .groups_machines import Get, Journal, Put, SavedJournal
 from .groups_workload import (
-    GENESIS_OF_3,
+    BOOTSTRAP_OF_3,
     SETTINGS,
     all_equal,
     all_online,
@@ -117,17 +117,17 @@ async def test_restarts_from_a_snapshot_lose_nothing_either(cluster: Cluster) ->
 
 @scenario(nodes=3, seeds=SEEDS, **SETTINGS)
 async def test_group_begins_once_whatever_crashes_meanwhile(cluster: Cluster) -> None:
-    # Pledges are saved before they are given: crashes at any moment of the beginning do no harm.
+    # Prepare votes are saved before they are given: crashes at any moment do no harm.
     rng = cluster.randomness.branch("crashes")
     histories: set[bytes] = set()
     for _ in range(12):
-        groups = [join_durably(node, consensus=GENESIS_OF_3) for node in cluster.nodes]
+        groups = [join_durably(node, consensus=BOOTSTRAP_OF_3) for node in cluster.nodes]
         await cluster.sleep(rng.uniform(0.0, 0.05))
         histories.update(group.history for group in groups if has_committed(group))
         await cluster.restart(rng.randrange(3))
         await cluster.sleep(rng.uniform(0.0, 0.05))
         await cluster.restart(0, 1, 2)
-    groups = [join_durably(node, consensus=GENESIS_OF_3) for node in cluster.nodes]
+    groups = [join_durably(node, consensus=BOOTSTRAP_OF_3) for node in cluster.nodes]
     await all_equal(cluster, groups)
     assert len(histories | {groups[0].history}) == 1
 

@@ -2,8 +2,8 @@
 
 Members that see each other and no history wait a little, then promise each other to begin
 one together; a majority of promises makes it, so that two halves of a network do not begin
-two where one was meant. `genesis` is the state machine, `promises` what is given and kept,
+two where one was meant. `bootstrap` is the state machine, `promises` what is given and kept,
 `peers` who takes part, `events` what comes out.
 
-Start with `genesis`. Imports `wire`, `raft` and `mesh`.
+Start with `bootstrap`. Imports `wire`, `raft` and `mesh`.
 """

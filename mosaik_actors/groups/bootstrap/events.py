@@ -1,7 +1,7 @@
-"""What a `genesis` wants done, and what it has to tell.
+"""What a `bootstrap` wants done, and what it has to tell.
 
 The order is the order of safety: what is to be saved comes before what may be
-said once it is, which comes only after `Genesis.pledge_saved`.
+said once it is, which comes only after `Bootstrap.prepare_vote_saved`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ...ids import PeerId
-from ..wire.genesis import Message, Pledge
+from ..wire.bootstrap import Message, PrepareVote
 from ..wire.records import Voters
 
 
@@ -19,13 +19,13 @@ class Phase(Enum):
 
     SEEKING = "seeking"
     PROPOSING = "proposing"
-    PLEDGED = "pledged"
+    PREPARED = "prepared"
     BEGUN = "in a history with an empty log"
     MEMBER = "in a history"
 
 
 @dataclass(frozen=True, slots=True)
-class SendGenesis:
+class SendBootstrap:
     """Send this to a bonded peer; it may be lost."""
 
     peer: PeerId
@@ -33,15 +33,15 @@ class SendGenesis:
 
 
 @dataclass(frozen=True, slots=True)
-class SavePledge:
-    """Save this in place of the last one, None for none; then call `Genesis.pledge_saved`."""
+class SavePrepareVote:
+    """Save this instead of the last one, None for none; then call `prepare_vote_saved`."""
 
-    pledge: Pledge | None
+    prepare_vote: PrepareVote | None
 
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """Follow this history from its beginning. Keep the pledge that is saved.
+    """Follow this history from its beginning. Keep the prepare vote that is saved.
 
     Attributes:
         history: Its id.
@@ -56,7 +56,7 @@ class Founded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDied:
-    """Give this history up, and remove it before the next `SavePledge` is saved.
+    """Give this history up, and remove it before the next `SavePrepareVote` is saved.
 
     Its log here is empty, and nothing will ever be committed in it.
     """
@@ -65,10 +65,10 @@ class HistoryDied:
 
 
 @dataclass(frozen=True, slots=True)
-class GenesisStuck:
+class BootstrapStuck:
     """There is no history yet, for longer than it should take. At most every 10 seconds."""
 
     why: str
 
 
-Event = SendGenesis | SavePledge | Founded | HistoryDied | GenesisStuck
+Event = SendBootstrap | SavePrepareVote | Founded | HistoryDied | BootstrapStuck

@@ -15,7 +15,7 @@ from typing import Final
 
 from ...ids import PeerId
 from ..config import ConsensusConfig
-from ..wire.genesis import Seek
+from ..wire.bootstrap import Seek
 from ..wire.records import LEARNER_COUNT_MAX
 from ..wire.status import Status
 
@@ -23,7 +23,7 @@ _SEEK_COUNT_MAX: Final = 2 * LEARNER_COUNT_MAX
 _BACKOFF_MAX: Final = 4
 
 
-class GenesisPeers:
+class BootstrapPeers:
     """What one seeking member sees.
 
     Args:

@@ -1,11 +1,11 @@
 """What one member has promised about beginnings, and what it may say about them.
 
-The part of `genesis` that safety rests on. It knows no time and no peers' status.
+The part of `bootstrap` that safety rests on. It knows no time and no peers' status.
 
 Invariants:
-    * Nothing is said of a pledge or vow before it is saved (`is_saved`).
-    * A member takes a new incarnation whenever it is free of a pledge, however
-      that ended: so one that is not pledged in its present incarnation never was.
+    * Nothing is said of a prepare vote or promise before it is saved (`is_saved`).
+    * A member takes a new incarnation whenever it is free of a prepare vote, however
+      that ended: so one that is not prepared in its present incarnation never was.
     * What a verdict says stays true.
 """
 
@@ -17,11 +17,11 @@ from typing import Final
 
 from ...ids import PeerId
 from ..raft.quorum import majority
-from ..wire.genesis import INCARNATION_BYTES, Complete, Dead, Pledge, Proposal, Vowed
+from ..wire.bootstrap import INCARNATION_BYTES, Complete, Dead, PrepareVote, Promised, Proposal
 
 _DEAD_KEPT_MAX: Final = 64
 
-Verdict = Complete | Vowed | Dead
+Verdict = Complete | Promised | Dead
 
 
 class Promises:
@@ -30,20 +30,20 @@ class Promises:
     Args:
         me: This member.
         rng: Draws incarnations.
-        pledge: What was saved last, None for nothing.
-        save: Called with each new pledge, None for none; `saved` follows.
+        prepare_vote: What was saved last, None for nothing.
+        save: Called with each new prepare vote, None for none; `saved` follows.
 
     Attributes:
         incarnation: The one to name in a proposal.
-        pledge: What this member is pledged to, saved or about to be.
+        prepare_vote: What this member is prepared for, saved or about to be.
     """
 
     def __init__(
         self,
         me: PeerId,
         rng: Random,
-        pledge: Pledge | None,
-        save: Callable[[Pledge | None], None],
+        prepare_vote: PrepareVote | None,
+        save: Callable[[PrepareVote | None], None],
     ) -> None:
         self._me = me
         self._rng = rng
@@ -51,9 +51,11 @@ class Promises:
         self._unsaved_count = 0
         self._dead: dict[bytes, None] = {}
         self._never_begin: dict[PeerId, None] = {}
-        self.pledge = pledge
+        self.prepare_vote = prepare_vote
         drawn = rng.randbytes(INCARNATION_BYTES)
-        self.incarnation = drawn if pledge is None else pledge.proposal.incarnation_of(me)
+        self.incarnation = (
+            drawn if prepare_vote is None else prepare_vote.proposal.incarnation_of(me)
+        )
 
     # What is promised.
 
@@ -64,23 +66,23 @@ class Promises:
 
     @property
     def proposal(self) -> Proposal:
-        """What this member is pledged to; only while it is."""
-        assert self.pledge is not None, "pledged to nothing"
-        return self.pledge.proposal
+        """What this member is prepared for; only while it is."""
+        assert self.prepare_vote is not None, "prepared for nothing"
+        return self.prepare_vote.proposal
 
     @property
     def is_proposer(self) -> bool:
-        """Whether it is pledged to its own proposal, and hence that is complete."""
-        return self.pledge is not None and self.pledge.proposal.proposer == self._me
+        """Whether it is prepared for its own proposal, and hence that is complete."""
+        return self.prepare_vote is not None and self.prepare_vote.proposal.proposer == self._me
 
     @property
-    def has_vowed(self) -> bool:
-        """Whether it vowed never to begin what it is pledged to."""
-        return self.pledge is not None and self.pledge.is_vowed
+    def has_promised(self) -> bool:
+        """Whether it promised never to begin what it is prepared for."""
+        return self.prepare_vote is not None and self.prepare_vote.is_promised
 
-    def is_pledged_to(self, history: bytes) -> bool:
-        """Return whether it is pledged to this history."""
-        return self.pledge is not None and self.pledge.proposal.history == history
+    def is_prepared_for(self, history: bytes) -> bool:
+        """Return whether it is prepared for this history."""
+        return self.prepare_vote is not None and self.prepare_vote.proposal.history == history
 
     def is_dead(self, history: bytes) -> bool:
         """Return whether a history is known never to begin, or never with a majority."""
@@ -88,40 +90,40 @@ class Promises:
 
     # Changes.
 
-    def pledge_to(self, proposal: Proposal) -> None:
-        """Promise to begin this history as soon as all are pledged, and no other."""
-        assert self.pledge is None, "pledged twice"
-        assert proposal.incarnation_of(self._me) == self.incarnation, "pledged for another life"
-        assert proposal.history not in self._dead, "pledged to a dead proposal"
+    def prepare(self, proposal: Proposal) -> None:
+        """Promise to begin this history as soon as all are prepared, and no other."""
+        assert self.prepare_vote is None, "prepared twice"
+        assert proposal.incarnation_of(self._me) == self.incarnation, "prepared for another life"
+        assert proposal.history not in self._dead, "prepared for a dead proposal"
         self._never_begin = {}
-        self._save(Pledge(proposal))
+        self._save(PrepareVote(proposal))
 
-    def vow(self) -> None:
+    def promise(self) -> None:
         """Promise not to begin the history either."""
-        assert not self.is_proposer, "vowed against a proposal that is complete"
-        self._save(Pledge(self.proposal, is_vowed=True))
+        assert not self.is_proposer, "promised against a proposal that is complete"
+        self._save(PrepareVote(self.proposal, is_promised=True))
 
     def drop(self) -> None:
-        """Be pledged no more, if it was: the caller has one of the reasons in `genesis`."""
-        if self.pledge is not None:
+        """Be prepared no more, if it was: the caller has one of the reasons in `bootstrap`."""
+        if self.prepare_vote is not None:
             self.forget()
             self._save(None)
 
     def forget(self) -> None:
-        """The same, when the caller saves something else in place of the pledge."""
-        if self.pledge is not None:
-            self.pledge = None
+        """The same, when the caller saves something else in place of the prepare vote."""
+        if self.prepare_vote is not None:
+            self.prepare_vote = None
             self._never_begin = {}
             self.renew()
 
     def renew(self) -> None:
         """Refuse for good what names the present incarnation."""
-        assert self.pledge is None, "pledged in this incarnation"
+        assert self.prepare_vote is None, "prepared in this incarnation"
         self.incarnation = self._rng.randbytes(INCARNATION_BYTES)
 
     def saved(self) -> bool:
         """Note that the oldest change is saved; return whether all are."""
-        assert self._unsaved_count, "a pledge was saved that was not handed out"
+        assert self._unsaved_count, "a prepare vote was saved that was not handed out"
         self._unsaved_count -= 1
         return not self._unsaved_count
 
@@ -131,20 +133,20 @@ class Promises:
         if len(self._dead) > _DEAD_KEPT_MAX:
             del self._dead[next(iter(self._dead))]
 
-    def note_vow(self, peer: PeerId) -> None:
-        """Note that a voter never will begin what this member is pledged to."""
+    def note_promise(self, peer: PeerId) -> None:
+        """Note that a voter never will begin what this member is prepared for."""
         if peer in self.proposal.voters:
             self._never_begin[peer] = None
 
     # What follows.
 
-    def has_vow_of(self, peer: PeerId) -> bool:
-        """Return whether a voter never will begin what this member is pledged to."""
+    def has_promise_of(self, peer: PeerId) -> bool:
+        """Return whether a voter never will begin what this member is prepared for."""
         return peer in self._never_begin
 
     def is_hopeless(self) -> bool:
         """Return whether a majority of the voters never will begin the history."""
-        own = 1 if self.has_vowed and self.is_saved else 0
+        own = 1 if self.has_promised and self.is_saved else 0
         return len(self._never_begin) + own >= majority(len(self.proposal.voters))
 
     def judge(self, proposal: Proposal) -> Verdict | None:
@@ -157,21 +159,21 @@ class Promises:
             return Dead(history)
         if not self.is_saved:
             return None
-        if self.is_pledged_to(history):
+        if self.is_prepared_for(history):
             if self.is_proposer:
                 return Complete(proposal)
-            return Vowed(history) if self.has_vowed else None
+            return Promised(history) if self.has_promised else None
         if proposal.incarnation_of(self._me) != self.incarnation:
-            # It may have been pledged, or even more, in a life that it has forgotten.
-            return Vowed(history)
-        # It is not pledged to it, and now makes sure that it never will be. That is
-        # sure for its own proposals: one is pledged to those of oneself only by oneself.
+            # It may have been prepared, or even more, in a life that it has forgotten.
+            return Promised(history)
+        # It is not prepared for it, and now makes sure that it never will be. That is
+        # sure for its own proposals: one is prepared for those of oneself only by oneself.
         self.note_dead(history)
-        if self.pledge is None and proposal.proposer != self._me:
+        if self.prepare_vote is None and proposal.proposer != self._me:
             self.renew()
         return Dead(history)
 
-    def _save(self, pledge: Pledge | None) -> None:
-        self.pledge = pledge
+    def _save(self, prepare_vote: PrepareVote | None) -> None:
+        self.prepare_vote = prepare_vote
         self._unsaved_count += 1
-        self._save_later(pledge)
+        self._save_later(prepare_vote)

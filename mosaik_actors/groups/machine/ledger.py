@@ -13,7 +13,7 @@ client's session is long forgotten.
 
 Invariants:
     * A history is closed once, into one other; after that nothing changes it.
-    * It is closed only if it has accepted no guest since it asked to be taken
+    * It is closed only if it has accepted no merging history since it asked to be taken
       in: from this follows that histories are never closed in a circle (`merge`).
     * The commands of a history that ended arrive without a gap, and it counts
       as merged only when all of them are here.
@@ -44,7 +44,7 @@ from ..wire.commands import Burst
 from ..wire.status import Ancestor
 from ..wire.types import HistoryId
 
-GUEST_COUNT_MAX: Final = 64
+MERGING_COUNT_MAX: Final = 64
 MERGED_KEPT_MAX: Final = FINISHED_WITH_MAX
 COUNTS_KEPT_MAX: Final = 2 * MERGED_KEPT_MAX
 ANCESTORS_KEPT_MAX: Final = 2048
@@ -52,7 +52,7 @@ LEDGER_BYTES_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class GuestAccepted:
+class MergingHistoryAccepted:
     """This history will take in another one."""
 
     history: bytes
@@ -96,7 +96,9 @@ class HistoryContinued:
     history: bytes
 
 
-LedgerEvent = GuestAccepted | HistoryClosed | CommandsTaken | MergeFinished | HistoryContinued
+LedgerEvent = (
+    MergingHistoryAccepted | HistoryClosed | CommandsTaken | MergeFinished | HistoryContinued
+)
 
 
 class Ledger:
@@ -107,8 +109,8 @@ class Ledger:
 
     Attributes:
         history: Its id.
-        accept_count: How often it has accepted a guest.
-        guests: The histories it has accepted and not taken in whole, in order;
+        accept_count: How often it has accepted a merging history.
+        merging_histories: The histories it has accepted and not taken in whole, in order;
             the latest ones. Some may have gone elsewhere.
         closed_into: Where it was closed into; empty while it is open.
         merged: The histories it has taken in whole, the latest last.
@@ -124,9 +126,9 @@ class Ledger:
         "accept_count",
         "ancestors",
         "closed_into",
-        "guests",
         "history",
         "merged",
+        "merging_histories",
         "own_count",
         "taken_count",
     )
@@ -134,7 +136,7 @@ class Ledger:
     def __init__(self, history: bytes = b"") -> None:
         self.history = history
         self.accept_count = 0
-        self.guests: tuple[bytes, ...] = ()
+        self.merging_histories: tuple[bytes, ...] = ()
         self.closed_into = b""
         self.merged: tuple[bytes, ...] = ()
         self.own_count = 0
@@ -201,7 +203,7 @@ class Ledger:
             _Ledger(
                 self.history,
                 self.accept_count,
-                self.guests,
+                self.merging_histories,
                 self.closed_into,
                 self.merged,
                 tuple(self._came_from.items()),
@@ -218,7 +220,7 @@ class Ledger:
         read = _decoder.decode(data)
         ledger = cls(read.history)
         ledger.accept_count = read.accept_count
-        ledger.guests, ledger.closed_into = read.guests, read.closed_into
+        ledger.merging_histories, ledger.closed_into = read.merging_histories, read.closed_into
         ledger.merged = read.merged
         ledger._came_from = dict(read.came_from)
         ledger._came_through = dict(read.came_through)
@@ -232,9 +234,13 @@ class Ledger:
         if self.has_all_of(history):
             return None
         self.accept_count += 1
-        others = tuple(guest for guest in self.guests if guest != history)
-        self.guests = (*others, history)[-GUEST_COUNT_MAX:]
-        return GuestAccepted(history)
+        others = tuple(
+            merging_history
+            for merging_history in self.merging_histories
+            if merging_history != history
+        )
+        self.merging_histories = (*others, history)[-MERGING_COUNT_MAX:]
+        return MergingHistoryAccepted(history)
 
     def _close(self, act: CloseInto) -> LedgerEvent | None:
         into, count_max = act.history, act.command_count_max
@@ -273,7 +279,11 @@ class Ledger:
         for other in whole:
             self._came_from.pop(other, None)
             self._came_through.pop(other, None)
-        self.guests = tuple(guest for guest in self.guests if guest not in whole)
+        self.merging_histories = tuple(
+            merging_history
+            for merging_history in self.merging_histories
+            if merging_history not in whole
+        )
         return MergeFinished(history, act.command_count)
 
     def _continue_as(self, act: ContinueAs) -> LedgerEvent | None:
@@ -325,7 +335,7 @@ _Counts = Annotated[tuple[tuple[HistoryId, _Count], ...], msgspec.Meta(max_lengt
 class _Ledger(msgspec.Struct, frozen=True, array_like=True):
     history: HistoryId
     accept_count: _Count
-    guests: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=GUEST_COUNT_MAX)]
+    merging_histories: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGING_COUNT_MAX)]
     closed_into: HistoryId
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_KEPT_MAX)]
     came_from: _Counts

@@ -1,7 +1,7 @@
 """State sync in one history: serving others, and catching up oneself.
 
 Drives the two sides (`sync_roles`) of whatever way the group has chosen. What
-was fetched goes into Raft between its duties: a snapshot is first restored
+was fetched goes into Raft between its pending I/O: a snapshot is first restored
 into the machine, piece by piece, and then installed.
 
 While a member catches up, the leader's entries are held back: they would be
@@ -34,7 +34,7 @@ from ..machine.sync_roles import (
     SyncProgress,
     SyncTask,
 )
-from ..raft.duties import Duties
+from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
 from ..wire.acts import CutSnapshot, encode_act
 from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
@@ -164,14 +164,14 @@ class CatchingUp:
         if self._task is not None:
             self._task.handle_timer(now=now)
 
-    def pump(self, duties: Duties, *, now: float) -> None:
+    def pump(self, pending_io: PendingIo, *, now: float) -> None:
         """Carry both sides on; install what was fetched when nothing waits for the disk."""
         self._serve(now)
         while True:
             self._ask(now)
-            if not duties.is_idle or not self._install(now):
+            if not pending_io.is_idle or not self._install(now):
                 return
-            duties.run()
+            pending_io.run()
 
     # Helpers.
 

@@ -42,14 +42,14 @@ class Compaction:
         parts: What the member lends.
         raft: The log.
         history: The history's id, saved with each snapshot.
-        welcome_index: Saved likewise.
+        join_index: Saved likewise.
     """
 
-    def __init__(self, parts: Parts, raft: Raft, history: bytes, welcome_index: int) -> None:
+    def __init__(self, parts: Parts, raft: Raft, history: bytes, join_index: int) -> None:
         self._parts = parts
         self._raft = raft
         self._history = history
-        self._welcome_index = welcome_index
+        self._join_index = join_index
         self._applied_bytes = 0
         self._work: _Work | None = None
         self._snapshots: dict[int, bytes] = {}
@@ -107,7 +107,7 @@ class Compaction:
     def keep_snapshot(self, mark: SnapshotMark, parts: Sequence[bytes]) -> None:
         """Keep a snapshot until it is saved with its mark."""
         if self._parts.is_durable:
-            stored = StoredGroup(self._history, self._welcome_index, b"", tuple(parts))
+            stored = StoredGroup(self._history, self._join_index, b"", tuple(parts))
             self._snapshots = {mark.index: encode_stored(stored)}
 
     def take_snapshot(self, mark: SnapshotMark) -> bytes:

@@ -10,7 +10,7 @@ node, state sync, and the policy of membership:
     * What a leader does about the members is in `leading`, cutting the log in
       `compaction`, serving and catching up in `catching_up`.
 
-Until the log has reached the place of its welcome, a member is muted: see
+Until the log has reached the place where its join was accepted, a member is non-voting: see
 `member`.
 """
 
@@ -28,7 +28,7 @@ from ..machine.host import Cut as HostCut
 from ..machine.host import Replayed
 from ..machine.sync_roles import Cut
 from ..merge.takeover import are_forgotten
-from ..raft.duties import Duties
+from ..raft.pending_io import PendingIo
 from ..raft.quorum import majority
 from ..raft.raft import Raft
 from ..raft.ready import (
@@ -56,7 +56,7 @@ from .catching_up import CatchingUp
 from .commanding import Commands, Proposal
 from .compaction import Compaction
 from .events import LeaderElected, Logged, MembersChanged, Told
-from .leading import Leading, Seekers
+from .leading import Joiners, Leading
 from .parts import Parts
 from .saving import Disk
 
@@ -74,13 +74,13 @@ class Begin:
     Attributes:
         history: Its id.
         raft: What `Raft` is made with, beside the member and its settings.
-        welcome_index: The member is muted until its log has reached this.
+        join_index: The member is non-voting until its log has reached this.
         root: The history in which the log begins; empty for `history`.
     """
 
     history: bytes
     raft: Mapping[str, Any] = field(default_factory=dict)
-    welcome_index: int = 0
+    join_index: int = 0
     root: bytes = b""
 
 
@@ -119,11 +119,11 @@ class History:
         self._disk = Disk.FINE
         self._told_number = 0
         self._parts = parts
-        self._welcome_index = begin.welcome_index
+        self._join_index = begin.join_index
         self.raft = raft = Raft(
             parts.me, parts.consensus.raft(parts.factor), parts.rng, now=now, **begin.raft
         )
-        self._duties = Duties(
+        self._pending_io = PendingIo(
             raft,
             is_durable=parts.is_durable,
             send=self._send_messages,
@@ -132,35 +132,35 @@ class History:
         )
         self._now = now
         self._replayed: list[Replayed] = []
-        self._compaction = Compaction(parts, raft, self.id, begin.welcome_index)
+        self._compaction = Compaction(parts, raft, self.id, begin.join_index)
         self._commands = Commands(parts, raft, self.id)
         self._leading = Leading(parts, raft, self.id, now=now)
         self._loaded_index = raft.last_index
         self._leader_heard_s = now
-        self._is_abreast = False
+        self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
         self._is_admitted = parts.me in raft.final_configuration[1].voters
         self._admitted_index: int | None = None
-        self._abreast_index: int | None = None
+        self._caught_up_index: int | None = None
         self._acts: list[Act] = []
         self._failed_acts: list[Act] = []
         self._has_told_lost = False
         self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
-        if begin.welcome_index > raft.commit_index:
+        if begin.join_index > raft.commit_index:
             self._sync.begin(now=now)
         self._commands.route(now=now)
 
     # What it is, for the member.
 
     @property
-    def is_muted(self) -> bool:
+    def is_non_voting(self) -> bool:
         """Whether this member may not vote yet."""
-        return self.raft.commit_index < self._welcome_index
+        return self.raft.commit_index < self._join_index
 
     @property
     def is_catching_up(self) -> bool:
         """Whether the state here is not to be relied on yet."""
-        return self.is_muted or self._sync.is_active
+        return self.is_non_voting or self._sync.is_active
 
     @property
     def is_member(self) -> bool:
@@ -174,7 +174,7 @@ class History:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the disk takes nothing: the member is deaf and mute until it does."""
+        """Whether the disk takes nothing: the member is silent until it does."""
         return self._disk is Disk.FULL
 
     @property
@@ -201,7 +201,7 @@ class History:
                 return f"no bond with the leader, {leader.short}"
             if status.history != self.id:
                 return f"no leader: {leader.short}, which led, has lost what it had"
-        if not self._is_abreast:
+        if not self._is_caught_up:
             return "behind the leader"
         if not self._is_admitted:
             return "being taken in: the change of the voters is not finished"
@@ -269,7 +269,7 @@ class History:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits for the disk."""
-        return self._duties.is_idle
+        return self._pending_io.is_idle
 
     @property
     def is_settled_here(self) -> bool:
@@ -327,7 +327,7 @@ class History:
         message = decode_message(body)
         if self.is_stalled:
             return
-        if self.is_muted and isinstance(message, VoteRequest | TimeoutNow):
+        if self.is_non_voting and isinstance(message, VoteRequest | TimeoutNow):
             return
         if self._sync.holds_back(message):
             return
@@ -494,8 +494,8 @@ class History:
         elif raft.is_leader or disk is Disk.FULL:
             was_leader, leader = raft.is_leader, raft.leader
             raft.step_down(disk.value, now=now)
-            self._duties.run()
-            self._told_number = self._duties.last_number
+            self._pending_io.run()
+            self._told_number = self._pending_io.last_number
             if was_leader:
                 self._note_stepped_down(raft.term, disk.value)
             if leader is not None:
@@ -503,11 +503,11 @@ class History:
 
     def saved(self) -> None:
         """Note that the batch of the last `next_save` is saved."""
-        self._duties.saved()
+        self._pending_io.saved()
 
     def next_save(self) -> SaveBatch | None:
         """Return what to save now, None for nothing."""
-        return self._duties.next_save()
+        return self._pending_io.next_save()
 
     # Time.
 
@@ -517,7 +517,7 @@ class History:
             return inf
         raft = self.raft
         due_s = self._sync.get_timer()
-        if not self._is_deaf:
+        if not self._is_election_disabled:
             due_s = min(due_s, raft.get_timer())
         if raft.is_leader and not self._is_closed:
             due_s = min(due_s, self._leading.look_at_s)
@@ -528,15 +528,15 @@ class History:
         if self.is_stalled:
             return
         self._now = now
-        if not self._is_deaf:
+        if not self._is_election_disabled:
             self.raft.handle_timer(now=now)
         self._sync.handle_timer(now=now)
         self._compaction.carry_on()
 
     @property
-    def _is_deaf(self) -> bool:
+    def _is_election_disabled(self) -> bool:
         """Whether this member must not even stand: it may have voted in an earlier life."""
-        return self.is_muted and self.is_voter
+        return self.is_non_voting and self.is_voter
 
     # The pump.
 
@@ -547,38 +547,38 @@ class History:
             return
         if not self._is_closed:
             self._leading.look(now=now)
-        self._note_abreast()
+        self._note_caught_up()
         self._note_admitted()
         self._commands.send(now=now)
         if self._is_closed:
             self._parts.reads.hold(now=now)
         else:
             self._parts.reads.ask(self.raft.read, now=now)
-        self._duties.run()
-        self._sync.pump(self._duties, now=now)
+        self._pending_io.run()
+        self._sync.pump(self._pending_io, now=now)
         if self._compaction.consider():
-            self._duties.run()
+            self._pending_io.run()
 
     @property
     def has_more(self) -> bool:
         """Whether another `pump` would find commands to send: answers have made room."""
         return self._commands.has_more(now=self._now)
 
-    def _note_abreast(self) -> None:
+    def _note_caught_up(self) -> None:
         """Note when this member has applied what was committed when it first met its leader.
 
         A member that restarts is told the commit index only then; until it has
         applied that much, what it shows is of the past.
         """
-        if self._is_abreast:
+        if self._is_caught_up:
             return
         raft = self.raft
         if raft.leader is None or raft.term_at(raft.applied_index) != raft.term:
             return  # nothing of this term is applied: what was committed before may lack too
-        if self._abreast_index is None:
+        if self._caught_up_index is None:
             status = self._parts.statuses().get(raft.leader)
-            self._abreast_index = 0 if status is None else status.commit_index
-        self._is_abreast = raft.applied_index >= self._abreast_index
+            self._caught_up_index = 0 if status is None else status.commit_index
+        self._is_caught_up = raft.applied_index >= self._caught_up_index
 
     def _note_admitted(self) -> None:
         """Note when this member's place in the group is final for now: then it may be online."""
@@ -587,7 +587,7 @@ class History:
         raft, index = self.raft, self._admitted_index
         has_place = index is not None and raft.commit_index >= index
         # An observer never is to vote, and a leader is one of the voters.
-        is_observer = self._is_abreast and self._parts.is_observer()
+        is_observer = self._is_caught_up and self._parts.is_observer()
         self._is_admitted = has_place or is_observer or raft.is_leader
 
     # What Raft says.
@@ -605,10 +605,10 @@ class History:
         for outcome in ready.outcomes:
             self._take_outcome(outcome)
         for read in ready.reads:
-            if not isinstance(read.request_id, Seekers):
+            if not isinstance(read.request_id, Joiners):
                 self._parts.reads.receive_state(read)
             elif read.index is not None:
-                self._leading.welcome(read.request_id)
+                self._leading.join_accepted(read.request_id)
         for event in ready.events:
             was_told = ready.number <= self._told_number
             if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):

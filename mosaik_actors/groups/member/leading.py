@@ -1,7 +1,7 @@
 """What a leader does about its group's members: looks at them, and takes the next step.
 
 Who should vote is decided in `membership`; here is what that is told, and how
-its wishes become entries of the log, transfers and welcomes. It looks every
+its wishes become entries of the log, transfers and accepts. It looks every
 heartbeat, and at once when something about a member has changed; but a member
 that says now this, now that, or what cannot be, must not fill the log: after
 `CHANGES_MAX` changes within an election timeout it takes its time.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ...ids import PeerId
 from ..raft.progress import ProgressState
 from ..raft.raft import Raft
-from ..wire.frames import Admitted, Welcome, encode_control
+from ..wire.frames import Admitted, JoinAccepted, encode_control
 from ..wire.status import Standing, Status
 from .events import Logged
 from .membership import (
@@ -36,8 +36,8 @@ CHANGES_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seekers:
-    """Who is to be welcomed when this member is known to lead still, and what they say."""
+class Joiners:
+    """Who is to be accepted when this member is known to lead still, and what they say."""
 
     statuses: Mapping[PeerId, Status]
 
@@ -87,7 +87,7 @@ class Leading:
         if not raft.is_leader or now < self.look_at_s:
             return
         self.look_at_s = now + self._parts.consensus.heartbeat_interval
-        self._welcome_seekers()
+        self._accept_joiners()
         view = self._view()
         change = plan_change(view)
         self._admit(choose_admitted(view, change))
@@ -98,8 +98,8 @@ class Leading:
                 self._parts.emit(Logged(False, f"changes the members: {change.why}"))
             self._changed_s.append(now)
         elif now - self._handed_over_s > self._parts.consensus.election_timeout:
-            heir = prefer_leader(view)
-            if heir is not None and raft.transfer_leadership(heir):
+            transfer_target = prefer_leader(view)
+            if transfer_target is not None and raft.transfer_leadership(transfer_target):
                 self._handed_over_s = now
 
     def _admit(self, peers: list[PeerId]) -> None:
@@ -139,15 +139,15 @@ class Leading:
             peers=peers,
         )
 
-    def _welcome_seekers(self) -> None:
+    def _accept_joiners(self) -> None:
         """Tell those who have no history yet that they are in the configuration.
 
-        But be sure first to lead still (Raft thesis 6.4): a leader that stood still may
+        But be sure first to lead still (Raft thesis 6.4): a leader that was paused may
         be one of the past, and would take a voter that has forgotten its votes since
         for the learner that it once was.
         """
         learners, progress = self._raft.configuration.learners, self._raft.progress
-        seekers = {
+        joiners = {
             peer: status
             for peer, status in self._parts.statuses().items()
             if status.standing is Standing.SEEKING
@@ -155,17 +155,17 @@ class Leading:
             # One that has acknowledged anything is removed first: that holds no more.
             and not progress[peer].match_index
         }
-        if seekers and not self._raft.is_configuration_pending:
-            self._raft.read(Seekers(seekers))
+        if joiners and not self._raft.is_configuration_pending:
+            self._raft.read(Joiners(joiners))
 
-    def welcome(self, seekers: Seekers) -> None:
-        """Welcome them: this member was the leader after the read was asked."""
+    def join_accepted(self, joiners: Joiners) -> None:
+        """JoinAccepted them: this member was the leader after the read was asked."""
         raft, statuses = self._raft, self._parts.statuses()
         if not raft.is_leader or raft.is_configuration_pending:
             return
-        for peer, status in seekers.statuses.items():
+        for peer, status in joiners.statuses.items():
             # The very same status: so also the same bond, and the same life of the peer.
             if statuses.get(peer) is status and peer in raft.configuration.learners:
                 root = self._parts.host.ledger.root
-                welcome = Welcome(self._history, raft.configuration_index, root)
-                self._parts.send(peer, encode_control(welcome))
+                join_accepted = JoinAccepted(self._history, raft.configuration_index, root)
+                self._parts.send(peer, encode_control(join_accepted))

@@ -51,11 +51,11 @@ class Leaving:
             for peer, status in statuses.items()
             if status.history == history.id and not status.is_leaving
         }
-        heirs = [peer for peer, status in staying.items() if not status.is_observer]
-        if not heirs:
+        transfer_targets = [peer for peer, status in staying.items() if not status.is_observer]
+        if not transfer_targets:
             return self.is_final and not all(history.is_known_to(peer) for peer in staying)
         if self.is_final:
             # Also of the learners: the leader may be about to promote this one.
             return history.is_member or not history.is_settled
         voters = history.raft.configuration.voters
-        return history.raft.leader == me and any(peer in voters for peer in heirs)
+        return history.raft.leader == me and any(peer in voters for peer in transfer_targets)

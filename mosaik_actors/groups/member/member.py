@@ -4,8 +4,8 @@ A pure state machine that composes the cores and knows how they depend on each
 other:
 
     mesh          who is bonded with whom
-    genesis       how a history begins, while there is none
-    raft, duties  the log of the history, and its disk
+    bootstrap       how a history begins, while there is none
+    raft, pending I/O  the log of the history, and its disk
     host          the machine, the sessions, the ledger
     client        the commands of this node
     reads         its strong queries
@@ -14,13 +14,13 @@ other:
     merge         what to do when two histories meet
     takeover      what to do when all voters are gone
 
-A member is without a history (seeking one, or pledged to one that is about to
-begin) or follows one. It joins a history when the leader says so (`Welcome`),
+A member is without a history (seeking one, or prepared for one that is about to
+begin) or follows one. It joins a history when the leader says so (`JoinAccepted`),
 and gives one up only when everything in it is in another one.
 
 Invariants:
     * Raft of one history never gets a message of another.
-    * Until its log has reached the place of its welcome, a member does not
+    * Until its log has reached the place where its join was accepted, a member does not
       vote: it may have voted before, in an earlier life, and have forgotten it.
     * Nothing is resolved before it is applied here, and nothing is applied
       before it is committed.
@@ -45,7 +45,14 @@ from ...errors import ConfigError, RemoteError
 from ...ids import GroupId, NetworkId, PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import CloseCode, CloseReason
-from ..bootstrap.genesis import Founded, Genesis, GenesisStuck, HistoryDied, SavePledge, SendGenesis
+from ..bootstrap.bootstrap import (
+    Bootstrap,
+    BootstrapStuck,
+    Founded,
+    HistoryDied,
+    SavePrepareVote,
+    SendBootstrap,
+)
 from ..client.client import CommandClient, Failed, Resolved
 from ..client.reads import ReadFailed, ReadGranted, Reads
 from ..config import ConsensusConfig, GroupsConfig
@@ -58,10 +65,10 @@ from ..mesh.key import GroupKey
 from ..mesh.mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
-from ..wire.frames import Admitted, ForwardRefused, Welcome
-from ..wire.genesis import Pledge, decode_pledge, encode_pledge
-from ..wire.genesis import decode_message as decode_genesis
-from ..wire.genesis import encode_message as encode_genesis
+from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vote
+from ..wire.bootstrap import decode_message as decode_bootstrap
+from ..wire.bootstrap import encode_message as encode_bootstrap
+from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
 from ..wire.records import HardState, SnapshotMark, Voters
 from ..wire.status import Standing, Status
 from ..wire.stored import StoredGroup, decode_stored, encode_stored
@@ -108,7 +115,7 @@ class MemberSpec:
         is_durable: Whether the storage survives a crash.
         is_observer: It does not vote, until `Member.take_part`.
         factor: How reluctant it is to lead; 1 is not at all.
-        allow: Why a peer is refused although it has the key; None for welcome.
+        allow: Why a peer is refused although it has the key; None for join_accepted.
         is_in_reach: Whether a peer is connected and answers.
     """
 
@@ -161,7 +168,7 @@ class Member:
         )
         self._went_into = b""
         self._waits_until_s = now
-        self._pledge = b""
+        self._prepare_vote = b""
         self._is_beginning = False
         self._saving = Saving(
             is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
@@ -310,7 +317,7 @@ class Member:
     def take_part(self, *, now: float) -> None:
         """Be an observer no more: the leader may make this member a voter. May be repeated."""
         self._is_observer = False
-        self._genesis.take_part(now=now)
+        self._bootstrap.take_part(now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
 
@@ -414,8 +421,8 @@ class Member:
                     self._followed.receive_sync_answer(peer, body, now=now)
             case frames.MERGE:
                 self._merging.receive(peer, data[1:], now=now)
-            case frames.GENESIS:
-                self._genesis.receive_message(peer, decode_genesis(data[1:]), now=now)
+            case frames.BOOTSTRAP:
+                self._bootstrap.receive_message(peer, decode_bootstrap(data[1:]), now=now)
             case frames.CONTROL:
                 self._receive_control(peer, data, now)
             case _:
@@ -434,7 +441,7 @@ class Member:
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)
         match message:
-            case Welcome(history):
+            case JoinAccepted(history):
                 followed = self._history
                 if followed is not None:
                     if followed.id == history and followed.raft.has_lost_entries:
@@ -475,7 +482,7 @@ class Member:
             self._mesh.get_timer(),
             self._client.get_timer(),
             self._reads.get_timer(),
-            self._genesis.get_timer(),
+            self._bootstrap.get_timer(),
             self._leaving.until_s,
             None if self._history is None or self.is_stalled else self._takeover.timer_s,
             None if self._history is None else self._history.get_timer(),
@@ -492,7 +499,7 @@ class Member:
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
         self._merging.handle_timer(now=now)
-        self._genesis.handle_timer(now=now)
+        self._bootstrap.handle_timer(now=now)
         if self._history is not None:
             self._history.handle_timer(now=now)
 
@@ -502,7 +509,7 @@ class Member:
         """Carry everything on as far as it goes; then drain `next_event`."""
         self._now = now
         self._take_mesh(now)
-        self._take_genesis(now)
+        self._take_bootstrap(now)
         if self._history is not None:
             self._history.pump(now=now)
         if self._history is None or self.is_stalled:
@@ -551,7 +558,7 @@ class Member:
         if self._history is None:
             seen = [status.history for status in self._statuses.values() if status.history]
             self._sought = dict.fromkeys([*self._sought, *seen][-_SOUGHT_KEPT:])
-        self._genesis.update_peers(self._statuses, now=now)
+        self._bootstrap.update_peers(self._statuses, now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
 
@@ -578,7 +585,7 @@ class Member:
         """
         key = (
             self._history,
-            self._genesis.standing,
+            self._bootstrap.standing,
             self._leaving.has_begun,
             self._is_observer,
             self._takeover.is_abandoned,
@@ -599,7 +606,7 @@ class Member:
         if self._history is not None:
             said = self._history.status() | {"is_abandoned": self._takeover.is_abandoned}
         else:
-            said = {"standing": self._genesis.standing}
+            said = {"standing": self._bootstrap.standing}
         return Status(
             is_observer=self._is_observer,
             leadership_factor=spec.factor,
@@ -667,7 +674,9 @@ class Member:
     def _go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
         """Follow a history that continues the one so far, as soon as that is saved."""
         self._history = None
-        self._is_beginning = True  # until it is saved, nobody can welcome this member elsewhere
+        self._is_beginning = (
+            True  # until it is saved, nobody can join_accepted this member elsewhere
+        )
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     # Histories: begin, join, give up.
@@ -676,7 +685,7 @@ class Member:
         """Go on where a durable member stopped, or look for a history."""
         mark, data = stored.snapshot or (SnapshotMark(), encode_stored(StoredGroup()))
         kept = decode_stored(data)
-        self._genesis = self._new_genesis(now, kept)
+        self._bootstrap = self._new_bootstrap(now, kept)
         if not kept.history:
             return
         host = self._spec.host
@@ -690,55 +699,55 @@ class Member:
             "entries": stored.entries,
             "base": stored.base,
         }
-        begin = Begin(kept.history, raft, kept.welcome_index, kept.root)
+        begin = Begin(kept.history, raft, kept.join_index, kept.root)
         self._follow(begin, now, is_founder=False)
 
-    def _new_genesis(self, now: float, kept: StoredGroup) -> Genesis:
+    def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
         spec = self._spec
-        genesis = Genesis(
+        bootstrap = Bootstrap(
             spec.me,
             spec.consensus,
             self._rng,
             now=now,
             is_observer=self._is_observer,
-            pledge=decode_pledge(kept.pledge) if kept.pledge else None,
+            prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
             history=kept.history,
             is_apart=lambda: bool(self._mesh.list_apart()),
         )
-        genesis.update_peers(self._statuses, now=now)
-        return genesis
+        bootstrap.update_peers(self._statuses, now=now)
+        return bootstrap
 
-    def _take_genesis(self, now: float) -> None:
-        while (event := self._genesis.next_event()) is not None:
+    def _take_bootstrap(self, now: float) -> None:
+        while (event := self._bootstrap.next_event()) is not None:
             match event:
-                case SendGenesis(peer, message):
-                    self._send(peer, frames.plain(frames.GENESIS, encode_genesis(message)))
-                case SavePledge(pledge):
-                    self._save_pledge(pledge)
+                case SendBootstrap(peer, message):
+                    self._send(peer, frames.plain(frames.BOOTSTRAP, encode_bootstrap(message)))
+                case SavePrepareVote(prepare_vote):
+                    self._save_prepare_vote(prepare_vote)
                 case Founded(history, voters, is_founder):
                     self._found(history, voters, is_founder)
                 case HistoryDied(history):
                     if self._history is not None and self._history.id == history:
                         self._give_up()
-                case GenesisStuck(why):
+                case BootstrapStuck(why):
                     self._emit(Logged(True, f"there is no history yet: {self._why_apart or why}"))
         followed = self._history
         if followed is not None and followed.raft.last_index:
-            self._genesis.log_began(now=now)
+            self._bootstrap.log_began(now=now)
 
-    def _save_pledge(self, pledge: Pledge | None) -> None:
+    def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
         """Save a promise, beside the history if there is one."""
-        self._pledge = b"" if pledge is None else encode_pledge(pledge)
+        self._prepare_vote = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
         history = self._history
         mark = SnapshotMark() if history is None else history.raft.mark
-        stored = StoredGroup(pledge=self._pledge)
+        stored = StoredGroup(prepare_vote=self._prepare_vote)
         if history is not None:
-            stored = StoredGroup(history.id, 0, self._pledge, (), self._spec.host.ledger.root)
-        # After a first snapshot there is nothing to change: that was saved without a pledge,
+            stored = StoredGroup(history.id, 0, self._prepare_vote, (), self._spec.host.ledger.root)
+        # After a first snapshot there is nothing to change: that was saved without a prepare vote,
         # and none is made in a history.
         batch = SaveBatch() if mark.index else SaveBatch(snapshot=(mark, encode_stored(stored)))
-        genesis = self._genesis  # when it is saved, another history may be looked for
-        self._saving.add(batch, lambda: genesis.pledge_saved(now=self._now))
+        bootstrap = self._bootstrap  # when it is saved, another history may be looked for
+        self._saving.add(batch, lambda: bootstrap.prepare_vote_saved(now=self._now))
 
     def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
         """Begin a history with these voters, one of them this member."""
@@ -746,18 +755,18 @@ class Member:
         mark = SnapshotMark(0, 0, voters)
         self._begin(Begin(history, {"mark": mark}), is_founder=is_founder)
 
-    def _join(self, welcome: Welcome, now: float) -> None:
+    def _join(self, join_accepted: JoinAccepted, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
         is_free = self._history is None and not self._is_beginning
-        if not is_free or self._genesis.standing is not Standing.SEEKING:
+        if not is_free or self._bootstrap.standing is not Standing.SEEKING:
             return
-        history, root = welcome.history, welcome.root
+        history, root = join_accepted.history, join_accepted.root
         self._spec.host.reset(Ledger(root or history))
-        self._pledge = b""
-        begin = Begin(history, {"mark": SnapshotMark()}, welcome.index, root)
+        self._prepare_vote = b""
+        begin = Begin(history, {"mark": SnapshotMark()}, join_accepted.index, root)
         self._note_taken_over(history)
         self._begin(begin, is_founder=False)
-        self._genesis.joined(history, now=now)
+        self._bootstrap.joined(history, now=now)
         self._sought.clear()
 
     def _note_taken_over(self, history: bytes) -> None:
@@ -782,10 +791,10 @@ class Member:
     def _begin(self, begin: Begin, *, is_founder: bool) -> None:
         """Save which history it is, then follow it."""
         self._is_beginning = True
-        stored = StoredGroup(begin.history, begin.welcome_index, self._pledge, (), begin.root)
+        stored = StoredGroup(begin.history, begin.join_index, self._prepare_vote, (), begin.root)
         batch = SaveBatch(snapshot=(begin.raft["mark"], encode_stored(stored)))
         raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
-        begin = Begin(begin.history, raft, begin.welcome_index, begin.root)
+        begin = Begin(begin.history, raft, begin.join_index, begin.root)
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
@@ -847,12 +856,12 @@ class Member:
             # What a storage remembers of terms and votes never goes back.
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
-        self._pledge = b""
+        self._prepare_vote = b""
         self._spec.host.reset(Ledger())
         self._client.set_leader(False, None, self._now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)
-        self._genesis = self._new_genesis(self._now, StoredGroup())
+        self._bootstrap = self._new_bootstrap(self._now, StoredGroup())
         self._emit(Told(StateReplaced(0)))
 
     def _meet_others(self, now: float) -> None:

@@ -129,10 +129,10 @@ def prefer_leader(view: GroupView) -> PeerId | None:
     """
     group = _Group(view)
     own = view.my_status.leadership_factor
-    heir = group.heir()
-    if view.is_pending or own <= 1 or heir is None:
+    transfer_target = group.transfer_target()
+    if view.is_pending or own <= 1 or transfer_target is None:
         return None
-    return heir if group.factor(heir) < own else None
+    return transfer_target if group.factor(transfer_target) < own else None
 
 
 def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
@@ -185,9 +185,9 @@ def _hand_over(group: _Group) -> Step | None:
     """Rule 1, for the leader itself."""
     if not group.is_leaving(group.me) and not group.is_observer(group.me):
         return None
-    heir = group.heir()
-    if heir is not None:
-        return TransferTo(heir, "the leader does not want to vote any more")
+    transfer_target = group.transfer_target()
+    if transfer_target is not None:
+        return TransferTo(transfer_target, "the leader does not want to vote any more")
     ready = group.ready()
     return group.first_change(
         (promote(group.current, peer), f"{peer.short} is to take over") for peer in ready
@@ -376,7 +376,7 @@ class _Group:
         """Return the learners that may be ready before long, in ascending order."""
         return [p for p in self.learners if self._is_willing(p) and not self.is_dead(p)]
 
-    def heir(self) -> PeerId | None:
+    def transfer_target(self) -> PeerId | None:
         """Return the voter that should lead if this one does not; None when none can."""
         fit = [peer for peer in self.others if self.is_fit(peer)]
         return min(fit, key=self.rank, default=None)

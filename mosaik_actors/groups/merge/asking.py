@@ -1,7 +1,7 @@
 """The leader of a history that may end: it asks another one, and closes its own.
 
     IDLE     no other history is in sight, or it is the other one's turn to ask
-    ASKED    a request is out; guests are refused meanwhile
+    ASKED    a request is out; merging histories are refused meanwhile
     CLOSING  the other history has accepted; `CloseInto` is on its way into the
              log, and what becomes of it is not known
 
@@ -36,7 +36,7 @@ from .view import (
     Other,
     ProposeAct,
     best_of,
-    find_heir,
+    find_transfer_target,
     is_contained,
     own_rank,
     rank_of,
@@ -173,8 +173,8 @@ class Asking:
         if best is None:
             return
         can_end = is_whole(view.log) or is_contained(view, best)
-        heir = None if can_end else find_heir(view)
-        if not can_end and heir is None:
+        transfer_target = None if can_end else find_transfer_target(view)
+        if not can_end and transfer_target is None:
             self._warn(best, now)
             return
         told = rank_of(best.history, self._told.get(best.history, 0), is_whole=True)
@@ -183,8 +183,8 @@ class Asking:
         due_s = max(due_s, self._next_at_s)
         if now < due_s:
             self.timer_s = due_s
-        elif heir is not None:
-            self._emit(HandOver(heir))
+        elif transfer_target is not None:
+            self._emit(HandOver(transfer_target))
             self._back_off(now)
         else:
             self._ask(best, view, now)

@@ -1,4 +1,4 @@
-"""The leader of a history that goes on: it accepts guests and takes in their commands.
+"""The leader of a history that goes on: it accepts merging histories and takes in their commands.
 
 It puts into the log what it is asked to, and answers when that is applied. It
 need not get anything right beyond that: an act that comes too early, too late
@@ -84,7 +84,7 @@ class Hosting:
         self._held.clear()
         self._ending.clear()
 
-    # What guests say.
+    # What merging histories say.
 
     def receive_request(
         self, peer: PeerId, request: MergeRequest, view: MergeView, asking: Asking, *, now: float

@@ -32,8 +32,8 @@ Order within a client is kept because it is kept along every log, and a log is
 replayed in order.
 
 **No circle.** Histories closed into each other in a circle would all have ended.
-A `CloseInto` is void when its history has accepted any guest between the
-request, in which it read its count of guests, and the entry (`accept_count`).
+A `CloseInto` is void when its history has accepted any merging history between the
+request, in which it read its count of merging histories, and the entry (`accept_count`).
 Each request needs an `AcceptMerge` of its own, after it was sent. So take a
 circle: S1 closed into S2, S2 into S3, ... Sn into S1. S2 accepted S1 after S1's
 request, and before S2's own request (else S2's `CloseInto` is void, or the

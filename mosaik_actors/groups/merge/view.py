@@ -204,7 +204,7 @@ def is_contained(view: MergeView, other: Other) -> bool:
     return view.position <= shared_position(view, other)
 
 
-def find_heir(view: MergeView) -> PeerId | None:
+def find_transfer_target(view: MergeView) -> PeerId | None:
     """Return a voter of this member's own history that has the whole log."""
     for peer in sorted(view.peers):
         status = view.peers[peer]
@@ -221,7 +221,7 @@ def find_heir(view: MergeView) -> PeerId | None:
 def own_rank(view: MergeView, other: Other | None = None) -> Rank:
     """Return the rank of this member's own history, as compared with another one."""
     is_inside = other is not None and is_contained(view, other)
-    whole = is_inside or is_whole(view.log) or find_heir(view) is not None
+    whole = is_inside or is_whole(view.log) or find_transfer_target(view) is not None
     return rank_of(view.history, view.position, is_whole=whole)
 
 

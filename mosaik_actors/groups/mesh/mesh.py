@@ -20,7 +20,7 @@ One bond for each pair, though both may dial at once:
 Over each bond go heartbeats with the member's status, at once when it matters,
 and what changed in its bonds (`bonds`, `topology`). A bond that is silent for
 too long is closed; anything that comes over it counts as a sign of life. When
-this member itself stood still, the others are given as much more time.
+this member itself was paused, the others are given as much more time.
 
 Invariants:
     * At most one bond for each peer, and `BondFormed` and `BondLost` alternate.
@@ -116,7 +116,7 @@ class Mesh:
         status: What this member says of itself.
         is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
         allow: Returns why a peer that has the key is refused all the same; None
-            to welcome it. Call `recheck` when it may answer otherwise than before.
+            to join_accepted it. Call `recheck` when it may answer otherwise than before.
 
     Attributes:
         bonded: The bonds by peer, the oldest first; a view that keeps up.
@@ -195,7 +195,7 @@ class Mesh:
             self._is_timer_stale = True
 
     def recheck(self, *, now: float) -> None:
-        """Ask `allow` again: end the bonds it refuses, dial those it welcomes now."""
+        """Ask `allow` again: end the bonds it refuses, dial those it accepts now."""
         self._redial.hurry_refused(now=now)
         for bond in list(self.bonded.values()):
             if (text := self.allow(bond.peer)) is not None:

@@ -30,7 +30,7 @@ class RaftConfig:
             stands. It grants votes, and steps down, like everybody else.
         commit_delay: What is committed is told with the next entries; a leader
             waits for them so long. 0: it is told at once.
-        spare_delay: Followers whose answer no quorum needs are sent new entries at
+        lagged_delay: Followers whose answer no quorum needs are sent new entries at
             most once in so long. 0: at once.
         append_entries: Entries in one message at most.
         append_bytes: Bytes of entries in one message; one entry always fits.
@@ -55,7 +55,7 @@ class RaftConfig:
     election_timeout_jitter: float = 0.5
     election_factor: float = 1.0
     commit_delay: float = 0.0
-    spare_delay: float = 0.0
+    lagged_delay: float = 0.0
     append_entries: int = 512
     append_bytes: int = 512 * 1024
     window_count: int = 64
@@ -77,7 +77,7 @@ class RaftConfig:
             "election_timeout",
             "election_timeout_jitter",
             "commit_delay",
-            "spare_delay",
+            "lagged_delay",
         )
         require_above("heartbeat_interval", self.heartbeat_interval)
         if self.election_timeout < 2 * self.heartbeat_interval:
@@ -86,7 +86,7 @@ class RaftConfig:
                 f"heartbeat_interval, {self.heartbeat_interval}"
             )
         require_above("election_timeout_jitter", self.election_timeout_jitter)
-        for name in ("commit_delay", "spare_delay"):
+        for name in ("commit_delay", "lagged_delay"):
             require_between(name, getattr(self, name), 0, self.heartbeat_interval)
         require_between("election_factor", self.election_factor, 1, 1000)
         require_between("append_entries", self.append_entries, 1, APPEND_ENTRIES_MAX)

@@ -14,7 +14,7 @@ A pass over the followers happens once per `Ready`, not once per proposal, so
 whatever piled up since leaves in one message per follower. What is committed
 travels with the next entries; when none follow within `commit_delay`, or when
 somebody elsewhere waits for it, it is told by itself. Those whose answer a quorum
-does not need hear of new entries a little later (`spares`).
+does not need hear of new entries a little later (`lagged_followers`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from ..wire.raft import (
     TimeoutNow,
 )
 from ..wire.records import Entry, EntryKind, Voters
+from .lagged_followers import LaggedFollowers
 from .log import ENTRY_OVERHEAD_BYTES, cost_of
 from .progress import Progress, ProgressState
 from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
 from .ready import ConfigurationKnown, ReadState, Reason, TransferEnded
-from .spares import Spares
 
 if TYPE_CHECKING:
     from .state import State
@@ -74,7 +74,7 @@ class Leader:
         self._read_number = 0
         self._heartbeat_at_s = state.now
         self._news_at_s = inf
-        self._spares = Spares(state.settings.spare_delay)
+        self._lagged_followers = LaggedFollowers(state.settings.lagged_delay)
         self._awaited_index = 0
         self._saved_index = -1
         self._quorum_until_s = state.now
@@ -154,7 +154,7 @@ class Leader:
             )
         if progress.accept(message.match_index):
             if message.match_index > self._state.commit_index:
-                self._spares.note_needed(sender)
+                self._lagged_followers.note_needed(sender)
             self._advance_commit()
         if progress.commit_sent < self._state.commit_index:
             self._note_news(progress.commit_sent)
@@ -183,7 +183,7 @@ class Leader:
 
     def receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
         """Take in a strong read of a follower or a learner."""
-        self._spares.hurry(sender)  # it answers when it has what is committed now
+        self._lagged_followers.hurry(sender)  # it answers when it has what is committed now
         if not self._reads.add(PendingRead(sender, message.number)):
             self._state.send(sender, ReadReply(self._state.term, message.number, None))
 
@@ -210,7 +210,10 @@ class Leader:
         """When to call `handle_timer`."""
         # What was heard since only makes the last of these later; it is looked at when due.
         until_s = min(
-            self._heartbeat_at_s, self._news_at_s, self._quorum_until_s, self._spares.timer_s
+            self._heartbeat_at_s,
+            self._news_at_s,
+            self._quorum_until_s,
+            self._lagged_followers.timer_s,
         )
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
@@ -240,8 +243,8 @@ class Leader:
             elif progress.next_index <= last_index and not self._may_wait(peer, progress):
                 self._replicate(peer, progress)
                 if progress.next_index > last_index:
-                    self._spares.serve(peer, state.now)
-        self._spares.pass_time(state.now)
+                    self._lagged_followers.serve(peer, state.now)
+        self._lagged_followers.pass_time(state.now)
         if self._news_at_s < inf:
             self._tell_commit()
         self._continue_transfer()
@@ -292,14 +295,14 @@ class Leader:
         is_awaited = progress.next_index <= self._awaited_index
         if is_awaited or self.transfer_to is not None:
             return False
-        return self._spares.must_wait(peer, self._state.now)
+        return self._lagged_followers.must_wait(peer, self._state.now)
 
     def _hears_later(self, peer: PeerId, progress: Progress) -> bool:
         """Return whether a follower learns what is committed with entries that are yet to come."""
         if progress.commit_sent < self._awaited_index <= self._state.commit_index:
             return False
         has_all = progress.next_index > self._state.log.last_index
-        return not has_all and self._spares.is_waiting(peer)
+        return not has_all and self._lagged_followers.is_waiting(peer)
 
     @property
     def kept_from_index(self) -> float:
@@ -313,7 +316,7 @@ class Leader:
             for peer, progress in self.progress.items()
             if progress.state is ProgressState.REPLICATE
             and progress.next_index <= state.log.last_index
-            and self._spares.is_on_time(peer, state.now)
+            and self._lagged_followers.is_on_time(peer, state.now)
         ]
         return min(waiting, default=inf)
 
@@ -381,7 +384,7 @@ class Leader:
             before = state.commit_index
             was_pending = state.configurations.is_pending(before)
             state.commit(index)
-            self._spares.count_own(is_quick=index <= saved[state.me])
+            self._lagged_followers.count_own(is_quick=index <= saved[state.me])
             self._release(before, index)
             self._note_news(before)
             if was_pending and not state.configurations.is_pending(index):
@@ -451,7 +454,7 @@ class Leader:
                     window_count=state.settings.window_count,
                     window_bytes=state.settings.window_bytes,
                 )
-        self._spares.set_members(state.me, self.progress, state.deciding)
+        self._lagged_followers.set_members(state.me, self.progress, state.deciding)
         self._quorum_until_s = self.hears_quorum_until_s
 
     def _finish_change(self) -> None:
@@ -473,8 +476,8 @@ class Leader:
         for peer in self.progress:
             state.send(peer, Heartbeat(state.term, state.commit_index, 0))
         voters = [peer for peer in state.configurations.latest.voters if peer in self.progress]
-        heir = max(voters, key=lambda peer: self.progress[peer].match_index)
-        state.send(heir, TimeoutNow(state.term))
+        transfer_target = max(voters, key=lambda peer: self.progress[peer].match_index)
+        state.send(transfer_target, TimeoutNow(state.term))
         state.become_follower(state.term, None, "removed from the voters")
 
     def resign(self, why: str) -> None:

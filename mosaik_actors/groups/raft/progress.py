@@ -115,8 +115,8 @@ class Progress:
 
     def accept(self, match_index: int) -> bool:
         """Note that the follower agrees up to `match_index`; return whether that is news."""
-        is_news = match_index > self.match_index
-        if is_news:
+        has_changed = match_index > self.match_index
+        if has_changed:
             self.match_index = match_index
             self.next_index = max(self.next_index, match_index + 1)
         flight = self._flight
@@ -126,7 +126,7 @@ class Progress:
             self.state is ProgressState.SNAPSHOT and match_index >= self.snapshot_index
         ):
             self._enter(ProgressState.REPLICATE, self.match_index + 1)
-        return is_news
+        return has_changed
 
     def reject(self, rejected_index: int, next_index: int) -> bool:
         """Note that the log does not agree at `rejected_index`; return whether that is news.

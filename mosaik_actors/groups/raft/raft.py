@@ -349,7 +349,7 @@ class Raft:
         return isinstance(role, Leader) and role.transfer(to)
 
     def step_down(self, why: str, *, now: float) -> None:
-        """Lead no more, stand no more, believe in no leader: the caller cannot do its duties.
+        """Lead no more, stand no more, believe in no leader: the caller cannot do its pending I/O.
 
         A leader has the most complete voter that it hears take over, without waiting for
         its own disk: that promises nothing.
@@ -362,7 +362,7 @@ class Raft:
             self._state.become_follower(self._state.term, None, why)
 
     def next_ready(self) -> Ready | None:
-        """Return the next batch of duties, None when there is nothing to do.
+        """Return the next batch of pending I/O, None when there is nothing to do.
 
         Call it until it returns None whenever anything was put in.
         """
@@ -426,7 +426,7 @@ class Raft:
         """Take over what was fetched from peers: a snapshot, committed entries, or both.
 
         The caller has restored the machine from the snapshot, when there is
-        one, and has done the duties of every `Ready` before it calls this.
+        one, and has done the pending I/O of every `Ready` before it calls this.
         Everything must be *committed* where it comes from. Return False, and
         change nothing, when it is not newer than what is here.
 
@@ -441,7 +441,7 @@ class Raft:
         """
         state = self._state
         assert not self.is_leader, "a leader installs nothing"
-        assert not state.durability.has_outstanding, "installed with duties outstanding"
+        assert not state.durability.has_outstanding, "installed with pending I/O outstanding"
         before = state.commit_index
         if mark is not None:
             check_mark(mark)

@@ -1,6 +1,6 @@
 """What a replica's core wants done, and what it has to tell.
 
-A `Ready` is one batch of duties. Their order is the safety of Raft: what is
+A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is
 not saved must not be promised to anybody, and what is not committed must not
 be applied.
 """
@@ -169,7 +169,7 @@ Event = (
 
 
 class Ready(msgspec.Struct, frozen=True, eq=False):
-    """One batch of duties, in this order.
+    """One batch of pending I/O, in this order.
 
     1. `early_messages` may leave at once, before or while anything is saved:
        a leader replicates in parallel with its own disk (Raft thesis 10.2.1).

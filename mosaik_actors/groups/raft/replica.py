@@ -160,15 +160,15 @@ class Replica(State):
         asked for that (4.2.3).
         """
         has_leader = isinstance(self._role, Leader) or self.hears_leader
-        is_welcome = message.is_transfer or not has_leader
+        is_join_accepted = message.is_transfer or not has_leader
         is_pre_vote = message.is_pre_vote
-        is_granted = is_welcome and self.is_up_to_date(message.last_index, message.last_term)
+        is_granted = is_join_accepted and self.is_up_to_date(message.last_index, message.last_term)
         if is_pre_vote:
             is_granted = is_granted and message.term > self.term
             self._answer_vote(sender, message, is_granted=is_granted)
             return
         if message.term > self.term:
-            if not is_welcome:
+            if not is_join_accepted:
                 return
             self.become_follower(message.term, None, f"an election in term {message.term}")
         is_granted = (

@@ -129,14 +129,14 @@ class PartsFetch:
         if not self._is_sound(ask, answer):
             self.reject(peer, now=now)
             return False
-        is_news = answer.whole is not None and self._told.get(peer) != answer.whole
+        has_changed = answer.whole is not None and self._told.get(peer) != answer.whole
         if answer.whole is not None:
             self._told[peer] = answer.whole
-        if answer.parts or is_news:
+        if answer.parts or has_changed:
             self._plan.served(peer)
         else:
             self._plan.rest(peer, now=now)  # it is still busy making them, or has no more
-        return self._keep(peer, ask.first, answer.parts) or is_news
+        return self._keep(peer, ask.first, answer.parts) or has_changed
 
     def receive_not_here(self, peer: PeerId, answer: NotHere, *, now: float) -> None:
         """Take in that a peer does not have it, or not yet."""

@@ -5,7 +5,7 @@ one strict decoder each: what does not fit is refused with `DecodeError` before 
 is built. Nothing here decides anything.
 
 Start with `frames` (which kinds of frame a bond carries) and `records` (what a log is
-made of). `raft` has the messages of replicas; `genesis`, `merge` and `sync` those of the
+made of). `raft` has the messages of replicas; `bootstrap`, `merge` and `sync` those of the
 rooms with these names; `acts` the entries by which a group changes itself; `status` what a
 member tells of its standing; `stored` what it must remember beside its log.
 

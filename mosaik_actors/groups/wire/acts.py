@@ -38,7 +38,7 @@ class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
     """This history will take in `history`.
 
     Attributes:
-        history: The guest.
+        history: The merging history.
         request_id: The request that it answers; another request needs another act.
     """
 
@@ -51,7 +51,7 @@ class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
 
     Attributes:
         history: Where the commands go.
-        accept_count: How many guests this history had accepted, ever, when it
+        accept_count: How many merging histories this history had accepted, ever, when it
             asked to be taken in. Void when it has accepted another since.
         command_count_max: How many commands it may have by then, when `history` has those
             already and no more could be replayed; void when it has more. None for any number.

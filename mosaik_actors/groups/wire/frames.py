@@ -6,7 +6,7 @@
 * ``FORWARD``: a burst of commands for the leader, after the history's id.
 * ``SYNC``: state sync, after the history's id.
 * ``MERGE``: between the leaders of two histories.
-* ``GENESIS``: between members that have no history yet.
+* ``Bootstrap``: between members that have no history yet.
 * ``CONTROL``: the rest, see `Control`.
 """
 
@@ -28,7 +28,7 @@ FORWARD: Final = 2
 SYNC_ASK: Final = 3
 SYNC_ANSWER: Final = 4
 MERGE: Final = 5
-GENESIS: Final = 6
+BOOTSTRAP: Final = 6
 CONTROL: Final = 7
 
 CONTROL_BYTES_MAX: Final = 4096
@@ -36,7 +36,7 @@ CONTROL_BYTES_MAX: Final = 4096
 _BODY: Final = 1 + HISTORY_BYTES
 
 
-class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
+class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag="join_accepted"):
     """The receiver is in the configuration now: it may follow this history.
 
     Attributes:
@@ -73,7 +73,7 @@ class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"
     first_sequence: Index
 
 
-Control = Welcome | Admitted | ForwardRefused
+Control = JoinAccepted | Admitted | ForwardRefused
 
 _control_decoder: BoundedDecoder[Control] = BoundedDecoder(
     Control, "a control frame", CONTROL_BYTES_MAX

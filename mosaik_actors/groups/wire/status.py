@@ -23,13 +23,13 @@ class Standing(IntEnum):
     """What a member is in its group.
 
     SEEKING: it has no history, and looks for one to join.
-    PLEDGED: it has promised to be an initial voter of a history that has not begun.
+    Prepared: it has promised to be an initial voter of a history that has not begun.
     LEARNER: it follows a history without counting for quorums.
     VOTER: it counts.
     """
 
     SEEKING = 0
-    PLEDGED = 1
+    PREPARED = 1
     LEARNER = 2
     VOTER = 3
 

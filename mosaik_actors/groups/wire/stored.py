@@ -16,7 +16,7 @@ from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from .types import INDEX_MAX, HistoryId
 
 STORED_BYTES_MAX: Final = (1 << 32) - 1
-PLEDGE_BYTES_MAX: Final = 64 * 1024
+PREPARE_VOTE_BYTES_MAX: Final = 64 * 1024
 
 
 class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
@@ -24,16 +24,16 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         history: The history; empty for none.
-        welcome_index: The member is muted until its log has reached this.
-        pledge: The promise to a history that has not begun, encoded; empty for none.
+        join_index: The member is non-voting until its log has reached this.
+        prepare_vote: The promise to a history that has not begun, encoded; empty for none.
         parts: The snapshot's parts; none at index 0.
         root: The history in which the log begins, when `history` continues
             another one; empty for `history`.
     """
 
     history: HistoryId = b""
-    welcome_index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)] = 0
-    pledge: Annotated[bytes, msgspec.Meta(max_length=PLEDGE_BYTES_MAX)] = b""
+    join_index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)] = 0
+    prepare_vote: Annotated[bytes, msgspec.Meta(max_length=PREPARE_VOTE_BYTES_MAX)] = b""
     parts: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],
         msgspec.Meta(max_length=PARTS_COUNT_MAX),

@@ -91,7 +91,7 @@ class Cores:
     # Moving.
 
     def pump(self, number: int) -> None:
-        """Do all duties of a replica; while its disk is held, only what may leave at once."""
+        """Do all pending I/O of a replica; while its disk is held, only what may leave at once."""
         raft = self.rafts[number]
         while (ready := raft.next_ready()) is not None:
             self._post(number, ready.early_messages)

@@ -15,7 +15,7 @@ from mosaik_actors.groups.machine.sessions import SessionLimits
 from mosaik_actors.ids import UniqueId
 
 GROUP, NETWORK = UniqueId("group"), UniqueId("network")
-HISTORY, GUEST, WINNER = b"h" * 16, b"g" * 16, b"w" * 16
+HISTORY, MERGING_HISTORY, WINNER = b"h" * 16, b"g" * 16, b"w" * 16
 
 _json = msgspec.json
 

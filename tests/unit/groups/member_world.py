@@ -71,7 +71,7 @@ class Node:
 
     @property
     def now(self) -> float:
-        """What its clock shows: it stands still while the node does."""
+        """What its clock shows: it is paused while the node does."""
         return self.world.now - self.clock_lag_s
 
     def pump(self, step: Callable[..., object] | None = None, *args: Any) -> None:

@@ -359,9 +359,13 @@ class Node:
                         self.log.propose(self, EntryKind.ACT, encode_act(act), act)
                 case HandOver(to):
                     self.world.counts["handovers"] += 1
-                    heir = self.world.node_of(to)
-                    if self.log is not None and self.log.leader is self and heir.log is self.log:
-                        self.log.elect(heir)
+                    transfer_target = self.world.node_of(to)
+                    if (
+                        self.log is not None
+                        and self.log.leader is self
+                        and transfer_target.log is self.log
+                    ):
+                        self.log.elect(transfer_target)
                 case HistoryAbandoned(loser, winner):
                     self.world.saw_abandoned(self, loser, winner)
                     self.begin(None)

@@ -130,10 +130,10 @@ class Node:
         """Return the machine's state that a new mark stands for."""
         return self.installed if ready.mark is not None else b""
 
-    # Duties.
+    # Pending I/O.
 
     def pump(self) -> None:
-        """Do all duties there are; then arm the timer."""
+        """Do all pending I/O there are; then arm the timer."""
         sim = self.sim
         while self.is_up:
             ready = self.raft.next_ready()
@@ -334,7 +334,7 @@ class Simulation:
     def __init__(self, seed: int, options: Options | None = None) -> None:
         self.seed = seed
         if seed % 2:  # what may wait for company leaves at once in every other run
-            self.settings = replace(self.settings, commit_delay=0.01, spare_delay=0.02)
+            self.settings = replace(self.settings, commit_delay=0.01, lagged_delay=0.02)
         self.options = options or Options()
         self.rng = Random(seed)
         self.now = 0.0

@@ -67,11 +67,11 @@ def make_raft(
         mark=mark,
         entries=entries,
     )
-    do_duties(raft)
+    do_pending_io(raft)
     return raft
 
 
-def do_duties(raft: Raft) -> list[Entry]:
+def do_pending_io(raft: Raft) -> list[Entry]:
     """Save and apply everything; return what was applied."""
     applied: list[Entry] = []
     while (ready := raft.next_ready()) is not None:
@@ -212,7 +212,7 @@ class World:
                 for index in range(last + 1, last + 1 + entry_count)
             ]
             server.raft.install(None, more)
-            do_duties(server.raft)
+            do_pending_io(server.raft)
         self.tell_holders()
 
     def run(self, until_s: float = 1000.0) -> None:
@@ -359,7 +359,7 @@ class World:
                 encode_act(CutSnapshot(request_id)),
             )
             server.raft.install(None, [act])
-            do_duties(server.raft)
+            do_pending_io(server.raft)
             mark = server.raft.mark_at(last + 1)
             if number == 1:
                 self.cuts.append(mark)
@@ -384,7 +384,7 @@ class World:
             self.own.install(None, entries)
         except RemoteError:
             assert any(server.lie for server in self.servers.values())
-        self.applied += do_duties(self.own)
+        self.applied += do_pending_io(self.own)
         self.task.installed(self.own.commit_index, now=self.now)
         self._pump_task()
 
@@ -394,7 +394,7 @@ class World:
             self.restored = (mark, parts)
             self.applied = []
             self.own.install(mark)
-            do_duties(self.own)
+            do_pending_io(self.own)
         self.restore_fails = False
         self.task.installed(self.own.commit_index, now=self.now)
         self._pump_task()

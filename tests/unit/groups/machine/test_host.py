@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import ConfigError, DecodeError
 from mosaik_actors.groups.machine.host import CUTS_KEPT, Host, MachineFailed, Replayed
-from mosaik_actors.groups.machine.ledger import GuestAccepted, HistoryClosed, Ledger, MergeFinished
+from mosaik_actors.groups.machine.ledger import (
+    HistoryClosed,
+    Ledger,
+    MergeFinished,
+    MergingHistoryAccepted,
+)
 from mosaik_actors.groups.machine.machine import NoOp, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
@@ -32,8 +37,8 @@ from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 
 from ..host_machines import (
-    GUEST,
     HISTORY,
+    MERGING_HISTORY,
     WINNER,
     BatchDiary,
     Diary,
@@ -228,12 +233,19 @@ def test_limits_must_leave_room_for_a_position() -> None:
 def test_acts_change_the_ledger_and_are_told() -> None:
     host = host_of(Diary())
     applied = host.apply(
-        [act(1, AcceptMerge(GUEST)), act(2, FinishMerge(GUEST, 5)), act(3, FinishMerge(GUEST, 0))],
+        [
+            act(1, AcceptMerge(MERGING_HISTORY)),
+            act(2, FinishMerge(MERGING_HISTORY, 5)),
+            act(3, FinishMerge(MERGING_HISTORY, 0)),
+        ],
         ME,
         3,
     )
-    assert applied.events == [GuestAccepted(GUEST), MergeFinished(GUEST, 0)]
-    assert host.ledger.merged == (GUEST,)
+    assert applied.events == [
+        MergingHistoryAccepted(MERGING_HISTORY),
+        MergeFinished(MERGING_HISTORY, 0),
+    ]
+    assert host.ledger.merged == (MERGING_HISTORY,)
 
 
 def test_closed_history_applies_no_more_commands_and_says_so() -> None:
@@ -244,16 +256,16 @@ def test_closed_history_applies_no_more_commands_and_says_so() -> None:
     applied = host.apply(
         [
             commands(1, first),
-            act(2, AcceptMerge(GUEST)),
+            act(2, AcceptMerge(MERGING_HISTORY)),
             act(3, CloseInto(WINNER, accept_count=1)),
             commands(4, late, strange),
             commands(5, first),
-            act(6, Replay(GUEST, (strange,))),
+            act(6, Replay(MERGING_HISTORY, (strange,))),
         ],
         ME,
         6,
     )
-    assert applied.events == [GuestAccepted(GUEST), HistoryClosed(WINNER)]
+    assert applied.events == [MergingHistoryAccepted(MERGING_HISTORY), HistoryClosed(WINNER)]
     assert applied.answers == [
         answer(1, 1),
         Answer(2, None, Refusal.CLOSED),
@@ -271,39 +283,39 @@ def test_replayed_commands_are_applied_once_and_recorded() -> None:
     rest = (burst(theirs, client=OTHER), burst(mine[2:], first=3))
     applied = host.apply(
         [
-            act(1, AcceptMerge(GUEST)),
-            act(2, Replay(GUEST, (burst(mine[:2]), burst(theirs, client=OTHER)))),
-            act(3, Replay(GUEST, rest, after=2, origin_after=2)),
-            act(4, Replay(GUEST, rest, after=2, origin_after=2)),
+            act(1, AcceptMerge(MERGING_HISTORY)),
+            act(2, Replay(MERGING_HISTORY, (burst(mine[:2]), burst(theirs, client=OTHER)))),
+            act(3, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
+            act(4, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
         ],
         ME,
         4,
     )
     assert applied.replayed == [
-        Replayed(GUEST, GUEST, ME, 1, 1, mine[:2]),
-        Replayed(GUEST, GUEST, OTHER, 1, 3, theirs),
-        Replayed(GUEST, GUEST, ME, 3, 4, mine[2:]),
+        Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 1, 1, mine[:2]),
+        Replayed(MERGING_HISTORY, MERGING_HISTORY, OTHER, 1, 3, theirs),
+        Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 3, 4, mine[2:]),
     ]
     assert host.machine.lines == ["1 2 1 3 a", "2 2 1 3 b", "3 2 1 3 x", "4 3 1 4 c"]  # type: ignore[attr-defined]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 4)]
-    assert applied.events == [GuestAccepted(GUEST)]
+    assert applied.events == [MergingHistoryAccepted(MERGING_HISTORY)]
 
 
 def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -> None:
     host = host_of(Diary())
     mine = payloads(host, "a", "b", "c")
     applied = host.apply(
-        [commands(1, burst(mine[:2])), act(2, Replay(GUEST, (burst(mine),)))], ME, 2
+        [commands(1, burst(mine[:2])), act(2, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 2
     )
-    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 3, 3, mine[2:])]
+    assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 3, 3, mine[2:])]
     again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
     assert applied.answers == [answer(1, 1), answer(2, 2), *again, answer(3, 3)]
 
 
 def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
     host = host_of(Diary())
-    replay = Replay(GUEST, (burst(payloads(host, "a")),))
-    applied = host.apply([act(1, FinishMerge(GUEST, 0)), act(2, replay)], ME, 2)
+    replay = Replay(MERGING_HISTORY, (burst(payloads(host, "a")),))
+    applied = host.apply([act(1, FinishMerge(MERGING_HISTORY, 0)), act(2, replay)], ME, 2)
     assert applied.replayed == []
     assert host.position == 0
 
@@ -315,17 +327,19 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
     strange = commands(2, Burst(OTHER, 1, 1, 0, payloads(host, "x")))
     applied = host.apply(
         [
-            act(1, Replay(GUEST, (burst(mine[:1]),))),
+            act(1, Replay(MERGING_HISTORY, (burst(mine[:1]),))),
             strange,
-            act(3, Replay(GUEST, (Burst(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1)),
+            act(
+                3, Replay(MERGING_HISTORY, (Burst(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1)
+            ),
         ],
         ME,
         3,
     )
     assert applied.answers == [answer(1, 1), answer(2, 3)]
     assert applied.replayed == [
-        Replayed(GUEST, GUEST, ME, 1, 1, mine[:1]),
-        Replayed(GUEST, GUEST, ME, 2, 3, mine[1:]),
+        Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 1, 1, mine[:1]),
+        Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 2, 3, mine[1:]),
     ]
     assert host.machine.lines == ["1 1 1 1 a", "2 2 1 2 x", "3 3 1 3 b"]  # type: ignore[attr-defined]
 
@@ -333,8 +347,8 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
 def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
     host = host_of(Diary(), limits=SessionLimits(result_count=1))
     mine = payloads(host, "a", "b", "c")
-    applied = host.apply([act(1, Replay(GUEST, (burst(mine),)))], ME, 1)
-    assert applied.replayed == [Replayed(GUEST, GUEST, ME, 1, 1, mine)]
+    applied = host.apply([act(1, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 1)
+    assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 1, 1, mine)]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
     assert host.position == 3
 
@@ -472,7 +486,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
     one, other = host_of(Diary()), host_of(Diary())
     entries = [
         commands(1, burst(payloads(one, *"abcd"))),
-        act(2, AcceptMerge(GUEST)),
+        act(2, AcceptMerge(MERGING_HISTORY)),
         commands(3, burst(payloads(one, "d", "e"), first=4)),
     ]
     one.apply(entries[:2], ME, 2)
@@ -598,16 +612,16 @@ class Writer:
 
     def act(self, index: int) -> Act:
         rng, ledger = self.rng, self.ledger
-        guest = rng.choice((GUEST, WINNER))
-        taken = ledger.taken_of(guest)
+        merging_history = rng.choice((MERGING_HISTORY, WINNER))
+        taken = ledger.taken_of(merging_history)
         after = max(0, taken + rng.choice((-1, 0, 0, 0, 1)))
         return rng.choices(
             (
                 CutSnapshot(rng.randbytes(16)),
-                AcceptMerge(guest),
-                Replay(guest, self.bursts(index), after, origin_after=after),
-                FinishMerge(guest, taken),
-                CloseInto(guest, ledger.accept_count),
+                AcceptMerge(merging_history),
+                Replay(merging_history, self.bursts(index), after, origin_after=after),
+                FinishMerge(merging_history, taken),
+                CloseInto(merging_history, ledger.accept_count),
             ),
             (5, 4, 8, 1, 0.8),
         )[0]

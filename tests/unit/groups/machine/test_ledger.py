@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.machine.ledger import (
     ANCESTORS_KEPT_MAX,
-    GUEST_COUNT_MAX,
+    MERGING_COUNT_MAX,
     CommandsTaken,
-    GuestAccepted,
     HistoryClosed,
     HistoryContinued,
     Ledger,
     MergeFinished,
+    MergingHistoryAccepted,
     skip_commands,
 )
 from mosaik_actors.groups.wire.acts import (
@@ -68,23 +68,23 @@ def test_closed_history_takes_in_nobody() -> None:
     assert ledger.to_bytes() == before
 
 
-def test_history_that_has_accepted_a_guest_since_it_asked_is_not_closed() -> None:
+def test_history_that_has_accepted_a_merging_history_since_it_asked_is_not_closed() -> None:
     """From this follows that no circle can be: see `merge`."""
     ledger = Ledger(OWN)
     count = ledger.accept_count
-    assert ledger.apply(AcceptMerge(TWO)) == GuestAccepted(TWO)
+    assert ledger.apply(AcceptMerge(TWO)) == MergingHistoryAccepted(TWO)
     assert ledger.apply(CloseInto(ONE, count)) is None
     assert ledger.apply(CloseInto(ONE, ledger.accept_count)) == HistoryClosed(ONE)
 
 
-def test_guest_that_asks_again_is_accepted_again() -> None:
+def test_merging_history_that_asks_again_is_accepted_again() -> None:
     """An answer to an earlier request says nothing about what has happened since."""
     ledger = Ledger(OWN)
-    assert ledger.apply(AcceptMerge(ONE, b"1" * 16)) == GuestAccepted(ONE)
+    assert ledger.apply(AcceptMerge(ONE, b"1" * 16)) == MergingHistoryAccepted(ONE)
     count = ledger.accept_count
-    assert ledger.apply(AcceptMerge(ONE, b"2" * 16)) == GuestAccepted(ONE)
+    assert ledger.apply(AcceptMerge(ONE, b"2" * 16)) == MergingHistoryAccepted(ONE)
     assert ledger.accept_count == count + 1
-    assert ledger.guests == (ONE,)
+    assert ledger.merging_histories == (ONE,)
 
 
 def test_circle_of_three_cannot_close() -> None:
@@ -138,13 +138,13 @@ def test_merge_is_finished_only_when_everything_is_here() -> None:
     assert ledger.apply(FinishMerge(ONE, 2)) is None
     assert ledger.apply(FinishMerge(ONE, 3)) == MergeFinished(ONE, 3)
     assert ledger.merged == (ONE,)
-    assert ledger.guests == ()
+    assert ledger.merging_histories == ()
     assert ledger.apply(FinishMerge(ONE, 3)) is None
     assert ledger.apply(AcceptMerge(ONE)) is None
     assert ledger.apply(replay(ONE, 4, 4)) is None
 
 
-def test_what_a_guest_had_taken_in_whole_is_here_whole() -> None:
+def test_what_a_merging_history_had_taken_in_whole_is_here_whole() -> None:
     ledger = Ledger(OWN)
     ledger.apply(replay(TWO, 1, 2, origin=ONE))
     assert ledger.apply(FinishMerge(TWO, 2, (ONE, OWN))) == MergeFinished(TWO, 2)
@@ -152,12 +152,12 @@ def test_what_a_guest_had_taken_in_whole_is_here_whole() -> None:
     assert taken(ledger.apply(replay(THREE, 1, 2, origin=ONE))) == []
 
 
-def test_old_guests_are_forgotten() -> None:
+def test_old_merging_histories_are_forgotten() -> None:
     ledger = Ledger(OWN)
-    for number in range(GUEST_COUNT_MAX + 5):
+    for number in range(MERGING_COUNT_MAX + 5):
         ledger.apply(AcceptMerge(bytes([100 + number]) * 16))
-    assert len(ledger.guests) == GUEST_COUNT_MAX
-    assert ledger.guests[-1] == bytes([100 + GUEST_COUNT_MAX + 4]) * 16
+    assert len(ledger.merging_histories) == MERGING_COUNT_MAX
+    assert ledger.merging_histories[-1] == bytes([100 + MERGING_COUNT_MAX + 4]) * 16
 
 
 def test_cutting_a_snapshot_changes_nothing() -> None:
@@ -189,7 +189,7 @@ def test_ledger_survives_a_snapshot() -> None:
         ledger.apply(act)
     copy = Ledger.from_bytes(ledger.to_bytes())
     assert copy.to_bytes() == ledger.to_bytes()
-    assert (copy.history, copy.merged, copy.guests) == (OWN, (ONE,), (TWO,))
+    assert (copy.history, copy.merged, copy.merging_histories) == (OWN, (ONE,), (TWO,))
     assert (copy.closed_into, copy.accept_count, copy.taken_of(TWO)) == (THREE, 2, 2)
 
 

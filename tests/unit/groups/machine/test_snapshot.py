@@ -19,7 +19,7 @@ from mosaik_actors.groups.machine.snapshot import (
 from mosaik_actors.groups.wire.acts import AcceptMerge
 from mosaik_actors.groups.wire.commands import Burst
 
-from ..host_machines import GUEST, HISTORY
+from ..host_machines import HISTORY, MERGING_HISTORY
 
 
 def sessions_of(clients: int, results: int = 1) -> Sessions:
@@ -32,7 +32,7 @@ def sessions_of(clients: int, results: int = 1) -> Sessions:
 
 def header(sessions: Sessions | None = None) -> Header:
     ledger = Ledger(HISTORY)
-    ledger.apply(AcceptMerge(GUEST))
+    ledger.apply(AcceptMerge(MERGING_HISTORY))
     return Header(
         ledger=ledger,
         sessions=sessions or sessions_of(3),
@@ -51,7 +51,7 @@ def test_header_survives_in_one_part() -> None:
     assert len(parts) == 1
     found = read(parts)
     assert (found.index, found.position, found.has_machine) == (9, 7, True)
-    assert (found.history, found.ledger.guests) == (HISTORY, (GUEST,))
+    assert (found.history, found.ledger.merging_histories) == (HISTORY, (MERGING_HISTORY,))
     assert found.to_parts() == parts
 
 

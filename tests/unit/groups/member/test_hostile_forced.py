@@ -57,7 +57,7 @@ def test_old_majority_that_comes_back_is_merged() -> None:
 
 
 def test_old_majority_whose_log_was_cut_keeps_what_it_knows() -> None:
-    """Its history is in the past of the forced one, but not whole: it is no guest of that."""
+    """Its history is in the past of the forced one, but not whole: it does not merge."""
     world, survivor, others = force_beside_a_majority(CUTS)
     world.start(*(other.number for other in others))
     world.run(40)

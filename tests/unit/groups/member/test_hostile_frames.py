@@ -17,7 +17,7 @@ from mosaik_actors.groups.machine.machine import ApplyContext
 from mosaik_actors.groups.member.history import History
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
 from mosaik_actors.groups.wire import acts, frames
-from mosaik_actors.groups.wire import genesis as genesis
+from mosaik_actors.groups.wire import bootstrap as bootstrap
 from mosaik_actors.groups.wire import merge as merge
 from mosaik_actors.groups.wire import raft as wire
 from mosaik_actors.groups.wire import sync as sync
@@ -65,7 +65,7 @@ class Hostile:
     def frame(self) -> bytes:
         makers: list[Callable[[], bytes]] = [
             *[self.raft] * 6,
-            *[self.sync_ask, self.sync_answer, self.merge_frame, self.genesis_frame] * 2,
+            *[self.sync_ask, self.sync_answer, self.merge_frame, self.bootstrap_frame] * 2,
             self.control,
             self.forward,
             self.beat,
@@ -217,42 +217,42 @@ class Hostile:
         )
         return frames.plain(frames.MERGE, merge.encode_merge(message))
 
-    def genesis_frame(self) -> bytes:
-        own = self.victim.member._genesis
+    def bootstrap_frame(self) -> bytes:
+        own = self.victim.member._bootstrap
         proposal = self.proposal()
-        if own.pledge is not None and self.pick(True, False):
-            proposal = own.pledge.proposal
+        if own.prepare_vote is not None and self.pick(True, False):
+            proposal = own.prepare_vote.proposal
         elif own._proposal is not None and self.pick(True, False):
             proposal = own._proposal
         history = proposal.history
         message = self.pick(
-            genesis.Seek(self.rng.randbytes(genesis.INCARNATION_BYTES), self.pick(True, False)),
-            genesis.Propose(proposal),
-            genesis.Pledged(proposal),
-            genesis.Complete(proposal),
-            genesis.Ask(proposal),
-            genesis.Declined(history, self.pick(*genesis.Why)),
-            genesis.Vowed(history),
-            genesis.Dead(history),
+            bootstrap.Seek(self.rng.randbytes(bootstrap.INCARNATION_BYTES), self.pick(True, False)),
+            bootstrap.Propose(proposal),
+            bootstrap.Prepared(proposal),
+            bootstrap.Complete(proposal),
+            bootstrap.Ask(proposal),
+            bootstrap.Declined(history, self.pick(*bootstrap.Why)),
+            bootstrap.Promised(history),
+            bootstrap.Dead(history),
         )
-        return frames.plain(frames.GENESIS, genesis.encode_message(message))
+        return frames.plain(frames.BOOTSTRAP, bootstrap.encode_message(message))
 
-    def proposal(self) -> genesis.Proposal:
+    def proposal(self) -> bootstrap.Proposal:
         """Return a proposal that names both ends, and somebody else or nobody."""
-        me, own = self.victim.peer, self.victim.member._genesis._promises.incarnation
+        me, own = self.victim.peer, self.victim.member._bootstrap._promises.incarnation
         others = [peer for peer in self.peers() if peer not in (me, self.source)]
         voters = sorted([me, self.source, self.rng.choice(others)])
-        drawn = self.rng.randbytes(genesis.INCARNATION_BYTES)
+        drawn = self.rng.randbytes(bootstrap.INCARNATION_BYTES)
         incarnations = [own if peer == me else drawn for peer in voters]
         proposer = self.pick(self.source, self.source, me)
-        return genesis.Proposal(self.history_id(), proposer, tuple(voters), tuple(incarnations))
+        return bootstrap.Proposal(self.history_id(), proposer, tuple(voters), tuple(incarnations))
 
     def control(self) -> bytes:
         refused = frames.ForwardRefused(
             self.history_id(), self.victim.client.client_id, self.index()
         )
         return frames.encode_control(
-            self.pick(frames.Welcome(self.history_id(), self.index()), refused)
+            self.pick(frames.JoinAccepted(self.history_id(), self.index()), refused)
         )
 
     def forward(self) -> bytes:

@@ -13,7 +13,7 @@ LIES = {
     "seeking with a history": Status(Standing.SEEKING, bytes([7]) * 16),
     "seeking without one": Status(Standing.SEEKING),
     "elsewhere": Status(Standing.VOTER, bytes([7]) * 16, leader=None),
-    "pledged": Status(Standing.PLEDGED),
+    "prepared": Status(Standing.PREPARED),
     "far ahead": Status(Standing.VOTER, b"?", term=1 << 61, commit_index=1 << 61),
 }
 

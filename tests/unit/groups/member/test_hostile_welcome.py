@@ -1,4 +1,4 @@
-"""Who takes a member in must lead: also one that stood still, and does not know what it missed."""
+"""Who takes a member in must lead: also one that was paused, and does not know what it missed."""
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from tests.scenario.groups_machines import Journal, Put

@@ -116,7 +116,7 @@ def test_leader_that_leaves_hands_over_to_the_best_voter() -> None:
     assert step.peer == peer(2)
 
 
-def test_last_voter_that_leaves_makes_a_learner_its_heir() -> None:
+def test_last_voter_that_leaves_makes_a_learner_its_transfer_target() -> None:
     mine = status_of(is_leaving=True)
     assert target_of(view_of(voters_of(0, learners=(1,)), {}, mine)) == voters_of(0, 1)
     step = plan_change(view_of(voters_of(0, 1), {}, mine))
@@ -195,7 +195,7 @@ def test_those_who_are_bonded_become_learners_all_at_once() -> None:
         2: FIT,
         3: PeerView(Status(is_observer=True)),
         4: PeerView(Status(is_leaving=True)),
-        5: PeerView(Status(Standing.PLEDGED)),
+        5: PeerView(Status(Standing.PREPARED)),
         6: fit(history=OTHER),
         7: PeerView(None),
     }
@@ -329,7 +329,7 @@ def random_member(rng: Random) -> PeerView:
             fit(is_leaving=True),
             fit(is_observer=True),
             fit(history=OTHER),
-            PeerView(Status(Standing.PLEDGED), 0.1, 9),
+            PeerView(Status(Standing.PREPARED), 0.1, 9),
             PeerView(None, 0.2, 0, is_replicating=True, has_left=True),
             PeerView(),
         ],
@@ -360,7 +360,7 @@ def is_here(view: GroupView, member: PeerId) -> bool:
         return True
     seen = view.peers[member]
     says_otherwise = seen.status is not None and seen.status.history != MINE
-    if says_otherwise and seen.status is not None and seen.status.standing is Standing.PLEDGED:
+    if says_otherwise and seen.status is not None and seen.status.standing is Standing.PREPARED:
         says_otherwise = False  # it is about to begin, and says so late
     return (
         seen.silent_s is not None

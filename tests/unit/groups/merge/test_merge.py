@@ -359,7 +359,7 @@ def test_request_that_is_lost_is_made_again() -> None:
 # Being asked.
 
 
-def test_guest_is_accepted_only_when_that_is_committed() -> None:
+def test_merging_history_is_accepted_only_when_that_is_committed() -> None:
     long = Member(2, SMALL, commands=5)
     long.receive(peer(1), MergeRequest(LARGE, b"r" * 16, 3))
     assert not long.mail
@@ -368,14 +368,14 @@ def test_guest_is_accepted_only_when_that_is_committed() -> None:
     assert long.mail == [(peer(1), MergeAccepted(SMALL, b"r" * 16))]
 
 
-def test_guest_is_refused_when_the_act_is_not_committed() -> None:
+def test_merging_history_is_refused_when_the_act_is_not_committed() -> None:
     long = Member(2, SMALL, commands=5)
     long.receive(peer(1), MergeRequest(LARGE, b"r" * 16, 3))
     long.fail()
     assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.FAILED)]
 
 
-def test_guest_is_refused_when_the_leader_is_replaced() -> None:
+def test_merging_history_is_refused_when_the_leader_is_replaced() -> None:
     long = Member(2, SMALL, commands=5)
     long.receive(peer(1), MergeRequest(LARGE, b"r" * 16, 3))
     long.is_leader = False
@@ -385,7 +385,7 @@ def test_guest_is_refused_when_the_leader_is_replaced() -> None:
     assert not long.mail, "it was answered"
 
 
-def test_longer_guest_is_refused_and_asked_at_once() -> None:
+def test_longer_merging_history_is_refused_and_asked_at_once() -> None:
     one, two = Member(1, LARGE, commands=3), Member(2, SMALL, commands=3)
     one.sees(two)
     one.mail.clear()
@@ -427,7 +427,7 @@ def test_of_two_requests_that_cross_one_is_accepted() -> None:
     assert two.proposed == [AcceptMerge(LARGE, first.request_id)]
 
 
-def test_history_that_has_accepted_a_guest_since_it_asked_stays_open() -> None:
+def test_history_that_has_accepted_a_merging_history_since_it_asked_stays_open() -> None:
     """A leader that was replaced and came back may have: only the log knows."""
     middle, long = Member(1, MIDDLE, commands=3), Member(2, SMALL, commands=5)
     middle.sees(long)
@@ -583,17 +583,19 @@ def test_end_of_a_replay_that_is_not_here_whole_is_refused() -> None:
 
 def test_replay_goes_on_with_the_next_leader() -> None:
     short, long = closed_pair()
-    heir = Member(3, SMALL)
+    transfer_target = Member(3, SMALL)
     for entry in long.log:
-        heir.append(entry.kind, entry.data)
+        transfer_target.append(entry.kind, entry.data)
     long.is_leader = False
     short.mail.clear()
-    short.sees(long, heir)
-    heir.sees(short, long)
+    short.sees(long, transfer_target)
+    transfer_target.sees(short, long)
     short.wait(CONFIG.retry * 2)
-    assert [to for to, message in short.mail if isinstance(message, ReplayQuery)] == [heir.me]
-    exchange(short, heir)
-    assert heir.ledger.merged == (LARGE,)
+    assert [to for to, message in short.mail if isinstance(message, ReplayQuery)] == [
+        transfer_target.me
+    ]
+    exchange(short, transfer_target)
+    assert transfer_target.ledger.merged == (LARGE,)
     assert short.told(HistoryAbandoned) == [HistoryAbandoned(LARGE, SMALL)]
 
 
@@ -766,15 +768,15 @@ def test_log_does_not_grow_for_ever_beside_a_history_that_does_not_merge() -> No
 
 
 def test_member_without_a_history_takes_no_part() -> None:
-    seeker, long = Member(1, b""), Member(2, SMALL, commands=5)
-    seeker.ledger = Ledger()
-    seeker.sees(long)
-    seeker.wait(60)
-    seeker.receive(long.me, MergeRequest(SMALL, b"r" * 16, 5))
-    seeker.receive(long.me, ReplayQuery(SMALL))
-    assert not seeker.mail
-    assert not seeker.proposed
-    assert not seeker.events
+    joiner, long = Member(1, b""), Member(2, SMALL, commands=5)
+    joiner.ledger = Ledger()
+    joiner.sees(long)
+    joiner.wait(60)
+    joiner.receive(long.me, MergeRequest(SMALL, b"r" * 16, 5))
+    joiner.receive(long.me, ReplayQuery(SMALL))
+    assert not joiner.mail
+    assert not joiner.proposed
+    assert not joiner.events
 
 
 def test_core_begins_anew_with_another_history() -> None:

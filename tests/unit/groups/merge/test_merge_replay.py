@@ -124,13 +124,13 @@ def test_void_close_does_not_end_a_history() -> None:
     assert payloads_of(acts_of(log)) == [b"1"]
 
 
-def test_commands_of_an_earlier_guest_keep_their_origin() -> None:
-    guest = burst(1, b"g1", b"g2", b"g3", client=BOB, born=BORN_LATEST)
+def test_commands_of_an_earlier_merging_history_keep_their_origin() -> None:
+    merging_history = burst(1, b"g1", b"g2", b"g3", client=BOB, born=BORN_LATEST)
     log = Log(
         [burst(1, b"1")],
-        Replay(ONE, (guest,), 0),
+        Replay(ONE, (merging_history,), 0),
         [burst(2, b"2")],
-        Replay(ONE, (guest,), 0),
+        Replay(ONE, (merging_history,), 0),
         CloseInto(WINNER),
     )
     acts = acts_of(log)
@@ -217,8 +217,8 @@ def test_entries_that_nobody_can_read_are_void() -> None:
 
 
 def test_user_sees_whose_commands_were_merged() -> None:
-    guest = burst(1, b"g", client=BOB, born=BORN_LATEST)
-    log = Log([burst(1, b"1", b"2")], Replay(ONE, (guest,), 0))
+    merging_history = burst(1, b"g", client=BOB, born=BORN_LATEST)
+    log = Log([burst(1, b"1", b"2")], Replay(ONE, (merging_history,), 0))
     assert merged_commands(OWN, log) == [
         MergedCommand(OWN, ALICE, 1, b"1"),
         MergedCommand(OWN, ALICE, 2, b"2"),
@@ -243,7 +243,7 @@ def test_results_that_were_said_to_be_known_leave_the_same_room() -> None:
 @settings(deadline=None, max_examples=150)
 @given(st.integers(0, 1 << 32))
 def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
-    """Random bursts, repeated, early and answered, with guests; replayed in pieces, some twice."""
+    """Random bursts, some repeated, with merging histories; replayed in pieces, some twice."""
     rng = Random(seed)
     limits = SessionLimits(result_count=rng.choice((3, 65_536)))
     log = _random_log(rng)
@@ -268,7 +268,7 @@ def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
 def _random_log(rng: Random) -> Log:
     clients = [bytes([n]) * 16 for n in range(3)]
     sent = dict.fromkeys(clients, 0)
-    log, guest_count = Log(), 0
+    log, merging_history_count = Log(), 0
     for _ in range(rng.randint(0, 40)):
         client = rng.choice(clients)
         first = max(1, sent[client] + 1 + rng.choice((0, 0, 0, -2, 1)))
@@ -279,10 +279,14 @@ def _random_log(rng: Random) -> Log:
         if first <= sent[client] + 1:
             sent[client] = max(sent[client], first + length - 1)
         if rng.random() < 0.2:
-            payloads = tuple(b"g%d" % n for n in range(guest_count + 1, guest_count + 4))
-            burst_ = Burst(BOB, BORN_LATEST, guest_count + 1, guest_count, payloads)
-            log.add(Replay(ONE, (burst_,), guest_count, ONE, guest_count))
-            guest_count += 3
+            payloads = tuple(
+                b"g%d" % n for n in range(merging_history_count + 1, merging_history_count + 4)
+            )
+            burst_ = Burst(
+                BOB, BORN_LATEST, merging_history_count + 1, merging_history_count, payloads
+            )
+            log.add(Replay(ONE, (burst_,), merging_history_count, ONE, merging_history_count))
+            merging_history_count += 3
     log.add(CloseInto(WINNER))
     log.add([burst(1, b"late")])
     return log

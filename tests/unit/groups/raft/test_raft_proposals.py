@@ -1,4 +1,4 @@
-"""Proposals, outcomes, batches, flow control, and the order of duties."""
+"""Proposals, outcomes, batches, flow control, and the order of pending I/O."""
 
 import pytest
 

@@ -41,7 +41,7 @@ class Loop:
         assert self.leader.is_leader
 
     def run(self) -> None:
-        """Do all duties and deliver all mail, until nothing moves."""
+        """Do all pending I/O and deliver all mail, until nothing moves."""
         while True:
             for me, raft in self.rafts.items():
                 while (ready := raft.next_ready()) is not None:

@@ -35,7 +35,7 @@ def test_a_burst_is_forwarded_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [frames.Welcome(HISTORY, 7), frames.ForwardRefused(HISTORY, bytes(16), 3)]
+    "message", [frames.JoinAccepted(HISTORY, 7), frames.ForwardRefused(HISTORY, bytes(16), 3)]
 )
 def test_control_frames_survive_a_round_trip(message: frames.Control) -> None:
     assert frames.decode_control(frames.encode_control(message)) == message

@@ -10,8 +10,8 @@ from mosaik_actors.groups.wire.stored import StoredGroup, decode_stored, encode_
 STORED = st.builds(
     StoredGroup,
     history=st.sampled_from([b"", b"h" * 16]),
-    welcome_index=st.integers(0, 1 << 40),
-    pledge=st.binary(max_size=40),
+    join_index=st.integers(0, 1 << 40),
+    prepare_vote=st.binary(max_size=40),
     parts=st.lists(st.binary(max_size=40), max_size=6).map(tuple),
 )
 

@@ -1,9 +1,9 @@
-"""The duties of a replica with a disk that takes its time, and without one."""
+"""The pending I/O of a replica with a disk that takes its time, and without one."""
 
 from random import Random
 
 from mosaik_actors.groups.raft.config import RaftConfig
-from mosaik_actors.groups.raft.duties import Duties
+from mosaik_actors.groups.raft.pending_io import PendingIo
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
 from mosaik_actors.groups.wire.records import EntryKind, SnapshotMark, Voters
@@ -13,7 +13,7 @@ ME = SecretKey.from_seed("me").peer_id
 
 
 class Replica:
-    """A lone voter, and what its duties did."""
+    """A lone voter, and what its pending I/O did."""
 
     def __init__(self, *, is_durable: bool) -> None:
         self.raft = Raft(
@@ -21,7 +21,7 @@ class Replica:
         )
         self.applied: list[bytes] = []
         self.sent: list[PeerId] = []
-        self.duties = Duties(
+        self.pending_io = PendingIo(
             self.raft,
             is_durable=is_durable,
             send=lambda messages: self.sent.extend(peer for peer, _ in messages),
@@ -37,51 +37,51 @@ class Replica:
     def save_all(self) -> int:
         """Save until nothing waits; return in how many batches."""
         count = 0
-        while self.duties.next_save() is not None:
+        while self.pending_io.next_save() is not None:
             count += 1
-            self.duties.saved()
+            self.pending_io.saved()
         return count
 
 
 def test_in_memory_nothing_waits() -> None:
     replica = Replica(is_durable=False)
     replica.raft.campaign(now=0.0)
-    replica.duties.run()
+    replica.pending_io.run()
     assert replica.raft.propose(b"a")
-    replica.duties.run()
+    replica.pending_io.run()
     assert replica.applied == [b"a"]
-    assert replica.duties.next_save() is None
+    assert replica.pending_io.next_save() is None
 
 
 def test_nothing_is_applied_before_it_is_saved() -> None:
     replica = Replica(is_durable=True)
     replica.raft.campaign(now=0.0)
-    replica.duties.run()
+    replica.pending_io.run()
     replica.save_all()
     assert replica.raft.is_leader
     replica.raft.propose(b"a")
-    replica.duties.run()
-    batch = replica.duties.next_save()
+    replica.pending_io.run()
+    batch = replica.pending_io.next_save()
     assert batch is not None
     assert [entry.data for entry in batch.entries] == [b"a"]
     assert replica.applied == []
-    replica.duties.saved()
+    replica.pending_io.saved()
     assert replica.applied == [b"a"]
 
 
 def test_what_piles_up_during_a_save_is_saved_together() -> None:
     replica = Replica(is_durable=True)
     replica.raft.campaign(now=0.0)
-    replica.duties.run()
+    replica.pending_io.run()
     replica.save_all()
     names = [b"%d" % number for number in range(10)]
     for name in names:
         replica.raft.propose(name)
-        replica.duties.run()
-    first = replica.duties.next_save()
+        replica.pending_io.run()
+    first = replica.pending_io.next_save()
     assert first is not None
-    assert replica.duties.next_save() is None, "one save at a time"
-    replica.duties.saved()
+    assert replica.pending_io.next_save() is None, "one save at a time"
+    replica.pending_io.saved()
     second = replica.save_all()
     assert len(first.entries) == 10 or second == 1
     assert replica.applied == names
@@ -90,15 +90,15 @@ def test_what_piles_up_during_a_save_is_saved_together() -> None:
 def test_a_snapshot_is_saved_with_its_mark() -> None:
     replica = Replica(is_durable=True)
     replica.raft.campaign(now=0.0)
-    replica.duties.run()
+    replica.pending_io.run()
     replica.save_all()
     replica.raft.propose(b"a")
-    replica.duties.run()
+    replica.pending_io.run()
     replica.save_all()
     mark = replica.raft.mark_at(replica.raft.applied_index)
     replica.raft.compact(mark)
-    replica.duties.run()
-    batch = replica.duties.next_save()
+    replica.pending_io.run()
+    batch = replica.pending_io.next_save()
     assert batch is not None
     assert batch.snapshot == (mark, b"snapshot %d" % mark.index)
     assert batch.compact_to == mark.index

@@ -25,8 +25,8 @@ JOINED_ENTRIES_MAX = 65_536
 JOINED_BYTES_MAX = 16 * 1024 * 1024
 
 
-class Duties:
-    """The duties of one replica.
+class PendingIo:
+    """The pending I/O of one replica.
 
     Args:
         raft: The core.

@@ -5,19 +5,19 @@ does. All of them may be lost, come twice, late or in another order: each says
 something that stays true, or something that does no harm when it is old.
 
     * `Seek`: I am here, and under this incarnation.
-    * `Propose`: let these members begin this history. `Pledged`, `Declined`:
+    * `Propose`: let these members begin this history. `Prepared`, `Declined`:
       the answers.
-    * `Complete`: all of them are pledged to it, so it may begin.
-    * `Ask`: what became of it? The answers are `Complete`; `Vowed`: the sender
+    * `Complete`: all of them are prepared for it, so it may begin.
+    * `Ask`: what became of it? The answers are `Complete`; `Promised`: the sender
       will never begin it; `Dead`: it never begins, or never with a majority.
       There is no answer while nobody can say.
 
 An *incarnation* is 16 random bytes. A member draws one when it starts, and
-another whenever it is free of a pledge; so what a proposal asks of one that has
+another whenever it is free of a prepare vote; so what a proposal asks of one that has
 forgotten it, or was freed of it, is refused for good without remembering what.
-`genesis` says how all this makes one history.
+`bootstrap` says how all this makes one history.
 
-Bytes come from a peer or a file: `decode_message` and `decode_pledge` build
+Bytes come from a peer or a file: `decode_message` and `decode_prepare_vote` build
 nothing beyond the limits below and raise `DecodeError` for whatever is wrong.
 """
 
@@ -72,24 +72,24 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
         return [voter for voter in self.voters if voter != peer]
 
 
-class Pledge(msgspec.Struct, frozen=True, array_like=True):
+class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
     """What a member remembers of its promise; saved before anybody is told.
 
     Attributes:
-        proposal: To begin this history as soon as all its voters are pledged,
+        proposal: To begin this history as soon as all its voters are prepared,
             and no other one.
-        is_vowed: It waited too long, and will not begin this history either.
+        is_promised: It waited too long, and will not begin this history either.
     """
 
     proposal: Proposal
-    is_vowed: bool = False
+    is_promised: bool = False
 
 
 class Why(IntEnum):
-    """Why a member does not pledge itself.
+    """Why a member does not prepare.
 
     HISTORY_EXISTS: it has a history, or knows somebody who has.
-    BUSY: it is pledged to another proposal, or prefers its own.
+    BUSY: it is prepared for another proposal, or prefers its own.
     OTHER_INCARNATION: it is not asked in its present incarnation.
     OBSERVER: it never votes.
     """
@@ -105,7 +105,7 @@ class Seek(msgspec.Struct, frozen=True, array_like=True, tag="seek"):
 
     Attributes:
         incarnation: The one to name in a proposal.
-        is_free: Whether it is not pledged.
+        is_free: Whether it is not prepared.
     """
 
     incarnation: _Incarnation
@@ -113,37 +113,37 @@ class Seek(msgspec.Struct, frozen=True, array_like=True, tag="seek"):
 
 
 class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
-    """The sender, its proposer, asks for a pledge."""
+    """The sender, its proposer, asks for a prepare vote."""
 
     proposal: Proposal
 
 
-class Pledged(msgspec.Struct, frozen=True, array_like=True, tag="pledged"):
-    """The sender is pledged, and has saved that."""
+class Prepared(msgspec.Struct, frozen=True, array_like=True, tag="prepared"):
+    """The sender is prepared, and has saved that."""
 
     proposal: Proposal
 
 
 class Declined(msgspec.Struct, frozen=True, array_like=True, tag="declined"):
-    """The sender is not pledged now; it may be another time, unless it says so."""
+    """The sender is not prepared now; it may be another time, unless it says so."""
 
     history: KnownHistoryId
     why: Why
 
 
 class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
-    """All voters of the proposal are pledged to it."""
+    """All voters of the proposal are prepared for it."""
 
     proposal: Proposal
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
-    """The sender is pledged to this, or was told so: what does the receiver know?"""
+    """The sender is prepared for this, or was told so: what does the receiver know?"""
 
     proposal: Proposal
 
 
-class Vowed(msgspec.Struct, frozen=True, array_like=True, tag="vowed"):
+class Promised(msgspec.Struct, frozen=True, array_like=True, tag="promised"):
     """The sender has not begun this history, or has forgotten it, and never will begin it."""
 
     history: KnownHistoryId
@@ -155,12 +155,14 @@ class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
     history: KnownHistoryId
 
 
-Message = Seek | Propose | Pledged | Declined | Complete | Ask | Vowed | Dead
+Message = Seek | Propose | Prepared | Declined | Complete | Ask | Promised | Dead
 
 _messages: BoundedDecoder[Message] = BoundedDecoder(
-    Message, "a message of a genesis", MESSAGE_BYTES_MAX
+    Message, "a message of a bootstrap", MESSAGE_BYTES_MAX
 )
-_pledges: BoundedDecoder[Pledge] = BoundedDecoder(Pledge, "a pledge", MESSAGE_BYTES_MAX)
+_prepare_votes: BoundedDecoder[PrepareVote] = BoundedDecoder(
+    PrepareVote, "a prepare vote", MESSAGE_BYTES_MAX
+)
 
 
 def encode_message(message: Message) -> bytes:
@@ -171,21 +173,21 @@ def encode_message(message: Message) -> bytes:
 def decode_message(data: bytes | memoryview) -> Message:
     """Return the message in `data`. Raises `DecodeError` when there is none."""
     message = _messages.decode(data)
-    if isinstance(message, Propose | Pledged | Complete | Ask):
+    if isinstance(message, Propose | Prepared | Complete | Ask):
         check_proposal(message.proposal)
     return message
 
 
-def encode_pledge(pledge: Pledge) -> bytes:
-    """Return a pledge as bytes to be saved."""
-    return encode(pledge)
+def encode_prepare_vote(prepare_vote: PrepareVote) -> bytes:
+    """Return a prepare vote as bytes to be saved."""
+    return encode(prepare_vote)
 
 
-def decode_pledge(data: bytes) -> Pledge:
-    """Return the pledge that was saved as `data`. Raises `DecodeError` when it is none."""
-    pledge = _pledges.decode(data)
-    check_proposal(pledge.proposal)
-    return pledge
+def decode_prepare_vote(data: bytes) -> PrepareVote:
+    """Return the prepare vote that was saved as `data`. Raises `DecodeError` when it is none."""
+    prepare_vote = _prepare_votes.decode(data)
+    check_proposal(prepare_vote.proposal)
+    return prepare_vote
 
 
 def check_proposal(proposal: Proposal) -> None:

@@ -1,16 +1,16 @@
 """Which followers hear of new entries at once, and which a moment later.
 
 A leader needs a quorum, not everybody. Those that make it are sent new entries at
-once; each of the others, the spares, at most once per `spare_delay`. So while
+once; each of the others, the lagged followers, at most once per `lagged_delay`. So while
 commands come one after the other, each costs two datagrams and not two for each
-follower, and a spare takes few large messages instead of many small ones. After a
+follower, and a lagged follower takes few large messages instead of many small ones. After a
 calm moment everybody hears at once.
 
 This is the thrifty sending of EPaxos (Moraru and others, SOSP 2013),
-with the difference that nobody is left out. A spare that agrees to an entry
+with the difference that nobody is left out. A lagged follower that agrees to an entry
 before it is committed was needed: it takes the place of one that was slow. So
 whoever is quick makes the quorum, and one that stalls costs a command
-`spare_delay` once or twice. Learners, which no quorum needs, are spares always.
+`lagged_delay` once or twice. Learners, which no quorum needs, are lagged followers always.
 
 Nothing here decides anything: when a message leaves is not Raft's concern.
 """
@@ -24,15 +24,15 @@ from ...ids import PeerId
 from .quorum import Configurations, agreed
 
 
-class Spares:
+class LaggedFollowers:
     """The order in which the followers of one leader hear of entries.
 
     Args:
-        delay_s: How long after it was sent something a spare is sent nothing; 0 for
+        delay_s: How long after it was sent something a lagged follower is sent nothing; 0 for
             nobody waits.
 
     Attributes:
-        timer_s: When a spare is due, or when one was that has been served since;
+        timer_s: When a lagged follower is due, or when one was that has been served since;
             `inf` when none waits. Call `pass_time` then.
     """
 

@@ -6,29 +6,29 @@ more than 1 it is an atomic commitment of n members, as in two-phase commit
 (Gray 1978), with a way out when too many are gone:
 
     1. The lowest member that sees n that are free, itself included, proposes.
-    2. Each of the others pledges itself, to one proposal at a time: it saves
+    2. Each of the others prepares, to one proposal at a time: it saves
        that, then answers.
-    3. When all others have, the proposer pledges itself and saves that. This
+    3. When all others have, the proposer prepares and saves that. This
        is the moment: the proposal is *complete*, for ever. It begins the
        history and tells everybody, and whoever hears of it, from anybody,
        begins it too. Before, the proposer may give it up at any time.
-    4. A pledged member that waits too long asks the others, and later *vows*
+    4. A prepared member that waits too long asks the others, and later *promises*
        never to begin this history: it saves that, then says so. It is still
-       pledged, but may be welcomed into a history that exists.
+       prepared, but may be accepted into a history that exists.
 
-A pledge ends (a) in the history; (b) when the proposal is known to be dead, as
-one of the n, who is not pledged to it, never will be: its proposer gave it up,
+A prepare vote ends (a) in the history; (b) when the proposal is known to be dead, as
+one of the n, who is not prepared for it, never will be: its proposer gave it up,
 or another member has taken a new incarnation; (c) when a majority of the n
-never will begin it: they have vowed, or have forgotten their pledge, or are in
-another history; (d) when the member is welcomed into another history.
+never will begin it: they have promised, or have forgotten their prepare vote, or are in
+another history; (d) when the member is accepted into another history.
 
 Why there are never two histories that a majority of their first voters has
 begun, as long as members keep their memory and any two sets of n members share
 one (2n is more than the members that may vote): suppose g and k were the first
-two, and m is in both. All of both were pledged, m without loss of generality to
-g first. Then m's pledge to g ended before it was pledged to k. Not by (a), as a
-member of a history makes no pledges. Not by (b), as g began. Not by (c), as then
-g never has a majority. So by (d): m was welcomed, hence by a majority, into some
+two, and m is in both. All of both were prepared, m without loss of generality to
+g first. Then m's prepare vote for g ended before it was prepared for k. Not by (a), as a
+member of a history gives no prepare vote. Not by (b), as g began. Not by (c), as then
+g never has a majority. So by (d): m was accepted, hence by a majority, into some
 j that is not g, nor k, which had not begun. So j and one of g and k were two such
 histories before g and k were: a contradiction. For the same reason a member whose
 history has an empty log may give it up when it meets one that has committed.
@@ -38,17 +38,17 @@ minus the members that may vote forget. In groups of 2n members or more, two
 halves that never met may each begin a history, and they are merged as with n = 1.
 So n should be more than half of those that may vote.
 
-What stays blocked, and is told as `GenesisStuck`: a pledge of which a majority of
+What stays blocked, and is told as `BootstrapStuck`: a prepare vote of which a majority of
 the n never comes back, as those that are gone may have begun the history; and one
-that some have begun and others vowed against when one that would decide it never
-comes back. Vows are made only where a majority is in reach to make the rest rare.
+that some have begun and others promised against when one that would decide it never
+comes back. Promises are made only where a majority is in reach to make the rest rare.
 
 Invariants:
-    * Nothing is said of a pledge or vow before it is saved.
-    * An incarnation is never in two pledges, and a member that is not pledged
+    * Nothing is said of a prepare vote or promise before it is saved.
+    * An incarnation is never in two prepare votes, and a member that is not prepared
       in its present one never was.
-    * Only the proposer can pledge itself last, so a complete proposal is one
-      that its proposer has saved a pledge to.
+    * Only the proposer can prepare last, so a complete proposal is one
+      that its proposer has saved a prepare vote for.
 """
 
 from __future__ import annotations
@@ -63,53 +63,53 @@ from ...errors import RemoteError
 from ...ids import PeerId
 from ..config import ConsensusConfig
 from ..raft.quorum import majority
-from ..wire.configuration import make_voters
-from ..wire.genesis import (
+from ..wire.bootstrap import (
     Ask,
     Complete,
     Dead,
     Declined,
     Message,
-    Pledge,
-    Pledged,
+    Prepared,
+    PrepareVote,
+    Promised,
     Proposal,
     Propose,
     Seek,
-    Vowed,
     Why,
 )
+from ..wire.configuration import make_voters
 from ..wire.status import Standing, Status
 from ..wire.types import HISTORY_BYTES
 from .events import (
+    BootstrapStuck,
     Event,
     Founded,
-    GenesisStuck,
     HistoryDied,
     Phase,
-    SavePledge,
-    SendGenesis,
+    SavePrepareVote,
+    SendBootstrap,
 )
-from .peers import GenesisPeers
+from .peers import BootstrapPeers
 from .promises import Promises
 
 __all__ = [
     "STUCK_AFTER_S",
+    "Bootstrap",
+    "BootstrapStuck",
     "Event",
     "Founded",
-    "Genesis",
-    "GenesisStuck",
     "HistoryDied",
     "Phase",
-    "SavePledge",
-    "SendGenesis",
+    "SavePrepareVote",
+    "SendBootstrap",
 ]
 
 STUCK_AFTER_S: Final = 10.0
 
-_VOW_AFTER_ATTEMPTS: Final = 8
+_PROMISE_AFTER_ATTEMPTS: Final = 8
 
 
-class Genesis:
+class Bootstrap:
     """One member's part in the beginning.
 
     Make it when the member starts, and keep it: once the member follows a
@@ -121,9 +121,9 @@ class Genesis:
         rng: Draws histories and incarnations: it must not repeat itself after a
             restart.
         now: Monotonic time in seconds.
-        is_observer: It never votes, so it begins nothing and pledges nothing.
-        pledge: What was saved last, None for nothing.
-        history: The history that it follows, as it was saved. A pledge to the
+        is_observer: It never votes, so it begins nothing and prepares nothing.
+        prepare_vote: What was saved last, None for nothing.
+        history: The history that it follows, as it was saved. A prepare vote to the
             same one says that its log was empty then.
         is_apart: Tells whether a member is in reach and not bonded: a lone member
             waits then, as that one may have a history, or be about to begin one.
@@ -137,7 +137,7 @@ class Genesis:
         *,
         now: float,
         is_observer: bool = False,
-        pledge: Pledge | None = None,
+        prepare_vote: PrepareVote | None = None,
         history: bytes = b"",
         is_apart: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -149,13 +149,13 @@ class Genesis:
         self._attempt_s = max(config.bootstrap_delay, config.election_timeout)
         self._resend_s = max(config.heartbeat_interval, self._attempt_s / 4)
         self._events: deque[Event] = deque()
-        self._peers = GenesisPeers(me, config, rng, now=now)
-        self._promises = Promises(me, rng, pledge, self._save)
+        self._peers = BootstrapPeers(me, config, rng, now=now)
+        self._promises = Promises(me, rng, prepare_vote, self._save)
         self._phase = Phase.SEEKING
         self._history = history
         self._proposal: Proposal | None = None  # of this member, and not complete
-        self._have_pledged: dict[PeerId, None] = {}
-        self._give_up_at_s = self._ask_from_s = self._vow_at_s = inf
+        self._have_prepared: dict[PeerId, None] = {}
+        self._give_up_at_s = self._ask_from_s = self._promise_at_s = inf
         self._resend_at_s = now
         self._stuck_at_s = now + config.bootstrap_delay + STUCK_AFTER_S
         self._resume(now)
@@ -168,19 +168,19 @@ class Genesis:
         return self._phase
 
     @property
-    def pledge(self) -> Pledge | None:
-        """What this member is pledged to, saved or about to be."""
-        return self._promises.pledge
+    def prepare_vote(self) -> PrepareVote | None:
+        """What this member is prepared for, saved or about to be."""
+        return self._promises.prepare_vote
 
     @property
     def standing(self) -> Standing:
         """What a member without a history says of itself.
 
-        One that has vowed, and saved that, says that it seeks: it may be welcomed.
+        One that has promised, and saved that, says that it seeks: it may be accepted.
         """
-        is_free_to_join = self._promises.has_vowed and self._promises.is_saved
-        is_pledged = self._phase is Phase.PLEDGED and not is_free_to_join
-        return Standing.PLEDGED if is_pledged else Standing.SEEKING
+        is_free_to_join = self._promises.has_promised and self._promises.is_saved
+        is_prepared = self._phase is Phase.PREPARED and not is_free_to_join
+        return Standing.PREPARED if is_prepared else Standing.SEEKING
 
     # The verbs.
 
@@ -191,7 +191,7 @@ class Genesis:
         """
         before = self._peers.statuses
         self._peers.update(statuses, now=now)
-        if self._phase in (Phase.PLEDGED, Phase.BEGUN):
+        if self._phase in (Phase.PREPARED, Phase.BEGUN):
             self._look_for_history(now)
             return
         if self._proposal is not None:
@@ -199,7 +199,7 @@ class Genesis:
         self._seek([peer for peer in self._peers.without_history() if peer not in before])
 
     def receive_message(self, peer: PeerId, message: Message, *, now: float) -> None:
-        """Take in a message, as `genesis_wire.decode_message` returned it.
+        """Take in a message, as `bootstrap_wire.decode_message` returned it.
 
         Afterwards drain `next_event` and re-read `get_timer`.
 
@@ -212,38 +212,38 @@ class Genesis:
                 self._receive_seek(peer, message, now)
             case Propose(proposal):
                 self._receive_propose(peer, self._checked(peer, proposal), now)
-            case Pledged(proposal):
-                self._receive_pledged(peer, self._checked(peer, proposal), now)
+            case Prepared(proposal):
+                self._receive_prepared(peer, self._checked(peer, proposal), now)
             case Complete(proposal):
                 self._receive_complete(peer, self._checked(peer, proposal), now)
             case Ask(proposal):
                 self._answer(peer, self._checked(peer, proposal), now)
             case Declined(history, why):
                 self._receive_declined(peer, history, why, now)
-            case Vowed(history):
-                self._receive_vowed(peer, history, now)
+            case Promised(history):
+                self._receive_promised(peer, history, now)
             case Dead(history):
                 self._receive_dead(history, now)
 
-    def pledge_saved(self, *, now: float) -> None:
-        """Note that a `SavePledge` is done; once for each of them, in order."""
+    def prepare_vote_saved(self, *, now: float) -> None:
+        """Note that a `SavePrepareVote` is done; once for each of them, in order."""
         promises = self._promises
         if not promises.saved():
             return
-        if self._phase is not Phase.PLEDGED:
+        if self._phase is not Phase.PREPARED:
             self._seek(self._peers.without_history())
-        elif promises.has_vowed:
-            self._tell(promises.proposal, Vowed(promises.proposal.history))
-            self._count_vows(now)
+        elif promises.has_promised:
+            self._tell(promises.proposal, Promised(promises.proposal.history))
+            self._count_promises(now)
         elif promises.is_proposer:
             self._begin(now)
         else:
-            self._send(promises.proposal.proposer, Pledged(promises.proposal))
+            self._send(promises.proposal.proposer, Prepared(promises.proposal))
 
     def joined(self, history: bytes, *, now: float) -> None:
-        """Note that this member was welcomed into a history, and saves that in place of its pledge.
+        """Note that this member joined a history; it saves that instead of its prepare vote.
 
-        Only while `standing` is SEEKING: then a vow is saved, if it was pledged.
+        Only while `standing` is SEEKING: then a promise is saved, if it was prepared.
         """
         if self._proposal is not None:
             self._give_up(self._proposal, now)
@@ -276,7 +276,7 @@ class Genesis:
             self._resend(now)
         if self._phase is not Phase.MEMBER and now >= self._stuck_at_s:
             self._stuck_at_s = now + STUCK_AFTER_S
-            self._events.append(GenesisStuck(self._why_stuck()))
+            self._events.append(BootstrapStuck(self._why_stuck()))
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more. May be repeated."""
@@ -297,17 +297,17 @@ class Genesis:
             return self._peers.due_s()
         if self._phase is Phase.PROPOSING:
             return self._give_up_at_s
-        # The proposer waits for its disk only: what it is pledged to is complete.
-        if self._phase is Phase.PLEDGED and not promises.has_vowed and not promises.is_proposer:
-            return self._vow_at_s
+        # The proposer waits for its disk only: what it is prepared for is complete.
+        if self._phase is Phase.PREPARED and not promises.has_promised and not promises.is_proposer:
+            return self._promise_at_s
         return inf
 
     def _take_turn(self, now: float) -> None:
-        if self._phase is Phase.PLEDGED:
-            self._vow_if_it_helps(now)
+        if self._phase is Phase.PREPARED:
+            self._promise_if_it_helps(now)
         elif self._proposal is not None:
             for peer in self._proposal.others(self._me):
-                if peer not in self._have_pledged:
+                if peer not in self._have_prepared:
                     self._peers.suspect(peer)
             self._give_up(self._proposal, now)
         elif self._config.initial_voters == 1 and self._is_apart():
@@ -330,7 +330,7 @@ class Genesis:
         history = self._rng.randbytes(HISTORY_BYTES)
         proposal = Proposal(history, self._me, tuple(voters), tuple(incarnations))
         self._proposal = proposal
-        self._have_pledged = {}
+        self._have_prepared = {}
         self._give_up_at_s = now + self._attempt_s * (1 + self._peers.failure_count / 2)
         self._become(Phase.PROPOSING, now)
         self._tell(proposal, Propose(proposal))
@@ -342,7 +342,7 @@ class Genesis:
             self._give_up(proposal, now)
 
     def _give_up(self, proposal: Proposal, now: float) -> None:
-        """End the own proposal: without this member's pledge it never is complete."""
+        """End the own proposal: without this member's prepare vote it never is complete."""
         self._proposal = None
         self._promises.note_dead(proposal.history)
         self._tell(proposal, Dead(proposal.history))
@@ -357,15 +357,15 @@ class Genesis:
         if seek.incarnation != mine.incarnation_of(peer):
             self._give_up(mine, now)
 
-    def _receive_pledged(self, peer: PeerId, proposal: Proposal, now: float) -> None:
+    def _receive_prepared(self, peer: PeerId, proposal: Proposal, now: float) -> None:
         if proposal != self._proposal:
             self._answer(peer, proposal, now)
             return
         self._peers.trust(peer)
-        self._have_pledged[peer] = None
-        if len(self._have_pledged) == len(proposal.voters) - 1:
+        self._have_prepared[peer] = None
+        if len(self._have_prepared) == len(proposal.voters) - 1:
             self._proposal = None
-            self._pledge_to(proposal, now)
+            self._prepare(proposal, now)
 
     def _receive_declined(self, peer: PeerId, history: bytes, why: Why, now: float) -> None:
         mine = self._proposal
@@ -374,18 +374,18 @@ class Genesis:
                 self._peers.note_busy(peer, now=now)
             self._give_up(mine, now)
 
-    # Pledged.
+    # Prepared.
 
     def _receive_propose(self, peer: PeerId, proposal: Proposal, now: float) -> None:
         if proposal.proposer != peer:
             raise RemoteError(f"a proposal of {proposal.proposer.short} from {peer.short}")
         promises, mine = self._promises, self._proposal
         history = proposal.history
-        if promises.pledge == Pledge(proposal) and self._phase is Phase.PLEDGED:
+        if promises.prepare_vote == PrepareVote(proposal) and self._phase is Phase.PREPARED:
             if promises.is_saved:
-                self._send(peer, Pledged(proposal))
+                self._send(peer, Prepared(proposal))
             return
-        if promises.is_pledged_to(history) or promises.is_dead(history) or self._is_mine(history):
+        if promises.is_prepared_for(history) or promises.is_dead(history) or self._is_mine(history):
             self._answer(peer, proposal, now)
             return
         why = self._why_not(proposal)
@@ -396,10 +396,10 @@ class Genesis:
             return
         if mine is not None:
             self._give_up(mine, now)
-        self._pledge_to(proposal, now)
+        self._prepare(proposal, now)
 
     def _why_not(self, proposal: Proposal) -> Why | None:
-        """Return why this member does not pledge itself to a proposal, None if it may."""
+        """Return why this member does not prepare to a proposal, None if it may."""
         if self._history or self._peers.living_history():
             return Why.HISTORY_EXISTS
         if self._is_observer:
@@ -408,49 +408,49 @@ class Genesis:
             return Why.OTHER_INCARNATION
         # Of two that propose at once the lower one goes on.
         is_own_better = self._proposal is not None and self._me < proposal.proposer
-        return Why.BUSY if self._promises.pledge is not None or is_own_better else None
+        return Why.BUSY if self._promises.prepare_vote is not None or is_own_better else None
 
-    def _pledge_to(self, proposal: Proposal, now: float) -> None:
+    def _prepare(self, proposal: Proposal, now: float) -> None:
         self._ask_from_s = now + self._attempt_s
-        self._vow_at_s = now + self._attempt_s * _VOW_AFTER_ATTEMPTS
-        self._promises.pledge_to(proposal)
-        self._become(Phase.PLEDGED, now)
+        self._promise_at_s = now + self._attempt_s * _PROMISE_AFTER_ATTEMPTS
+        self._promises.prepare(proposal)
+        self._become(Phase.PREPARED, now)
         self._seek(self._peers.without_history())
 
     def _look_for_history(self, now: float) -> None:
-        """Begin when others have; let go when there is another history, to be welcomed into it."""
+        """Begin when others have; let go when there is another history, to be accepted into it."""
         promises = self._promises
         history = promises.proposal.history
         if self._phase is Phase.BEGUN:
             if self._peers.has_committed(besides=history):
                 self._be_free(now)
-        elif promises.has_vowed or promises.is_proposer:
+        elif promises.has_promised or promises.is_proposer:
             return
         elif self._peers.has_begun(history):
             self._begin(now)
         elif self._peers.has_committed(besides=history):
-            promises.vow()
+            promises.promise()
 
-    def _vow_if_it_helps(self, now: float) -> None:
-        """Vow when a majority is here to do the same; one that vows alone only does harm.
+    def _promise_if_it_helps(self, now: float) -> None:
+        """Promise when a majority is here to do the same; one that promises alone only does harm.
 
         When the others do come to begin the history, it lacks this member.
         """
         voters = self._promises.proposal.others(self._me)
         here = [peer for peer in voters if peer in self._peers.statuses]
         if len(here) + 1 >= majority(len(voters) + 1):
-            self._promises.vow()
+            self._promises.promise()
         else:
-            self._vow_at_s = now + self._attempt_s
+            self._promise_at_s = now + self._attempt_s
 
     def _receive_complete(self, peer: PeerId, proposal: Proposal, now: float) -> None:
-        if self._phase is Phase.PLEDGED and self._promises.pledge == Pledge(proposal):
+        if self._phase is Phase.PREPARED and self._promises.prepare_vote == PrepareVote(proposal):
             self._begin(now)
         elif proposal.history != self._history:
             self._answer(peer, proposal, now)
 
     def _begin(self, now: float) -> None:
-        """Begin the history this member is pledged to: all its voters are."""
+        """Begin the history this member is prepared for: all its voters are."""
         proposal = self._promises.proposal
         self._history = proposal.history
         self._events.append(
@@ -463,28 +463,28 @@ class Genesis:
         self._become(Phase.BEGUN, now)
         self._tell(proposal, Complete(proposal))
 
-    def _receive_vowed(self, peer: PeerId, history: bytes, now: float) -> None:
+    def _receive_promised(self, peer: PeerId, history: bytes, now: float) -> None:
         if self._proposal is not None and self._proposal.history == history:
             self._give_up(self._proposal, now)
-        elif self._promises.is_pledged_to(history):
-            self._promises.note_vow(peer)
+        elif self._promises.is_prepared_for(history):
+            self._promises.note_promise(peer)
             if peer == self._promises.proposal.proposer:
-                # It forgot. Unless another one has heard that all were pledged, nobody ever will.
-                self._vow_at_s = min(self._vow_at_s, now + self._attempt_s)
-            self._count_vows(now)
+                # It forgot. Unless another one has heard that all were prepared, nobody ever will.
+                self._promise_at_s = min(self._promise_at_s, now + self._attempt_s)
+            self._count_promises(now)
 
     def _receive_dead(self, history: bytes, now: float) -> None:
         if self._proposal is not None and self._proposal.history == history:
             self._give_up(self._proposal, now)
-        elif self._promises.is_pledged_to(history):
+        elif self._promises.is_prepared_for(history):
             self._be_free(now)
 
-    def _count_vows(self, now: float) -> None:
+    def _count_promises(self, now: float) -> None:
         if self._promises.is_hopeless():
             self._be_free(now)
 
     def _be_free(self, now: float) -> None:
-        """End the pledge: its history never begins, or never with a majority."""
+        """End the prepare vote: its history never begins, or never with a majority."""
         proposal = self._promises.proposal
         if self._history:
             self._events.append(HistoryDied(self._history))
@@ -535,8 +535,8 @@ class Genesis:
         if self._phase in (Phase.SEEKING, Phase.PROPOSING):
             self._seek(self._peers.without_history())
         if self._proposal is not None:
-            have_pledged = self._have_pledged
-            self._tell(self._proposal, Propose(self._proposal), lambda p: p not in have_pledged)
+            have_prepared = self._have_prepared
+            self._tell(self._proposal, Propose(self._proposal), lambda p: p not in have_prepared)
         elif self._phase is Phase.BEGUN:
             proposal = promises.proposal
             self._tell(
@@ -544,22 +544,22 @@ class Genesis:
                 Complete(proposal),
                 lambda peer: not self._peers.follows(peer, proposal.history),
             )
-        elif self._phase is Phase.PLEDGED and now >= self._ask_from_s and promises.is_saved:
+        elif self._phase is Phase.PREPARED and now >= self._ask_from_s and promises.is_saved:
             proposal = promises.proposal
-            self._tell(proposal, Ask(proposal), lambda peer: not promises.has_vow_of(peer))
+            self._tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
 
     def _resume(self, now: float) -> None:
         """Go on where the last life ended."""
         promises = self._promises
-        if self._history and promises.is_pledged_to(self._history):
+        if self._history and promises.is_prepared_for(self._history):
             self._become(Phase.BEGUN, now)
         elif self._history:
             promises.drop()
             self._become(Phase.MEMBER, now)
-        elif promises.pledge is not None:
-            self._become(Phase.PLEDGED, now)
+        elif promises.prepare_vote is not None:
+            self._become(Phase.PREPARED, now)
             self._ask_from_s = now
-            self._vow_at_s = now + self._attempt_s * _VOW_AFTER_ATTEMPTS
+            self._promise_at_s = now + self._attempt_s * _PROMISE_AFTER_ATTEMPTS
             if promises.is_proposer:
                 self._begin(now)
 
@@ -570,13 +570,13 @@ class Genesis:
         if phase in (Phase.BEGUN, Phase.MEMBER):
             self._stuck_at_s = now + STUCK_AFTER_S
 
-    def _save(self, pledge: Pledge | None) -> None:
-        self._events.append(SavePledge(pledge))
+    def _save(self, prepare_vote: PrepareVote | None) -> None:
+        self._events.append(SavePrepareVote(prepare_vote))
 
     def _seek(self, peers: list[PeerId]) -> None:
         """Tell peers without a history how to name this member in a proposal."""
         if self._config.initial_voters > 1 and not self._is_observer and not self._history:
-            is_free = self._promises.pledge is None and self._promises.is_saved
+            is_free = self._promises.prepare_vote is None and self._promises.is_saved
             for peer in peers:
                 self._send(peer, Seek(self._promises.incarnation, is_free))
 
@@ -592,7 +592,7 @@ class Genesis:
                 self._send(peer, message)
 
     def _send(self, peer: PeerId, message: Message) -> None:
-        self._events.append(SendGenesis(peer, message))
+        self._events.append(SendBootstrap(peer, message))
 
     def _checked(self, peer: PeerId, proposal: Proposal) -> Proposal:
         """Return a proposal that `peer` and this member have a part in, else raise."""
@@ -604,20 +604,20 @@ class Genesis:
         return proposal
 
     def _why_stuck(self) -> str:
-        pledge, needed = self._promises.pledge, self._config.initial_voters
-        if pledge is not None:
+        prepare_vote, needed = self._promises.prepare_vote, self._config.initial_voters
+        if prepare_vote is not None:
             gone = [
                 peer.short
-                for peer in pledge.proposal.others(self._me)
+                for peer in prepare_vote.proposal.others(self._me)
                 if peer not in self._peers.statuses
             ]
             what = "has begun without a majority" if self._history else "neither begins nor dies"
             return (
-                f"history {pledge.proposal.history.hex()[:8]} {what}; "
+                f"history {prepare_vote.proposal.history.hex()[:8]} {what}; "
                 f"of its {needed} voters not here: {', '.join(gone) or 'none'}"
             )
         if living := self._peers.living_history():
-            return f"waits to be welcomed into history {living.hex()[:8]}"
+            return f"waits to be accepted into history {living.hex()[:8]}"
         if self._is_observer:
             return "an observer waits for others to begin a history"
         count = len(self._peers.candidates())

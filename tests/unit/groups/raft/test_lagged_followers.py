@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.lagged_followers import LaggedFollowers
 from mosaik_actors.groups.raft.progress import ProgressState
 from mosaik_actors.groups.raft.quorum import agreed
-from mosaik_actors.groups.raft.spares import Spares
 from mosaik_actors.groups.wire.raft import Append, Heartbeat, HeartbeatReply, SnapshotOffer
 from mosaik_actors.ids import PeerId
 
 from ..cores import Cores, peer, voters_of
 
-THRIFTY = RaftConfig(spare_delay=0.05)
+THRIFTY = RaftConfig(lagged_delay=0.05)
 
 
 def appends_to(cores: Cores, to: int) -> list[Append]:
@@ -126,7 +126,7 @@ def test_transfer_does_not_wait() -> None:
 
 
 def test_spare_with_a_full_window_does_not_spin_the_timer() -> None:
-    settings = RaftConfig(spare_delay=0.05, append_entries=1, window_count=2)
+    settings = RaftConfig(lagged_delay=0.05, append_entries=1, window_count=2)
     cores = Cores(3, settings=settings)
     cores.elect(0)
     cores.beat(0)
@@ -145,11 +145,11 @@ def test_spare_with_a_full_window_does_not_spin_the_timer() -> None:
 
 
 def test_without_a_delay_everybody_hears_at_once() -> None:
-    spares = Spares(0)
-    spares.set_members(peer(0), [peer(1), peer(2)], [[peer(0), peer(1), peer(2)]])
-    assert not spares.must_wait(peer(1), 1.0)
-    assert not spares.must_wait(peer(2), 1.0)
-    assert spares.timer_s == inf
+    lagged_followers = LaggedFollowers(0)
+    lagged_followers.set_members(peer(0), [peer(1), peer(2)], [[peer(0), peer(1), peer(2)]])
+    assert not lagged_followers.must_wait(peer(1), 1.0)
+    assert not lagged_followers.must_wait(peer(2), 1.0)
+    assert lagged_followers.timer_s == inf
 
 
 VOTERS = st.lists(st.integers(0, 8).map(peer), unique=True, min_size=1, max_size=9)
@@ -161,26 +161,26 @@ def test_whoever_need_not_wait_makes_a_quorum_and_nobody_too_many(
 ) -> None:
     deciding = [before, after]
     followers = {*before, *after, peer(9)} - {peer(0)}
-    spares = Spares(0.01)
-    spares.set_members(peer(0), sorted(followers), deciding)
+    lagged_followers = LaggedFollowers(0.01)
+    lagged_followers.set_members(peer(0), sorted(followers), deciding)
     for each in needed:
-        spares.note_needed(each)
+        lagged_followers.note_needed(each)
     for each in followers:
-        spares.serve(each, 0.99)
-    at_once = {other for other in followers if not spares.must_wait(other, 0.995)}
+        lagged_followers.serve(each, 0.99)
+    at_once = {other for other in followers if not lagged_followers.must_wait(other, 0.995)}
     assert agreed(deciding, dict.fromkeys({*at_once, peer(0)}, 1)) == 1
     for last in needed[-1:]:
         assert last not in followers or last in at_once or agreed(deciding, {peer(0): 1}) == 1
     waiting = followers - at_once
-    assert (spares.timer_s == pytest.approx(1.0)) is bool(waiting)
-    spares.pass_time(1.001)
-    assert spares.timer_s == inf
-    assert not any(spares.must_wait(other, 1.001) for other in followers)
+    assert (lagged_followers.timer_s == pytest.approx(1.0)) is bool(waiting)
+    lagged_followers.pass_time(1.001)
+    assert lagged_followers.timer_s == inf
+    assert not any(lagged_followers.must_wait(other, 1.001) for other in followers)
 
 
 def test_spare_delay_is_checked() -> None:
-    with pytest.raises(ConfigError, match=r"spare_delay is 0\.3"):
-        RaftConfig(spare_delay=0.3)
+    with pytest.raises(ConfigError, match=r"lagged_delay is 0\.3"):
+        RaftConfig(lagged_delay=0.3)
 
 
 def spare_of(cores: Cores) -> int:
@@ -286,7 +286,7 @@ def test_leader_with_a_slow_disk_makes_the_quorum_of_others() -> None:
 
 
 def test_spare_that_was_probed_hears_what_is_committed() -> None:
-    cores = Cores(3, settings=RaftConfig(spare_delay=0.05, commit_delay=0.002))
+    cores = Cores(3, settings=RaftConfig(lagged_delay=0.05, commit_delay=0.002))
     cores.elect(0)
     cores.beat(0)
     cores.rafts[0].propose(b"to all, after a calm moment")

@@ -1,14 +1,14 @@
-"""Many `Genesis` cores, a hostile network, slow disks, and a witness.
+"""Many `Bootstrap` cores, a hostile network, slow disks, and a witness.
 
 One seed decides all: loss, duplicates, late messages, partitions one-way and
 two-way, crashes that lose what is not saved, and crashes that lose everything.
 An adversary strikes where it hurts: at those who have just begun a history or
-pledged themselves. Raft is an oracle here: a history commits once a majority of its first voters
-follow it and can talk, and then it welcomes whoever seeks and is in reach.
+prepared themselves. Raft is an oracle here: a history commits once a majority of its first voters
+follow it and can talk, and then it accepts whoever seeks and is in reach.
 
 Run many seeds as::
 
-    python -m tests.unit.groups.genesis_simulator FIRST_SEED COUNT
+    python -m tests.unit.groups.bootstrap_simulator FIRST_SEED COUNT
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from mosaik_actors.groups.bootstrap.genesis import (
+from mosaik_actors.groups.bootstrap.bootstrap import (
+    Bootstrap,
+    BootstrapStuck,
     Founded,
-    Genesis,
-    GenesisStuck,
     HistoryDied,
-    SavePledge,
-    SendGenesis,
+    SavePrepareVote,
+    SendBootstrap,
 )
 from mosaik_actors.groups.config import ConsensusConfig
 from mosaik_actors.groups.raft.quorum import majority
-from mosaik_actors.groups.wire.genesis import (
+from mosaik_actors.groups.wire.bootstrap import (
     decode_message,
-    decode_pledge,
+    decode_prepare_vote,
     encode_message,
-    encode_pledge,
+    encode_prepare_vote,
 )
 from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
@@ -80,7 +80,7 @@ class Options:
 class Disk:
     """What survives a crash."""
 
-    pledge: bytes = b""
+    prepare_vote: bytes = b""
     history: bytes = b""
 
 
@@ -102,7 +102,7 @@ class Node:
     saves: deque[tuple[Callable[[], None], Callable[[], None]]] = field(default_factory=deque)
     timer_s: float | None = None
     stuck: list[str] = field(default_factory=list)
-    genesis: Genesis = field(init=False)
+    bootstrap: Bootstrap = field(init=False)
 
     @property
     def has(self) -> bytes:
@@ -166,18 +166,18 @@ class Simulation:
             return
         node.is_up, node.follows, node.is_joining = True, node.disk.history, False
         node.seen, node.saves, node.timer_s = {}, deque(), None
-        pledge = node.disk.pledge
-        node.genesis = Genesis(
+        prepare_vote = node.disk.prepare_vote
+        node.bootstrap = Bootstrap(
             node.me,
             self.config,
             self.rng,
             now=self.now,
             is_observer=node.is_observer,
-            pledge=decode_pledge(pledge) if pledge else None,
+            prepare_vote=decode_prepare_vote(prepare_vote) if prepare_vote else None,
             history=node.disk.history,
         )
         if node.has_log:
-            node.genesis.log_began(now=self.now)
+            node.bootstrap.log_began(now=self.now)
         self._beat(node, node.life)
         self.pump(node)
 
@@ -209,7 +209,7 @@ class Simulation:
             index = 1 if node.follows in self.committed and node.has_log else 0
             standing = Standing.VOTER
             return Status(standing, node.follows, commit_index=index, is_observer=node.is_observer)
-        return Status(node.genesis.standing, is_observer=node.is_observer)
+        return Status(node.bootstrap.standing, is_observer=node.is_observer)
 
     def see(self, node: Node, sender: PeerId, status: Status) -> None:
         node.seen[sender] = (status, self.now)
@@ -221,10 +221,10 @@ class Simulation:
             for other, (status, seen_s) in node.seen.items()
             if self.now - seen_s < BOND_TIMEOUT_S
         }
-        node.genesis.update_peers(bonded, now=self.now)
+        node.bootstrap.update_peers(bonded, now=self.now)
         self.pump(node)
 
-    # Messages and duties.
+    # Messages and pending I/O.
 
     def carry(self, sender: Node, to: Node, arrive: Callable[[], None]) -> None:
         """Deliver something, perhaps late, twice or never."""
@@ -242,22 +242,22 @@ class Simulation:
             arrive()
 
     def receive(self, node: Node, sender: PeerId, data: bytes) -> None:
-        node.genesis.receive_message(sender, decode_message(data), now=self.now)
+        node.bootstrap.receive_message(sender, decode_message(data), now=self.now)
         self.pump(node)
 
     def pump(self, node: Node) -> None:
-        while node.is_up and (event := node.genesis.next_event()) is not None:
+        while node.is_up and (event := node.bootstrap.next_event()) is not None:
             self._ambush(node, event)
             match event:
-                case SendGenesis(to, message):
+                case SendBootstrap(to, message):
                     data, other = encode_message(message), self.nodes[to]
                     self.carry(node, other, partial(self.receive, other, node.me, data))
-                case SavePledge(pledge):
-                    data = b"" if pledge is None else encode_pledge(pledge)
+                case SavePrepareVote(prepare_vote):
+                    data = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
                     self.save(
                         node,
-                        partial(setattr, node.disk, "pledge", data),
-                        lambda: node.genesis.pledge_saved(now=self.now),
+                        partial(setattr, node.disk, "prepare_vote", data),
+                        lambda: node.bootstrap.prepare_vote_saved(now=self.now),
                     )
                 case Founded(history, voters):
                     if self.voters.setdefault(history, voters.voters) != voters.voters:
@@ -267,7 +267,7 @@ class Simulation:
                     assert history == node.follows
                     self.died.append(history)
                     self.follow(node, b"")
-                case GenesisStuck(why):
+                case BootstrapStuck(why):
                     node.stuck.append(why)
         self.arm(node)
         self.check()
@@ -296,7 +296,7 @@ class Simulation:
         self.pump(node)
 
     def arm(self, node: Node) -> None:
-        due_s = node.genesis.get_timer()
+        due_s = node.bootstrap.get_timer()
         if due_s is None or due_s == node.timer_s:
             return
         node.timer_s, life = due_s, node.life
@@ -305,7 +305,7 @@ class Simulation:
     def _time(self, node: Node, life: int, due_s: float) -> None:
         if node.is_up and node.life == life and node.timer_s == due_s:
             node.timer_s = None
-            node.genesis.handle_timer(now=self.now)
+            node.bootstrap.handle_timer(now=self.now)
             self.pump(node)
 
     # Raft.
@@ -318,7 +318,7 @@ class Simulation:
             for node in quorum:
                 if not self.has_faults or self.rng.random() < 0.5:
                     node.has_log = True
-                    node.genesis.log_began(now=self.now)
+                    node.bootstrap.log_began(now=self.now)
                     self.pump(node)
             if self.has_faults and self.rng.random() < 0.5:
                 continue  # elected, and not yet through with the first entry
@@ -349,7 +349,7 @@ class Simulation:
             self._in_touch(node, leader)
             and not node.follows
             and not node.is_joining
-            and node.genesis.standing is Standing.SEEKING
+            and node.bootstrap.standing is Standing.SEEKING
             and leader.me in node.seen
             and self.now - node.seen[leader.me][1] < BOND_TIMEOUT_S
         )
@@ -365,7 +365,7 @@ class Simulation:
             node.is_joining = False
             if not node.follows:
                 node.follows, node.has_log = history, True
-                node.genesis.joined(history, now=self.now)
+                node.bootstrap.joined(history, now=self.now)
 
         self.save(node, write, done)
 
@@ -396,7 +396,7 @@ class Simulation:
         """Strike at the worst moment, often enough."""
         if not self.has_faults:
             return
-        odds = {Founded: 0.7, SavePledge: 0.15}.get(type(event), 0.0)
+        odds = {Founded: 0.7, SavePrepareVote: 0.15}.get(type(event), 0.0)
         if self.rng.random() < odds:
             strike = self.rng.choice((self._strike, self._isolate))
             self.after(self.rng.choice((0.0, 0.02, 0.3)), lambda: strike(node))
@@ -448,7 +448,7 @@ class Simulation:
         )
 
     def is_blocked(self) -> bool:
-        """Whether some begun a history and others vowed not to, and nobody is a majority.
+        """Whether some begun a history and others promised not to, and nobody is a majority.
 
         That takes a voter that never comes back: it is up to people, too.
         """
@@ -461,8 +461,12 @@ class Simulation:
         return False
 
     def _never_begins(self, node: Node, history: bytes) -> bool:
-        pledge = node.genesis.pledge
-        is_open = pledge is not None and pledge.proposal.history == history and not pledge.is_vowed
+        prepare_vote = node.bootstrap.prepare_vote
+        is_open = (
+            prepare_vote is not None
+            and prepare_vote.proposal.history == history
+            and not prepare_vote.is_promised
+        )
         return node.has != history and not is_open
 
     def is_settled(self) -> bool:
@@ -484,14 +488,14 @@ class Simulation:
         if self.is_lost() or self.is_blocked():
             return False
         states = [
-            (n.me.short[:2], n.is_up, n.genesis.phase.name, n.follows.hex()[:4], n.stuck[-1:])
+            (n.me.short[:2], n.is_up, n.bootstrap.phase.name, n.follows.hex()[:4], n.stuck[-1:])
             for n in self.nodes.values()
         ]
         raise Violation(f"never settled: {states}")
 
 
 def options_of(rng: Random) -> Options:
-    """Return random options within what `genesis` promises.
+    """Return random options within what `bootstrap` promises.
 
     Enough keep their memory for safety (see there), and so many stay that there
     are n, and of the first voters of any history a majority that remembers it.

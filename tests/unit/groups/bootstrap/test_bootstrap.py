@@ -11,42 +11,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
-from mosaik_actors.groups.bootstrap.genesis import (
+from mosaik_actors.groups.bootstrap.bootstrap import (
     STUCK_AFTER_S,
+    Bootstrap,
+    BootstrapStuck,
     Event,
     Founded,
-    Genesis,
-    GenesisStuck,
     HistoryDied,
     Phase,
-    SavePledge,
-    SendGenesis,
+    SavePrepareVote,
+    SendBootstrap,
 )
 from mosaik_actors.groups.config import ConsensusConfig
-from mosaik_actors.groups.wire.genesis import (
+from mosaik_actors.groups.wire.bootstrap import (
     Ask,
     Complete,
     Dead,
     Declined,
     Message,
-    Pledge,
-    Pledged,
+    Prepared,
+    PrepareVote,
+    Promised,
     Proposal,
     Propose,
     Seek,
-    Vowed,
     Why,
     decode_message,
-    decode_pledge,
+    decode_prepare_vote,
     encode_message,
-    encode_pledge,
+    encode_prepare_vote,
 )
 from mosaik_actors.groups.wire.records import VOTER_COUNT_MAX
 from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
 
+from ..bootstrap_simulator import Options, Simulation, options_of
 from ..cores import peer, voters_of
-from ..genesis_simulator import Options, Simulation, options_of
 
 E = TypeVar("E", bound=Event)
 
@@ -60,16 +60,16 @@ def config_of(initial_voters: int) -> ConsensusConfig:
     return ConsensusConfig(initial_voters=initial_voters)
 
 
-def alone(number: int, seen: dict[int, Status] | None = None, **given: Any) -> Genesis:
+def alone(number: int, seen: dict[int, Status] | None = None, **given: Any) -> Bootstrap:
     """Return a member of a group that one may found, with what it sees at time 0."""
-    genesis = Genesis(peer(number), config_of(1), Random(number), now=0.0, **given)
-    genesis.update_peers({peer(n): status for n, status in (seen or {}).items()}, now=0.0)
-    return genesis
+    bootstrap = Bootstrap(peer(number), config_of(1), Random(number), now=0.0, **given)
+    bootstrap.update_peers({peer(n): status for n, status in (seen or {}).items()}, now=0.0)
+    return bootstrap
 
 
-def drain(genesis: Genesis) -> list[Event]:
+def drain(bootstrap: Bootstrap) -> list[Event]:
     events = []
-    while (event := genesis.next_event()) is not None:
+    while (event := bootstrap.next_event()) is not None:
         events.append(event)
     return events
 
@@ -78,30 +78,30 @@ def of_kind(events: Iterable[Event], kind: type[E]) -> list[E]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def founded(genesis: Genesis, now: float) -> list[Founded]:
-    genesis.handle_timer(now=now)
-    return of_kind(drain(genesis), Founded)
+def founded(bootstrap: Bootstrap, now: float) -> list[Founded]:
+    bootstrap.handle_timer(now=now)
+    return of_kind(drain(bootstrap), Founded)
 
 
 # One initial voter.
 
 
 def test_lone_member_founds_a_history_after_the_delay() -> None:
-    genesis = alone(1)
-    assert founded(genesis, 0.99) == []
-    assert genesis.get_timer() == 1.0
-    (event,) = founded(genesis, 1.0)
+    bootstrap = alone(1)
+    assert founded(bootstrap, 0.99) == []
+    assert bootstrap.get_timer() == 1.0
+    (event,) = founded(bootstrap, 1.0)
     assert (event.voters, event.is_founder, len(event.history)) == (voters_of(1), True, 16)
-    assert genesis.get_timer() is None
-    assert founded(genesis, 5.0) == []
+    assert bootstrap.get_timer() is None
+    assert founded(bootstrap, 5.0) == []
 
 
-def test_lowest_seeker_founds_and_each_further_one_a_delay_later() -> None:
+def test_lowest_joiner_founds_and_each_further_one_a_delay_later() -> None:
     everybody = dict.fromkeys((1, 2, 3), SEEKING)
     for number in (1, 2, 3):
-        genesis = alone(number, everybody)
-        assert founded(genesis, number - 0.01) == []
-        assert len(founded(genesis, float(number))) == 1
+        bootstrap = alone(number, everybody)
+        assert founded(bootstrap, number - 0.01) == []
+        assert len(founded(bootstrap, float(number))) == 1
 
 
 def test_observers_and_those_who_leave_are_not_waited_for() -> None:
@@ -110,17 +110,17 @@ def test_observers_and_those_who_leave_are_not_waited_for() -> None:
 
 
 def test_observer_never_founds() -> None:
-    genesis = alone(1, is_observer=True)
-    assert founded(genesis, 1000.0) == []
+    bootstrap = alone(1, is_observer=True)
+    assert founded(bootstrap, 1000.0) == []
 
 
 def test_member_waits_where_there_is_a_history() -> None:
-    genesis = alone(1, {2: THERE})
-    assert founded(genesis, 5.0) == []
+    bootstrap = alone(1, {2: THERE})
+    assert founded(bootstrap, 5.0) == []
     # It leaves: the delay begins anew.
-    genesis.update_peers({}, now=7.0)
-    assert founded(genesis, 7.99) == []
-    assert len(founded(genesis, 8.0)) == 1
+    bootstrap.update_peers({}, now=7.0)
+    assert founded(bootstrap, 7.99) == []
+    assert len(founded(bootstrap, 8.0)) == 1
 
 
 def test_history_that_was_closed_into_another_does_not_count() -> None:
@@ -132,8 +132,8 @@ def test_two_incarnations_with_the_same_numbers_found_different_histories() -> N
     rng = Random(1)
     histories = []
     for _ in range(2):
-        genesis = Genesis(peer(1), config_of(1), rng, now=0.0)
-        histories.append(founded(genesis, 1.0)[0].history)
+        bootstrap = Bootstrap(peer(1), config_of(1), rng, now=0.0)
+        histories.append(founded(bootstrap, 1.0)[0].history)
     assert histories[0] != histories[1]
 
 
@@ -147,11 +147,11 @@ class Club:
         self.now = 0.0
         self.config = config_of(initial_voters)
         self.rng = Random(7)
-        self.members: dict[int, Genesis] = {}
+        self.members: dict[int, Bootstrap] = {}
         self.statuses: dict[int, Status] = {}
-        self.disks: dict[int, Pledge | None] = {}
+        self.disks: dict[int, PrepareVote | None] = {}
         self.slow_disks: set[int] = set()
-        self.unsaved: dict[int, list[Pledge | None]] = {}
+        self.unsaved: dict[int, list[PrepareVote | None]] = {}
         self.cut: set[int] = set()
         self.events: dict[int, list[Event]] = {number: [] for number in numbers}
         self.sent: list[tuple[int, int, Message]] = []
@@ -163,12 +163,12 @@ class Club:
     def start(self, number: int, *, history: bytes = b"", **given: Any) -> None:
         """Make a member from what its disk has."""
         self.unsaved[number] = []
-        self.members[number] = Genesis(
+        self.members[number] = Bootstrap(
             peer(number),
             self.config,
             self.rng,
             now=self.now,
-            pledge=self.disks.get(number),
+            prepare_vote=self.disks.get(number),
             history=history,
             **given,
         )
@@ -192,13 +192,13 @@ class Club:
         self.settle()
 
     def _look(self) -> None:
-        for number, genesis in self.members.items():
+        for number, bootstrap in self.members.items():
             seen = {
                 peer(other): self.status(other)
                 for other in self.members
                 if other != number and not self.cut & {other, number}
             }
-            genesis.update_peers(seen, now=self.now)
+            bootstrap.update_peers(seen, now=self.now)
 
     def settle(self) -> None:
         self._collect()
@@ -219,12 +219,12 @@ class Club:
     def collect(self, number: int) -> None:
         for event in drain(self.members[number]):
             self.events[number].append(event)
-            if isinstance(event, SendGenesis):
+            if isinstance(event, SendBootstrap):
                 posted = (number, bytes(event.peer)[0] - 1, event.message)
                 self.sent.append(posted)
                 self.mail.append(posted)
-            elif isinstance(event, SavePledge):
-                self.unsaved[number].append(event.pledge)
+            elif isinstance(event, SavePrepareVote):
+                self.unsaved[number].append(event.prepare_vote)
                 if number not in self.slow_disks:
                     self.save(number)
             elif isinstance(event, Founded):
@@ -235,7 +235,7 @@ class Club:
     def save(self, number: int) -> None:
         while self.unsaved[number]:
             self.disks[number] = self.unsaved[number].pop(0)
-            self.members[number].pledge_saved(now=self.now)
+            self.members[number].prepare_vote_saved(now=self.now)
         self.collect(number)
 
     def wait(self, seconds: float) -> None:
@@ -243,10 +243,10 @@ class Club:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.05)
-            for genesis in list(self.members.values()):
-                timer = genesis.get_timer()
+            for bootstrap in list(self.members.values()):
+                timer = bootstrap.get_timer()
                 if timer is not None and timer <= self.now:
-                    genesis.handle_timer(now=self.now)
+                    bootstrap.handle_timer(now=self.now)
             self.settle()
             self._look()
             self.settle()
@@ -262,15 +262,15 @@ class Club:
         made = [m.proposal for _, _, m in self.sent if isinstance(m, Propose)]
         return made[-1]
 
-    def pledge_two(self) -> Proposal:
-        """Let 2 and 3 pledge themselves to 1, who is gone before it learns of that."""
+    def prepare_vote_two(self) -> Proposal:
+        """Let 2 and 3 prepare for 1, who is gone before it learns of that."""
         self.now = 1.0
         self.members[1].handle_timer(now=self.now)
         self.collect(1)
         proposal = self.proposal()
         self.crash(1)
         self.settle()
-        assert [self.members[n].phase for n in (2, 3)] == [Phase.PLEDGED] * 2
+        assert [self.members[n].phase for n in (2, 3)] == [Phase.PREPARED] * 2
         return proposal
 
 
@@ -288,7 +288,7 @@ def test_two_of_three_begin_nothing() -> None:
     club = Club((1, 2))
     club.wait(30.0)
     assert club.of(1, Founded) == []
-    assert [event.why for event in club.of(1, GenesisStuck)] == [
+    assert [event.why for event in club.of(1, BootstrapStuck)] == [
         "2 members are here and free, expected 3 to begin a history"
     ] * 2
 
@@ -302,23 +302,23 @@ def test_observers_and_members_beyond_n_are_not_asked() -> None:
     assert club.of(1, Founded) == club.of(5, Founded) == []
 
 
-def test_nothing_is_said_before_the_pledge_is_saved() -> None:
+def test_nothing_is_said_before_the_prepare_vote_is_saved() -> None:
     club = Club()
     club.slow_disks = {1, 3}
     club.wait(1.5)
-    assert club.said(3, Pledged) == []
+    assert club.said(3, Prepared) == []
     club.save(3)
     club.settle()
-    assert len(club.said(3, Pledged)) == 1
-    # Now 1 has all pledges but its own, and that is not saved.
-    assert club.members[1].pledge is not None
+    assert len(club.said(3, Prepared)) == 1
+    # Now 1 has all prepare votes but its own, and that is not saved.
+    assert club.members[1].prepare_vote is not None
     assert club.said(1, Complete) == club.of(1, Founded) == []
     club.save(1)
     club.settle()
     assert len(club.of(2, Founded)) == 1
 
 
-def test_one_pledge_at_a_time() -> None:
+def test_one_prepare_vote_at_a_time() -> None:
     club = Club((1, 2, 3, 4))
     club.now = 1.0
     club.members[1].handle_timer(now=1.0)
@@ -330,7 +330,7 @@ def test_one_pledge_at_a_time() -> None:
     club.give(2, 3, Propose(second))
     club.collect(3)
     assert club.said(3, Declined)[-1] == Declined(second.history, Why.BUSY)
-    assert club.said(3, Pledged) == [Pledged(first)]
+    assert club.said(3, Prepared) == [Prepared(first)]
 
 
 def test_lower_of_two_proposers_goes_on() -> None:
@@ -344,7 +344,7 @@ def test_lower_of_two_proposers_goes_on() -> None:
     club.give(1, 2, Propose(lower))
     club.give(2, 1, Propose(higher))
     club._collect()
-    assert Pledged(lower) in club.said(2, Pledged)
+    assert Prepared(lower) in club.said(2, Prepared)
     assert Dead(higher.history) in club.said(2, Dead)
     assert Declined(higher.history, Why.BUSY) in club.said(1, Declined)
 
@@ -364,9 +364,9 @@ def test_member_refuses_what_names_another_life_of_it() -> None:
     assert len(club.of(3, Founded)) == 1
 
 
-def test_member_that_knows_a_history_pledges_itself_to_none() -> None:
+def test_member_that_knows_a_history_prepare_votes_itself_to_none() -> None:
     club = Club((1, 2, 3, 4))
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.statuses[4] = THERE
     club.members[4].joined(ALIVE, now=club.now)
     voters = (peer(1), peer(2), peer(4))
@@ -377,12 +377,12 @@ def test_member_that_knows_a_history_pledges_itself_to_none() -> None:
     assert proposal.history != other.history
 
 
-def test_observer_pledges_itself_to_nothing() -> None:
-    genesis = Genesis(peer(2), config_of(3), Random(1), now=0.0, is_observer=True)
+def test_observer_prepare_votes_itself_to_nothing() -> None:
+    bootstrap = Bootstrap(peer(2), config_of(3), Random(1), now=0.0, is_observer=True)
     voters = (peer(1), peer(2), peer(3))
     proposal = Proposal(b"h" * 16, peer(1), voters, (bytes(16),) * 3)
-    genesis.receive_message(peer(1), Propose(proposal), now=0.0)
-    assert drain(genesis) == [SendGenesis(peer(1), Declined(proposal.history, Why.OBSERVER))]
+    bootstrap.receive_message(peer(1), Propose(proposal), now=0.0)
+    assert drain(bootstrap) == [SendBootstrap(peer(1), Declined(proposal.history, Why.OBSERVER))]
 
 
 def test_proposer_gives_up_on_the_silent_and_then_prefers_others() -> None:
@@ -409,9 +409,9 @@ def test_proposal_ends_when_one_of_its_voters_is_gone() -> None:
     assert club.phase(2) is Phase.SEEKING
 
 
-def test_pledged_member_begins_when_it_sees_that_others_have() -> None:
+def test_prepared_member_begins_when_it_sees_that_others_have() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.statuses[2] = Status(Standing.VOTER, proposal.history)
     club.meet()
     assert [event.is_founder for event in club.of(3, Founded)] == [False]
@@ -420,7 +420,7 @@ def test_pledged_member_begins_when_it_sees_that_others_have() -> None:
 
 def test_evidence_of_a_complete_proposal_is_passed_on_when_the_proposer_is_dead() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.give(1, 2, Complete(proposal))
     club.settle()
     for number in (2, 3):
@@ -429,11 +429,11 @@ def test_evidence_of_a_complete_proposal_is_passed_on_when_the_proposer_is_dead(
         ]
 
 
-def test_proposer_that_restarts_with_its_own_pledge_begins() -> None:
-    """It is pledged last, so the proposal is complete."""
+def test_proposer_that_restarts_with_its_own_prepare_vote_begins() -> None:
+    """It is prepared last, so the proposal is complete."""
     club = Club()
-    proposal = club.pledge_two()
-    club.disks[1] = Pledge(proposal)
+    proposal = club.prepare_vote_two()
+    club.disks[1] = PrepareVote(proposal)
     club.start(1)
     club.meet()
     assert [event.is_founder for event in club.of(1, Founded)] == [True]
@@ -441,11 +441,11 @@ def test_proposer_that_restarts_with_its_own_pledge_begins() -> None:
     assert [len(club.of(number, Founded)) for number in (2, 3)] == [1, 1]
 
 
-def test_pledged_member_that_restarts_is_still_pledged_and_asks() -> None:
+def test_prepared_member_that_restarts_is_still_prepared_and_asks() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.start(3)
-    assert club.standing(3) is Standing.PLEDGED
+    assert club.standing(3) is Standing.PREPARED
     club.meet()
     club.wait(0.5)
     assert Ask(proposal) in club.said(3, Ask)
@@ -459,80 +459,80 @@ def test_proposer_that_gave_up_and_is_asked_says_so() -> None:
     club.cut = {2}
     club.meet()
     assert club.phase(1) is Phase.SEEKING
-    assert club.phase(2) is Phase.PLEDGED
+    assert club.phase(2) is Phase.PREPARED
     club.cut = set()
     club.sent.clear()
     club.meet()
     club.wait(1.2)
     assert Dead(proposal.history) in club.said(1, Dead)
-    assert club.members[2].pledge != Pledge(proposal)
+    assert club.members[2].prepare_vote != PrepareVote(proposal)
 
 
-# Vows.
+# Promises.
 
 
-def test_two_of_three_vow_and_are_free_under_new_incarnations() -> None:
+def test_two_of_three_promise_and_are_free_under_new_incarnations() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     before = [club.members[n]._promises.incarnation for n in (2, 3)]
     club.meet()
     club.wait(7.5)
-    assert [club.phase(n) for n in (2, 3)] == [Phase.PLEDGED] * 2
-    assert [club.standing(n) for n in (2, 3)] == [Standing.PLEDGED] * 2
+    assert [club.phase(n) for n in (2, 3)] == [Phase.PREPARED] * 2
+    assert [club.standing(n) for n in (2, 3)] == [Standing.PREPARED] * 2
     club.wait(1.5)
     assert [club.phase(n) for n in (2, 3)] == [Phase.SEEKING] * 2
-    assert club.of(2, SavePledge)[-2:] == [
-        SavePledge(Pledge(proposal, is_vowed=True)),
-        SavePledge(None),
+    assert club.of(2, SavePrepareVote)[-2:] == [
+        SavePrepareVote(PrepareVote(proposal, is_promised=True)),
+        SavePrepareVote(None),
     ]
     after = [club.members[n]._promises.incarnation for n in (2, 3)]
     assert not set(before) & set(after)
 
 
-def test_vow_is_not_told_before_it_is_saved() -> None:
+def test_promise_is_not_told_before_it_is_saved() -> None:
     club = Club()
-    club.pledge_two()
+    club.prepare_vote_two()
     club.slow_disks = {2}
     club.meet()
     club.wait(9.0)
-    assert club.members[2]._promises.has_vowed
-    assert club.said(2, Vowed) == []
-    assert club.phase(3) is Phase.PLEDGED
+    assert club.members[2]._promises.has_promised
+    assert club.said(2, Promised) == []
+    assert club.phase(3) is Phase.PREPARED
     club.save(2)
     club.settle()
     assert club.phase(3) is Phase.SEEKING
 
 
-def test_member_does_not_vow_where_no_majority_could() -> None:
-    """Its vow would only weaken the history, should the others have begun it."""
+def test_member_does_not_promise_where_no_majority_could() -> None:
+    """Its promise would only weaken the history, should the others have begun it."""
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.cut = {3}
     club.meet()
     club.wait(100.0)
-    assert club.disks[2] == club.disks[3] == Pledge(proposal)
-    assert "neither begins nor dies" in club.of(3, GenesisStuck)[-1].why
+    assert club.disks[2] == club.disks[3] == PrepareVote(proposal)
+    assert "neither begins nor dies" in club.of(3, BootstrapStuck)[-1].why
 
 
-def test_member_that_has_vowed_does_not_begin() -> None:
+def test_member_that_has_promised_does_not_begin() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.crash(2)
-    club.disks[3] = Pledge(proposal, is_vowed=True)
+    club.disks[3] = PrepareVote(proposal, is_promised=True)
     club.start(3)
     club.meet()
     club.give(1, 3, Complete(proposal))
     club.settle()
     assert club.of(3, Founded) == []
-    assert Vowed(proposal.history) in club.said(3, Vowed)
+    assert Promised(proposal.history) in club.said(3, Promised)
     assert club.standing(3) is Standing.SEEKING
 
 
-def test_history_dies_when_a_majority_vowed_and_is_removed_before_its_pledge() -> None:
+def test_history_dies_when_a_majority_promised_and_is_removed_before_its_prepare_vote() -> None:
     club = Club()
-    proposal = club.pledge_two()
-    vow = Pledge(proposal, is_vowed=True)
-    club.disks = {1: Pledge(proposal), 2: vow, 3: vow}
+    proposal = club.prepare_vote_two()
+    promise = PrepareVote(proposal, is_promised=True)
+    club.disks = {1: PrepareVote(proposal), 2: promise, 3: promise}
     club.cut = {1, 2, 3}
     for number in (1, 2, 3):
         club.start(number)
@@ -542,8 +542,8 @@ def test_history_dies_when_a_majority_vowed_and_is_removed_before_its_pledge() -
     club.cut = set()
     club.meet()
     club.wait(1.0)
-    kinds = [e for e in club.events[1] if isinstance(e, HistoryDied | SavePledge)]
-    assert kinds[:2] == [HistoryDied(proposal.history), SavePledge(None)]
+    kinds = [e for e in club.events[1] if isinstance(e, HistoryDied | SavePrepareVote)]
+    assert kinds[:2] == [HistoryDied(proposal.history), SavePrepareVote(None)]
     # All are free, and begin another one.
     club.wait(5.0)
     histories = {club.of(number, Founded)[-1].history for number in (1, 2, 3)}
@@ -551,36 +551,36 @@ def test_history_dies_when_a_majority_vowed_and_is_removed_before_its_pledge() -
     assert histories != {proposal.history}
 
 
-def test_one_vow_does_not_kill_a_history() -> None:
+def test_one_promise_does_not_kill_a_history() -> None:
     club = Club()
-    proposal = club.pledge_two()
-    club.disks[1] = Pledge(proposal)
+    proposal = club.prepare_vote_two()
+    club.disks[1] = PrepareVote(proposal)
     club.start(1)
     club.collect(1)
-    club.give(2, 1, Vowed(proposal.history))
-    club.give(2, 1, Vowed(proposal.history))
-    club.give(4, 1, Vowed(proposal.history))  # it is none of the voters
+    club.give(2, 1, Promised(proposal.history))
+    club.give(2, 1, Promised(proposal.history))
+    club.give(4, 1, Promised(proposal.history))  # it is none of the voters
     assert club.phase(1) is Phase.BEGUN
-    club.give(3, 1, Vowed(proposal.history))
+    club.give(3, 1, Promised(proposal.history))
     assert club.phase(1) is Phase.SEEKING
 
 
-def test_member_in_memory_that_comes_back_vows_for_its_former_life() -> None:
+def test_member_in_memory_that_comes_back_promises_for_its_former_life() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.crash(2)
     club.disks.pop(2)
     club.start(2)
     club.meet()
     club.wait(2.0)
-    assert Vowed(proposal.history) in club.said(2, Vowed)
-    # One vow of three: 3 is still pledged.
-    assert club.members[3].pledge == Pledge(proposal)
+    assert Promised(proposal.history) in club.said(2, Promised)
+    # One promise of three: 3 is still prepared.
+    assert club.members[3].prepare_vote == PrepareVote(proposal)
 
 
 def test_proposer_that_forgot_is_not_waited_for_long() -> None:
     club = Club()
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.start(1)
     club.meet()
     club.wait(5.0)
@@ -589,7 +589,7 @@ def test_proposer_that_forgot_is_not_waited_for_long() -> None:
     assert proposal.history not in histories
 
 
-def test_member_that_is_asked_before_it_was_pledged_never_will_be() -> None:
+def test_member_that_is_asked_before_it_was_prepared_never_will_be() -> None:
     club = Club()
     club.now = 1.0
     club.members[1].handle_timer(now=1.0)
@@ -599,39 +599,39 @@ def test_member_that_is_asked_before_it_was_pledged_never_will_be() -> None:
     club.give(3, 2, Ask(proposal))
     club.give(1, 2, Propose(proposal))
     club.collect(2)
-    assert club.said(2, Pledged) == []
+    assert club.said(2, Prepared) == []
     assert club.said(2, Dead) == [Dead(proposal.history)] * 2
 
 
 # A history that exists.
 
 
-def test_pledged_member_that_meets_a_history_is_welcomed_into_it() -> None:
+def test_prepared_member_that_meets_a_history_is_welcomed_into_it() -> None:
     club = Club((1, 2, 3, 4))
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.crash(2)
     club.statuses[4] = Status(Standing.VOTER, ALIVE)
     club.meet()
     club.slow_disks = {3}
-    assert club.of(3, SavePledge)[1:] == [], "that history has committed nothing"
+    assert club.of(3, SavePrepareVote)[1:] == [], "that history has committed nothing"
     club.statuses[4] = THERE
     club.meet()
-    assert club.standing(3) is Standing.PLEDGED
+    assert club.standing(3) is Standing.PREPARED
     club.save(3)
-    assert club.disks[3] == Pledge(proposal, is_vowed=True)
+    assert club.disks[3] == PrepareVote(proposal, is_promised=True)
     assert Status(club.standing(3)) == SEEKING
     club.members[3].joined(ALIVE, now=club.now)
     club.settle()
-    assert club.members[3].pledge is None
+    assert club.members[3].prepare_vote is None
     assert club.members[3].get_timer() is None
     club.give(2, 3, Ask(proposal))
     club.collect(3)
-    assert club.said(3, Vowed)[-1] == Vowed(proposal.history)
+    assert club.said(3, Promised)[-1] == Promised(proposal.history)
 
 
 def test_history_without_a_log_gives_way_to_one_that_has_committed() -> None:
     club = Club((1, 2, 3, 4))
-    proposal = club.pledge_two()
+    proposal = club.prepare_vote_two()
     club.crash(2)
     club.give(1, 3, Complete(proposal))
     club.settle()
@@ -663,26 +663,26 @@ def test_members_of_a_history_answer_and_do_not_echo() -> None:
     assert club.sent == [(1, 2, Complete(proposal))]
 
 
-def test_member_with_a_saved_history_needs_no_pledge() -> None:
+def test_member_with_a_saved_history_needs_no_prepare_vote() -> None:
     club = Club()
-    proposal = club.pledge_two()
-    club.disks[3] = Pledge(proposal)
+    proposal = club.prepare_vote_two()
+    club.disks[3] = PrepareVote(proposal)
     club.start(3, history=ALIVE)
     club.settle()
     assert (club.phase(3), club.disks[3]) == (Phase.MEMBER, None)
-    club.disks[2] = Pledge(proposal)
+    club.disks[2] = PrepareVote(proposal)
     club.start(2, history=proposal.history)
     assert club.phase(2) is Phase.BEGUN
 
 
 def test_a_waiting_member_says_why_every_ten_seconds() -> None:
-    genesis = alone(1, {2: THERE})
-    assert of_kind(drain(genesis), GenesisStuck) == []
+    bootstrap = alone(1, {2: THERE})
+    assert of_kind(drain(bootstrap), BootstrapStuck) == []
     said = []
     for tick in range(1, 400):
-        genesis.handle_timer(now=tick / 10)
-        said += [(tick / 10, e.why) for e in of_kind(drain(genesis), GenesisStuck)]
-    why = f"waits to be welcomed into history {ALIVE.hex()[:8]}"
+        bootstrap.handle_timer(now=tick / 10)
+        said += [(tick / 10, e.why) for e in of_kind(drain(bootstrap), BootstrapStuck)]
+    why = f"waits to be accepted into history {ALIVE.hex()[:8]}"
     assert said == [(1.0 + STUCK_AFTER_S * n, why) for n in (1, 2, 3)]
 
 
@@ -692,11 +692,11 @@ PROPOSAL = Proposal(b"h" * 16, peer(1), (peer(1), peer(2), peer(3)), (b"1" * 16,
 MESSAGES: list[Message] = [
     Seek(b"i" * 16, True),
     Propose(PROPOSAL),
-    Pledged(PROPOSAL),
+    Prepared(PROPOSAL),
     Declined(PROPOSAL.history, Why.BUSY),
     Complete(PROPOSAL),
     Ask(PROPOSAL),
-    Vowed(PROPOSAL.history),
+    Promised(PROPOSAL.history),
     Dead(PROPOSAL.history),
 ]
 
@@ -706,9 +706,9 @@ def test_messages_survive_the_wire(message: Message) -> None:
     assert decode_message(encode_message(message)) == message
 
 
-def test_pledges_survive_the_disk() -> None:
-    pledge = Pledge(PROPOSAL, is_vowed=True)
-    assert decode_pledge(encode_pledge(pledge)) == pledge
+def test_prepare_votes_survive_the_disk() -> None:
+    prepare_vote = PrepareVote(PROPOSAL, is_promised=True)
+    assert decode_prepare_vote(encode_prepare_vote(prepare_vote)) == prepare_vote
 
 
 @pytest.mark.parametrize(
@@ -733,12 +733,12 @@ def test_what_is_no_proposal_is_refused(bad: Proposal) -> None:
     with pytest.raises(DecodeError):
         decode_message(encode_message(Propose(bad)))
     with pytest.raises(DecodeError):
-        decode_pledge(encode_pledge(Pledge(bad)))
+        decode_prepare_vote(encode_prepare_vote(PrepareVote(bad)))
 
 
 @given(st.binary(max_size=200))
 def test_other_bytes_are_refused(data: bytes) -> None:
-    for decode in (decode_message, decode_pledge):
+    for decode in (decode_message, decode_prepare_vote):
         try:
             decode(data)
         except DecodeError:
@@ -758,10 +758,10 @@ def test_other_bytes_are_refused(data: bytes) -> None:
     ],
 )
 def test_proposals_of_others_are_refused(sender: int, message: Message) -> None:
-    genesis = Genesis(peer(3), config_of(3), Random(1), now=0.0)
+    bootstrap = Bootstrap(peer(3), config_of(3), Random(1), now=0.0)
     with pytest.raises(RemoteError):
-        genesis.receive_message(peer(sender), message, now=0.0)
-    assert drain(genesis) == []
+        bootstrap.receive_message(peer(sender), message, now=0.0)
+    assert drain(bootstrap) == []
 
 
 @given(st.integers(0, 2**32), st.booleans())
@@ -770,42 +770,42 @@ def test_peers_that_lie_trip_nothing(seed: int, knows_all: bool) -> None:
     """Any message at any time is taken in, or refused as the peer's fault."""
     rng = Random(seed)
     me, now = peer(2), 0.0
-    genesis = Genesis(me, config_of(3), Random(seed), now=now)
+    bootstrap = Bootstrap(me, config_of(3), Random(seed), now=now)
     unsaved = 0
     heard: list[Proposal] = [PROPOSAL]
     for _ in range(60):
         now += rng.random()
-        for event in drain(genesis):
-            unsaved += isinstance(event, SavePledge)
-            if isinstance(event, SendGenesis) and isinstance(event.message, Propose | Pledged):
+        for event in drain(bootstrap):
+            unsaved += isinstance(event, SavePrepareVote)
+            if isinstance(event, SendBootstrap) and isinstance(event.message, Propose | Prepared):
                 heard.append(event.message.proposal)
         sender = peer(rng.choice((1, 3, 4)))
         match rng.randrange(8):
             case 0:
-                genesis.handle_timer(now=now)
+                bootstrap.handle_timer(now=now)
             case 1 if unsaved:
                 unsaved -= 1
-                genesis.pledge_saved(now=now)
+                bootstrap.prepare_vote_saved(now=now)
             case 2:
                 seen = {peer(n): rng.choice((SEEKING, THERE, OBSERVER)) for n in (1, 3, 4)}
-                genesis.update_peers(
+                bootstrap.update_peers(
                     seen if rng.random() < 0.3 else dict.fromkeys(seen, SEEKING), now=now
                 )
             case _:
-                mine = genesis._promises.incarnation if knows_all else bytes(16)
+                mine = bootstrap._promises.incarnation if knows_all else bytes(16)
                 proposal = random_proposal(rng, heard, sender, me, mine)
                 messages: list[Message] = [
                     Seek(rng.choice((b"1" * 16, b"2" * 16)), rng.random() < 0.9),
                     Propose(proposal),
-                    Pledged(proposal),
+                    Prepared(proposal),
                     Complete(proposal),
                     Ask(proposal),
-                    Vowed(proposal.history),
+                    Promised(proposal.history),
                     Dead(proposal.history),
                     Declined(proposal.history, rng.choice(list(Why))),
                 ]
                 try:
-                    genesis.receive_message(sender, rng.choice(messages), now=now)
+                    bootstrap.receive_message(sender, rng.choice(messages), now=now)
                 except RemoteError:
                     continue
 
