@@ -21,7 +21,7 @@ from statistics import median
 
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch
 from mosaik_actors.groups.storage.sqlite import SqliteLog
-from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from mosaik_actors.ids import PeerId, UniqueId
 
 from .report import Row, print_table
@@ -101,7 +101,7 @@ def _measure_large(
     assert len(log.load().entries) == entry_count
     entries_per_s = entry_count / (time.perf_counter() - started)
     data = Random(0).randbytes(snapshot_bytes)
-    batch = SaveBatch(snapshot=(SnapshotMark(entry_count, 1), data), compact_to=entry_count)
+    batch = SaveBatch(snapshot=(SnapshotMetadata(entry_count, 1), data), compact_to=entry_count)
     started = time.perf_counter()
     log.save(batch)
     save_s = time.perf_counter() - started

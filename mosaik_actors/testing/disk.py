@@ -35,7 +35,7 @@ class SimFile:
     def append(self, data: bytes) -> None:
         """Write at the end. Raises OSError (ENOSPC) when the disk is full."""
         self._disk.check_room(len(data))
-        self._mark_dirty(len(self._seen), len(self._seen) + len(data))
+        self._metadata_dirty(len(self._seen), len(self._seen) + len(data))
         self._seen += data
 
     def write_at(self, offset: int, data: bytes) -> None:
@@ -43,7 +43,7 @@ class SimFile:
         if not 0 <= offset <= len(self._seen):
             raise ValueError(f"offset is {offset}, expected 0 to {len(self._seen)}")
         self._disk.check_room(max(0, offset + len(data) - len(self._seen)))
-        self._mark_dirty(offset, offset + len(data))
+        self._metadata_dirty(offset, offset + len(data))
         self._seen[offset : offset + len(data)] = data
 
     def truncate(self, size: int) -> None:
@@ -85,7 +85,7 @@ class SimFile:
         self._safe = kept
         self._dirty, self._dropped = [], []
 
-    def _mark_dirty(self, start: int, end: int) -> None:
+    def _metadata_dirty(self, start: int, end: int) -> None:
         """Remember what the next sync is to write, also if an earlier one dropped it."""
         if self._dirty and self._dirty[-1][1] == start:
             start_of_run, _ = self._dirty.pop()

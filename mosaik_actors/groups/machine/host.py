@@ -293,7 +293,7 @@ class Host:
 
         Args:
             parts: The parts, as `snapshot_parts` returned them.
-            index: The entry that it must be of: its mark's. None for any.
+            index: The entry that it must be of: its metadata's. None for any.
 
         Raises:
             DecodeError: They are no snapshot of this machine, or not that one.

@@ -23,7 +23,7 @@ from random import Random
 from typing import Protocol
 
 from ...ids import PeerId
-from ..wire.records import Entry, SnapshotMark
+from ..wire.records import Entry, SnapshotMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ class Cut:
     """A snapshot that this member takes because the log said so.
 
     Attributes:
-        mark: Where it stands: at the entry of the act.
+        metadata: Where it stands: at the entry of the act.
         request_id: The act's.
         parts: Its parts, which may be made lazily while the state moves on. At
             most `PARTS_COUNT_MAX` of at most `PART_BYTES_MAX` (`machine`).
     """
 
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
     request_id: bytes
     parts: Iterator[bytes]
 
@@ -118,9 +118,9 @@ class InstallEntries:
 
 @dataclass(frozen=True, slots=True)
 class InstallSnapshot:
-    """Restore the machine from `parts`, call `Raft.install(mark)`, then the task's `installed`."""
+    """Restore the machine from `parts`, then call `Raft.install` and the task's `installed`."""
 
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
     parts: Sequence[bytes]
 
 

@@ -39,14 +39,14 @@ from ..raft.raft import Raft
 from ..wire.acts import CutSnapshot, encode_act
 from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
 from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
-from ..wire.records import EntryKind, SnapshotMark
+from ..wire.records import EntryKind, SnapshotMetadata
 from ..wire.types import REQUEST_BYTES
 from .events import Logged, StateReplaced, Told
 
 if TYPE_CHECKING:
     from .parts import Parts
 
-KeepSnapshot = Callable[[SnapshotMark, Sequence[bytes]], None]
+KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
 
 _AGAIN_S = 0.5
 _CUT_WAIT_S = 1.0  # for all members to cut their states at the same place
@@ -59,7 +59,7 @@ class CatchingUp:
         parts: What the member lends.
         raft: The log.
         history: The history's id.
-        keep_snapshot: Takes a snapshot that is to be saved with its mark.
+        keep_snapshot: Takes a snapshot that is to be saved with its metadata.
         now: Monotonic time in seconds.
 
     Attributes:
@@ -80,7 +80,7 @@ class CatchingUp:
         self._again_at_s: float | None = None
         self._wanted_index = 0
         self._cut_by_s: float | None = None
-        self._restoring: tuple[SnapshotMark, Sequence[bytes], Iterator[None]] | None = None
+        self._restoring: tuple[SnapshotMetadata, Sequence[bytes], Iterator[None]] | None = None
         self._is_broken = False
         self._to_install: InstallEntries | InstallSnapshot | None = None
 
@@ -201,7 +201,9 @@ class CatchingUp:
             self._parts.emit(Logged(True, f"a snapshot could not be made: {exc}"))
             return
         request_id = self._parts.rng.randbytes(REQUEST_BYTES)
-        self._provider.cut_made(Cut(raft.mark_at(raft.applied_index), request_id, parts), now=now)
+        self._provider.cut_made(
+            Cut(raft.metadata_at(raft.applied_index), request_id, parts), now=now
+        )
 
     def _serve(self, now: float) -> None:
         while (event := self._provider.next_event()) is not None:
@@ -249,9 +251,9 @@ class CatchingUp:
             self._to_install = self._task = None  # a leader lacks nothing
             return False
         if isinstance(waiting, InstallSnapshot):
-            if waiting.mark.index > raft.commit_index:
-                steps = self._parts.host.restore(waiting.parts, waiting.mark.index)
-                self._restoring = (waiting.mark, waiting.parts, steps)
+            if waiting.metadata.index > raft.commit_index:
+                steps = self._parts.host.restore(waiting.parts, waiting.metadata.index)
+                self._restoring = (waiting.metadata, waiting.parts, steps)
                 return self._restore_on(now)
         else:
             self._try(lambda: raft.install(None, waiting.entries))
@@ -261,20 +263,22 @@ class CatchingUp:
     def _restore_on(self, now: float) -> bool:
         """Restore another piece; install when it was the last."""
         assert self._restoring is not None, "nothing is being restored"
-        mark, parts, steps = self._restoring
+        metadata, parts, steps = self._restoring
         try:
             next(steps)
         except StopIteration:
             self._restoring = None
-            self._keep_snapshot(mark, parts)
-            self._try(lambda: self._raft.install(mark))
+            self._keep_snapshot(metadata, parts)
+            self._try(lambda: self._raft.install(metadata))
             self._parts.emit(Told(StateReplaced(self._parts.host.position)))
             self._is_broken = False
             self._end_install(now)
             return True
         except RemoteError as exc:
             if self._is_broken:  # the second: what all others could write cannot be read here
-                raise MachineFailed(mark.index, exc, "two snapshots could not be restored") from exc
+                raise MachineFailed(
+                    metadata.index, exc, "two snapshots could not be restored"
+                ) from exc
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
             self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))

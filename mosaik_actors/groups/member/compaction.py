@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..machine.snapshot import SnapshotError
 from ..raft.raft import Raft
-from ..wire.records import SnapshotMark
+from ..wire.records import SnapshotMetadata
 from ..wire.stored import StoredGroup, encode_stored
 from .events import Logged
 
@@ -29,7 +29,7 @@ _PARTS_PER_STEP: Final = 4
 class _Work:
     """A snapshot that is being made, and the cut that it is for."""
 
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
     keep_count: int
     making: Iterator[bytes]
     made: list[bytes]
@@ -68,22 +68,22 @@ class Compaction:
         raft, parts = self._raft, self._parts
         settings = parts.settings
         is_heavy = self._applied_bytes > settings.compact_bytes
-        if not is_heavy and raft.applied_index - raft.mark.index <= settings.compact_entries:
+        if not is_heavy and raft.applied_index - raft.metadata.index <= settings.compact_entries:
             return False
         if self._work is not None or not parts.host.has_snapshot or parts.keeps_log():
             return False
         self._applied_bytes = 0
         keep_count = 0 if is_heavy else settings.keep_entries
-        mark = raft.mark_at(raft.applied_index)
+        metadata = raft.metadata_at(raft.applied_index)
         if not parts.is_durable:
-            raft.compact(mark, keep_count=keep_count)
+            raft.compact(metadata, keep_count=keep_count)
             return True
         try:
             making = parts.host.snapshot_parts()
         except SnapshotError as exc:
             self._fail(exc)
         else:
-            self._work = _Work(mark, keep_count, making, [])
+            self._work = _Work(metadata, keep_count, making, [])
         return False
 
     def carry_on(self) -> None:
@@ -104,20 +104,20 @@ class Compaction:
         except SnapshotError as exc:
             self._fail(exc)
 
-    def keep_snapshot(self, mark: SnapshotMark, parts: Sequence[bytes]) -> None:
-        """Keep a snapshot until it is saved with its mark."""
+    def keep_snapshot(self, metadata: SnapshotMetadata, parts: Sequence[bytes]) -> None:
+        """Keep a snapshot until it is saved with its metadata."""
         if self._parts.is_durable:
             stored = StoredGroup(self._history, self._join_index, b"", tuple(parts))
-            self._snapshots = {mark.index: encode_stored(stored)}
+            self._snapshots = {metadata.index: encode_stored(stored)}
 
-    def take_snapshot(self, mark: SnapshotMark) -> bytes:
-        """Return the snapshot to save with a mark, as a storage holds it."""
-        return self._snapshots.pop(mark.index)
+    def take_snapshot(self, metadata: SnapshotMetadata) -> bytes:
+        """Return the snapshot to save with metadata, as a storage holds it."""
+        return self._snapshots.pop(metadata.index)
 
     def _finish(self, work: _Work) -> None:
         self._work = None
-        self.keep_snapshot(work.mark, work.made)
-        self._raft.compact(work.mark, keep_count=work.keep_count)
+        self.keep_snapshot(work.metadata, work.made)
+        self._raft.compact(work.metadata, keep_count=work.keep_count)
 
     def _fail(self, error: SnapshotError) -> None:
         self._work = None

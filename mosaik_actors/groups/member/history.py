@@ -49,7 +49,7 @@ from ..wire.commands import Burst, decode_bursts
 from ..wire.configuration import encode_voters, make_voters
 from ..wire.frames import RAFT, with_history
 from ..wire.raft import Message, TimeoutNow, VoteRequest, decode_message, encode_message
-from ..wire.records import Entry, EntryKind, HardState, SnapshotMark
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from ..wire.stored import StoredGroup, encode_stored
 from .catching_up import CatchingUp
@@ -128,7 +128,7 @@ class History:
             is_durable=parts.is_durable,
             send=self._send_messages,
             finish=self._finish,
-            snapshot_of=lambda mark: self._compaction.take_snapshot(mark),
+            snapshot_of=lambda metadata: self._compaction.take_snapshot(metadata),
         )
         self._now = now
         self._replayed: list[Replayed] = []
@@ -449,7 +449,7 @@ class History:
             history,
             {
                 "hard_state": hard_state,
-                "mark": raft.mark,
+                "metadata": raft.metadata,
                 "base": (base_index, raft.term_at(base_index)),
                 "entries": (*kept, *added),
                 "applied_index": raft.applied_index,
@@ -465,7 +465,7 @@ class History:
         )
         return begin, batch
 
-    def _snapshot_as(self, history: bytes, root: bytes) -> tuple[SnapshotMark, bytes] | None:
+    def _snapshot_as(self, history: bytes, root: bytes) -> tuple[SnapshotMetadata, bytes] | None:
         """Return what says on the disk which history it is from now on.
 
         The header still names the one so far, until the act in the log is applied again.
@@ -473,10 +473,12 @@ class History:
         raft = self.raft
         if not self._parts.is_durable:
             return None
-        if not raft.mark.index:
-            return raft.mark, encode_stored(StoredGroup(history, root=root))
+        if not raft.metadata.index:
+            return raft.metadata, encode_stored(StoredGroup(history, root=root))
         parts = tuple(self._parts.host.snapshot_parts())
-        return raft.mark_at(raft.applied_index), encode_stored(StoredGroup(history, 0, b"", parts))
+        return raft.metadata_at(raft.applied_index), encode_stored(
+            StoredGroup(history, 0, b"", parts)
+        )
 
     def note_disk(self, disk: Disk, *, now: float) -> None:
         """Take in how the disk does.
@@ -642,7 +644,7 @@ class History:
         if cut.parts is None:
             self._parts.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
         else:
-            made = Cut(self.raft.mark_at(cut.index), cut.request_id, cut.parts)
+            made = Cut(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
             self._sync.cut_made(made, now=self._now)
 
     def _take_act(self, entry: Entry) -> None:
@@ -669,8 +671,8 @@ class History:
             case ConfigurationCommitted(_, voters):
                 self._leading.hurry(now=self._now)
                 self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
-            case SnapshotNeeded(mark):
-                self._sync.begin(mark.index, now=self._now)
+            case SnapshotNeeded(metadata):
+                self._sync.begin(metadata.index, now=self._now)
             case EntriesLost(last_index, counted_index, counted_by):
                 text = (
                     f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "

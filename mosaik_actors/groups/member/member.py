@@ -69,7 +69,7 @@ from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vo
 from ..wire.bootstrap import decode_message as decode_bootstrap
 from ..wire.bootstrap import encode_message as encode_bootstrap
 from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
-from ..wire.records import HardState, SnapshotMark, Voters
+from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import Standing, Status
 from ..wire.stored import StoredGroup, decode_stored, encode_stored
 from ..wire.types import HISTORY_BYTES
@@ -683,7 +683,7 @@ class Member:
 
     def _begin_from(self, stored: Stored, now: float) -> None:
         """Go on where a durable member stopped, or look for a history."""
-        mark, data = stored.snapshot or (SnapshotMark(), encode_stored(StoredGroup()))
+        metadata, data = stored.snapshot or (SnapshotMetadata(), encode_stored(StoredGroup()))
         kept = decode_stored(data)
         self._bootstrap = self._new_bootstrap(now, kept)
         if not kept.history:
@@ -695,7 +695,7 @@ class Member:
                 pass  # nothing else runs yet
         raft = {
             "hard_state": stored.hard_state,
-            "mark": mark,
+            "metadata": metadata,
             "entries": stored.entries,
             "base": stored.base,
         }
@@ -739,21 +739,23 @@ class Member:
         """Save a promise, beside the history if there is one."""
         self._prepare_vote = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
         history = self._history
-        mark = SnapshotMark() if history is None else history.raft.mark
+        metadata = SnapshotMetadata() if history is None else history.raft.metadata
         stored = StoredGroup(prepare_vote=self._prepare_vote)
         if history is not None:
             stored = StoredGroup(history.id, 0, self._prepare_vote, (), self._spec.host.ledger.root)
         # After a first snapshot there is nothing to change: that was saved without a prepare vote,
         # and none is made in a history.
-        batch = SaveBatch() if mark.index else SaveBatch(snapshot=(mark, encode_stored(stored)))
+        batch = (
+            SaveBatch() if metadata.index else SaveBatch(snapshot=(metadata, encode_stored(stored)))
+        )
         bootstrap = self._bootstrap  # when it is saved, another history may be looked for
         self._saving.add(batch, lambda: bootstrap.prepare_vote_saved(now=self._now))
 
     def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
         """Begin a history with these voters, one of them this member."""
         self._spec.host.reset(Ledger(history))
-        mark = SnapshotMark(0, 0, voters)
-        self._begin(Begin(history, {"mark": mark}), is_founder=is_founder)
+        metadata = SnapshotMetadata(0, 0, voters)
+        self._begin(Begin(history, {"metadata": metadata}), is_founder=is_founder)
 
     def _join(self, join_accepted: JoinAccepted, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
@@ -763,7 +765,7 @@ class Member:
         history, root = join_accepted.history, join_accepted.root
         self._spec.host.reset(Ledger(root or history))
         self._prepare_vote = b""
-        begin = Begin(history, {"mark": SnapshotMark()}, join_accepted.index, root)
+        begin = Begin(history, {"metadata": SnapshotMetadata()}, join_accepted.index, root)
         self._note_taken_over(history)
         self._begin(begin, is_founder=False)
         self._bootstrap.joined(history, now=now)
@@ -792,7 +794,7 @@ class Member:
         """Save which history it is, then follow it."""
         self._is_beginning = True
         stored = StoredGroup(begin.history, begin.join_index, self._prepare_vote, (), begin.root)
-        batch = SaveBatch(snapshot=(begin.raft["mark"], encode_stored(stored)))
+        batch = SaveBatch(snapshot=(begin.raft["metadata"], encode_stored(stored)))
         raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
         begin = Begin(begin.history, raft, begin.join_index, begin.root)
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
@@ -859,7 +861,7 @@ class Member:
         self._prepare_vote = b""
         self._spec.host.reset(Ledger())
         self._client.set_leader(False, None, self._now)
-        batch = SaveBatch(reset=True, snapshot=(SnapshotMark(), encode_stored(StoredGroup())))
+        batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)
         self._bootstrap = self._new_bootstrap(self._now, StoredGroup())
         self._emit(Told(StateReplaced(0)))

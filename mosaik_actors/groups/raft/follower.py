@@ -56,11 +56,11 @@ class Follower:
         self._hear(sender)
         log = state.log
         term = log.term_at(message.prev_index)
-        if term is None and message.prev_index < log.mark_index:
+        if term is None and message.prev_index < log.snapshot_index:
             # What is compacted is committed, so the leader has the same.
-            entries = [entry for entry in message.entries if entry.index > log.mark_index]
-            if entries and message.entries[-len(entries) - 1].term != log.mark_term:
-                raise RemoteError(f"entry {log.mark_index} is not of term {log.mark_term}")
+            entries = [entry for entry in message.entries if entry.index > log.snapshot_index]
+            if entries and message.entries[-len(entries) - 1].term != log.snapshot_term:
+                raise RemoteError(f"entry {log.snapshot_index} is not of term {log.snapshot_term}")
             if not entries:
                 state.send(sender, Appended(state.term, state.commit_index))
                 return
@@ -90,11 +90,11 @@ class Follower:
         """Tell the caller, once, that a snapshot is needed; or the leader, that it is not."""
         state = self._state
         self._hear(sender)
-        if message.mark.index <= state.commit_index:
+        if message.metadata.index <= state.commit_index:
             state.send(sender, Appended(state.term, state.commit_index))
-        elif message.mark.index > self._offered_index:
-            self._offered_index = message.mark.index
-            state.events.append(SnapshotNeeded(message.mark, sender))
+        elif message.metadata.index > self._offered_index:
+            self._offered_index = message.metadata.index
+            state.events.append(SnapshotNeeded(message.metadata, sender))
 
     def receive_timeout_now(self, sender: PeerId, message: TimeoutNow) -> None:
         """Stand for election at once, without asking first (3.10)."""

@@ -347,8 +347,8 @@ class Leader:
 
     def _offer_snapshot(self, peer: PeerId, progress: Progress) -> None:
         state = self._state
-        progress.wait_for_snapshot(state.mark.index)
-        state.early_mail.append((peer, SnapshotOffer(state.term, state.mark)))
+        progress.wait_for_snapshot(state.metadata.index)
+        state.early_mail.append((peer, SnapshotOffer(state.term, state.metadata)))
 
     def _recover(self, peer: PeerId, progress: Progress, commit_index: int) -> None:
         """Find out what was lost, on the way to a follower or by its restart."""

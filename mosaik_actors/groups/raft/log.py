@@ -1,7 +1,7 @@
-"""The log in memory: entries after a snapshot mark.
+"""The log in memory: entries after a snapshot.
 
-Kept by every replica from `SnapshotMark.index` + 1 on; what lies before is in
-the snapshot (Raft thesis, chapter 5). The mark's own term is known, so that
+Kept by every replica from `SnapshotMetadata.index` + 1 on; what lies before is in
+the snapshot (Raft thesis, chapter 5). The term at its end is known, so that
 the entry after it can be checked for consistency (3.5). It knows nothing of
 terms being current, of commitment or of disks: the callers do.
 
@@ -30,21 +30,21 @@ def _term_of(entry: Entry) -> int:
 
 
 class RaftLog:
-    """A log that begins after a mark.
+    """A log that begins after metadata.
 
     Args:
-        mark_index: The index of the mark; 0 for a log from the beginning.
-        mark_term: The term there.
-        entries: What follows the mark, without a gap.
+        snapshot_index: The last index in the snapshot; 0 for a log from the beginning.
+        snapshot_term: The term there.
+        entries: What follows the snapshot, without a gap.
     """
 
-    __slots__ = ("_entries", "mark_index", "mark_term", "size_bytes")
+    __slots__ = ("_entries", "size_bytes", "snapshot_index", "snapshot_term")
 
     def __init__(
-        self, mark_index: int = 0, mark_term: int = 0, entries: Iterable[Entry] = ()
+        self, snapshot_index: int = 0, snapshot_term: int = 0, entries: Iterable[Entry] = ()
     ) -> None:
-        self.mark_index = mark_index
-        self.mark_term = mark_term
+        self.snapshot_index = snapshot_index
+        self.snapshot_term = snapshot_term
         self.size_bytes = 0
         self._entries: list[Entry] = []
         for entry in entries:
@@ -55,25 +55,25 @@ class RaftLog:
 
     @property
     def last_index(self) -> int:
-        """The index of the last entry, or of the mark when there is none."""
-        return self.mark_index + len(self._entries)
+        """The index of the last entry, or of the snapshot when there is none."""
+        return self.snapshot_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
-        """The term of the last entry, or of the mark."""
-        return self._entries[-1].term if self._entries else self.mark_term
+        """The term of the last entry, or of the metadata."""
+        return self._entries[-1].term if self._entries else self.snapshot_term
 
     def term_at(self, index: int) -> int | None:
-        """Return the term at an index; None before the mark and after the end."""
-        offset = index - self.mark_index - 1
+        """Return the term at an index; None before the end of the snapshot and after the end."""
+        offset = index - self.snapshot_index - 1
         if 0 <= offset < len(self._entries):
             return self._entries[offset].term
-        return self.mark_term if offset == -1 else None
+        return self.snapshot_term if offset == -1 else None
 
     def entry_at(self, index: int) -> Entry:
-        """Return the entry at an index after the mark, up to the last."""
-        assert self.mark_index < index <= self.last_index, f"no entry {index} in {self}"
-        return self._entries[index - self.mark_index - 1]
+        """Return the entry at an index after the snapshot, up to the last."""
+        assert self.snapshot_index < index <= self.last_index, f"no entry {index} in {self}"
+        return self._entries[index - self.snapshot_index - 1]
 
     def slice(
         self, first_index: int, *, last_index: int, count_max: int, bytes_max: int
@@ -83,9 +83,9 @@ class RaftLog:
         The first one comes whatever its size, so that a large entry is not
         stuck for ever.
         """
-        assert first_index > self.mark_index, f"slice from {first_index} of {self}"
-        start = first_index - self.mark_index - 1
-        stop = min(last_index - self.mark_index, len(self._entries), start + count_max)
+        assert first_index > self.snapshot_index, f"slice from {first_index} of {self}"
+        start = first_index - self.snapshot_index - 1
+        stop = min(last_index - self.snapshot_index, len(self._entries), start + count_max)
         chosen = self._entries[start:stop]
         room = bytes_max
         for count, entry in enumerate(chosen):
@@ -96,7 +96,7 @@ class RaftLog:
 
     def tail(self, first_index: int) -> tuple[Entry, ...]:
         """Return all entries from `first_index` on."""
-        return tuple(self._entries[first_index - self.mark_index - 1 :])
+        return tuple(self._entries[first_index - self.snapshot_index - 1 :])
 
     def append(self, entry: Entry) -> None:
         """Append the next entry."""
@@ -108,25 +108,25 @@ class RaftLog:
 
     def truncate(self, from_index: int) -> None:
         """Remove the entries from `from_index` on."""
-        assert from_index > self.mark_index, f"truncate from {from_index} of {self}"
-        start = from_index - self.mark_index - 1
+        assert from_index > self.snapshot_index, f"truncate from {from_index} of {self}"
+        start = from_index - self.snapshot_index - 1
         self.size_bytes -= sum(map(cost_of, self._entries[start:]))
         del self._entries[start:]
 
     def compact(self, index: int) -> None:
-        """Move the mark to `index`, which is in the log, and forget what lies before."""
+        """Move the snapshot's end to `index`, which is in the log, and forget what lies before."""
         term = self.term_at(index)
         assert term is not None, f"compact to {index} of {self}"
-        count = index - self.mark_index
+        count = index - self.snapshot_index
         self.size_bytes -= sum(map(cost_of, self._entries[:count]))
         del self._entries[:count]
-        self.mark_index, self.mark_term = index, term
+        self.snapshot_index, self.snapshot_term = index, term
 
     def reset(self, index: int, term: int) -> None:
-        """Forget everything and begin after a new mark."""
+        """Forget everything and begin after another snapshot."""
         self._entries.clear()
         self.size_bytes = 0
-        self.mark_index, self.mark_term = index, term
+        self.snapshot_index, self.snapshot_term = index, term
 
     def first_new(self, entries: Sequence[Entry]) -> int:
         """Return how many of `entries` the log holds already, before the first it does not.
@@ -142,14 +142,14 @@ class RaftLog:
         """Return the last index up to `index_max` whose term is `term` or lower.
 
         Where two logs differ, they can only agree at or before that place. 0
-        when there is none from the mark on.
+        when there is none from the snapshot on.
         """
-        stop = min(index_max, self.last_index) - self.mark_index
+        stop = min(index_max, self.last_index) - self.snapshot_index
         if stop > 0:
             found = bisect_right(self._entries, term, 0, stop, key=_term_of)
             if found:
-                return self.mark_index + found
-        return self.mark_index if self.mark_term <= term and stop >= 0 else 0
+                return self.snapshot_index + found
+        return self.snapshot_index if self.snapshot_term <= term and stop >= 0 else 0
 
     def __repr__(self) -> str:
-        return f"RaftLog({self.mark_index} < {self.last_index})"
+        return f"RaftLog({self.snapshot_index} < {self.last_index})"

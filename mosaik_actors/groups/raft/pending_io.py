@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ...ids import PeerId
 from ..storage.interface import SaveBatch
 from ..wire.raft import Message
-from ..wire.records import Entry, SnapshotMark
+from ..wire.records import Entry, SnapshotMetadata
 from .raft import Raft
 from .ready import Ready
 
@@ -33,7 +33,7 @@ class PendingIo:
         is_durable: Whether anything is saved at all.
         send: Called with messages that may leave.
         finish: Called for each `Ready`, after its save: steps 4 to 6.
-        snapshot_of: Returns the stored form of the snapshot with a mark.
+        snapshot_of: Returns the stored form of the snapshot with metadata.
 
     Attributes:
         last_number: The number of the last `Ready`.
@@ -46,7 +46,7 @@ class PendingIo:
         is_durable: bool,
         send: Callable[[tuple[tuple[PeerId, Message], ...]], None],
         finish: Callable[[Ready], None],
-        snapshot_of: Callable[[SnapshotMark], bytes],
+        snapshot_of: Callable[[SnapshotMetadata], bytes],
     ) -> None:
         self.last_number = 0
         self._raft = raft
@@ -108,8 +108,8 @@ class PendingIo:
 
     def _joined(self, first: Ready) -> SaveBatch:
         """Return one batch for `first` and what may be saved with it."""
-        batch = first.to_batch(b"" if first.mark is None else self._snapshot_of(first.mark))
-        if first.mark is not None:
+        batch = first.to_batch(b"" if first.metadata is None else self._snapshot_of(first.metadata))
+        if first.metadata is not None:
             return batch
         hard_state, entries = first.hard_state, list(first.entries)
         size_bytes = _size(first.entries)
@@ -130,7 +130,7 @@ class PendingIo:
 
 
 def _only_appends(ready: Ready) -> bool:
-    return ready.mark is None and ready.truncate_from is None and ready.compact_to is None
+    return ready.metadata is None and ready.truncate_from is None and ready.compact_to is None
 
 
 def _size(entries: tuple[Entry, ...]) -> int:

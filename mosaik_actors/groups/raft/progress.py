@@ -143,10 +143,10 @@ class Progress:
         self._enter(ProgressState.PROBE, max(self.match_index + 1, proposed))
         return True
 
-    def wait_for_snapshot(self, mark_index: int) -> None:
-        """Send nothing until the follower agrees up to `mark_index`."""
-        self._enter(ProgressState.SNAPSHOT, mark_index + 1)
-        self.snapshot_index = mark_index
+    def wait_for_snapshot(self, snapshot_index: int) -> None:
+        """Send nothing until the follower agrees up to `snapshot_index`."""
+        self._enter(ProgressState.SNAPSHOT, snapshot_index + 1)
+        self.snapshot_index = snapshot_index
 
     def retry(self) -> None:
         """Let a probe leave again: the last one may be lost."""

@@ -42,9 +42,9 @@ from ..wire.raft import (
     Appended,
     Message,
     check_entries,
-    check_mark,
+    check_metadata,
 )
-from ..wire.records import Entry, EntryKind, HardState, SnapshotMark, Voters
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata, Voters
 from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
@@ -62,13 +62,13 @@ class Raft:
         rng: Draws election timeouts.
         now: Monotonic time in seconds; all later ``now`` are on the same clock.
         hard_state: What was saved, or a new one.
-        mark: The snapshot it has; for a new group, index 0 with the first
+        metadata: That of the snapshot it has; for a new group, index 0 with the first
             configuration; for one that is to join, index 0 with none.
         entries: The saved log. It continues after `base`.
-        base: Index and term of the place before `entries`, at or before the
-            mark. None: the mark's.
-        applied_index: What the machine holds: the mark's index for one that
-            was restored from the snapshot. None: the mark's.
+        base: Index and term of the place before `entries`, at or before the end of the
+            snapshot. None: that end.
+        applied_index: What the machine holds: the snapshot's index for one that
+            was restored from it. None: the snapshot's.
 
     Raises:
         DecodeError: A configuration in the log cannot be read.
@@ -82,21 +82,21 @@ class Raft:
         *,
         now: float,
         hard_state: HardState | None = None,
-        mark: SnapshotMark | None = None,
+        metadata: SnapshotMetadata | None = None,
         entries: Sequence[Entry] = (),
         base: tuple[int, int] | None = None,
         applied_index: int | None = None,
     ) -> None:
-        mark = mark or SnapshotMark()
-        applied_index = mark.index if applied_index is None else applied_index
+        metadata = metadata or SnapshotMetadata()
+        applied_index = metadata.index if applied_index is None else applied_index
         self._state = Replica(
             me,
             settings,
             rng,
             now=now,
             hard_state=hard_state or HardState(),
-            mark=mark,
-            base=base or (mark.index, mark.term),
+            metadata=metadata,
+            base=base or (metadata.index, metadata.term),
             entries=entries,
             applied_index=applied_index,
         )
@@ -104,7 +104,7 @@ class Raft:
         self._handed_index = applied_index
         self._applied_index = applied_index
         self._reads: list[ReadState] = []
-        self._new_mark: SnapshotMark | None = None
+        self._new_metadata: SnapshotMetadata | None = None
         self._compact_to: int | None = None
 
     # What it believes, for tools and tests.
@@ -152,7 +152,7 @@ class Raft:
     @property
     def first_index(self) -> int:
         """The first index that is not compacted away."""
-        return self._state.log.mark_index + 1
+        return self._state.log.snapshot_index + 1
 
     @property
     def log_bytes(self) -> int:
@@ -165,9 +165,9 @@ class Raft:
         return self._state.log.size_bytes >= self._state.settings.log_bytes
 
     @property
-    def mark(self) -> SnapshotMark:
+    def metadata(self) -> SnapshotMetadata:
         """The snapshot this replica has."""
-        return self._state.mark
+        return self._state.metadata
 
     @property
     def configuration(self) -> Voters:
@@ -240,7 +240,7 @@ class Raft:
         comes whatever its size.
         """
         state = self._state
-        if not state.log.mark_index < first_index <= state.commit_index:
+        if not state.log.snapshot_index < first_index <= state.commit_index:
             return ()
         return state.log.slice(
             first_index,
@@ -385,44 +385,46 @@ class Raft:
         )
         self._applied_index = index
 
-    def mark_at(self, index: int) -> SnapshotMark:
-        """Return the mark of a snapshot that holds everything up to `index`.
+    def metadata_at(self, index: int) -> SnapshotMetadata:
+        """Return the metadata of a snapshot that holds everything up to `index`.
 
         Args:
-            index: From the present mark to `applied_index`.
+            index: From the present snapshot to `applied_index`.
         """
         state = self._state
         term = state.log.term_at(index)
         assert term is not None, f"no entry {index} in {state.log}"
-        assert state.mark.index <= index <= self._applied_index, f"mark at {index}"
-        return SnapshotMark(index, term, state.configurations.at(index))
+        assert state.metadata.index <= index <= self._applied_index, (
+            f"no snapshot can end at {index}"
+        )
+        return SnapshotMetadata(index, term, state.configurations.at(index))
 
-    def compact(self, mark: SnapshotMark, *, keep_count: int = 0) -> None:
-        """Cut the log: the caller has a snapshot with this mark, from `mark_at`.
+    def compact(self, metadata: SnapshotMetadata, *, keep_count: int = 0) -> None:
+        """Compact the log: the caller has a snapshot with this metadata, from `metadata_at`.
 
-        A mark that is not newer is ignored, as is one without voters, which a
+        Metadata that is not newer is ignored, as is one without voters, which a
         replica has that was not yet told the configuration.
 
         Args:
-            mark: The snapshot's.
-            keep_count: Entries before the mark to keep, for followers that are
+            metadata: The snapshot's.
+            keep_count: Entries before the snapshot's end to keep, for followers that are
                 a little behind.
         """
         state = self._state
-        if mark.index <= state.mark.index or not mark.configuration.voters:
+        if metadata.index <= state.metadata.index or not metadata.configuration.voters:
             return
-        assert mark == self.mark_at(mark.index), f"no mark of this log: {mark}"
-        state.mark = self._new_mark = mark
-        state.configurations.compact(mark.index)
-        base_index = mark.index - keep_count
+        assert metadata == self.metadata_at(metadata.index), f"not of this log: {metadata}"
+        state.metadata = self._new_metadata = metadata
+        state.configurations.compact(metadata.index)
+        base_index = metadata.index - keep_count
         if isinstance(state.role, Leader):
             # Only for so long as they wait because this leader lets them: milliseconds.
             base_index = int(min(base_index, state.role.kept_from_index - 1))
-        if base_index > state.log.mark_index:
+        if base_index > state.log.snapshot_index:
             state.log.compact(base_index)
             self._compact_to = base_index
 
-    def install(self, mark: SnapshotMark | None, entries: Sequence[Entry] = ()) -> bool:
+    def install(self, metadata: SnapshotMetadata | None, entries: Sequence[Entry] = ()) -> bool:
         """Take over what was fetched from peers: a snapshot, committed entries, or both.
 
         The caller has restored the machine from the snapshot, when there is
@@ -431,8 +433,8 @@ class Raft:
         change nothing, when it is not newer than what is here.
 
         Args:
-            mark: The snapshot's mark; None when only entries were fetched.
-            entries: What follows the mark; without one, a range that begins at
+            metadata: The snapshot's; None when only entries were fetched.
+            entries: What follows the snapshot; without one, a range that begins at
                 most one after the last index here.
 
         Raises:
@@ -443,13 +445,13 @@ class Raft:
         assert not self.is_leader, "a leader installs nothing"
         assert not state.durability.has_outstanding, "installed with pending I/O outstanding"
         before = state.commit_index
-        if mark is not None:
-            check_mark(mark)
-            check_entries(entries, mark.index, mark.term)
-            if mark.index > state.commit_index:
+        if metadata is not None:
+            check_metadata(metadata)
+            check_entries(entries, metadata.index, metadata.term)
+            if metadata.index > state.commit_index:
                 assert self._applied_index == self._handed_index, "installed while applying"
-                self._restart_at(mark)
-        entries = [entry for entry in entries if entry.index > state.log.mark_index]
+                self._restart_at(metadata)
+        entries = [entry for entry in entries if entry.index > state.log.snapshot_index]
         if entries:
             self._extend(entries)
         if state.commit_index == before:
@@ -464,27 +466,27 @@ class Raft:
 
     # Helpers.
 
-    def _restart_at(self, mark: SnapshotMark) -> None:
+    def _restart_at(self, metadata: SnapshotMetadata) -> None:
         """Begin the log after a snapshot, keeping what agrees with it (Raft thesis 5.1)."""
         state = self._state
         log = state.log
-        if log.term_at(mark.index) == mark.term:
-            if mark.index > log.mark_index:
-                log.compact(mark.index)
-            state.durability.skip_to(mark.index + 1)
-            state.configurations.restart(mark.index, mark.configuration, keep=True)
+        if log.term_at(metadata.index) == metadata.term:
+            if metadata.index > log.snapshot_index:
+                log.compact(metadata.index)
+            state.durability.skip_to(metadata.index + 1)
+            state.configurations.restart(metadata.index, metadata.configuration, keep=True)
         else:
             # Saved entries that are committed stay until `compact_to` drops them.
-            state.durability.restarted(state.commit_index + 1, mark.index)
+            state.durability.restarted(state.commit_index + 1, metadata.index)
             state.note_rewritten()
-            log.reset(mark.index, mark.term)
-            state.configurations.restart(mark.index, mark.configuration, keep=False)
-        state.give_up_proposals(mark.index)
-        state.mark = self._new_mark = mark
-        self._compact_to = mark.index
-        self._handed_index = self._applied_index = mark.index
-        state.commit(mark.index)
-        state.events.append(ConfigurationCommitted(mark.index, mark.configuration))
+            log.reset(metadata.index, metadata.term)
+            state.configurations.restart(metadata.index, metadata.configuration, keep=False)
+        state.give_up_proposals(metadata.index)
+        state.metadata = self._new_metadata = metadata
+        self._compact_to = metadata.index
+        self._handed_index = self._applied_index = metadata.index
+        state.commit(metadata.index)
+        state.events.append(ConfigurationCommitted(metadata.index, metadata.configuration))
         state.must_save_hard_state = True
 
     def _extend(self, entries: Sequence[Entry]) -> None:
@@ -520,7 +522,7 @@ class Raft:
             or state.events
             or reads
             or hard_state is not None
-            or self._new_mark is not None
+            or self._new_metadata is not None
             or durability.truncate_from is not None
         ):
             return None
@@ -530,7 +532,7 @@ class Raft:
             number,
             tuple(state.early_mail),
             hard_state,
-            self._new_mark,
+            self._new_metadata,
             truncate_from,
             self._compact_to,
             entries,
@@ -541,7 +543,7 @@ class Raft:
             tuple(state.events),
         )
         state.must_save_hard_state = False
-        self._new_mark = self._compact_to = None
+        self._new_metadata = self._compact_to = None
         for taken in (state.early_mail, state.mail, state.outcomes, state.events):
             taken.clear()
         return ready

@@ -16,7 +16,7 @@ import msgspec
 from ...ids import PeerId
 from ..storage.interface import SaveBatch
 from ..wire.raft import Message
-from ..wire.records import Entry, HardState, SnapshotMark, Voters
+from ..wire.records import Entry, HardState, SnapshotMetadata, Voters
 
 
 class Verdict(Enum):
@@ -127,9 +127,9 @@ class ConfigurationKnown:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotNeeded:
-    """The log here cannot be continued: fetch a snapshot at `mark` or later, then `install`."""
+    """The log here cannot be continued: fetch a snapshot at `metadata` or later, then `install`."""
 
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
     leader: PeerId
 
 
@@ -174,7 +174,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     1. `early_messages` may leave at once, before or while anything is saved:
        a leader replicates in parallel with its own disk (Raft thesis 10.2.1).
     2. Save, in one transaction, what is not None or empty, in this order:
-       `hard_state`; `mark` (with the snapshot it stands for); remove entries
+       `hard_state`; `metadata` (with the snapshot it stands for); remove entries
        from `truncate_from` on; remove entries up to `compact_to`; `entries`.
     3. Call `persisted(ready)`.
     4. Send `messages`. Never before this `Ready` and all earlier ones are
@@ -190,7 +190,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
         number: Counts from 1.
         early_messages: Messages that promise nothing, with whom they go to.
         hard_state: The term and vote to remember, None if they stay.
-        mark: A new snapshot mark, None if it stays: after `compact`, the
+        metadata: That of a new snapshot, None if it stays: after `compact`, the
             snapshot the caller made; after `install`, the one it installed.
         truncate_from: Remove saved entries from this index on; None for none.
         compact_to: Remove saved entries up to this index; None for none.
@@ -205,7 +205,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     number: int
     early_messages: tuple[tuple[PeerId, Message], ...] = ()
     hard_state: HardState | None = None
-    mark: SnapshotMark | None = None
+    metadata: SnapshotMetadata | None = None
     truncate_from: int | None = None
     compact_to: int | None = None
     entries: tuple[Entry, ...] = ()
@@ -219,12 +219,12 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
         """Return step 2 as what a storage saves.
 
         Args:
-            snapshot: The encoded snapshot that `mark` stands for; ignored when
-                there is no new mark.
+            snapshot: The encoded snapshot that `metadata` stands for; ignored when
+                there is no new snapshot.
         """
         return SaveBatch(
             hard_state=self.hard_state,
-            snapshot=None if self.mark is None else (self.mark, snapshot),
+            snapshot=None if self.metadata is None else (self.metadata, snapshot),
             truncate_from=self.truncate_from,
             compact_to=self.compact_to,
             entries=self.entries,
@@ -236,7 +236,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
         return bool(
             self.entries
             or self.hard_state is not None
-            or self.mark is not None
+            or self.metadata is not None
             or self.truncate_from is not None
             or self.compact_to is not None
         )

@@ -23,7 +23,7 @@ from ...errors import RemoteError
 from ...ids import PeerId
 from ..wire.configuration import Configurations, decode_voters
 from ..wire.raft import Message
-from ..wire.records import Entry, EntryKind, HardState, SnapshotMark
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .config import RaftConfig
 from .durability import Durability
 from .log import RaftLog
@@ -77,7 +77,7 @@ class State(ABC):
         leader: Who leads it, None when unknown.
         leader_heard_s: When the leader was last heard of.
         log: The log, and with it where the disk stands (`durability`).
-        mark: The snapshot this replica has.
+        metadata: The snapshot this replica has.
         configurations: Those of the log.
         commit_index: Everything up to here is committed.
         agreed_index: The log agrees with the leader of this term up to here.
@@ -93,7 +93,7 @@ class State(ABC):
         *,
         now: float,
         hard_state: HardState,
-        mark: SnapshotMark,
+        metadata: SnapshotMetadata,
         base: tuple[int, int],
         entries: Sequence[Entry],
         applied_index: int,
@@ -108,12 +108,12 @@ class State(ABC):
         self.leader: PeerId | None = None
         self.leader_heard_s = NEVER
         self.log = RaftLog(*base, entries)
-        self.mark = mark
-        self.configurations = Configurations(mark.index, mark.configuration)
+        self.metadata = metadata
+        self.configurations = Configurations(metadata.index, metadata.configuration)
         for entry in entries:
-            if entry.kind is EntryKind.CONFIGURATION and entry.index > mark.index:
+            if entry.kind is EntryKind.CONFIGURATION and entry.index > metadata.index:
                 self.configurations.append(entry.index, decode_voters(entry.data))
-        known = min(max(hard_state.commit_index, mark.index), self.log.last_index)
+        known = min(max(hard_state.commit_index, metadata.index), self.log.last_index)
         self.commit_index = max(known, applied_index)
         assert self.commit_index <= self.log.last_index, "applied more than the log holds"
         self.durability = Durability(self.log.last_index, hard_state)

@@ -35,7 +35,7 @@ import msgspec
 
 from ...errors import MosaikError
 from ...ids import PeerId, UniqueId
-from ..wire.records import Entry, HardState, SnapshotMark
+from ..wire.records import Entry, HardState, SnapshotMetadata
 
 INTEGER_MAX: Final = 2**63 - 1
 
@@ -140,7 +140,7 @@ class SaveBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     reset: bool = False
     hard_state: HardState | None = None
-    snapshot: tuple[SnapshotMark, bytes] | None = None
+    snapshot: tuple[SnapshotMetadata, bytes] | None = None
     truncate_from: int | None = None
     compact_to: int | None = None
     entries: Sequence[Entry] = ()
@@ -153,12 +153,12 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
         hard_state: Term and vote.
         snapshot: The snapshot, None if there is none yet.
         base: Index and term of the place just before the first entry; at or
-            before the snapshot's mark.
+            before the snapshot's metadata.
         entries: The log from there on, without a hole.
     """
 
     hard_state: HardState = HardState()
-    snapshot: tuple[SnapshotMark, bytes] | None = None
+    snapshot: tuple[SnapshotMetadata, bytes] | None = None
     base: Place = BEGINNING
     entries: list[Entry] = msgspec.field(default_factory=list)
 
@@ -213,13 +213,13 @@ class Shape(msgspec.Struct, frozen=True):
 
     Attributes:
         hard_state: Term and vote.
-        mark: The snapshot's place, None without a snapshot.
+        metadata: The snapshot's place, None without a snapshot.
         base: The place just before the first entry.
         last: The place of the last entry; `base` when there is none.
     """
 
     hard_state: HardState = HardState()
-    mark: SnapshotMark | None = None
+    metadata: SnapshotMetadata | None = None
     base: Place = BEGINNING
     last: Place = BEGINNING
 
@@ -238,20 +238,20 @@ class Shape(msgspec.Struct, frozen=True):
         if batch.reset:
             before = Shape(HardState(self.hard_state.term, self.hard_state.vote))
         hard_state = before._hard_state_after(batch.hard_state)
-        mark = before._mark_after(batch.snapshot)
+        metadata = before._metadata_after(batch.snapshot)
         last = before._last_after_truncation(batch.truncate_from, term_at)
-        base, last = before._after_compaction(batch.compact_to, mark, last, term_at)
+        base, last = before._after_compaction(batch.compact_to, metadata, last, term_at)
         last = _last_after_entries(batch.entries, last)
-        if last[1] > hard_state.term or (mark is not None and mark.term > hard_state.term):
+        if last[1] > hard_state.term or (metadata is not None and metadata.term > hard_state.term):
             raise BatchError(f"an entry of term {last[1]} in term {hard_state.term}")
         if hard_state.commit_index > last[0]:
             raise BatchError(f"committed to {hard_state.commit_index}, the log ends at {last[0]}")
-        if not base[0] <= (mark.index if mark else 0) <= last[0]:
+        if not base[0] <= (metadata.index if metadata else 0) <= last[0]:
             raise BatchError(
                 f"a hole in the log: it has {base[0] + 1} to {last[0]}, "
-                f"the snapshot ends at {mark.index if mark else 0}"
+                f"the snapshot ends at {metadata.index if metadata else 0}"
             )
-        return Shape(hard_state, mark, base, last)
+        return Shape(hard_state, metadata, base, last)
 
     def _hard_state_after(self, new: HardState | None) -> HardState:
         old = self.hard_state
@@ -265,18 +265,20 @@ class Shape(msgspec.Struct, frozen=True):
             raise BatchError(f"commit index goes from {old.commit_index} to {new.commit_index}")
         return new
 
-    def _mark_after(self, snapshot: tuple[SnapshotMark, bytes] | None) -> SnapshotMark | None:
+    def _metadata_after(
+        self, snapshot: tuple[SnapshotMetadata, bytes] | None
+    ) -> SnapshotMetadata | None:
         if snapshot is None:
-            return self.mark
+            return self.metadata
         new = snapshot[0]
-        if not (self.mark.index if self.mark else 0) <= new.index <= INTEGER_MAX:
-            raise BatchError(f"a snapshot up to {new.index} in place of {self.mark}")
+        if not (self.metadata.index if self.metadata else 0) <= new.index <= INTEGER_MAX:
+            raise BatchError(f"a snapshot up to {new.index} in place of {self.metadata}")
         return new
 
     def _last_after_truncation(self, start: int | None, term_at: Callable[[int], int]) -> Place:
         if start is None or start > self.last[0]:
             return self.last
-        settled = max(self.mark.index if self.mark else 0, self.hard_state.commit_index)
+        settled = max(self.metadata.index if self.metadata else 0, self.hard_state.commit_index)
         if start <= settled:
             raise BatchError(f"truncated from {start}, but settled up to {settled}")
         return self._place(start - 1, term_at)
@@ -284,22 +286,22 @@ class Shape(msgspec.Struct, frozen=True):
     def _after_compaction(
         self,
         end: int | None,
-        mark: SnapshotMark | None,
+        metadata: SnapshotMetadata | None,
         last: Place,
         term_at: Callable[[int], int],
     ) -> tuple[Place, Place]:
         """Return base and last after dropping the entries up to `end`."""
         if end is None or end <= self.base[0]:
             return self.base, last
-        if mark is None or end > mark.index:
-            raise BatchError(f"compacted to {end}, but the snapshot is {mark}")
+        if metadata is None or end > metadata.index:
+            raise BatchError(f"compacted to {end}, but the snapshot is {metadata}")
         if end > last[0]:
-            if end != mark.index:
+            if end != metadata.index:
                 raise BatchError(f"compacted to {end}, but the log ends at {last[0]}")
-            return (end, mark.term), (end, mark.term)
+            return (end, metadata.term), (end, metadata.term)
         base = last if end == last[0] else self._place(end, term_at)
-        if end == mark.index and base[1] != mark.term:
-            raise BatchError(f"entry {end} has term {base[1]}, its snapshot has {mark.term}")
+        if end == metadata.index and base[1] != metadata.term:
+            raise BatchError(f"entry {end} has term {base[1]}, its snapshot has {metadata.term}")
         return base, last
 
     def _place(self, index: int, term_at: Callable[[int], int]) -> Place:
@@ -329,9 +331,9 @@ class LogState:
         stored = stored or Stored()
         self._snapshot = stored.snapshot
         self._entries = list(stored.entries)
-        mark = stored.snapshot[0] if stored.snapshot else None
+        metadata = stored.snapshot[0] if stored.snapshot else None
         last = _last_after_entries(self._entries, stored.base)
-        self.shape = Shape(stored.hard_state, mark, stored.base, last)
+        self.shape = Shape(stored.hard_state, metadata, stored.base, last)
 
     @property
     def stored(self) -> Stored:

@@ -51,7 +51,7 @@ from blake3 import blake3
 
 from ...codec import codec_for
 from ...errors import ConfigError, DecodeError
-from ..wire.records import Entry, EntryKind, HardState, SnapshotMark
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .interface import (
     BEGINNING,
     LogOwner,
@@ -117,7 +117,7 @@ _SIGNS_OF_DAMAGE: Final = (
 
 
 class _SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
     size_bytes: int
     digest: bytes
 
@@ -135,8 +135,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def shape(self) -> Shape:
-        mark = self.snapshot.mark if self.snapshot else None
-        return Shape(self.hard_state, mark, self.base, self.last)
+        metadata = self.snapshot.metadata if self.snapshot else None
+        return Shape(self.hard_state, metadata, self.base, self.last)
 
 
 _OWNER_CODEC: Final = codec_for(LogOwner)
@@ -415,16 +415,16 @@ class SqliteLog:
 
     def _load_snapshot(
         self, connection: sqlite3.Connection, head: _SnapshotHead | None
-    ) -> tuple[SnapshotMark, bytes] | None:
+    ) -> tuple[SnapshotMetadata, bytes] | None:
         if head is None:
             return None
         chunks = connection.execute("SELECT data FROM chunk ORDER BY number")
         data = b"".join(chunk for (chunk,) in chunks if isinstance(chunk, bytes))
         if len(data) != head.size_bytes or blake3(data).digest() != head.digest:
             raise self._corrupt(
-                f"the snapshot of entries 1 to {head.mark.index} is damaged", "the snapshot"
+                f"the snapshot of entries 1 to {head.metadata.index} is damaged", "the snapshot"
             )
-        return head.mark, data
+        return head.metadata, data
 
     def _term_at(self, index: int) -> int:
         """Return the term of a stored entry. Raises `StorageCorrupt` when it is not there."""
@@ -492,7 +492,7 @@ class SqliteLog:
         return head
 
     def _write_snapshot(
-        self, connection: sqlite3.Connection, mark: SnapshotMark, data: bytes
+        self, connection: sqlite3.Connection, metadata: SnapshotMetadata, data: bytes
     ) -> _SnapshotHead:
         view = memoryview(data)
         connection.executemany(
@@ -503,7 +503,7 @@ class SqliteLog:
             ),
         )
         self._written_bytes += len(view)
-        return _SnapshotHead(mark, len(view), blake3(data).digest())
+        return _SnapshotHead(metadata, len(view), blake3(data).digest())
 
     def _chains_after(self, batch: SaveBatch, shape: Shape) -> tuple[int, int]:
         """Return the chain at the new base, and at the end before the new entries."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..machine.sync_roles import Cut
-from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX, SnapshotMark
+from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX, SnapshotMetadata
 from ..wire.sync import ANSWER_BYTES, SNAPSHOT_BYTES_MAX, PartsDigest, Whole
 
 TURN_PARTS: Final = 64
@@ -29,7 +29,7 @@ class KeptCut:
         expires_s: Until when it is kept.
 
     Attributes:
-        mark: Where it stands in the log.
+        metadata: Where it stands in the log.
         request_id: The act's.
         expires_s: Until when it is kept; moved on by whoever is asked for it.
         is_wanted: Somebody asked for parts: then all of them are made.
@@ -38,7 +38,7 @@ class KeptCut:
     """
 
     def __init__(self, cut: Cut, *, expires_s: float) -> None:
-        self.mark: SnapshotMark = cut.mark
+        self.metadata: SnapshotMetadata = cut.metadata
         self.request_id = cut.request_id
         self.expires_s = expires_s
         self.is_wanted = False
@@ -47,7 +47,7 @@ class KeptCut:
         self._source = iter(cut.parts)
         self._parts: list[bytes] = []
         self._bytes_count = 0
-        self._digest = PartsDigest(cut.mark)
+        self._digest = PartsDigest(cut.metadata)
 
     @property
     def part_count(self) -> int:

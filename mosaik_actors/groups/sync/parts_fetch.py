@@ -28,7 +28,7 @@ from random import Random
 from typing import Final
 
 from ...ids import PeerId
-from ..wire.records import PARTS_COUNT_MAX, SnapshotMark
+from ..wire.records import PARTS_COUNT_MAX, SnapshotMetadata
 from ..wire.sync import (
     ANSWER_BYTES,
     ANSWER_PARTS_MAX,
@@ -54,14 +54,14 @@ class PartsFetch:
     """Fetches the parts of one snapshot.
 
     Args:
-        mark: Where it stands.
+        metadata: Where it stands.
         request_id: Its id.
         rng: Draws the numbers of requests.
         fetch_timeout: Seconds until a request counts as lost.
         now: Monotonic time in seconds.
 
     Attributes:
-        mark: Where it stands.
+        metadata: Where it stands.
         request_id: Its id.
         rejected_count: How many answers, or parts in the end, were wrong.
         has_failed: It cannot be fetched from anybody any more.
@@ -69,14 +69,14 @@ class PartsFetch:
 
     def __init__(
         self,
-        mark: SnapshotMark,
+        metadata: SnapshotMetadata,
         request_id: bytes,
         rng: Random,
         *,
         fetch_timeout: float,
         now: float,
     ) -> None:
-        self.mark = mark
+        self.metadata = metadata
         self.request_id = request_id
         self.rejected_count = 0
         self.has_failed = False
@@ -91,7 +91,7 @@ class PartsFetch:
         self._trusted: PeerId | None = None
         self._was_trusted: list[PeerId] = []
         self._complete_s: float | None = None
-        self._digest = PartsDigest(mark)
+        self._digest = PartsDigest(metadata)
         self._digested_count = 0
         self._now = now
 
@@ -273,7 +273,7 @@ class PartsFetch:
     def _digest_of(self, part_count: int) -> bytes:
         if self._digested_count == part_count:
             return self._digest.digest()
-        digest = PartsDigest(self.mark)
+        digest = PartsDigest(self.metadata)
         for number in range(part_count):
             digest.add(self._parts[number][1])
         return digest.digest()
@@ -351,7 +351,7 @@ class PartsFetch:
         self._parts = kept
         self._held = merge((number, number) for number in kept)
         self._bytes_count = sum(len(part) for _, part in kept.values())
-        self._digest = PartsDigest(self.mark)
+        self._digest = PartsDigest(self.metadata)
         self._digested_count = 0
         self._digest_more()
         return had_any

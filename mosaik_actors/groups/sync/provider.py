@@ -7,7 +7,7 @@ with snapshots:
        names one that is still kept, when the log continues it, or has
        `CutSnapshot` proposed (`CutWanted`); many who ask share one.
     2. Every member that applies the act cuts its state there, and calls
-       `cut_made`. Those who asked are told the mark.
+       `cut_made`. Those who asked are told the metadata.
     3. They fetch the parts from whom they like. A request for what is not made
        yet, or of a snapshot that this member has not come to yet, waits here
        for up to `HOLD_S`, then it is answered with what there is.
@@ -183,7 +183,7 @@ class SnapshotProvider:
         self._wanted_s = None
         asking, self._asking = self._asking, {}
         for peer, request in asking.items():
-            self._answer(peer, SnapshotCut(request.number, kept.request_id, kept.mark))
+            self._answer(peer, SnapshotCut(request.number, kept.request_id, kept.metadata))
         self._serve()
 
     def get_timer(self) -> float | None:
@@ -216,9 +216,9 @@ class SnapshotProvider:
 
     def _receive_want(self, peer: PeerId, request: WantSnapshot) -> None:
         for cut in reversed(self._cuts.values()):
-            if cut.mark.index >= request.next_index and self._is_continued(cut):
+            if cut.metadata.index >= request.next_index and self._is_continued(cut):
                 cut.expires_s = self._now + self._ttl_s
-                self._answer(peer, SnapshotCut(request.number, cut.request_id, cut.mark))
+                self._answer(peer, SnapshotCut(request.number, cut.request_id, cut.metadata))
                 return
         self._asking.pop(peer, None)
         if not self._is_leader() or len(self._asking) >= WAITING_MAX:
@@ -231,7 +231,7 @@ class SnapshotProvider:
 
     def _is_continued(self, cut: KeptCut) -> bool:
         """Return whether the log still has what comes after a snapshot, and so it is of use."""
-        return cut.mark.index + 1 >= self._log.first_index and not cut.failure
+        return cut.metadata.index + 1 >= self._log.first_index and not cut.failure
 
     def _make(self, cut: KeptCut) -> None:
         cut.make()

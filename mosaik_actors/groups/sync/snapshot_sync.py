@@ -8,7 +8,7 @@ The task of `SnapshotSync`:
        state at the same entry, or names such a cut that is still kept; the
        request is repeated when the leader changes or stays silent.
     3. The parts are fetched from all members, and checked (`parts_fetch`).
-    4. `InstallSnapshot`; then what was committed after the mark is replayed.
+    4. `InstallSnapshot`; then what was committed after the metadata is replayed.
 
 When a snapshot is gone, cannot be restored, or the log after it is compacted
 away before it was replayed, another one is asked for, `ATTEMPTS_MAX` times.
@@ -151,12 +151,12 @@ class SnapshotTask:
         offered, self._offered = self._offered, None
         if self._replay is not None:
             self._replay.installed(index, now=now)
-        elif offered is not None and index < offered.mark.index:
+        elif offered is not None and index < offered.metadata.index:
             self._try_another("the snapshot could not be restored")
         else:
             self._progress_s = now
             known = offered or self._fetch
-            if known is not None and index >= known.mark.index:
+            if known is not None and index >= known.metadata.index:
                 self._begin_replay()
         self._advance()
 
@@ -281,14 +281,14 @@ class SnapshotTask:
         return self._fetch is None and peer == self._asked and is_number_mine
 
     def _begin_fetch(self, answer: SnapshotCut) -> None:
-        if answer.mark.index < self._next:
+        if answer.metadata.index < self._next:
             # Replication was faster: what is left is in the log.
             self._begin_replay()
             return
         self._asked = self._ask_again_s = None
         self._progress_s = self._now
         self._fetch = PartsFetch(
-            answer.mark,
+            answer.metadata,
             answer.request_id,
             self._rng,
             fetch_timeout=self._fetch_timeout_s,
@@ -301,7 +301,7 @@ class SnapshotTask:
         if parts is not None:
             self._offered = fetch
             self._close_fetch()
-            self._events.append(InstallSnapshot(fetch.mark, parts))
+            self._events.append(InstallSnapshot(fetch.metadata, parts))
             return
         for peer, request in fetch.next_requests():
             self._events.append(SendSync(peer, encode_message(request)))

@@ -111,7 +111,7 @@ class Configurations:
     """The configurations of a log, with their indexes.
 
     Args:
-        index: Where the snapshot mark of the log is.
+        index: Where the snapshot of the log ends.
         voters: The configuration there.
     """
 
@@ -152,11 +152,13 @@ class Configurations:
         return next((k for k in reversed(self._known) if k[0] <= index), self._known[0])
 
     def at(self, index: int) -> Voters:
-        """Return the configuration in force at an index at or after the mark."""
+        """Return the configuration in force at an index at or after the metadata."""
         for known_index, voters in reversed(self._known):
             if known_index <= index:
                 return voters
-        raise AssertionError(f"configuration at {index}, before the mark at {self._known[0][0]}")
+        raise AssertionError(
+            f"configuration at {index}, before the metadata at {self._known[0][0]}"
+        )
 
     def between(self, after_index: int, last_index: int) -> Iterator[tuple[int, Voters]]:
         """Yield the configurations after `after_index` up to `last_index`, with their indexes."""
@@ -177,7 +179,7 @@ class Configurations:
         return was_changed
 
     def compact(self, index: int) -> None:
-        """Forget those before the one in force at `index`, which becomes the mark."""
+        """Forget those before the one in force at `index`, which becomes the metadata."""
         voters = self.at(index)
         self._known = [(index, voters), *(k for k in self._known if k[0] > index)]
 

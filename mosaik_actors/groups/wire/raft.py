@@ -29,7 +29,7 @@ import msgspec
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
 from .configuration import decode_voters
-from .records import Entry, EntryKind, SnapshotMark
+from .records import Entry, EntryKind, SnapshotMetadata
 from .types import INDEX_MAX, Index, Number, Term
 
 ENTRY_BYTES_MAX: Final = 15 * 1024 * 1024
@@ -151,10 +151,10 @@ class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
 
 
 class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
-    """The entries that the receiver needs next are only in a snapshot, at `mark` or later."""
+    """The entries that the receiver needs next are only in a snapshot, at `metadata` or later."""
 
     term: Term
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
@@ -222,7 +222,7 @@ def decode_message(data: bytes | memoryview) -> Message:
             raise DecodeError(f"term {message.prev_term} in a message of term {message.term}")
         check_entries(message.entries, message.prev_index, message.prev_term, message.term)
     elif isinstance(message, SnapshotOffer):
-        check_mark(message.mark, message.term)
+        check_metadata(message.metadata, message.term)
     return message
 
 
@@ -247,12 +247,14 @@ def check_entries(
         raise DecodeError(f"index {index}, expected {INDEX_MAX} at most")
 
 
-def check_mark(mark: SnapshotMark, term_max: int = INDEX_MAX) -> None:
-    """Raise `DecodeError` unless `mark` can be that of a snapshot."""
-    _check_place(mark.index, mark.term)
-    if not 0 < mark.index <= INDEX_MAX or mark.term > term_max:
-        raise DecodeError(f"snapshot at {mark.index} of term {mark.term}, at most {term_max}")
-    decode_voters(encode(mark.configuration))
+def check_metadata(metadata: SnapshotMetadata, term_max: int = INDEX_MAX) -> None:
+    """Raise `DecodeError` unless `metadata` can be that of a snapshot."""
+    _check_place(metadata.index, metadata.term)
+    if not 0 < metadata.index <= INDEX_MAX or metadata.term > term_max:
+        raise DecodeError(
+            f"snapshot at {metadata.index} of term {metadata.term}, at most {term_max}"
+        )
+    decode_voters(encode(metadata.configuration))
 
 
 def _check_place(index: int, term: int) -> None:

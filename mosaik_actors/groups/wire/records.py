@@ -1,7 +1,7 @@
 """What a Raft log is made of, in memory, on the wire and on disk.
 
 Indexes begin at 1; index 0 with term 0 is the place before the first entry. A
-log is kept from `SnapshotMark.index` + 1 on; what lies before is in the
+log is kept from `SnapshotMetadata.index` + 1 on; what lies before is in the
 snapshot (Raft thesis, chapter 5).
 """
 
@@ -79,7 +79,7 @@ class Voters(msgspec.Struct, frozen=True, array_like=True):
     learners: Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=LEARNER_COUNT_MAX)] = ()
 
 
-class SnapshotMark(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotMetadata(msgspec.Struct, frozen=True, array_like=True):
     """Where a snapshot stands in the log.
 
     Attributes:

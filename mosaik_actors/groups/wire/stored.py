@@ -20,7 +20,7 @@ PREPARE_VOTE_BYTES_MAX: Final = 64 * 1024
 
 
 class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
-    """What is saved with a snapshot mark.
+    """What is saved with a snapshot.
 
     Attributes:
         history: The history; empty for none.

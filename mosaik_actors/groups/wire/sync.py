@@ -6,7 +6,7 @@ the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
 one entry or part is larger than that: so a bond is never blocked for long, and
 an answer may hold less than was asked for.
 
-Digests cover the mark and, with its length, each part: what was put together
+Digests cover the metadata and, with its length, each part: what was put together
 from several peers is what one peer would have sent, or it is seen.
 
 Bytes come from a peer: the decoders build nothing beyond the limits below and
@@ -23,8 +23,8 @@ from blake3 import blake3
 
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
-from .raft import MESSAGE_BYTES_MAX, check_mark
-from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMark
+from .raft import MESSAGE_BYTES_MAX, check_metadata
+from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMetadata
 from .types import Index, Number, Place, RequestId
 
 ANSWER_BYTES: Final = 512 * 1024
@@ -104,7 +104,7 @@ class SnapshotCut(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
 
     number: Number
     request_id: RequestId
-    mark: SnapshotMark
+    metadata: SnapshotMetadata
 
 
 class Whole(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +112,7 @@ class Whole(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         part_count: How many parts it has.
-        digest: `PartsDigest` of its mark and all parts.
+        digest: `PartsDigest` of its metadata and all parts.
     """
 
     part_count: _PartNumber
@@ -170,7 +170,7 @@ def decode_answer(data: bytes) -> Answer:
     """
     answer = _answer_decoder.decode(data)
     if isinstance(answer, SnapshotCut):
-        check_mark(answer.mark)
+        check_metadata(answer.metadata)
     # A single entry or part may be large. What several cost besides their
     # content is little: twice the limit is never reached by honest ones.
     elif isinstance(answer, EntryRange | PartRange) and len(data) > 2 * ANSWER_BYTES:
@@ -184,13 +184,13 @@ class PartsDigest:
     """The digest of a snapshot, built part by part.
 
     Args:
-        mark: Where the snapshot stands.
+        metadata: Where the snapshot stands.
     """
 
     __slots__ = ("_hasher",)
 
-    def __init__(self, mark: SnapshotMark) -> None:
-        self._hasher = blake3(encode(mark))
+    def __init__(self, metadata: SnapshotMetadata) -> None:
+        self._hasher = blake3(encode(metadata))
 
     def add(self, part: bytes) -> None:
         """Take in the next part."""

@@ -11,7 +11,7 @@ from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Event, Outcome, ReadState, Ready
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
 from mosaik_actors.groups.wire.raft import Message, decode_message, encode_message
-from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId
 
 E = TypeVar("E", bound=Event)
@@ -57,7 +57,7 @@ class Cores:
     ) -> None:
         self.now = 0.0
         self.settings = settings or RaftConfig()
-        self.mark = SnapshotMark(0, 0, voters or voters_of(*range(count)))
+        self.metadata = SnapshotMetadata(0, 0, voters or voters_of(*range(count)))
         self.rafts: list[Raft] = []
         self.saved = list(states) if states else [HardState()] * count
         self.mail: list[tuple[int, int, Message]] = []
@@ -84,7 +84,7 @@ class Cores:
             Random(number),
             now=self.now,
             hard_state=hard_state,
-            mark=self.mark,
+            metadata=self.metadata,
             entries=entries,
         )
 

@@ -39,7 +39,7 @@ from mosaik_actors.groups.wire.raft import (
     decode_message,
     encode_message,
 )
-from mosaik_actors.groups.wire.records import SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId
 from mosaik_actors.testing.history import History
 from mosaik_actors.testing.linearizability import check_linearizable
@@ -57,11 +57,11 @@ def peer(number: int) -> PeerId:
 class Node:
     """One replica: a core, a disk, a machine, and a clock of its own."""
 
-    def __init__(self, sim: Simulation, me: PeerId, mark: SnapshotMark | None) -> None:
+    def __init__(self, sim: Simulation, me: PeerId, metadata: SnapshotMetadata | None) -> None:
         self.sim = sim
         self.me = me
         self.disk = Disk()
-        self.first_mark = mark or SnapshotMark()
+        self.first_metadata = metadata or SnapshotMetadata()
         self.clock_offset_s = 0.0
         self.clock_rate = sim.rng.uniform(0.9, 1.1)
         self.is_up = False
@@ -89,7 +89,7 @@ class Node:
         self.is_up = True
         self.queue: list[Ready] = []
         self.is_saving = False
-        self.wanted: SnapshotMark | None = None
+        self.wanted: SnapshotMetadata | None = None
         self.installed: bytes = b""
         self.commit_seen = 0
         self.was_leader = False
@@ -98,11 +98,11 @@ class Node:
         self.committed_at: dict[int, list[tuple[Any, Callable[[Answer | Verdict], None]]]] = {}
         self.answers: dict[tuple[bytes, int], Answer] = {}
         self.timer_generation = 0
-        mark = self.first_mark
+        metadata = self.first_metadata
         self.machine = Machine(self.sim.limits)
         stored = self.disk.stored
         if stored.snapshot is not None:
-            mark, data = stored.snapshot
+            metadata, data = stored.snapshot
             self.machine = Machine.from_bytes(data, self.sim.limits)
             self.sim.witness.saw_restored(self.machine)
         self.raft = Raft(
@@ -111,7 +111,7 @@ class Node:
             self.sim.rng,
             now=self.now,
             hard_state=stored.hard_state,
-            mark=mark,
+            metadata=metadata,
             entries=stored.entries,
             base=stored.base,
         )
@@ -128,7 +128,7 @@ class Node:
 
     def snapshot_of(self, ready: Ready) -> bytes:
         """Return the machine's state that a new mark stands for."""
-        return self.installed if ready.mark is not None else b""
+        return self.installed if ready.metadata is not None else b""
 
     # Pending I/O.
 
@@ -190,7 +190,7 @@ class Node:
             told(None if read.index is None else 1)
         for event in ready.events:
             if isinstance(event, SnapshotNeeded):
-                self.sim.later(0.02, self.fetch, self.life, event.mark.index)
+                self.sim.later(0.02, self.fetch, self.life, event.metadata.index)
 
     def saw_outcome(self, outcome: Outcome) -> None:
         token = outcome.token
@@ -247,9 +247,11 @@ class Node:
     def compact(self) -> None:
         """Snapshot the machine and cut the log, when nothing is under way."""
         index = self.machine.applied_index
-        if self.is_up and not self.queue and index > self.raft.mark.index:
+        if self.is_up and not self.queue and index > self.raft.metadata.index:
             self.installed = self.machine.to_bytes()
-            self.raft.compact(self.raft.mark_at(index), keep_count=self.sim.rng.choice((0, 0, 3)))
+            self.raft.compact(
+                self.raft.metadata_at(index), keep_count=self.sim.rng.choice((0, 0, 3))
+            )
             self.sim.counts["compactions"] += 1
             self.pump()
 
@@ -264,18 +266,18 @@ class Node:
             if node.is_up
             and node.disk.snapshot
             and node.disk.snapshot[0].index >= index
-            and node.raft.mark == node.disk.snapshot[0]
+            and node.raft.metadata == node.disk.snapshot[0]
         ]
         if self.queue or not holders:
             sim.later(0.05, self.fetch, life, index)
             return
         holder = sim.rng.choice(holders)
         assert holder.disk.snapshot is not None
-        mark, data = holder.disk.snapshot
-        entries = holder.raft.entries(mark.index + 1, count_max=3, bytes_max=1 << 20)
+        metadata, data = holder.disk.snapshot
+        entries = holder.raft.entries(metadata.index + 1, count_max=3, bytes_max=1 << 20)
         self.machine = Machine.from_bytes(data, sim.limits)
         self.installed = data
-        if self.raft.install(mark, entries):
+        if self.raft.install(metadata, entries):
             sim.counts["installs"] += 1
         sim.witness.saw_restored(self.machine)
         self.check()
@@ -352,8 +354,8 @@ class Simulation:
         self.witness.configurations.append(first)
         self.nodes: dict[PeerId, Node] = {}
         for me in ids:
-            mark = SnapshotMark(0, 0, first) if me in first.voters else None
-            self.nodes[me] = Node(self, me, mark)
+            metadata = SnapshotMetadata(0, 0, first) if me in first.voters else None
+            self.nodes[me] = Node(self, me, metadata)
         self.clients = [Client(self, number) for number in range(self.options.clients)]
 
     # Time and network.

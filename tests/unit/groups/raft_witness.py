@@ -18,10 +18,10 @@ from mosaik_actors.groups.storage.interface import LogState, Stored
 from mosaik_actors.groups.wire.commands import decode_bursts
 from mosaik_actors.groups.wire.configuration import decode_voters
 from mosaik_actors.groups.wire.raft import Message, VoteReply, VoteRequest
-from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId
 
-Snapshot = tuple[SnapshotMark, bytes]
+Snapshot = tuple[SnapshotMetadata, bytes]
 
 
 class Violation(AssertionError):

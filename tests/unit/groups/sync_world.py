@@ -32,7 +32,7 @@ from mosaik_actors.groups.machine.sync_roles import (
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.wire.acts import CutSnapshot, encode_act
-from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     Answer,
     EntryRange,
@@ -50,11 +50,15 @@ STEPS_MAX = 200_000
 
 
 def make_raft(
-    number: int, entries: Sequence[Entry], *, mark: SnapshotMark | None = None, now: float = 0.0
+    number: int,
+    entries: Sequence[Entry],
+    *,
+    metadata: SnapshotMetadata | None = None,
+    now: float = 0.0,
 ) -> Raft:
     """Return a core with these entries, all committed."""
-    mark = mark or SnapshotMark(0, 0, voters_of(1, 2, 3))
-    last, term = mark.index, mark.term
+    metadata = metadata or SnapshotMetadata(0, 0, voters_of(1, 2, 3))
+    last, term = metadata.index, metadata.term
     if entries:
         last, term = entries[-1].index, entries[-1].term
     state = HardState(max(term, 1), None, last)
@@ -64,7 +68,7 @@ def make_raft(
         Random(number),
         now=now,
         hard_state=state,
-        mark=mark,
+        metadata=metadata,
         entries=entries,
     )
     do_pending_io(raft)
@@ -123,7 +127,7 @@ class World:
         seed: int = 0,
         loss: float = 0.0,
         own: Sequence[Entry] = (),
-        marks: Sequence[SnapshotMark | None] = (),
+        marks: Sequence[SnapshotMetadata | None] = (),
         part_count: int = 20,
         part_bytes: int = 1000,
         plain: bool = False,
@@ -136,21 +140,21 @@ class World:
         self.leader = leader
         self.plain = plain
         self.part_shape = (part_count, part_bytes)
-        self.own = make_raft(0, own, mark=SnapshotMark())
+        self.own = make_raft(0, own, metadata=SnapshotMetadata())
         self.servers: dict[int, Server] = {}
         for number, log in enumerate(logs, 1):
-            mark = marks[number - 1] if marks else None
-            self.servers[number] = Server(number, make_raft(number, log, mark=mark))
+            metadata = marks[number - 1] if marks else None
+            self.servers[number] = Server(number, make_raft(number, log, metadata=metadata))
         self.providers = {n: sync.provider(self.context(n)) for n in self.servers}
         self.task = sync.requester(self.context(0))
         self.outstanding: dict[tuple[int, bytes], float] = {}
         self.fetch_of: dict[int, tuple[int, bytes]] = {}
         self.in_flight_max = 0
         self.applied: list[Entry] = list(own)
-        self.restored: tuple[SnapshotMark, tuple[bytes, ...]] | None = None
+        self.restored: tuple[SnapshotMetadata, tuple[bytes, ...]] | None = None
         self.restore_fails = False
         self.install_delay_s = 0.0
-        self.cuts: list[SnapshotMark] = []
+        self.cuts: list[SnapshotMetadata] = []
         self.is_installing = False
         self.ended: SyncFinished | SyncFailed | None = None
         self.progress: list[SyncProgress] = []
@@ -270,10 +274,10 @@ class World:
                     self._request(bytes(to)[0] - 1, data)
                 case InstallEntries(entries):
                     self._begin_install(lambda entries=entries: self._install(entries))  # type: ignore[misc]
-                case InstallSnapshot(mark, parts):
+                case InstallSnapshot(metadata, parts):
                     whole = tuple(parts)
                     self._begin_install(
-                        lambda mark=mark, whole=whole: self._restore(mark, whole)  # type: ignore[misc]
+                        lambda metadata=metadata, whole=whole: self._restore(metadata, whole)  # type: ignore[misc]
                     )
                 case SyncProgress():
                     self.progress.append(event)
@@ -360,11 +364,11 @@ class World:
             )
             server.raft.install(None, [act])
             do_pending_io(server.raft)
-            mark = server.raft.mark_at(last + 1)
+            metadata = server.raft.metadata_at(last + 1)
             if number == 1:
-                self.cuts.append(mark)
+                self.cuts.append(metadata)
             parts = server.parts or (lambda index: iter(parts_at(index, *self.part_shape)))
-            cut = Cut(mark, request_id, parts(last + 1))
+            cut = Cut(metadata, request_id, parts(last + 1))
             self.at(self.now + server.apply_delay_s, lambda n=number, c=cut: self._cut_made(n, c))  # type: ignore[misc]
         self.tell_holders()
 
@@ -388,12 +392,12 @@ class World:
         self.task.installed(self.own.commit_index, now=self.now)
         self._pump_task()
 
-    def _restore(self, mark: SnapshotMark, parts: tuple[bytes, ...]) -> None:
+    def _restore(self, metadata: SnapshotMetadata, parts: tuple[bytes, ...]) -> None:
         self.is_installing = False
         if not self.restore_fails:
-            self.restored = (mark, parts)
+            self.restored = (metadata, parts)
             self.applied = []
-            self.own.install(mark)
+            self.own.install(metadata)
             do_pending_io(self.own)
         self.restore_fails = False
         self.task.installed(self.own.commit_index, now=self.now)

@@ -23,7 +23,7 @@ from mosaik_actors.groups.wire import raft as wire
 from mosaik_actors.groups.wire import sync as sync
 from mosaik_actors.groups.wire.commands import Burst
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
-from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
 from mosaik_actors.wire_encoding import encode
@@ -139,8 +139,8 @@ class Hostile:
             made.append(Entry(index, term, kind, data))
         return tuple(made)
 
-    def mark(self) -> SnapshotMark:
-        return SnapshotMark(self.index() or 1, self.term() or 1, self.voters())
+    def metadata(self) -> SnapshotMetadata:
+        return SnapshotMetadata(self.index() or 1, self.term() or 1, self.voters())
 
     # Frames.
 
@@ -161,7 +161,7 @@ class Hostile:
             wire.HeartbeatReply(term, number, index),
             wire.VoteRequest(term + self.pick(0, 1), index, self.term(), yes, not yes),
             wire.VoteReply(term + self.pick(0, 1), yes, not yes, index, self.term()),
-            wire.SnapshotOffer(term, self.mark()),
+            wire.SnapshotOffer(term, self.metadata()),
             wire.TimeoutNow(term),
             wire.ReadRequest(term, number),
             wire.ReadReply(term, number, self.pick(None, index)),
@@ -189,7 +189,7 @@ class Hostile:
         whole = self.pick(None, sync.Whole(self.pick(0, 1, 1 << 20), bytes(32)))
         answer = self.pick(
             sync.EntryRange(number, 1, self.index(), self.pick(0, 1, self.term()), entries),
-            sync.SnapshotCut(number, self.rng.randbytes(16), self.mark()),
+            sync.SnapshotCut(number, self.rng.randbytes(16), self.metadata()),
             sync.PartRange(number, (b"", encode([1, 2]))[: self.rng.randint(0, 2)], whole),
             sync.NotHere(number, self.pick(True, False)),
         )

@@ -26,7 +26,7 @@ from mosaik_actors.groups.wire.acts import Act, decode_act, encode_act
 from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import decode_message, encode_message
-from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.groups.wire.status import Standing, Status
 from mosaik_actors.ids import PeerId
 
@@ -44,7 +44,9 @@ class Replica:
     def __init__(self, world: "World", me: PeerId, history: bytes, voters: Voters) -> None:
         self.world, self.me, self.history = world, me, history
         self.client = me[:16]
-        self.raft = Raft(me, RAFT, world.rng, now=world.now, mark=SnapshotMark(0, 0, voters))
+        self.raft = Raft(
+            me, RAFT, world.rng, now=world.now, metadata=SnapshotMetadata(0, 0, voters)
+        )
         self.merge = Merge(me, world.rng, now=world.now, config=MERGE)
         self.voters = voters
         self.ledger, self.sessions = Ledger(history), Sessions()

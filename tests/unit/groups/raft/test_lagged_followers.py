@@ -212,7 +212,7 @@ def test_log_is_not_cut_before_what_a_spare_waits_for() -> None:
     cores = led()
     spare = spare_of(cores)
     leader = cores.rafts[0]
-    leader.compact(leader.mark_at(leader.applied_index), keep_count=0)
+    leader.compact(leader.metadata_at(leader.applied_index), keep_count=0)
     cores.time_out(0)
     cores.settle()
     assert leader.progress[peer(spare)].state is ProgressState.REPLICATE
@@ -229,7 +229,7 @@ def test_log_is_cut_whatever_one_that_is_gone_would_want() -> None:
     cores.now += 1
     leader.handle_timer(now=cores.now)
     cores.settle()
-    leader.compact(leader.mark_at(leader.applied_index), keep_count=0)
+    leader.compact(leader.metadata_at(leader.applied_index), keep_count=0)
     assert leader.first_index == leader.applied_index + 1
 
 

@@ -6,7 +6,7 @@ from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.pending_io import PendingIo
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
-from mosaik_actors.groups.wire.records import EntryKind, SnapshotMark, Voters
+from mosaik_actors.groups.wire.records import EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId, SecretKey
 
 ME = SecretKey.from_seed("me").peer_id
@@ -17,7 +17,7 @@ class Replica:
 
     def __init__(self, *, is_durable: bool) -> None:
         self.raft = Raft(
-            ME, RaftConfig(), Random(1), now=0.0, mark=SnapshotMark(0, 0, Voters((ME,)))
+            ME, RaftConfig(), Random(1), now=0.0, metadata=SnapshotMetadata(0, 0, Voters((ME,)))
         )
         self.applied: list[bytes] = []
         self.sent: list[PeerId] = []
@@ -26,7 +26,7 @@ class Replica:
             is_durable=is_durable,
             send=lambda messages: self.sent.extend(peer for peer, _ in messages),
             finish=self.finish,
-            snapshot_of=lambda mark: b"snapshot %d" % mark.index,
+            snapshot_of=lambda metadata: b"snapshot %d" % metadata.index,
         )
 
     def finish(self, ready: Ready) -> None:
@@ -87,7 +87,7 @@ def test_what_piles_up_during_a_save_is_saved_together() -> None:
     assert replica.applied == names
 
 
-def test_a_snapshot_is_saved_with_its_mark() -> None:
+def test_a_snapshot_is_saved_with_its_metadata() -> None:
     replica = Replica(is_durable=True)
     replica.raft.campaign(now=0.0)
     replica.pending_io.run()
@@ -95,18 +95,18 @@ def test_a_snapshot_is_saved_with_its_mark() -> None:
     replica.raft.propose(b"a")
     replica.pending_io.run()
     replica.save_all()
-    mark = replica.raft.mark_at(replica.raft.applied_index)
-    replica.raft.compact(mark)
+    metadata = replica.raft.metadata_at(replica.raft.applied_index)
+    replica.raft.compact(metadata)
     replica.pending_io.run()
     batch = replica.pending_io.next_save()
     assert batch is not None
-    assert batch.snapshot == (mark, b"snapshot %d" % mark.index)
-    assert batch.compact_to == mark.index
+    assert batch.snapshot == (metadata, b"snapshot %d" % metadata.index)
+    assert batch.compact_to == metadata.index
 
 
 def test_a_log_that_is_full_says_so() -> None:
-    mark = SnapshotMark(0, 0, Voters((ME,)))
-    raft = Raft(ME, RaftConfig(log_bytes=1000), Random(1), now=0.0, mark=mark)
+    metadata = SnapshotMetadata(0, 0, Voters((ME,)))
+    raft = Raft(ME, RaftConfig(log_bytes=1000), Random(1), now=0.0, metadata=metadata)
     raft.campaign(now=0.0)
     while (ready := raft.next_ready()) is not None:
         raft.persisted(ready)

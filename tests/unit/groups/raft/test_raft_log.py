@@ -12,13 +12,13 @@ from ..cores import log_of
 ALL = {"last_index": 1 << 40, "count_max": 1 << 20, "bytes_max": 1 << 40}
 
 
-def test_empty_log_ends_at_its_mark() -> None:
+def test_empty_log_ends_at_its_metadata() -> None:
     log = RaftLog(7, 3)
     assert (log.last_index, log.last_term, len(log)) == (7, 3, 0)
     assert [log.term_at(index) for index in (6, 7, 8)] == [None, 3, None]
 
 
-def test_terms_are_known_from_the_mark_to_the_end() -> None:
+def test_terms_are_known_from_the_metadata_to_the_end() -> None:
     log = RaftLog(0, 0, log_of(1, 2, 2))
     assert [log.term_at(index) for index in range(-1, 5)] == [None, 0, 1, 2, 2, None]
 
@@ -71,7 +71,7 @@ def test_log_behaves_like_a_list() -> None:
                     base = model[at][0]
                     del model[:at]
             assert (log.last_index, log.last_term) == model[-1][:2]
-            assert log.mark_index == base
+            assert log.snapshot_index == base
             assert log.size_bytes == sum(size for _, _, size in model[1:])
             term, index = rng.randrange(8), rng.randrange(1, 50)
             fitting = [i for i, t, _ in model if t <= term and i <= index]

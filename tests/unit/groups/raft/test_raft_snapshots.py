@@ -13,7 +13,7 @@ from mosaik_actors.groups.raft.ready import (
     Verdict,
 )
 from mosaik_actors.groups.wire.raft import Append, Appended, SnapshotOffer
-from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 
 from ..cores import Cores, add_learner, log_of, peer, voters_of
 
@@ -39,13 +39,13 @@ def next_ready(cores: Cores, number: int) -> Ready:
 def test_compaction_cuts_the_log_and_says_so() -> None:
     cores = busy()
     raft = cores.rafts[0]
-    mark = raft.mark_at(8)
-    assert mark == SnapshotMark(8, 1, voters_of(0, 1, 2))
-    raft.compact(mark, keep_count=3)
+    metadata = raft.metadata_at(8)
+    assert metadata == SnapshotMetadata(8, 1, voters_of(0, 1, 2))
+    raft.compact(metadata, keep_count=3)
     ready = next_ready(cores, 0)
-    assert (ready.mark, ready.compact_to, ready.truncate_from) == (mark, 5, None)
-    assert (raft.first_index, raft.last_index, raft.mark) == (6, 10, mark)
-    raft.compact(mark)
+    assert (ready.metadata, ready.compact_to, ready.truncate_from) == (metadata, 5, None)
+    assert (raft.first_index, raft.last_index, raft.metadata) == (6, 10, metadata)
+    raft.compact(metadata)
     assert raft.next_ready() is None
 
 
@@ -54,7 +54,7 @@ def test_follower_a_little_behind_needs_no_snapshot() -> None:
     cores.isolate(2)
     cores.rafts[0].propose(b"x")
     cores.settle()
-    cores.rafts[0].compact(cores.rafts[0].mark_at(11), keep_count=2)
+    cores.rafts[0].compact(cores.rafts[0].metadata_at(11), keep_count=2)
     cores.heal()
     cores.beat(0)
     cores.beat(0)
@@ -68,15 +68,15 @@ def test_follower_far_behind_is_offered_a_snapshot_once() -> None:
     for _ in range(5):
         cores.rafts[0].propose(b"x")
         cores.settle()
-    mark = cores.rafts[0].mark_at(15)
-    cores.rafts[0].compact(mark)
+    metadata = cores.rafts[0].metadata_at(15)
+    cores.rafts[0].compact(metadata)
     cores.heal()
     for _ in range(4):
         cores.beat(0)
-    assert cores.events_of(2, SnapshotNeeded) == [SnapshotNeeded(mark, peer(0))]
+    assert cores.events_of(2, SnapshotNeeded) == [SnapshotNeeded(metadata, peer(0))]
     assert cores.rafts[0].progress[peer(2)].state is ProgressState.SNAPSHOT
     # The caller fetches it somewhere, and replication goes on behind it.
-    assert cores.rafts[2].install(mark)
+    assert cores.rafts[2].install(metadata)
     cores.settle()
     assert cores.rafts[0].progress[peer(2)].state is ProgressState.REPLICATE
     cores.rafts[0].propose(b"y")
@@ -85,23 +85,23 @@ def test_follower_far_behind_is_offered_a_snapshot_once() -> None:
     assert cores.applied[2][-1].index == 16
 
 
-def test_install_hands_out_mark_cut_and_entries_in_one_batch() -> None:
+def test_install_hands_out_metadata_cut_and_entries_in_one_batch() -> None:
     cores = Cores(3, logs=[[], log_of(1, 1, 1), []], states=[HardState(5)] * 3)
-    mark = SnapshotMark(7, 4, voters_of(0, 1, 2))
+    metadata = SnapshotMetadata(7, 4, voters_of(0, 1, 2))
     after = [Entry(8, 4, EntryKind.NOOP), Entry(9, 5, EntryKind.NOOP)]
-    assert cores.rafts[1].install(mark, after)
+    assert cores.rafts[1].install(metadata, after)
     ready = next_ready(cores, 1)
-    assert (ready.mark, ready.truncate_from, ready.compact_to) == (mark, 1, 7)
+    assert (ready.metadata, ready.truncate_from, ready.compact_to) == (metadata, 1, 7)
     assert ready.entries == tuple(after)
     assert ready.committed == tuple(after)
     assert ready.hard_state == HardState(5, None, 9)
-    assert ConfigurationCommitted(7, mark.configuration) in ready.events
+    assert ConfigurationCommitted(7, metadata.configuration) in ready.events
     assert cores.rafts[1].commit_index == 9
 
 
 def test_install_keeps_a_log_that_agrees() -> None:
     cores = Cores(3, logs=[[], log_of(1, 1, 2, 2), []], states=[HardState(5)] * 3)
-    assert cores.rafts[1].install(SnapshotMark(2, 1, voters_of(0, 1, 2)))
+    assert cores.rafts[1].install(SnapshotMetadata(2, 1, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert (ready.truncate_from, ready.compact_to, ready.entries) == (None, 2, ())
     assert cores.rafts[1].last_index == 4
@@ -111,7 +111,7 @@ def test_install_keeps_a_log_that_agrees() -> None:
 def test_install_drops_a_log_that_contradicts_the_snapshot() -> None:
     """5.1: the whole log goes, not only what the snapshot covers."""
     cores = Cores(3, logs=[[], log_of(1, 1, 2, 2), []], states=[HardState(5)] * 3)
-    assert cores.rafts[1].install(SnapshotMark(3, 5, voters_of(0, 1, 2)))
+    assert cores.rafts[1].install(SnapshotMetadata(3, 5, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert (ready.truncate_from, ready.compact_to) == (1, 3)
     assert cores.rafts[1].last_index == 3
@@ -120,7 +120,7 @@ def test_install_drops_a_log_that_contradicts_the_snapshot() -> None:
 
 def test_install_raises_the_term_to_that_of_the_log() -> None:
     cores = Cores(3)
-    assert cores.rafts[1].install(SnapshotMark(7, 4, voters_of(0, 1, 2)))
+    assert cores.rafts[1].install(SnapshotMetadata(7, 4, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert ready.hard_state == HardState(4, None, 7)
     assert cores.rafts[1].term == 4
@@ -129,14 +129,14 @@ def test_install_raises_the_term_to_that_of_the_log() -> None:
 def test_install_leaves_committed_entries_to_the_compaction() -> None:
     """A storage refuses to truncate what is committed, rightly."""
     cores = Cores(3, logs=[[], log_of(1, 1, 2, 2), []], states=[HardState(5, None, 2)] * 3)
-    assert cores.rafts[1].install(SnapshotMark(4, 3, voters_of(0, 1, 2)))
+    assert cores.rafts[1].install(SnapshotMetadata(4, 3, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert (ready.truncate_from, ready.compact_to) == (3, 4)
 
 
 def test_install_of_what_is_here_changes_nothing() -> None:
     cores = busy()
-    assert not cores.rafts[1].install(SnapshotMark(3, 1, voters_of(0, 1, 2)))
+    assert not cores.rafts[1].install(SnapshotMetadata(3, 1, voters_of(0, 1, 2)))
     assert not cores.rafts[1].install(None, cores.log(0)[2:5])
     assert cores.rafts[1].next_ready() is None
 
@@ -190,7 +190,7 @@ def test_only_committed_entries_are_given_to_peers() -> None:
     fetched = cores.rafts[0].entries(1, count_max=100, bytes_max=1 << 20)
     assert fetched[-1].index == cores.rafts[0].commit_index == 10
     assert cores.rafts[0].entries(11, count_max=100, bytes_max=1 << 20) == ()
-    cores.rafts[0].compact(cores.rafts[0].mark_at(5))
+    cores.rafts[0].compact(cores.rafts[0].metadata_at(5))
     assert cores.rafts[0].entries(5, count_max=100, bytes_max=1 << 20) == ()
     assert len(cores.rafts[0].entries(6, count_max=2, bytes_max=1 << 20)) == 2
 
@@ -202,7 +202,7 @@ def test_proposal_whose_place_came_in_a_snapshot_is_unknown() -> None:
     cores.settle()
     while cores.rafts[0].is_leader:
         cores.beat(0)
-    assert cores.rafts[0].install(SnapshotMark(20, 7, voters_of(0, 1, 2)))
+    assert cores.rafts[0].install(SnapshotMetadata(20, 7, voters_of(0, 1, 2)))
     cores.settle()
     assert cores.outcomes[0][-1] == Outcome("token", Verdict.UNKNOWN, 0, Reason.COMPACTED)
 
@@ -213,17 +213,17 @@ def test_leader_that_compacted_what_was_in_flight_offers_a_snapshot() -> None:
     for _ in range(3):
         cores.rafts[0].propose(b"x")
         cores.settle()
-    cores.rafts[0].compact(cores.rafts[0].mark_at(13))
+    cores.rafts[0].compact(cores.rafts[0].metadata_at(13))
     cores.heal()
     cores.beat(0)
     cores.beat(0)
     assert cores.sent_of(0, SnapshotOffer)
 
 
-def test_append_that_begins_before_the_mark_is_taken_from_there() -> None:
+def test_append_that_begins_before_the_metadata_is_taken_from_there() -> None:
     cores = busy()
     entries = cores.log(0)
-    cores.rafts[1].compact(cores.rafts[1].mark_at(6))
+    cores.rafts[1].compact(cores.rafts[1].metadata_at(6))
     cores.pump(1)
     more = Entry(11, 1, EntryKind.NOOP)
     cores.give(0, 1, Append(1, 3, 1, 10, (*entries[3:], more)))
@@ -233,26 +233,26 @@ def test_append_that_begins_before_the_mark_is_taken_from_there() -> None:
     assert cores.sent_of(1, Appended)[-1] == Appended(1, 10)
 
 
-def test_append_that_contradicts_the_mark_is_a_broken_rule() -> None:
+def test_append_that_contradicts_the_metadata_is_a_broken_rule() -> None:
     cores = Cores(3, logs=[[], log_of(2, 2, 2), []], states=[HardState(5, None, 3)] * 3)
     ready = next_ready(cores, 1)
     cores.rafts[1].applied(ready.committed[-1].index)
-    cores.rafts[1].compact(cores.rafts[1].mark_at(2))
+    cores.rafts[1].compact(cores.rafts[1].metadata_at(2))
     with pytest.raises(RemoteError, match="entry 2"):
         cores.give(0, 1, Append(5, 0, 0, 0, tuple(log_of(1, 1, 1))))
 
 
 def test_joiner_learns_log_and_configuration_from_a_snapshot() -> None:
     cores = Cores(4, voters=voters_of(0, 1, 2))
-    cores.mark = SnapshotMark()
+    cores.metadata = SnapshotMetadata()
     cores.restart(3, entries=[])
     cores.elect(0)
-    cores.rafts[0].compact(cores.rafts[0].mark_at(1))
+    cores.rafts[0].compact(cores.rafts[0].metadata_at(1))
     cores.rafts[0].change_configuration(add_learner(cores.rafts[0].configuration, peer(3)), "join")
     cores.settle()
     cores.beat(0)
     (needed,) = cores.events_of(3, SnapshotNeeded)
-    assert cores.rafts[3].install(needed.mark)
+    assert cores.rafts[3].install(needed.metadata)
     cores.settle()
     cores.beat(0)
     assert cores.rafts[3].configuration == voters_of(0, 1, 2, learners=(3,))
@@ -262,16 +262,16 @@ def test_joiner_learns_log_and_configuration_from_a_snapshot() -> None:
 def test_restart_continues_from_snapshot_and_log() -> None:
     cores = busy()
     raft = cores.rafts[0]
-    raft.compact(raft.mark_at(6), keep_count=2)
+    raft.compact(raft.metadata_at(6), keep_count=2)
     kept = cores.log(0)
-    cores.mark = raft.mark
+    cores.metadata = raft.metadata
     again = type(raft)(
         peer(0),
         cores.settings,
         raft._state.rng,
         now=cores.now,
         hard_state=raft.hard_state,
-        mark=raft.mark,
+        metadata=raft.metadata,
         base=(4, 1),
         entries=kept,
     )

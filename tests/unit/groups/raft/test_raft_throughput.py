@@ -17,7 +17,7 @@ from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import Message, decode_message, encode_message
-from mosaik_actors.groups.wire.records import SnapshotMark
+from mosaik_actors.groups.wire.records import SnapshotMetadata
 from mosaik_actors.ids import PeerId
 
 from ..cores import peer
@@ -32,8 +32,10 @@ class Loop:
 
     def __init__(self) -> None:
         ids = [peer(number) for number in range(3)]
-        mark = SnapshotMark(0, 0, make_voters(ids))
-        self.rafts = {me: Raft(me, RaftConfig(), Random(1), now=0.0, mark=mark) for me in ids}
+        metadata = SnapshotMetadata(0, 0, make_voters(ids))
+        self.rafts = {
+            me: Raft(me, RaftConfig(), Random(1), now=0.0, metadata=metadata) for me in ids
+        }
         self.mail: list[tuple[PeerId, PeerId, bytes]] = []
         self.leader = self.rafts[ids[0]]
         self.leader.handle_timer(now=self.leader.get_timer())
@@ -62,7 +64,7 @@ class Loop:
 
     def compact(self) -> None:
         for raft in self.rafts.values():
-            raft.compact(raft.mark_at(raft.applied_index))
+            raft.compact(raft.metadata_at(raft.applied_index))
         self.run()
 
 

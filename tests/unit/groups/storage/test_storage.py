@@ -22,7 +22,7 @@ from mosaik_actors.groups.storage.interface import (
     StorageMismatch,
     Stored,
 )
-from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 
 from ..storage_batches import OWNER, PEERS, draw_batch, entries, snapshot_at, started
 
@@ -160,7 +160,7 @@ def test_a_snapshot_leaves_no_hole_behind_the_log() -> None:
 
 
 def test_a_new_log_may_begin_with_the_group_s_first_configuration() -> None:
-    first = (SnapshotMark(0, 0, snapshot_at(1)[0].configuration), b"header")
+    first = (SnapshotMetadata(0, 0, snapshot_at(1)[0].configuration), b"header")
     state = state_of(SaveBatch(snapshot=first))
     assert state.stored.snapshot == first
     state.apply(SaveBatch(snapshot=(first[0], b"another header")))
@@ -205,7 +205,7 @@ def test_random_batches_keep_the_invariants(seed: int) -> None:
         state.apply(draw_batch(state, rng))
         stored, shape = state.stored, state.shape
         assert indexes(state) == list(range(shape.base[0] + 1, shape.last[0] + 1))
-        assert shape.base[0] <= (shape.mark.index if shape.mark else 0) <= shape.last[0]
+        assert shape.base[0] <= (shape.metadata.index if shape.metadata else 0) <= shape.last[0]
         terms = [stored.base[1], *(entry.term for entry in stored.entries)]
         assert terms == sorted(terms)
         assert LogState(stored).shape == shape

@@ -376,7 +376,7 @@ def test_a_killed_process_loses_nothing_that_was_saved(path: Path, seed: int) ->
         [sys.executable, "-c", WRITER, str(path), str(seed)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     ) as writer:
         assert writer.stdout is not None
         saved_count = 0
@@ -500,7 +500,7 @@ def test_after_a_failed_fsync_nothing_is_accepted_until_it_is_opened_again(
         capture_output=True,
         text=True,
         env={**os.environ, "LD_PRELOAD": str(library), "FSYNC_FAILS_WHILE": str(flag)},
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
         check=False,
     )
     assert (done.stdout, done.stderr) == ("good\n", "")
@@ -653,7 +653,7 @@ def test_a_second_process_is_refused(path: Path) -> None:
             [sys.executable, "-c", program, path],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[3],
+            cwd=Path(__file__).parents[4],
             check=True,
         ).stdout
 
@@ -699,7 +699,7 @@ READS: Final = (
 def run_elsewhere(program: str, path: Path) -> str:
     """Run a program in a process of its own; return what it prints."""
     command = [sys.executable, "-c", program, str(path)]
-    folder = Path(__file__).parents[3]
+    folder = Path(__file__).parents[4]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
     return done.stdout.strip()
 
@@ -990,7 +990,7 @@ def test_missing_permissions_are_named() -> None:
             [sys.executable, "-c", WITHOUT_PERMISSION, closed / "group.log", log],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[3],
+            cwd=Path(__file__).parents[4],
             check=False,
         )
         closed.chmod(0o755)

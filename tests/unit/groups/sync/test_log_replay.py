@@ -25,7 +25,7 @@ from mosaik_actors.groups.sync.log_replay import BUFFER_BYTES, INSTALL_BYTES, Lo
 from mosaik_actors.groups.sync.provider import LogProvider
 from mosaik_actors.groups.sync.settings import LogReplaySync
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
-from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     ANSWER_BYTES,
     Answer,
@@ -237,8 +237,8 @@ def test_late_answer_fills_in_what_is_missing_and_no_more() -> None:
 
 def test_log_that_is_compacted_away_everywhere_fails_the_sync() -> None:
     log = long_log(100)
-    mark = SnapshotMark(40, log[39].term, voters_of(1, 2))
-    world = World(SMALL, [log[40:], log[40:]], marks=[mark, mark])
+    metadata = SnapshotMetadata(40, log[39].term, voters_of(1, 2))
+    world = World(SMALL, [log[40:], log[40:]], marks=[metadata, metadata])
     world.run()
     assert isinstance(world.ended, SyncFailed)
     assert "entry 1 is compacted away" in world.ended.reason
@@ -247,8 +247,8 @@ def test_log_that_is_compacted_away_everywhere_fails_the_sync() -> None:
 
 def test_one_peer_that_kept_the_beginning_is_enough() -> None:
     log = long_log(100)
-    mark = SnapshotMark(40, log[39].term, voters_of(1, 2))
-    world = World(SMALL, [log[40:], log[40:], log], marks=[mark, mark, None])
+    metadata = SnapshotMetadata(40, log[39].term, voters_of(1, 2))
+    world = World(SMALL, [log[40:], log[40:], log], marks=[metadata, metadata, None])
     world.run()
     assert (world.ended, world.applied) == (SyncFinished(), log)
     assert world.servers[3].entries_served >= 40

@@ -5,18 +5,18 @@ from __future__ import annotations
 from random import Random
 
 from mosaik_actors.groups.sync.parts_fetch import ABSENCES_MAX, FIRST_ASK_PARTS, PartsFetch
-from mosaik_actors.groups.wire.records import SnapshotMark
+from mosaik_actors.groups.wire.records import SnapshotMetadata
 from mosaik_actors.groups.wire.sync import FetchParts, NotHere, PartRange, PartsDigest, Whole
 
 from ..cores import peer, voters_of
 
-MARK = SnapshotMark(9, 2, voters_of(1, 2))
+METADATA = SnapshotMetadata(9, 2, voters_of(1, 2))
 ID = bytes(16)
 PARTS = tuple(b"part %d" % number for number in range(20))
 
 
 def whole_of(parts: tuple[bytes, ...]) -> Whole:
-    digest = PartsDigest(MARK)
+    digest = PartsDigest(METADATA)
     for part in parts:
         digest.add(part)
     return Whole(len(parts), digest.digest())
@@ -29,7 +29,7 @@ class Fetch:
     """A fetch from members 1 to n; the first leads."""
 
     def __init__(self, server_count: int) -> None:
-        self.core = PartsFetch(MARK, ID, Random(1), fetch_timeout=5.0, now=0.0)
+        self.core = PartsFetch(METADATA, ID, Random(1), fetch_timeout=5.0, now=0.0)
         self.core.set_sources([peer(n) for n in range(1, server_count + 1)], peer(1), now=0.0)
         self.asked: dict[int, FetchParts] = {}
         self.ask()

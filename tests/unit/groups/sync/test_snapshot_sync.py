@@ -26,7 +26,7 @@ from mosaik_actors.groups.sync.cuts import TURN_BYTES, TURN_PARTS, KeptCut
 from mosaik_actors.groups.sync.provider import CUTS_MAX, HOLD_S, SnapshotProvider
 from mosaik_actors.groups.sync.settings import SnapshotSync
 from mosaik_actors.groups.sync.snapshot_sync import ATTEMPTS_MAX, SnapshotTask
-from mosaik_actors.groups.wire.records import PART_BYTES_MAX, Entry, SnapshotMark
+from mosaik_actors.groups.wire.records import PART_BYTES_MAX, Entry, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     ANSWER_BYTES,
     Answer,
@@ -48,7 +48,7 @@ from ..sync_world import World, make_raft, parts_at
 
 SMALL = SnapshotSync(fetch_batch_size=20)
 LOG = log_of(*[1] * 100)
-MARK = SnapshotMark(100, 1, voters_of(1, 2, 3))
+METADATA = SnapshotMetadata(100, 1, voters_of(1, 2, 3))
 
 
 def is_synced(world: World, *, late_count: int = 0) -> bool:
@@ -58,8 +58,8 @@ def is_synced(world: World, *, late_count: int = 0) -> bool:
     """
     assert world.ended == SyncFinished(), world.ended
     assert world.restored is not None
-    mark, parts = world.restored
-    assert parts == tuple(parts_at(mark.index, *world.part_shape))
+    metadata, parts = world.restored
+    assert parts == tuple(parts_at(metadata.index, *world.part_shape))
     commit = max(server.raft.commit_index for server in world.servers.values())
     return world.own.commit_index >= commit - 20 - late_count
 
@@ -106,7 +106,7 @@ def test_little_that_is_missing_is_replayed_without_a_snapshot() -> None:
     assert not world.cuts
 
 
-def test_what_was_committed_after_the_mark_is_replayed() -> None:
+def test_what_was_committed_after_the_metadata_is_replayed() -> None:
     world = World(SMALL, [LOG] * 3, part_count=200, part_bytes=100_000)
     world.at(0.1, lambda: world.commit(300))
     world.run()
@@ -149,7 +149,7 @@ def test_all_others_dying_leaves_the_leader_to_serve() -> None:
     assert world.servers[1].parts_served > 0
 
 
-def test_member_that_lags_behind_the_mark_is_waited_for() -> None:
+def test_member_that_lags_behind_the_metadata_is_waited_for() -> None:
     """It has not come to the act when it is asked; the request waits there."""
     world = World(SMALL, [LOG] * 3, part_count=200, part_bytes=20_000)
     world.servers[2].apply_delay_s = 0.4
@@ -216,7 +216,7 @@ def test_progress_is_told() -> None:
     assert parts[-1].done == parts[-1].total == 200
 
 
-def test_replication_that_passes_the_mark_ends_the_fetch() -> None:
+def test_replication_that_passes_the_metadata_ends_the_fetch() -> None:
     world = World(SMALL, [LOG] * 3, part_count=500, part_bytes=50_000)
 
     def replicate() -> None:
@@ -250,7 +250,7 @@ def test_snapshot_that_can_never_be_restored_fails_the_sync() -> None:
 
 
 def test_snapshot_that_replication_has_passed_is_not_fetched() -> None:
-    """While the leader was asked, entries beyond the mark came in by themselves."""
+    """While the leader was asked, entries beyond the metadata came in by themselves."""
     world = World(SMALL, [LOG] * 3)
 
     def replicate() -> None:
@@ -272,7 +272,7 @@ def test_log_that_is_cut_behind_the_snapshot_means_another_snapshot() -> None:
 
     def compact() -> None:
         for server in world.servers.values():
-            server.raft.compact(server.raft.mark_at(500))
+            server.raft.compact(server.raft.metadata_at(500))
         world.tell_holders()
 
     world.install_delay_s = 0.5
@@ -406,7 +406,7 @@ def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
     ],
 )
 def test_parts_beyond_the_limits_end_the_cut(parts: list[bytes], why: str) -> None:
-    cut = KeptCut(Cut(MARK, bytes(16), iter(parts)), expires_s=1.0)
+    cut = KeptCut(Cut(METADATA, bytes(16), iter(parts)), expires_s=1.0)
     cut.make()
     assert not cut.is_making
     assert why in cut.failure
@@ -439,7 +439,7 @@ class Provider:
 
     def cut(self, parts: Iterator[bytes], *, number: int = 1, now: float) -> bytes:
         request_id = bytes([number]) * 16
-        self.core.cut_made(Cut(MARK, request_id, parts), now=now)
+        self.core.cut_made(Cut(METADATA, request_id, parts), now=now)
         return request_id
 
     def events(self) -> list[Answer | ProviderEvent]:
@@ -461,9 +461,9 @@ def test_all_who_ask_share_one_cut() -> None:
     assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.0)[0], CutWanted)
     assert provider.ask(3, WantSnapshot(2, 1), now=0.1) == []
     request_id = provider.cut(iter([b"a"]), now=0.2)
-    told = [SnapshotCut(n, request_id, MARK) for n in (1, 2)]
+    told = [SnapshotCut(n, request_id, METADATA) for n in (1, 2)]
     assert provider.events() == told
-    assert provider.ask(4, WantSnapshot(9, 1), now=9.0) == [SnapshotCut(9, request_id, MARK)]
+    assert provider.ask(4, WantSnapshot(9, 1), now=9.0) == [SnapshotCut(9, request_id, METADATA)]
 
 
 def test_time_to_live_counts_from_the_last_request() -> None:
@@ -487,7 +487,7 @@ def test_cut_that_the_log_no_longer_continues_is_not_offered() -> None:
     provider.cut(iter([b"a"]), now=0.0)
     assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.1)[0], SnapshotCut)
     assert isinstance(provider.ask(2, WantSnapshot(1, 101), now=0.1)[0], CutWanted)
-    provider.raft.compact(provider.raft.mark_at(120))
+    provider.raft.compact(provider.raft.metadata_at(120))
     assert provider.ask(3, WantSnapshot(1, 1), now=0.1) == []
     provider.core.handle_timer(now=20.0)
     assert isinstance(provider.ask(3, WantSnapshot(1, 1), now=20.0)[0], CutWanted)
@@ -497,7 +497,7 @@ def test_only_the_leader_has_a_snapshot_cut() -> None:
     provider = Provider(is_leader=False)
     assert provider.ask(2, WantSnapshot(5, 1), now=0.0) == [NotHere(5)]
     request_id = provider.cut(iter([b"a"]), now=0.1)
-    assert provider.ask(2, WantSnapshot(6, 1), now=0.2) == [SnapshotCut(6, request_id, MARK)]
+    assert provider.ask(2, WantSnapshot(6, 1), now=0.2) == [SnapshotCut(6, request_id, METADATA)]
 
 
 def test_cut_that_does_not_come_is_wanted_again() -> None:
@@ -550,7 +550,7 @@ def test_parts_are_made_in_portions_and_only_when_wanted() -> None:
 
 def test_large_parts_end_a_portion_early() -> None:
     large = bytes(TURN_BYTES // 2)
-    cut = KeptCut(Cut(MARK, bytes(16), iter([large] * 20)), expires_s=1.0)
+    cut = KeptCut(Cut(METADATA, bytes(16), iter([large] * 20)), expires_s=1.0)
     cut.make()
     assert cut.part_count == 2
 
@@ -578,7 +578,7 @@ def test_request_waits_for_a_cut_to_come_but_not_for_ever() -> None:
     assert provider.ask(2, FetchParts(2, request_id, 0, 1), now=2.0) == []
     provider.cut(iter([b"a"]), now=2.5)
     (answer,) = provider.events()
-    digest = PartsDigest(MARK)
+    digest = PartsDigest(METADATA)
     digest.add(b"a")
     assert answer == PartRange(2, (b"a",), Whole(1, digest.digest()))
 
@@ -622,7 +622,7 @@ def test_answers_that_were_not_asked_for_are_ignored() -> None:
     world = World(SMALL, [LOG] * 2)
     world.tell_holders()
     unasked: list[Answer] = [
-        SnapshotCut(0, bytes(16), MARK),
+        SnapshotCut(0, bytes(16), METADATA),
         NotHere(1),
         PartRange(2, (b"a",), Whole(1, bytes(32))),
     ]

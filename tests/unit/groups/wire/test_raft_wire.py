@@ -26,13 +26,13 @@ from mosaik_actors.groups.wire.raft import (
     decode_message,
     encode_message,
 )
-from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMark
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata
 from mosaik_actors.groups.wire.types import INDEX_MAX
 from mosaik_actors.wire_encoding import encode
 
 from ..cores import configuration_entry, log_of, peer, voters_of
 
-MARK = SnapshotMark(5, 2, voters_of(0, 1))
+METADATA = SnapshotMetadata(5, 2, voters_of(0, 1))
 MESSAGES: list[Message] = [
     Append(3, 0, 0, 2, (*log_of(1, 1, 3), configuration_entry(4, 3, voters_of(0, 1)))),
     Append(3, 7, 2, 2),
@@ -42,7 +42,7 @@ MESSAGES: list[Message] = [
     HeartbeatReply(3, 1, 8),
     VoteRequest(4, 9, 3, is_pre_vote=True, is_transfer=True),
     VoteReply(4, is_granted=True, is_pre_vote=True, commit_index=3, commit_term=2),
-    SnapshotOffer(3, MARK),
+    SnapshotOffer(3, METADATA),
     TimeoutNow(3),
     ReadRequest(3, 7),
     ReadReply(3, 7, 9),
@@ -73,9 +73,9 @@ BROKEN: list[Message] = [
     Append(-1, 0, 0, 0),
     Append(3, 0, 0, 0, tuple(log_of(*[1] * (APPEND_ENTRIES_MAX + 1)))),
     Appended(INDEX_MAX + 1, 0),
-    SnapshotOffer(3, SnapshotMark(5, 4, voters_of(0))),
-    SnapshotOffer(3, SnapshotMark(0, 0, voters_of(0))),
-    SnapshotOffer(3, SnapshotMark(5, 3)),
+    SnapshotOffer(3, SnapshotMetadata(5, 4, voters_of(0))),
+    SnapshotOffer(3, SnapshotMetadata(0, 0, voters_of(0))),
+    SnapshotOffer(3, SnapshotMetadata(5, 3)),
 ]
 
 
@@ -112,7 +112,9 @@ def test_damaged_messages_are_refused_or_understood() -> None:
         data = bytearray(encode_message(rng.choice(MESSAGES)))
         for _ in range(rng.randint(1, 3)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        raft = Raft(peer(0), settings, rng, now=0.0, mark=SnapshotMark(0, 0, voters_of(0, 1, 2)))
+        raft = Raft(
+            peer(0), settings, rng, now=0.0, metadata=SnapshotMetadata(0, 0, voters_of(0, 1, 2))
+        )
         try:
             raft.receive_message(peer(1), decode_message(bytes(data)), now=0.0)
         except RemoteError:

@@ -13,7 +13,7 @@ from mosaik_actors.groups.wire.records import (
     PARTS_COUNT_MAX,
     Entry,
     EntryKind,
-    SnapshotMark,
+    SnapshotMetadata,
     Voters,
 )
 from mosaik_actors.groups.wire.sync import (
@@ -38,7 +38,7 @@ from mosaik_actors.groups.wire.sync import (
 
 from ..cores import voters_of
 
-MARK = SnapshotMark(9, 2, voters_of(1, 2))
+METADATA = SnapshotMetadata(9, 2, voters_of(1, 2))
 ID = bytes(16)
 
 
@@ -55,7 +55,7 @@ def test_requests_survive_the_wire(request_: Request) -> None:
     [
         EntryRange(1, 1, 9, 0, (Entry(1, 1, EntryKind.ACT, b"x"), Entry(2, 1, EntryKind.NOOP))),
         EntryRange(1, 1, 0, 0, ()),
-        SnapshotCut(2, ID, MARK),
+        SnapshotCut(2, ID, METADATA),
         PartRange(3, (b"", b"part"), Whole(2, bytes(32))),
         PartRange(3, ()),
         NotHere(4, is_final=True),
@@ -92,10 +92,10 @@ def test_requests_beyond_the_limits_are_refused(request_: Request) -> None:
         EntryRange(1, -1, 9, 0, ()),
         EntryRange(1, 1, 1 << 62, 0, ()),
         EntryRange(1, 1, 9, 0, tuple([Entry(1, 1, EntryKind.NOOP)] * (ANSWER_ENTRIES_MAX + 1))),
-        SnapshotCut(2, bytes(17), MARK),
-        SnapshotCut(2, ID, SnapshotMark(0, 0, voters_of(1))),
-        SnapshotCut(2, ID, SnapshotMark(5, 0, voters_of(1))),
-        SnapshotCut(2, ID, SnapshotMark(5, 1, Voters())),
+        SnapshotCut(2, bytes(17), METADATA),
+        SnapshotCut(2, ID, SnapshotMetadata(0, 0, voters_of(1))),
+        SnapshotCut(2, ID, SnapshotMetadata(5, 0, voters_of(1))),
+        SnapshotCut(2, ID, SnapshotMetadata(5, 1, Voters())),
         PartRange(3, (b"",) * (ANSWER_PARTS_MAX + 1)),
         PartRange(3, (bytes(PART_BYTES_MAX + 1),)),
         PartRange(3, (bytes(ANSWER_BYTES),) * 3),
@@ -146,26 +146,26 @@ def test_anything_that_looks_like_a_message_is_one_or_is_refused(
 # Digests.
 
 
-def digest(mark: SnapshotMark, *parts: bytes) -> bytes:
-    whole = PartsDigest(mark)
+def digest(metadata: SnapshotMetadata, *parts: bytes) -> bytes:
+    whole = PartsDigest(metadata)
     for part in parts:
         whole.add(part)
     return whole.digest()
 
 
 def test_digest_covers_where_one_part_ends() -> None:
-    assert digest(MARK, b"ab", b"c") != digest(MARK, b"a", b"bc")
-    assert digest(MARK, b"ab") != digest(MARK, b"ab", b"")
+    assert digest(METADATA, b"ab", b"c") != digest(METADATA, b"a", b"bc")
+    assert digest(METADATA, b"ab") != digest(METADATA, b"ab", b"")
 
 
-def test_digest_covers_the_mark() -> None:
+def test_digest_covers_the_metadata() -> None:
     others = [
-        SnapshotMark(8, 2, MARK.configuration),
-        SnapshotMark(9, 1, MARK.configuration),
-        SnapshotMark(9, 2, voters_of(1, 2, 3)),
+        SnapshotMetadata(8, 2, METADATA.configuration),
+        SnapshotMetadata(9, 1, METADATA.configuration),
+        SnapshotMetadata(9, 2, voters_of(1, 2, 3)),
     ]
-    assert len({digest(mark, b"a") for mark in (MARK, *others)}) == 4
+    assert len({digest(metadata, b"a") for metadata in (METADATA, *others)}) == 4
 
 
 def test_same_parts_have_the_same_digest() -> None:
-    assert digest(MARK, b"a", b"b") == digest(MARK, b"a", b"b")
+    assert digest(METADATA, b"a", b"b") == digest(METADATA, b"a", b"b")
