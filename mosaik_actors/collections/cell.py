@@ -29,7 +29,7 @@ from .commands import (
     maybe,
 )
 from .elements import Element
-from .snapshots import ColumnsCursor, read_parts, write_parts
+from .snapshots import ColumnsIterator, read_parts, write_parts
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -133,7 +133,7 @@ class SlotMachine(CollectionMachine, Generic[T]):
     def snapshot(self) -> Iterator[bytes]:
         """Return the state of this moment in parts."""
         values = list(self._slot.values)
-        return write_parts(self.rows, ColumnsCursor((values,)), len(values), self.part_items)
+        return write_parts(self.rows, ColumnsIterator((values,)), len(values), self.part_items)
 
     def restore(self, parts: Iterable[bytes]) -> Iterator[None]:
         """Replace the state by that of a snapshot; nothing changes until all of it was read.

@@ -34,7 +34,7 @@ from ..groups.machine.state_sync import StateSync
 from ..groups.sync.settings import SnapshotSync
 from ..ids import UniqueId
 from .elements import Element
-from .snapshots import Columns, ColumnsCursor, Rows, write_parts
+from .snapshots import Columns, ColumnsIterator, Rows, write_parts
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ class CollectionMachine(StateMachine):
 
         In place: what reads the replica is handed out and goes on reading it.
         """
-        steps = self.restore(write_parts(self.rows, ColumnsCursor(([],)), 0, self.part_items))
+        steps = self.restore(write_parts(self.rows, ColumnsIterator(([],)), 0, self.part_items))
         for _ in steps or ():
             pass
 

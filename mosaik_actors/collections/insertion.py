@@ -2,14 +2,14 @@
 
 `Map` and `Set` keep their items in one. Reads go to ``data``, a plain dict, at a
 plain dict's price and with its meaning. Beside it the keys are kept in chunks, in
-the order in which they came, and a snapshot is a cursor that walks the chunks:
+the order in which they came, and a snapshot is an iterator that walks the chunks:
 
     * *Taking* one copies the list of chunks and the one that still grows:
       microseconds for a million keys. A dict itself could not be walked while it
       grows, and copying a million keys takes longer than a loop may wait.
     * *Changing* a value, or removing a key, first leaves the old value with each
-      cursor that looks on. Full chunks never change.
-    * *Dropping* a cursor, half read or not, needs no call.
+      iterator that looks on. Full chunks never change.
+    * *Dropping* an iterator, half read or not, needs no call.
 
 A removed key stays in its chunk and is counted as *stale*: the first so many
 occurrences of a key are to be passed over. When one in eight is stale the chunks
@@ -19,7 +19,7 @@ Invariants:
     * The chunks, less the stale occurrences, hold the keys of ``data`` in its order.
     * A chunk other than the last is never changed.
 
-Memory: 8 bytes a key beside the dict. While a cursor is held, also the old values
+Memory: 8 bytes a key beside the dict. While an iterator is held, also the old values
 of the keys that are changed meanwhile, and what it holds of an old state after
 `clear` or `take_over`.
 """
@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
-from .snapshots import Columns, Onlookers
+from .snapshots import ActiveIterators, Columns
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,10 +47,18 @@ class InsertionOrder(Generic[K, V]):
         data: The items. To be read only; another dict after `clear` and `take_over`.
 
     Args:
-        has_values: Whether cursors show values, too, or keys only.
+        has_values: Whether iterators show values, too, or keys only.
     """
 
-    __slots__ = ("_chunks", "_has_values", "_last", "_onlookers", "_stale", "_stale_count", "data")
+    __slots__ = (
+        "_active_iterators",
+        "_chunks",
+        "_has_values",
+        "_last",
+        "_stale",
+        "_stale_count",
+        "data",
+    )
 
     def __init__(self, *, has_values: bool = True) -> None:
         self._has_values = has_values
@@ -59,12 +67,12 @@ class InsertionOrder(Generic[K, V]):
         self._chunks: list[list[K]] = [self._last]
         self._stale: dict[K, int] = {}
         self._stale_count = 0
-        self._onlookers: Onlookers[InsertionCursor[K, V]] = Onlookers()
+        self._active_iterators: ActiveIterators[InsertionIterator[K, V]] = ActiveIterators()
 
     def put(self, key: K, value: V) -> None:
         """Set the value of a key; a new key goes to the end."""
         data = self.data
-        if self._onlookers.refs:
+        if self._active_iterators.refs:
             self._preserve(key)
         if key not in data:
             if len(self._last) >= CHUNK_MAX:
@@ -75,7 +83,7 @@ class InsertionOrder(Generic[K, V]):
     def put_many(self, keys: Sequence[K], values: Sequence[V]) -> int:
         """Set the values of several keys in order, at once; return how many keys are new."""
         data = self.data
-        if self._onlookers.refs:
+        if self._active_iterators.refs:
             for key in keys:
                 self._preserve(key)
         before = len(data)
@@ -90,7 +98,7 @@ class InsertionOrder(Generic[K, V]):
 
     def remove(self, key: K) -> V:
         """Remove a key, which must be there, and return its value."""
-        if self._onlookers.refs:
+        if self._active_iterators.refs:
             self._preserve(key)
         value = self.data.pop(key)
         self._stale[key] = self._stale.get(key, 0) + 1
@@ -107,18 +115,18 @@ class InsertionOrder(Generic[K, V]):
         """Replace everything by what is in another one, which is not used afterwards."""
         self.data, self._chunks, self._last = other.data, other._chunks, other._last
         self._stale, self._stale_count = other._stale, other._stale_count
-        # The cursors of before look at what nobody changes any more.
-        self._onlookers = Onlookers()
+        # The iterators of before look at what nobody changes any more.
+        self._active_iterators = ActiveIterators()
 
-    def look(self) -> InsertionCursor[K, V]:
-        """Return a cursor at the beginning of what is here at this moment."""
+    def look(self) -> InsertionIterator[K, V]:
+        """Return an iterator at the beginning of what is here at this moment."""
         chunks = [*self._chunks[:-1], self._last.copy()]
-        cursor = InsertionCursor(
+        iterator = InsertionIterator(
             iter(chunks), self._stale.copy(), self.data, has_values=self._has_values
         )
         if self._has_values:  # keys are in the chunks; only values can be lost
-            self._onlookers.add(cursor)
-        return cursor
+            self._active_iterators.add(iterator)
+        return iterator
 
     # Helpers.
 
@@ -130,8 +138,8 @@ class InsertionOrder(Generic[K, V]):
         """Leave the value of a key with those who look on, before it changes."""
         data = self.data
         if key in data:
-            for cursor in self._onlookers:
-                cursor.saved.setdefault(key, data[key])
+            for iterator in self._active_iterators:
+                iterator.saved.setdefault(key, data[key])
 
     def _renew(self) -> None:
         """Make the chunks anew, without what is stale."""
@@ -143,7 +151,7 @@ class InsertionOrder(Generic[K, V]):
         self._stale_count = 0
 
 
-class InsertionCursor(Generic[K, V]):
+class InsertionIterator(Generic[K, V]):
     """Reads through the items that were there when it was made, in order.
 
     Attributes:

@@ -200,7 +200,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
     def snapshot(self) -> Iterator[bytes]:
         """Return the entries of this moment in parts."""
         order = self._ranking.order
-        return write_parts(self.rows, _Cursor(order), len(order), self.part_items)
+        return write_parts(self.rows, _Iterator(order), len(order), self.part_items)
 
     def restore(self, parts: Iterable[bytes]) -> Iterator[None]:
         """Replace the entries by those of a snapshot, once all of it is read."""
@@ -366,7 +366,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
             raise DecodeError("a priority without a place in the order")
 
 
-class _Cursor:
+class _Iterator:
     """Reads through the entries of one moment, as the three columns of a snapshot."""
 
     __slots__ = ("_entries",)

@@ -6,10 +6,10 @@ blocks, at most `PART_BYTES` and the agreed number of items; only an item larger
 than that has a longer part, for itself. Where parts end depends on the items and
 nothing else, so equal states give equal bytes on every member.
 
-The items come from a `Cursor`, which a container makes when a snapshot is taken
+The items come from a `SnapshotIterator`, which a container makes when a snapshot is taken
 and which shows that moment however much is changed while it is read. The
-container knows its cursors by an `Onlookers`, weakly: whoever drops a snapshot
-half read owes nobody anything.
+container knows its iterators by an `ActiveIterators`, weakly: a snapshot may be
+dropped half read.
 
 `Rows` is the form of one part. Commands that carry many items use it, too.
 """
@@ -136,14 +136,14 @@ class Rows:
         ]
 
 
-class Cursor(Protocol):
+class SnapshotIterator(Protocol):
     """Reads through the items of one moment, in order."""
 
     def take(self, count: int, /) -> Columns:
         """Return the next items as columns: `count` of them, fewer only at the end."""
 
 
-class ColumnsCursor:
+class ColumnsIterator:
     """Reads through columns that nobody changes."""
 
     __slots__ = ("_columns", "_start")
@@ -158,21 +158,23 @@ class ColumnsCursor:
         return [column[start : start + count] for column in self._columns]
 
 
-def write_parts(rows: Rows, cursor: Cursor, item_count: int, items_max: int) -> Iterator[bytes]:
+def write_parts(
+    rows: Rows, iterator: SnapshotIterator, item_count: int, items_max: int
+) -> Iterator[bytes]:
     """Iterate over the parts of a snapshot, each made when it is asked for.
 
     Args:
         rows: The form of the items.
-        cursor: Where they come from.
+        iterator: Where they come from.
         item_count: How many it has.
         items_max: The most items in a part, the same on every member.
     """
     yield encode(_Header(FORMAT, item_count))
-    columns: Columns = cursor.take(items_max)
+    columns: Columns = iterator.take(items_max)
     while columns[0]:
         data, taken = rows.pack(columns, items_max)
         yield data
-        fresh = cursor.take(taken)
+        fresh = iterator.take(taken)
         columns = [column[taken:] + more for column, more in zip(columns, fresh, strict=True)]
 
 
@@ -197,8 +199,8 @@ def read_parts(rows: Rows, parts: Iterable[bytes]) -> Iterator[list[list[Any]]]:
         raise DecodeError(f"a snapshot of {count} items or more, expected {expected}")
 
 
-class Onlookers(Generic[C]):
-    """The cursors that are looking at a container, held weakly.
+class ActiveIterators(Generic[C]):
+    """The iterators that are looking at a container, held weakly.
 
     Attributes:
         refs: Their weak references, oldest first; empty when nobody looks. To be
@@ -210,12 +212,12 @@ class Onlookers(Generic[C]):
     def __init__(self) -> None:
         self.refs: list[weakref.ref[C]] = []
 
-    def add(self, cursor: C) -> None:
-        """Know a cursor until it is dropped."""
-        self.refs.append(weakref.ref(cursor, self.refs.remove))
+    def add(self, iterator: C) -> None:
+        """Know an iterator until it is dropped."""
+        self.refs.append(weakref.ref(iterator, self.refs.remove))
 
     def __iter__(self) -> Iterator[C]:
         for ref in self.refs:
-            cursor = ref()
-            if cursor is not None:
-                yield cursor
+            iterator = ref()
+            if iterator is not None:
+                yield iterator

@@ -293,7 +293,7 @@ class VecMachine(CollectionMachine, Generic[T]):
 
     def snapshot(self) -> Iterator[bytes]:
         """Return the items of this moment in parts."""
-        return write_parts(self.rows, _Cursor(self._items), len(self._items), self.part_items)
+        return write_parts(self.rows, _Iterator(self._items), len(self._items), self.part_items)
 
     def restore(self, parts: Iterable[bytes]) -> Iterator[None]:
         """Replace the items by those of a snapshot, once all of it is read."""
@@ -394,7 +394,7 @@ class VecMachine(CollectionMachine, Generic[T]):
             changes.append(ItemRemoved(place, value, version))
 
 
-class _Cursor:
+class _Iterator:
     """Reads through the items of one moment, as the one column of a snapshot."""
 
     __slots__ = ("_items",)

@@ -389,17 +389,17 @@ class Broadcast:
             self._missing.pop(message_id, None)
         before = self._store(peer_id, message_id, signed)
         is_shaper = self._follow_shaper(peer_id, now)
-        is_news = before is None or self._is_news(signed, before)
-        if is_news:
+        has_changed = before is None or self._has_changed(signed, before)
+        if has_changed:
             self._news_until.put(peer_id, now + self._news_s)
         # A refresh right after news replaces it where it has not been told of yet.
         news_until = self._news_until.get(peer_id) or now
-        is_quick = is_news or is_shaper or now < news_until
+        is_quick = has_changed or is_shaper or now < news_until
         if news_until > now + self._news_s:
             self._news_until.put(peer_id, now + self._news_s)
         if is_shaper:
             self._shaping.put(message_id, True)
-        elif is_news:
+        elif has_changed:
             self._has_news = True
         if not self._eager and not self._lazy:
             return
@@ -412,7 +412,7 @@ class Broadcast:
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
 
-    def _is_news(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
+    def _has_changed(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
         """Return whether an entry says more than that its owner is still there."""
         silent_ms = signed.version.update - before.version.update
         was_forgotten = silent_ms >= self._config.purge_after * 1000

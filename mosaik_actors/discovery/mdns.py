@@ -141,9 +141,9 @@ class Sightings:
         if name not in self._addrs:
             return False
         addr = parse_properties(self._network_id, properties)
-        is_news = self._addrs[name] != addr
+        has_changed = self._addrs[name] != addr
         self._addrs[name] = addr
-        return is_news
+        return has_changed
 
     def receive_goodbye(self, name: str) -> bool:
         """Take in that a service is gone; return whether `addrs` has changed."""

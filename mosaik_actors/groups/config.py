@@ -1,7 +1,7 @@
 """The settings of groups: those that all members share, and those of one node.
 
 `ConsensusConfig` is part of the group's id: members with another one never
-meet. `GroupsConfig` is each node's own affair.
+meet. `GroupsConfig` may differ between nodes.
 """
 
 from __future__ import annotations

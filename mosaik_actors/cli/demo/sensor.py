@@ -152,7 +152,7 @@ def main() -> int:
     parser.add_argument("--log-level", default="warning")
     options = parser.parse_args()
     logging.basicConfig(level=options.log_level.upper(), format="%(name)s: %(message)s")
-    # Ignored, if whoever started the demo ignores it; but it is for the demo to heed or not.
+    # Ignored, if whoever started the demo ignores it; but the demo decides whether to obey.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(run_sensor, options.network, options.name, options.kind)
 

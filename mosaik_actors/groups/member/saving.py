@@ -1,4 +1,4 @@
-"""What waits for the disk: the member's own affairs, and those of its history, one at a time.
+"""What waits for the disk: the member's own saves, and those of its history, one at a time.
 
 Which history a member follows, and what it has promised, is not Raft's to save, but
 must be on the disk in order with what is. One save is under way at a time; the

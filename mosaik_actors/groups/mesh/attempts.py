@@ -125,7 +125,7 @@ class Attempts:
         attempt.late_at = late_at
 
     def remove(self, attempt: Outgoing | Incoming) -> None:
-        """Forget one; whether its link is closed or a bond is the caller's affair."""
+        """Forget one; whether its link is closed or a bond is for the caller to know."""
         if isinstance(attempt, Outgoing):
             del self._outgoing[attempt.peer]
             self._by_token.pop(attempt.token, None)

@@ -1,4 +1,4 @@
-"""The bonds that stand: what goes over them, and how long silence is borne.
+"""The bonds that stand: what goes over them, and how long silence is tolerated.
 
 Part of `mesh`, which decides who is bonded; here is what bonded members tell
 each other. Heartbeats go over all bonds at the same time, so that one encoding
@@ -98,7 +98,7 @@ class Bonds:
         self._note_own_change(now)
 
     def take(self, bond: BondState, frame: MeshFrame, data: bytes) -> None:
-        """Take in a frame that came over a bond as `data`. A `Leave` is the caller's affair.
+        """Take in a frame that came over a bond as `data`. A `Leave` is for the caller to process.
 
         Raises:
             RemoteError: The frame has no place here, or tells too much.

@@ -168,7 +168,7 @@ class Mesh:
         }
 
     def peer_of(self, link_id: int) -> PeerId | None:
-        """Return who is bonded over a link, None while it is no bond: then heed nothing on it."""
+        """Return who is bonded over a link. None: it is no bond, and its frames are ignored."""
         bond = self._bond_of_link.get(link_id)
         return None if bond is None else bond.peer
 

@@ -2,7 +2,7 @@
 
 A burst carries consecutive commands of one client, so the price of knowing
 whose they are is paid once per burst. An entry may hold several bursts, of
-different clients. What a command means is the machine's affair; here it is
+different clients. Only the machine knows what a command means; here it is
 bytes.
 """
 

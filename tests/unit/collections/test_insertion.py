@@ -1,4 +1,4 @@
-"""The dict that can be looked at as of a moment: its chunks, its cursors, what they hold."""
+"""The dict that can be looked at as of a moment: its chunks, its iterators, what they hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mosaik_actors.collections import insertion
-from mosaik_actors.collections.insertion import InsertionCursor, InsertionOrder
+from mosaik_actors.collections.insertion import InsertionIterator, InsertionOrder
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +24,11 @@ def filled(count: int, **kwargs: Any) -> InsertionOrder[int, int]:
     return kept
 
 
-def shown(cursor: InsertionCursor[int, int], count: int = 3) -> list[tuple[int, int]]:
+def shown(iterator: InsertionIterator[int, int], count: int = 3) -> list[tuple[int, int]]:
     """Return all that is left, taken in pieces."""
     found: list[tuple[int, int]] = []
     while True:
-        keys, values = cursor.take(count)
+        keys, values = iterator.take(count)
         if not keys:
             return found
         found += zip(keys, values, strict=True)
@@ -45,52 +45,52 @@ def test_many_at_once_are_put_like_one_by_one() -> None:
     assert shown(at_once.look()) == shown(slowly.look()) == [(n, n) for n in range(11)]
 
 
-def test_cursor_shows_its_moment() -> None:
+def test_iterator_shows_its_moment() -> None:
     kept = filled(10)
-    cursor = kept.look()
-    assert cursor.take(2) == ([0, 1], [0, 1])
+    iterator = kept.look()
+    assert iterator.take(2) == ([0, 1], [0, 1])
     kept.put(2, -2)
     kept.put(2, -3)
     kept.remove(5)
     kept.put(5, -5)
     kept.put_many([9, 10], [-9, -10])
-    assert shown(cursor) == [(n, n) for n in range(2, 10)]
+    assert shown(iterator) == [(n, n) for n in range(2, 10)]
     assert shown(kept.look())[-2:] == [(5, -5), (10, -10)]
 
 
-def test_several_cursors_show_their_own_moments() -> None:
+def test_several_iterators_show_their_own_moments() -> None:
     kept = filled(3)
-    cursors = [kept.look()]
+    iterators = [kept.look()]
     expected = [list(kept.data.items())]
     for change in range(4):
         kept.put(1, 10 * change)
         kept.remove(change % 2 * 2)
         kept.put(change % 2 * 2, change)
-        cursors.append(kept.look())
+        iterators.append(kept.look())
         expected.append(list(kept.data.items()))
-    assert [shown(cursor) for cursor in cursors] == expected
+    assert [shown(iterator) for iterator in iterators] == expected
 
 
-def test_cursor_of_keys_only_shows_its_moment() -> None:
+def test_iterator_of_keys_only_shows_its_moment() -> None:
     kept = filled(6, has_values=False)
-    cursor = kept.look()
+    iterator = kept.look()
     kept.remove(4)
     kept.put(7, 0)
     kept.put(4, 0)
-    assert cursor.take(9) == ([0, 1, 2, 3, 4, 5],)
+    assert iterator.take(9) == ([0, 1, 2, 3, 4, 5],)
 
 
 @pytest.mark.parametrize("has_values", [True, False])
 def test_chunks_are_renewed_when_many_keys_are_stale(has_values: bool) -> None:
     kept = filled(8, has_values=has_values)
-    cursor = kept.look()
+    iterator = kept.look()
     for _ in range(5):
         for key in range(0, 8, 2):
             kept.remove(key)
             kept.put(key, -key)
     assert sum(map(len, kept._chunks)) <= 8 + 8 + 1
     assert kept.look().take(99)[0] == list(kept.data) == [1, 3, 5, 7, 0, 2, 4, 6]
-    assert cursor.take(99)[0] == list(range(8))
+    assert iterator.take(99)[0] == list(range(8))
 
 
 def test_emptied_order_begins_anew() -> None:
@@ -103,9 +103,9 @@ def test_emptied_order_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("replace", ["clear", "take_over"])
-def test_cursor_outlives_what_it_looks_at(replace: str) -> None:
+def test_iterator_outlives_what_it_looks_at(replace: str) -> None:
     kept = filled(6)
-    cursor = kept.look()
+    iterator = kept.look()
     kept.put(1, -1)
     if replace == "clear":
         kept.clear()
@@ -115,21 +115,21 @@ def test_cursor_outlives_what_it_looks_at(replace: str) -> None:
         assert kept.data == {0: 0, 1: 1}
     kept.put(2, -2)
     kept.put(9, 9)
-    assert shown(cursor) == [(n, n) for n in range(6)]
+    assert shown(iterator) == [(n, n) for n in range(6)]
 
 
-def test_old_values_go_with_the_cursor() -> None:
+def test_old_values_go_with_the_iterator() -> None:
     class Value:
         pass
 
     kept: InsertionOrder[int, Value] = InsertionOrder()
     kept.put(1, Value())
-    cursor = kept.look()
+    iterator = kept.look()
     old = weakref.ref(kept.data[1])
     kept.put(1, Value())
     gc.collect()
     assert old() is not None
-    del cursor
+    del iterator
     assert old() is None
     kept.put(1, Value())
-    assert kept._onlookers.refs == []
+    assert kept._active_iterators.refs == []

@@ -511,11 +511,11 @@ def test_dropped_snapshot_costs_nothing_any_more() -> None:
     machine = filled({"a": 1, "b": 2})
     snapshots = [machine.snapshot() for _ in range(3)]
     next(snapshots[0])
-    assert len(machine._items._onlookers.refs) == 3
+    assert len(machine._items._active_iterators.refs) == 3
     del snapshots[1:]
-    assert len(machine._items._onlookers.refs) == 1
+    assert len(machine._items._active_iterators.refs) == 1
     assert len(list(snapshots[0])) == 1
-    assert machine._items._onlookers.refs == []
+    assert machine._items._active_iterators.refs == []
 
 
 @pytest.mark.parametrize(
@@ -709,7 +709,7 @@ class MapModel(RuleBasedStateMachine):
     def is_the_model(self) -> None:
         assert list(self.one.view.items()) == list(self.model.items())
         assert list(self.told.items()) == list(self.model.items())
-        assert len(self.one._items._onlookers.refs) <= len(self.snapshots)
+        assert len(self.one._items._active_iterators.refs) <= len(self.snapshots)
 
     def teardown(self) -> None:
         self.catch_up()

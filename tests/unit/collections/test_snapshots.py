@@ -17,9 +17,9 @@ from mosaik_actors.collections.elements import ITEM_BYTES_MAX, Element
 from mosaik_actors.collections.insertion import InsertionOrder
 from mosaik_actors.collections.snapshots import (
     PART_BYTES,
+    ActiveIterators,
     Columns,
-    ColumnsCursor,
-    Onlookers,
+    ColumnsIterator,
     Rows,
     read_parts,
     write_parts,
@@ -31,7 +31,7 @@ TEXTS = Rows(Element(str))
 
 
 def write(rows: Rows, columns: Columns, items_max: int) -> list[bytes]:
-    return list(write_parts(rows, ColumnsCursor(columns), len(columns[0]), items_max))
+    return list(write_parts(rows, ColumnsIterator(columns), len(columns[0]), items_max))
 
 
 def read(rows: Rows, parts: list[bytes]) -> list[list[Any]]:
@@ -95,7 +95,7 @@ def test_parts_do_not_depend_on_how_the_items_came(
 def test_parts_are_made_when_they_are_asked_for() -> None:
     asked: list[int] = []
 
-    class Counting(ColumnsCursor):
+    class Counting(ColumnsIterator):
         def take(self, count: int, /) -> Columns:
             asked.append(count)
             return super().take(count)
@@ -187,17 +187,17 @@ class Looker:
     pass
 
 
-def test_onlookers_are_forgotten_when_they_are_dropped() -> None:
-    onlookers: Onlookers[Looker] = Onlookers()
+def test_active_iterators_are_forgotten_when_they_are_dropped() -> None:
+    active_iterators: ActiveIterators[Looker] = ActiveIterators()
     first, second = Looker(), Looker()
-    onlookers.add(first)
-    onlookers.add(second)
-    assert list(onlookers) == [first, second]
+    active_iterators.add(first)
+    active_iterators.add(second)
+    assert list(active_iterators) == [first, second]
     del first
-    assert list(onlookers) == [second]
+    assert list(active_iterators) == [second]
     del second
-    assert list(onlookers) == []
-    assert onlookers.refs == []
+    assert list(active_iterators) == []
+    assert active_iterators.refs == []
 
 
 def test_taking_a_snapshot_copies_no_items() -> None:
@@ -207,7 +207,7 @@ def test_taking_a_snapshot_copies_no_items() -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        cursor = kept.look()
+        iterator = kept.look()
         assert tracemalloc.get_traced_memory()[0] < 20_000
         before = tracemalloc.get_traced_memory()[0]
         for key in range(100):
@@ -215,4 +215,4 @@ def test_taking_a_snapshot_copies_no_items() -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 20_000
     finally:
         tracemalloc.stop()
-    assert cursor.take(3) == ([0, 1, 2], [0, 1, 2])
+    assert iterator.take(3) == ([0, 1, 2], [0, 1, 2])
