@@ -25,6 +25,8 @@ import pytest
 
 import mosaik_actors
 
+from . import settings_page
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 SNIPPET = re.compile(r"<!-- test:\n(?P<hidden>.*?)-->|```python\n(?P<shown>.*?)```", re.DOTALL)
@@ -85,3 +87,14 @@ def compile_with_await(code: str, name: str) -> CodeType:
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     for found in LINK.finditer(page.read_text()):
         assert (page.parent / found["target"]).exists(), found["target"]
+
+
+def test_the_page_of_settings_says_what_the_code_has() -> None:
+    """Write it anew with ``python -m tests.settings_page``."""
+    assert settings_page.PAGE.read_text() == settings_page.render()
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in PAGES:
+        assert page.name == "index.md" or f"]({page.name})" in index

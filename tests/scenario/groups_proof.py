@@ -1,7 +1,7 @@
 """The proof of groups as a table: many seeds of each chaos scenario, and what happened in them.
 
 ``python -m tests.scenario.groups_proof 500`` runs seeds 0 to 499 of each, on all
-cores, and prints the table of `docs/groups.md`. It exits with 1 if a seed failed.
+cores, and prints the table of `docs/groups_proof.md`. It exits with 1 if a seed failed.
 """
 
 from __future__ import annotations

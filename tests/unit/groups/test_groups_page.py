@@ -1,18 +1,13 @@
-"""The page about groups shows the defaults and limits of the code."""
+"""The pages about groups show the limits and events of the code."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX
 from mosaik_actors.groups.machine.sessions import SessionLimits
 from mosaik_actors.groups.member.events import GroupEvent
-from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire.records import (
     LEARNER_COUNT_MAX,
     PART_BYTES_MAX,
@@ -21,22 +16,9 @@ from mosaik_actors.groups.wire.records import (
 )
 from mosaik_actors.groups.wire.sync import SNAPSHOT_BYTES_MAX
 
-PAGE = (Path(__file__).parents[3] / "docs" / "groups.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = "".join((DOCS / name).read_text() for name in ("groups.md", "groups_reference.md"))
 MIB = 1024 * 1024
-
-
-@pytest.mark.parametrize("settings", [ConsensusConfig(), GroupsConfig()])
-def test_the_page_shows_the_defaults_of_the_code(settings: Any) -> None:
-    for field in fields(settings):
-        assert f"| `{field.name}` | {getattr(settings, field.name)} |" in PAGE
-
-
-@pytest.mark.parametrize("sync", [SnapshotSync(), LogReplaySync()])
-def test_the_page_shows_the_defaults_of_state_sync(sync: Any) -> None:
-    table = PAGE.partition(f"| Setting of `{type(sync).__name__}` |")[2].partition("\n\n")[0]
-    for field in fields(sync):
-        assert f"| `{field.name}` | {getattr(sync, field.name)} |" in table
-    assert table.count("\n| `") == len(fields(sync))
 
 
 def test_the_page_shows_the_limits_of_the_code() -> None:
