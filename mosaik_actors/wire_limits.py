@@ -17,7 +17,7 @@ where hostile input hurts:
 
 A codec makes one `WireLimits` for its type, and looks only for what the type lets
 happen: a record without ``Any``, recursion or such sets costs nothing. A look
-begins with what C does fast (`_may_nest`, `_LONG`), so that the walk in Python is
+begins with what C does fast (`_Items`), so that the walk in Python is
 for the few items that might break a limit.
 
 msgspec allocates as it reads and not as headers claim, so claims need no check.
@@ -25,13 +25,13 @@ msgspec allocates as it reads and not as headers claim, so claims need no check.
 
 from __future__ import annotations
 
-import re
 import types
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Final, Literal, Union
 from uuid import UUID
 
@@ -74,8 +74,9 @@ _OPENING: Final = bytes([*range(0x80, 0xA0), *range(0xC7, 0xCA), *range(0xD4, 0x
     range(0xDC, 0xE0)
 )
 _NOT_OPENING: Final = bytes(head for head in range(256) if head not in _OPENING)
-# The head of a long array or mapping; one class of bytes is found three times faster than more.
-_LONG: Final = re.compile(rb"[\xdc-\xdf]")
+# Marks the heads of long arrays and mappings: bytes are translated and found ten times faster than
+# an expression finds them.
+_LONG_HEADS: Final = bytes(0xDC <= head <= 0xDF for head in range(256))
 
 _UNKNOWN: Final = -1
 
@@ -159,10 +160,12 @@ class WireLimits:
 
     def check_nesting(self, batch: bytes | memoryview) -> None:
         """Raise `DecodeError` if an item of an array of items is nested too deep."""
-        if len(batch) > SHORT_BYTES:
-            for item in _items(batch):
-                if len(item) > SHORT_BYTES and _may_nest(item):
-                    scan(item, opens=self._is_untyped)
+        if len(batch) > SHORT_BYTES and opening_count(bytes(batch)) > NESTING_MAX:
+            self._check_nesting(_Items(batch))
+
+    def _check_nesting(self, items: _Items) -> None:
+        for item in items.that_may_nest():
+            scan(item, opens=self._is_untyped)
 
     def check(
         self,
@@ -182,17 +185,14 @@ class WireLimits:
         member_types = self._wide_member_types if is_wide else self._member_types
         unchecked = MEMBERS_UNCHECKED if is_wide else self._unchecked
         has_sets = bool(key_types or member_types)
-        if len(batch) <= SHORT_BYTES or not (
-            self.may_nest or (has_sets and _has_large(batch, unchecked, _head_bytes(batch)))
-        ):
+        if len(batch) <= SHORT_BYTES:
             return
-        for item in _items(batch):
-            if len(item) <= SHORT_BYTES:
-                continue
-            if has_sets and _has_large(item, unchecked):
+        items = _Items(batch)
+        if has_sets:
+            for item in items.with_large(unchecked):
                 self._check_sets(item, key_types, member_types, decode, unchecked)
-            elif self.may_nest and _may_nest(item):
-                scan(item, opens=self._is_untyped)
+        if self.may_nest:
+            self._check_nesting(items)
 
     def _check_sets(
         self,
@@ -350,36 +350,76 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
 
 
-def _has_large(data: bytes | memoryview, unchecked: int, start: int = 0) -> bool:
-    """Return whether there may be an array or mapping of more members than that."""
-    if len(data) - start <= unchecked:
-        return False
-    for found in _LONG.finditer(data, start):
-        at = found.start()
+def _first_large(
+    data: bytes, long_heads: bytes, unchecked: int, start: int, end: int
+) -> int | None:
+    """Return where an array or mapping of more members than that may begin, within `end`."""
+    at = long_heads.find(1, start, end)
+    while at >= 0:
         size = 2 if data[at] in (0xDC, 0xDE) else 4
-        if unchecked < int.from_bytes(data[at + 1 : at + 1 + size]) < len(data) - at:
-            return True
-    return False
+        if unchecked < int.from_bytes(data[at + 1 : at + 1 + size]) < end - at:
+            return at
+        at = long_heads.find(1, at + 1, end)
+    return None
 
 
-def _head_bytes(batch: memoryview) -> int:
-    """Return how long the head of an array of items is."""
-    return {0xDC: 3, 0xDD: 5}.get(batch[0], 1)
+def opening_count(data: bytes) -> int:
+    """Return how many bytes could open a container: nothing is nested deeper than that."""
+    return len(data.translate(None, _NOT_OPENING))
 
 
-def _may_nest(data: bytes) -> bool:
-    """Return whether there are bytes enough that could open a container to be nested too deep."""
-    return len(data.translate(None, _NOT_OPENING)) > NESTING_MAX
+class _Items:
+    """The items of an array, told apart when there is need to."""
 
+    __slots__ = ("_data", "_head_bytes", "_items")
 
-def _items(batch: bytes | memoryview) -> list[bytes]:
-    """Return the items of an array, encoded."""
-    try:
-        return list(map(bytes, _split(batch)))
-    except RecursionError:
-        raise DecodeError(f"nested deeper than {NESTING_MAX}") from None
-    except (msgspec.MsgspecError, ValueError) as exc:
-        raise DecodeError(f"not a batch: {exc}") from exc
+    def __init__(self, batch: bytes | memoryview) -> None:
+        self._data = bytes(batch)
+        self._head_bytes = {0xDC: 3, 0xDD: 5}.get(batch[0], 1)
+        self._items: list[bytes] | None = None
+
+    def with_large(self, unchecked: int) -> Iterator[bytes]:
+        """Yield the items that may have an array or mapping of more members than that."""
+        data = self._data
+        long_heads = data.translate(_LONG_HEADS)
+        at = _first_large(data, long_heads, unchecked, self._head_bytes, len(data))
+        if at is None:
+            return
+        items = self._told_apart()
+        ends = list(accumulate(map(len, items), initial=self._head_bytes))
+        while at is not None and at < ends[-1]:
+            number = bisect_right(ends, at) - 1
+            end = ends[number + 1]
+            if _first_large(data, long_heads, unchecked, at, end) is not None:
+                yield items[number]
+            at = _first_large(data, long_heads, unchecked, end, len(data))
+
+    def that_may_nest(self) -> Iterator[bytes]:
+        """Yield the items with bytes enough that could open a container.
+
+        Counts them for several items at once, so many that half the limit is expected.
+        """
+        count = opening_count(self._data)
+        if count <= NESTING_MAX:
+            return
+        items = self._told_apart()
+        at_once = max(NESTING_MAX * len(items) // (2 * count), 1)
+        for start in range(0, len(items), at_once):
+            some = items[start : start + at_once]
+            if at_once == 1 or opening_count(b"".join(some)) > NESTING_MAX:
+                for item in some:
+                    if len(item) > SHORT_BYTES and opening_count(item) > NESTING_MAX:
+                        yield item
+
+    def _told_apart(self) -> list[bytes]:
+        if self._items is None:
+            try:
+                self._items = list(map(bytes, _split(self._data)))
+            except RecursionError:
+                raise DecodeError(f"nested deeper than {NESTING_MAX}") from None
+            except (msgspec.MsgspecError, ValueError) as exc:
+                raise DecodeError(f"not a batch: {exc}") from exc
+        return self._items
 
 
 def parts_of(info: mi.Type) -> Iterator[mi.Type]:

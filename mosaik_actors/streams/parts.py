@@ -35,7 +35,7 @@ from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
 from ..errors import DecodeError, RemoteError
 from ..ids import PeerId, UniqueId, id_as_bytes
 from ..transport.interface import FRAME_BYTES_MAX
-from ..wire_limits import NESTING_MAX, WireLimits
+from ..wire_limits import NESTING_MAX, WireLimits, opening_count
 from .fanout import Batch
 from .runs import Part, Run, WholeBatch, array_header, decode_raw
 from .wire import DATA_HEADER_BYTES
@@ -144,7 +144,7 @@ class PartEncoder:
     def _encode_nested(self, item: Any) -> Part:
         """Return an item as a part; raise `DecodeError` if it is nested too deep."""
         part = self._encode_any(item)
-        if len(part) > NESTING_MAX:
+        if len(part) > NESTING_MAX and opening_count(part) > NESTING_MAX:
             self._limits.check_nesting(_ONE + part)
         return part
 
@@ -154,13 +154,16 @@ class PartEncoder:
         parts: list[Part | Run] = []
         # The first item stands for all; where it misleads, only time is lost.
         run_items = min(RUN_ITEMS, RUN_BYTES // max(len(encode(items[0])), 1)) if items else 0
-        if run_items < RUN_ITEMS_MIN or self._limits.may_nest:  # depth is checked item by item
+        may_nest = self._limits.may_nest
+        if run_items < RUN_ITEMS_MIN:
             parts += map(self.encode_unchecked, items)
         else:
             for start in range(0, len(items), run_items):
                 some = items[start : start + run_items]
                 head_bytes = 1 if len(some) < 16 else 3  # of a MessagePack array
                 data = encode(some)
+                if may_nest:
+                    self._limits.check_nesting(data)
                 run = Run(data[head_bytes:], len(some))
                 parts += (run,) if len(run) <= RUN_BYTES_MAX else run.items()
         if parts and max(map(len, parts)) > self.item_bytes_max:
