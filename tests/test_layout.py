@@ -1,8 +1,9 @@
 """The rules of `docs/architecture.md` about what may import what, held by a test."""
 
 import ast
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -62,7 +63,19 @@ TESTING_CORES = (
 STORAGE = GROUPS / "storage"
 MAY_BLOCK = frozenset(["sqlite.py", "sqlite_lock.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
-TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "schema", "waiters")
+TOP_LEVEL_CORES = (
+    "codec",
+    "config",
+    "errors",
+    "events",
+    "hash_tables",
+    "ids",
+    "schema",
+    "shared_state",
+    "waiters",
+    "wire_encoding",
+    "wire_limits",
+)
 
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]
@@ -87,19 +100,19 @@ def cores() -> list[Path]:
     return found + [PACKAGE / f"{name}.py" for name in TOP_LEVEL_CORES]
 
 
-def imports(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (absolute module, names) of every import in a file."""
+@cache
+def imports(path: Path) -> list[tuple[str, list[str]]]:
+    """Return (absolute module, names) of every import in a file."""
     folder = path.parent.relative_to(ROOT).parts
+    found: list[tuple[str, list[str]]] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, []
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = list(folder[: len(folder) - node.level + 1]) if node.level else []
-            yield (
-                ".".join([*base, *([node.module] if node.module else [])]),
-                [alias.name for alias in node.names],
-            )
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.append((module, [alias.name for alias in node.names]))
+    return found
 
 
 def name_of(path: Path) -> str:
@@ -259,6 +272,20 @@ def test_rooms_of_groups_import_downwards() -> None:
     assert upwards == []
 
 
+def test_rooms_of_groups_say_what_they_import() -> None:
+    """The docstring of a room names the rooms that it imports, in the sentence for that."""
+    used_by: dict[Path, set[str]] = defaultdict(set)
+    for module, targets in module_imports().items():
+        folder = modules_by_name()[module].parent
+        used = {modules_by_name()[target].parent for target in targets} - {folder, GROUPS}
+        used_by[folder] |= {other.name for other in used if other.parent == GROUPS}
+    for room in [GROUPS / name for name in GROUPS_UPWARDS if (GROUPS / name).is_dir()]:
+        text = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        sentence = re.search(r"Imports ([^.;]*)[.;]", text)
+        assert sentence is not None, room
+        assert sorted(re.findall(r"`(\w+)`", sentence[1])) == sorted(used_by[room]), room
+
+
 def test_no_folder_has_too_many_files() -> None:
     counts = Counter(name_of(path.parent) for path in modules())
     assert {name: n for name, n in counts.items() if n > FOLDER_FILES_MAX} == {}
@@ -276,6 +303,12 @@ def test_unit_tests_of_groups_mirror_the_rooms() -> None:
         held[path.parent.name] += 1
         assert path.parent == tests or path.parent.name in rooms_in(GROUPS), name_of(path)
     assert [room for room in rooms_in(GROUPS) if not held[room]] == []
+
+
+def test_architecture_page_names_the_rooms_of_groups_in_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [name for name in GROUPS_UPWARDS if (GROUPS / name).is_dir()]
 
 
 def test_rooms_are_linked_at_the_top() -> None:
