@@ -234,6 +234,12 @@ from .groups.sync.settings import (
 from .groups.sync.settings import (
     SnapshotSync as SnapshotSync,
 )
+from .handles.channels import (
+    ChannelInfo as ChannelInfo,
+)
+from .handles.channels import (
+    Stats as Stats,
+)
 from .handles.collections import (
     Cell as Cell,
 )
@@ -344,12 +350,6 @@ from .schema import (
 )
 from .shared_state import (
     Lagged as Lagged,
-)
-from .streams.channels import (
-    ChannelInfo as ChannelInfo,
-)
-from .streams.channels import (
-    Stats as Stats,
 )
 from .streams.config import (
     Backoff as Backoff,

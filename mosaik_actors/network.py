@@ -27,6 +27,7 @@ from .handles.groups import Groups
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .node import Node
+from .starting import start_node
 from .streams.config import StreamsConfig
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN
@@ -268,7 +269,7 @@ class Network:
             self._id, secret_key, self._bind, self._transport_config
         )
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
-        self._node = node = await Node.start(
+        self._node = node = await start_node(
             endpoint, secret_key, clock=environment.clock, randomness=randomness
         )
         self._undo.append(node.system.shutdown)

@@ -7,16 +7,13 @@ through it, and take time and randomness from nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 from thespian.actors import ActorAddress
 
-from .actors.transport import TransportActor
 from .clock import Clock, Randomness
 from .ids import NetworkId, PeerId, SecretKey
 from .runtime import AsyncActorSystem
 from .transport.interface import Endpoint
-from .transport.messages import StartTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,32 +37,6 @@ class Node:
     system: AsyncActorSystem
     endpoint: Endpoint
     transport: ActorAddress
-
-    @classmethod
-    async def start(
-        cls,
-        endpoint: Endpoint,
-        secret_key: SecretKey,
-        *,
-        clock: Clock,
-        randomness: Randomness,
-    ) -> Self:
-        """Start an actor system and bridge `endpoint` to it.
-
-        In the end shut `system` down, then close the endpoint.
-        """
-        system = await AsyncActorSystem.start(name=secret_key.peer_id.short)
-        transport = system.createActor(TransportActor)
-        system.tell(transport, StartTransport(endpoint))
-        return cls(
-            network_id=endpoint.network_id,
-            secret_key=secret_key,
-            clock=clock,
-            randomness=randomness,
-            system=system,
-            endpoint=endpoint,
-            transport=transport,
-        )
 
     @property
     def peer_id(self) -> PeerId:

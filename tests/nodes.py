@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from mosaik_actors.clock import LoopClock, Randomness
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.node import Node
+from mosaik_actors.starting import start_node
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
@@ -42,7 +43,7 @@ async def node_maker(kind: str, memory: MemoryNetwork | None = None) -> AsyncIte
                     network, key, clock=clock, rng=rng, config=config
                 )
             stack.push_async_callback(endpoint.close, SHUTDOWN)
-            node = await Node.start(endpoint, key, clock=clock, randomness=randomness)
+            node = await start_node(endpoint, key, clock=clock, randomness=randomness)
             stack.push_async_callback(node.system.shutdown)
             return node
 

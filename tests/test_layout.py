@@ -1,7 +1,10 @@
 """The rules of `docs/architecture.md` about what may import what, held by a test."""
 
 import ast
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,26 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mosaik_actors"
 
 SUBSYSTEMS = ("discovery", "streams", "groups", "collections")
-NOT_CORES = ("api", "messages", "__init__")
+NOT_CORES = ("messages", "__init__")
+GROUPS = PACKAGE / "groups"
+
+# The rooms of groups, and the modules beside them that rooms may use, from the lowest up. The
+# other modules right in groups lie above all of these.
+GROUPS_UPWARDS = (
+    "wire",
+    "storage",
+    "machine",
+    "raft",
+    "config",
+    "errors",
+    "mesh",
+    "client",
+    "sync",
+    "bootstrap",
+    "merge",
+    "member",
+)
+FOLDER_FILES_MAX = 25
 
 # The pure modules of the transport; the others open sockets or run on the loop.
 TRANSPORT_CORES = (
@@ -38,9 +60,22 @@ TESTING_CORES = (
 )
 # The storage on a real disk: called from a worker thread, so it may block and
 # use files and locks, but never the loop, a socket or a clock.
+STORAGE = GROUPS / "storage"
 MAY_BLOCK = frozenset(["sqlite.py", "sqlite_lock.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
-TOP_LEVEL_CORES = ("codec", "config", "errors", "ids", "schema", "waiters")
+TOP_LEVEL_CORES = (
+    "codec",
+    "config",
+    "errors",
+    "events",
+    "hash_tables",
+    "ids",
+    "schema",
+    "shared_state",
+    "waiters",
+    "wire_encoding",
+    "wire_limits",
+)
 
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]
@@ -57,7 +92,7 @@ def cores() -> list[Path]:
     found = [
         path
         for folder in SUBSYSTEMS
-        for path in sorted((PACKAGE / folder).glob("*.py"))
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
         if path.stem not in NOT_CORES
     ]
     found += [PACKAGE / "transport" / f"{name}.py" for name in TRANSPORT_CORES]
@@ -65,19 +100,19 @@ def cores() -> list[Path]:
     return found + [PACKAGE / f"{name}.py" for name in TOP_LEVEL_CORES]
 
 
-def imports(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (absolute module, names) of every import in a file."""
+@cache
+def imports(path: Path) -> list[tuple[str, list[str]]]:
+    """Return (absolute module, names) of every import in a file."""
     folder = path.parent.relative_to(ROOT).parts
+    found: list[tuple[str, list[str]]] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, []
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = list(folder[: len(folder) - node.level + 1]) if node.level else []
-            yield (
-                ".".join([*base, *([node.module] if node.module else [])]),
-                [alias.name for alias in node.names],
-            )
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.append((module, [alias.name for alias in node.names]))
+    return found
 
 
 def name_of(path: Path) -> str:
@@ -91,13 +126,14 @@ def test_core_is_pure(path: Path) -> None:
         top = module.partition(".")[0]
         if top == "os" and path.name in MAY_USE_OS:
             continue
-        if top in BLOCKING_MODULES and path.parent.name == "groups" and path.name in MAY_BLOCK:
+        if top in BLOCKING_MODULES and path.parent == STORAGE and path.name in MAY_BLOCK:
             continue
         assert top not in FORBIDDEN_IN_CORES, f"a core imports {module}"
         if module == "random":
             assert names == ["Random"], "a core takes its generator, it makes none"
         assert not module.startswith("mosaik_actors.actors"), f"imports actor {module}"
         assert not module.startswith("mosaik_actors.runtime"), f"imports {module}"
+        assert not module.startswith("mosaik_actors.handles"), f"imports handle {module}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
@@ -109,7 +145,7 @@ def test_only_the_engine_knows_aioquic(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "transport").glob("*.py")), ids=name_of)
 def test_transport_knows_nothing_above_it(path: Path) -> None:
     for module, _ in imports(path):
-        for above in (*SUBSYSTEMS, "actors", "runtime", "network", "cli"):
+        for above in (*SUBSYSTEMS, "actors", "runtime", "handles", "network", "cli"):
             assert not module.startswith(f"mosaik_actors.{above}"), f"imports {module}"
 
 
@@ -117,8 +153,8 @@ def test_transport_knows_nothing_above_it(path: Path) -> None:
 def test_actors_know_no_handle(path: Path) -> None:
     """Imports go one way: handles, then actors, then cores and the transport."""
     for module, _ in imports(path):
-        assert not module.endswith(".api") or module == "mosaik_actors.runtime.api"
-        assert module != "mosaik_actors.network"
+        for above in ("handles", "network", "cli"):
+            assert not module.startswith(f"mosaik_actors.{above}"), f"imports {module}"
 
 
 def test_message_names_are_unique() -> None:
@@ -137,6 +173,142 @@ def test_package_imports_itself_relatively(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and not node.level:
             assert not (node.module or "").startswith("mosaik_actors")
+
+
+@cache
+def modules_by_name() -> dict[str, Path]:
+    return {module_of(path): path for path in modules()}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def module_imports() -> dict[str, list[str]]:
+    """Return which modules of the package each one imports, for type checkers only too."""
+    known = modules_by_name()
+    found: dict[str, list[str]] = {}
+    for module, path in known.items():
+        targets: set[str] = set()
+        for base, names in imports(path):
+            inside = [f"{base}.{name}" for name in names]
+            targets.update(each if each in known else base for each in inside or [base])
+        found[module] = sorted((targets & known.keys()) - {module})
+    return found
+
+
+def circles(edges: Mapping[str, list[str]]) -> list[list[str]]:
+    """Return ways that lead back to where they begin, at least one if there is any.
+
+    What leads nowhere is taken away until nothing like that is left; whoever follows
+    the imports of the rest must come round.
+    """
+    left = {node: [t for t in targets if t in edges] for node, targets in edges.items()}
+    while free := [node for node, targets in left.items() if not targets]:
+        for node in free:
+            del left[node]
+        left = {node: [t for t in targets if t in left] for node, targets in left.items()}
+    found: list[list[str]] = []
+    seen: set[str] = set()
+    for start in left:
+        way: list[str] = []
+        node = start
+        while node not in seen:
+            seen.add(node)
+            way.append(node)
+            node = left[node][0]
+        if node in way:
+            found.append([*way[way.index(node) :], node])
+    return found
+
+
+def folder_of(module: str) -> str:
+    """Return a module's folder; those right in the package or in groups count each by itself."""
+    parent = modules_by_name()[module].parent
+    return module if parent in (PACKAGE, GROUPS) else module_of(parent / "__init__.py")
+
+
+def test_circles_are_found() -> None:
+    """The search itself, on what is known to go round and what is not."""
+    assert circles({"a": ["b", "c"], "b": ["c"], "c": []}) == []
+    assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}) == [["b", "c", "b"]]
+    assert circles({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}) == [
+        ["a", "b", "a"],
+        ["c", "d", "c"],
+    ]
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    edges = module_imports()
+    assert sum(map(len, edges.values())) > 500
+    assert circles(edges) == []
+
+
+def test_folders_import_each_other_in_no_circle() -> None:
+    found: dict[str, list[str]] = {folder_of(module): [] for module in modules_by_name()}
+    for module, targets in module_imports().items():
+        folder = folder_of(module)
+        found[folder] += [f for t in targets if (f := folder_of(t)) != folder]
+    assert circles(found) == []
+
+
+def test_rooms_of_groups_import_downwards() -> None:
+    base = module_of(GROUPS / "__init__.py")
+    rooms = [folder.name for folder in GROUPS.iterdir() if (folder / "__init__.py").exists()]
+    assert set(rooms) <= set(GROUPS_UPWARDS)
+
+    def height(module: str) -> int:
+        name = module.removeprefix(base).lstrip(".").partition(".")[0]
+        return GROUPS_UPWARDS.index(name) if name in GROUPS_UPWARDS else len(GROUPS_UPWARDS)
+
+    upwards = [
+        f"{module} imports {target}"
+        for module, targets in module_imports().items()
+        for target in targets
+        if module.startswith(base) and target.startswith(base) and height(target) > height(module)
+    ]
+    assert upwards == []
+
+
+def test_rooms_of_groups_say_what_they_import() -> None:
+    """The docstring of a room names the rooms that it imports, in the sentence for that."""
+    used_by: dict[Path, set[str]] = defaultdict(set)
+    for module, targets in module_imports().items():
+        folder = modules_by_name()[module].parent
+        used = {modules_by_name()[target].parent for target in targets} - {folder, GROUPS}
+        used_by[folder] |= {other.name for other in used if other.parent == GROUPS}
+    for room in [GROUPS / name for name in GROUPS_UPWARDS if (GROUPS / name).is_dir()]:
+        text = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        sentence = re.search(r"Imports ([^.;]*)[.;]", text)
+        assert sentence is not None, room
+        assert sorted(re.findall(r"`(\w+)`", sentence[1])) == sorted(used_by[room]), room
+
+
+def test_no_folder_has_too_many_files() -> None:
+    counts = Counter(name_of(path.parent) for path in modules())
+    assert {name: n for name, n in counts.items() if n > FOLDER_FILES_MAX} == {}
+
+
+def test_unit_tests_of_groups_mirror_the_rooms() -> None:
+    tests = ROOT / "tests" / "unit" / "groups"
+
+    def rooms_in(folder: Path) -> list[str]:
+        return sorted(p.parent.name for p in folder.glob("*/__init__.py"))
+
+    assert rooms_in(tests) == rooms_in(GROUPS)
+    held: dict[str, int] = defaultdict(int)
+    for path in tests.rglob("test_*.py"):
+        held[path.parent.name] += 1
+        assert path.parent == tests or path.parent.name in rooms_in(GROUPS), name_of(path)
+    assert [room for room in rooms_in(GROUPS) if not held[room]] == []
+
+
+def test_architecture_page_names_the_rooms_of_groups_in_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [name for name in GROUPS_UPWARDS if (GROUPS / name).is_dir()]
 
 
 def test_rooms_are_linked_at_the_top() -> None:

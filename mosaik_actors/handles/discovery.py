@@ -41,7 +41,6 @@ from ..discovery.messages import (
     SyncFinished,
     SyncWith,
 )
-from ..discovery.shared import CatalogState
 from ..errors import Closed
 from ..events import Events
 from ..ids import PeerId, Tag, UniqueId
@@ -51,6 +50,7 @@ from ..transport.address import PeerAddr
 from ..transport.interface import Endpoint
 from ..transport.messages import ProtocolServed
 from ..when import Wait
+from .catalog_state import CatalogState
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,6 @@ from ..errors import (
 )
 from ..events import Events
 from ..groups.client.client import CommandClient
-from ..groups.conditions import GroupWhen, committed_of, log_position_of
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.errors import CallFailed
 from ..groups.machine.host import Host
@@ -69,6 +68,7 @@ from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..when import Wait
+from .group_waits import GroupWhen, committed_of, log_position_of
 
 logger = logging.getLogger(__name__)
 

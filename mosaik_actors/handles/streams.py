@@ -40,8 +40,7 @@ from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
 from ..schema import check_same, describe, stream_name
 from ..shared_state import HandleState
-from ..streams.channels import ChannelInfo, Stats
-from ..streams.conditions import Condition, StreamWhen
+from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from ..streams.criteria import Criteria, bind, encode_criteria, where
 from ..streams.criteria_budget import CriteriaBudget
@@ -70,6 +69,8 @@ from ..streams.runs import Part, Run, item_count_of, single_parts
 from ..streams.session import ReceiverSession
 from ..streams.shared import StreamState
 from ..streams.sieve import Lane, Sieve, SortedPart
+from .channels import ChannelInfo, Stats
+from .stream_waits import StreamWhen
 
 __all__ = ["ChannelInfo", "Consumer", "Producer", "Stats", "Streams"]
 

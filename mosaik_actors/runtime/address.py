@@ -22,17 +22,22 @@ thread: a message to it is refused (`ForeignAddress`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from thespian.actors import ActorAddress
 
 from .errors import AddressNotPortable
-
-if TYPE_CHECKING:
-    from .cell import Cell
-    from .host import ActorHost
+from .scheduler import Schedulable
 
 Deliver = Callable[[Any, ActorAddress], None]
+
+
+class AddressOwner(Protocol):
+    """The actor system that an address belongs to, as far as the address knows it."""
+
+    @property
+    def name(self) -> str:
+        """What the system is called in the text form of its addresses."""
 
 
 class LocalAddress(ActorAddress):
@@ -49,11 +54,11 @@ class LocalAddress(ActorAddress):
 
     __slots__ = ("cell", "deliver", "host", "number", "undeliverable")
 
-    def __init__(self, host: ActorHost, number: int, deliver: Deliver) -> None:
+    def __init__(self, host: AddressOwner, number: int, deliver: Deliver) -> None:
         self.host = host
         self.number = number
         self.deliver = deliver
-        self.cell: Cell | None = None
+        self.cell: Schedulable | None = None
         self.undeliverable: Deliver | None = None
 
     @property

@@ -27,7 +27,7 @@ from .address import LocalAddress
 from .config import RuntimeConfig
 from .errors import ActorSystemClosed, NotOnLoopThread
 from .external import Inbox, Question
-from .status import MailboxStats, SystemStats, mailbox_stats, system_stats
+from .status import MailboxStats, SystemStats
 from .system_base import AsyncioSystemBase
 
 
@@ -318,11 +318,11 @@ class AsyncActorSystem:
 
     def stats(self) -> SystemStats:
         """Return the figures of the system at this moment."""
-        return system_stats(self._host)
+        return self._host.stats()
 
     def mailboxes(self) -> list[MailboxStats]:
         """Return the figures of each living actor, in order of creation."""
-        return [mailbox_stats(cell) for cell in self._host.cells.values()]
+        return [cell.stats() for cell in self._host.cells.values()]
 
     def _check_thread(self, call: str, instead: str) -> None:
         assert self._base is not None, "not started"

@@ -37,7 +37,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from thespian.actors import (
     Actor,
@@ -47,25 +47,100 @@ from thespian.actors import (
     ChildActorExited,
     InvalidActorAddress,
     PoisonMessage,
+    Thespian_ActorStatus,
     Thespian_StatusReq,
     ThespianWatch,
     WakeupMessage,
     WatchMessage,
 )
-from thespian.system.timing import timePeriodSeconds
+from thespian.system.timing import ExpirationTimer, timePeriodSeconds
 
 from .address import Deliver, LocalAddress
+from .config import RuntimeConfig
 from .decorated import Saved, adapt, give_up
-from .status import actor_status
+from .scheduler import Scheduler
+from .sources import Sources
+from .status import MailboxStats
 from .watch import Watch
-
-if TYPE_CHECKING:
-    from .host import ActorHost
 
 logger = logging.getLogger(__name__)
 
 # Attempts to handle one message (user guide, "PoisonMessage Returns").
 ATTEMPTS_MAX = 2
+
+
+class CellHost(Protocol):
+    """The actor system, as far as its cells know it.
+
+    Attributes:
+        failures: Exceptions out of handlers so far.
+        poisoned: Messages given up so far.
+    """
+
+    failures: int
+    poisoned: int
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+
+    @property
+    def address(self) -> LocalAddress:
+        """The system's own address."""
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """The settings."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who gives the cells their turns."""
+
+    @property
+    def sources(self) -> Sources:
+        """The loaded sources."""
+
+    # Messages.
+
+    def new_address(self, deliver: Deliver) -> LocalAddress:
+        """Return a new address."""
+
+    def send(self, target: ActorAddress, message: Any, sender: ActorAddress) -> None:
+        """Deliver a message to any kind of address."""
+
+    def dead_letter(self, message: Any, target: ActorAddress, sender: ActorAddress) -> None:
+        """Report a message that nobody will handle."""
+
+    # The life of a cell.
+
+    def note_slow(self, cell: Cell, seconds: float) -> None:
+        """Count a slow handler."""
+
+    def bury(self, cell: Cell) -> None:
+        """Take a dead actor out of everything, and tell its parent."""
+
+    # What actors ask of their system.
+
+    def create_child(
+        self,
+        parent: Cell,
+        actor_class: Any,
+        requirements: Any,
+        global_name: str | None,
+        source_hash: str | None,
+        *,
+        isolated: bool | None = None,
+    ) -> LocalAddress:
+        """Create an actor for another one."""
+
+    def handle_dead_letters(self, address: LocalAddress, enable: bool) -> None:
+        """Register a handler of dead letters, or remove it."""
+
+    def update_capability(self, name: str, value: Any = None) -> None:
+        """Set a capability, or remove it with None."""
+
+    def begin_shutdown(self) -> None:
+        """Begin to stop all actors."""
 
 
 class Cell:
@@ -123,7 +198,7 @@ class Cell:
 
     def __init__(
         self,
-        host: ActorHost,
+        host: CellHost,
         actor_class: Any,
         parent: LocalAddress,
         *,
@@ -258,7 +333,7 @@ class Cell:
             self._run(message, sender, 1)
             self._settle()
         elif isinstance(message, Thespian_StatusReq):
-            self.host.send(sender, actor_status(self), self.address)
+            self.host.send(sender, self.status(), self.address)
         elif not self._is_stale(message):
             self._run(message, sender, 1)
 
@@ -329,6 +404,48 @@ class Cell:
         """Count a handler call that held the loop for long."""
         self.slow_count += 1
         self.host.note_slow(self, seconds)
+
+    # --- figures ---
+
+    @property
+    def class_name(self) -> str:
+        """The name of the actor's class, which may be given as text."""
+        return str(getattr(self.actor_class, "__name__", self.actor_class))
+
+    def stats(self) -> MailboxStats:
+        """Return the actor's figures."""
+        return MailboxStats(
+            address=self.address,
+            actor_class=self.class_name,
+            depth=len(self.mailbox),
+            depth_max=self.depth_max,
+            handled=self.handled,
+            slow_count=self.slow_count,
+            is_busy=self.parked,
+        )
+
+    def status(self) -> Thespian_ActorStatus:
+        """Return what Thespian_StatusReq is answered with."""
+        status = Thespian_ActorStatus(
+            self.address,
+            self.class_name,
+            self.host.address,
+            self.parent,
+            self.source_hash,
+            self.exiting or None,
+        )
+        for child in self.children:
+            status.addChild(child)
+        for message, sender in self.mailbox:
+            status.addReceivedMessage(sender, self.address, type(message).__name__)
+        now = self.scheduler.loop.time()
+        for handle in self.timers.values():
+            left = timedelta(seconds=max(handle.when() - now, 0))
+            status.addWakeups([(self.address, ExpirationTimer(left))])
+        status.addKeyVal("Messages Handled", self.handled)
+        status.addKeyVal("Mailbox Depth Max", self.depth_max)
+        status.addKeyVal("Slow Handler Calls", self.slow_count)
+        return status
 
     # --- coroutine handlers ---
 
@@ -582,8 +699,7 @@ class Cell:
         self.host.begin_shutdown()
 
     def __str__(self) -> str:
-        name = getattr(self.actor_class, "__name__", self.actor_class)
-        return f"{name} {self.address._aaddr}"
+        return f"{self.class_name} {self.address._aaddr}"
 
 
 class _Quit(Exception):

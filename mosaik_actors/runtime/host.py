@@ -35,6 +35,7 @@ from thespian.actors import (
     InvalidActorSpecification,
     NoCompatibleSystemForActor,
     Thespian_StatusReq,
+    Thespian_SystemStatus,
     ThespianGeneration,
     ValidatedSource,
     WakeupMessage,
@@ -49,7 +50,7 @@ from .errors import ActorSystemClosed, ForeignAddress
 from .isolated import Isolation
 from .scheduler import Scheduler
 from .sources import Sources
-from .status import class_name, system_status
+from .status import SystemStats
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class ActorHost:
     def _receive(self, message: Any, sender: ActorAddress) -> None:
         """Handle a message to the system itself; others than these are ignored."""
         if isinstance(message, Thespian_StatusReq):
-            self.send(sender, system_status(self), self.address)
+            self.send(sender, self.status(), self.address)
         elif isinstance(message, ValidatedSource):
             self.sources.receive_validated(message, sender)
 
@@ -373,7 +374,7 @@ class ActorHost:
 
     def note_slow(self, cell: Cell, seconds: float) -> None:
         """Count a slow handler; log the first of each class."""
-        name = class_name(cell)
+        name = cell.class_name
         if name not in self.slow:
             logger.warning(
                 "a handler of %s held the event loop for %.3fs (more than %ss); "
@@ -383,6 +384,41 @@ class ActorHost:
                 self.config.slow_handler_s,
             )
         self.slow[name] = self.slow.get(name, 0) + 1
+
+    def stats(self) -> SystemStats:
+        """Return the figures of the whole system."""
+        return SystemStats(
+            actors=len(self.cells),
+            created=self.created,
+            exited=self.exited,
+            handled=self.scheduler.handled,
+            queued=sum(len(cell.mailbox) for cell in self.cells.values()),
+            failures=self.failures,
+            poisoned=self.poisoned,
+            dead_letters=self.dead_letters,
+            slow=dict(self.slow),
+            drains=self.scheduler.drains,
+            drains_cut_short=self.scheduler.cut_short,
+        )
+
+    def status(self) -> Thespian_SystemStatus:
+        """Return what Thespian_StatusReq to the system is answered with."""
+        status = Thespian_SystemStatus(
+            self.address, capabilities=dict(self.capabilities), inShutdown=self.stopping
+        )
+        for cell in self.cells.values():
+            if cell.parent is self.address:
+                status.addChild(cell.address)
+        for name, address in self.names.items():
+            status.addGlobalActor(name, address)
+        # Thespian's status has room for one handler; ours allows several.
+        status.setDeadLetterHandler(next(iter(self.dead_letter_handlers), None))
+        status.setLoadedSources(self.sources.loaded)
+        status.sourceAuthority = self.sources.authority
+        status.addKeyVal("Messages Handled", self.scheduler.handled)
+        status.addKeyVal("Messages Poisoned", self.poisoned)
+        status.addKeyVal("Dead Letters", self.dead_letters)
+        return status
 
     # --- shutdown ---
 

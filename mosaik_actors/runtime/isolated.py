@@ -33,7 +33,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from thespian.actors import (
@@ -47,20 +47,38 @@ from thespian.actors import (
 
 from ..forking import keep_from_children
 from .address import LocalAddress
-from .cell import Cell
+from .cell import Cell, CellHost
 from .isolated_process import CALLS, Launch, main
 from .log_records import handle_record, levels
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
-from .status import actor_status
-
-if TYPE_CHECKING:
-    from .host import ActorHost
 
 logger = logging.getLogger(__name__)
 
 # How often the end of the keeper process is looked for, once it must come.
 _POLL_S = 0.01
+
+
+class IsolatingHost(CellHost, Protocol):
+    """The actor system, as far as its isolated actors know it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it runs."""
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """The system's capabilities."""
+
+    @property
+    def stopping(self) -> bool:
+        """True from the begin of a shutdown."""
+
+    def check_own(self, target: ActorAddress) -> None:
+        """Refuse an address of another actor system."""
+
+    def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
+        """Report a message to an address that is forgotten altogether."""
 
 
 class IsolatedCell(Cell):
@@ -70,6 +88,8 @@ class IsolatedCell(Cell):
     "exiting" back, with whether it is still recursive; then the children, which
     are actors of the node, exit; "end" to the process, which ends.
     """
+
+    host: IsolatingHost
 
     __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid")
 
@@ -84,7 +104,7 @@ class IsolatedCell(Cell):
 
     def _forward(self, message: Any, sender: ActorAddress) -> None:
         if isinstance(message, Thespian_StatusReq):
-            self.host.send(sender, actor_status(self), self.address)
+            self.host.send(sender, self.status(), self.address)
         elif isinstance(message, ActorExitRequest):
             self._ask_to_exit(message)
         elif isinstance(message, ChildActorExited):
@@ -283,7 +303,7 @@ class Isolation:
     Starts with the first of them. `close` ends the keeper and waits for it.
     """
 
-    def __init__(self, host: ActorHost) -> None:
+    def __init__(self, host: IsolatingHost) -> None:
         self._host = host
         self.cells: dict[int, IsolatedCell] = {}
         self.connections: dict[asyncio.WriteTransport, None] = {}

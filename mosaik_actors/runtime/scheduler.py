@@ -31,14 +31,79 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from thespian.actors import ActorSystemMessage
+from thespian.actors import ActorAddress, ActorSystemMessage
 
 from .config import RuntimeConfig
 
-if TYPE_CHECKING:
-    from .cell import Cell
+
+class Schedulable(Protocol):
+    """What gets turns: an actor's cell, as far as the scheduler knows it.
+
+    Attributes:
+        scheduled: True while it is queued, and while it is parked.
+        handled: Messages taken from the mailbox so far.
+        depth_max: The longest the mailbox has been at the start of a turn.
+    """
+
+    scheduled: bool
+    handled: int
+    depth_max: int
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who gives it turns."""
+
+    @property
+    def parked(self) -> bool:
+        """True while its mailbox must wait."""
+
+    @property
+    def exiting(self) -> bool:
+        """True from a handled exit request on."""
+
+    @property
+    def dead(self) -> bool:
+        """True after the end."""
+
+    @property
+    def mailbox(self) -> deque[tuple[Any, ActorAddress]]:
+        """What waits, each with its sender."""
+
+    @property
+    def context(self) -> contextvars.Context | None:
+        """The actor's own context variables, once it needs them."""
+
+    @property
+    def run(self) -> Callable[..., Any] | None:
+        """Runs a function in that context; None while the actor shares one."""
+
+    @property
+    def actor(self) -> Any:
+        """The actor, whose `receiveMessage` takes a message."""
+
+    @property
+    def watch(self) -> object:
+        """Not None while `take_result` must be called, whatever was returned."""
+
+    def receive_system(self, message: ActorSystemMessage, sender: ActorAddress) -> None:
+        """Handle a message that means something to the runtime as well."""
+
+    def take_result(self, result: Any, message: Any, sender: ActorAddress, attempt: int) -> None:
+        """Act on what a handler returned."""
+
+    def retry(self, message: Any, sender: ActorAddress, error: BaseException) -> None:
+        """Hand a message over again after its first failure."""
+
+    def quit(self, message: Any, sender: ActorAddress, request: SystemExit) -> None:
+        """End the actor: its handler called for the program's end."""
+
+    def keep_context(self, context: contextvars.Context) -> None:
+        """Handle all messages in this context from now on."""
+
+    def note_slow(self, seconds: float) -> None:
+        """Count a handler call that held the loop for long."""
 
 
 class Scheduler:
@@ -53,7 +118,7 @@ class Scheduler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, config: RuntimeConfig) -> None:
         self.loop = loop
-        self.ready: deque[Cell] = deque()
+        self.ready: deque[Schedulable] = deque()
         self.armed = False
         self.suspended = False
         self.handled = 0
@@ -91,7 +156,7 @@ class Scheduler:
         if self.ready and not self.armed:
             self.arm()
 
-    def run_now(self, cell: Cell, step: Callable[[], object]) -> bool:
+    def run_now(self, cell: Schedulable, step: Callable[[], object]) -> bool:
         """Take a step of an actor here and now, if a message would be its next one anyway.
 
         Not if anything waits in its mailbox or it is in the midst of a message,
@@ -106,7 +171,7 @@ class Scheduler:
         context.copy().run(step)
         return True
 
-    def wake(self, cell: Cell) -> None:
+    def wake(self, cell: Schedulable) -> None:
         """Queue a cell that is not queued yet."""
         cell.scheduled = True
         self.ready.append(cell)
@@ -128,7 +193,7 @@ class Scheduler:
         self.drains += 1
         now = clock()
         deadline = now + self._slice_s
-        cell: Cell | None = None
+        cell: Schedulable | None = None
         failure: BaseException | None = None
         try:
             while ready and left > 0:

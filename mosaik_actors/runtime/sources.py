@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from thespian.actors import (
     ActorAddress,
@@ -34,9 +34,7 @@ from thespian.actors import (
 from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
 
 from .address import LocalAddress
-
-if TYPE_CHECKING:
-    from .host import ActorHost
+from .config import RuntimeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +58,26 @@ class Source:
         return waiting
 
 
+class SourcesOwner(Protocol):
+    """The actor system whose sources these are: it has a loop, and speaks for them."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where the time for the authority's answer runs."""
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """How long that is."""
+
+    @property
+    def address(self) -> LocalAddress:
+        """Who sends what the authority and the listeners get."""
+
+
 class Sources:
     """The sources of one host. `authority` may be set by any actor."""
 
-    def __init__(self, host: ActorHost) -> None:
+    def __init__(self, host: SourcesOwner) -> None:
         self.authority: LocalAddress | None = None
         self.loaded: dict[str, Source] = {}
         self._host = host

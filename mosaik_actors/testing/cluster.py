@@ -366,12 +366,12 @@ class Cluster:
         self.trace = Trace()
         self.history = History()
         self.network_id = NetworkId(network_id)
-        self.conditions = network or NetworkConditions()
+        conditions = network or NetworkConditions()
         self.network = SimNetwork(
             loop,
             Randomness(self.randomness.secret("network")),
             self.trace,
-            self.conditions,
+            conditions,
             fidelity,
         )
         self.network.traces_messages = traces_messages
@@ -503,6 +503,11 @@ class Cluster:
     @property
     def _own_cuts(self) -> dict[tuple[int, int], None]:
         return self.cuts.setdefault("scenario", {})
+
+    @property
+    def conditions(self) -> NetworkConditions:
+        """How the network is at present."""
+        return self.network.conditions
 
     def set_conditions(self, conditions: NetworkConditions) -> None:
         """Change how all paths are from now on."""

@@ -8,13 +8,74 @@ and a node that is down stays down until the fault that took it down is over.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from .conditions import NetworkConditions
 from .faults import Fault, FaultKind, FaultSchedule, weather_of
 
-if TYPE_CHECKING:
-    from .cluster import Cluster
+
+class FaultyNode(Protocol):
+    """A node to which faults may happen."""
+
+    @property
+    def index(self) -> int:
+        """Its number."""
+
+    def slow_disk(self, seconds: float, /) -> None:
+        """Let each save take that much longer from now on."""
+
+    def fill_disk(self, bytes_left: int | None, /) -> None:
+        """Let the disk have room for so many bytes more; None is no limit."""
+
+
+class FaultyCluster(Protocol):
+    """Nodes to which faults may happen, and the network between them.
+
+    Attributes:
+        cuts: By whom each cut was made: the pairs (sender, receiver) that are cut.
+    """
+
+    cuts: dict[str, dict[tuple[int, int], None]]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where the time of the schedule runs."""
+
+    @property
+    def nodes(self) -> Sequence[FaultyNode]:
+        """The nodes by number."""
+
+    @property
+    def conditions(self) -> NetworkConditions:
+        """How the network is at present."""
+
+    async def start(self, *indexes: int) -> None:
+        """Start nodes that are down."""
+
+    async def stop(self, *indexes: int) -> None:
+        """Stop nodes in an orderly way."""
+
+    async def crash(self, *indexes: int) -> None:
+        """Stop nodes at once."""
+
+    def pause(self, *indexes: int) -> None:
+        """Let nodes do nothing until `resume`."""
+
+    def resume(self, *indexes: int) -> None:
+        """Let nodes go on."""
+
+    def skew(self, index: int, offset: float = 0.0, drift: float = 0.0) -> None:
+        """Set how wrong a node's wall clock is."""
+
+    def set_conditions(self, conditions: NetworkConditions) -> None:
+        """Set how the network is from now on."""
+
+    def apply_cuts(self) -> None:
+        """Let the network have exactly the cuts in `cuts`."""
+
+    def note(self, kind: str, text: str) -> None:
+        """Write into the trace."""
 
 
 class FaultRunner:
@@ -25,9 +86,9 @@ class FaultRunner:
         schedule: What happens when, counted from now.
     """
 
-    def __init__(self, cluster: Cluster, schedule: FaultSchedule) -> None:
+    def __init__(self, cluster: FaultyCluster, schedule: FaultSchedule) -> None:
         self._cluster = cluster
-        self._usual = cluster.network.conditions
+        self._usual = cluster.conditions
         self._in_force: dict[int, Fault] = {}
         self._tasks = [
             cluster.loop.create_task(self._play(fault), name=f"fault {fault.number}")

@@ -5,5 +5,5 @@ one together; a majority of promises makes it, so that two halves of a network d
 two where one was meant. `bootstrap` is the state machine, `promises` what is given and kept,
 `peers` who takes part, `events` what comes out.
 
-Start with `bootstrap`. Imports `wire`, `raft` and `mesh`.
+Start with `bootstrap`. Imports `wire` and `raft`.
 """

@@ -6,5 +6,5 @@ already, `ledger` which histories they came from. `runner` hands work to a machi
 process of its own. `snapshot` and `payloads` are its bytes. `state_sync` and `sync_roles` say
 what a way of catching up is; the ways themselves are in `sync`.
 
-Start with `machine`, then `host`. Imports `wire` and `storage`.
+Start with `machine`, then `host`. Imports `wire`.
 """

@@ -6,5 +6,6 @@ snapshot on; when it follows another history it gets a new one. `membership` dec
 who votes; `leading`, `leaving`, `catching_up`, `compaction`, `commanding`, `saving` and
 `merging` each do one thing of a member's life. `events` is what it tells the outside.
 
-Start with `member`, then `history`. Imports every other room; nothing but the faces imports it.
+Start with `member`, then `history`. Imports `wire`, `storage`, `machine`, `raft`, `mesh`,
+`client`, `bootstrap` and `merge`; no other room imports it.
 """

@@ -5,5 +5,5 @@ to accept; `handshake` proves the key both ways without showing it; `redial` and
 when to try again; `bond` watches one link (beats, silence), `topology` what is reachable over
 whom. `key` makes the key from a secret.
 
-Start with `mesh`. Imports `wire` and `raft`.
+Start with `mesh`. Imports `wire`.
 """

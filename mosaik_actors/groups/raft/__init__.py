@@ -11,5 +11,5 @@ the time in, drain `ready` for what to save, send and apply. Its three roles hav
     strong reads    `read_index` (6.4)
     disk            `durability` (what is saved may count), `ready` (in which order)
 
-Pure: no loop, socket, clock or disk. Imports `wire` and `storage` (for types).
+Pure: no loop, socket, clock or disk. Imports `wire` and, for types, `storage`.
 """

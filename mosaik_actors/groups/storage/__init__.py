@@ -5,5 +5,5 @@ the disk when `save` returns) and has the one in memory. `sqlite` is the durable
 helpers hold the lock, the write-ahead log's sync, and the mark that tells a copied or
 restored file from the original. `docs/storage.md` has the promises in full.
 
-Imports `wire` only. May block: a worker thread calls it.
+Imports `wire`. May block: a worker thread calls it.
 """

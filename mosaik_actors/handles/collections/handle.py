@@ -15,22 +15,22 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
 from ...collections.commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
 from ...collections.commands import StateReplaced as Replaced
-from ...collections.conditions import CollectionWhen
 from ...collections.config import CollectionConfig, CollectionSettings, combine
 from ...collections.errors import NetworkDown
 from ...collections.feed import Backlog
 from ...collections.naming import check_store, kind_name, name_of
 from ...collections.version import Version
 from ...errors import Closed
-from ...groups.conditions import committed_of
 from ...groups.machine.state_sync import StateSync
 from ...groups.member.events import StateReplaced
 from ...ids import GroupId, StoreId
 from ...schema import stream_name
 from ...shared_state import HandleState, Watched
 from ...when import Wait
+from ..group_waits import committed_of
 from ..groups import GroupMetrics, Member
 from .replica import HasGroups, Replica, open_replica
+from .waits import CollectionWhen
 
 C = TypeVar("C")
 M = TypeVar("M", bound=CollectionMachine)

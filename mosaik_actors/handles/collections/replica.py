@@ -17,7 +17,6 @@ from thespian.actors import ActorAddress, ActorExitRequest
 
 from ...actors.collection import CollectionActor
 from ...collections.commands import CollectionMachine
-from ...collections.conditions import history_of, version_of
 from ...collections.config import CollectionConfig
 from ...collections.errors import CollectionOffline, NetworkDown
 from ...collections.feed import ChangeFeed
@@ -29,6 +28,7 @@ from ...groups.machine.machine import Consistency, LeadershipPreference
 from ...groups.shared import GroupState
 from ...runtime import ActorSystemClosed
 from ..groups import Group, Groups
+from .waits import history_of, version_of
 
 M = TypeVar("M", bound=CollectionMachine)
 

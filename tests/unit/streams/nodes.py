@@ -13,6 +13,7 @@ from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.handles.streams import Streams
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.node import Node
+from mosaik_actors.starting import start_node
 from mosaik_actors.streams.config import Backoff, StreamsConfig
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
@@ -71,7 +72,7 @@ class World:
         endpoint = MemoryEndpoint(self.network, NETWORK, key, transport)
         loop = asyncio.get_running_loop()
         randomness = Randomness(name.encode())
-        node = await Node.start(endpoint, key, clock=LoopClock(loop), randomness=randomness)
+        node = await start_node(endpoint, key, clock=LoopClock(loop), randomness=randomness)
         known = [self.nodes[0].endpoint.addr] if self.nodes and bootstrap else []
         discovery = await Discovery.start(
             node, endpoint, config=QUICK_DISCOVERY, bootstrap=known, tags=tags, rendezvous=False

@@ -498,14 +498,14 @@ def test_faults_begin_and_end_at_their_times_and_calm_undoes_the_rest() -> None:
         assert (reaches(zero, one), reaches(one, zero)) == (False, True)
         assert cluster.nodes[1].clock.offset_s == 9.0
         await at(7.5)
-        assert cluster.network.conditions.loss == 0.5
+        assert cluster.conditions.loss == 0.5
         await at(12)
         assert cluster.running == [0, 1]
         await cluster.calm()
         assert cluster.running == [0, 1, 2]
         assert reaches(zero, one)
         assert cluster.nodes[1].clock.offset_s == 0.0
-        assert cluster.network.conditions == NetworkConditions()
+        assert cluster.conditions == NetworkConditions()
         await at(60)  # nothing more happens
         assert cluster.running == [0, 1, 2]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..groups.shared import GroupState
 from ..ids import PeerId
 from ..when import Change, Wait, When
-from .shared import GroupState
 
 
 class PositionWhen:

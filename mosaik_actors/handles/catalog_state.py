@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..discovery.catalog import CatalogEvent, CatalogSnapshot
 from ..errors import Closed
 from ..shared_state import SharedState
-from .catalog import CatalogEvent, CatalogSnapshot
 
 
 class CatalogState(SharedState):

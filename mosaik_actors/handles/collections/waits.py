@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..groups.conditions import committed_of, is_online
-from ..groups.shared import GroupState
-from ..shared_state import Watched
-from ..when import Change, Wait, When
-from .version import Version
+from ...collections.version import Version
+from ...groups.shared import GroupState
+from ...shared_state import Watched
+from ...when import Change, Wait, When
+from ..group_waits import committed_of, is_online
 
 
 class CollectionWhen(When):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ..clock import Clock
 from ..discovery.info import PeerInfo
 from ..ids import PeerId, StreamId
+from ..streams.shared import Channel, ChannelState
 from ..transport.close import CloseReason
 from ..waiters import MakeFuture, Waiters
-from .shared import Channel, ChannelState
 
 
 @dataclass(frozen=True, slots=True)
