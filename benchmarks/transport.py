@@ -15,6 +15,7 @@ import socket
 import ssl
 import statistics
 from collections.abc import Callable, Coroutine
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from random import Random
 from typing import Any, cast
@@ -39,6 +40,7 @@ from .report import Row
 FRAME_BYTES = 64 * 1024
 IN_FLIGHT_BYTES = 2 * 1024 * 1024
 BAR_SHARE = 0.85
+SILENT_LINKS_RATIO_MAX = 1.2
 
 Measure = Callable[[str, int, int], Coroutine[Any, Any, float]]
 
@@ -69,7 +71,19 @@ def run(quick: bool) -> list[Row]:
     bare_us = bare_echo_us(echoes)
     ours_us = _between_processes(_serve_link, _echo_link, 16_384, echoes)
     rows.append(Row("round trip of a small frame, median", ours_us, "us", bare_us, "bare aioquic"))
+    rows.append(_beside_silent_links(*((20, 20) if quick else (1000, 3900))))
     return rows
+
+
+def _beside_silent_links(echo_count: int, link_count: int) -> Row:
+    """Return the round trip on one link while others are open, against the same with a few."""
+    few_us, many_us = (
+        _between_processes(_serve_link, partial(_echo_link, silent_count=count), 16_384, echo_count)
+        for count in (10, link_count)
+    )
+    ok = many_us <= SILENT_LINKS_RATIO_MAX * few_us
+    name = f"round trip beside {link_count:,} silent links, median (the bar is a maximum)"
+    return Row(name, many_us, "us", few_us, "beside 10", SILENT_LINKS_RATIO_MAX, ok)
 
 
 def bare_echo_us(count: int) -> float:
@@ -167,10 +181,13 @@ async def _send_link(address: str, datagram_bytes: int, count: int) -> float:
     return total / elapsed / 1e6
 
 
-async def _echo_link(address: str, datagram_bytes: int, count: int) -> float:
+async def _echo_link(address: str, datagram_bytes: int, count: int, silent_count: int = 0) -> float:
     endpoint = await _endpoint("client", datagram_bytes)
     loop = asyncio.get_running_loop()
-    link = await endpoint.open_link(PeerAddr.parse(address), "bench", bytes(8))
+    server = PeerAddr.parse(address)
+    for _ in range(silent_count):
+        await endpoint.open_link(server, "bench", bytes(8))
+    link = await endpoint.open_link(server, "bench", bytes(8))
     back: asyncio.Queue[bytes] = asyncio.Queue()
 
     def take(event: LinkEvent) -> None:

@@ -4,19 +4,33 @@ aioquic is asked for datagrams after everything that happens, mostly in vain, an
 each time goes through all that it could send. `BoundedConnection.is_idle` answers
 that for what a connection mostly is: established, with nothing to say.
 
+It also asks every stream for every packet. Here it finds only the streams that
+have something to write: an open stream that is silent costs nothing. A stream
+leaves the queue when it has nothing to write, and is looked at again after
+anything that could change that:
+
+    * it is written to, ended, reset or stopped here;
+    * a frame came that names it (RFC 9000 sections 19.4, 19.5, 19.8 and 19.10);
+    * a frame of it was acknowledged or lost, whichever kind it was.
+
+A stream that only flow control holds back stays in the queue, so that a raised
+limit finds it there. The order is aioquic's: who was served goes to the end.
+
 The parts of aioquic that this stands on are pinned by tests
 (`tests/unit/transport/test_engine.py`, `tests/unit/transport/test_bounded.py`): flow control
 (``_write_connection_limits``, ``_write_stream_limits``), the client's certificate
-(``_request_client_certificate``), and whatever can make it send.
+(``_request_client_certificate``), what it walks for each packet (``_streams_queue`` and
+the ``values`` of ``_streams``), and whatever can make it send.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from aioquic.quic.connection import Limit, QuicConnection
 from aioquic.quic.packet import QuicFrameType
-from aioquic.quic.packet_builder import QuicPacketBuilderStop
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
@@ -58,6 +72,19 @@ class StreamAllowance(Limit):
         self._ended_count += value - self._granted if value > self._granted else 0
 
 
+class StreamTable(dict[int, QuicStream]):
+    """All streams by id; who walks its `values` finds only those in the queue.
+
+    aioquic walks them for each packet, to raise their limits, and for nothing else.
+    """
+
+    queue: Collection[QuicStream] = ()
+
+    def values(self) -> Any:
+        """Return the streams that may have something to write."""
+        return self.queue
+
+
 class BoundedConnection(QuicConnection):
     """An aioquic connection that proves both sides, and holds a bounded amount for the peer.
 
@@ -68,8 +95,8 @@ class BoundedConnection(QuicConnection):
     `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
     """
 
-    # aioquic asks every stream for every packet. With many streams that would cost more than
-    # the packets do, so what cannot have changed is not looked at again.
+    # With many streams, looking at each again would cost more than the packets do, so what
+    # cannot have changed is not looked at.
     _inbound_count = 0  # datagrams and timers so far: only they move a limit
     _full_packet: Any = None
     _calm_inbound_count = -1
@@ -80,6 +107,9 @@ class BoundedConnection(QuicConnection):
         self.stream_allowance = StreamAllowance()
         self._local_max_streams_bidi = self.stream_allowance
         self.held_bytes = 0
+        self._streams: StreamTable = StreamTable()
+        self._touched: dict[int, None] = {}  # what may have come to have something to write
+        self._gapped: dict[int, QuicStream] = {}  # what holds bytes that wait for earlier ones
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -98,7 +128,17 @@ class BoundedConnection(QuicConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """Return what leaves now, and where it goes."""
         self._now = now
+        self._renew_queue()
         return super().datagrams_to_send(now)
+
+    def touch(self, stream_id: int) -> None:
+        """Look at a stream before the next packet: it may have something to write."""
+        self._touched[stream_id] = None
+
+    def stop_stream(self, stream_id: int, error_code: int) -> None:
+        """Ask the peer to send no more of a stream."""
+        super().stop_stream(stream_id, error_code)
+        self.touch(stream_id)
 
     def drop_unsent(self, stream_id: int) -> None:
         """Free what was written to a stream that was reset; aioquic keeps it until both ends end."""
@@ -111,12 +151,15 @@ class BoundedConnection(QuicConnection):
         self._streams.clear()
         self._streams_queue.clear()
         self._streams_blocked_bidi.clear()
+        self._gapped.clear()
+        self._renew_queue()
 
     def is_idle(self, now: float) -> bool:
         """Return whether `datagrams_to_send` would certainly return nothing.
 
         False while anything is unusual: a handshake, a move, an end.
         """
+        self._renew_queue()
         space = self._spaces.get(Epoch.ONE_RTT)
         return not (
             not self._handshake_confirmed
@@ -147,7 +190,44 @@ class BoundedConnection(QuicConnection):
             or _is_due(self._local_max_streams_uni)
         ):
             return True
-        return self._has_news() or any(map(_has_stream_frames, self._streams.values()))
+        # From the end, where those wait that this packet has not come to.
+        return self._has_news() or any(map(_has_stream_frames, reversed(self._streams_queue)))
+
+    def _renew_queue(self) -> None:
+        """Keep in the queue what has something to write, and add what has come to have it."""
+        queued = dict.fromkeys(self._streams_queue)
+        for stream_id in self._touched:
+            stream = self._streams.get(stream_id)  # None: it has ended
+            if stream is not None:
+                queued[stream] = None
+                if _undelivered_bytes(stream):
+                    self._gapped[stream_id] = stream
+                else:
+                    self._gapped.pop(stream_id, None)
+        self._touched.clear()
+        self._streams.queue = self._streams_queue = [s for s in queued if _has_turn(s)]
+
+    def _watch_delivery(self, builder: Any, stream: QuicStream) -> None:
+        """Look at a stream again when the packet being built was lost, or acknowledged."""
+        builder._packet.delivery_handlers.append((self._on_stream_delivery, (stream,)))
+
+    def _on_stream_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        assert stream.stream_id is not None, "only the handshake's streams have no id"
+        self.touch(stream.stream_id)
+
+    def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        super()._on_max_stream_data_delivery(delivery, stream)
+        self._on_stream_delivery(delivery, stream)
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
+        stream = super()._get_or_create_stream(frame_type, stream_id)
+        self.touch(stream_id)  # the peer's frame is about to change it
+        return stream
+
+    def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
+        stream = super()._get_or_create_stream_for_send(stream_id)
+        self.touch(stream_id)  # it is about to be written to, or reset
+        return stream
 
     def _has_news(self) -> bool:
         """Return whether there may be a window to raise, or a connection id to issue.
@@ -159,7 +239,7 @@ class BoundedConnection(QuicConnection):
         has_news = (
             self._due_window() is not None
             or any(not cid.was_sent for cid in self._host_cids)
-            or any(map(_has_stream_limit, self._streams.values()))
+            or any(map(_has_stream_limit, self._streams_queue))
         )
         if not has_news:
             self._calm_inbound_count = self._inbound_count
@@ -170,12 +250,13 @@ class BoundedConnection(QuicConnection):
         limit = self._local_max_data
         if 2 * (limit.value - limit.used) > _window_bytes(limit.used):
             return None  # nor would it be if all that came was delivered
-        undelivered = sum(map(_undelivered_bytes, self._streams.values()))
+        undelivered = sum(map(_undelivered_bytes, self._gapped.values()))
         delivered = limit.used - undelivered - self.held_bytes
         window = _window_bytes(delivered)
         return delivered + window if 2 * (limit.value - delivered) <= window else None
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
+        self._renew_queue()  # here each packet begins: those that the last one served may go
         limit = self._local_max_data
         if _is_due(self._local_max_streams_bidi) or _is_due(self._local_max_streams_uni):
             self._local_max_data = _NO_LIMIT
@@ -205,7 +286,10 @@ class BoundedConnection(QuicConnection):
         packet = builder._packet
         if packet is self._full_packet:
             return 0
+        frame_count = len(packet.delivery_handlers)
         used = super()._write_stream_frame(builder, space, stream, max_offset)
+        if len(packet.delivery_handlers) > frame_count:
+            self._watch_delivery(builder, stream)
         if used and builder.remaining_flight_space < _STREAM_FRAME_BYTES_MIN:
             self._full_packet = packet
         if used and not self._has_frames():
@@ -214,6 +298,14 @@ class BoundedConnection(QuicConnection):
             self._loss._pacer.update_after_send(now=self._now)
             raise QuicPacketBuilderStop
         return used
+
+    def _write_reset_stream_frame(self, builder: Any, stream: QuicStream) -> None:
+        super()._write_reset_stream_frame(builder, stream)
+        self._watch_delivery(builder, stream)
+
+    def _write_stop_sending_frame(self, builder: Any, stream: QuicStream) -> None:
+        super()._write_stop_sending_frame(builder, stream)
+        self._watch_delivery(builder, stream)
 
     def _write_due_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
         receiver = stream.receiver
@@ -246,6 +338,11 @@ def _undelivered_bytes(stream: QuicStream) -> int:
 def _is_due(limit: Limit) -> bool:
     """Return whether aioquic would tell the peer that it may open more streams."""
     return limit.value - limit.sent > max(0, limit.sent - limit.used)
+
+
+def _has_turn(stream: QuicStream) -> bool:
+    """Return whether a stream belongs in the queue."""
+    return _has_stream_frames(stream) or _has_stream_limit(stream)
 
 
 def _has_stream_frames(stream: QuicStream) -> bool:

@@ -345,6 +345,7 @@ class Engine:
             return
         if stream.sender._reset_error_code is None:
             stream.sender.write(data, end_stream=is_end)
+            self._quic.touch(stream_id)
             self._has_written = True
 
     def unacked_bytes(self, stream_id: int) -> int:

@@ -5,6 +5,7 @@ oracle: whenever the connection says that it is idle, it is asked all the same.
 """
 
 from random import Random
+from typing import Any
 
 import pytest
 from aioquic.quic.connection import QuicConnection
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.engine import ConnectionEnded, Engine, EngineFactory, StreamData
 
@@ -61,12 +63,26 @@ class LossyPair:
         self.asked_count += 1
         if not engine._has_written and quic.is_idle(self.now):
             self.idle_count += 1
-            assert QuicConnection.datagrams_to_send(quic, self.now) == []
+            assert self._ask_with_every_stream(quic) == []
             assert quic._pacing_at is None  # or a timer would stand in the past
+        quic._renew_queue()
+        for stream in dict.values(quic._streams):
+            assert stream in quic._streams_queue or not _has_turn(stream)
         for data, _ in engine.datagrams_to_send(now=self.now):
             if self.rng.random() >= self.loss:
                 delay_s = self.rng.choice((0.001, 0.002, 0.02))
                 self._on_way.append((self.now + delay_s, 1 - side, data))
+
+    def _ask_with_every_stream(self, quic: BoundedConnection) -> list[tuple[bytes, Any]]:
+        """Return what aioquic would send if no stream was ever taken from its queue."""
+        queue = quic._streams_queue
+        quic._streams.queue = quic._streams_queue = list(dict.values(quic._streams))
+        quic._renew_queue = lambda: None  # type: ignore[method-assign]
+        try:
+            return QuicConnection.datagrams_to_send(quic, self.now)
+        finally:
+            del quic._renew_queue
+            quic._streams.queue = quic._streams_queue = queue
 
     def _deliver(self, to: int) -> None:
         due = [one for one in self._on_way if one[1] == to and one[0] <= self.now]
