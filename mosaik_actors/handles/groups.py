@@ -407,10 +407,15 @@ class Group:
             timeout: Seconds to wait, or a `timedelta`; None for `ConsensusConfig.query_timeout`.
 
         Raises:
+            ConfigError: `consistency` is not a `Consistency`.
             QueryOffline: A strong query was not confirmed in time, or the state
                 is being replaced; ask again.
             GroupTerminated: This member has ended.
         """
+        asked: object = consistency  # text, for instance, where no type checker looks
+        if not isinstance(asked, Consistency):
+            expected = "Consistency.WEAK or Consistency.STRONG"
+            raise ConfigError(f"consistency is {asked!r}, expected {expected}")
         if self._state.is_closed:
             raise self._state.ended(query)
         host = self._spec.host

@@ -1,10 +1,17 @@
 """What a group's calls promise: order, once, in time, and honest errors."""
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
-from mosaik_actors.errors import GroupOffline, GroupTerminated, NoCommands, QueryOffline
+from mosaik_actors.errors import (
+    ConfigError,
+    GroupOffline,
+    GroupTerminated,
+    NoCommands,
+    QueryOffline,
+)
 from mosaik_actors.groups.machine.machine import Consistency
 from mosaik_actors.groups.member.events import LeaderElected
 from mosaik_actors.testing.cluster import Cluster
@@ -251,6 +258,14 @@ async def test_strong_queries_see_what_was_acknowledged_anywhere(cluster: Cluste
     answers = await asyncio.gather(*(group.query(Get()) for group in groups for _ in range(50)))
     assert {answer.result for answer in answers} == {9}
     assert cluster.now - began < 0.2
+
+
+@scenario(nodes=1, seeds=range(1), **SETTINGS)
+async def test_a_query_with_an_unknown_consistency_is_refused(cluster: Cluster) -> None:
+    [group] = await form(cluster, 1)
+    for unknown in ("weak", None, True):
+        with pytest.raises(ConfigError, match=r"expected Consistency\.WEAK or Consistency"):
+            await group.query(Get(), cast(Any, unknown))
 
 
 @scenario(nodes=3, seeds=SEEDS, **SETTINGS)
