@@ -38,7 +38,7 @@ from ..errors import AlreadyExists, Closed, Full, ProducerOffline
 from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
-from ..schema import check_same, describe, stream_name
+from ..schema import Schema, check_same, describe, stream_name
 from ..shared_state import HandleState
 from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
@@ -694,13 +694,14 @@ class Streams:
 
         Raises:
             SchemaMismatch: The one there is produces items of another type.
+            TypeError: `type_` is no type, or items of it cannot be encoded.
             Closed: The network is closed.
         """
         self._check_open()
         found = self._sources.get(_identify(type_, stream_id)[0])
         if found is None:
             return self.producer(type_, stream_id=stream_id)
-        check_same(describe(type_), found.spec.schema)
+        check_same(_describe(type_), found.spec.schema)
         return Producer(found)
 
     def producer(
@@ -766,7 +767,7 @@ class Streams:
         spec = ProducerSpec(
             stream_id=stream,
             name=name,
-            schema=describe(type_),
+            schema=_describe(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
             online_when=make_condition(online_when),
@@ -828,7 +829,7 @@ class Streams:
         spec = ConsumerSpec(
             stream_id=stream,
             name=name,
-            schema=describe(type_),
+            schema=_describe(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
             criteria=_encode_criteria(criteria, type_),
@@ -879,6 +880,18 @@ def _encode_criteria(criteria: Criteria | None, type_: Any) -> bytes:
     if criteria is None:
         return b""
     return encode_criteria(bind(where(criteria), type_))  # `where` refuses what are none
+
+
+def _describe(type_: Any) -> Schema:
+    """Return the schema of a type. For anything else a `TypeError` says what is expected."""
+    try:
+        return describe(type_)
+    except TypeError as exc:
+        hint = f"; a stream is given a name with stream_id={type_!r}" if type(type_) is str else ""
+        raise TypeError(
+            f"items cannot be {type_!r}, expected their type: a msgspec.Struct, a dataclass, or "
+            f"another type that travels, such as int or dict[str, float]{hint} ({exc})"
+        ) from exc
 
 
 def _identify(type_: Any, stream_id: StreamId | str | None) -> tuple[StreamId, str]:

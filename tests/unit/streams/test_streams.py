@@ -662,6 +662,22 @@ async def test_handles_end_with_their_node() -> None:
         await a.streams.close()
 
 
+# What is not a type.
+
+
+@pytest.mark.parametrize("wrong", ["A", b"A", 5, Tick(1), [int], (int, str)])
+async def test_what_is_no_type_is_refused_with_what_is_expected(wrong: Any) -> None:
+    async with world() as nodes:
+        streams = (await nodes.start("a")).streams
+        for method in (streams.produce, streams.producer, streams.consume, streams.consumer):
+            with pytest.raises(
+                TypeError, match=r"expected their type: a msgspec\.Struct"
+            ) as caught:
+                method(wrong)
+            assert repr(wrong) in str(caught.value)
+            assert ("stream_id='A'" in str(caught.value)) == (wrong == "A")
+
+
 # Shared producers.
 
 
