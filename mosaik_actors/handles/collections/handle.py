@@ -95,6 +95,16 @@ class CollectionHandle(Generic[M, C]):
     machine_class: ClassVar[Any]
     options: ClassVar[tuple[str, ...]] = ()
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse all but `_open`: whoever calls the class means ``writer`` or ``reader``."""
+        if not args or not isinstance(args[0], Replica):
+            what = kind_name(cls.kind, cls.types) if cls.types else cls.kind
+            raise TypeError(
+                f"{what} is not opened by a call: write {what}.writer(net, store_id), or "
+                f"{what}.reader(net, store_id) to read only"
+            )
+        return super().__new__(cls)
+
     def __init__(self, replica: Replica[M], store_id: StoreId, config: CollectionConfig) -> None:
         self._replica = replica
         self._machine = replica.machine

@@ -85,6 +85,19 @@ def voter_count(handle: Any) -> int:
     return sum(member.is_voter for member in handle._replica.group.members)
 
 
+@pytest.mark.parametrize("kind", [*ALL, MapReader[str, int]])
+def test_a_collection_is_not_opened_by_a_call(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"not opened by a call: write") as caught:
+        kind(object(), "store")
+    name = kind.__name__.replace("Reader", "")
+    assert f"{name}.writer(net, store_id), or {name}.reader(net, store_id)" in str(caught.value)
+
+
+def test_a_collection_without_types_is_not_opened_by_a_call_either() -> None:
+    with pytest.raises(TypeError, match=r"write Map\.writer\(net, store_id\)"):
+        cast(Any, Map)()
+
+
 # Every collection, from end to end.
 
 
