@@ -54,7 +54,9 @@ class CollectionActor(TypeDispatcher):
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
         """Warn of each peer that has another collection of the same store, once."""
         start = self._start
-        for peer, why in near_misses(start.name, start.group_id, message.snapshot.values()):
+        found = list(near_misses(start.name, start.group_id, message.snapshot.values()))
+        start.near_misses.why = found[0][1] if found else None
+        for peer, why in found:
             if self._warned.get(peer) != why and len(self._warned) < WARNED_MAX:
                 self._warned[peer] = why
                 logger.warning("%s", why)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from thespian.actors import ActorAddress
 
 from ..ids import GroupId
-from .naming import CollectionName
+from .naming import CollectionName, NearMisses
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,10 @@ class StartCollection:
         catalog: The catalog actor.
         group_id: The collection's group.
         name: What it is called.
+        near_misses: Where the actor says whom it has found.
     """
 
     catalog: ActorAddress
     group_id: GroupId
     name: CollectionName
+    near_misses: NearMisses

@@ -59,6 +59,17 @@ class CollectionName:
         return f"{self.store}: {self.kind}"
 
 
+class NearMisses:
+    """What the collection actor found at its last look, for the handles to show.
+
+    Attributes:
+        why: Why a peer that means the same collection is never met; None without one.
+    """
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+
+
 def key_of(store_id: StoreId, secret: str | bytes | None = None) -> GroupKey:
     """Return the key of a collection's group: whoever knows the store and the secret may join.
 

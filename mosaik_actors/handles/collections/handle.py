@@ -175,7 +175,7 @@ class CollectionHandle(Generic[M, C]):
     @property
     def why_offline(self) -> str | None:
         """Why it is not online; None when it is."""
-        return "closed" if self._state.is_closed_here else self._replica.group.why_offline
+        return "closed" if self._state.is_closed_here else self._replica.why_offline
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -21,7 +21,7 @@ from ...collections.config import CollectionConfig
 from ...collections.errors import CollectionOffline, NetworkDown
 from ...collections.feed import ChangeFeed
 from ...collections.messages import StartCollection
-from ...collections.naming import CollectionName, key_of
+from ...collections.naming import CollectionName, NearMisses, key_of
 from ...collections.version import Version
 from ...errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ...groups.machine.machine import Consistency, LeadershipPreference
@@ -66,12 +66,25 @@ class Replica(Generic[M]):
         self._handle_count = 0
         self._system = groups._node.system
         self._watcher: ActorAddress = self._system.createActor(CollectionActor)
-        self._system.tell(self._watcher, StartCollection(groups._catalog, group.id, name))
+        self._near_misses = NearMisses()
+        start = StartCollection(groups._catalog, group.id, name, self._near_misses)
+        self._system.tell(self._watcher, start)
 
     @property
     def state(self) -> GroupState:
         """What the replica actor shows."""
         return self.group._state
+
+    @property
+    def why_offline(self) -> str | None:
+        """Why writes are not taken at the moment; None when they are."""
+        why = self.group.why_offline
+        return None if why is None else self._explained(why)
+
+    def _explained(self, why: str) -> str:
+        """Add who nearly shares the collection to a reason: without a history it may be that."""
+        near_miss = None if self.group.history else self._near_misses.why
+        return why if near_miss is None else f"{why}; {near_miss}"
 
     @property
     def version(self) -> Version:
@@ -102,7 +115,7 @@ class Replica(Generic[M]):
         try:
             position = await self.group.execute(command, timeout=timeout)
         except (GroupOffline, GroupTerminated, Closed) as exc:
-            raise _translated(exc, value) from exc
+            raise self._translated(exc, value) from exc
         return Version(position, history_of(self.state))
 
     async def execute_many(
@@ -112,7 +125,7 @@ class Replica(Generic[M]):
         try:
             positions = await self.group.execute_many(commands, timeout=timeout)
         except (GroupOffline, GroupTerminated, Closed) as exc:
-            raise _translated(exc, make_value()) from exc
+            raise self._translated(exc, make_value()) from exc
         return Version(positions[-1], history_of(self.state))
 
     async def execute_and_see(self, command: Any, value: Any, timeout: float | None) -> Version:
@@ -130,8 +143,19 @@ class Replica(Generic[M]):
         try:
             await self.group.query(None, Consistency.STRONG, timeout=timeout)
         except (QueryOffline, GroupTerminated, Closed) as exc:
-            raise _translated(exc, None) from exc
+            raise self._translated(exc, None) from exc
         return self.version
+
+    def _translated(self, error: Exception, value: Any) -> CollectionOffline | NetworkDown:
+        """Return a group's error as a collection's, with what was to be written."""
+        match error:
+            case GroupOffline(reason=reason, may_take_effect=may_take_effect):
+                return CollectionOffline(value, self._explained(reason), may_take_effect)
+            case QueryOffline(reason=reason):
+                return CollectionOffline(value, self._explained(reason))
+            case GroupTerminated(reason=reason) | Closed(reason=reason):
+                return NetworkDown(value, reason)
+        raise AssertionError(f"no error of a group: {error!r}")
 
     async def force_new_group(self) -> None:
         """Begin a new history from the state here; see `Group.force_new_group`."""
@@ -139,18 +163,6 @@ class Replica(Generic[M]):
             await self.group.force_new_group()
         except (GroupTerminated, ActorSystemClosed) as exc:
             raise NetworkDown(None, str(exc)) from exc
-
-
-def _translated(error: Exception, value: Any) -> CollectionOffline | NetworkDown:
-    """Return a group's error as a collection's, with what was to be written."""
-    match error:
-        case GroupOffline(reason=reason, may_take_effect=may_take_effect):
-            return CollectionOffline(value, reason, may_take_effect)
-        case QueryOffline(reason=reason):
-            return CollectionOffline(value, reason)
-        case GroupTerminated(reason=reason) | Closed(reason=reason):
-            return NetworkDown(value, reason)
-    raise AssertionError(f"no error of a group: {error!r}")
 
 
 def open_replica(

@@ -370,6 +370,26 @@ async def test_what_is_closed_is_forgotten(cluster: Cluster) -> None:
 
 
 @scenario(nodes=2, seeds=ONCE)
+async def test_a_reader_of_another_type_says_why_it_waits_in_vain(cluster: Cluster) -> None:
+    reader = Map[str, int].reader(cluster.net(1), "prices")
+    assert "prices" not in (reader.why_offline or "")
+    writer = Map[str, float].writer(cluster.net(0), "prices")
+    await writer.when().online()
+    await cluster.until(lambda: "prices" in (reader.why_offline or ""))
+    peer = cluster.net(0).peer_id.short
+    why = f"is Map[str, int] here and Map[str, float] at peer {peer}: they are two collections"
+    assert why in str(reader.why_offline)
+    assert "no history yet" in str(reader.why_offline)
+    with pytest.raises(CollectionOffline) as caught:
+        await reader.refresh()
+    assert why in str(caught.value)
+    assert writer.why_offline is None
+    # Nobody else opens what is meant, but the one who misled is gone.
+    await writer.close()
+    await cluster.until(lambda: why not in str(reader.why_offline))
+
+
+@scenario(nodes=2, seeds=ONCE)
 async def test_another_type_of_the_same_store_is_warned_of_once(cluster: Cluster) -> None:
     seen: list[str] = []
 
