@@ -14,7 +14,9 @@ import psutil
 from mosaik_actors.testing import TIME_FACTOR
 
 EXECUTABLE = Path(sys.executable).with_name("mosaik-actors")
-LINE_TIMEOUT_S = 40.0 * TIME_FACTOR  # the demo needs half of it: 15 s to miss a killed process
+SILENCE_S_MAX = 40.0 * TIME_FACTOR
+"""How long a command may write nothing. How long it runs is not limited here: that
+follows from how busy the machine is, and `pytest` has a limit for the test."""
 
 
 class Command:
@@ -32,25 +34,42 @@ class Command:
             asyncio.create_task(self._read(process.stdout, self.out)),
             asyncio.create_task(self._read(process.stderr, self.err)),
         ]
+        for reader in self._readers:
+            reader.add_done_callback(lambda _: self._news.set())
 
     async def line(self, pattern: str, count: int = 1) -> str:
         """Wait until `count` lines of its output match, and return the last of them."""
-        async with asyncio.timeout(LINE_TIMEOUT_S):
-            while True:
-                found = [line for line in self.out if re.search(pattern, line)]
-                if len(found) >= count:
-                    return found[count - 1]
-                assert not all(reader.done() for reader in self._readers), self.transcript()
-                self._news.clear()
-                await self._news.wait()
+        while True:
+            found = [line for line in self.out if re.search(pattern, line)]
+            if len(found) >= count:
+                return found[count - 1]
+            assert not self._is_silent, self.transcript()
+            await self._more()
 
     async def end(self, number: signal.Signals | None = None) -> int:
         """Send a signal, if any, wait until it ended and return its exit code."""
         if number is not None:
             self._process.send_signal(number)
-        async with asyncio.timeout(LINE_TIMEOUT_S):
-            await asyncio.gather(*self._readers)
+        while not self._is_silent:
+            await self._more()
+        async with asyncio.timeout(SILENCE_S_MAX):
             return await self._process.wait()
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether it has written all that it will."""
+        return all(reader.done() for reader in self._readers)
+
+    async def _more(self) -> None:
+        """Wait until it writes again, or will not any more."""
+        self._news.clear()
+        try:
+            async with asyncio.timeout(SILENCE_S_MAX):
+                await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"silent for {SILENCE_S_MAX:.0f} s after\n{self.transcript()}"
+            ) from None
 
     def transcript(self) -> str:
         return "\n".join(["stdout:", *self.out, "stderr:", *self.err])
@@ -59,7 +78,6 @@ class Command:
         while line := await stream.readline():
             lines.append(line.decode().rstrip("\n"))
             self._news.set()
-        self._news.set()
 
     async def abandon(self) -> None:
         if self._process.returncode is None:
