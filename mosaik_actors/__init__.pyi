@@ -282,6 +282,9 @@ from .handles.collections import (
 from .handles.collections.declarations import (
     collection as collection,
 )
+from .handles.consumer import (
+    Consumer as Consumer,
+)
 from .handles.groups import (
     Group as Group,
 )
@@ -291,14 +294,11 @@ from .handles.groups import (
 from .handles.groups import (
     Member as Member,
 )
+from .handles.producer import (
+    Producer as Producer,
+)
 from .handles.stream_declarations import (
     stream as stream,
-)
-from .handles.streams import (
-    Consumer as Consumer,
-)
-from .handles.streams import (
-    Producer as Producer,
 )
 from .ids import (
     GroupId as GroupId,

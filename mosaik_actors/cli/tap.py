@@ -16,7 +16,7 @@ from .. import running
 from . import joining
 
 if TYPE_CHECKING:
-    from ..handles.streams import Consumer
+    from ..handles.consumer import Consumer
     from . import Subparsers
 
 HINT_AFTER_S = 3.0

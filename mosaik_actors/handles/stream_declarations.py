@@ -22,7 +22,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..config import refuse_tickets
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
-from .streams import Consumer, Producer, Streams
+from .consumer import Consumer
+from .producer import Producer
+from .streams import Streams
 
 T = TypeVar("T")
 

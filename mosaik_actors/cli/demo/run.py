@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from ...handles.streams import ChannelInfo
+from ...handles.channels import ChannelInfo
 from ...network import Network
 from . import claims
 from .display import Display, LiveDisplay, PlainDisplay

@@ -16,7 +16,8 @@ from mosaik_actors.discovery.entry import EntryTooLarge, StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.discovery.messages import WithdrawStream
 from mosaik_actors.errors import AlreadyExists, Closed, ConfigError, Empty, Full, ProducerOffline
-from mosaik_actors.handles.streams import Consumer, Producer
+from mosaik_actors.handles.consumer import Consumer
+from mosaik_actors.handles.producer import Producer
 from mosaik_actors.ids import StreamId
 from mosaik_actors.schema import SchemaMismatch, describe
 from mosaik_actors.streams import wire

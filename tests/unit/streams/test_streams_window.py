@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from mosaik_actors.errors import Empty, Full, ProducerOffline
-from mosaik_actors.handles.streams import ChannelInfo, Consumer, Producer
+from mosaik_actors.handles.channels import ChannelInfo
+from mosaik_actors.handles.consumer import Consumer
+from mosaik_actors.handles.producer import Producer
 from mosaik_actors.streams.config import Backoff
 from mosaik_actors.streams.session import ReceiverSession
 from mosaik_actors.transport.close import CloseCode
