@@ -33,7 +33,7 @@ class Counter(StateMachine):
 
     Command = Add
     Query = None
-    Result = int
+    Answer = int
 
     def __init__(self) -> None:
         self.value = 0

@@ -145,6 +145,9 @@ from .errors import (
     RemoteError as RemoteError,
 )
 from .errors import (
+    ResultError as ResultError,
+)
+from .errors import (
     TransportError as TransportError,
 )
 from .groups.config import (
@@ -203,6 +206,9 @@ from .groups.mesh.key import (
 )
 from .groups.mesh.topology import (
     Bond as Bond,
+)
+from .groups.position import (
+    Position as Position,
 )
 from .groups.storage.interface import (
     InMemory as InMemory,

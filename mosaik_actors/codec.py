@@ -31,15 +31,16 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 from uuid import UUID
 
 import msgpack
 import msgspec
+import msgspec.inspect as mi
 
 from .errors import DecodeError, MosaikError, clip
 from .ids import PeerId, UniqueId, id_as_bytes, id_from_bytes
-from .wire_limits import ANY, WireLimits
+from .wire_limits import ANY, WireLimits, is_any, parts_of
 
 T = TypeVar("T")
 
@@ -95,14 +96,23 @@ class Codec(Protocol[T]):
 
 
 class TypedCodec(Codec[T]):
-    """The codec of a record or annotated type, on msgspec."""
+    """The codec of a record or annotated type, on msgspec.
 
-    def __init__(self, type_: Any) -> None:
+    Args:
+        type_: The type.
+        is_ordered: Whether the same value is the same bytes in every process, though
+            each has an order of its own for the members of a set. They are sorted then,
+            and so are mappings, where the type lets there be sets.
+    """
+
+    def __init__(self, type_: Any, *, is_ordered: bool = False) -> None:
         self._type = type_
+        has_order = not is_ordered or not _may_hold_sets(type_)
+        self._order: Literal["deterministic"] | None = None if has_order else "deterministic"
         self._is_record = isinstance(type_, type) and (
             issubclass(type_, msgspec.Struct) or hasattr(type_, "__dataclass_fields__")
         )
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=id_as_bytes)
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=id_as_bytes, order=self._order)
         self._decode_items: Callable[[Any], list[T]] = _fast_decoder(list[type_])
         self._batch_type: Any = list[type_]
         self._limits = WireLimits(type_)
@@ -158,6 +168,7 @@ class TypedCodec(Codec[T]):
                 items,
                 builtin_types=(bytes, bytearray, memoryview, datetime),
                 enc_hook=id_as_bytes,
+                order=self._order,
             )
             batch: bytes = msgpack.packb(plain, default=_widen)
         except Exception as exc:
@@ -213,6 +224,17 @@ def codec_for(type_: Any) -> Codec[Any]:
     if type_ is object or type_ is Any:
         return UntypedCodec()
     return TypedCodec(type_)
+
+
+def ordered_codec_for(type_: Any) -> Codec[Any]:
+    """Return a codec like `codec_for`, by which a value is the same bytes in every process.
+
+    Raises:
+        TypeError: msgspec cannot describe the type; the text says which part.
+    """
+    if type_ is object or type_ is Any:
+        return codec_for(type_)
+    return TypedCodec(type_, is_ordered=True)
 
 
 def _custom_values(type_: type, value: Any) -> Any:
@@ -292,6 +314,13 @@ def _only(items: list[T]) -> T:
     return items[0]
 
 
+def _may_hold_sets(type_: Any) -> bool:
+    return any(
+        is_any(part) or isinstance(part, mi.SetType | mi.FrozenSetType)
+        for part in parts_of(mi.type_info(type_))
+    )
+
+
 def _name(type_: Any) -> str:
     return getattr(type_, "__qualname__", None) or str(type_)
 
@@ -337,6 +366,12 @@ def _write_int(value: int) -> bytes:
     return data
 
 
+def _write_set(value: set[Any] | frozenset[Any]) -> bytes:
+    """Return the members in the order of their bytes, which is the same in every process."""
+    head: bytes = msgpack.Packer().pack_array_header(len(value))
+    return head + b"".join(sorted(map(_pack, value)))
+
+
 def _write_timedelta(value: timedelta) -> bytes:
     return _pack([value.days, value.seconds, value.microseconds])
 
@@ -344,8 +379,8 @@ def _write_timedelta(value: timedelta) -> bytes:
 _WRITERS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
     int: (_EXT_BIG_INT, _write_int),
     tuple: (_EXT_TUPLE, lambda value: _pack(list(value))),
-    set: (_EXT_SET, lambda value: _pack(list(value))),
-    frozenset: (_EXT_FROZENSET, lambda value: _pack(list(value))),
+    set: (_EXT_SET, _write_set),
+    frozenset: (_EXT_FROZENSET, _write_set),
     datetime: (_EXT_DATETIME, lambda value: value.isoformat().encode()),
     date: (_EXT_DATE, lambda value: value.isoformat().encode()),
     time: (_EXT_TIME, lambda value: value.isoformat().encode()),

@@ -75,6 +75,26 @@ class QueryOffline(Offline):
     """The group did not answer a query in time; `value` is the query. It may be repeated."""
 
 
+class ResultError(MosaikError, TypeError):
+    """What `apply` returned is not of the machine's `Result`; the command was applied.
+
+    Attributes:
+        position: Where it was applied.
+        got: The class of what was returned.
+    """
+
+    def __init__(self, position: int, got: str) -> None:
+        super().__init__(position, got)
+        self.position = position
+        self.got = got
+
+    def __str__(self) -> str:
+        return (
+            f"apply returned a {self.got} for the command at position {self.position}, expected "
+            "one of the machine's Result; the command was applied"
+        )
+
+
 class NoCommands(MosaikError, ValueError):
     """There are no commands to execute."""
 

@@ -452,7 +452,7 @@ class ReplicaActor(TypeDispatcher):
         while (event := member.next_event()) is not None:
             if type(event) is Resolved:  # by far the most frequent
                 if not event.token.done():
-                    event.token.set_result((event.first_position, event.last_position))
+                    event.token.set_result(event)
             else:
                 self._take(event)
         if self._member is not None:

@@ -65,7 +65,7 @@ class GroupState(SharedState):
             if not isinstance(event, Resolved):
                 self._fail(event.token)
             elif not event.token.done():
-                event.token.set_result((event.first_position, event.last_position))
+                event.token.set_result(event)
         for future in self.reads:
             self._fail(future)
         self.reads.clear()

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self
 
 from thespian.actors import ActorAddress
 
@@ -30,7 +30,7 @@ from ..errors import (
     QueryOffline,
 )
 from ..events import Events
-from ..groups.client.client import CommandClient
+from ..groups.client.client import CommandClient, Resolved
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.errors import CallFailed
 from ..groups.machine.host import Host
@@ -43,6 +43,7 @@ from ..groups.machine.machine import (
     signature_of,
 )
 from ..groups.machine.state_sync import StateSync
+from ..groups.machine.types import A, C, Q, R, Typed
 from ..groups.member.events import GroupEvent
 from ..groups.member.member import MemberSpec
 from ..groups.mesh.key import GroupKey, derive_group_id
@@ -58,6 +59,7 @@ from ..groups.messages import (
     Submission,
     TakePart,
 )
+from ..groups.position import Position, Positions
 from ..groups.shared import GroupState
 from ..groups.storage.interface import InMemory, LogStorage
 from ..groups.sync.settings import LogReplaySync, SnapshotSync
@@ -141,8 +143,11 @@ class GroupMetrics:
     served_bytes: int
 
 
-class Group:
-    """This node's member of a group. Made by `Groups.join`."""
+class Group(Typed, Generic[C, Q, A, R]):
+    """This node's member of a group. Made by `Groups.join`.
+
+    It takes its types from the machine: of commands, queries, answers and results.
+    """
 
     def __init__(
         self,
@@ -161,6 +166,7 @@ class Group:
         self._name = name
         self._storage = storage
         self._make_future = loop.create_future
+        self._decode_result = spec.host.decode_result
         self._state = GroupState(loop.create_future, spec.settings.events_backlog)
         self._system = node.system
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
@@ -193,7 +199,7 @@ class Group:
         return self._spec.consensus
 
     @property
-    def machine(self) -> StateMachine:
+    def machine(self) -> StateMachine[C, Q, A, R]:
         """The machine here, this member's copy."""
         return self._spec.host.machine
 
@@ -326,10 +332,12 @@ class Group:
 
     # Commands.
 
-    async def execute(self, command: Any, *, timeout: float | timedelta | None = None) -> int:
+    async def execute(self, command: C, *, timeout: float | timedelta | None = None) -> Position[R]:
         """Replicate a command; return its position once it is committed and applied here.
 
-        Calls take effect in the order they are made. When cancelled, a command
+        The position also has the command's `result`: what the machine's `apply` returned.
+        A command that had to be sent again is applied once all the same, and that is the
+        result. Calls take effect in the order they are made. When cancelled, a command
         that has left this node may still take effect; one that has not never will.
 
         Args:
@@ -343,16 +351,18 @@ class Group:
             EncodeError: It is not of the machine's `Command`.
         """
         payloads = self._spec.host.encode_commands((command,))
-        first, _ = await self._submit(payloads, command, timeout, waits=True)
-        return first
+        done = await self._submit(payloads, command, timeout, waits=True)
+        (position,) = done.positions
+        result = done.results.get(position)
+        return Position(position, None if result is None else self._decode_result(result))
 
     async def execute_many(
-        self, commands: Iterable[Any], *, timeout: float | timedelta | None = None
-    ) -> range:
+        self, commands: Iterable[C], *, timeout: float | timedelta | None = None
+    ) -> Sequence[Position[R]]:
         """Replicate commands in order; return their positions once all are applied here.
 
-        They are together in the log unless others' commands come between; then
-        the range covers those too.
+        There is one for each, with its result, in the same order. They follow each other
+        unless others' commands come between.
 
         Raises:
             NoCommands: There are none.
@@ -363,10 +373,10 @@ class Group:
         if not listed:
             raise NoCommands("no commands to execute")
         payloads = self._spec.host.encode_commands(listed)
-        first, last = await self._submit(payloads, listed, timeout, waits=True)
-        return range(first, last + 1)
+        done = await self._submit(payloads, listed, timeout, waits=True)
+        return Positions(done.positions, done.results, self._decode_result)
 
-    async def feed(self, command: Any, *, timeout: float | timedelta | None = None) -> None:
+    async def feed(self, command: C, *, timeout: float | timedelta | None = None) -> None:
         """Hand a command to the leader without waiting until it is committed.
 
         It is committed later, in order with the others, or lost with this node.
@@ -379,7 +389,7 @@ class Group:
         await self._submit(payloads, command, timeout, waits=False)
 
     async def feed_many(
-        self, commands: Iterable[Any], *, timeout: float | timedelta | None = None
+        self, commands: Iterable[C], *, timeout: float | timedelta | None = None
     ) -> None:
         """Hand commands to the leader in order, without waiting until they are committed.
 
@@ -394,11 +404,11 @@ class Group:
 
     async def query(
         self,
-        query: Any,
+        query: Q,
         consistency: Consistency = Consistency.STRONG,
         *,
         timeout: float | timedelta | None = None,
-    ) -> QueryAnswer:
+    ) -> QueryAnswer[A]:
         """Ask the machine here.
 
         Args:
@@ -431,7 +441,7 @@ class Group:
         self._state.reads[future] = lambda: host.query(query)
         try:
             self._tell(ReadAsked(future, wait_s))
-            answer: QueryAnswer = await future
+            answer: QueryAnswer[A] = await future
         except asyncio.CancelledError:
             self._forget_call(future)
             raise
@@ -500,7 +510,7 @@ class Group:
 
     async def _submit(
         self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
-    ) -> tuple[int, int]:
+    ) -> Resolved:
         if self._state.error is not None:  # as `is_closed`, on a hot path
             raise self._state.ended(value)
         wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
@@ -517,7 +527,7 @@ class Group:
         try:
             if future.done():  # a lone voter commits at once: others have their turn all the same
                 await asyncio.sleep(0)
-            positions: tuple[int, int] = await future
+            done: Resolved = await future
         except asyncio.CancelledError:
             self._forget_call(future)
             raise
@@ -526,7 +536,7 @@ class Group:
             raise GroupOffline(value, why, exc.may_take_effect) from None
         except GroupTerminated:
             raise self._state.ended(value) from self._state.error
-        return positions
+        return done
 
     @property
     def _is_staying(self) -> bool:
@@ -653,7 +663,7 @@ class Groups:
     def join(
         self,
         key: GroupKey | str | bytes,
-        machine: StateMachine | None = None,
+        machine: StateMachine[C, Q, A, R] | None = None,
         *,
         storage: LogStorage | None = None,
         consensus: ConsensusConfig | None = None,
@@ -661,7 +671,7 @@ class Groups:
         settings: GroupsConfig | None = None,
         name: str = "",
         shown_name: str | None = None,
-    ) -> Group:
+    ) -> Group[C, Q, A, R]:
         """Return this node's member of a group; the same one when it is joined already.
 
         Returns at once: ``await group.when().online()`` waits until there is a
@@ -716,7 +726,7 @@ class Groups:
             shown = name if shown_name is None else shown_name
             group = Group(self, spec, name, shown, storage or InMemory(), after=after)
         except TypeError as exc:
-            raise ConfigError(f"{type(machine).__name__}.Command: {exc}") from exc
+            raise ConfigError(str(exc)) from exc
         except ActorSystemClosed:
             raise Closed(reason="the network handle is closed") from None
         self._joined[group_id] = group

@@ -49,7 +49,7 @@ class Entries(StateMachine):
     """Everything that was appended, in order."""
 
     Command = Append
-    Result = list[Append]
+    Answer = list[Append]
     signature = "tests.e2e.entries.1"
 
     def __init__(self) -> None:

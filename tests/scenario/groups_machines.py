@@ -33,7 +33,8 @@ class Journal(StateMachine):
 
     Command = Put
     Query = Get
-    Result = int | None
+    Answer = int | None
+    Result = bytes
 
     def __init__(self, preference: LeadershipPreference = LeadershipPreference.NORMAL) -> None:
         self.leadership_preference = preference
@@ -41,14 +42,15 @@ class Journal(StateMachine):
         self.journal: list[tuple[str, int]] = []
         self.digests: list[bytes] = [b""]
 
-    def apply(self, command: Put, ctx: ApplyContext) -> None:
-        """Note the command and store the value."""
+    def apply(self, command: Put, ctx: ApplyContext) -> bytes:
+        """Note the command and store the value; return what tells this very run of it."""
         self.note(command.client, command.number)
         self.values[command.key] = command.value
         # Positions are dense and start at 1, whatever the log holds beside commands.
         assert ctx.index == len(self.journal), f"position {ctx.index} at {len(self.journal)}"
         assert ctx.log_position > 0
         assert ctx.committed >= ctx.index, "nothing is applied before it is committed"
+        return self.digests[-1]
 
     def note(self, client: str, number: int) -> None:
         """Append to the journal and go on with the digest."""

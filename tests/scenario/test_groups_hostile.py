@@ -79,7 +79,7 @@ async def test_calls_beyond_the_room_for_them_end_in_time(cluster: Cluster) -> N
     # Made in one turn, on time: one after the other they all find room.
     numbers = [[Put(f"c{call}", number) for number in range(60)] for call in range(4)]
     ranges = await asyncio.gather(*(group.execute_many(commands) for commands in numbers))
-    assert [found.start for found in ranges] == [1, 61, 121, 181]
+    assert [found[0] for found in ranges] == [1, 61, 121, 181]
     # Cut off: the first ones left, and are never answered; for the others there is no room.
     cluster.partition([follower])
     began = cluster.now

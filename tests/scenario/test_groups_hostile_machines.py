@@ -38,7 +38,7 @@ class Moody(StateMachine):
 
     Command = Do
     Query = str
-    Result = int
+    Answer = int
     signature = "moody"
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ def sum_machine(amount: Any) -> StateMachine:
     class Sum(StateMachine):
         Command = amount
         Query = None
-        Result = int
+        Answer = int
         signature = "sum"
 
         def __init__(self) -> None:

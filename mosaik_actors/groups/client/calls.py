@@ -23,12 +23,14 @@ class Submission:
         deadline: When its caller gives up, in monotonic seconds; may be infinite.
         waits: Whether its caller waits until it is applied.
         last: The number of its last command; 0 without numbers.
-        first_position: The position of its first command; 0 until that is applied.
+        positions: The positions of those of its commands that are applied.
+        results: What they returned, encoded, by position.
         is_told: Whether its caller knows what became of it, or does not care.
     """
 
     __slots__ = (
-        "byte_count", "deadline", "first_position", "is_told", "last", "payloads", "token", "waits",
+        "byte_count", "deadline", "is_told", "last", "payloads", "positions", "results", "token",
+        "waits",
     )  # fmt: skip
 
     def __init__(
@@ -45,7 +47,8 @@ class Submission:
         self.deadline = deadline
         self.waits = waits
         self.last = 0
-        self.first_position = 0
+        self.positions: list[int] = []
+        self.results: dict[int, bytes] = {}
         self.is_told = False
 
 

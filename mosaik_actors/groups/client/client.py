@@ -26,7 +26,7 @@ numbered commands. They fail as unknown, and a new client begins.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -51,14 +51,14 @@ class Resolved(msgspec.Struct, frozen=True):
 
     Attributes:
         token: Which one.
-        first_position: The position of its first command; 0 when it was only
+        positions: The positions of its commands, in order; none when they were only
             to be handed to a leader.
-        last_position: The position of its last command; 0 as above.
+        results: What they returned, encoded, by position; only what is known.
     """
 
     token: Any
-    first_position: int
-    last_position: int
+    positions: Sequence[int] = ()
+    results: Mapping[int, bytes] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +344,7 @@ class CommandClient:
                 # here: a snapshot took their place. Repeating them brings them.
                 self._settle(now)
                 self._note_missing(now)
-            elif not self._receive_position(answer.result):
+            elif not self._receive_position(answer):
                 return
         self._settle(now)
 
@@ -390,7 +390,7 @@ class CommandClient:
                 self._awaited[token] = submission
             else:
                 self._deadlines.note_told(submission)
-                self._events.append(Resolved(token, 0, 0))
+                self._events.append(Resolved(token))
 
     def _send_again(self, sequence: int | None = None) -> None:
         """Send again from a number on, by default everything that is not answered."""
@@ -404,22 +404,24 @@ class CommandClient:
 
     # Helpers: answers.
 
-    def _receive_position(self, result: bytes | None) -> bool:
+    def _receive_position(self, answer: Answer) -> bool:
         """Take in the answer to the first command that has none; return whether to go on."""
-        position = decode_position(result)
+        position = decode_position(answer.position)
         if position is None:
             self._renew("it was applied, but its position is not known any more")
             return False
         submission = self._numbered[0]
-        if not submission.first_position:
-            submission.first_position = position
+        if not submission.is_told:
+            submission.positions.append(position)
+            if answer.result is not None:
+                submission.results[position] = answer.result
         if self._window.base == submission.last:
             self._numbered.popleft()
             if not submission.is_told:
                 token = submission.token
                 del self._awaited[token]
                 self._deadlines.note_told(submission)
-                self._events.append(Resolved(token, submission.first_position, position))
+                self._events.append(Resolved(token, submission.positions, submission.results))
         self._window.base += 1
         return True
 

@@ -12,6 +12,8 @@ Invariants:
     * A command of another history that is replayed counts as one of here, and
       is applied once like any other.
     * A machine that has failed is given nothing more until it is put back.
+    * What a command returned is kept at the end of its entry, so that all members have
+      the same results at the same place in the log.
 
 Entries that cannot be read do nothing, alike everywhere: their form is the
 library's own. A command that could not be decoded is another matter, for what is
@@ -25,7 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...errors import ConfigError, DecodeError, RemoteError, clip
+from ...errors import DecodeError, RemoteError, clip
 from ...ids import GroupId, NetworkId
 from ..wire.acts import Act, CutSnapshot, decode_act
 from ..wire.commands import Burst, decode_bursts
@@ -33,7 +35,7 @@ from ..wire.records import Entry, EntryKind
 from .initial import InitialState
 from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
-from .payloads import POSITION_BYTES
+from .payloads import Outcome, encode_position
 from .runner import MachineFailed, Runner
 from .sessions import Answer, Refusal, SessionLimits, Sessions
 from .snapshot import Header, SnapshotError, checked_parts
@@ -99,6 +101,8 @@ class Applied:
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
         bad_why: Why the last of them could not; for the log.
+        misfit_why: Why a result did not fit the machine's type; for the log, and empty but
+            for the first one.
     """
 
     index: int
@@ -110,6 +114,7 @@ class Applied:
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
+    misfit_why: str = ""
 
     @property
     def command_count(self) -> int:
@@ -134,8 +139,7 @@ class Host:
         index: The last entry that is applied.
 
     Raises:
-        ConfigError: The limits are too small for what a command returns.
-        TypeError: The machine's `Command` is no type that can be sent.
+        TypeError: The machine's `Command` or `Result` is no type that can be sent.
     """
 
     def __init__(
@@ -148,10 +152,6 @@ class Host:
         ledger: Ledger | None = None,
     ) -> None:
         self._limits = limits or SessionLimits()
-        if self._limits.result_bytes < POSITION_BYTES:
-            raise ConfigError(
-                f"result_bytes is {self._limits.result_bytes}, expected {POSITION_BYTES} or more"
-            )
         self.machine = machine
         self.ledger = ledger or Ledger()
         self.sessions = Sessions(self._limits)
@@ -185,6 +185,10 @@ class Host:
     def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
         """Return the commands in payloads that were applied here: so all could be decoded."""
         return self._runner.codec.decode(payloads).commands
+
+    def decode_result(self, result: bytes) -> Outcome:
+        """Return what a command returned, of an answer's `result`."""
+        return self._runner.results.decode(result)
 
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
@@ -236,6 +240,7 @@ class Host:
             self._failure = failure
             raise
         applied.index, applied.position = self.index, self.position
+        applied.misfit_why = self._runner.take_misfit()
         return applied
 
     # The state as a whole.
@@ -360,11 +365,31 @@ class Host:
         if content is None:
             return
         self._runner.begin_entry()
+        answered_count = len(applied.answers)
         if isinstance(content, tuple):
             self._apply_bursts(content, my_client, applied.answers)
         else:
             self._apply_act(content, my_client, applied, takes_cuts)
         self._runner.end_entry(entry.index, entry.term)
+        if self._runner.results.is_wanted:
+            self._keep_results()
+            answers = applied.answers
+            answers[answered_count:] = map(self._with_result, answers[answered_count:])
+
+    def _keep_results(self) -> None:
+        """Keep what the commands of this entry returned."""
+        returned = self._runner.take_results()
+        results, first = self.sessions.results, self.position - len(returned) + 1
+        for position, result in enumerate(returned, first):
+            results.add(encode_position(position), result)
+
+    def _with_result(self, answer: Answer) -> Answer:
+        """Return an answer with what is kept of the command's result."""
+        sequence, position, is_repeated = answer.sequence, answer.position, answer.is_repeated
+        kept = self.sessions.results.kept
+        if position is None or position not in kept:
+            return answer
+        return Answer(sequence, position, Refusal.NONE, is_repeated, kept[position])
 
     def _apply_bursts(
         self, bursts: Sequence[Burst], my_client: bytes, answers: list[Answer]

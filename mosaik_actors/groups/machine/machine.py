@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from inspect import iscoroutinefunction, signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 from ...config import require_between
 from ...errors import ConfigError
 from ...ids import GroupId, NetworkId
 from ...schema import identity
 from .state_sync import StateSync
+from .types import A, C, Q, R, Typed, types_of
 
 
 class Consistency(Enum):
@@ -88,7 +89,7 @@ class ApplyContext:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryAnswer:
+class QueryAnswer(Generic[A]):
     """What a query found.
 
     Attributes:
@@ -96,20 +97,19 @@ class QueryAnswer:
         at_position: How many commands the state had seen.
     """
 
-    result: Any
+    result: A
     at_position: int
 
 
-class StateMachine:
+class StateMachine(Typed, Generic[C, Q, A, R]):
     """The base of replicated state machines.
 
-    Give `Command`, `Query` and `Result` the types of your records, or unions of
-    them; what a peer sends as a command is validated against `Command`. Then
-    write `apply` and `query`:
+    Give `Command` and `Result` the types of your records, or unions of them: what a
+    peer sends as a command is validated against `Command`, and what `apply` returns
+    comes back from `Group.execute` if it is of `Result`. Then write `apply` and `query`:
 
         class Counter(StateMachine):
             Command = Increment | Reset
-            Query = Value
             Result = int
 
             def __init__(self) -> None:
@@ -117,9 +117,14 @@ class StateMachine:
 
             def apply(self, command, ctx):
                 self.value = 0 if isinstance(command, Reset) else self.value + command.amount
+                return self.value
 
             def query(self, query):
                 return self.value
+
+    Or give the types in the class's head, and type checkers know what the group takes and
+    returns: ``class Counter(StateMachine[Increment | Reset, Value, int, int])`` is of these
+    commands, queries, answers and results. Those left out are anything, and no results.
 
     A member that gives up its history begins anew with the machine as it was
     given; one that cannot be copied needs a method `reset()` that does that.
@@ -128,6 +133,10 @@ class StateMachine:
     who join fetch the state instead of the log.
 
     Attributes:
+        Command: The type of commands.
+        Query: The type of queries, for people.
+        Answer: What `query` returns, for people.
+        Result: The type of what `apply` returns; None: what it returns is not looked at.
         signature: Names the machine and its version. Members with another
             signature never meet. Empty: the class's module and name.
         leadership_preference: This member's, as a class or instance attribute.
@@ -137,27 +146,40 @@ class StateMachine:
 
     Command: ClassVar[Any] = Any
     Query: ClassVar[Any] = Any
-    Result: ClassVar[Any] = Any
+    Answer: ClassVar[Any] = Any
+    Result: ClassVar[Any] = None
     signature: str = ""
     leadership_preference: LeadershipPreference = LeadershipPreference.NORMAL
     state_sync: StateSync | None = None
 
-    def apply(self, command: Any, ctx: ApplyContext) -> None:
-        """Change the state by one committed command.
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, type_ in types_of(cls, StateMachine).items():
+            if cls.__dict__.get(name, type_) != type_:
+                raise TypeError(f"{cls.__name__}.{name} is another type than in the class's head")
+            setattr(cls, name, type_)
+
+    def apply(self, command: C, ctx: ApplyContext) -> R:
+        """Change the state by one committed command; return its result, for its caller.
+
+        The result is as deterministic as the state: alike on every member. It goes to
+        the caller as a copy. One that is not of `Result` changes nothing about the
+        command, which is applied; its caller gets `ResultError` for it. None always fits.
 
         It must not fail for a command of the declared type: an exception would
         leave this member's state in doubt, so the member stops and says so.
         """
         raise NotImplementedError(f"{type(self).__name__} has no apply")
 
-    def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
+    def apply_batch(self, commands: Sequence[C], ctx: ApplyContext) -> Sequence[R] | None:
         """Change the state by several commands in order; `ctx` is the first one's.
 
-        The default calls `apply` for each.
+        Returns the result of each, or None when none has one. The default calls
+        `apply` for each.
         """
-        index = ctx.index
-        for offset, command in enumerate(commands):
-            self.apply(
+        index, apply = ctx.index, self.apply
+        return [
+            apply(
                 command,
                 ctx
                 if offset == 0
@@ -170,15 +192,17 @@ class StateMachine:
                     ctx.network_id,
                 ),
             )
+            for offset, command in enumerate(commands)
+        ]
 
-    def check_readable(self, commands: Sequence[Any]) -> None:
+    def check_readable(self, commands: Sequence[C]) -> None:
         """Raise `DecodeError` if what commands carry as bytes of their own could not be decoded.
 
         A leader asks before it takes in another member's commands: one that is
         committed and cannot be decoded would end all members.
         """
 
-    def query(self, query: Any) -> Any:
+    def query(self, query: Q) -> A:
         """Return the answer to a query, changing nothing."""
         raise NotImplementedError(f"{type(self).__name__} has no query")
 
@@ -229,20 +253,30 @@ class NoOp(StateMachine):
 
 
 def signature_of(machine: StateMachine) -> bytes:
-    """Return what names a machine: its signature and the identity of its commands' type.
+    """Return what names a machine: its signature and the identity of its types.
 
-    Members that understand different commands would come to different states,
+    Members that understand different commands, or keep different results, would come to
+    different states,
     so they never meet: constraints and defaults differ as fields do. Without a
     signature the class's module and name are taken; ``__main__`` is left out, so
     that a program and one that imports it agree.
 
     Raises:
-        TypeError: `Command` is no type that can be sent.
+        TypeError: `Command` or `Result` is no type that can be sent; the text says which.
     """
     kind = type(machine)
     module = "" if kind.__module__ == "__main__" else f"{kind.__module__}."
     name = machine.signature or f"{module}{kind.__qualname__}"
-    return name.encode() + b"\0" + identity(machine.Command)
+    named = name.encode() + b"\0" + _identity_of(machine, "Command")
+    # A machine without results is called what it was before there were any.
+    return named if machine.Result is None else named + b"\0" + _identity_of(machine, "Result")
+
+
+def _identity_of(machine: StateMachine, name: str) -> bytes:
+    try:
+        return identity(getattr(machine, name))
+    except TypeError as exc:
+        raise TypeError(f"{type(machine).__name__}.{name}: {exc}") from exc
 
 
 def check_machine(machine: StateMachine) -> None:

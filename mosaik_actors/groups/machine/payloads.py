@@ -1,4 +1,4 @@
-"""Commands as bytes: how a machine's commands are encoded, alone and in runs.
+"""Commands and results as bytes: how they are encoded, alone and in runs.
 
 A payload is one command, as the codec of the machine's `Command` encodes a
 batch of one. Payloads travel and are ordered alone, but they are encoded and
@@ -10,6 +10,11 @@ Members see the same log in different runs, so this must hold for any bytes. The
 run is therefore first split again at the boundaries that MessagePack itself
 sees, and only when these are the payloads' is it decoded as one; else every
 payload is decoded alone. (Else two broken payloads could be read as two good ones.)
+
+A result is what `apply` returned for one command. Its bytes are part of the replicated
+state, so they depend on the value and its type alone. A value that does not fit the
+machine's `Result` is no error of the member: a mark with the name of its class takes
+its place, alike everywhere, and whoever wants the result is told.
 """
 
 from __future__ import annotations
@@ -20,12 +25,16 @@ from typing import Any, Final
 
 import msgspec
 
-from ...codec import WIDE, Codec, EncodeError, codec_for
+from ...codec import WIDE, Codec, EncodeError, codec_for, ordered_codec_for
 
 COMMAND_BYTES_MAX: Final = 3 * 1024 * 1024
 """A command's largest encoding: below what an entry of Raft may hold."""
 
 POSITION_BYTES: Final = 8
+
+_NO_VALUE: Final = b"\xf0"
+_MISFIT: Final = b"\xf1"
+_CLASS_NAME_CHARACTERS: Final = 100
 
 _HEAD_BYTES: Final = 2
 _ARRAY_OF_ONE: Final = b"\x91"
@@ -35,15 +44,15 @@ _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 def encode_position(position: int) -> bytes:
-    """Return a position as the result of a command, which `Sessions` remembers."""
+    """Return a position as `Sessions` remembers it."""
     return position.to_bytes(POSITION_BYTES)
 
 
-def decode_position(result: bytes | None) -> int | None:
-    """Return the position that is a command's result; None when it is not one."""
-    if result is None or len(result) != POSITION_BYTES:
+def decode_position(data: bytes | None) -> int | None:
+    """Return the position of a command that was applied; None when it is not known."""
+    if data is None or len(data) != POSITION_BYTES:
         return None
-    return int.from_bytes(result)
+    return int.from_bytes(data)
 
 
 @dataclass(slots=True)
@@ -57,6 +66,19 @@ class Decoded:
 
     commands: list[Any]
     error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the bytes of a result mean.
+
+    Attributes:
+        value: What `apply` returned.
+        misfit: The class of a value that is not of the machine's `Result`; empty for one that is.
+    """
+
+    value: Any = None
+    misfit: str = ""
 
 
 class CommandCodec:
@@ -112,16 +134,10 @@ class CommandCodec:
         return payload
 
     def _encode_run(self, commands: Sequence[Any]) -> list[bytes]:
-        """Encode all in one call and split the result; one by one when that fails."""
-        try:
-            data = self._codec.encode_batch(commands)
-            if data[:1] != WIDE:
-                self._codec.decode_batch(data)
-                head = data[:1] + _ARRAY_OF_ONE
-                return [head + bytes(raw) for raw in _split(memoryview(data)[1:])]
-        except Exception:  # which one it is, and why, is found below
-            pass
-        return [self._encode_checked(command) for command in commands]
+        payloads = _encode_together(self._codec, commands)
+        if payloads is None:  # which one it is, and why
+            payloads = [self._encode_checked(command) for command in commands]
+        return payloads
 
     def _decode_together(self, payloads: Sequence[bytes]) -> list[Any] | None:
         """Return the commands of a run decoded in one call; None when that is not certain."""
@@ -151,3 +167,70 @@ class CommandCodec:
                 decoded.error = exc
                 break
         return decoded
+
+
+class ResultCodec:
+    """Encodes and decodes what a machine's `apply` returns.
+
+    None is always a result, whatever the type says: a command may have none.
+
+    Args:
+        type_: The machine's `Result`; None for a machine without results.
+
+    Attributes:
+        is_wanted: Whether there are results at all.
+
+    Raises:
+        TypeError: No codec can describe the type.
+    """
+
+    def __init__(self, type_: Any) -> None:
+        self.is_wanted = type_ is not None and type_ is not type(None)
+        self._codec: Codec[Any] = ordered_codec_for(type_)
+
+    def encode(self, values: Sequence[Any]) -> tuple[list[bytes], str]:
+        """Return each result's bytes, and why the last one that does not fit does not.
+
+        Raises nothing: what does not fit becomes a mark.
+        """
+        has_none = any(value is None for value in values)
+        made = None if has_none else _encode_together(self._codec, values)
+        if made is not None:
+            return made, ""
+        results, why = [], ""
+        for value in values:
+            if value is None:
+                results.append(_NO_VALUE)
+                continue
+            try:
+                data = self._codec.encode(value)
+                self._codec.decode(data)
+            except Exception as exc:  # whatever a record's own checks raise
+                name = type(value).__name__[:_CLASS_NAME_CHARACTERS]
+                data, why = _MISFIT + name.encode(errors="replace"), str(exc)
+            results.append(data)
+        return results, why
+
+    def decode(self, result: bytes) -> Outcome:
+        """Return what a result's bytes mean; raises nothing for any bytes."""
+        if result == _NO_VALUE:
+            return Outcome()
+        if result[:1] == _MISFIT:
+            return Outcome(misfit=result[1:].decode(errors="replace"))
+        try:
+            return Outcome(self._codec.decode(result))
+        except Exception:  # a peer's snapshot, of a program that has other checks
+            return Outcome(misfit="value that could not be decoded")
+
+
+def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | None:
+    """Return each value's bytes, encoded and checked in one call; None when that fails."""
+    try:
+        data = codec.encode_batch(values)
+        if data[:1] == WIDE:
+            return None
+        codec.decode_batch(data)
+        head = data[:1] + _ARRAY_OF_ONE
+        return [head + bytes(raw) for raw in _split(memoryview(data)[1:])]
+    except Exception:
+        return None

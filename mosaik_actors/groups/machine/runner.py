@@ -1,9 +1,9 @@
 """Giving committed commands to the machine, many at a time.
 
 `Sessions` decides which commands of an entry are applied, and wants to know at
-once what they returned. What a command returns is its position, and that is
-known before the machine has seen it. So commands are collected first, and the
-machine gets a whole run of them in one call of `apply_batch`.
+once where. A command's position is known before the machine has seen it. So commands
+are collected first, and the machine gets a whole run of them in one call of
+`apply_batch`. What they return is known when the run is through: `take_results`.
 
 Where a run is cut differs from member to member, for it depends on how many
 entries were committed at once. So nothing may depend on it:
@@ -12,7 +12,8 @@ entries were committed at once. So nothing may depend on it:
       entries in one call, with the context of the first of them. From there on
       it may count positions, for a batch has no hole.
     * A machine with only `apply` gets the context of each command's own entry:
-      its runs end with each entry.
+      its runs end with each entry. So do those of a machine with results, for the next
+      entry may have answers that a repetition gives, or drop them.
 
 A payload that could not be decoded ends the member (`MachineFailed`), after what
 comes before it is applied. Members whose types differ (in their own checks, say:
@@ -30,7 +31,7 @@ from typing import Any, Final
 from ...errors import MosaikError, clip
 from ...ids import GroupId, NetworkId
 from .machine import ApplyContext, StateMachine
-from .payloads import CommandCodec, encode_position
+from .payloads import CommandCodec, ResultCodec, encode_position
 
 RUN_COMMANDS_MAX: Final = 8192
 
@@ -77,16 +78,22 @@ class Runner:
 
     Attributes:
         codec: Of the machine's commands.
+        results: Of what it returns.
         position: How many commands were taken; after a failure, how many are applied for certain.
     """
 
     def __init__(self, machine: StateMachine, group_id: GroupId, network_id: NetworkId) -> None:
         self.codec = CommandCodec(machine.Command)
+        self.results = ResultCodec(machine.Result)
         self.position = 0
         self._machine = machine
         self._group_id = group_id
         self._network_id = network_id
-        self._joins_entries = type(machine).apply_batch is not StateMachine.apply_batch
+        has_own_batch = type(machine).apply_batch is not StateMachine.apply_batch
+        self._joins_entries = has_own_batch and not self.results.is_wanted
+        self._returned: list[bytes] = []
+        self._misfit_why = ""
+        self._has_misfitted = False
         self._payloads: list[bytes] = []
         self._places: list[_Place] = []
         self._entry_offset = 0
@@ -127,9 +134,19 @@ class Runner:
             failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
             raise failure from decoded.error
 
+    def take_results(self) -> list[bytes]:
+        """Return what the latest commands applied have returned, up to `position`."""
+        returned, self._returned = self._returned, []
+        return returned
+
+    def take_misfit(self) -> str:
+        """Return why the first result that did not fit its type did not, once; empty for none."""
+        why, self._misfit_why = self._misfit_why, ""
+        return why
+
     def forget(self, position: int) -> None:
         """Drop what was taken and go on counting from a position."""
-        self._payloads, self._places = [], []
+        self._payloads, self._places, self._returned = [], [], []
         self.position = position
 
     def _apply(self, commands: list[Any], position: int, place: _Place) -> None:
@@ -142,10 +159,22 @@ class Runner:
             self._network_id,
         )
         try:
-            self._machine.apply_batch(commands, context)
+            values = self._machine.apply_batch(commands, context)
+            if self.results.is_wanted:
+                self._note_results(len(commands), values)
         except Exception as exc:
             self.position = position - 1  # what was reached for certain
             raise MachineFailed(place.index, exc) from exc
+
+    def _note_results(self, count: int, values: Sequence[Any] | None) -> None:
+        if values is None:
+            values = [None] * count
+        if len(values) != count:
+            raise ValueError(f"apply_batch returned {len(values)} results of {count} commands")
+        results, why = self.results.encode(values)
+        self._returned += results
+        if why and not self._has_misfitted:
+            self._has_misfitted, self._misfit_why = True, why
 
 
 def _place_of(places: Sequence[_Place], offset: int) -> _Place:

@@ -9,11 +9,12 @@ nothing but the log's content, and it is part of every snapshot.
     * A client numbers its commands from 1, without a gap. They are applied in
       that order: one that comes too early is refused and may come again. So
       consecutive calls of a client take effect in order, whatever was lost.
-    * A repeated command is not applied; its first result is returned, until
-      the client says that it has it (`Burst.answered`).
-    * Memory is bounded: in clients, and in commands and bytes of results for
-      each. A client that is silent for `idle_index_count` log positions, or is
-      the longest silent one when there are too many, is forgotten.
+    * A repeated command is not applied; its first position and result are returned,
+      until the client says that it has them (`Burst.answered`).
+    * Memory is bounded: in clients, in commands for each, and in bytes of results:
+      of those the oldest are dropped, and then only the position is known. A client
+      that is silent for `idle_index_count` log positions, or is the longest silent one
+      when there are too many, is forgotten.
     * A forgotten client that comes back must not begin anew, for its repeated
       first command may have been applied. It differs from a new one by
       `Burst.born_index`: where its session began. At or before the last
@@ -28,9 +29,10 @@ forgotten.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
@@ -42,6 +44,8 @@ from ..wire.types import CLIENT_BYTES
 TABLE_BYTES_MAX: Final = 1 << 31
 _CLIENTS_MAX: Final = 1 << 20
 _RESULTS_MAX: Final = 1 << 20
+_KEPT_MAX: Final = 1 << 21
+_OVERHEAD_BYTES: Final = 32  # what a result counts for beside its bytes
 
 
 class Refusal(Enum):
@@ -60,16 +64,18 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         sequence: The command's number.
-        result: What the machine returned, encoded; None when it was refused,
-            or when the result was too large to be kept for a repetition.
+        position: Where it was applied, encoded; None when it was refused.
         refusal: Why it was not applied now, nor before.
         is_repeated: Whether it had been applied before.
+        result: What the machine returned, encoded; None when it has no results, or
+            this one was too large to be kept, or was dropped for later ones.
     """
 
     sequence: int
-    result: bytes | None
+    position: bytes | None
     refusal: Refusal = Refusal.NONE
     is_repeated: bool = False
+    result: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,42 +84,80 @@ class SessionLimits:
 
     Attributes:
         client_count: Clients remembered.
-        result_count: Results kept for one client, not answered yet.
-        result_bytes: A result longer than this is not kept for repetitions.
+        result_count: Commands of one client that are remembered, not answered yet.
+        result_bytes: A result longer than this is not kept.
+        results_bytes: Of all results together; beyond, the oldest are dropped.
         idle_index_count: Log positions after which a silent client is forgotten.
     """
 
     client_count: int = 10_000
     result_count: int = 65_536
     result_bytes: int = 64 * 1024
+    results_bytes: int = 64 * 1024 * 1024
     idle_index_count: int = 10_000_000
 
 
-class _Session:
-    """One client: applied up to `last`, with the results after `last` - len(results)."""
+class Results:
+    """What commands returned, by the positions of the commands, the oldest first.
 
-    __slots__ = ("active_index", "last", "results")
+    Args:
+        limits: The same for all members.
+    """
+
+    __slots__ = ("_limits", "_size_bytes", "kept")
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self._limits = limits
+        self._size_bytes = 0
+        self.kept: dict[bytes, bytes] = {}
+
+    def add(self, position: bytes, result: bytes) -> None:
+        """Keep what the command at a position returned, if it is not too large."""
+        if len(result) > self._limits.result_bytes:
+            return
+        self.kept[position] = result
+        self._size_bytes += len(result) + _OVERHEAD_BYTES
+        while self._size_bytes > self._limits.results_bytes:
+            self._drop(next(iter(self.kept)))
+
+    def forget(self, positions: Iterable[bytes | None]) -> None:
+        """Drop what the commands at some positions returned."""
+        for position in positions:
+            if position in self.kept:
+                self._drop(position)
+
+    def _drop(self, position: bytes) -> None:
+        self._size_bytes -= len(self.kept.pop(position)) + _OVERHEAD_BYTES
+
+
+class _Session:
+    """One client: applied up to `last`, with the positions after `last` - len(positions)."""
+
+    __slots__ = ("active_index", "last", "positions")
 
     def __init__(self) -> None:
         self.last = 0
         self.active_index = 0
-        self.results: deque[bytes | None] = deque()
+        self.positions: deque[bytes | None] = deque()
 
-    def forget(self, answered: int) -> None:
-        """Drop the results of commands up to `answered`."""
-        results = self.results
+    def forget(self, answered: int, results: Results) -> None:
+        """Drop what is known of commands up to `answered`."""
+        positions = self.positions
+        if results.kept:
+            count = max(0, min(answered, self.last) - (self.last - len(positions)))
+            results.forget(islice(positions, count))
         if answered >= self.last:
-            results.clear()
+            positions.clear()
             return
-        for _ in range(answered - (self.last - len(results))):
-            results.popleft()
+        for _ in range(answered - (self.last - len(positions))):
+            positions.popleft()
 
-    def result_of(self, sequence: int) -> Answer:
+    def answer_of(self, sequence: int) -> Answer:
         """Return the answer to a command that was applied."""
-        offset = sequence - (self.last - len(self.results)) - 1
+        offset = sequence - (self.last - len(self.positions)) - 1
         if offset < 0:
             return Answer(sequence, None, Refusal.ANSWERED, is_repeated=True)
-        return Answer(sequence, self.results[offset], is_repeated=True)
+        return Answer(sequence, self.positions[offset], is_repeated=True)
 
 
 class Sessions:
@@ -121,10 +165,15 @@ class Sessions:
 
     Args:
         limits: The same for all members.
+
+    Attributes:
+        results: What commands returned. The owner adds to it, at the same places of the
+            log on all members, and fills the answers in by it.
     """
 
     def __init__(self, limits: SessionLimits | None = None) -> None:
         self._limits = limits or SessionLimits()
+        self.results = Results(self._limits)
         self._forgotten_index = -1
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
@@ -139,8 +188,8 @@ class Sessions:
         Args:
             burst: The commands.
             index: The entry's place in the log; it never goes down.
-            machine: Applies payloads in order and returns as many results. It
-                is called at most once, and not when there is nothing to apply.
+            machine: Takes payloads to be applied, in order, and returns as many
+                positions. It is called at most once, and not when there is nothing to apply.
         """
         self._expire(index)
         session = self._find(burst, index)
@@ -148,14 +197,14 @@ class Sessions:
             return _refuse(burst, 0, Refusal.EXPIRED)
         session.active_index = index
         self._sessions.move_to_end(burst.client)
-        session.forget(min(burst.answered, session.last))
+        session.forget(min(burst.answered, session.last), self.results)
         repeated = min(len(burst.payloads), max(0, session.last - burst.first_sequence + 1))
-        answers = [session.result_of(burst.first_sequence + n) for n in range(repeated)]
+        answers = [session.answer_of(burst.first_sequence + n) for n in range(repeated)]
         if repeated == len(burst.payloads):
             return answers
         if burst.first_sequence + repeated != session.last + 1:
             return _refuse(burst, 0, Refusal.GAP)
-        room = self._limits.result_count - len(session.results)
+        room = self._limits.result_count - len(session.positions)
         fresh = burst.payloads[repeated : repeated + room]
         if fresh:
             self._apply_fresh(session, fresh, machine, answers)
@@ -164,10 +213,13 @@ class Sessions:
     def to_bytes(self) -> bytes:
         """Return the table for a snapshot: the same bytes on every replica."""
         rows = tuple(
-            _Row(client, session.active_index, session.last, tuple(session.results))
+            _Row(client, session.active_index, session.last, tuple(session.positions))
             for client, session in self._sessions.items()
         )
-        return encode(_Table(self._forgotten_index, rows))
+        kept = tuple(self.results.kept.items())
+        # A table without results is written as it was before there were any.
+        table = (self._forgotten_index, rows)
+        return encode((*table, kept) if kept else table)
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: SessionLimits | None = None) -> Sessions:
@@ -178,8 +230,10 @@ class Sessions:
         for row in table.rows:
             session = _Session()
             session.active_index, session.last = row.active_index, row.last
-            session.results.extend(row.results)
+            session.positions.extend(row.positions)
             sessions._sessions[row.client] = session
+        for position, result in table.results:
+            sessions.results.add(position, result)
         return sessions
 
     # Helpers.
@@ -191,13 +245,13 @@ class Sessions:
         machine: Callable[[Sequence[bytes]], Sequence[bytes | None]],
         answers: list[Answer],
     ) -> None:
-        results = machine(payloads)
-        assert len(results) == len(payloads), f"{len(results)} results of {len(payloads)} commands"
-        limit = self._limits.result_bytes
-        for result in results:
+        positions = machine(payloads)
+        count = len(positions)
+        assert count == len(payloads), f"{count} positions of {len(payloads)} commands"
+        for position in positions:
             session.last += 1
-            answers.append(Answer(session.last, result))
-            session.results.append(None if result is not None and len(result) > limit else result)
+            answers.append(Answer(session.last, position))
+        session.positions.extend(positions)
 
     def _find(self, burst: Burst, index: int) -> _Session | None:
         """Return the client's session, a new one if it may begin, None if it is expired."""
@@ -218,6 +272,8 @@ class Sessions:
 
     def _forget_oldest(self) -> None:
         _, session = self._sessions.popitem(last=False)
+        if self.results.kept:
+            self.results.forget(session.positions)
         self._forgotten_index = max(self._forgotten_index, session.active_index)
 
 
@@ -230,12 +286,13 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     client: Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
     active_index: Annotated[int, msgspec.Meta(ge=0)]
     last: Annotated[int, msgspec.Meta(ge=0)]
-    results: Annotated[tuple[bytes | None, ...], msgspec.Meta(max_length=_RESULTS_MAX)]
+    positions: Annotated[tuple[bytes | None, ...], msgspec.Meta(max_length=_RESULTS_MAX)]
 
 
 class _Table(msgspec.Struct, frozen=True, array_like=True):
     forgotten_index: int
     rows: Annotated[tuple[_Row, ...], msgspec.Meta(max_length=_CLIENTS_MAX)]
+    results: Annotated[tuple[tuple[bytes, bytes], ...], msgspec.Meta(max_length=_KEPT_MAX)] = ()
 
 
 _decoder: BoundedDecoder[_Table] = BoundedDecoder(_Table, "a table of sessions", TABLE_BYTES_MAX)

@@ -197,9 +197,7 @@ class Model:
             assert call.outcome is None, "a caller was told twice"
             call.outcome = event
             if isinstance(event, Resolved) and call.waits:
-                assert self.applied[event.first_position - 1] == call.payloads[0]
-                assert self.applied[event.last_position - 1] == call.payloads[-1]
-                assert event.last_position - event.first_position >= len(call.payloads) - 1
+                assert [self.applied[at - 1] for at in event.positions] == list(call.payloads)
 
     # The judgement.
 

@@ -41,7 +41,7 @@ class Diary(StateMachine):
 
     Command = Put | Fail
     Query = int
-    Result = str
+    Answer = str
 
     def __init__(self) -> None:
         self.lines: list[str] = []

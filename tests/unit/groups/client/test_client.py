@@ -81,9 +81,9 @@ def test_commands_of_one_turn_travel_in_one_burst_and_are_resolved_when_applied(
     assert burst == Burst(ID, 7, 1, 0, (b"a", b"b", b"c"))
     assert c.take_bursts(0.0, born_index=7) == []
     c.receive_answers(applied(1, 11, 12), 0.1)
-    assert events(c) == [Resolved(1, 11, 11)]
+    assert events(c) == [Resolved(1, [11])]
     c.receive_answers(applied(3, 15), 0.1)
-    assert events(c) == [Resolved(2, 12, 15)]
+    assert events(c) == [Resolved(2, [12, 15])]
     assert c.is_idle
     assert c.pending_bytes == 0
 
@@ -120,7 +120,7 @@ def test_feeding_is_done_when_a_leader_is_handed_it() -> None:
     submit(c, b"a", waits=False)
     assert events(c) == []
     c.take_bursts(0.0, born_index=0)
-    assert events(c) == [Resolved("t", 0, 0)]
+    assert events(c) == [Resolved("t")]
     assert c.pending_count == 1
     c.set_leader(True, 2, 0.1)
     assert sent(c.take_bursts(0.1, born_index=0)) == [(1, (b"a",))]
@@ -340,7 +340,7 @@ def test_answers_that_were_missed_are_asked_for_again() -> None:
         Answer(2, encode_position(2), is_repeated=True),
     ]
     c.receive_answers(repeated, 0.2)
-    assert events(c) == [Resolved(1, 1, 1), Resolved(2, 2, 2)]
+    assert events(c) == [Resolved(1, [1]), Resolved(2, [2])]
 
 
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
@@ -411,7 +411,7 @@ def test_numbered_command_is_offered_though_its_caller_was_told_that_it_failed()
     submit(c, b"b", token=2)
     assert sent(c.take_bursts(0.6, born_index=0)) == [(1, (b"a", b"b"))]
     c.receive_answers(applied(1, 1, 2), 0.7)
-    assert events(c) == [Resolved(2, 2, 2)]
+    assert events(c) == [Resolved(2, [2])]
 
 
 def test_cancelled_command_with_a_number_goes_on_and_nobody_is_told() -> None:
@@ -441,7 +441,7 @@ def test_token_may_be_used_again_when_it_is_done() -> None:
         submit(c, b"a")
         c.take_bursts(0.0, born_index=0)
         c.receive_answers(applied(number, number), 0.0)
-    assert events(c) == [Resolved("t", 1, 1), Resolved("t", 2, 2)]
+    assert events(c) == [Resolved("t", [1]), Resolved("t", [2])]
 
 
 @pytest.mark.parametrize("refusal", [Refusal.EXPIRED, Refusal.ANSWERED, Refusal.GAP])

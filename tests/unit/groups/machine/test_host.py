@@ -222,11 +222,6 @@ def test_entries_must_follow_what_is_applied() -> None:
         host.apply([Entry(1, 1, EntryKind.NOOP)], ME, 0)
 
 
-def test_limits_must_leave_room_for_a_position() -> None:
-    with pytest.raises(ConfigError, match="result_bytes is 7"):
-        host_of(Diary(), limits=SessionLimits(result_bytes=7))
-
-
 # Acts.
 
 

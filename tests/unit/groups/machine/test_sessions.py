@@ -41,7 +41,7 @@ def test_part_of_a_burst_may_be_a_repetition() -> None:
     sessions, machine = Sessions(), Adder()
     sessions.apply(burst(1, b"1", b"2"), 1, machine)
     answers = sessions.apply(burst(2, b"2", b"3", b"4"), 2, machine)
-    assert [(a.sequence, a.result, a.is_repeated) for a in answers] == [
+    assert [(a.sequence, a.position, a.is_repeated) for a in answers] == [
         (2, b"r2", True),
         (3, b"r3", False),
         (4, b"r4", False),
@@ -94,10 +94,47 @@ def test_unanswered_results_are_bounded() -> None:
 
 
 def test_large_results_are_not_kept() -> None:
-    sessions, machine = Sessions(SessionLimits(result_bytes=3)), Adder()
-    assert sessions.apply(burst(1, b"long"), 1, machine) == [Answer(1, b"rlong")]
-    assert sessions.apply(burst(1, b"long"), 2, machine) == [Answer(1, None, is_repeated=True)]
-    assert len(machine.given) == 1
+    results = Sessions(SessionLimits(result_bytes=3)).results
+    results.add(b"1", b"abc")
+    results.add(b"2", b"abcd")
+    assert results.kept == {b"1": b"abc"}
+
+
+def test_oldest_results_make_room_for_new_ones() -> None:
+    results = Sessions(SessionLimits(results_bytes=100)).results
+    for number in range(5):
+        results.add(b"%d" % number, b"abc")  # each counts for 35 bytes
+    assert list(results.kept) == [b"3", b"4"]
+    results.forget([b"3", None, b"0"])
+    results.add(b"5", b"abc")
+    assert list(results.kept) == [b"4", b"5"]
+
+
+def test_results_are_kept_until_they_are_answered_or_the_client_is_forgotten() -> None:
+    sessions, machine = Sessions(SessionLimits(idle_index_count=10)), Adder()
+    sessions.apply(burst(1, b"1", b"2", b"3"), 1, machine)
+    for number in (1, 2, 3):
+        sessions.results.add(b"r%d" % number, b"%d" % number)
+    sessions.apply(burst(4, b"4", answered=2), 2, machine)
+    assert sessions.results.kept == {b"r3": b"3"}
+    sessions.apply(burst(1, b"x", client=BOB, born=20), 20, machine)
+    assert len(sessions) == 1
+    assert sessions.results.kept == {}
+
+
+def test_results_are_part_of_the_table() -> None:
+    sessions, machine = Sessions(), Adder()
+    sessions.apply(burst(1, b"1", b"2"), 1, machine)
+    bare = sessions.to_bytes()
+    sessions.results.add(b"r2", b"two")
+    table = sessions.to_bytes()
+    assert len(bare) < len(table)
+    restored = Sessions.from_bytes(table)
+    assert restored.results.kept == {b"r2": b"two"}
+    assert restored.to_bytes() == table
+    for answered in (0, 2):
+        restored.apply(burst(3, b"3", answered=answered), 2, machine)
+    assert restored.results.kept == {}
 
 
 def test_silent_client_is_forgotten_by_log_position() -> None:

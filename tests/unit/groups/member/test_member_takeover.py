@@ -96,7 +96,7 @@ def test_new_writer_goes_on_where_observers_are(machine: type[Journal], newcomer
     world.start(newcomer)
     world.until(lambda: is_online(world.nodes[newcomer]))
     assert world.now - gone_s >= QUICK.replace_after
-    assert world.execute(newcomer, Put("second", 0)).first_position == 11
+    assert world.execute(newcomer, Put("second", 0)).positions == [11]
     assert until_equal(world, newcomer, 1, 2) == [*done, ("second", 0)]
     for number in (1, 2, newcomer):
         (event,) = taken_over(world.nodes[number])
@@ -155,7 +155,7 @@ def test_learner_that_may_vote_goes_on_by_itself() -> None:
     left = 1 - voter
     world.crash(voter)
     world.until(lambda: is_online(world.nodes[left]))
-    assert world.execute(left, Put("b", 0)).first_position == 6
+    assert world.execute(left, Put("b", 0)).positions == [6]
     assert journal(world.nodes[left]) == [*done, ("b", 0)]
 
 
