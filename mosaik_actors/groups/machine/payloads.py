@@ -185,7 +185,7 @@ class ResultCodec:
     """
 
     def __init__(self, type_: Any) -> None:
-        self.is_wanted = type_ is not None and type_ is not type(None)
+        self.is_wanted = type_ is not None
         self._codec: Codec[Any] = ordered_codec_for(type_)
 
     def encode(self, values: Sequence[Any]) -> tuple[list[bytes], str]:

@@ -41,5 +41,6 @@ def types_of(cls: type, base: type) -> dict[str, Any]:
     for one in cls.__dict__.get("__orig_bases__", ()):
         if get_origin(one) is base:
             named = zip(TYPE_NAMES, get_args(one), strict=False)
-            return {name: type_ for name, type_ in named if not isinstance(type_, TypeVar)}
+            types = {name: type_ for name, type_ in named if not isinstance(type_, TypeVar)}
+            return {name: None if type_ is type(None) else type_ for name, type_ in types.items()}
     return {}

@@ -2,7 +2,8 @@
 
 Cores only: no sockets, no actors, no event loop. One seed decides all: delays,
 loss, duplicates, order, partitions one-way and two-way, crashes that lose what
-is not saved, slow disks, jumping clocks, compaction, membership churn, clients.
+is not saved, slow disks, jumping clocks, compaction, membership churn, clients. What
+a write returned, also when it had to be sent again, is that of its one run.
 
 `raft_witness` holds the invariants, `Simulation` the workload; run it as::
 
@@ -41,7 +42,7 @@ from mosaik_actors.groups.wire.raft import (
 )
 from mosaik_actors.groups.wire.records import SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId
-from mosaik_actors.testing.history import History
+from mosaik_actors.testing.history import History, Operation
 from mosaik_actors.testing.linearizability import check_linearizable
 from mosaik_actors.testing.models import Register
 
@@ -320,6 +321,15 @@ class Options:
     steps_max: int = 40_000
 
 
+class ExchangedRegister(Register):
+    """A register of which a write returns what it replaced."""
+
+    def apply(self, state: Any, operation: Operation) -> tuple[Any, Any]:
+        """Return the state after an operation, and what it returned."""
+        after, result = super().apply(state, operation)
+        return after, state if operation.name == "write" else result
+
+
 class Simulation:
     """One run: see the module's docstring."""
 
@@ -414,7 +424,7 @@ class Simulation:
             if self.now > options.fault_s + options.calm_s:
                 raise Violation(f"no recovery {options.calm_s} s after the last fault")
             self._run_until(self.now + 0.2)
-        verdict = check_linearizable(self.history, Register())
+        verdict = check_linearizable(self.history, ExchangedRegister())
         if not verdict.ok:
             raise Violation(f"history: {verdict.reason}")
         self.counts["operations"] = len(self.history)
@@ -648,7 +658,9 @@ class Client:
                 and self.is_busy
                 and call == self._call
             ):
-                self._respond(None)
+                if answer.result is None:
+                    raise Violation(f"the result of {self._id.hex()} {answer.sequence} is lost")
+                self._respond(msgspec.msgpack.decode(answer.result))
 
         node.waiting[token] = answered
         node.raft.propose(data, token)

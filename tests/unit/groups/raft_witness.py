@@ -7,10 +7,12 @@ save, send, commit and apply, and compares that with what it saw before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from zlib import crc32
 
 import msgspec
 
+from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
@@ -57,11 +59,15 @@ class Disk:
 
 
 class Machine:
-    """A register behind sessions; it remembers what it applied, to be caught at errors."""
+    """A register behind sessions; it remembers what it applied, to be caught at errors.
+
+    A write returns what it replaced. What is kept of that is part of the state, as in `Host`.
+    """
 
     def __init__(self, limits: SessionLimits) -> None:
         self.value: int | None = None
         self.applied_index = 0
+        self.count = 0
         self.chain = 0
         self.seen: set[tuple[bytes, int]] = set()
         self.sessions = Sessions(limits)
@@ -74,32 +80,45 @@ class Machine:
         self.applied_index = entry.index
         answers: dict[tuple[bytes, int], Answer] = {}
         if entry.kind is EntryKind.COMMANDS:
+            returned: dict[bytes, bytes] = {}
             for burst in decode_bursts(entry.data):
-                for answer in self.sessions.apply(burst, entry.index, self._write):
+                write = partial(self._write, returned)
+                for answer in self.sessions.apply(burst, entry.index, write):
                     answers[(burst.client, answer.sequence)] = answer
-        self.chain = crc32(entry.data, crc32(f"{entry.index} {self.value}".encode(), self.chain))
+            for position, result in returned.items():
+                self.sessions.results.add(position, result)
+        kept = self.sessions.results.kept
+        for key, answer in answers.items():
+            result = kept.get(answer.position or b"")
+            answers[key] = msgspec.structs.replace(answer, result=result)
+        state = f"{entry.index} {self.value} {sorted(kept.items())}"
+        self.chain = crc32(entry.data, crc32(state.encode(), self.chain))
         return answers
 
-    def _write(self, payloads: Sequence[bytes]) -> list[bytes | None]:
+    def _write(self, returned: dict[bytes, bytes], payloads: Sequence[bytes]) -> list[bytes]:
+        positions = []
         for payload in payloads:
             client, sequence, value, _ = msgspec.msgpack.decode(payload)
             if (client, sequence) in self.seen:
                 raise Violation(f"command {sequence} of {client.hex()} applied twice")
             self.seen.add((client, sequence))
+            self.count += 1
+            positions.append(encode_position(self.count))
+            returned[positions[-1]] = msgspec.msgpack.encode(self.value)
             self.value = value
-        return [b"ok"] * len(payloads)
+        return positions
 
     def to_bytes(self) -> bytes:
         seen = sorted(self.seen)
         return msgspec.msgpack.encode(
-            (self.value, self.applied_index, self.chain, seen, self.sessions.to_bytes())
+            (self.value, self.applied_index, self.count, self.chain, seen, self.sessions.to_bytes())
         )
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: SessionLimits) -> Machine:
         machine = cls(limits)
-        value, machine.applied_index, machine.chain, seen, sessions = msgspec.msgpack.decode(data)
-        machine.value = value
+        read = msgspec.msgpack.decode(data)
+        machine.value, machine.applied_index, machine.count, machine.chain, seen, sessions = read
         machine.seen = {(bytes(client), sequence) for client, sequence in seen}
         machine.sessions = Sessions.from_bytes(sessions, limits)
         return machine
