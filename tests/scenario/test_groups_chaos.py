@@ -47,6 +47,7 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
     await world.play(DURATION_S, Churn(world))
     assert len({group.history for group in world.groups.values()}) == 1
     world.check_once()
+    world.check_results()
     world.check_positions()
     assert len(cluster.history) > calls_min
     world.check_linearizable()
@@ -106,6 +107,7 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
     cluster.heal()
     await world.play(DURATION_S)
     world.check_once()
+    world.check_results()
     for history in world.witness.longest:
         world.check_linearizable_in(history)
 

@@ -89,8 +89,8 @@ class Machine:
                 self.sessions.results.add(position, result)
         kept = self.sessions.results.kept
         for key, answer in answers.items():
-            result = kept.get(answer.position or b"")
-            answers[key] = msgspec.structs.replace(answer, result=result)
+            known = kept.get(answer.position or b"")
+            answers[key] = msgspec.structs.replace(answer, result=known)
         state = f"{entry.index} {self.value} {sorted(kept.items())}"
         self.chain = crc32(entry.data, crc32(state.encode(), self.chain))
         return answers

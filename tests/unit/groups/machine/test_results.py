@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -40,7 +40,7 @@ class Total(StateMachine):
     """Returns what the total was before, and is; or the amount itself if it is no number."""
 
     Command = Add
-    Result = tuple[int, int]
+    Result: ClassVar[Any] = tuple[int, int]
 
     def __init__(self) -> None:
         self.total = 0

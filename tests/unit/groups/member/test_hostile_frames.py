@@ -39,15 +39,17 @@ STRANGE = bytes([7]) * 16
 class Tolerant(SavedJournal):
     """A journal that bears positions that were made up by a peer."""
 
-    def apply(self, command: Put, ctx: ApplyContext) -> None:
+    def apply(self, command: Put, ctx: ApplyContext) -> bytes:
         self.note(command.client, command.number)
+        return self.digests[-1]
 
 
 class TolerantLog(Journal):
     """The same without snapshots."""
 
-    def apply(self, command: Put, ctx: ApplyContext) -> None:
+    def apply(self, command: Put, ctx: ApplyContext) -> bytes:
         self.note(command.client, command.number)
+        return self.digests[-1]
 
 
 class Hostile:
