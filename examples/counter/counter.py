@@ -18,14 +18,15 @@ class Counter(StateMachine):
     """The state, one copy on each member. The same commands in the same order: the same total."""
 
     Command = Add
-    Result = int
+    Result = int  # what `apply` returns, and `execute` hands back
     signature = "examples.counter.1"
 
     def __init__(self) -> None:
         self.total = 0
 
-    def apply(self, command: Add, ctx: ApplyContext) -> None:
+    def apply(self, command: Add, ctx: ApplyContext) -> int:
         self.total += command.amount
+        return self.total
 
     def query(self, query: None) -> int:
         return self.total
@@ -39,7 +40,7 @@ async def main(network: str, key: str, members: int, count: int) -> None:
         print(f"{name}: online, the leader is {group.leader.short if group.leader else 'unknown'}")
         for _ in range(count):
             position = await group.execute(Add(1))
-        print(f"{name}: my last addition was command {position}")
+        print(f"{name}: my last addition was command {position}, and made it {position.result}")
         await group.when().committed().reaches(members * count)  # the others are done, too
         answer = await group.query(None)
         print(f"{name}: the total is {answer.result} after {answer.at_position} commands")

@@ -11,9 +11,9 @@ trader that does not know what became of an order may simply send it again.
 import hashlib
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,6 +24,7 @@ from mosaik_actors import (
     GroupOffline,
     LeadershipPreference,
     Network,
+    Position,
     SecretKey,
     SqliteLog,
     StateMachine,
@@ -86,6 +87,17 @@ class Trade(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class Done(msgspec.Struct, frozen=True):
+    """The result of a command: what was traded at once, and what became of the rest.
+
+    `is_new` is False for a number that the book had seen: then nothing was done.
+    """
+
+    trades: tuple[Trade, ...] = ()
+    left: int = 0
+    is_new: bool = True
+
+
 class Resting(msgspec.Struct, array_like=True):
     """What is left of an order."""
 
@@ -96,11 +108,13 @@ class Resting(msgspec.Struct, array_like=True):
     size: int
 
 
-class OrderBook(StateMachine):
+Command = Place | Cancel
+Query = Depth | TradesSince | LastNumber | Summary
+
+
+class OrderBook(StateMachine[Command, Query, Any, Done]):
     """The machine. Commands of any trader, in one order that all members share."""
 
-    Command = Place | Cancel
-    Query = Depth | TradesSince | LastNumber | Summary
     signature = "examples.orderbook.1"
 
     def __init__(self) -> None:
@@ -113,20 +127,23 @@ class OrderBook(StateMachine):
         self.trade_count = 0
         self.volume = 0
 
-    def apply(self, command: Place | Cancel, ctx: ApplyContext) -> None:
+    def apply(self, command: Command, ctx: ApplyContext) -> Done:
         if command.number <= self.last_numbers.get(command.trader, 0):
-            return  # sent again by a trader that had no answer
+            return Done(is_new=False)  # sent again by a trader that had no answer
         self.last_numbers[command.trader] = command.number
         if isinstance(command, Cancel):
             order = self.orders.get((command.trader, command.order))
-            if order is not None:
-                self._remove(order)
-            return
-        left = self._match(command)
+            if order is None:
+                return Done()
+            self._remove(order)
+            return Done(left=order.size)
+        trades = self._match(command)
+        left = command.size - sum(trade.size for trade in trades)
         if left:
             self._rest(Resting(command.trader, command.number, command.side, command.price, left))
+        return Done(tuple(trades), left)
 
-    def query(self, query: Depth | TradesSince | LastNumber | Summary) -> object:
+    def query(self, query: Query) -> Any:
         match query:
             case Depth(count):
                 return {side: self._depth(side, count) for side in SIDES}
@@ -162,8 +179,9 @@ class OrderBook(StateMachine):
 
     # Matching.
 
-    def _match(self, taker: Place) -> int:
-        """Trade with the other side as far as prices meet; return what is left."""
+    def _match(self, taker: Place) -> list[Trade]:
+        """Trade with the other side as far as prices meet."""
+        trades: list[Trade] = []
         other: Side = "sell" if taker.side == "buy" else "buy"
         left, prices = taker.size, self.prices[other]
         while left and prices and _meets(taker, prices[-1]):
@@ -171,18 +189,20 @@ class OrderBook(StateMachine):
             size = min(left, maker.size)
             left -= size
             maker.size -= size
-            self._note_trade(taker, maker, size)
+            trades.append(self._note_trade(taker, maker, size))
             if not maker.size:
                 self._remove(maker)
-        return left
+        return trades
 
-    def _note_trade(self, taker: Place, maker: Resting, size: int) -> None:
+    def _note_trade(self, taker: Place, maker: Resting, size: int) -> Trade:
         self.trade_count += 1
         self.volume += size
         buyer, seller = taker.trader, maker.trader
         if taker.side == "sell":
             buyer, seller = seller, buyer
-        self.trades.append(Trade(self.trade_count, buyer, seller, maker.price, size))
+        trade = Trade(self.trade_count, buyer, seller, maker.price, size)
+        self.trades.append(trade)
+        return trade
 
     def _rest(self, order: Resting) -> None:
         levels = self.levels[order.side]
@@ -217,8 +237,10 @@ def _meets(taker: Place, price: int) -> bool:
 
 # What the programs share: who is in the group, and how a command is sent.
 
+Book = Group[Command, Query, Any, Done]
 
-def join(net: Network, *, folder: Path | None = None, is_trader: bool = False) -> Group:
+
+def join(net: Network, *, folder: Path | None = None, is_trader: bool = False) -> Book:
     """Join the group: an exchange votes, a trader only follows."""
     book = OrderBook()
     if is_trader:
@@ -238,14 +260,14 @@ def node_key(folder: Path) -> SecretKey:
     return SecretKey.load_or_create(folder / "node.key")
 
 
-async def send(group: Group, *commands: Place | Cancel) -> int:
-    """Send commands until they are in the book, and return the position of the last.
+async def send(group: Book, *commands: Command) -> Sequence[Position[Done]]:
+    """Send commands until they are in the book, and return what became of each.
 
     In general it would not be safe to repeat what `may_take_effect`. Here it
     is: the book knows each number once.
     """
     while True:
         try:
-            return (await group.execute_many(commands))[-1]
+            return await group.execute_many(commands)
         except GroupOffline as exc:
             print(f"not yet: {exc.reason}", flush=True)

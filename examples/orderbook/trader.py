@@ -10,9 +10,9 @@ from contextlib import suppress
 from itertools import islice
 from random import Random
 
-from book import NETWORK, SIDES, Cancel, Depth, LastNumber, Place, Summary, TradesSince, join, send
+from book import NETWORK, SIDES, Book, Cancel, Depth, LastNumber, Place, Summary, join, send
 
-from mosaik_actors import Consistency, Group, Network, run
+from mosaik_actors import Consistency, Network, run
 
 LINE = re.compile(r"(?P<side>buy|sell) (?P<size>\d+) @ (?P<price>\d+)|cancel (?P<order>\d+)")
 
@@ -68,22 +68,19 @@ async def typed(trader: str, number: int) -> AsyncIterator[Place | Cancel]:
         number += 1
 
 
-async def trade_typed(group: Group, trader: str, number: int) -> None:
-    seen = (await group.query(Summary())).result[0]
+async def trade_typed(group: Book, trader: str, number: int) -> None:
     async for command in typed(trader, number):
-        position = await send(group, command)
-        # What was executed here is applied here: this copy of the book knows.
-        answer = await group.query(TradesSince(seen), Consistency.WEAK)
+        [position] = await send(group, command)
         print(f"{command.number}: command {position} of the book")
-        for trade in answer.result:
-            seen = trade.number
-            if trader in (trade.buyer, trade.seller):
+        if position.has_result:  # what this very order did, and no other
+            for trade in position.result.trades:
                 print(f"   {trade.buyer} buys {trade.size} @ {trade.price} from {trade.seller}")
+        # What was executed here is applied here: this copy of the book knows.
         depth = (await group.query(Depth(), Consistency.WEAK)).result
         print(f"   bids {depth['buy']}  asks {depth['sell']}", flush=True)
 
 
-async def trade_at_random(group: Group, trader: str, number: int, count: int, seed: int) -> None:
+async def trade_at_random(group: Book, trader: str, number: int, count: int, seed: int) -> None:
     flow = random_flow(trader, number, count, seed)
     while commands := list(islice(flow, BURST)):
         await send(group, *commands)

@@ -39,7 +39,8 @@ async def test_counter_gives_everybody_the_same_total(tmp_path: Path) -> None:
     outs = await asyncio.gather(
         *(run(program, "--count", "50", runtime_dir=tmp_path) for _ in range(3))
     )
-    last = [int(found(r"my last addition was command (\d+)", out)) for out in outs]
+    pattern = r"my last addition was command (\d+), and made it \1$"
+    last = [int(found(f"(?m){pattern}", out)) for out in outs]
     assert max(last) == 150
     for out in outs:
         assert "the total is 150 after 150 commands" in out
@@ -181,9 +182,13 @@ def test_orderbook_matches_as_the_obvious_way_does(book: Any, seed: int) -> None
             side, price, size = rng.choice(book.SIDES), rng.randint(95, 105), rng.randint(1, 20)
             sent = book.Place(trader, number, side, price, size)
             obvious.place(trader, number, side, price, size)
-        machine.apply(sent, context(position))
-        if rng.random() < 0.1:
-            machine.apply(sent, context(position))  # sent again: nothing happens
+        traded = len(obvious.trades) - len(machine.query(book.TradesSince()))
+        done = machine.apply(sent, context(position))
+        assert [(t.buyer, t.seller, t.price, t.size) for t in done.trades] == (
+            obvious.trades[-traded:] if traded else []
+        )
+        if rng.random() < 0.1:  # sent again: nothing happens
+            assert machine.apply(sent, context(position)) == book.Done(is_new=False)
         if rng.random() < 0.05:
             # A member that joins with a snapshot goes on as everybody else.
             parts, machine = machine.snapshot(), book.OrderBook()
