@@ -49,15 +49,16 @@ class Entries(StateMachine):
     """Everything that was appended, in order."""
 
     Command = Append
-    Answer = list[Append]
+    Result = tuple[str, int, int]
     signature = "tests.e2e.entries.1"
 
     def __init__(self) -> None:
         self.entries: list[Append] = []
 
-    def apply(self, command: Append, ctx: ApplyContext) -> None:
+    def apply(self, command: Append, ctx: ApplyContext) -> tuple[str, int, int]:
         assert ctx.index == len(self.entries) + 1, "positions count commands"
         self.entries.append(command)
+        return command.source, command.number, len(self.entries)
 
     def query(self, query: object) -> list[Append]:
         return list(self.entries)
@@ -86,6 +87,9 @@ async def load(group: Group, source: str) -> None:
                 continue  # they never will: the same ones again
             say(unknown=last)
         else:
+            # Each has the result of its one run, whatever had to be sent again.
+            for entry, position in zip(burst, positions, strict=True):
+                assert position.result == (entry.source, entry.number, position)
             say(acked=last, position=positions[-1])
         number = last + 1
 

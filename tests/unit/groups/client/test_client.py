@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
+import msgspec
 import pytest
 
 from mosaik_actors.codec import EncodeError
@@ -341,6 +342,22 @@ def test_answers_that_were_missed_are_asked_for_again() -> None:
     ]
     c.receive_answers(repeated, 0.2)
     assert events(c) == [Resolved(1, [1]), Resolved(2, [2])]
+
+
+def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
+    c = client()
+    submit(c, b"a", b"b", b"c")
+    submit(c, b"d", token=2, waits=False)
+    c.take_bursts(0.0, born_index=0)
+    one, two, three, four = applied(1, 4, 5, 7, 8)
+    answers = [
+        msgspec.structs.replace(one, result=b"1", is_repeated=True),
+        two,
+        msgspec.structs.replace(three, result=b"3"),
+        msgspec.structs.replace(four, result=b"4"),
+    ]
+    c.receive_answers(answers, 0.2)
+    assert events(c) == [Resolved(2), Resolved("t", [4, 5, 7], {4: b"1", 7: b"3"})]
 
 
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
