@@ -191,3 +191,38 @@ async def test_voters_that_need_a_snapshot_to_commit_anything_get_one(cluster: C
     await all_equal(cluster, left)
     await write(groups[lagging[0]], "b", range(3), timeout=10)
     assert len(journal_of(groups[lagging[0]])) == 153
+
+
+@scenario(nodes=3, seeds=SEEDS, **SETTINGS)
+async def test_command_that_a_snapshot_overtook_has_its_result_all_the_same(
+    cluster: Cluster,
+) -> None:
+    groups = [join(node, SavedJournal(), settings=CUTS_OFTEN) for node in cluster.nodes]
+    await all_online(groups)
+    await cluster.until(lambda: all(len(voters_of(group)) == 3 for group in groups))
+    leader = leader_of(groups)
+    follower = (leader + 1) % 3
+    events: list[object] = []
+    watching = asyncio.ensure_future(collect(groups[follower], events))
+    # It has left for the leader when its member is cut off, and is committed without it.
+    call = asyncio.ensure_future(groups[follower].execute(Put("late", 0), timeout=60))
+    while ("late", 0) not in journal_of(groups[leader]):  # noqa: ASYNC110
+        await asyncio.sleep(0.0002)
+    cluster.partition([follower])
+    assert not call.done()
+    peers = [groups[leader], groups[3 - leader - follower]]
+    away = cluster.nodes[follower].peer_id
+    await cluster.until(
+        lambda: all(not m.is_bonded for group in peers for m in group.members if m.peer_id == away)
+    )
+    await write(groups[leader], "a", range(200), timeout=10)
+    await cluster.until(
+        lambda: all(g.metrics is not None and g.metrics.first_index > 20 for g in peers)
+    )
+    cluster.heal()
+    position = await call
+    await cluster.until(lambda: any(isinstance(event, StateReplaced) for event in events))
+    digests = groups[leader].machine.digests  # type: ignore[attr-defined]
+    assert (position.has_result, position.result) == (True, digests[position])
+    await all_equal(cluster, groups)
+    watching.cancel()
