@@ -32,7 +32,7 @@ class Position(int, Generic[R]):
         made = super().__new__(cls, position)
         if outcome is not None:
             made._outcome = outcome
-            made.has_result = not outcome.misfit
+            made.has_result = not outcome.mismatch
         return made
 
     @property
@@ -42,8 +42,8 @@ class Position(int, Generic[R]):
         Raises:
             ResultError: It is not of the machine's `Result`. The command was applied.
         """
-        if self._outcome.misfit:
-            raise ResultError(int(self), self._outcome.misfit)
+        if self._outcome.mismatch:
+            raise ResultError(int(self), self._outcome.mismatch)
         return cast("R", self._outcome.value)
 
     def __repr__(self) -> str:

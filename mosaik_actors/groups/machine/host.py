@@ -101,7 +101,7 @@ class Applied:
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
         bad_why: Why the last of them could not; for the log.
-        misfit_why: Why a result did not fit the machine's type; for the log, and empty but
+        mismatch_why: Why a result did not fit the machine's type; for the log, and empty but
             for the first one.
     """
 
@@ -114,7 +114,7 @@ class Applied:
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
-    misfit_why: str = ""
+    mismatch_why: str = ""
 
     @property
     def command_count(self) -> int:
@@ -240,7 +240,7 @@ class Host:
             self._failure = failure
             raise
         applied.index, applied.position = self.index, self.position
-        applied.misfit_why = self._runner.take_misfit()
+        applied.mismatch_why = self._runner.take_mismatch()
         return applied
 
     # The state as a whole.

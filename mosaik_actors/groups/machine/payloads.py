@@ -33,7 +33,7 @@ COMMAND_BYTES_MAX: Final = 3 * 1024 * 1024
 POSITION_BYTES: Final = 8
 
 _NO_VALUE: Final = b"\xf0"
-_MISFIT: Final = b"\xf1"
+_MISMATCH: Final = b"\xf1"
 _CLASS_NAME_CHARACTERS: Final = 100
 
 _HEAD_BYTES: Final = 2
@@ -74,11 +74,11 @@ class Outcome:
 
     Attributes:
         value: What `apply` returned.
-        misfit: The class of a value that is not of the machine's `Result`; empty for one that is.
+        mismatch: The class of a value that is not of the machine's `Result`; empty for one that is.
     """
 
     value: Any = None
-    misfit: str = ""
+    mismatch: str = ""
 
 
 class CommandCodec:
@@ -207,7 +207,7 @@ class ResultCodec:
                 self._codec.decode(data)
             except Exception as exc:  # whatever a record's own checks raise
                 name = type(value).__name__[:_CLASS_NAME_CHARACTERS]
-                data, why = _MISFIT + name.encode(errors="replace"), str(exc)
+                data, why = _MISMATCH + name.encode(errors="replace"), str(exc)
             results.append(data)
         return results, why
 
@@ -215,12 +215,12 @@ class ResultCodec:
         """Return what a result's bytes mean; raises nothing for any bytes."""
         if result == _NO_VALUE:
             return Outcome()
-        if result[:1] == _MISFIT:
-            return Outcome(misfit=result[1:].decode(errors="replace"))
+        if result[:1] == _MISMATCH:
+            return Outcome(mismatch=result[1:].decode(errors="replace"))
         try:
             return Outcome(self._codec.decode(result))
         except Exception:  # a peer's snapshot, of a program that has other checks
-            return Outcome(misfit="value that could not be decoded")
+            return Outcome(mismatch="value that could not be decoded")
 
 
 def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | None:

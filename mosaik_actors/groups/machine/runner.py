@@ -92,8 +92,8 @@ class Runner:
         has_own_batch = type(machine).apply_batch is not StateMachine.apply_batch
         self._joins_entries = has_own_batch and not self.results.is_wanted
         self._returned: list[bytes] = []
-        self._misfit_why = ""
-        self._has_misfitted = False
+        self._mismatch_why = ""
+        self._has_mismatched = False
         self._payloads: list[bytes] = []
         self._places: list[_Place] = []
         self._entry_offset = 0
@@ -139,9 +139,9 @@ class Runner:
         returned, self._returned = self._returned, []
         return returned
 
-    def take_misfit(self) -> str:
+    def take_mismatch(self) -> str:
         """Return why the first result that did not fit its type did not, once; empty for none."""
-        why, self._misfit_why = self._misfit_why, ""
+        why, self._mismatch_why = self._mismatch_why, ""
         return why
 
     def forget(self, position: int) -> None:
@@ -173,8 +173,8 @@ class Runner:
             raise ValueError(f"apply_batch returned {len(values)} results of {count} commands")
         results, why = self.results.encode(values)
         self._returned += results
-        if why and not self._has_misfitted:
-            self._has_misfitted, self._misfit_why = True, why
+        if why and not self._has_mismatched:
+            self._has_mismatched, self._mismatch_why = True, why
 
 
 def _place_of(places: Sequence[_Place], offset: int) -> _Place:

@@ -636,8 +636,8 @@ class History:
             parts.emit(
                 Logged(True, f"{applied.bad_count} entries could not be read: {applied.bad_why}")
             )
-        if applied.misfit_why:
-            text = f"what `apply` returned is not of the machine's `Result`: {applied.misfit_why}"
+        if applied.mismatch_why:
+            text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
             parts.emit(Logged(True, text))
         for entry in entries:
             if entry.kind is EntryKind.ACT:

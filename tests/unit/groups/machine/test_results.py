@@ -27,7 +27,7 @@ from mosaik_actors.groups.wire.acts import CutSnapshot, Replay, encode_act
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 
-from ..host_machines import GUEST, host_of
+from ..host_machines import MERGING_HISTORY, host_of
 
 ME, OTHER = b"m" * 16, b"o" * 16
 
@@ -158,7 +158,7 @@ def test_result_that_is_too_large_is_not_known() -> None:
 def test_command_whose_result_does_not_fit_is_applied_and_its_caller_is_told() -> None:
     host = host_of(Total())
     applied = host.apply([entry(1, burst(host, 1, 5, "five", 6))], ME, 1)
-    assert "Expected `array`" in applied.misfit_why
+    assert "Expected `array`" in applied.mismatch_why
     assert host.query(None).result == 11
     results = {
         int.from_bytes(answer.position or b""): answer.result or b"" for answer in applied.answers
@@ -169,7 +169,7 @@ def test_command_whose_result_does_not_fit_is_applied_and_its_caller_is_told() -
     with pytest.raises(ResultError, match="apply returned a str for the command at position 2"):
         _ = positions[1].result
     # Said once.
-    assert not host.apply([entry(2, burst(host, 4, "six"))], ME, 2).misfit_why
+    assert not host.apply([entry(2, burst(host, 4, "six"))], ME, 2).mismatch_why
 
 
 def test_batch_with_too_few_results_ends_the_member() -> None:
@@ -211,7 +211,9 @@ def test_replayed_command_has_the_result_that_it_has_here() -> None:
     """A history that ended may have answered otherwise; who has no answer yet gets this one."""
     host = host_of(Total(), limits=SessionLimits(result_count=1))
     host.apply([entry(1, burst(host, 1, 100, client=OTHER))], ME, 1)
-    replay = Entry(2, 1, EntryKind.ACT, encode_act(Replay(GUEST, (burst(host, 1, 5, 6),), 0)))
+    replay = Entry(
+        2, 1, EntryKind.ACT, encode_act(Replay(MERGING_HISTORY, (burst(host, 1, 5, 6),), 0))
+    )
     assert outcomes(host, replay) == [(2, (100, 105), True), (3, (105, 111), True)]
 
 
@@ -224,9 +226,9 @@ def test_results_are_the_same_alone_and_together(values: list[Any]) -> None:
     for value, result in zip(values, together, strict=True):
         known = codec.decode(result)
         if value is None or type(value) in (int, str):
-            assert (known.value, known.misfit) == (value, "")
+            assert (known.value, known.mismatch) == (value, "")
         else:
-            assert known.misfit == type(value).__name__
+            assert known.mismatch == type(value).__name__
 
 
 @settings(max_examples=100, deadline=None)
