@@ -653,6 +653,7 @@ class Member:
             is_led=raft.is_leader or (leading is not None and leading.history == history.id),
             is_closed=self._spec.host.ledger.is_closed,
             is_observer=self._is_observer,
+            is_non_voting=history.is_non_voting,
             is_leaving=self._leaving.has_begun,
             is_restoring=history.is_restoring,
             peers=self._statuses,
@@ -674,9 +675,7 @@ class Member:
     def _go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
         """Follow a history that continues the one so far, as soon as that is saved."""
         self._history = None
-        self._is_beginning = (
-            True  # until it is saved, nobody can join_accepted this member elsewhere
-        )
+        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     # Histories: begin, join, give up.

@@ -82,6 +82,8 @@ class SurvivorView:
         is_led: Whether this member leads, or its leader is in reach.
         is_closed: Whether the history is merged into another one.
         is_observer: Whether this member only observes.
+        is_non_voting: Whether this member has not yet the log up to where it joined. That log
+            may name it as a voter, which it was in a former life.
         is_leaving: Whether this member is about to leave.
         is_restoring: Whether the machine is of no use before a snapshot is in it.
         peers: Who is bonded with this member, and what they say.
@@ -93,6 +95,7 @@ class SurvivorView:
     is_led: bool
     is_closed: bool
     is_observer: bool
+    is_non_voting: bool
     is_leaving: bool
     is_restoring: bool
     peers: Mapping[PeerId, Status]
@@ -223,7 +226,7 @@ class Takeover:
 
     def _has_voter(self, view: SurvivorView, members: Mapping[PeerId, Status]) -> bool:
         """Whether a voter is in reach, this member included."""
-        if self._me in view.voters and not view.is_observer:
+        if self._me in view.voters and not (view.is_observer or view.is_non_voting):
             return True
         return any(
             status.leader == peer if status.is_observer else True
@@ -256,10 +259,14 @@ class Takeover:
         may_vote = not (view.is_observer or view.is_leaving) or any(
             not (status.is_observer or status.is_leaving) for status in view.peers.values()
         )
-        # One that is behind may go by voters of the past; but not if it follows one.
+        # One that is behind may go by voters of the past; but not if it follows one, unless
+        # that one has come back without the history.
         are_agreed = all(
             status.is_abandoned
-            or (status.commit_index < view.commit_index and status.leader is None)
+            or (
+                status.commit_index < view.commit_index
+                and (status.leader is None or view.is_elsewhere(status.leader))
+            )
             for status in members.values()
         )
         if view.is_leaving or not may_vote or not are_agreed:

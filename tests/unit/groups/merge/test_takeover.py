@@ -48,6 +48,7 @@ VIEW = SurvivorView(
     is_led=False,
     is_closed=False,
     is_observer=True,
+    is_non_voting=False,
     is_leaving=False,
     is_restoring=False,
     peers={VOTER: LEADING},
@@ -134,6 +135,18 @@ def test_nothing_happens(peers: dict[PeerId, Status], given: dict[str, Any]) -> 
 
 def test_one_that_is_behind_and_follows_nobody_is_not_asked() -> None:
     survivor = bereft({NEWCOMER: SEEKING, OTHER: at(is_abandoned=False, commit_index=3)})
+    assert survivor.waits(0) == ContinueHistory()
+
+
+def test_one_that_is_behind_and_follows_a_voter_without_memory_is_not_asked() -> None:
+    behind = at(is_abandoned=False, commit_index=3, leader=VOTER)
+    survivor = bereft({VOTER: SEEKING, OTHER: behind})
+    assert survivor.waits(0) == ContinueHistory()
+
+
+def test_member_that_was_a_voter_in_a_former_life_is_none_that_is_waited_for() -> None:
+    given: dict[str, Any] = {"deciding": ((VOTER, ME),), "is_observer": False}
+    survivor = bereft({VOTER: SEEKING}, is_non_voting=True, **given)
     assert survivor.waits(0) == ContinueHistory()
 
 

@@ -723,7 +723,7 @@ def test_refused_peer_gets_no_bond_until_it_is_welcome() -> None:
     )
     assert not one.bonded
 
-    # Once it is join_accepted, it is dialled at once.
+    # Once it is taken in, it is dialled at once.
     reason[LARGE] = None
     one.recheck(now=0.01)
     wanted = only(drain(one), DialWanted)
