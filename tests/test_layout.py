@@ -37,6 +37,7 @@ FOLDER_FILES_MAX = 25
 # The pure modules of the transport; the others open sockets or run on the loop.
 TRANSPORT_CORES = (
     "address",
+    "admission",
     "close",
     "config",
     "counters",

@@ -10,9 +10,13 @@ by the peer, refused, reset, or with its connection. Of a link that ended only
 the number of its stream is kept, until the peer has ended the stream as well. A
 peer that takes nothing of what was written before the end has `LINGER_S` for it.
 
-Open frames that are not complete are held too: for a peer that has not named our
-network yet at most `STRANGER_BYTES_MAX` of them, then its connection ends; of any
-other one `UNOPENED_BYTES_MAX`, then flow control makes it complete some first.
+Before it is ready both sides prove that they belong to the same network (`admission`),
+on the dialler's first stream. The acceptor takes in nothing else meanwhile. It is ready
+before the dialler knows, and what it sends may be quicker than its proof: so the dialler
+keeps that for after, which flow control keeps small (`engine.UNPROVEN_BYTES_MAX`).
+
+Open frames that are not complete are held too: `UNOPENED_BYTES_MAX` of them, then flow
+control makes the peer complete some first.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from enum import Enum
 from typing import Any, Protocol
 
 from ..errors import DecodeError, RemoteError
-from ..ids import NetworkId, PeerId
+from ..ids import PeerId
 from .address import SocketAddr
+from .admission import Admission, NetworkKeys
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .engine import (
@@ -45,7 +50,7 @@ from .link import FramedLink, LinkState
 logger = logging.getLogger(__name__)
 
 LINGER_S = 30.0
-STRANGER_BYTES_MAX = 1024 * 1024
+PROOF_STREAM = 0  # the dialler's first (RFC 9000 section 2.1)
 UNOPENED_BYTES_MAX = 4 * 1024 * 1024
 DEAD_PROBES = 3  # unanswered in a row, each after twice the time: about 0.2 s on one machine
 
@@ -54,6 +59,7 @@ class ConnectionState(Enum):
     """Where a connection stands."""
 
     HANDSHAKE = "handshake"
+    PROVING = "proving"
     READY = "ready"
     CLOSED = "closed"
 
@@ -61,10 +67,20 @@ class ConnectionState(Enum):
 class ConnectionOwner(Protocol):
     """What a connection asks of its endpoint."""
 
-    network_id: NetworkId
+    keys: NetworkKeys
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this side is."""
+
+    def on_identified(self, connection: Connection) -> None:
+        """Both sides have proven who they are; close what is not wanted for that."""
+
+    def on_refused(self, connection: Connection, error: RemoteError) -> None:
+        """The peer did not prove that it is of our network; the connection ends for it."""
 
     def on_ready(self, connection: Connection) -> None:
-        """Both sides have proven who they are."""
+        """Both sides have proven that they belong to the same network."""
 
     def on_ended(self, connection: Connection, reason: CloseReason) -> None:
         """The connection is over."""
@@ -183,7 +199,6 @@ class Connection:
         expected_id: Who must be at the other end, when this side dialled.
         is_retiring: Another connection to the same peer is used instead; this
             one ends with its last link.
-        is_known: The peer has named our network, which strangers cannot.
         is_doubted: The peer has hinted that it lost this connection.
         handshake_done: Resolved when the connection is ready, for the dialler.
         unheard_max: How many more datagrams may leave before something comes back;
@@ -208,8 +223,8 @@ class Connection:
         self.cids: dict[bytes, None] = {engine.host_cid: None}
         self.expected_id: PeerId | None = None
         self.is_retiring = False
-        self.is_known = False
         self.is_doubted = False
+        self.identified_at = 0.0
         self.ready_at = 0.0
         self.linkless_since = 0.0
         self.last_sent_at = 0.0
@@ -217,6 +232,8 @@ class Connection:
         self.handshake_done: asyncio.Future[Connection] | None = None
         self.unheard_max: int | None = None
         self._send = send
+        self._admission: Admission | None = None
+        self._early: list[StreamData | StreamAborted] = []  # what was quicker than the proof
         self._links: dict[int, QuicLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
         self._unopened: dict[int, FrameDecoder] = {}
@@ -234,6 +251,11 @@ class Connection:
         """Who is at the other end, once the handshake is done."""
         assert self.peer is not None, "a connection has no peer before its handshake is done"
         return self.peer.peer_id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes or goes."""
+        return self.state is ConnectionState.CLOSED
 
     @property
     def remote(self) -> SocketAddr | None:
@@ -297,14 +319,10 @@ class Connection:
             and (event := self.engine.next_event()) is not None
         ):
             match event:
-                case StreamData():
-                    self._receive_stream_data(event)
-                case StreamAborted():
-                    self._receive_abort(event)
-                case HandshakeDone(peer):
-                    self.peer = peer
-                    self.state = ConnectionState.READY
-                    self.owner.on_ready(self)
+                case StreamData() | StreamAborted():
+                    self._receive_stream_event(event)
+                case HandshakeDone(peer, binding):
+                    self._begin_proof(peer, binding)
                 case CidIssued(cid):
                     self.cids[cid] = None
                     self.owner.on_cid(self, cid, True)
@@ -364,6 +382,7 @@ class Connection:
             link.end_by_peer(reason)
         for held in (self._unopened, self._draining, self._congested, self._dirty, self._touched):
             held.clear()
+        self._early.clear()
         self.engine.release()
         if self.handshake_done is not None and not self.handshake_done.done():
             self.handshake_done.set_exception(LinkRefused(reason))
@@ -446,14 +465,68 @@ class Connection:
             return
         self._unopened_bytes += change
         self.engine.set_held_bytes(max(0, self._unopened_bytes - UNOPENED_BYTES_MAX))
-        if self._unopened_bytes > STRANGER_BYTES_MAX and not self.is_known:
-            error = RemoteError(f"{self._unopened_bytes} bytes of links that are not opened")
-            self.owner.on_violation(self, error)
+
+    def _begin_proof(self, peer: ProvenPeer, binding: bytes) -> None:
+        """Prove, as the dialler, that this side is of the network; or wait for that."""
+        self.peer = peer
+        self.identified_at = self.last_heard_at
+        self.state = ConnectionState.PROVING
+        self.owner.on_identified(self)
+        if self.is_over:
+            return
+        self._admission = Admission(
+            self.owner.keys,
+            binding=binding,
+            here=self.owner.peer_id,
+            there=peer.peer_id,
+            is_dialler=self.is_initiator,
+        )
+        if self.is_initiator:
+            stream_id = self.engine.open_stream()
+            assert stream_id == PROOF_STREAM, "no stream is opened before the proof"
+            self.engine.write(stream_id, self._admission.begin(), is_end=True)
+
+    def _receive_stream_event(self, event: StreamData | StreamAborted) -> None:
+        match self.state:
+            case ConnectionState.READY if isinstance(event, StreamData):
+                self._receive_stream_data(event)
+            case ConnectionState.READY if isinstance(event, StreamAborted):
+                self._receive_abort(event)
+            case ConnectionState.PROVING:
+                self._receive_unproven(event)
+            case _:
+                pass  # nobody knows yet whose bytes these are
+
+    def _receive_unproven(self, event: StreamData | StreamAborted) -> None:
+        """Take in the peer's proof."""
+        assert self._admission is not None, "a proof begins when the peer is identified"
+        if event.stream_id != PROOF_STREAM and self.is_initiator:
+            self._early.append(event)
+            return
+        try:
+            if event.stream_id != PROOF_STREAM or isinstance(event, StreamAborted):
+                raise RemoteError("something else than a proof of the network")
+            answer = self._admission.receive_data(event.data, is_end=event.is_end)
+        except RemoteError as error:
+            self.owner.on_refused(self, error)
             self.close(CloseReason(error.close_code, error.text))
+            return
+        if answer is None:
+            return
+        if answer:
+            self.engine.write(PROOF_STREAM, answer, is_end=True)
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        self.state = ConnectionState.READY
+        self._admission = None
+        self.engine.set_held_bytes(0)
+        self.owner.on_ready(self)
+        early, self._early = self._early, []
+        for event in early:
+            self._receive_stream_event(event)
 
     def _receive_stream_data(self, event: StreamData) -> None:
-        if self.state is not ConnectionState.READY:
-            return  # nobody knows yet whose bytes these are
         link = self._links.get(event.stream_id)
         try:
             if link is not None:

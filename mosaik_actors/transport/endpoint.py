@@ -25,7 +25,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -36,7 +36,8 @@ from ..clock import Clock
 from ..errors import RemoteError, TransportError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
-from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
+from .admission import NetworkKeys
+from .close import CloseCode, CloseReason
 from .config import DATAGRAM_BYTES_MIN, TransportConfig
 from .connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from .counters import TransportCounters
@@ -65,6 +66,7 @@ BLACK_HOLE_PROBES = 3
 
 _NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
 CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
+UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
 GIVEN_UP = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer connected anew", remote=True)
 RESTARTED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True)
 
@@ -80,8 +82,9 @@ class QuicEndpoint:
         clock: Clock,
         rng: Random,
         config: TransportConfig,
+        secrets: Sequence[bytes] = (),
     ) -> None:
-        self.network_id = network_id
+        self.keys = NetworkKeys(network_id, secrets)
         self.config = config
         self.counters = TransportCounters()
         self._loop = asyncio.get_running_loop()
@@ -131,6 +134,7 @@ class QuicEndpoint:
         clock: Clock,
         rng: Random,
         config: TransportConfig | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> Self:
         """Bind the sockets and listen.
 
@@ -142,6 +146,8 @@ class QuicEndpoint:
             clock: Where `now` comes from.
             rng: Where connection ids and the instance are drawn from.
             config: The settings, the defaults when None.
+            secrets: The network's secrets, of which connections prove one; without
+                any they prove that they know its id.
 
         Raises:
             TransportError: An address cannot be bound; says which port and why.
@@ -159,11 +165,16 @@ class QuicEndpoint:
                 ports.append(bind_udp(addr, config.socket_buffer_bytes, loop))
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
-            return cls(NetworkId(network_id), secret_key, ports, clock, rng, config)
+            return cls(NetworkId(network_id), secret_key, ports, clock, rng, config, secrets)
         except BaseException:
             for port in ports:
                 port.close()
             raise
+
+    @property
+    def network_id(self) -> NetworkId:
+        """The network whose links are accepted here."""
+        return self.keys.network_id
 
     @property
     def peer_id(self) -> PeerId:
@@ -210,7 +221,7 @@ class QuicEndpoint:
                 connection has all the links it may have.
             ValueError: `header` is larger than a header may be.
         """
-        opening = OpenFrame(protocol, self.network_id, header)
+        opening = OpenFrame(protocol, header)
         encode_control(opening)
         try:
             async with asyncio.timeout(timeout):
@@ -318,20 +329,33 @@ class QuicEndpoint:
 
     # What connections ask of their owner.
 
-    def on_ready(self, connection: Connection) -> None:
-        """Take in a connection whose two sides have proven who they are."""
-        self._slots.receive_ready(connection)
+    def on_identified(self, connection: Connection) -> None:
+        """Let nobody but the peer that was dialled have a proof."""
         peer = connection.peer
-        assert peer is not None, "a connection is ready only with a proven peer"
+        assert peer is not None, "a peer is identified by its handshake"
         if (remote := connection.remote) is not None:
             self._budget.receive_proof(remote, peer.peer_id)
         if reason := self._objection(connection, peer):
-            self.counters.handshakes_failed += 1
             self._log_once(f"identity {peer.peer_id}", "refused a connection: %s", reason.text)
-            if connection.handshake_done is not None and not connection.handshake_done.done():
-                connection.handshake_done.set_exception(LinkRefused(reason))
             connection.close(reason)
-            return
+
+    def on_refused(self, connection: Connection, error: RemoteError) -> None:
+        """Count and log a peer that is not of our network."""
+        if error.close_code == CloseCode.PROTOCOL_VIOLATION:
+            self.counters.violations += 1
+        self._log_once(
+            f"refused {connection.peer_id} {error.close_code}",
+            "refused a connection with peer %s: %s",
+            connection.peer_id.short,
+            error.text,
+        )
+
+    def on_ready(self, connection: Connection) -> None:
+        """Take in a connection whose two sides have proven that they are of our network."""
+        self._slots.receive_ready(connection)
+        peer = connection.peer
+        assert peer is not None, "a connection is ready only with a proven peer"
+        remote = connection.remote
         for mate in list(self._by_peer.get(peer.peer_id, ())):
             if mate.peer is not None and mate.peer.instance != peer.instance:
                 mate.close(RESTARTED)
@@ -361,11 +385,9 @@ class QuicEndpoint:
         self._paths.pop(connection, None)
         if armed := self._timers.pop(connection, None):
             armed[1].cancel()
-        if connection.peer is None:
+        mates = [] if connection.peer is None else self._by_peer.get(connection.peer_id, [])
+        if connection not in mates:
             self.counters.handshakes_failed += 1
-            return
-        mates = self._by_peer.get(connection.peer_id)
-        if mates is None or connection not in mates:
             return
         mates.remove(connection)
         if mates:
@@ -384,10 +406,7 @@ class QuicEndpoint:
     def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
         """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
         acceptor = self._acceptors.get(opening.protocol)
-        link.connection.is_known |= opening.network_id == self.network_id
-        if opening.network_id != self.network_id:
-            self._refuse(link, DIFFERENT_NETWORK)
-        elif self._is_closing:
+        if self._is_closing:
             link.close(CLOSING)
         elif acceptor is None:
             text = f"nothing serves {opening.protocol[:64]!r} here"
@@ -669,9 +688,16 @@ class QuicEndpoint:
         for connection in list(self._connections):
             if self._is_idle(connection, now):
                 connection.close(NOT_NEEDED)
+            elif self._is_unproven_for_long(connection, now):
+                connection.close(UNPROVEN)
             elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
                 self.mark_dirty(connection)
             connection.drop_lingering(now=now)
+
+    def _is_unproven_for_long(self, connection: Connection, now: float) -> bool:
+        """Return whether a peer said who it is, and in the time of a dial no more."""
+        is_unproven = connection.state is ConnectionState.PROVING
+        return is_unproven and now - connection.identified_at > self.config.dial_timeout
 
     def _is_idle(self, connection: Connection, now: float) -> bool:
         """Return whether a connection has been without links for so long that it may end."""

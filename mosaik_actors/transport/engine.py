@@ -11,7 +11,10 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
 (`tests/unit/transport/test_engine.py`):
 
     * what `bounded` changes and looks at;
-    * both sides read the certificate that the other proved (``tls._peer_certificate``);
+    * both sides read the certificate that the other proved (``tls._peer_certificate``),
+      and the first secrets of both directions (``_cryptos``): aioquic has no exporter;
+    * the peer may send little until it has proven that it is of our network
+      (``max_data`` and `set_held_bytes`);
     * the id that datagrams to the peer carry (``_peer_cid``);
     * bytes not acknowledged, round-trip time and probe count, which aioquic
       keeps but does not show;
@@ -49,14 +52,16 @@ import msgspec
 from ..errors import RemoteError
 from ..ids import SecretKey
 from .address import SocketAddr
+from .admission import bind_channel
 from .bounded import WINDOW_BYTES_MIN, BoundedConnection
 from .close import CloseCode, CloseReason
 from .frames import clip_text
 from .identity import ProvenPeer, make_certificate, read_certificate
 
-ALPN = "mosaik/1"
+ALPN = "mosaik/2"
 CID_BYTES = 8
 DATAGRAM_BYTES_INITIAL_MIN = 1200
+UNPROVEN_BYTES_MAX = 16 * 1024
 
 _IDLE_TEXT = "Idle timeout"  # the reason that aioquic gives
 
@@ -68,9 +73,15 @@ if logging.getLogger("quic").level == logging.NOTSET:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeDone:
-    """Both sides have proven who they are."""
+    """Both sides have proven who they are.
+
+    Attributes:
+        peer: Who is at the other end.
+        binding: What tells this connection from all others, the same at both ends.
+    """
 
     peer: ProvenPeer
+    binding: bytes
 
 
 class StreamData(msgspec.Struct, frozen=True):
@@ -132,7 +143,7 @@ class EngineFactory:
             alpn_protocols=[ALPN],
             connection_id_length=CID_BYTES,
             idle_timeout=idle_timeout,
-            max_data=WINDOW_BYTES_MIN,
+            max_data=UNPROVEN_BYTES_MAX,
             max_stream_data=WINDOW_BYTES_MIN,
             supported_versions=[QuicProtocolVersion.VERSION_1],
             verify_mode=ssl.CERT_NONE,
@@ -249,6 +260,7 @@ class Engine:
         self._quic = connection
         self._has_written = False
         self._is_over = False
+        self.set_held_bytes(WINDOW_BYTES_MIN - UNPROVEN_BYTES_MAX)
 
     @property
     def host_cid(self) -> bytes:
@@ -378,7 +390,10 @@ class Engine:
         self._quic.stream_allowance.link_count = count
 
     def set_held_bytes(self, count: int) -> None:
-        """Let the peer send no more than is right while so many bytes wait for the rest."""
+        """Let the peer send no more than is right while so many bytes wait for the rest.
+
+        In the beginning it may send `UNPROVEN_BYTES_MAX` in all, until this is set to less.
+        """
         self._quic.held_bytes = count
 
     def release(self) -> None:
@@ -415,10 +430,16 @@ class Engine:
     def _prove_peer(self) -> EngineEvent | None:
         certificate: x509.Certificate | None = self._quic.tls._peer_certificate
         try:
-            return HandshakeDone(read_certificate(certificate))
+            peer = read_certificate(certificate)
         except RemoteError as error:
             self.close(CloseReason(error.close_code, str(error)))
             return None
+        keys = self._quic._cryptos[Epoch.ONE_RTT]
+        secrets = (keys.send.secret, keys.recv.secret)
+        if not self._quic._is_client:
+            secrets = secrets[::-1]
+        assert secrets[0] and secrets[1], "the handshake is done, so both directions have keys"
+        return HandshakeDone(peer, bind_channel(secrets[0], secrets[1]))
 
 
 def _as_reason(event: events.ConnectionTerminated) -> CloseReason:

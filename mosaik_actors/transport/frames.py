@@ -4,9 +4,12 @@ A pure core: bytes in, frames out. One frame is a four-byte big-endian word and
 a payload. The word's low 31 bits are the payload's length; its top bit tells a
 control frame from data. Control payloads are MessagePack arrays::
 
-    [0, protocol version, protocol, network id, header]   open, the opener's first frame
-    [1, reply]                                             accept, the acceptor's first
-    [2, code, text]                                        close, either side's last
+    [0, protocol version, protocol, header]   open, the opener's first frame
+    [1, reply]                                 accept, the acceptor's first
+    [2, code, text]                            close, either side's last
+
+The network is not named: a connection belongs to one, which both sides have proven
+that they belong to (`admission`).
 
 Invariants:
     * No more than one frame's worth of bytes is held back, however slowly the
@@ -23,7 +26,6 @@ import msgspec
 
 from ..wire_encoding import BoundedDecoder
 from ..errors import DecodeError
-from ..ids import ID_BYTES, NetworkId
 from .close import REASON_BYTES_MAX, CloseReason
 from .interface import HEADER_BYTES_MAX
 
@@ -32,7 +34,7 @@ CONTROL_BIT: Final = 0x8000_0000
 LENGTH_MAX: Final = CONTROL_BIT - 1
 CONTROL_BYTES_MAX: Final = HEADER_BYTES_MAX + 1024
 PROTOCOL_CHARACTERS_MAX: Final = 128
-LINK_VERSION: Final = 1
+LINK_VERSION: Final = 2
 
 _Header = Annotated[bytes, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
 
@@ -40,7 +42,6 @@ _Header = Annotated[bytes, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
 class _Open(msgspec.Struct, frozen=True, array_like=True, tag=0):
     version: int
     protocol: Annotated[str, msgspec.Meta(max_length=PROTOCOL_CHARACTERS_MAX)]
-    network: Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
     header: _Header
 
 
@@ -63,7 +64,6 @@ class OpenFrame:
     """The opener's first frame."""
 
     protocol: str
-    network_id: NetworkId
     header: bytes
 
 
@@ -163,10 +163,8 @@ def encode_word(length: int) -> bytes:
 def encode_control(frame: ControlFrame) -> bytes:
     """Return a control frame with its word, ready to send."""
     match frame:
-        case OpenFrame(protocol, network_id, header):
-            parts: _Open | _Accept | _Close = _Open(
-                LINK_VERSION, protocol, bytes(network_id), header
-            )
+        case OpenFrame(protocol, header):
+            parts: _Open | _Accept | _Close = _Open(LINK_VERSION, protocol, header)
         case AcceptFrame(reply):
             parts = _Accept(reply)
         case CloseFrame(reason):
@@ -180,10 +178,10 @@ def encode_control(frame: ControlFrame) -> bytes:
 def decode_control(payload: bytes) -> ControlFrame:
     """Return the control frame in `payload`. Raises `DecodeError`."""
     match _decoder.decode(payload):
-        case _Open(version, protocol, network, header):
+        case _Open(version, protocol, header):
             if version != LINK_VERSION:
                 raise DecodeError(f"link version {version}, expected {LINK_VERSION}")
-            return OpenFrame(protocol, NetworkId(network), header)
+            return OpenFrame(protocol, header)
         case _Accept(reply):
             return AcceptFrame(reply)
         case _Close(code, text):

@@ -7,11 +7,13 @@ endpoints with this interface: `QuicEndpoint` (aioquic over UDP) and
 
 A link's life:
 
-    1. The opener names the protocol and sends the protocol's own header.
-    2. The acceptor of that protocol gets the link, attaches itself, and
+    1. Both sides prove that they belong to the same network, once for each connection
+       (`admission`).
+    2. The opener names the protocol and sends the protocol's own header.
+    3. The acceptor of that protocol gets the link, attaches itself, and
        answers with `Link.accept` (and a reply) or `Link.close` (and a reason).
-    3. Frames flow both ways, in order, each one whole.
-    4. Either side closes with a `CloseReason`; the other side's sink gets it
+    4. Frames flow both ways, in order, each one whole.
+    5. Either side closes with a `CloseReason`; the other side's sink gets it
        as `LinkClosed` after all frames that came before.
 
 Everything here happens on the event loop's thread. Writing is a synchronous
@@ -30,6 +32,7 @@ import msgspec
 from ..errors import TransportError
 from ..ids import NetworkId, PeerId
 from .address import PeerAddr, SocketAddr
+from .admission import NetworkKeys
 from .close import SUCCESS, CloseReason
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -162,7 +165,13 @@ ConnectionEvent = PeerConnected | PeerDisconnected
 
 
 class Endpoint(Protocol):
-    """One node's presence on the network."""
+    """One node's presence on the network.
+
+    Attributes:
+        keys: What connections prove, and what else is derived from the same.
+    """
+
+    keys: NetworkKeys
 
     @property
     def network_id(self) -> NetworkId:

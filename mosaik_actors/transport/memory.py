@@ -6,6 +6,9 @@ network's latency. Connections are as real as they need to be: they stand from
 the first link until one side closes, or until `idle_timeout` after one side
 became unreachable (`cut`, `crash`), which is when QUIC would notice.
 
+Both sides prove that they are of the same network, as over QUIC, in the moment in
+which the connection is made.
+
 Between two reachable endpoints nothing is lost or reordered, as on a QUIC
 stream. While two endpoints are cut off from each other, what was sent waits,
 as a stream that retransmits would, until they are mended or give up. So it is
@@ -18,13 +21,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr
-from .close import DIFFERENT_NETWORK, CloseCode, CloseReason
+from .admission import Admission, NetworkKeys, bind_channel
+from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
@@ -50,6 +54,7 @@ class MemoryNetwork:
         self._cuts: set[tuple[PeerId, PeerId]] = set()
         self._silent: set[PeerId] = set()
         self._next_port = 1
+        self._meeting_count = 0
 
     def cut(self, one: PeerId, other: PeerId) -> None:
         """Let nothing pass between two peers, in either direction, until `mend`."""
@@ -113,6 +118,11 @@ class MemoryNetwork:
         self._endpoints[endpoint.peer_id] = endpoint
         port, self._next_port = self._next_port, self._next_port % 65_535 + 1
         return PeerAddr(endpoint.peer_id, ((_HOST, port),))
+
+    def next_binding(self) -> bytes:
+        """Return what tells a new connection from all others."""
+        self._meeting_count += 1
+        return bind_channel(self._meeting_count.to_bytes(8), b"")
 
     def leave(self, endpoint: MemoryEndpoint) -> None:
         """Forget an endpoint."""
@@ -365,6 +375,7 @@ class MemoryEndpoint:
         network_id: The network whose links it accepts.
         secret_key: Its identity.
         config: The settings that mean something without sockets.
+        secrets: The network's secrets.
     """
 
     def __init__(
@@ -373,12 +384,13 @@ class MemoryEndpoint:
         network_id: NetworkId | str,
         secret_key: SecretKey,
         config: TransportConfig | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()  # what happens here belongs to who made this
         self.network = network
         self.config = config or TransportConfig()
-        self._network_id = NetworkId(network_id)
+        self.keys = NetworkKeys(NetworkId(network_id), secrets)
         self._peer_id = secret_key.peer_id
         self._acceptors: dict[str, Callable[[Link], None]] = {}
         self._essential: set[str] = set()
@@ -390,7 +402,7 @@ class MemoryEndpoint:
     @property
     def network_id(self) -> NetworkId:
         """The network whose links are accepted here."""
-        return self._network_id
+        return self.keys.network_id
 
     @property
     def peer_id(self) -> PeerId:
@@ -424,7 +436,7 @@ class MemoryEndpoint:
         """Open a link and wait until the peer accepts it. Raises `LinkRefused`."""
         if to.peer_id == self._peer_id:
             raise LinkRefused(CloseReason(CloseCode.PROTOCOL_VIOLATION, "that is this peer itself"))
-        opening = OpenFrame(protocol, self._network_id, header)
+        opening = OpenFrame(protocol, header)
         encode_control(opening)
         connection = self._connection_to(to.peer_id)
         if reason := why_too_many(
@@ -534,9 +546,7 @@ class MemoryEndpoint:
     def accept_link(self, link: MemoryLink, opening: OpenFrame) -> None:
         """Answer an incoming link: to its acceptor, or no."""
         acceptor = self._acceptors.get(opening.protocol)
-        if opening.network_id != self._network_id:
-            link.close(DIFFERENT_NETWORK)
-        elif acceptor is None:
+        if acceptor is None:
             text = f"nothing serves {opening.protocol!r} here"
             link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))
         elif reason := why_too_many(
@@ -558,6 +568,7 @@ class MemoryEndpoint:
         if self.is_closed or remote is None or not can_meet:
             text = f"peer {peer_id.short} cannot be reached"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text))
+        _admit(self, remote)
         here, there = _Connection(self, peer_id), _Connection(remote, self._peer_id)
         here.other, there.other = there, here
         self.accept_connection(here)
@@ -567,6 +578,32 @@ class MemoryEndpoint:
     def _notify(self, event: ConnectionEvent) -> None:
         for listener in self._listeners:
             listener(event)
+
+
+def _admit(dialler: MemoryEndpoint, acceptor: MemoryEndpoint) -> None:
+    """Let two endpoints prove to each other that they are of the same network.
+
+    Raises:
+        LinkRefused: They are not; says which side refused.
+    """
+    binding = dialler.network.next_binding()
+    ends = [
+        Admission(
+            one.keys,
+            binding=binding,
+            here=one.peer_id,
+            there=other.peer_id,
+            is_dialler=one is dialler,
+        )
+        for one, other in ((dialler, acceptor), (acceptor, dialler))
+    ]
+    proof: bytes | None = ends[0].begin()
+    for end, is_remote in ((ends[1], True), (ends[0], False)):
+        try:
+            proof = end.receive_data(proof or b"", is_end=True)
+        except RemoteError as error:
+            reason = CloseReason(error.close_code, error.text, remote=is_remote)
+            raise LinkRefused(reason) from None
 
 
 def _offer(link: MemoryLink, opening: OpenFrame) -> None:

@@ -1,7 +1,7 @@
 """Endpoints of both kinds for the tests that hold for any transport."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
@@ -29,17 +29,20 @@ MakeEndpoint = Callable[..., Awaitable[Endpoint]]
 
 @asynccontextmanager
 async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
-    """Give a function ``make(name, network="net", config=None)``; all it made is closed."""
+    """Give ``make(name, network="net", config=None, secrets=())``; all it made is closed."""
     memory = MemoryNetwork()
     async with AsyncExitStack() as stack:
 
         async def make(
-            name: str, network: str = "net", config: TransportConfig | None = None
+            name: str,
+            network: str = "net",
+            config: TransportConfig | None = None,
+            secrets: Sequence[bytes] = (),
         ) -> Endpoint:
             key = SecretKey.from_seed(name)
             endpoint: Endpoint
             if kind == "memory":
-                endpoint = MemoryEndpoint(memory, network, key, config)
+                endpoint = MemoryEndpoint(memory, network, key, config, secrets)
             else:
                 endpoint = await QuicEndpoint.start(
                     network,
@@ -47,6 +50,7 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
                     clock=LoopClock(asyncio.get_running_loop()),
                     rng=Random(name),
                     config=config,
+                    secrets=secrets,
                 )
             stack.push_async_callback(endpoint.close, SHUTDOWN)
             return endpoint

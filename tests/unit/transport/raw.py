@@ -10,12 +10,20 @@ from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    QuicEvent,
+    StreamDataReceived,
+)
+from aioquic.tls import Epoch
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey
+from mosaik_actors.transport.admission import Admission, NetworkKeys, bind_channel
 from mosaik_actors.transport.close import CloseReason
+from mosaik_actors.transport.connection import PROOF_STREAM
 from mosaik_actors.transport.engine import ALPN
 from mosaik_actors.transport.frames import (
     CloseFrame,
@@ -24,7 +32,7 @@ from mosaik_actors.transport.frames import (
     OpenFrame,
     encode_control,
 )
-from mosaik_actors.transport.identity import make_certificate
+from mosaik_actors.transport.identity import make_certificate, read_certificate
 from tests.waiting import until
 
 MALLORY = SecretKey.from_seed("mallory")
@@ -37,15 +45,39 @@ class RawPeer(QuicConnectionProtocol):
         super().__init__(*args, **kwargs)
         self.frames: dict[int, list[bytes | ControlFrame]] = {}
         self.ended: ConnectionTerminated | None = None
+        self.proof = b""  # what the endpoint answered to ours
         self._decoders: dict[int, FrameDecoder] = {}
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
+        if isinstance(event, HandshakeCompleted):
+            self.prove()
+        elif isinstance(event, StreamDataReceived) and event.stream_id == PROOF_STREAM:
+            self.proof += event.data
+        elif isinstance(event, StreamDataReceived):
             decoder = self._decoders.setdefault(event.stream_id, FrameDecoder(1 << 24))
             got = self.frames.setdefault(event.stream_id, [])
             got += decoder.receive_data(event.data)
         elif isinstance(event, ConnectionTerminated):
             self.ended = event
+
+    def prove(self) -> None:
+        """Prove, as a dialler, that this peer belongs to the network; before anything else."""
+        if self._quic.configuration.is_client and self._quic.tls.certificate is not None:
+            assert self.send(self.admission().begin(), is_end=True) == PROOF_STREAM
+
+    def admission(self, network: str = "net", *secrets: bytes) -> Admission:
+        """Return what this peer can prove of itself on this connection."""
+        own, certificate = self._quic.tls.certificate, self._quic.tls._peer_certificate
+        assert own is not None and certificate is not None
+        pair = self._quic._cryptos[Epoch.ONE_RTT]
+        assert pair.send.secret and pair.recv.secret
+        return Admission(
+            NetworkKeys(NetworkId(network), secrets),
+            binding=bind_channel(pair.send.secret, pair.recv.secret),
+            here=read_certificate(own).peer_id,
+            there=read_certificate(certificate).peer_id,
+            is_dialler=True,
+        )
 
     def send(self, data: bytes, *, stream_id: int | None = None, is_end: bool = False) -> int:
         """Write raw bytes to a stream, a new one by default, and return its id."""
@@ -72,9 +104,16 @@ class RawPeer(QuicConnectionProtocol):
         return self.ended
 
 
-def open_bytes(protocol: str = "p", network: str = "net", header: bytes = b"") -> bytes:
+class Stranger(RawPeer):
+    """A raw peer that proves only who it is."""
+
+    def prove(self) -> None:
+        """Say nothing."""
+
+
+def open_bytes(protocol: str = "p", header: bytes = b"") -> bytes:
     """Return a well-formed open frame."""
-    return encode_control(OpenFrame(protocol, NetworkId(network), header))
+    return encode_control(OpenFrame(protocol, header))
 
 
 def configuration(
@@ -97,13 +136,15 @@ def configuration(
 
 @asynccontextmanager
 async def raw_client(
-    addr: tuple[str, int], config: QuicConfiguration | None = None
+    addr: tuple[str, int],
+    config: QuicConfiguration | None = None,
+    kind: type[RawPeer] = RawPeer,
 ) -> AsyncIterator[RawPeer]:
     """Connect a raw client."""
     async with connect(
         *addr,
         configuration=config or configuration(),
-        create_protocol=RawPeer,
+        create_protocol=kind,
         wait_connected=False,
     ) as protocol:
         client = cast(RawPeer, protocol)

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import ConnectionEnded, Engine, EngineFactory, StreamData
+from mosaik_actors.transport.engine import (
+    ConnectionEnded,
+    Engine,
+    EngineFactory,
+    HandshakeDone,
+    StreamData,
+)
 
 ADDRS = (("127.0.0.1", 1), ("127.0.0.1", 2))
 KEYS = [SecretKey.from_seed("a"), SecretKey.from_seed("b")]
@@ -102,6 +108,8 @@ class LossyPair:
         while engine is not None and (event := engine.next_event()) is not None:
             if isinstance(event, StreamData):
                 self.received[side].setdefault(event.stream_id, bytearray()).extend(event.data)
+            elif isinstance(event, HandshakeDone):
+                engine.set_held_bytes(0)
             elif isinstance(event, ConnectionEnded):
                 self.ended[side] = True
 

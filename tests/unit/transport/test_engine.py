@@ -12,6 +12,7 @@ from mosaik_actors.transport.engine import (
     HandshakeDone,
     StreamAborted,
     StreamData,
+    UNPROVEN_BYTES_MAX,
 )
 from mosaik_actors.transport.identity import ProvenPeer
 
@@ -49,6 +50,14 @@ class Pair:
                 if engine and timer is not None and timer <= self.now:
                     engine.handle_timer(now=self.now)
 
+    def admit(self) -> None:
+        """Let both sides send as much as is usual, as after their proofs."""
+        for engine in (self.a, self.b):
+            assert engine is not None
+            engine.set_held_bytes(0)
+            engine.ping()
+        self.run()
+
     def _exchange(self) -> bool:
         moved = False
         for data, _ in self.a.datagrams_to_send(now=self.now):
@@ -74,11 +83,19 @@ class Pair:
                 events.append(event)
 
 
-def ready() -> tuple[Pair, Engine]:
+def identified() -> tuple[Pair, Engine]:
+    """Return a pair after its handshake."""
     pair = Pair()
     pair.run()
     assert pair.b is not None
     return pair, pair.b
+
+
+def ready() -> tuple[Pair, Engine]:
+    """Return a pair whose sides let each other send as much as is usual."""
+    pair, b = identified()
+    pair.admit()
+    return pair, b
 
 
 def data_of(events: list[EngineEvent], stream_id: int) -> bytes:
@@ -92,8 +109,27 @@ def data_of(events: list[EngineEvent], stream_id: int) -> bytes:
 def test_both_sides_prove_key_and_instance() -> None:
     """Pins ``tls._request_client_certificate`` and ``tls._peer_certificate``."""
     pair, _ = ready()
-    assert HandshakeDone(ProvenPeer(B.peer_id, 22)) in pair.events_a
-    assert HandshakeDone(ProvenPeer(A.peer_id, 11)) in pair.events_b
+    [at_a] = [event for event in pair.events_a if isinstance(event, HandshakeDone)]
+    [at_b] = [event for event in pair.events_b if isinstance(event, HandshakeDone)]
+    assert (at_a.peer, at_b.peer) == (ProvenPeer(B.peer_id, 22), ProvenPeer(A.peer_id, 11))
+    # Pins ``_cryptos[...].send.secret`` too: both ends know one binding, of this connection only.
+    assert at_a.binding == at_b.binding
+    again, _ = ready()
+    [other] = [event for event in again.events_a if isinstance(event, HandshakeDone)]
+    assert other.binding != at_a.binding
+
+
+def test_unproven_peer_may_send_little() -> None:
+    """Pins ``max_data``: what is beyond it waits until `set_held_bytes` lets it come."""
+    pair, b = identified()
+    stream_id = pair.a.open_stream()
+    pair.a.write(stream_id, bytes(100_000))
+    pair.run()
+    assert len(data_of(pair.events_b, stream_id)) == UNPROVEN_BYTES_MAX
+    b.set_held_bytes(0)
+    b.ping()
+    pair.run()
+    assert len(data_of(pair.events_b, stream_id)) == 100_000
 
 
 def test_unacked_bytes_follow_what_the_peer_has() -> None:

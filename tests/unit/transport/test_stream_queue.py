@@ -24,6 +24,7 @@ class BusyPair(Pair):
     def __init__(self) -> None:
         super().__init__()
         self.run()
+        self.admit()
         assert self.b is not None
         self.server = self.b
         self.streams = [self.a.open_stream() for _ in range(SILENT_COUNT)]
