@@ -65,21 +65,34 @@ class RawPeer(QuicConnectionProtocol):
         if self._quic.configuration.is_client and self._quic.tls.certificate is not None:
             assert self.send(self.admission().begin(), is_end=True) == PROOF_STREAM
 
-    def admission(self, network: str = "net", *secrets: bytes) -> Admission:
-        """Return what this peer can prove of itself on this connection."""
-        own, certificate = self._quic.tls.certificate, self._quic.tls._peer_certificate
-        assert own is not None and certificate is not None
+    def admission(
+        self, network: str = "net", *secrets: bytes, dialler: PeerId | None = None
+    ) -> Admission:
+        """Return what this peer can prove on this connection, that it dialled unless told who did.
+
+        As a server it does not learn that by itself.
+        """
+        is_dialler = dialler is None
+        own = self._quic.tls.certificate
+        assert own is not None
+        if dialler is None:
+            certificate = self._quic.tls._peer_certificate
+            assert certificate is not None
+            there = read_certificate(certificate).peer_id
+        else:
+            there = dialler
         pair = self._quic._cryptos[Epoch.ONE_RTT]
         assert pair.send.secret and pair.recv.secret
+        traffic = (pair.send.secret, pair.recv.secret)
         return Admission(
             NetworkKeys(NetworkId(network), secrets),
-            binding=bind_channel(pair.send.secret, pair.recv.secret),
+            binding=bind_channel(*(traffic if is_dialler else traffic[::-1])),
             here=read_certificate(own).peer_id,
-            there=read_certificate(certificate).peer_id,
-            is_dialler=True,
+            there=there,
+            is_dialler=is_dialler,
         )
 
-    def send(self, data: bytes, *, stream_id: int | None = None, is_end: bool = False) -> int:
+    def send(self, data: bytes, stream_id: int | None = None, *, is_end: bool = False) -> int:
         """Write raw bytes to a stream, a new one by default, and return its id."""
         if stream_id is None:
             stream_id = self._quic.get_next_available_stream_id()

@@ -112,6 +112,40 @@ async def test_different_network_is_refused_and_not_named(make: MakeEndpoint) ->
     assert caught.value.reason.text == "different network"
 
 
+OLD, NEW = b"the old secret..", b"the new secret.."
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [((OLD,), (NEW,)), ((), (NEW,)), ((NEW,), ()), ((OLD, NEW), ())]
+)
+async def test_peers_without_a_common_secret_do_not_meet(
+    make: MakeEndpoint, here: tuple[bytes, ...], there: tuple[bytes, ...]
+) -> None:
+    a, b = await make("a", secrets=here), await make("b", secrets=there)
+    events: list[object] = []
+    for endpoint in (a, b):
+        Server(endpoint, "p")
+        endpoint.on_connection_event(events.append)
+    for one, other in ((a, b), (b, a)):
+        with pytest.raises(LinkRefused) as caught:
+            await one.open_link(other.addr, "p")
+        assert caught.value.reason.code == CloseCode.DIFFERENT_NETWORK
+        assert caught.value.reason.text == "different network"
+    assert events == []
+    assert a.connected_peers() == b.connected_peers() == []
+
+
+async def test_peers_with_a_common_secret_meet(make: MakeEndpoint) -> None:
+    old, new = await make("old", secrets=(OLD,)), await make("new", secrets=(NEW,))
+    both = await make("both", secrets=(NEW, OLD))
+    Server(both, "p")
+    for endpoint in (old, new):
+        Server(endpoint, "p")
+        assert (await endpoint.open_link(both.addr, "p")).is_open
+        assert (await both.open_link(endpoint.addr, "p")).is_open
+    assert both.connected_peers() == [old.peer_id, new.peer_id]
+
+
 async def test_acceptor_may_refuse_with_its_own_reason(make: MakeEndpoint) -> None:
     a, b = await make("a"), await make("b")
     b.serve("p", lambda link: link.close(CloseReason(CloseCode.STREAM_NOT_ALLOWED, "not you")))

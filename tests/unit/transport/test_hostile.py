@@ -4,11 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from random import Random
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
-from aioquic.quic.events import ProtocolNegotiated, QuicEvent
+from aioquic.quic.events import ProtocolNegotiated, QuicEvent, StreamDataReceived
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import CertificateBuilder
@@ -28,6 +29,7 @@ from .endpoints import Inbox, Server, endpoint_maker
 from .raw import (
     MALLORY,
     RawPeer,
+    Stranger,
     configuration,
     forged_certificate,
     open_bytes,
@@ -258,6 +260,146 @@ async def test_close_text_from_a_peer_is_fit_for_a_log(attacked: Scene, mallory:
         stream_id=stream_id,
     )
     assert (await inbox.until_closed()).reason.text.isprintable()
+
+
+# Who is not of the network.
+
+
+@asynccontextmanager
+async def stranger(attacked: Scene) -> AsyncIterator[RawPeer]:
+    """Yield a peer that has proven who it is, and nothing else."""
+    async with raw_client(attacked.addr, kind=Stranger) as client:
+        await client.wait_connected()
+        yield client
+
+
+async def check_unnoticed(attacked: Scene) -> None:
+    """Assert that a stranger that is gone was a peer to nobody."""
+    counters = attacked.victim.counters
+    await until(lambda: counters.handshakes_failed == 1)
+    assert counters.connections_opened == counters.links_accepted == 1
+    assert len(attacked.victim.connected_peers()) == 1
+
+
+@pytest.mark.parametrize("data", [open_bytes(), bytes(12_000), b""])
+async def test_links_before_the_proof_end_the_connection(attacked: Scene, data: bytes) -> None:
+    async with stranger(attacked) as client:
+        client.send(data, stream_id=4, is_end=not data)
+        ended = await client.end()
+    assert ended.error_code == CloseCode.PROTOCOL_VIOLATION
+    assert client.proof == b""
+    assert attacked.victim.counters.violations == 1
+    await check_unnoticed(attacked)
+
+
+@pytest.mark.parametrize("network", ["another", "net"])
+async def test_wrong_proof_is_answered_with_no_proof(attacked: Scene, network: str) -> None:
+    """Nothing that comes back depends on the network's name, so there is nothing to try out."""
+    async with stranger(attacked) as client:
+        wrong = client.admission(network, b"made up, sixteen").begin()
+        client.send(wrong, is_end=True)
+        ended = await client.end()
+    assert (ended.error_code, ended.reason_phrase) == (101, "different network")
+    assert client.proof == b""
+    await check_unnoticed(attacked)
+
+
+async def test_who_gives_up_its_proof_is_not_waited_for(attacked: Scene) -> None:
+    async with stranger(attacked) as client:
+        client.send(b"\x01")
+        client._quic.reset_stream(0, 7)
+        client.transmit()
+        assert (await client.end()).error_code == CloseCode.PROTOCOL_VIOLATION
+    await check_unnoticed(attacked)
+
+
+async def test_proof_has_to_come_within_the_time_of_a_dial() -> None:
+    config = TransportConfig(dial_timeout=0.3, keep_alive_interval=0.1)
+    async with scene(config) as attacked, stranger(attacked) as client:
+        client.send(b"\x01")
+
+        def pinged_until_ended() -> bool:
+            client._quic.send_ping(1)
+            client.transmit()
+            return client.ended is not None
+
+        await until(pinged_until_ended, timeout=10)
+        assert client.ended is not None
+        assert client.ended.error_code == CloseCode.DIFFERENT_NETWORK
+        await check_unnoticed(attacked)
+
+
+async def test_strangers_hold_handshakes_and_no_connections() -> None:
+    """With a secret or without, who proves nothing is among those who make way first."""
+    config = TransportConfig(handshakes_max=2, known_reserve=0)
+    async with scene(config) as attacked, AsyncExitStack() as stack:
+        for _ in range(6):
+            await stack.enter_async_context(stranger(attacked))
+        assert attacked.victim.counters.handshakes_evicted == 4
+        assert attacked.victim.counters.connections_evicted == 0
+
+
+async def test_right_proof_is_answered_with_one(attacked: Scene, mallory: RawPeer) -> None:
+    await until(lambda: mallory.proof)
+    assert mallory.admission().receive_data(mallory.proof, is_end=True) == b""
+
+
+class Liar(RawPeer):
+    """A server that says that it is of every network: it sends back what it was sent."""
+
+    heard: ClassVar[list[tuple[int, bytes]]] = []
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived):
+            self.heard.append((event.stream_id, event.data))
+            self._quic.send_stream_data(event.stream_id, event.data, end_stream=True)
+
+
+async def test_dialled_stranger_gets_a_proof_that_is_of_no_use_and_nothing_else() -> None:
+    Liar.heard.clear()
+    async with (
+        endpoint_maker("quic") as make,
+        raw_server(configuration(is_client=False), Liar) as addr,
+    ):
+        alice = cast(QuicEndpoint, await make("alice", secrets=(b"sixteen bytes ok",)))
+        with pytest.raises(LinkRefused, match="different network") as caught:
+            await alice.open_link(PeerAddr(MALLORY.peer_id, (addr,)), "p", b"confidential")
+        assert not caught.value.reason.remote
+        assert alice.connected_peers() == []
+    [(stream_id, proof)] = Liar.heard
+    assert (stream_id, len(proof)) == (0, 33)
+    assert bytes(alice.network_id) not in proof
+
+
+class Hasty(RawPeer):
+    """An honest acceptor whose first link is quicker than its proof."""
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived) and event.stream_id == 0:
+            self.send(open_bytes(header=b"early"))
+            proving = self.admission(dialler=SecretKey.from_seed("alice").peer_id)
+            answer = proving.receive_data(event.data, is_end=True)
+            assert answer
+            asyncio.get_running_loop().call_later(0.05, partial(self.send, answer, 0, is_end=True))
+        else:
+            super().quic_event_received(event)
+
+
+async def test_link_that_was_quicker_than_the_proof_is_served_after_it() -> None:
+    async with (
+        endpoint_maker("quic") as make,
+        raw_server(configuration(is_client=False), Hasty) as addr,
+    ):
+        alice = cast(QuicEndpoint, await make("alice"))
+        server = Server(alice, "p")
+        opening = asyncio.create_task(
+            alice.open_link(PeerAddr(MALLORY.peer_id, (addr,)), "q", timeout=0.5)
+        )
+        inbox = await server.inbox()
+        assert inbox.link.header == b"early"
+        assert alice.connected_peers() == [MALLORY.peer_id]
+        with pytest.raises(LinkRefused, match="within"):
+            await opening  # Mallory serves nothing
 
 
 # Identities.
