@@ -40,6 +40,7 @@ class Environment(Protocol):
         secret_key: SecretKey,
         bind: Sequence[SocketAddr],
         config: TransportConfig,
+        secrets: Sequence[bytes],
     ) -> Endpoint:
         """Return a new presence on the network. Raises `TransportError`."""
 
@@ -59,6 +60,7 @@ class Machine:
         secret_key: SecretKey,
         bind: Sequence[SocketAddr],
         config: TransportConfig,
+        secrets: Sequence[bytes],
     ) -> Endpoint:
         """Bind UDP sockets and listen. Raises `TransportError`."""
         return await QuicEndpoint.start(
@@ -68,4 +70,5 @@ class Machine:
             clock=self.clock,
             rng=self.randomness.branch("transport"),
             config=config,
+            secrets=secrets,
         )

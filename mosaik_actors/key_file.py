@@ -1,4 +1,6 @@
-"""Files that hold a node's secret key: 64 hexadecimal digits and a line end, for their owner alone.
+"""Files for their owner alone: a node's secret key, 64 hexadecimal digits and a line end.
+
+A network's secret is kept in the same way (`network_secret`).
 
 A file is made whole or not at all: the digits are written to a new file beside
 it, synced, and that file is then linked to the name. Linking fails where the
@@ -39,32 +41,45 @@ def read_key_file(path: Path) -> str | None:
     Raises:
         ConfigError: The file cannot be read, is no key file, or is not this user's alone.
     """
+    content = read_private_file(path, "key")
+    return None if content is None else parse_key_text(content, source=f"the key file {path}")
+
+
+def read_private_file(path: Path, what: str) -> bytes | None:
+    """Return what is in a file, up to `FILE_BYTES_MAX` bytes; None when there is no such file.
+
+    Args:
+        path: The file.
+        what: What it holds, for messages: "key" or "secret".
+
+    Raises:
+        ConfigError: The file cannot be read, or is not this user's alone.
+    """
     try:
         # Without O_NONBLOCK a FIFO would be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise ConfigError(f"cannot read the key file {path}: {exc.strerror}") from exc
+        raise ConfigError(f"cannot read the {what} file {path}: {exc.strerror}") from exc
     try:
-        _check_owner(path, os.fstat(descriptor))
-        content = os.read(descriptor, FILE_BYTES_MAX)
+        _check_owner(path, os.fstat(descriptor), what)
+        return os.read(descriptor, FILE_BYTES_MAX)
     except OSError as exc:
-        raise ConfigError(f"cannot read the key file {path}: {exc.strerror}") from exc
+        raise ConfigError(f"cannot read the {what} file {path}: {exc.strerror}") from exc
     finally:
         os.close(descriptor)
-    return parse_key_text(content, source=f"the key file {path}")
 
 
-def create_key_file(path: Path, digits: str) -> bool:
-    """Store a key's digits under a new name; return False when the name is taken.
+def create_key_file(path: Path, digits: str, what: str = "key") -> bool:
+    """Store a key's or a secret's digits under a new name; return False when the name is taken.
 
     Raises:
         ConfigError: The file cannot be made; says why.
     """
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot store a key in {path}: there is no folder {path.parent}; make it first, "
+            f"cannot store a {what} in {path}: there is no folder {path.parent}; make it first, "
             "readable by this user alone"
         )
     try:
@@ -81,7 +96,7 @@ def create_key_file(path: Path, digits: str) -> bool:
             Path(draft).unlink()
         _sync_folder(path.parent)
     except OSError as exc:
-        raise ConfigError(f"cannot store a key in {path}: {exc.strerror}") from exc
+        raise ConfigError(f"cannot store a {what} in {path}: {exc.strerror}") from exc
     return True
 
 
@@ -107,19 +122,19 @@ def parse_key_text(content: bytes, *, source: str) -> str:
     )
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def _check_owner(path: Path, status: os.stat_result, what: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"the key file {path} is no regular file")
+        raise ConfigError(f"the {what} file {path} is no regular file")
     if status.st_uid != os.geteuid():
         raise ConfigError(
-            f"the key file {path} belongs to user {status.st_uid}, this process is user "
-            f"{os.geteuid()}; who owns the file can read the key"
+            f"the {what} file {path} belongs to user {status.st_uid}, this process is user "
+            f"{os.geteuid()}; who owns the file can read the {what}"
         )
     if status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
         raise ConfigError(
-            f"the key file {path} has mode {mode:04o}, expected 0600: others could read or change "
-            "the key; `chmod 600` it if nobody has"
+            f"the {what} file {path} has mode {mode:04o}, expected 0600: others could read or "
+            f"change the {what}; `chmod 600` it if nobody has"
         )
 
 

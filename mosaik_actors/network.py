@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,7 @@ from .handles.discovery import Discovery
 from .handles.groups import Groups
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
+from .network_secret import SecretSource, load_secrets
 from .node import Node
 from .starting import start_node
 from .streams.config import StreamsConfig
@@ -46,6 +48,10 @@ class Network:
     Args:
         network_id: The network's name, or its id. Nodes with another one never
             exchange anything with this one.
+        secret: What it takes to be one of the network: a text, bytes, the `Path` of a
+            file, or several, at most four, of which each is accepted. At least 16
+            bytes; ``mosaik-actors secret new`` makes one. None: the environment
+            variable ``MOSAIK_SECRET``, and if there is none whoever knows the id is.
         secret_key: This node's identity: a `SecretKey`, its 32 bytes or its 64
             hexadecimal digits. A new random one when None. To keep one, give
             ``SecretKey.load_or_create(path)``.
@@ -76,6 +82,7 @@ class Network:
         self,
         network_id: NetworkId | str,
         *,
+        secret: SecretSource | Iterable[SecretSource] | None = None,
         secret_key: SecretKey | str | bytes | None = None,
         bootstrap: PeerAddr | str | Iterable[PeerAddr | str] = (),
         tags: Tag | str | Iterable[Tag | str] = (),
@@ -92,6 +99,8 @@ class Network:
         refuse_tickets(require_ticket)
         self._id = _as_network_id(network_id)
         self._name = network_id if isinstance(network_id, str) else ""
+        has_machine = environment is None or environment.has_machine
+        self._secrets = load_secrets(secret, os.environ if has_machine else {})
         self._secret_key = _as_secret_key(secret_key)
         self._bootstrap = _as_peer_addrs(bootstrap)
         self._tags = _as_tags(tags)
@@ -266,7 +275,7 @@ class Network:
         randomness = environment.randomness
         secret_key = self._secret_key or SecretKey.from_bytes(randomness.secret("identity"))
         endpoint = await environment.open_endpoint(
-            self._id, secret_key, self._bind, self._transport_config
+            self._id, secret_key, self._bind, self._transport_config, self._secrets
         )
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
         self._node = node = await start_node(

@@ -1,7 +1,7 @@
 """Nodes without the subsystems on top: actors and a transport, on memory or on QUIC."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mosaik_actors.clock import LoopClock, Randomness
@@ -19,7 +19,7 @@ MakeNode = Callable[..., Awaitable[Node]]
 
 @asynccontextmanager
 async def node_maker(kind: str, memory: MemoryNetwork | None = None) -> AsyncIterator[MakeNode]:
-    """Give ``make(name, network="net", config=None) -> Node``; all it made is ended.
+    """Give ``make(name, network="net", config=None, secrets=()) -> Node``; all it made is ended.
 
     Args:
         kind: "memory" or "quic".
@@ -29,18 +29,21 @@ async def node_maker(kind: str, memory: MemoryNetwork | None = None) -> AsyncIte
     async with AsyncExitStack() as stack:
 
         async def make(
-            name: str, network: str = "net", config: TransportConfig | None = None
+            name: str,
+            network: str = "net",
+            config: TransportConfig | None = None,
+            secrets: Sequence[bytes] = (),
         ) -> Node:
             key = SecretKey.from_seed(name)
             clock = LoopClock(asyncio.get_running_loop())
             randomness = Randomness(name.encode())
             endpoint: Endpoint
             if kind == "memory":
-                endpoint = MemoryEndpoint(memory, network, key, config)
+                endpoint = MemoryEndpoint(memory, network, key, config, secrets)
             else:
                 rng = randomness.branch("transport")
                 endpoint = await QuicEndpoint.start(
-                    network, key, clock=clock, rng=rng, config=config
+                    network, key, clock=clock, rng=rng, config=config, secrets=secrets
                 )
             stack.push_async_callback(endpoint.close, SHUTDOWN)
             node = await start_node(endpoint, key, clock=clock, randomness=randomness)

@@ -2,14 +2,14 @@
 
 Receives: `StartRendezvous` first, `LeaveRendezvous` last.
 Sends: `PeersSighted` to the gossip actor; `RendezvousLeft` in the end.
-Owns: this node's notice file and its lock, a descriptor of the folder, and the
+Owns: this node's notice files and their locks, descriptors of the folders, and the
     schedule of looks.
 Failure: when the folder cannot be had, or is not safe, the reason is logged once
     and the node goes on without.
 
 The place is ``$MOSAIK_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR``, else the folder for
-temporary files. Below it: one folder per user, one per network, one file per
-node. How it is kept safe from other users and from accidents:
+temporary files. Below it: one folder per user, one per network and secret, one
+file per node. How it is kept safe from other users and from accidents:
 
     * The user's folder and the network's must be real directories, owned by
       this user, closed to others (mode 0700). Everything is opened relative to
@@ -45,6 +45,7 @@ from ..discovery.rendezvous import (
     NOTICE_COUNT_MAX,
     Notice,
     PollSchedule,
+    folder_names,
     format_notice,
     make_name,
     parse_name,
@@ -52,7 +53,6 @@ from ..discovery.rendezvous import (
 )
 from ..errors import DecodeError
 from ..forking import keep_from_children
-from ..ids import NetworkId
 from ..node import Node
 from ..runtime import TypeDispatcher
 
@@ -81,7 +81,8 @@ class RendezvousActor(TypeDispatcher):
         self._node: Node
         self._gossip: ActorAddress
         self._schedule: PollSchedule
-        self._folder: NoticeFolder | None = None
+        self._folders: list[NoticeFolder] = []
+        self._seen: dict[NoticeFolder, list[Notice]] = {}  # by folder, as of its last look
         self._sighted: list[Notice] = []
         self._has_failed = False
 
@@ -96,21 +97,24 @@ class RendezvousActor(TypeDispatcher):
         rng = node.randomness.branch("rendezvous")
         self._schedule = PollSchedule(rng, now=node.clock.monotonic())
         notice = Notice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
-        try:
-            self._folder = await asyncio.to_thread(
-                NoticeFolder, node.network_id, make_name(node.peer_id, rng), notice
-            )
-        except OSError as error:
-            logger.warning("no rendezvous on this machine: %s", error)
-            return
-        await self._look()
+        for folder_name in folder_names(node.endpoint.keys):
+            try:
+                folder = await asyncio.to_thread(
+                    NoticeFolder, folder_name, make_name(node.peer_id, rng), notice
+                )
+            except OSError as error:
+                logger.warning("no rendezvous on this machine: %s", error)
+                break
+            self._folders.append(folder)
+        if self._folders:
+            await self._look()
 
     async def receiveMsg_LeaveRendezvous(
         self, _message: LeaveRendezvous, sender: ActorAddress
     ) -> None:
         """Take the notice away."""
-        if self._folder is not None:
-            folder, self._folder = self._folder, None
+        folders, self._folders = self._folders, []
+        for folder in folders:
             await asyncio.to_thread(folder.close)
         self.send(sender, RendezvousLeft())
 
@@ -118,8 +122,8 @@ class RendezvousActor(TypeDispatcher):
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Take the notice away, if nobody asked for it before."""
-        if self._folder is not None:
-            folder, self._folder = self._folder, None
+        folders, self._folders = self._folders, []
+        for folder in folders:
             folder.close()
 
     # Timers.
@@ -127,26 +131,24 @@ class RendezvousActor(TypeDispatcher):
     async def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Look again."""
         due_at = self._schedule.get_timer()
-        if self._folder is not None and message.payload == _LookDue(due_at):
+        if self._folders and message.payload == _LookDue(due_at):
             await self._look()
 
     # Helpers.
 
     async def _look(self) -> None:
-        folder = self._folder
-        assert folder is not None
         try:
-            notices = await asyncio.to_thread(folder.look, now=self._node.clock.wall())
+            self._seen |= await asyncio.to_thread(_look, self._folders, self._node.clock.wall())
             self._has_failed = False
         except OSError as error:
             if not self._has_failed:
                 logger.warning("looking for peers on this machine failed: %s", error)
             self._has_failed = True
-            notices = None
-        has_news = notices is not None and notices != self._sighted
-        if notices is not None and has_news:
+        notices = [notice for seen in self._seen.values() for notice in seen]
+        has_news = notices != self._sighted
+        if has_news:
             self._sighted = notices
-            addrs = tuple(notice.addr for notice in notices)
+            addrs = tuple(dict.fromkeys(notice.addr for notice in notices))
             self.send(self._gossip, PeersSighted("rendezvous", addrs))
         now = self._node.clock.monotonic()
         self._schedule.receive_look(has_news=has_news, now=now)
@@ -155,12 +157,12 @@ class RendezvousActor(TypeDispatcher):
 
 
 class NoticeFolder:
-    """The folder of a network on this machine, with this node's notice in it.
+    """A folder of a network on this machine, with this node's notice in it.
 
     Blocking; every call is short.
 
     Args:
-        network_id: Whose folder.
+        folder_name: Which folder, of those of `folder_names`.
         name: The notice's file name.
         notice: What it says.
 
@@ -168,13 +170,13 @@ class NoticeFolder:
         OSError: The folder cannot be had, or is not safe; says which and why.
     """
 
-    def __init__(self, network_id: NetworkId, name: str, notice: Notice) -> None:
+    def __init__(self, folder_name: str, name: str, notice: Notice) -> None:
         self._name = name
         self._content = format_notice(notice)
         self._looked_at_mtime_ns = -1
         self._looks = 0
         self._notice_fd = -1
-        self._network_id = network_id
+        self._folder_name = folder_name
         self._fd = -1
         keep_from_children(self, lambda folder: (folder._fd, folder._notice_fd))
         self._enter()
@@ -216,7 +218,7 @@ class NoticeFolder:
             logger.info("the notice was gone already: %s", error)
         os.close(self._notice_fd)
         os.close(fd)
-        _remove_network_folder(self._network_id)
+        _remove_network_folder(self._folder_name)
 
     def _enter(self) -> None:
         """Open the folder and leave the notice; again if its last user removed it meanwhile."""
@@ -224,7 +226,7 @@ class NoticeFolder:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
-            self._fd = _open_network_folder(self._network_id)
+            self._fd = _open_network_folder(self._folder_name)
             try:
                 return self._write()
             except FileNotFoundError:
@@ -287,20 +289,26 @@ class NoticeFolder:
         return parse_notice(name, os.read(fd, NOTICE_BYTES_MAX + 1))
 
 
-def _open_network_folder(network_id: NetworkId) -> int:
+def _look(folders: list[NoticeFolder], now: float) -> dict[NoticeFolder, list[Notice]]:
+    """Return what is in those folders that may have changed."""
+    looked = ((folder, folder.look(now=now)) for folder in folders)
+    return {folder: notices for folder, notices in looked if notices is not None}
+
+
+def _open_network_folder(folder_name: str) -> int:
     """Return a descriptor of a network's folder, which is made where needed."""
     user_path = _find_user_folder()
     user_fd = _open_private(str(user_path), str(user_path), None)
     try:
-        return _open_private(str(network_id), f"{user_path}/{network_id}", user_fd)
+        return _open_private(folder_name, f"{user_path}/{folder_name}", user_fd)
     finally:
         os.close(user_fd)
 
 
-def _remove_network_folder(network_id: NetworkId) -> None:
+def _remove_network_folder(folder_name: str) -> None:
     """Remove a network's folder if this was its last node."""
     with suppress(OSError):  # not empty: others are there
-        (_find_user_folder() / str(network_id)).rmdir()
+        (_find_user_folder() / folder_name).rmdir()
 
 
 def _find_user_folder() -> Path:

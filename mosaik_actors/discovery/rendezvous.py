@@ -1,7 +1,9 @@
 """Same-host rendezvous: the form of the notices, and when to look for them.
 
 Each node leaves one small file in a folder that belongs to its user and its
-network, and looks for the files of others there. A notice is only a hint: the
+network, and looks for the files of others there. The folder's name is derived from
+the network's key; a network with several secrets has a folder for each, so that
+nodes find each other while a secret is changed. A notice is only a hint: the
 address in it is dialled, and who answers proves who it is.
 
 A notice is a few lines of text::
@@ -28,12 +30,14 @@ from random import Random
 from ..errors import DecodeError
 from ..ids import PeerId
 from ..transport.address import PeerAddr
+from ..transport.admission import NetworkKeys
 
 NOTICE_BYTES_MAX = 8 * 1024
 NOTICE_COUNT_MAX = 1024
 POLL_MIN_S = 0.1
 POLL_MAX_S = 5.0
 
+_FOLDER_CONTEXT = "mosaik_actors 2026 rendezvous folder"
 _FIRST_LINE = "mosaik rendezvous 1"
 _NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}\.peer")
 
@@ -51,6 +55,11 @@ class Notice:
     addr: PeerAddr
     pid: int
     started_at: float
+
+
+def folder_names(keys: NetworkKeys) -> list[str]:
+    """Return the names of a network's folders, one for each of its keys."""
+    return [key.hex() for key in keys.derive(_FOLDER_CONTEXT)]
 
 
 def make_name(peer_id: PeerId, rng: Random) -> str:

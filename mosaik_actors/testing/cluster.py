@@ -28,6 +28,7 @@ from ..discovery.config import DiscoveryConfig
 from ..errors import ConfigError, MosaikError
 from ..ids import NetworkId, PeerId, SecretKey
 from ..network import Network
+from ..network_secret import SecretSource
 from ..streams.config import StreamsConfig
 from ..transport.address import PeerAddr, SocketAddr
 from ..transport.config import TransportConfig
@@ -83,6 +84,7 @@ class SimNode:
         name: What the trace calls it.
         disk: Its disk, which outlives crashes.
         clock: Its clocks.
+        secret: The network's secret or secrets, from its next start on.
         is_paused: Whether it stands still at present.
     """
 
@@ -93,6 +95,7 @@ class SimNode:
         self.secret_key = SecretKey.from_bytes(cluster.randomness.secret(f"key {index}"))
         self.disk = SimDisk(cluster.randomness.branch(f"disk {index}"))
         self.clock = SimClock(cluster.loop)
+        self.secret = cluster.secret
         self.is_paused = False
         self.run_count = 0
         self._run: _Run | None = None
@@ -157,6 +160,7 @@ class SimNode:
         cluster = self.cluster
         network = Network(
             cluster.network_id,
+            secret=self.secret,
             secret_key=self.secret_key,
             bootstrap=cluster.bootstrap_for(self.index),
             tags=cluster.tags_for(self.index),
@@ -291,6 +295,7 @@ class _NodeEnvironment:
         secret_key: SecretKey,
         bind: Sequence[SocketAddr],
         config: TransportConfig,
+        secrets: Sequence[bytes],
     ) -> Endpoint:
         """Return a presence on the simulated network; `bind` means nothing there."""
         node = self._node
@@ -303,6 +308,7 @@ class _NodeEnvironment:
             self.clock,
             self.randomness,
             node.cluster.nat_of(node.index),
+            secrets,
         )
 
 
@@ -316,6 +322,8 @@ class Cluster:
             the datagrams of real QUIC endpoints.
         network: How its paths are.
         network_id: The network's name.
+        secret: The network's secret or secrets; each node has its own `secret`, which
+            may be changed and holds from the node's next start on.
         program: What each node runs from every start on: ``async def main(node)``.
         tags: The nodes' tags: the same for all, or a function of the index.
         starts: Whether entering starts the nodes.
@@ -343,6 +351,7 @@ class Cluster:
         fidelity: Fidelity = "link",
         network: NetworkConditions | None = None,
         network_id: NetworkId | str = "simulation",
+        secret: SecretSource | Sequence[SecretSource] | None = None,
         program: Program | None = None,
         tags: Iterable[str] | Callable[[int], Iterable[str]] = (),
         starts: bool = True,
@@ -386,6 +395,7 @@ class Cluster:
         self.cuts: dict[str, dict[tuple[int, int], None]] = {}
         self._applied_cuts: dict[tuple[int, int], None] = {}
         self._faults: FaultRunner | None = None
+        self.secret = secret
         self.nodes = [SimNode(self, index) for index in range(nodes)]
 
     async def __aenter__(self) -> Self:

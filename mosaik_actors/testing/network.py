@@ -24,7 +24,7 @@ import contextvars
 import socket
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +106,7 @@ class SimNetwork(MemoryNetwork):
         clock: Clock,
         randomness: Randomness,
         nat: NatKind | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> Endpoint:
         """Return a new presence on the network for the node called `name`.
 
@@ -118,13 +119,14 @@ class SimNetwork(MemoryNetwork):
             clock: The node's clocks.
             randomness: Where the node draws from.
             nat: The kind of NAT that it is behind; means something in "quic" only.
+            secrets: The network's secrets.
         """
         peer_id = secret_key.peer_id
         self._names[peer_id] = name
         self.traffic.setdefault(peer_id, Traffic())
         endpoint: Endpoint
         if self.fidelity == "link":
-            endpoint = MemoryEndpoint(self, network_id, secret_key, config)
+            endpoint = MemoryEndpoint(self, network_id, secret_key, config, secrets)
         else:
             if nat is not None and address not in self._nats:
                 self._add_nat(nat, address)
@@ -132,7 +134,7 @@ class SimNetwork(MemoryNetwork):
             self._ports[port.addrs[0]] = port
             rng = randomness.branch("transport")
             ports: list[DatagramPort] = [port]
-            endpoint = QuicEndpoint(network_id, secret_key, ports, clock, rng, config)
+            endpoint = QuicEndpoint(network_id, secret_key, ports, clock, rng, config, secrets)
         endpoint.on_connection_event(lambda event: self._note_connection(name, event))
         return endpoint
 

@@ -18,33 +18,36 @@ from mosaik_actors.actors.rendezvous import NoticeFolder
 from mosaik_actors.discovery.rendezvous import (
     NOTICE_BYTES_MAX,
     Notice,
+    folder_names,
     format_notice,
     make_name,
 )
 from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.ids import NetworkId
+from mosaik_actors.transport.admission import NetworkKeys
 from tests.nodes import node_maker
 from tests.waiting import until
 
 from .helpers import NETWORK, addr, peer
 
 RNG = Random(1)
+[FOLDER] = folder_names(NetworkKeys(NETWORK))
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of this test's own; returns the folder of the network."""
     monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path / "run"))
-    return tmp_path / "run" / "mosaik" / str(NETWORK)
+    return tmp_path / "run" / "mosaik" / FOLDER
 
 
 class Folders:
     def __init__(self) -> None:
         self.made: list[NoticeFolder] = []
 
-    def make(self, name: str, network: NetworkId = NETWORK) -> NoticeFolder:
+    def make(self, name: str, folder: str = FOLDER) -> NoticeFolder:
         notice = Notice(addr(name), os.getpid(), time.time())
-        self.made.append(NoticeFolder(network, make_name(peer(name), RNG), notice))
+        self.made.append(NoticeFolder(folder, make_name(peer(name), RNG), notice))
         return self.made[-1]
 
 
@@ -86,7 +89,7 @@ def test_folder_that_vanishes_is_made_again(folders: Folders, place: Path) -> No
 
 def test_networks_do_not_mix(folders: Folders) -> None:
     a = folders.make("a")
-    folders.make("b", NetworkId("another"))
+    folders.make("b", folder_names(NetworkKeys(NetworkId("another")))[0])
     assert names_seen(a) == set()
 
 
@@ -103,15 +106,14 @@ import sys, time
 from random import Random
 from mosaik_actors.actors.rendezvous import NoticeFolder
 from mosaik_actors.discovery.rendezvous import Notice, make_name
-from mosaik_actors.ids import NetworkId
 from mosaik_actors.transport.address import PeerAddr
 there = PeerAddr.parse(sys.argv[2])
 name = make_name(there.peer_id, Random(2))
-folder = NoticeFolder(NetworkId(sys.argv[1]), name, Notice(there, 1, 2.0))
+folder = NoticeFolder(sys.argv[1], name, Notice(there, 1, 2.0))
 print("ready", flush=True)
 time.sleep(60)
 """
-    command = [sys.executable, "-c", script, str(NETWORK), str(addr("b"))]
+    command = [sys.executable, "-c", script, FOLDER, str(addr("b"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -230,10 +232,10 @@ def test_without_a_runtime_directory_of_ours_the_temporary_one_serves(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folders.make("a")
-    assert len(list((tmp_path / f"mosaik-{os.geteuid()}" / str(NETWORK)).iterdir())) == 1
+    assert len(list((tmp_path / f"mosaik-{os.geteuid()}" / FOLDER).iterdir())) == 1
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     folders.make("b")
-    assert len(list((tmp_path / "mosaik" / str(NETWORK)).iterdir())) == 1
+    assert len(list((tmp_path / "mosaik" / FOLDER).iterdir())) == 1
 
 
 async def test_nodes_meet_by_their_notices_alone_and_clean_up(place: Path) -> None:
@@ -251,6 +253,26 @@ async def test_nodes_meet_by_their_notices_alone_and_clean_up(place: Path) -> No
         await started[2]._node.system.shutdown()
         assert not place.exists()
         await started[2].close()
+
+
+async def test_nodes_with_a_secret_meet_while_it_is_changed(place: Path) -> None:
+    old, new = b"the old secret..", b"the new secret.."
+    async with node_maker("memory") as make:
+        started = {}
+        for name, secrets in {"old": (old,), "new": (new,), "both": (new, old), "none": ()}.items():
+            node = await make(name, str(NETWORK), secrets=secrets)
+            started[name] = await Discovery.start(node, node.endpoint)
+        inside = [started[name] for name in ("old", "new", "both")]
+        # Those with one secret each hear of each other from the one that has both, and
+        # cannot talk to each other: it is for all to have both in between.
+        await until(lambda: all(len(one.catalog()) == 2 for one in inside))
+        assert len(started["none"].catalog()) == 0
+        names = {folder.name for folder in place.parent.iterdir()}
+        assert len(names) == 3
+        assert str(NETWORK) not in names
+        for discovery in started.values():
+            await discovery.close()
+        assert not list(place.parent.iterdir())
 
 
 async def test_a_node_without_a_safe_folder_goes_on_without(
