@@ -133,6 +133,9 @@ from .errors import (
     NoCommands as NoCommands,
 )
 from .errors import (
+    NotAdmitted as NotAdmitted,
+)
+from .errors import (
     Offline as Offline,
 )
 from .errors import (

@@ -6,6 +6,7 @@ keeps the values, so that a caller never has to parse a message:
 
     * `ConfigError`: the caller's settings are wrong. Fix them.
     * `Offline` and its kin: not now. `value` was not accepted; try again later.
+    * `NotAdmitted`: a network has a gate, and this node did not pass it. `gate` says which.
     * `TransportError`: a link or connection failed. The cause is chained.
     * `RemoteError`: a peer broke a rule. `close_code` is what it is told.
 
@@ -153,6 +154,17 @@ class AlreadyExists(MosaikError):
 
     def __str__(self) -> str:
         return f"{self.what or clip(self.existing)} exists already"
+
+
+class NotAdmitted(MosaikError):
+    """This node was refused at a gate of a network. Trying again alone does not help.
+
+    Attributes:
+        gate: Which gate it was: "network" for the network's id and secret, which both
+            sides prove to each other before anything else.
+    """
+
+    gate = ""
 
 
 class TransportError(MosaikError, OSError):

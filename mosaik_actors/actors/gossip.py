@@ -454,8 +454,8 @@ class GossipActor(TypeDispatcher):
         self._blamed.add(peer_id)
         logger.error(
             "peer %s, which this node was told to dial, belongs to another network than this "
-            "node's, %r: nothing is exchanged with it; are the network names the same on both "
-            "sides?",
+            "node's, %r, or has another secret: nothing is exchanged with it; are the network "
+            "names and the secrets the same on both sides?",
             peer_id.short,
             self._network_name,
         )

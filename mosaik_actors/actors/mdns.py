@@ -2,7 +2,8 @@
 
 Receives: `StartMdns` first, `LeaveMdns` last; `_ServiceSeen` from its browser.
 Sends: `PeersSighted` to the gossip actor; `MdnsLeft` in the end.
-Owns: the `Sightings`, the multicast sockets, this node's service.
+Owns: the `Sightings`, the multicast sockets, this node's services, which have new
+    names every hour.
 Failure: when there is no multicast the reason is logged once, and the node goes on
     without. What others say wrongly is skipped.
 
@@ -14,19 +15,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from thespian.actors import ActorAddress, ActorExitRequest
+from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.mdns import (
+    HOUR_S,
     SERVICE_TYPE,
     SIGHTED_MAX,
+    Seal,
     Sightings,
     choose_addrs,
     choose_interfaces,
     format_properties,
     join_hosts,
     make_service_name,
+    own_seals,
 )
 from ..discovery.messages import LeaveMdns, MdnsLeft, PeersSighted, StartMdns
 from ..errors import ConfigError, DecodeError
@@ -48,6 +53,11 @@ class _ServiceSeen:
     is_there: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _HourOver:
+    hour: int
+
+
 def require_zeroconf() -> None:
     """Raise ConfigError when the package for mDNS is not installed; says how to get it."""
     try:
@@ -66,7 +76,8 @@ class MdnsActor(TypeDispatcher):
         self._node: Node
         self._gossip: ActorAddress
         self._sightings: Sightings
-        self._service: AsyncServiceInfo | None = None
+        self._rng: Random
+        self._services: dict[Seal, AsyncServiceInfo] = {}
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._waiting: dict[_ServiceSeen, None] = {}
@@ -77,12 +88,12 @@ class MdnsActor(TypeDispatcher):
         """Advertise, and look."""
         self._node = node = message.node
         self._gossip = message.gossip
-        name = make_service_name(node.network_id, node.randomness.branch("mdns"))
-        self._sightings = Sightings(node.network_id, name)
+        self._rng = node.randomness.branch("mdns")
+        self._sightings = Sightings(node.endpoint.keys, node.peer_id)
         from zeroconf import Error
 
         try:
-            await self._open(name)
+            await self._open()
         except (OSError, Error) as error:
             logger.warning("no mDNS on this machine: %s", error)
             await self._close()
@@ -108,18 +119,29 @@ class MdnsActor(TypeDispatcher):
         if not message.is_there:
             if self._sightings.receive_goodbye(message.name):
                 self._tell()
-        elif self._sightings.receive_name(message.name) and await self._read(message.name):
+        elif self._is_new(message.name) and await self._read(message.name):
             self._tell()
+
+    # Timers.
+
+    async def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Take new names when the hour is over."""
+        if self._zeroconf is not None and isinstance(message.payload, _HourOver):
+            await self._rename(self._zeroconf)
 
     # Helpers.
 
-    async def _open(self, name: str) -> None:
+    def _is_new(self, name: str) -> bool:
+        if any(service.name == name for service in self._services.values()):
+            return False
+        return self._sightings.receive_name(name, now=self._read_clock())
+
+    def _read_clock(self) -> float:
+        return self._node.clock.wall()
+
+    async def _open(self) -> None:
         from zeroconf import IPVersion
-        from zeroconf.asyncio import (
-            AsyncServiceBrowser,
-            AsyncServiceInfo,
-            AsyncZeroconf,
-        )
+        from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
         addr = self._node.endpoint.addr
         interfaces = choose_interfaces(addr)
@@ -127,19 +149,42 @@ class MdnsActor(TypeDispatcher):
             raise OSError("the node has no IPv4 address to speak from")
         self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
         keep_from_children(self._zeroconf, _list_descriptors)
+        await self._rename(self._zeroconf)
+        self._browser = AsyncServiceBrowser(
+            self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._hear]
+        )
+
+    async def _rename(self, zeroconf: AsyncZeroconf) -> None:
+        """Advertise this hour's services, then take those of the hour before back."""
+        now = self._read_clock()
+        seals = own_seals(self._node.endpoint.keys, now=now)
+        former = [self._services[seal] for seal in self._services if seal not in seals]
+        for seal in seals:
+            if seal not in self._services:
+                self._services[seal] = self._make_service(seal)
+                # The name is random: there is no need to ask whether somebody has it.
+                await zeroconf.async_register_service(
+                    self._services[seal], cooperating_responders=True
+                )
+        self._services = {seal: self._services[seal] for seal in seals}
+        for service in former:
+            await (await zeroconf.async_unregister_service(service))
+        hour = seals[0].hour
+        self.wakeupAfter((hour + 1) * HOUR_S - now, _HourOver(hour))
+
+    def _make_service(self, seal: Seal) -> AsyncServiceInfo:
+        from zeroconf.asyncio import AsyncServiceInfo
+
+        name = make_service_name(seal, self._rng)
+        addr = self._node.endpoint.addr
         addrs = choose_addrs(addr)
-        self._service = AsyncServiceInfo(
+        return AsyncServiceInfo(
             SERVICE_TYPE,
             name,
             port=addrs[0][1],
-            properties=format_properties(self._node.network_id, addr),
+            properties=format_properties(seal, name, addr),
             server=name.partition(".")[0] + ".local.",
             parsed_addresses=join_hosts(addrs),
-        )
-        # The name is random: there is no need to ask whether somebody has it.
-        await self._zeroconf.async_register_service(self._service, cooperating_responders=True)
-        self._browser = AsyncServiceBrowser(
-            self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._hear]
         )
 
     def _hear(self, *, name: str, state_change: Any, **_other: Any) -> None:

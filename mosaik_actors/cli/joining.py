@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a peer to begin with; may be repeated. On this machine none is needed",
     )
     parser.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        type=Path,
+        help="the file with the network's secret (default: MOSAIK_SECRET in the environment)",
+    )
+    parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
         default="127.0.0.1:0",
@@ -36,7 +43,11 @@ def joined(options: argparse.Namespace) -> Network:
     from ..network import Network
 
     return Network(
-        options.network, bootstrap=options.bootstrap, bind=options.bind, tags=[OBSERVER_TAG]
+        options.network,
+        secret=options.secret_file,
+        bootstrap=options.bootstrap,
+        bind=options.bind,
+        tags=[OBSERVER_TAG],
     )
 
 

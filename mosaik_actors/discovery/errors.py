@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import TransportError
+from ..errors import NotAdmitted, TransportError
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 
@@ -24,8 +24,16 @@ class SyncError(TransportError):
         return f"no sync with peer {self.addr.peer_id.short}: {self.reason}"
 
 
-class DifferentNetwork(SyncError):
-    """The peer is there, and belongs to another network. Trying again does not help."""
+class DifferentNetwork(SyncError, NotAdmitted):
+    """The peer is there, and is not of this network, or of one with another secret.
+
+    Neither side learns more than that. Trying again does not help.
+    """
+
+    gate = "network"
 
     def __str__(self) -> str:
-        return f"peer {self.addr.peer_id.short} belongs to another network"
+        return (
+            f"not admitted: peer {self.addr.peer_id.short} belongs to another network, or to "
+            "one with another secret"
+        )

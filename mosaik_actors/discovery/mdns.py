@@ -1,61 +1,100 @@
 """mDNS: what a node says of itself on the local network, and what it believes there.
 
 A node advertises a service of type `SERVICE_TYPE` (RFC 6763) and looks for those
-of others. The service's name is 32 random digits and the network's tag; its TXT
-record holds::
+of others. The service's name is 32 random digits and a tag; its TXT record holds::
 
-    v=1            this form
-    n=<tag>        the network's tag
+    v=2            this form
+    n=<tag>        another tag
     p=<peer id>
     a0=<host:port> and so on: where the node hears, the most likely first
 
-The tag is a hash, so that the network's name or id is not shown to bystanders; who
-knows the name can tell. What is heard is only a hint, and anybody on the local
-network can say anything: who answers at an address proves its identity. Names of
-other networks are dropped before anything is asked about them, the rest is
-limited in size and number.
+Both tags are keyed hashes under a key of the network: the first of the hour and the
+random digits, the second of the peer and its addresses as well. So a bystander can
+neither follow a network for longer than an hour, nor have its nodes dial him: what he
+copies names the peer it is of, which he is not. Without a secret the key is as good as
+the network's name, and names can be tried out against a tag; with one they cannot.
+
+What is heard is only a hint: who answers at an address proves its identity, and its
+network. Names of other networks are dropped before anything is asked about them, the
+rest is limited in size and number. A node with several secrets has a service for each.
+Tags of the hours before and after are taken as well, for clocks that differ.
+
+``now`` is wall-clock time in seconds.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from blake3 import blake3
 
 from ..errors import DecodeError
-from ..ids import NetworkId, PeerId
-from ..transport.address import PeerAddr, SocketAddr, parse_socket_addr
+from ..ids import PeerId
+from ..transport.address import PeerAddr, SocketAddr, format_socket_addr, parse_socket_addr
+from ..transport.admission import NetworkKeys
 
 SERVICE_TYPE = "_mosaik._udp.local."
 ADDR_COUNT_MAX = 8
 SIGHTED_MAX = 256
+HOUR_S = 3600
 
-_FORM = "1"
-_NAME = re.compile(r"[0-9a-f]{32}-([0-9a-f]{16})\._mosaik\._udp\.local\.")
+_FORM = "2"
+_TAG_CONTEXT = "mosaik_actors 2026 mdns tags"
+_NAME = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})\._mosaik\._udp\.local\.")
 _VALUE_BYTES_MAX = 128
 
 
-def make_tag(network_id: NetworkId) -> str:
-    """Return what stands for a network in public."""
-    return blake3(b"mosaik mdns " + str(network_id).encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What makes the tags of one hour under one key of a network."""
+
+    key: bytes
+    hour: int
+
+    def tag_name(self, digits: str) -> str:
+        """Return the tag of a service's name, by its random digits."""
+        return self._tag("name", digits)[:16]
+
+    def tag_record(self, name: str, peer: str, addrs: Iterable[str]) -> str:
+        """Return the tag of a service's record, by what else is in it."""
+        return self._tag("record", name, peer, *addrs)[:32]
+
+    def _tag(self, *parts: str) -> str:
+        text = "\0".join((str(self.hour), *parts))
+        return blake3(text.encode(), key=self.key).hexdigest()
 
 
-def make_service_name(network_id: NetworkId, rng: Random) -> str:
+def own_seals(keys: NetworkKeys, *, now: float) -> list[Seal]:
+    """Return what a node makes its tags with at present: one seal for each key."""
+    hour = int(now // HOUR_S)
+    return [Seal(key, hour) for key in keys.derive(_TAG_CONTEXT)]
+
+
+def make_service_name(seal: Seal, rng: Random) -> str:
     """Return a service name that was never used before.
 
     It does not depend on the peer: a restarted node must not collide with what
     others still remember of it.
     """
-    return f"{rng.getrandbits(128):032x}-{make_tag(network_id)}.{SERVICE_TYPE}"
+    digits = f"{rng.getrandbits(128):032x}"
+    return f"{digits}-{seal.tag_name(digits)}.{SERVICE_TYPE}"
 
 
-def is_of_network(name: str, network_id: NetworkId) -> bool:
-    """Return whether a service's name is one of that network."""
+def find_seal(name: str, keys: NetworkKeys, *, now: float) -> Seal | None:
+    """Return what a service's name was made with, None when it is not of that network."""
     match = _NAME.fullmatch(name)
-    return match is not None and match.group(1) == make_tag(network_id)
+    if match is None:
+        return None
+    for shift in (0, -1, 1):
+        for seal in own_seals(keys, now=now + shift * HOUR_S):
+            if seal.tag_name(match.group(1)) == match.group(2):
+                return seal
+    return None
 
 
 def choose_addrs(addr: PeerAddr) -> list[SocketAddr]:
@@ -79,28 +118,31 @@ def choose_interfaces(addr: PeerAddr) -> list[str]:
     return list(dict.fromkeys(hosts))
 
 
-def format_properties(network_id: NetworkId, addr: PeerAddr) -> dict[str, str]:
-    """Return the TXT record of a node."""
-    properties = {"v": _FORM, "n": make_tag(network_id), "p": str(addr.peer_id)}
-    for number, (host, port) in enumerate(choose_addrs(addr)):
-        properties[f"a{number}"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return properties
+def format_properties(seal: Seal, name: str, addr: PeerAddr) -> dict[str, str]:
+    """Return the TXT record of the service with that name."""
+    peer = str(addr.peer_id)
+    addrs = [format_socket_addr(one) for one in choose_addrs(addr)]
+    properties = {"v": _FORM, "n": seal.tag_record(name, peer, addrs), "p": peer}
+    return properties | {f"a{number}": one for number, one in enumerate(addrs)}
 
 
-def parse_properties(network_id: NetworkId, properties: Mapping[bytes, bytes | None]) -> PeerAddr:
+def parse_properties(seal: Seal, name: str, properties: Mapping[bytes, bytes | None]) -> PeerAddr:
     """Return the peer of a TXT record; what only newer versions understand is skipped.
 
     Raises:
-        DecodeError: The record is of another form or network, or wrong.
+        DecodeError: The record is of another form, wrong, or made by somebody without the key.
     """
     try:
-        if _take(properties, b"v") != _FORM or _take(properties, b"n") != make_tag(network_id):
-            raise ValueError("it is of another form or network")
+        if _take(properties, b"v") != _FORM:
+            raise ValueError("it is of another form")
         keys = [f"a{number}".encode() for number in range(ADDR_COUNT_MAX)]
-        direct = [parse_socket_addr(_take(properties, key)) for key in keys if key in properties]
-        if not direct:
+        peer = _take(properties, b"p")
+        addrs = [_take(properties, key) for key in keys if key in properties]
+        if not addrs:
             raise ValueError("it has no address")
-        return PeerAddr(PeerId(_take(properties, b"p")), tuple(direct))
+        if not hmac.compare_digest(_take(properties, b"n"), seal.tag_record(name, peer, addrs)):
+            raise ValueError("its tag is not of this network")
+        return PeerAddr(PeerId(peer), tuple(map(parse_socket_addr, addrs)))
     except (ValueError, TypeError) as exc:
         raise DecodeError(f"not the service of a peer: {exc}") from exc
 
@@ -109,27 +151,29 @@ class Sightings:
     """The peers whose services are there at present, at most `SIGHTED_MAX`.
 
     Args:
-        network_id: Services of other networks are skipped.
-        own_name: This node's own service.
+        keys: Services of other networks are skipped.
+        own_id: Services of this peer are too.
     """
 
-    def __init__(self, network_id: NetworkId, own_name: str) -> None:
-        self._network_id = network_id
-        self._own_name = own_name
-        self._addrs: dict[str, PeerAddr | None] = {}
+    def __init__(self, keys: NetworkKeys, own_id: PeerId) -> None:
+        self._keys = keys
+        self._own_id = own_id
+        self._seals: dict[str, Seal] = {}
+        self._addrs: dict[str, PeerAddr] = {}
 
     @property
     def addrs(self) -> tuple[PeerAddr, ...]:
-        """Where they are, the longest known first."""
-        return tuple(addr for addr in self._addrs.values() if addr is not None)
+        """Where they are, each once, the longest known first."""
+        return tuple(dict.fromkeys(self._addrs.values()))
 
-    def receive_name(self, name: str) -> bool:
+    def receive_name(self, name: str, *, now: float) -> bool:
         """Take in that a service is there; return whether to ask for its record."""
-        if name == self._own_name or not is_of_network(name, self._network_id):
+        if name in self._seals:
+            return True
+        seal = find_seal(name, self._keys, now=now)
+        if seal is None or len(self._seals) >= SIGHTED_MAX:
             return False
-        if name not in self._addrs and len(self._addrs) >= SIGHTED_MAX:
-            return False
-        self._addrs.setdefault(name, None)
+        self._seals[name] = seal
         return True
 
     def receive_record(self, name: str, properties: Mapping[bytes, bytes | None]) -> bool:
@@ -138,16 +182,22 @@ class Sightings:
         Raises:
             DecodeError: The record is wrong; what was known before stays.
         """
-        if name not in self._addrs:
+        seal = self._seals.get(name)
+        if seal is None:
             return False
-        addr = parse_properties(self._network_id, properties)
-        has_changed = self._addrs[name] != addr
+        addr = parse_properties(seal, name, properties)
+        if addr.peer_id == self._own_id or self._addrs.get(name) == addr:
+            return False
+        before = self.addrs
         self._addrs[name] = addr
-        return has_changed
+        return self.addrs != before
 
     def receive_goodbye(self, name: str) -> bool:
         """Take in that a service is gone; return whether `addrs` has changed."""
-        return self._addrs.pop(name, None) is not None
+        before = self.addrs
+        self._seals.pop(name, None)
+        self._addrs.pop(name, None)
+        return self.addrs != before
 
 
 def join_hosts(addrs: Iterable[SocketAddr]) -> list[str]:

@@ -343,12 +343,12 @@ class QuicEndpoint:
         """Count and log a peer that is not of our network."""
         if error.close_code == CloseCode.PROTOCOL_VIOLATION:
             self.counters.violations += 1
-        self._log_once(
-            f"refused {connection.peer_id} {error.close_code}",
-            "refused a connection with peer %s: %s",
-            connection.peer_id.short,
-            error.text,
-        )
+            why = error.text
+        else:
+            why = "it does not know this network, or has another secret"
+        peer = connection.peer_id
+        kind = f"refused {peer} {error.close_code}"
+        self._log_once(kind, "refused a connection with peer %s: %s", peer.short, why)
 
     def on_ready(self, connection: Connection) -> None:
         """Take in a connection whose two sides have proven that they are of our network."""
