@@ -21,7 +21,7 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
     assert capsys.readouterr().out.strip() == version("mosaik-actors")
 
 
-@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key"])
+@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key", "secret"])
 def test_every_command_helps_with_examples(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
@@ -71,6 +71,36 @@ def test_a_new_key_is_stored_for_its_owner_alone_and_not_printed(
     assert out.splitlines() == [f"peer {key.peer_id}"] * 2
     assert main(["key", "show", str(file), "--secret"]) == 0
     assert f"secret {key.hex}" in capsys.readouterr().out
+
+
+def test_a_new_secret_is_printed_or_stored_for_its_owner_alone(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    assert main(["secret", "new"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert len(bytes.fromhex(printed)) == 32
+    file = tmp_path / "net.secret"
+    assert main(["secret", "new", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    stored = file.read_text().strip()
+    assert len(bytes.fromhex(stored)) == 32
+    assert stored != printed
+    assert main(["secret", "new", str(file)]) == 1
+    assert main(["secret", "new", str(tmp_path / "no folder" / "net.secret")]) == 1
+    said = capsys.readouterr().err
+    assert "exists already" in said
+    assert "cannot store a secret in" in said
+    assert file.read_text().strip() == stored
+
+
+def test_no_command_takes_a_secret_as_an_argument(capsys: Captured) -> None:
+    for command in ("peers", "tap"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        said = capsys.readouterr().out
+        assert "--secret-file FILE" in said
+        assert "--secret " not in said
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path, capsys: Captured) -> None:
