@@ -42,6 +42,8 @@ SERVICE_TYPE = "_mosaik._udp.local."
 ADDR_COUNT_MAX = 8
 SIGHTED_MAX = 256
 HOUR_S = 3600
+NAME_TAG_DIGITS = 16
+RECORD_TAG_DIGITS = 24
 
 _FORM = "2"
 _TAG_CONTEXT = "mosaik_actors 2026 mdns tags"
@@ -58,11 +60,11 @@ class Seal:
 
     def tag_name(self, digits: str) -> str:
         """Return the tag of a service's name, by its random digits."""
-        return self._tag("name", digits)[:16]
+        return self._tag("name", digits)[:NAME_TAG_DIGITS]
 
     def tag_record(self, name: str, peer: str, addrs: Iterable[str]) -> str:
         """Return the tag of a service's record, by what else is in it."""
-        return self._tag("record", name, peer, *addrs)[:32]
+        return self._tag("record", name, peer, *addrs)[:RECORD_TAG_DIGITS]
 
     def _tag(self, *parts: str) -> str:
         text = "\0".join((str(self.hour), *parts))
