@@ -13,13 +13,13 @@ to be this user's alone, as one with a key.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .ids import UniqueId
 from .key_file import read_private_file
 from .transport.admission import SECRETS_MAX
 
@@ -35,7 +35,7 @@ SecretSource = str | bytes | Path
 
 def generate_secret() -> str:
     """Return a new secret: 64 hexadecimal digits, from the system's entropy."""
-    return os.urandom(32).hex()
+    return UniqueId.random().hex
 
 
 def load_secrets(

@@ -69,7 +69,10 @@ async def simulated_endpoint_maker(
     async with AsyncExitStack() as stack:
 
         async def make(
-            name: str, network_name: str = "net", config: TransportConfig | None = None
+            name: str,
+            network_name: str = "net",
+            config: TransportConfig | None = None,
+            secrets: Sequence[bytes] = (),
         ) -> Endpoint:
             nonlocal count
             count += 1
@@ -81,6 +84,7 @@ async def simulated_endpoint_maker(
                 config or TransportConfig(),
                 LoopClock(loop),
                 Randomness(name.encode()),
+                secrets=secrets,
             )
             stack.push_async_callback(endpoint.close, SHUTDOWN)
             return endpoint
