@@ -73,7 +73,8 @@ async def _list(options: argparse.Namespace) -> int:
         if not catalog:
             raise CommandFailed(
                 f"nobody else found on network {options.network!r} within {options.wait:g} s; "
-                "nodes of this user on this machine are found by name, others need --bootstrap"
+                "nodes of this user on this machine are found by name and secret, others need "
+                "--bootstrap"
             )
         for peer in _in_order(catalog):
             print(describe(peer, is_long=options.long))
