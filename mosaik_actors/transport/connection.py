@@ -319,8 +319,12 @@ class Connection:
             and (event := self.engine.next_event()) is not None
         ):
             match event:
+                case StreamData() if self.state is ConnectionState.READY:
+                    self._receive_stream_data(event)
+                case StreamAborted() if self.state is ConnectionState.READY:
+                    self._receive_abort(event)
                 case StreamData() | StreamAborted():
-                    self._receive_stream_event(event)
+                    self._receive_unproven(event)
                 case HandshakeDone(peer, binding):
                     self._begin_proof(peer, binding)
                 case CidIssued(cid):
@@ -486,20 +490,10 @@ class Connection:
             assert stream_id == PROOF_STREAM, "no stream is opened before the proof"
             self.engine.write(stream_id, self._admission.begin(), is_end=True)
 
-    def _receive_stream_event(self, event: StreamData | StreamAborted) -> None:
-        match self.state:
-            case ConnectionState.READY if isinstance(event, StreamData):
-                self._receive_stream_data(event)
-            case ConnectionState.READY if isinstance(event, StreamAborted):
-                self._receive_abort(event)
-            case ConnectionState.PROVING:
-                self._receive_unproven(event)
-            case _:
-                pass  # nobody knows yet whose bytes these are
-
     def _receive_unproven(self, event: StreamData | StreamAborted) -> None:
         """Take in the peer's proof."""
-        assert self._admission is not None, "a proof begins when the peer is identified"
+        if self._admission is None:
+            return  # nobody knows yet whose bytes these are
         if event.stream_id != PROOF_STREAM and self.is_initiator:
             self._early.append(event)
             return
@@ -524,7 +518,12 @@ class Connection:
         self.owner.on_ready(self)
         early, self._early = self._early, []
         for event in early:
-            self._receive_stream_event(event)
+            if self.state is not ConnectionState.READY:
+                return
+            if isinstance(event, StreamData):
+                self._receive_stream_data(event)
+            else:
+                self._receive_abort(event)
 
     def _receive_stream_data(self, event: StreamData) -> None:
         link = self._links.get(event.stream_id)
