@@ -1,6 +1,6 @@
-"""What a stream's items look like: its id, its name, and a description to compare.
+"""What a type's values look like: its name, and a description to compare.
 
-A stream of type ``T`` gets its id from ``T``'s module and qualified name, so
+Ids are made from a type's name, which is its module and qualified name, so that
 two programs that import the same record meet without further ado. ``__main__``
 is left out, and so is ``builtins``: a script's own ``Price`` is ``Price``.
 
@@ -46,7 +46,6 @@ import msgspec.inspect as mi
 from blake3 import blake3
 
 from .errors import RemoteError
-from .ids import StreamId
 from .transport.close import CloseCode
 from .wire_limits import is_any, parts_of
 
@@ -148,7 +147,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class SchemaMismatch(RemoteError):
-    """Two versions of one stream's record that cannot be read as each other.
+    """Two versions of one record that cannot be read as each other.
 
     Attributes:
         field: The first field that differs, or "" where only the other side knows it.
@@ -160,8 +159,8 @@ class SchemaMismatch(RemoteError):
         self.field = field
 
 
-def stream_name(type_: Any) -> str:
-    """Return the name that the id of a stream of `type_` is made from."""
+def type_name(type_: Any) -> str:
+    """Return the name of a type, as ids are made from it."""
     if type_ is None or type_ is type(None):
         return "None"
     if type_ is Any:
@@ -172,18 +171,13 @@ def stream_name(type_: Any) -> str:
         return name if module in ("__main__", "builtins") else f"{module}.{name}"
     origin, args = get_origin(type_), get_args(type_)
     if origin is Annotated:
-        return stream_name(args[0])
+        return type_name(args[0])
     if origin in (Union, types.UnionType):
-        return " | ".join(stream_name(arg) for arg in args)
+        return " | ".join(type_name(arg) for arg in args)
     if isinstance(origin, type) and args:
-        inner = ", ".join("..." if arg is ... else stream_name(arg) for arg in args)
-        return f"{stream_name(origin)}[{inner}]"
+        inner = ", ".join("..." if arg is ... else type_name(arg) for arg in args)
+        return f"{type_name(origin)}[{inner}]"
     return str(type_).removeprefix("typing.")
-
-
-def stream_id_of(type_: Any) -> StreamId:
-    """Return the id of a stream of `type_` that was not given another one."""
-    return StreamId(stream_name(type_))
 
 
 def describe(type_: Any) -> Schema:

@@ -33,7 +33,7 @@ import msgspec.inspect as mi
 from ..codec import Codec, EncodeError, UntypedCodec, codec_for
 from ..errors import ConfigError, DecodeError, clip
 from ..ids import PeerId, UniqueId
-from ..schema import identity, stream_name
+from ..schema import identity, type_name
 from ..wire_limits import is_any, parts_of
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Element(Generic[T]):
         self.type = type_
         self.is_plain = not isinstance(codec, UntypedCodec)
         self.wire: Any = type_ if self.is_plain else bytes
-        self.name = stream_name(type_)
+        self.name = type_name(type_)
         self._is_key = is_key
         self._is_surely_hashable = False
         self._decode: Callable[[bytes], T] = codec.decode

@@ -30,7 +30,7 @@ from ..discovery.info import PeerInfo
 from ..errors import ConfigError
 from ..groups.mesh.key import GroupKey
 from ..ids import GroupId, PeerId, StoreId, UniqueId
-from ..schema import stream_name
+from ..schema import type_name
 
 _LABEL_CHARACTERS_MAX: Final = 48
 _KIND_CHARACTERS_MAX: Final = 120
@@ -99,7 +99,7 @@ def check_store(store_id: StoreId | str) -> None:
 
 def kind_name(kind: str, types: Iterable[Any]) -> str:
     """Return what a collection is, such as ``Map[str, int]``."""
-    return f"{kind}[{', '.join(map(stream_name, types))}]"
+    return f"{kind}[{', '.join(map(type_name, types))}]"
 
 
 def name_of(kind: str, store_id: StoreId | str, *, has_secret: bool) -> CollectionName:

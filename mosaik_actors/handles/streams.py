@@ -33,7 +33,7 @@ from ..errors import AlreadyExists, Closed
 from ..ids import StreamId
 from ..node import Node
 from ..runtime import ActorSystemClosed
-from ..schema import Schema, check_same, describe, stream_name
+from ..schema import check_same
 from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from ..streams.criteria import Criteria, bind, encode_criteria, where
@@ -47,6 +47,7 @@ from ..streams.messages import (
 )
 from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
+from ..streams.schema import describe_items, identify
 from .consumer import Consumer
 from .producer import Producer, Source
 from .stream_context import StreamsContext
@@ -54,8 +55,6 @@ from .stream_context import StreamsContext
 T = TypeVar("T")
 
 OnlineWhen = Callable[[Condition], Condition]
-
-NAME_CHARACTERS_MAX = 256
 
 
 def _at_least_one(condition: Condition) -> Condition:
@@ -98,10 +97,10 @@ class Streams:
             Closed: The network is closed.
         """
         self._check_open()
-        found = self._sources.get(_identify(type_, stream_id)[0])
+        found = self._sources.get(identify(type_, stream_id)[0])
         if found is None:
             return self.producer(type_, stream_id=stream_id)
-        check_same(_describe(type_), found.spec.schema)
+        check_same(describe_items(type_), found.spec.schema)
         return Producer(found)
 
     def producer(
@@ -153,7 +152,7 @@ class Streams:
             Closed: The network is closed.
         """
         refuse_tickets(require_ticket)
-        stream, name = _identify(type_, stream_id)
+        stream, name = identify(type_, stream_id)
         found = self._sources.get(stream)
         if found is not None:
             raise AlreadyExists(Producer(found), f"a producer of {name}")
@@ -167,7 +166,7 @@ class Streams:
         spec = ProducerSpec(
             stream_id=stream,
             name=name,
-            schema=_describe(type_),
+            schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
             online_when=make_condition(online_when),
@@ -223,13 +222,13 @@ class Streams:
         self._check_open()
         refuse_tickets(require_ticket)
         require_sync("require", require)
-        stream, name = _identify(type_, stream_id)
+        stream, name = identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):
             prefer = Preference(key=prefer)
         spec = ConsumerSpec(
             stream_id=stream,
             name=name,
-            schema=_describe(type_),
+            schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
             criteria=_encode_criteria(criteria, type_),
@@ -277,25 +276,3 @@ def _encode_criteria(criteria: Criteria | None, type_: Any) -> bytes:
     if criteria is None:
         return b""
     return encode_criteria(bind(where(criteria), type_))  # `where` refuses what are none
-
-
-def _describe(type_: Any) -> Schema:
-    """Return the schema of a type. For anything else a `TypeError` says what is expected."""
-    try:
-        return describe(type_)
-    except TypeError as exc:
-        hint = f"; a stream is given a name with stream_id={type_!r}" if type(type_) is str else ""
-        raise TypeError(
-            f"items cannot be {type_!r}, expected their type: a msgspec.Struct, a dataclass, or "
-            f"another type that travels, such as int or dict[str, float]{hint} ({exc})"
-        ) from exc
-
-
-def _identify(type_: Any, stream_id: StreamId | str | None) -> tuple[StreamId, str]:
-    """Return a stream's id and the name behind it."""
-    if stream_id is None:
-        name = stream_name(type_)
-        return StreamId(name), name[:NAME_CHARACTERS_MAX]
-    if isinstance(stream_id, str):
-        return StreamId(stream_id), stream_id[:NAME_CHARACTERS_MAX]
-    return StreamId(stream_id), stream_name(type_)[:NAME_CHARACTERS_MAX]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from ..discovery.info import depends_on_rtt, for_predicate
 from ..errors import ConfigError
 from ..ids import PeerId, StreamId
-from ..schema import UNTYPED, Schema, SchemaMismatch, check_compatible
+from ..schema import Schema, SchemaMismatch
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
 from .predicates import AwaitableAnswer, call_plain, tell_once
+from .schema import check_readable
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -114,10 +115,8 @@ def refusal(
     if consumers_max is not None and not own_count and peer_count >= consumers_max:
         text = f"there are {peer_count} consumers already, the most allowed"
         return CloseReason(CloseCode.STREAM_NO_CAPACITY, text)
-    if there == UNTYPED:
-        return None  # it takes whatever comes, as inspection tools do
     try:
-        check_compatible(here, there)
+        check_readable(here, there)
     except SchemaMismatch as exc:
         return CloseReason(CloseCode.STREAM_SCHEMA_MISMATCH, clip(str(exc)))
     return None

@@ -24,9 +24,9 @@ from mosaik_actors.schema import (
     first_difference,
     identity,
     mismatch_from,
-    stream_id_of,
-    stream_name,
+    type_name,
 )
+from mosaik_actors.streams.schema import stream_id_of
 
 
 class Side(Enum):
@@ -59,18 +59,18 @@ class Plain:
 
 
 def test_a_stream_is_named_by_module_and_qualified_name() -> None:
-    assert stream_name(Price) == f"{__name__}.Price"
+    assert type_name(Price) == f"{__name__}.Price"
     assert stream_id_of(Price) == StreamId(f"{__name__}.Price")
 
 
 def test_main_and_builtins_are_left_out_of_names() -> None:
     script = type("Price", (msgspec.Struct,), {"__module__": "__main__", "__annotations__": {}})
-    assert stream_name(script) == "Price"
-    assert stream_name(int) == "int"
-    assert stream_name(dict[str, list[int]]) == "dict[str, list[int]]"
-    assert stream_name(Price | None) == f"{__name__}.Price | None"
-    assert stream_name(Annotated[int, msgspec.Meta(ge=0)]) == "int"
-    assert stream_name(Any) == "Any"
+    assert type_name(script) == "Price"
+    assert type_name(int) == "int"
+    assert type_name(dict[str, list[int]]) == "dict[str, list[int]]"
+    assert type_name(Price | None) == f"{__name__}.Price | None"
+    assert type_name(Annotated[int, msgspec.Meta(ge=0)]) == "int"
+    assert type_name(Any) == "Any"
 
 
 def test_a_schema_lists_records_in_the_order_they_are_met() -> None:

@@ -24,7 +24,7 @@ from ...errors import Closed
 from ...groups.machine.state_sync import StateSync
 from ...groups.member.events import StateReplaced
 from ...ids import GroupId, StoreId
-from ...schema import stream_name
+from ...schema import type_name
 from ...shared_state import HandleState, Watched
 from ...when import Wait
 from ..group_waits import committed_of
@@ -120,7 +120,7 @@ class CollectionHandle(Generic[M, C]):
         if len(given) != cls.type_count:
             raise TypeError(f"{cls.kind} has {cls.type_count} types, got {len(given)}")
         made: Any = _with_types
-        return made(cls, given, tuple(map(stream_name, given)))
+        return made(cls, given, tuple(map(type_name, given)))
 
     @classmethod
     def _typed_alike(cls, other: Any) -> Any:
