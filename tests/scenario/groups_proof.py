@@ -30,7 +30,7 @@ SCENARIOS = (
 FAULT_NAMES = {
     "one_way": "one-way cuts",
     "partition": "partitions",
-    "pause": "standstills",
+    "pause": "pauses",
     "skew": "clock jumps and drifts",
     "weather": "spells of loss and delay",
     "crash": "crashes",
@@ -65,7 +65,7 @@ def table(found: dict[str, Counter[str]], failed: dict[str, list[str]]) -> str:
     """Return the table and the sentence below it, as Markdown."""
     lines = [
         "| scenario | seeds | simulated s | faults and churn | acknowledged writes | strong reads "
-        "| histories | violations |",
+        "| histories | failed |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in SCENARIOS:
