@@ -53,7 +53,7 @@ from ..streams.preference import Rank
 from ..schema import mismatch_from
 from ..streams.session import ReceiverSession
 from ..streams.subscriptions import (
-    Candidate,
+    ProducerCandidate,
     ProducerGivenUp,
     SubscriptionDropped,
     Subscriptions,
@@ -213,7 +213,7 @@ class ConsumerActor(TypeDispatcher):
         stream_id, require = self._spec.stream_id, self._spec.require
         # Where only the best are wanted, one that is away must not keep the next one out.
         takes_all = self._spec.prefer is None
-        candidates: dict[PeerId, Candidate] = {}
+        candidates: dict[PeerId, ProducerCandidate] = {}
         for peer_id, info in snapshot.items():
             if stream_id in info.streams and (takes_all or info.is_reachable):
                 info = self._peers[peer_id] = self._measured(info)
@@ -221,7 +221,7 @@ class ConsumerActor(TypeDispatcher):
                 rank = self._rank(info) if allowed else None
                 if allowed is None:
                     self._probe(info)
-                candidates[peer_id] = Candidate(info.addr, info.version.start, bool(allowed), rank)
+                candidates[peer_id] = ProducerCandidate(info.addr, info.version.start, bool(allowed), rank)
         changed = False
         for peer_id, link in self._link_of.items():
             channel = self._state.channels[link]

@@ -8,7 +8,7 @@ Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft` and
     `GroupWasForced` to who asked.
-Owns: the `Member`, the links of its bonds, the storage, the shared state of its handles.
+Owns: the `GroupMember`, the links of its bonds, the storage, the shared state of its handles.
 Failure: a machine that raises, or a storage that fails for another reason than
     want of room, ends the member: its handles get `GroupTerminated` with the
     cause. Want of room makes it wait, offline, and try again. A peer that breaks
@@ -42,7 +42,7 @@ from ..errors import Full, GroupTerminated
 from ..groups.client.client import ClientRenewed, Failed, Resolved
 from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
-from ..groups.member.member import Member
+from ..groups.member.member import GroupMember
 from ..groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
 from ..groups.messages import (
@@ -100,7 +100,7 @@ class ReplicaActor(TypeDispatcher):
     def __init__(self) -> None:
         self._start: StartReplica
         self._label = ""
-        self._member: Member | None = None
+        self._member: GroupMember | None = None
         self._links: dict[int, Link] = {}
         self._link_ids: dict[Link, int] = {}
         self._link_number = 0
@@ -134,7 +134,7 @@ class ReplicaActor(TypeDispatcher):
             # The client differs from join to join: so do nonces, incarnations and histories.
             life = spec.client.client_id.hex()
             rng = node.randomness.branch(f"group {spec.group_id} {life}")
-            member = Member(spec, rng, now=self._now(), stored=stored)
+            member = GroupMember(spec, rng, now=self._now(), stored=stored)
         except Exception as error:
             self._end(error)
             return
@@ -200,7 +200,7 @@ class ReplicaActor(TypeDispatcher):
     def _end_turn(self) -> None:
         self._has_taken = False
 
-    def _take_submissions(self, member: Member, now: float) -> None:
+    def _take_submissions(self, member: GroupMember, now: float) -> None:
         """Take commands from the shared state."""
         state = self._start.state
         waiting = state.submissions
@@ -526,7 +526,7 @@ class ReplicaActor(TypeDispatcher):
         if not future.done():
             future.set_exception(error)
 
-    def _show(self, member: Member) -> None:
+    def _show(self, member: GroupMember) -> None:
         """Tell those who wait, when something they can see is different."""
         state = self._start.state
         if state.is_watched and (shown := member.shown) != self._shown:

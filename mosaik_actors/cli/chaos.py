@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from . import joining
 
 if TYPE_CHECKING:
-    from ..testing.chaos import Outcome
+    from ..testing.chaos import SeedOutcome
     from . import Subparsers
 
 SEEDS = 100
@@ -105,7 +105,7 @@ def _run_many(options: argparse.Namespace) -> int:
     print(f"{made.target}: {options.seeds} seeds from {options.first} on, {made.describe()}")
     seeds = range(options.first, options.first + options.seeds)
     progress = _Progress(options.seeds)
-    failed: list[Outcome] = []
+    failed: list[SeedOutcome] = []
     with closing(run_seeds(options.scenario, seeds, options.jobs)) as outcomes:
         for outcome in outcomes:
             progress.take(outcome)
@@ -122,7 +122,7 @@ def _run_many(options: argparse.Namespace) -> int:
     return 1
 
 
-def _show_failure(options: argparse.Namespace, first: Outcome) -> None:
+def _show_failure(options: argparse.Namespace, first: SeedOutcome) -> None:
     from ..testing.chaos import shrink_seed
 
     if options.no_shrink or not first.fault_count:
@@ -147,7 +147,7 @@ class _Progress:
         self._started = self._shown_at = time.monotonic()
         self._is_terminal = sys.stdout.isatty()
 
-    def take(self, outcome: Outcome) -> None:
+    def take(self, outcome: SeedOutcome) -> None:
         """Count one seed and show it."""
         self._done += 1
         self._failed += outcome.error is not None

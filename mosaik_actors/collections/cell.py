@@ -61,7 +61,7 @@ CellChange = ValueWritten[T] | Cleared | StateReplaced
 """What `on_change` tells of a cell."""
 
 
-class Slot(Generic[T]):
+class ValueSlot(Generic[T]):
     """Room for one value: `values` has none or one. To be read only."""
 
     __slots__ = ("values",)
@@ -77,7 +77,7 @@ class CellView(Generic[T]):
         slot: Where the value is, which somebody else changes.
     """
 
-    def __init__(self, slot: Slot[T]) -> None:
+    def __init__(self, slot: ValueSlot[T]) -> None:
         self._slot = slot
 
     @overload
@@ -124,7 +124,7 @@ class SlotMachine(CollectionMachine, Generic[T]):
         self._value: Element[T] = Element(value_type)
         commands = [filled(generic, self._value.wire) for generic in generics]
         super().__init__(kind, (self._value,), (*commands, *others), store_id=store_id, sync=sync)
-        self._slot: Slot[T] = Slot()
+        self._slot: ValueSlot[T] = ValueSlot()
 
     def write(self, value: T) -> Write[Any]:
         """Return the command that sets the value. Raises `EncodeError`."""

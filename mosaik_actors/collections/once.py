@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
-from .cell import Slot, SlotMachine, ValueWritten, Write
+from .cell import SlotMachine, ValueSlot, ValueWritten, Write
 from .commands import Handler, StateReplaced
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class OnceView(Generic[T]):
         slot: Where the value is, which somebody else fills.
     """
 
-    def __init__(self, slot: Slot[T]) -> None:
+    def __init__(self, slot: ValueSlot[T]) -> None:
         self._slot = slot
 
     def read(self) -> T | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from ..errors import ResultError
-from .machine.payloads import Outcome
+from .machine.payloads import AppliedOutcome
 
 R = TypeVar("R")
 
@@ -26,9 +26,9 @@ class Position(int, Generic[R]):
     """
 
     has_result: bool = False
-    _outcome: Outcome = Outcome()
+    _outcome: AppliedOutcome = AppliedOutcome()
 
-    def __new__(cls, position: int, outcome: Outcome | None = None) -> Self:  # noqa: D102
+    def __new__(cls, position: int, outcome: AppliedOutcome | None = None) -> Self:  # noqa: D102
         made = super().__new__(cls, position)
         if outcome is not None:
             made._outcome = outcome
@@ -71,7 +71,7 @@ class Positions(Sequence[Position[R]]):
         self,
         positions: Sequence[int],
         results: Mapping[int, bytes],
-        decode: Callable[[bytes], Outcome],
+        decode: Callable[[bytes], AppliedOutcome],
     ) -> None:
         self._positions = positions
         self._results = results

@@ -12,7 +12,7 @@ from ..waiters import MakeFuture, Waiters
 from .client.client import Resolved
 
 if TYPE_CHECKING:
-    from .member.member import Member
+    from .member.member import GroupMember
 
 
 class GroupState(SharedState):
@@ -36,7 +36,7 @@ class GroupState(SharedState):
 
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         super().__init__(events_backlog)
-        self.member: Member | None = None
+        self.member: GroupMember | None = None
         self.submissions: deque[Any] = deque()
         self.queued_count = 0
         self.queued_bytes = 0

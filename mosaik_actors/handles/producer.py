@@ -46,7 +46,7 @@ _FLUSH = FlushOutbox()
 _SETTLE = SettleCriteria()
 
 
-class Source:
+class SharedProducer:
     """The one producer of a stream on this node, which its handles share.
 
     Args:
@@ -56,7 +56,11 @@ class Source:
     """
 
     def __init__(
-        self, context: StreamsContext, spec: ProducerSpec, *, on_closing: Callable[[Source], None]
+        self,
+        context: StreamsContext,
+        spec: ProducerSpec,
+        *,
+        on_closing: Callable[[SharedProducer], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         system = context.node.system
@@ -177,7 +181,7 @@ class Producer(Generic[T]):
         "_state", "_unwanted_in_a_row",
     )  # fmt: skip
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SharedProducer) -> None:
         self._source = source
         self._outbox = source.outbox
         self._encode = source.spec.encoder.encode_unchecked
@@ -418,7 +422,7 @@ class Producer(Generic[T]):
         record_class = source.spec.encoder.record_class
         # A class no item has, where every item needs the full check.
         self._record_class: type = (
-            Source if source.sieve.is_active or record_class is None else record_class
+            SharedProducer if source.sieve.is_active or record_class is None else record_class
         )
 
     async def _wait_for_room(self, value: Any) -> None:

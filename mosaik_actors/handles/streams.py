@@ -49,7 +49,7 @@ from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
 from ..streams.schema import describe_items, identify
 from .consumer import Consumer
-from .producer import Producer, Source
+from .producer import Producer, SharedProducer
 from .stream_context import StreamsContext
 
 T = TypeVar("T")
@@ -75,8 +75,8 @@ class Streams:
     ) -> None:
         self._node = node
         self._config = config or StreamsConfig()
-        self._sources: dict[StreamId, Source] = {}
-        self._closing_sources: dict[Source, None] = {}
+        self._sources: dict[StreamId, SharedProducer] = {}
+        self._closing_sources: dict[SharedProducer, None] = {}
         self._consumers: WeakKeyDictionary[Consumer[Any], None] = WeakKeyDictionary()
         self._is_closed = False
         actor = node.system.createActor(StreamsActor)
@@ -178,7 +178,9 @@ class Streams:
             total_rate=total_rate,
             config=self._config,
         )
-        source = self._sources[stream] = Source(self._context, spec, on_closing=self._forget_source)
+        source = self._sources[stream] = SharedProducer(
+            self._context, spec, on_closing=self._forget_source
+        )
         return Producer(source)
 
     def consume(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Consumer[T]:
@@ -260,7 +262,7 @@ class Streams:
         for consumer in list(self._consumers):
             consumer._abandon()
 
-    def _forget_source(self, source: Source) -> None:
+    def _forget_source(self, source: SharedProducer) -> None:
         if self._sources.get(source.spec.stream_id) is source:
             del self._sources[source.spec.stream_id]
         self._closing_sources[source] = None

@@ -26,7 +26,7 @@ from ..config import seconds
 from .address import LocalAddress
 from .config import RuntimeConfig
 from .errors import ActorSystemClosed, NotOnLoopThread
-from .external import Inbox, Question
+from .external import ExternalInbox, Question
 from .status import MailboxStats, SystemStats
 from .system_base import AsyncioSystemBase
 
@@ -86,7 +86,7 @@ class AsyncActorSystem:
         self._base = AsyncioSystemBase(self._capabilities, name=self._name, config=self._config)
         self._host = self._base.host
         self._thread_id = get_ident()
-        self._inbox = Inbox(self._host)
+        self._inbox = ExternalInbox(self._host)
         self._inbox_address = self._inbox.address
         self._host.on_closed(self._close)
 

@@ -113,17 +113,17 @@ class CellHost(Protocol):
 
     # The life of a cell.
 
-    def note_slow(self, cell: Cell, seconds: float) -> None:
+    def note_slow(self, cell: ActorCell, seconds: float) -> None:
         """Count a slow handler."""
 
-    def bury(self, cell: Cell) -> None:
+    def bury(self, cell: ActorCell) -> None:
         """Take a dead actor out of everything, and tell its parent."""
 
     # What actors ask of their system.
 
     def create_child(
         self,
-        parent: Cell,
+        parent: ActorCell,
         actor_class: Any,
         requirements: Any,
         global_name: str | None,
@@ -143,7 +143,7 @@ class CellHost(Protocol):
         """Begin to stop all actors."""
 
 
-class Cell:
+class ActorCell:
     """One actor of a host. Only ever touched on the loop's thread.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 To an actor every endpoint is just an address:
 
-    * `Inbox` collects messages for ``await listen()``.
+    * `ExternalInbox` collects messages for ``await listen()``.
     * `Question` is one `ask`, with an address of its own, so that answers to
       concurrent asks never mix. It ends after the first answer.
     * `ThreadEndpoint` is what Thespian's blocking `ask` and `listen` wait on in
@@ -85,7 +85,7 @@ class Question:
         self.address.undeliverable = None
 
 
-class Inbox:
+class ExternalInbox:
     """The endpoint behind `tell` and `listen` on the event loop."""
 
     def __init__(self, host: ActorHost) -> None:

@@ -44,7 +44,7 @@ from thespian.actors import (
 from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
 from .address import Deliver, LocalAddress
-from .cell import Cell
+from .cell import ActorCell
 from .config import RuntimeConfig
 from .errors import ActorSystemClosed, ForeignAddress
 from .isolated import Isolation
@@ -95,7 +95,7 @@ class ActorHost:
         self.sources = Sources(self)
         self._numbers = itertools.count()
         self.address = self.new_address(self._receive)
-        self.cells: dict[int, Cell] = {}
+        self.cells: dict[int, ActorCell] = {}
         self.names: dict[str, LocalAddress] = {}
         self.dead_letter_handlers: dict[LocalAddress, None] = {}
         self.created = self.exited = 0
@@ -215,7 +215,7 @@ class ActorHost:
             self._register(cell, global_name)
             return cell.address
         self.sources.loader(source_hash)  # raises if there is no such source
-        cell = Cell(
+        cell = ActorCell(
             self, actor_class, self.address, requirements=requirements, source_hash=source_hash
         )
         try:
@@ -228,7 +228,7 @@ class ActorHost:
 
     def create_child(
         self,
-        parent: Cell,
+        parent: ActorCell,
         actor_class: Any,
         requirements: Any,
         global_name: str | None,
@@ -250,7 +250,7 @@ class ActorHost:
         _check_specification(actor_class)
         owner = self.address if global_name else parent.address
         alive = not (self.stopping or parent.exiting or parent.dead)
-        cell: Cell
+        cell: ActorCell
         if alive and _is_isolated(actor_class, isolated):
             if source_hash is not None:
                 raise InvalidActorSpecification(actor_class, "isolated and from a source")
@@ -260,7 +260,9 @@ class ActorHost:
                 if not global_name:
                     parent.children[cell.address] = None
                 return cell.address
-        cell = Cell(self, actor_class, owner, requirements=requirements, source_hash=source_hash)
+        cell = ActorCell(
+            self, actor_class, owner, requirements=requirements, source_hash=source_hash
+        )
         if not alive:
             self.retire(cell.address)
             return cell.address
@@ -288,7 +290,7 @@ class ActorHost:
 
     def _isolate(
         self, actor_class: Any, parent: LocalAddress, requirements: Any, global_name: str | None
-    ) -> Cell:
+    ) -> ActorCell:
         _check_specification(actor_class)
         if not self._has_capabilities(actor_class, requirements):
             raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
@@ -296,21 +298,21 @@ class ActorHost:
             self._isolation = Isolation(self)
         return self._isolation.create(actor_class, parent, requirements, global_name)
 
-    def _register(self, cell: Cell, global_name: str | None) -> None:
+    def _register(self, cell: ActorCell, global_name: str | None) -> None:
         self.cells[cell.address.number] = cell
         self.created += 1
         if global_name:
             cell.globalName = global_name
             self.names[global_name] = cell.address
 
-    def _start(self, cell: Cell) -> None:
+    def _start(self, cell: ActorCell) -> None:
         source_hash = cell.source_hash
         if source_hash is not None and self.sources.is_pending(source_hash):
             self.sources.when_decided(source_hash, partial(self._start_late, cell))
         else:
             cell.start(self._construct(cell))
 
-    def _start_late(self, cell: Cell) -> None:
+    def _start_late(self, cell: ActorCell) -> None:
         if cell.dead:
             return
         try:
@@ -319,7 +321,7 @@ class ActorHost:
             logger.warning("%s cannot start", cell, exc_info=True)
             cell.end()
 
-    def _construct(self, cell: Cell) -> Actor:
+    def _construct(self, cell: ActorCell) -> Actor:
         loader = self.sources.loader(cell.source_hash)
         try:
             found = actualActorClass(cell.actor_class, loader)
@@ -336,7 +338,7 @@ class ActorHost:
 
     # --- the end of an actor ---
 
-    def bury(self, cell: Cell) -> None:
+    def bury(self, cell: ActorCell) -> None:
         """Take a dead actor out of everything, and tell its parent."""
         address = cell.address
         self.retire(address)
@@ -372,7 +374,7 @@ class ActorHost:
 
     # --- metrics ---
 
-    def note_slow(self, cell: Cell, seconds: float) -> None:
+    def note_slow(self, cell: ActorCell, seconds: float) -> None:
         """Count a slow handler; log the first of each class."""
         name = cell.class_name
         if name not in self.slow:

@@ -47,7 +47,7 @@ from thespian.actors import (
 
 from ..forking import keep_from_children
 from .address import LocalAddress
-from .cell import Cell, CellHost
+from .cell import ActorCell, CellHost
 from .isolated_process import CALLS, Launch, main
 from .log_records import handle_record, levels
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
@@ -81,7 +81,7 @@ class IsolatingHost(CellHost, Protocol):
         """Report a message to an address that is forgotten altogether."""
 
 
-class IsolatedCell(Cell):
+class IsolatedCell(ActorCell):
     """The node's side of an actor that runs in another process.
 
     An exit, in frames: "exit" to the process, whose actor handles the request;

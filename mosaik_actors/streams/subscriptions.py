@@ -60,7 +60,7 @@ from .preference import Preference, Rank, is_better
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ProducerCandidate:
     """A producer that the catalog shows.
 
     Attributes:
@@ -115,7 +115,7 @@ SubscriptionsEvent = SubscriptionWanted | SyncWanted | SubscriptionDropped | Pro
 TRIED_AT_ONCE_MAX: Final = 2
 
 
-class State(Enum):
+class SubscriptionState(Enum):
     """What the consumer is doing about one producer."""
 
     WAITING = "waiting"
@@ -125,10 +125,19 @@ class State(Enum):
 
 
 _ALLOWED_FROM = {
-    State.WAITING: {State.WAITING, State.SYNCING, State.OPENING, State.ACTIVE},
-    State.SYNCING: {State.OPENING},
-    State.OPENING: {State.WAITING, State.SYNCING, State.ACTIVE},
-    State.ACTIVE: {State.OPENING},
+    SubscriptionState.WAITING: {
+        SubscriptionState.WAITING,
+        SubscriptionState.SYNCING,
+        SubscriptionState.OPENING,
+        SubscriptionState.ACTIVE,
+    },
+    SubscriptionState.SYNCING: {SubscriptionState.OPENING},
+    SubscriptionState.OPENING: {
+        SubscriptionState.WAITING,
+        SubscriptionState.SYNCING,
+        SubscriptionState.ACTIVE,
+    },
+    SubscriptionState.ACTIVE: {SubscriptionState.OPENING},
 }
 
 
@@ -138,11 +147,11 @@ class _Producer:
         "reached_start", "retry_at", "state", "waited_s", "was_synced",
     )  # fmt: skip
 
-    def __init__(self, candidate: Candidate, now: float, lot: float = 0.0) -> None:
+    def __init__(self, candidate: ProducerCandidate, now: float, lot: float = 0.0) -> None:
         self.candidate = candidate
         self.lot = lot  # decides between equals, so that not all consumers choose the same one
         self.better_since: float | None = None
-        self.state = State.WAITING
+        self.state = SubscriptionState.WAITING
         self.listed = True
         self.retry_at: float | None = now
         self.failures = 0
@@ -153,7 +162,7 @@ class _Producer:
         self.waited_s = 0.0
         self.was_synced = False
 
-    def become(self, state: State) -> None:
+    def become(self, state: SubscriptionState) -> None:
         assert self.state in _ALLOWED_FROM[state], f"{self.state} does not become {state}"
         self.state = state
 
@@ -170,17 +179,19 @@ class Subscriptions:
         self._events: deque[SubscriptionsEvent] = deque()
         self._attempt_count = 0
 
-    def state_of(self, peer_id: PeerId) -> State | None:
+    def state_of(self, peer_id: PeerId) -> SubscriptionState | None:
         """Return what is being done about a producer, None when it is unknown."""
         producer = self._producers.get(peer_id)
         return producer.state if producer is not None else None
 
-    def receive_catalog(self, candidates: Mapping[PeerId, Candidate], *, now: float) -> None:
+    def receive_catalog(
+        self, candidates: Mapping[PeerId, ProducerCandidate], *, now: float
+    ) -> None:
         """Take in all producers that the catalog shows at this moment. May be repeated."""
         for peer_id, producer in list(self._producers.items()):
             if peer_id not in candidates:
                 producer.listed = False
-                if producer.state not in (State.OPENING, State.ACTIVE):
+                if producer.state not in (SubscriptionState.OPENING, SubscriptionState.ACTIVE):
                     self._forget(peer_id)
         for peer_id, candidate in candidates.items():
             known = self._producers.get(peer_id)
@@ -209,7 +220,7 @@ class Subscriptions:
             # It answered just before it went down.
             self._end_attempt(peer_id, attempt, now)
             return False
-        producer.become(State.ACTIVE)
+        producer.become(SubscriptionState.ACTIVE)
         producer.reached_start = start
         producer.opened_at = now
         producer.was_synced = False
@@ -233,7 +244,7 @@ class Subscriptions:
             return
         if reason.code == CloseCode.UNKNOWN_PEER and reason.remote and not producer.was_synced:
             producer.was_synced = True
-            producer.become(State.SYNCING)
+            producer.become(SubscriptionState.SYNCING)
             self._events.append(SyncWanted(producer.candidate.addr))
             return
         producer.was_synced = False
@@ -257,7 +268,7 @@ class Subscriptions:
         producer = self._producers.get(peer_id)
         return (
             producer is not None
-            and producer.state is State.OPENING
+            and producer.state is SubscriptionState.OPENING
             and attempt in producer.attempts
         )
 
@@ -278,7 +289,7 @@ class Subscriptions:
             has_progressed: Whether the application took a good part of it.
         """
         producer = self._producers.get(peer_id)
-        if producer is None or producer.state is not State.ACTIVE:
+        if producer is None or producer.state is not SubscriptionState.ACTIVE:
             return
         if has_progressed:
             producer.lags = False
@@ -295,8 +306,8 @@ class Subscriptions:
     def receive_synced(self, peer_id: PeerId, *, now: float) -> None:
         """Take in that the exchange of entries ended, one way or the other."""
         producer = self._producers.get(peer_id)
-        if producer is not None and producer.state is State.SYNCING:
-            producer.become(State.WAITING)
+        if producer is not None and producer.state is SubscriptionState.SYNCING:
+            producer.become(SubscriptionState.WAITING)
             producer.retry_at = now
             self.handle_timer(now=now)
 
@@ -308,7 +319,7 @@ class Subscriptions:
             (
                 producer.retry_at
                 for producer in self._producers.values()
-                if producer.state is State.WAITING and producer.retry_at is not None
+                if producer.state is SubscriptionState.WAITING and producer.retry_at is not None
             ),
             default=None,
         )
@@ -320,14 +331,14 @@ class Subscriptions:
             return
         for producer in self._producers.values():
             due = producer.retry_at
-            if producer.state is State.WAITING and due is not None and due <= now:
+            if producer.state is SubscriptionState.WAITING and due is not None and due <= now:
                 self._open(producer)
 
     def next_event(self) -> SubscriptionsEvent | None:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
 
-    def _make(self, candidate: Candidate, now: float) -> _Producer:
+    def _make(self, candidate: ProducerCandidate, now: float) -> _Producer:
         lot = self._rng.random() if self._preference is not None else 0.0
         return _Producer(candidate, now, lot)
 
@@ -335,7 +346,7 @@ class Subscriptions:
         producer.attempts = {}
         producer.retry_at = None
         producer.better_since = None
-        producer.become(State.OPENING)
+        producer.become(SubscriptionState.OPENING)
         self._try(producer)
 
     def _try(self, producer: _Producer) -> None:
@@ -346,8 +357,8 @@ class Subscriptions:
     def _choose(self, preference: Preference, now: float) -> None:
         """Open what the preference wants now; note when it may want something else."""
         self._wanted_at = None
-        waiting = [p for p in self._producers.values() if p.state is State.WAITING]
-        rivals = [p for p in self._producers.values() if p.state is not State.WAITING]
+        waiting = [p for p in self._producers.values() if p.state is SubscriptionState.WAITING]
+        rivals = [p for p in self._producers.values() if p.state is not SubscriptionState.WAITING]
         for producer in sorted(waiting, key=_order):
             stronger = sum(not self._beats(producer, rival, preference) for rival in rivals)
             if producer.retry_at is None or stronger >= preference.count:
@@ -374,7 +385,7 @@ class Subscriptions:
 
     def _drop_surplus(self, preference: Preference) -> None:
         """Drop the worst subscription when there is one more than wanted."""
-        active = [(i, p) for i, p in self._producers.items() if p.state is State.ACTIVE]
+        active = [(i, p) for i, p in self._producers.items() if p.state is SubscriptionState.ACTIVE]
         if len(active) <= preference.count:
             return
         peer_id, worst = max(active, key=lambda one: _order(one[1]))
@@ -384,32 +395,35 @@ class Subscriptions:
             self._forget(peer_id)
             return
         # Not a failure: it may be the best one again at any time.
-        worst.become(State.WAITING)
+        worst.become(SubscriptionState.WAITING)
         worst.failures = 0
         worst.retry_at = worst.opened_at
 
     def _update(
-        self, peer_id: PeerId, producer: _Producer, candidate: Candidate, now: float
+        self, peer_id: PeerId, producer: _Producer, candidate: ProducerCandidate, now: float
     ) -> None:
         before = producer.candidate
         producer.candidate = candidate
         producer.listed = True
         if candidate.start != before.start:
-            if producer.state is State.OPENING:
+            if producer.state is SubscriptionState.OPENING:
                 # It may lead to the new life; the answer will say so. Or to nobody.
                 if candidate.addr != before.addr and len(producer.attempts) < TRIED_AT_ONCE_MAX:
                     self._try(producer)
                 return
-            if producer.state is State.ACTIVE and producer.reached_start == candidate.start:
+            if (
+                producer.state is SubscriptionState.ACTIVE
+                and producer.reached_start == candidate.start
+            ):
                 return  # to end it would lose what the new one has sent already
             self._drop(peer_id, "the producer restarted")
             self._producers[peer_id] = self._make(candidate, now)
-        elif producer.state is State.WAITING and candidate.addr != before.addr:
+        elif producer.state is SubscriptionState.WAITING and candidate.addr != before.addr:
             producer.failures = 0
             producer.retry_at = now
 
     def _retry_later(self, peer_id: PeerId, producer: _Producer, now: float) -> None:
-        producer.become(State.WAITING)
+        producer.become(SubscriptionState.WAITING)
         producer.failures += 1
         if self._backoff.is_exhausted(producer.failures):
             producer.retry_at = None
@@ -419,7 +433,7 @@ class Subscriptions:
             producer.retry_at = now + producer.waited_s
 
     def _drop(self, peer_id: PeerId, text: str) -> None:
-        if self._producers[peer_id].state is State.ACTIVE:
+        if self._producers[peer_id].state is SubscriptionState.ACTIVE:
             reason = CloseReason(CloseCode.CANCELLED, text)
             self._events.append(SubscriptionDropped(peer_id, reason))
         self._forget(peer_id)

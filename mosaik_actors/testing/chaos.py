@@ -29,7 +29,7 @@ AHEAD_PER_JOB = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SeedOutcome:
     """How one seed went, as it comes back from a process.
 
     Attributes:
@@ -75,7 +75,7 @@ def load_scenario(target: str) -> Scenario:
     raise ConfigError(f"{place} has no scenario {name!r}; it has: {there}")
 
 
-def run_seed(target: str, seed: int, faults: Sequence[int] | None = None) -> Outcome:
+def run_seed(target: str, seed: int, faults: Sequence[int] | None = None) -> SeedOutcome:
     """Run one seed, in this process.
 
     Args:
@@ -92,7 +92,7 @@ def run_seed(target: str, seed: int, faults: Sequence[int] | None = None) -> Out
         logging.disable(logging.NOTSET)
 
 
-def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[Outcome, None, None]:
+def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[SeedOutcome, None, None]:
     """Run seeds in `jobs` processes and yield their outcomes as they come.
 
     Closing the iterator, or an interrupt, ends the processes in the middle of their work.
@@ -103,7 +103,7 @@ def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[Outcome
         jobs, mp_context=context, initializer=_begin_worker, initargs=(sys.path,)
     )
     waiting = iter(seeds)
-    running: set[Future[Outcome]] = set()
+    running: set[Future[SeedOutcome]] = set()
     try:
         while True:
             while len(running) < jobs * AHEAD_PER_JOB:
@@ -122,7 +122,9 @@ def run_seeds(target: str, seeds: Iterable[int], jobs: int) -> Generator[Outcome
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def shrink_seed(target: str, seed: int, *, tries_max: int = 200) -> tuple[FaultSchedule, Outcome]:
+def shrink_seed(
+    target: str, seed: int, *, tries_max: int = 200
+) -> tuple[FaultSchedule, SeedOutcome]:
     """Return the smallest schedule found with which a failing seed fails, and how it then goes."""
     logging.disable(logging.CRITICAL)
     try:
@@ -137,9 +139,9 @@ def shrink_seed(target: str, seed: int, *, tries_max: int = 200) -> tuple[FaultS
         logging.disable(logging.NOTSET)
 
 
-def _outcome(made: Scenario, report: Report) -> Outcome:
+def _outcome(made: Scenario, report: Report) -> SeedOutcome:
     error = report.error
-    return Outcome(
+    return SeedOutcome(
         seed=report.seed,
         error=None if error is None else f"{type(error).__name__}: {error}".strip(),
         explanation="" if error is None else explain(made, report),

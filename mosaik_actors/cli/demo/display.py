@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from . import view
-from .claims import Claim
+from .claims import CheckedClaim
 from .facts import Facts, SensorFacts
 from .wording import describe, milliseconds
 
@@ -35,7 +35,7 @@ class Display(Protocol):
     def update(self, facts: Facts, *, now: float) -> None:
         """Show the facts as they are now."""
 
-    def summarize(self, facts: Facts, claims: Sequence[Claim]) -> None:
+    def summarize(self, facts: Facts, claims: Sequence[CheckedClaim]) -> None:
         """Show the account of a finished run, after the context."""
 
 
@@ -64,7 +64,7 @@ class LiveDisplay:
         picture = view.live(facts, self._console, now=now, sensor_count=self._sensor_count)
         self._live.update(picture, refresh=True)
 
-    def summarize(self, facts: Facts, claims: Sequence[Claim]) -> None:
+    def summarize(self, facts: Facts, claims: Sequence[CheckedClaim]) -> None:
         """Print the summary below the last table."""
         self._console.print(view.summary(facts, claims))
 
@@ -103,7 +103,7 @@ class PlainDisplay:
                 if sensor.measure is not None and sensor.stream_lost_at is None:
                     self._print(f"{now - facts.started_at:7.2f} s  {_status(sensor, now=now)}")
 
-    def summarize(self, facts: Facts, claims: Sequence[Claim]) -> None:
+    def summarize(self, facts: Facts, claims: Sequence[CheckedClaim]) -> None:
         """Print the summary."""
         self.update(facts, now=facts.ended_at or facts.started_at)
         self._console.print(view.summary(facts, claims))

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .claims import Claim
+from .claims import CheckedClaim
 from .facts import PEER_DIGITS, Event, Facts, SensorFacts
 from .wording import (
     Progress,
@@ -61,7 +61,7 @@ def live(facts: Facts, console: Console, *, now: float, sensor_count: int) -> Re
     )
 
 
-def summary(facts: Facts, claims: Sequence[Claim]) -> RenderableType:
+def summary(facts: Facts, claims: Sequence[CheckedClaim]) -> RenderableType:
     """Return the account of a finished run: a row per process, then the claims."""
     note = "found all, first item: after the start of that process; ms: from send to receipt"
     return Group(Text(), _figures(facts), Text(note, "dim"), Text(), _claims(claims))
@@ -188,7 +188,7 @@ def figure_rows(facts: Facts) -> list[tuple[str, ...]]:
     return rows
 
 
-def _claims(claims: Sequence[Claim]) -> Group:
+def _claims(claims: Sequence[CheckedClaim]) -> Group:
     lines = []
     for claim in claims:
         line = Text("✔ " if claim.holds else "✘ ", "green" if claim.holds else "bold red")

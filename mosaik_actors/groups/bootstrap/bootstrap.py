@@ -68,6 +68,7 @@ from ..wire.bootstrap import (
     Complete,
     Dead,
     Declined,
+    DeclineReason,
     Message,
     Prepared,
     PrepareVote,
@@ -75,17 +76,16 @@ from ..wire.bootstrap import (
     Proposal,
     Propose,
     Seek,
-    Why,
 )
 from ..wire.configuration import make_voters
 from ..wire.status import Standing, Status
 from ..wire.types import HISTORY_BYTES
 from .events import (
+    BootstrapPhase,
     BootstrapStuck,
     Event,
     Founded,
     HistoryDied,
-    Phase,
     SavePrepareVote,
     SendBootstrap,
 )
@@ -95,11 +95,11 @@ from .promises import Promises
 __all__ = [
     "STUCK_AFTER_S",
     "Bootstrap",
+    "BootstrapPhase",
     "BootstrapStuck",
     "Event",
     "Founded",
     "HistoryDied",
-    "Phase",
     "SavePrepareVote",
     "SendBootstrap",
 ]
@@ -151,7 +151,7 @@ class Bootstrap:
         self._events: deque[Event] = deque()
         self._peers = BootstrapPeers(me, config, rng, now=now)
         self._promises = Promises(me, rng, prepare_vote, self._save)
-        self._phase = Phase.SEEKING
+        self._phase = BootstrapPhase.SEEKING
         self._history = history
         self._proposal: Proposal | None = None  # of this member, and not complete
         self._have_prepared: dict[PeerId, None] = {}
@@ -163,7 +163,7 @@ class Bootstrap:
     # What it believes.
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> BootstrapPhase:
         """Where this member stands."""
         return self._phase
 
@@ -179,7 +179,7 @@ class Bootstrap:
         One that has promised, and saved that, says that it seeks: it may be accepted.
         """
         is_free_to_join = self._promises.has_promised and self._promises.is_saved
-        is_prepared = self._phase is Phase.PREPARED and not is_free_to_join
+        is_prepared = self._phase is BootstrapPhase.PREPARED and not is_free_to_join
         return Standing.PREPARED if is_prepared else Standing.SEEKING
 
     # The verbs.
@@ -191,7 +191,7 @@ class Bootstrap:
         """
         before = self._peers.statuses
         self._peers.update(statuses, now=now)
-        if self._phase in (Phase.PREPARED, Phase.BEGUN):
+        if self._phase in (BootstrapPhase.PREPARED, BootstrapPhase.BEGUN):
             self._look_for_history(now)
             return
         if self._proposal is not None:
@@ -230,7 +230,7 @@ class Bootstrap:
         promises = self._promises
         if not promises.saved():
             return
-        if self._phase is not Phase.PREPARED:
+        if self._phase is not BootstrapPhase.PREPARED:
             self._seek(self._peers.without_history())
         elif promises.has_promised:
             self._tell(promises.proposal, Promised(promises.proposal.history))
@@ -249,7 +249,7 @@ class Bootstrap:
             self._give_up(self._proposal, now)
         self._promises.forget()
         self._history = history
-        self._become(Phase.MEMBER, now)
+        self._become(BootstrapPhase.MEMBER, now)
 
     def log_began(self, *, now: float) -> None:
         """Note that the log of the history that was founded has its first entry.
@@ -257,13 +257,13 @@ class Bootstrap:
         So there was a leader, whom a majority of the first voters have elected:
         the history will not die.
         """
-        if self._phase is Phase.BEGUN:
+        if self._phase is BootstrapPhase.BEGUN:
             self._promises.drop()
-            self._become(Phase.MEMBER, now)
+            self._become(BootstrapPhase.MEMBER, now)
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        if self._phase is Phase.MEMBER:
+        if self._phase is BootstrapPhase.MEMBER:
             return None
         due_s = min(self._stuck_at_s, self._turn_s())
         return min(due_s, self._resend_at_s) if self._resends else due_s
@@ -274,7 +274,7 @@ class Bootstrap:
             self._take_turn(now)
         if self._resends and now >= self._resend_at_s:
             self._resend(now)
-        if self._phase is not Phase.MEMBER and now >= self._stuck_at_s:
+        if self._phase is not BootstrapPhase.MEMBER and now >= self._stuck_at_s:
             self._stuck_at_s = now + STUCK_AFTER_S
             self._events.append(BootstrapStuck(self._why_stuck()))
 
@@ -282,7 +282,7 @@ class Bootstrap:
         """Be an observer no more. May be repeated."""
         if self._is_observer:
             self._is_observer = False
-            if self._phase is Phase.SEEKING:
+            if self._phase is BootstrapPhase.SEEKING:
                 self._seek(self._peers.without_history())
                 self._resend_at_s = now + self._resend_s
 
@@ -293,17 +293,21 @@ class Bootstrap:
     def _turn_s(self) -> float:
         """Return when this member goes on by itself."""
         promises = self._promises
-        if self._phase is Phase.SEEKING and not self._is_observer:
+        if self._phase is BootstrapPhase.SEEKING and not self._is_observer:
             return self._peers.due_s()
-        if self._phase is Phase.PROPOSING:
+        if self._phase is BootstrapPhase.PROPOSING:
             return self._give_up_at_s
         # The proposer waits for its disk only: what it is prepared for is complete.
-        if self._phase is Phase.PREPARED and not promises.has_promised and not promises.is_proposer:
+        if (
+            self._phase is BootstrapPhase.PREPARED
+            and not promises.has_promised
+            and not promises.is_proposer
+        ):
             return self._promise_at_s
         return inf
 
     def _take_turn(self, now: float) -> None:
-        if self._phase is Phase.PREPARED:
+        if self._phase is BootstrapPhase.PREPARED:
             self._promise_if_it_helps(now)
         elif self._proposal is not None:
             for peer in self._proposal.others(self._me):
@@ -315,7 +319,7 @@ class Bootstrap:
         elif self._config.initial_voters == 1:
             self._history = self._rng.randbytes(HISTORY_BYTES)
             self._events.append(Founded(self._history, make_voters([self._me]), is_founder=True))
-            self._become(Phase.MEMBER, now)
+            self._become(BootstrapPhase.MEMBER, now)
         else:
             self._propose(now)
 
@@ -332,7 +336,7 @@ class Bootstrap:
         self._proposal = proposal
         self._have_prepared = {}
         self._give_up_at_s = now + self._attempt_s * (1 + self._peers.failure_count / 2)
-        self._become(Phase.PROPOSING, now)
+        self._become(BootstrapPhase.PROPOSING, now)
         self._tell(proposal, Propose(proposal))
 
     def _check_proposal(self, proposal: Proposal, now: float) -> None:
@@ -347,7 +351,7 @@ class Bootstrap:
         self._promises.note_dead(proposal.history)
         self._tell(proposal, Dead(proposal.history))
         self._peers.failed(now=now)
-        self._become(Phase.SEEKING, now)
+        self._become(BootstrapPhase.SEEKING, now)
 
     def _receive_seek(self, peer: PeerId, seek: Seek, now: float) -> None:
         self._peers.receive_seek(peer, seek, now=now)
@@ -367,10 +371,12 @@ class Bootstrap:
             self._proposal = None
             self._prepare(proposal, now)
 
-    def _receive_declined(self, peer: PeerId, history: bytes, why: Why, now: float) -> None:
+    def _receive_declined(
+        self, peer: PeerId, history: bytes, why: DeclineReason, now: float
+    ) -> None:
         mine = self._proposal
         if mine is not None and mine.history == history:
-            if why is not Why.HISTORY_EXISTS:
+            if why is not DeclineReason.HISTORY_EXISTS:
                 self._peers.note_busy(peer, now=now)
             self._give_up(mine, now)
 
@@ -381,7 +387,10 @@ class Bootstrap:
             raise RemoteError(f"a proposal of {proposal.proposer.short} from {peer.short}")
         promises, mine = self._promises, self._proposal
         history = proposal.history
-        if promises.prepare_vote == PrepareVote(proposal) and self._phase is Phase.PREPARED:
+        if (
+            promises.prepare_vote == PrepareVote(proposal)
+            and self._phase is BootstrapPhase.PREPARED
+        ):
             if promises.is_saved:
                 self._send(peer, Prepared(proposal))
             return
@@ -391,37 +400,39 @@ class Bootstrap:
         why = self._why_not(proposal)
         if why is not None:
             self._send(peer, Declined(history, why))
-            if why is Why.OTHER_INCARNATION:
+            if why is DeclineReason.OTHER_INCARNATION:
                 self._seek([peer])
             return
         if mine is not None:
             self._give_up(mine, now)
         self._prepare(proposal, now)
 
-    def _why_not(self, proposal: Proposal) -> Why | None:
+    def _why_not(self, proposal: Proposal) -> DeclineReason | None:
         """Return why this member does not prepare to a proposal, None if it may."""
         if self._history or self._peers.living_history():
-            return Why.HISTORY_EXISTS
+            return DeclineReason.HISTORY_EXISTS
         if self._is_observer:
-            return Why.OBSERVER
+            return DeclineReason.OBSERVER
         if proposal.incarnation_of(self._me) != self._promises.incarnation:
-            return Why.OTHER_INCARNATION
+            return DeclineReason.OTHER_INCARNATION
         # Of two that propose at once the lower one goes on.
         is_own_better = self._proposal is not None and self._me < proposal.proposer
-        return Why.BUSY if self._promises.prepare_vote is not None or is_own_better else None
+        return (
+            DeclineReason.BUSY if self._promises.prepare_vote is not None or is_own_better else None
+        )
 
     def _prepare(self, proposal: Proposal, now: float) -> None:
         self._ask_from_s = now + self._attempt_s
         self._promise_at_s = now + self._attempt_s * _PROMISE_AFTER_ATTEMPTS
         self._promises.prepare(proposal)
-        self._become(Phase.PREPARED, now)
+        self._become(BootstrapPhase.PREPARED, now)
         self._seek(self._peers.without_history())
 
     def _look_for_history(self, now: float) -> None:
         """Begin when others have; let go when there is another history, to be accepted into it."""
         promises = self._promises
         history = promises.proposal.history
-        if self._phase is Phase.BEGUN:
+        if self._phase is BootstrapPhase.BEGUN:
             if self._peers.has_committed(besides=history):
                 self._be_free(now)
         elif promises.has_promised or promises.is_proposer:
@@ -444,7 +455,9 @@ class Bootstrap:
             self._promise_at_s = now + self._attempt_s
 
     def _receive_complete(self, peer: PeerId, proposal: Proposal, now: float) -> None:
-        if self._phase is Phase.PREPARED and self._promises.prepare_vote == PrepareVote(proposal):
+        if self._phase is BootstrapPhase.PREPARED and self._promises.prepare_vote == PrepareVote(
+            proposal
+        ):
             self._begin(now)
         elif proposal.history != self._history:
             self._answer(peer, proposal, now)
@@ -460,7 +473,7 @@ class Bootstrap:
                 is_founder=self._promises.is_proposer,
             )
         )
-        self._become(Phase.BEGUN, now)
+        self._become(BootstrapPhase.BEGUN, now)
         self._tell(proposal, Complete(proposal))
 
     def _receive_promised(self, peer: PeerId, history: bytes, now: float) -> None:
@@ -493,7 +506,7 @@ class Bootstrap:
         self._promises.drop()
         self._tell(proposal, Dead(proposal.history))
         self._peers.start_anew(now=now)
-        self._become(Phase.SEEKING, now)
+        self._become(BootstrapPhase.SEEKING, now)
         self._seek(self._peers.without_history())
 
     # Helpers.
@@ -521,9 +534,9 @@ class Bootstrap:
     @property
     def _resends(self) -> bool:
         """Whether something is to be said again and again."""
-        if self._config.initial_voters == 1 or self._phase is Phase.MEMBER:
+        if self._config.initial_voters == 1 or self._phase is BootstrapPhase.MEMBER:
             return False
-        if self._phase is Phase.SEEKING:
+        if self._phase is BootstrapPhase.SEEKING:
             is_alone = not self._peers.without_history()
             return not (self._is_observer or is_alone or self._peers.living_history())
         return True
@@ -532,19 +545,21 @@ class Bootstrap:
         """Say once more what may have been lost."""
         self._resend_at_s = now + self._resend_s
         promises = self._promises
-        if self._phase in (Phase.SEEKING, Phase.PROPOSING):
+        if self._phase in (BootstrapPhase.SEEKING, BootstrapPhase.PROPOSING):
             self._seek(self._peers.without_history())
         if self._proposal is not None:
             have_prepared = self._have_prepared
             self._tell(self._proposal, Propose(self._proposal), lambda p: p not in have_prepared)
-        elif self._phase is Phase.BEGUN:
+        elif self._phase is BootstrapPhase.BEGUN:
             proposal = promises.proposal
             self._tell(
                 proposal,
                 Complete(proposal),
                 lambda peer: not self._peers.follows(peer, proposal.history),
             )
-        elif self._phase is Phase.PREPARED and now >= self._ask_from_s and promises.is_saved:
+        elif (
+            self._phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
+        ):
             proposal = promises.proposal
             self._tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
 
@@ -552,22 +567,22 @@ class Bootstrap:
         """Go on where the last life ended."""
         promises = self._promises
         if self._history and promises.is_prepared_for(self._history):
-            self._become(Phase.BEGUN, now)
+            self._become(BootstrapPhase.BEGUN, now)
         elif self._history:
             promises.drop()
-            self._become(Phase.MEMBER, now)
+            self._become(BootstrapPhase.MEMBER, now)
         elif promises.prepare_vote is not None:
-            self._become(Phase.PREPARED, now)
+            self._become(BootstrapPhase.PREPARED, now)
             self._ask_from_s = now
             self._promise_at_s = now + self._attempt_s * _PROMISE_AFTER_ATTEMPTS
             if promises.is_proposer:
                 self._begin(now)
 
-    def _become(self, phase: Phase, now: float) -> None:
+    def _become(self, phase: BootstrapPhase, now: float) -> None:
         """Enter a phase."""
         self._phase = phase
         self._resend_at_s = now + self._resend_s
-        if phase in (Phase.BEGUN, Phase.MEMBER):
+        if phase in (BootstrapPhase.BEGUN, BootstrapPhase.MEMBER):
             self._stuck_at_s = now + STUCK_AFTER_S
 
     def _save(self, prepare_vote: PrepareVote | None) -> None:

@@ -14,7 +14,7 @@ from ..wire.bootstrap import Message, PrepareVote
 from ..wire.records import Voters
 
 
-class Phase(Enum):
+class BootstrapPhase(Enum):
     """Where a member stands on its way to a history."""
 
     SEEKING = "seeking"

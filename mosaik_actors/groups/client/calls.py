@@ -13,7 +13,7 @@ from typing import Any, Final
 _DONE_MIN: Final = 1024
 
 
-class Submission:
+class PendingSubmission:
     """The commands of one call.
 
     Attributes:
@@ -58,7 +58,7 @@ class Deadlines:
     __slots__ = ("_added_count", "_done_count", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Submission]] = []
+        self._heap: list[tuple[float, int, PendingSubmission]] = []
         self._added_count = 0
         # Submissions in the heap whose callers are told.
         self._done_count = 0
@@ -66,13 +66,13 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, submission: Submission) -> None:
+    def add(self, submission: PendingSubmission) -> None:
         """Watch the deadline of a submission."""
         if submission.deadline < inf:
             self._added_count += 1
             heappush(self._heap, (submission.deadline, self._added_count, submission))
 
-    def note_told(self, submission: Submission) -> None:
+    def note_told(self, submission: PendingSubmission) -> None:
         """Watch a submission no more: its caller is told. Once for each."""
         submission.is_told = True
         if submission.deadline < inf:
@@ -89,7 +89,7 @@ class Deadlines:
             self._done_count -= 1
         return self._heap[0][0] if self._heap else inf
 
-    def pop_due(self, now: float) -> Submission | None:
+    def pop_due(self, now: float) -> PendingSubmission | None:
         """Return the next submission whose caller gives up now, None if there is none.
 
         It counts as told.

@@ -40,8 +40,8 @@ from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
 from ..machine.sessions import Answer, Refusal
 from ..wire.commands import Burst
 from ..wire.types import CLIENT_BYTES
-from .calls import Deadlines, Submission
-from .window import Window
+from .calls import Deadlines, PendingSubmission
+from .window import ClientWindow
 
 _BACKOFFS_MAX: Final = 4
 
@@ -127,11 +127,11 @@ class CommandClient:
         self._deadlines = Deadlines()
         # Without numbers, in order; with numbers and not answered, in order; and
         # those of the latter that somebody waits for.
-        self._waiting: OrderedDict[Any, Submission] = OrderedDict()
+        self._waiting: OrderedDict[Any, PendingSubmission] = OrderedDict()
         self._waiting_commands = 0
         self._waiting_bytes = 0
-        self._numbered: deque[Submission] = deque()
-        self._awaited: dict[Any, Submission] = {}
+        self._numbered: deque[PendingSubmission] = deque()
+        self._awaited: dict[Any, PendingSubmission] = {}
         self._has_leader = False
         self._epoch: object = None
         self._begin(client_id)
@@ -143,7 +143,7 @@ class CommandClient:
         self._born_index: int | None = None
         self._numbered.clear()
         self._awaited.clear()
-        self._window = Window()
+        self._window = ClientWindow()
         self._attempts = 0
         self._resend_at = inf
         self._paused_until = -inf
@@ -218,7 +218,7 @@ class CommandClient:
             _check_sizes(payloads)
         if not self.has_room(len(payloads), byte_count):
             raise Full(payloads)
-        submission = Submission(token, tuple(payloads), byte_count, now + timeout_s, waits)
+        submission = PendingSubmission(token, tuple(payloads), byte_count, now + timeout_s, waits)
         self._waiting[token] = submission
         self._waiting_commands += len(payloads)
         self._waiting_bytes += byte_count
@@ -475,7 +475,7 @@ class CommandClient:
         self._begin(self._rng.randbytes(CLIENT_BYTES))
         self._events.append(ClientRenewed(self._client_id, unknown_count))
 
-    def _time_out(self, submission: Submission) -> None:
+    def _time_out(self, submission: PendingSubmission) -> None:
         if submission.last:
             del self._awaited[submission.token]
             self._tell_failed(submission, "not applied in time", may_take_effect=True)
@@ -483,13 +483,15 @@ class CommandClient:
             self._drop(submission)
             self._tell_failed(submission, "no leader took it in time", may_take_effect=False)
 
-    def _drop(self, submission: Submission) -> None:
+    def _drop(self, submission: PendingSubmission) -> None:
         """Take out a submission that has no numbers."""
         del self._waiting[submission.token]
         self._waiting_commands -= len(submission.payloads)
         self._waiting_bytes -= submission.byte_count
 
-    def _tell_failed(self, submission: Submission, reason: str, *, may_take_effect: bool) -> None:
+    def _tell_failed(
+        self, submission: PendingSubmission, reason: str, *, may_take_effect: bool
+    ) -> None:
         self._events.append(Failed(submission.token, may_take_effect, reason))
 
 

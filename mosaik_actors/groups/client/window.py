@@ -27,7 +27,7 @@ SENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """What may be on its way: beyond, commands wait without a number."""
 
 
-class Window:
+class ClientWindow:
     """The numbered commands of one client, from number 1 on.
 
     Attributes:

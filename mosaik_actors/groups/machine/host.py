@@ -35,7 +35,7 @@ from ..wire.records import Entry, EntryKind
 from .initial import InitialState
 from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
-from .payloads import Outcome, encode_position
+from .payloads import AppliedOutcome, encode_position
 from .runner import MachineFailed, Runner
 from .sessions import Answer, Refusal, SessionLimits, Sessions
 from .snapshot import Header, SnapshotError, checked_parts
@@ -43,11 +43,11 @@ from .snapshot import Header, SnapshotError, checked_parts
 CUTS_KEPT: Final = 4
 """Snapshots kept of those that one call of `apply` takes: the latest."""
 
-__all__ = ["Applied", "Cut", "Host", "MachineFailed", "Replayed"]
+__all__ = ["Applied", "Host", "HostSnapshot", "MachineFailed", "Replayed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class HostSnapshot:
     """A snapshot that the log asked for, taken at the very entry that did.
 
     Attributes:
@@ -110,7 +110,7 @@ class Applied:
     position: int
     answers: list[Answer] = field(default_factory=list)
     events: list[LedgerEvent] = field(default_factory=list)
-    cuts: deque[Cut] = field(default_factory=lambda: deque(maxlen=CUTS_KEPT))
+    cuts: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=CUTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
@@ -186,7 +186,7 @@ class Host:
         """Return the commands in payloads that were applied here: so all could be decoded."""
         return self._runner.codec.decode(payloads).commands
 
-    def decode_result(self, result: bytes) -> Outcome:
+    def decode_result(self, result: bytes) -> AppliedOutcome:
         """Return what a command returned, of an answer's `result`."""
         return self._runner.results.decode(result)
 
@@ -454,11 +454,11 @@ class Host:
         positions = self._runner.take(payloads)
         return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
 
-    def _cut(self, request_id: bytes) -> Cut:
+    def _cut(self, request_id: bytes) -> HostSnapshot:
         try:
-            return Cut(self.index, request_id, self.snapshot_parts())
+            return HostSnapshot(self.index, request_id, self.snapshot_parts())
         except SnapshotError as exc:
-            return Cut(self.index, request_id, None, str(exc))
+            return HostSnapshot(self.index, request_id, None, str(exc))
 
 
 def _read(entry: Entry) -> tuple[Burst, ...] | Act | None:

@@ -69,7 +69,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AppliedOutcome:
     """What the bytes of a result mean.
 
     Attributes:
@@ -211,16 +211,16 @@ class ResultCodec:
             results.append(data)
         return results, why
 
-    def decode(self, result: bytes) -> Outcome:
+    def decode(self, result: bytes) -> AppliedOutcome:
         """Return what a result's bytes mean; raises nothing for any bytes."""
         if result == _NO_VALUE:
-            return Outcome()
+            return AppliedOutcome()
         if result[:1] == _MISMATCH:
-            return Outcome(mismatch=result[1:].decode(errors="replace"))
+            return AppliedOutcome(mismatch=result[1:].decode(errors="replace"))
         try:
-            return Outcome(self._codec.decode(result))
+            return AppliedOutcome(self._codec.decode(result))
         except Exception:  # a peer's snapshot, of a program that has other checks
-            return Outcome(mismatch="value that could not be decoded")
+            return AppliedOutcome(mismatch="value that could not be decoded")
 
 
 def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | None:

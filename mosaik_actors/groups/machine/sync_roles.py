@@ -82,7 +82,7 @@ class SyncContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class RequestedSnapshot:
     """A snapshot that this member takes because the log said so.
 
     Attributes:
@@ -133,18 +133,20 @@ class SyncProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncFinished:
+class StateSyncFinished:
     """Everything that was worth fetching is installed; replication does the rest."""
 
 
 @dataclass(frozen=True, slots=True)
-class SyncFailed:
+class StateSyncFailed:
     """Everything was tried for long. The caller may begin anew with another task."""
 
     reason: str
 
 
-TaskEvent = SendSync | InstallEntries | InstallSnapshot | SyncProgress | SyncFinished | SyncFailed
+TaskEvent = (
+    SendSync | InstallEntries | InstallSnapshot | SyncProgress | StateSyncFinished | StateSyncFailed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ ProviderEvent = SendSync | CutWanted | CutFailed
 
 
 class SyncTask(Protocol):
-    """The side that catches up. After `SyncFinished` or `SyncFailed` it does nothing more."""
+    """The side that catches up. It does nothing more after it has finished or failed."""
 
     def update_holders(
         self, holders: Mapping[PeerId, Holder], leader: PeerId | None, *, now: float
@@ -212,7 +214,7 @@ class SyncProvider(Protocol):
             RemoteError: It is not a message at all.
         """
 
-    def cut_made(self, cut: Cut, *, now: float) -> None:
+    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot that a `CutSnapshot` in the log asked for.
 
         Every member calls this when it applies the act, the leader or not.

@@ -21,16 +21,16 @@ from ..machine.runner import MachineFailed
 from ..machine.snapshot import SnapshotError
 from ..machine.state_sync import StateSync
 from ..machine.sync_roles import (
-    Cut,
     CutFailed,
     CutWanted,
     Holder,
     InstallEntries,
     InstallSnapshot,
+    RequestedSnapshot,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
     SyncProgress,
     SyncTask,
 )
@@ -140,7 +140,7 @@ class CatchingUp:
         if self._task is not None:
             self._task.receive_message(peer, data, now=now)
 
-    def cut_made(self, cut: Cut, *, now: float) -> None:
+    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
         """Keep a snapshot for those who fetch it."""
         self._cut_by_s = None
         self._provider.cut_made(cut, now=now)
@@ -202,7 +202,7 @@ class CatchingUp:
             return
         request_id = self._parts.rng.randbytes(REQUEST_BYTES)
         self._provider.cut_made(
-            Cut(raft.metadata_at(raft.applied_index), request_id, parts), now=now
+            RequestedSnapshot(raft.metadata_at(raft.applied_index), request_id, parts), now=now
         )
 
     def _serve(self, now: float) -> None:
@@ -230,11 +230,11 @@ class CatchingUp:
                     self._to_install = event
                 case SyncProgress():
                     pass
-                case SyncFinished():
+                case StateSyncFinished():
                     self._task = None
                     if self._raft.commit_index < self._wanted_index:
                         self._again_at_s = now + _AGAIN_S
-                case SyncFailed(reason):
+                case StateSyncFailed(reason):
                     self._parts.emit(Logged(True, f"catching up failed, trying again: {reason}"))
                     self._task = None
                     self._again_at_s = now + _AGAIN_S

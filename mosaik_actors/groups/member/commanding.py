@@ -29,7 +29,7 @@ Origin = tuple[PeerId | None, Burst]
 
 
 @dataclass(slots=True)
-class Proposal:
+class CommandProposal:
     """The token of a proposal: the bursts in one entry."""
 
     bursts: Sequence[Origin]
@@ -133,4 +133,4 @@ class Commands:
     def _propose_entry(self, bursts: list[Origin]) -> None:
         is_awaited = any(peer is not None for peer, _ in bursts)
         data = encode_bursts([burst for _, burst in bursts])
-        self._raft.propose(data, Proposal(bursts), is_awaited=is_awaited)
+        self._raft.propose(data, CommandProposal(bursts), is_awaited=is_awaited)

@@ -24,9 +24,9 @@ from typing import Any, Final
 
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..machine.host import Cut as HostCut
+from ..machine.host import HostSnapshot as HostCut
 from ..machine.host import Replayed
-from ..machine.sync_roles import Cut
+from ..machine.sync_roles import RequestedSnapshot
 from ..merge.takeover import are_forgotten
 from ..raft.pending_io import PendingIo
 from ..raft.quorum import majority
@@ -37,11 +37,11 @@ from ..raft.ready import (
     ConfigurationKnown,
     EntriesLost,
     LeaderChanged,
-    Outcome,
+    ProposalOutcome,
+    ProposalVerdict,
     Ready,
     SnapshotNeeded,
     SteppedDown,
-    Verdict,
 )
 from ..storage.interface import SaveBatch
 from ..wire.acts import Act, ContinueAs, decode_act, encode_act
@@ -53,12 +53,12 @@ from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from ..wire.stored import StoredGroup, encode_stored
 from .catching_up import CatchingUp
-from .commanding import Commands, Proposal
+from .commanding import CommandProposal, Commands
 from .compaction import Compaction
 from .events import LeaderElected, Logged, MembersChanged, Told
 from .leading import Joiners, Leading
 from .parts import Parts
-from .saving import Disk
+from .saving import DiskState
 
 _CONTINUED: Final = "the voters have lost what they had; who is left goes on without them"
 _MAJORITY_LOST: Final = (
@@ -99,7 +99,7 @@ class Elections:
     last_elapsed_s: float = 0.0
 
 
-class History:
+class FollowedHistory:
     """See the module's docstring.
 
     Args:
@@ -116,7 +116,7 @@ class History:
     def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
         self.id = begin.history
         self.elections = Elections()
-        self._disk = Disk.FINE
+        self._disk = DiskState.FINE
         self._told_number = 0
         self._parts = parts
         self._join_index = begin.join_index
@@ -175,12 +175,12 @@ class History:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing: the member is silent until it does."""
-        return self._disk is Disk.FULL
+        return self._disk is DiskState.FULL
 
     @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self._disk is not Disk.FINE:
+        if self._disk is not DiskState.FINE:
             return str(self._disk.value)
         if self.raft.has_lost_entries:
             return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
@@ -480,7 +480,7 @@ class History:
             StoredGroup(history, 0, b"", parts)
         )
 
-    def note_disk(self, disk: Disk, *, now: float) -> None:
+    def note_disk(self, disk: DiskState, *, now: float) -> None:
         """Take in how the disk does.
 
         A leader that cannot save commits nothing it could answer for: it steps down, at
@@ -490,10 +490,10 @@ class History:
         self._now = now
         was_stalled, self._disk = self.is_stalled, disk
         raft = self.raft
-        if disk is Disk.FINE:
+        if disk is DiskState.FINE:
             if was_stalled and raft.configuration.voters == (self._parts.me,):
                 raft.campaign(now=now)
-        elif raft.is_leader or disk is Disk.FULL:
+        elif raft.is_leader or disk is DiskState.FULL:
             was_leader, leader = raft.is_leader, raft.leader
             raft.step_down(disk.value, now=now)
             self._pending_io.run()
@@ -647,18 +647,18 @@ class History:
         if cut.parts is None:
             self._parts.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
         else:
-            made = Cut(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
+            made = RequestedSnapshot(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
             self._sync.cut_made(made, now=self._now)
 
     def _take_act(self, entry: Entry) -> None:
         with suppress(RemoteError):  # void for everybody, and counted by the host
             self._acts.append(decode_act(entry.data))
 
-    def _take_outcome(self, outcome: Outcome) -> None:
+    def _take_outcome(self, outcome: ProposalOutcome) -> None:
         token = outcome.token
-        if outcome.verdict is Verdict.COMMITTED or token is None:
+        if outcome.verdict is ProposalVerdict.COMMITTED or token is None:
             return
-        if isinstance(token, Proposal):
+        if isinstance(token, CommandProposal):
             self._commands.refuse(token.bursts, now=self._now)
         else:
             self._failed_acts.append(token)

@@ -22,7 +22,7 @@ from ..wire.status import Standing, Status
 from .events import Logged
 from .membership import (
     GroupView,
-    PeerView,
+    MemberView,
     TransferTo,
     choose_admitted,
     plan_change,
@@ -115,12 +115,12 @@ class Leading:
         statuses = parts.statuses()
         configuration = raft.configuration
         self._left = {p: None for p in self._left if self.is_named(p) and p not in statuses}
-        peers: dict[PeerId, PeerView] = {}
+        peers: dict[PeerId, MemberView] = {}
         for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
             if peer == parts.me:
                 continue
             progress = raft.progress.get(peer)
-            peers[peer] = PeerView(
+            peers[peer] = MemberView(
                 status=statuses.get(peer),
                 silent_s=raft.silent_s(peer),
                 lag=None if progress is None else raft.commit_index - progress.match_index,

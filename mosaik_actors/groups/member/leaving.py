@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from ...ids import PeerId
 from ..wire.status import Status
-from .history import History
+from .history import FollowedHistory
 
 
 class Leaving:
@@ -39,7 +39,7 @@ class Leaving:
         self.until_s = until_s
 
     def is_needed(
-        self, me: PeerId, history: History | None, statuses: Mapping[PeerId, Status]
+        self, me: PeerId, history: FollowedHistory | None, statuses: Mapping[PeerId, Status]
     ) -> bool:
         """Return whether others should take over before this member goes, and can."""
         if history is None:

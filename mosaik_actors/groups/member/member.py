@@ -62,7 +62,7 @@ from ..machine.state_sync import StateSync
 from ..merge.replay import is_whole, merged_commands
 from ..merge.takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
 from ..mesh.key import GroupKey
-from ..mesh.mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendFrame, StatusChanged
+from ..mesh.mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vote
@@ -84,11 +84,11 @@ from .events import (
     StateReplaced,
     Told,
 )
-from .history import Begin, History
+from .history import Begin, FollowedHistory
 from .leaving import Leaving
 from .merging import Merging
 from .parts import Parts
-from .saving import Disk, Saving
+from .saving import DiskState, Saving
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _STATUS_EVERY_S: Final = 0.05
@@ -113,7 +113,7 @@ class MemberSpec:
         client: This node's commands.
         sync: How state is synchronised.
         is_durable: Whether the storage survives a crash.
-        is_observer: It does not vote, until `Member.take_part`.
+        is_observer: It does not vote, until `GroupMember.take_part`.
         factor: How reluctant it is to lead; 1 is not at all.
         allow: Why a peer is refused although it has the key; None for join_accepted.
         is_in_reach: Whether a peer is connected and answers.
@@ -135,7 +135,7 @@ class MemberSpec:
     is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
 
 
-class Member:
+class GroupMember:
     """See the module's docstring.
 
     Args:
@@ -156,7 +156,7 @@ class Member:
         self._out: dict[int, list[bytes]] = {}
         self._reads = Reads(spec.consensus.heartbeat_interval)
         self._client = spec.client
-        self._history: History | None = None
+        self._history: FollowedHistory | None = None
         self._merging = Merging(
             spec.me,
             rng,
@@ -207,7 +207,7 @@ class Member:
         return self._mesh
 
     @property
-    def history(self) -> History | None:
+    def history(self) -> FollowedHistory | None:
         """The history this member follows, None while it has none; to be read only."""
         return self._history
 
@@ -263,7 +263,7 @@ class Member:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._saving.disk is Disk.FULL
+        return self._saving.disk is DiskState.FULL
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -434,7 +434,7 @@ class Member:
         return body if self._history is not None and history == self._history.id else None
 
     @property
-    def _followed(self) -> History:
+    def _followed(self) -> FollowedHistory:
         assert self._history is not None, "checked by `_body`"
         return self._history
 
@@ -460,14 +460,14 @@ class Member:
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
-        self._note_disk(Disk.FINE, now)
+        self._note_disk(DiskState.FINE, now)
         self._saving.saved(self._history)
 
     def stall(self, *, now: float) -> None:
         """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
-        self._note_disk(Disk.FULL, now)
+        self._note_disk(DiskState.FULL, now)
 
-    def _note_disk(self, disk: Disk, now: float) -> None:
+    def _note_disk(self, disk: DiskState, now: float) -> None:
         if disk is not self._saving.disk:
             self._saving.disk = disk
             if self._history is not None:
@@ -494,7 +494,7 @@ class Member:
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. Too early does no harm."""
         if now >= self._saving.hangs_at_s:
-            self._note_disk(Disk.HANGING, now)
+            self._note_disk(DiskState.HANGING, now)
         self._mesh.handle_timer(now=now)
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
@@ -535,7 +535,7 @@ class Member:
         have_changed = False
         while (event := self._mesh.next_event()) is not None:
             match event:
-                case SendFrame(link_id, data):
+                case SendBondFrame(link_id, data):
                     self._out.setdefault(link_id, []).append(data)
                 case CloseLink(link_id, _):
                     self._flush_link(link_id)
@@ -643,7 +643,7 @@ class Member:
         elif step is not None:
             self._seen_voters = None  # look again when that is so
 
-    def _survivor_view(self, history: History) -> SurvivorView:
+    def _survivor_view(self, history: FollowedHistory) -> SurvivorView:
         raft = history.raft
         leading = None if raft.leader is None else self._statuses.get(raft.leader)
         return SurvivorView(
@@ -659,7 +659,7 @@ class Member:
             peers=self._statuses,
         )
 
-    def _take_over(self, history: History, step: ContinueHistory | FollowHistory) -> None:
+    def _take_over(self, history: FollowedHistory, step: ContinueHistory | FollowHistory) -> None:
         """Continue the history, or go on in one that does."""
         if isinstance(step, FollowHistory):
             followed, position = step.history, step.position
@@ -819,7 +819,7 @@ class Member:
             emit=self._emit,
         )
         self._is_beginning = False
-        self._history = history = History(parts, begin, now=now)
+        self._history = history = FollowedHistory(parts, begin, now=now)
         history.note_disk(self._saving.disk, now=now)
         if is_founder or history.raft.configuration.voters == (spec.me,):
             history.raft.campaign(now=now)

@@ -48,7 +48,7 @@ SHRINK_FROM_COUNT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class PeerView:
+class MemberView:
     """What a leader sees of another member.
 
     Attributes:
@@ -91,11 +91,11 @@ class GroupView:
     settings: GroupsConfig
     voters: Voters
     is_pending: bool = False
-    peers: Mapping[PeerId, PeerView] = field(default_factory=dict)
+    peers: Mapping[PeerId, MemberView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MembershipChange:
     """Propose this configuration; `why` is for people."""
 
     target: Voters
@@ -110,7 +110,7 @@ class TransferTo:
     why: str
 
 
-Step = Change | TransferTo
+Step = MembershipChange | TransferTo
 
 
 def plan_change(view: GroupView) -> Step | None:
@@ -145,7 +145,7 @@ def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
         view: What the leader sees.
         step: What `plan_change` has made of it.
     """
-    if view.is_pending or isinstance(step, Change):
+    if view.is_pending or isinstance(step, MembershipChange):
         return []
     group = _Group(view)
     return [
@@ -281,10 +281,10 @@ class _Group:
 
     # One member.
 
-    def of(self, peer: PeerId) -> PeerView:
+    def of(self, peer: PeerId) -> MemberView:
         if peer == self.me:
-            return PeerView(self.view.my_status, 0.0, 0, is_replicating=True)
-        return self.view.peers.get(peer, PeerView())
+            return MemberView(self.view.my_status, 0.0, 0, is_replicating=True)
+        return self.view.peers.get(peer, MemberView())
 
     def is_dead(self, peer: PeerId) -> bool:
         silent_s = self.of(peer).silent_s
@@ -386,14 +386,14 @@ class _Group:
         worst_first = sorted(self.others, key=self.rank, reverse=True)
         return sorted(worst_first, key=lambda peer: (self.is_fit(peer), self.is_here(peer)))
 
-    def change(self, target: Voters, why: str) -> Change | None:
+    def change(self, target: Voters, why: str) -> MembershipChange | None:
         """Return a change, if those that are here can commit it."""
         for voters in (self.voters, target.voters):
             if sum(self.is_here(peer) for peer in voters) < majority(len(voters)):
                 return None
-        return Change(target, why)
+        return MembershipChange(target, why)
 
-    def without_learners(self, learners: list[PeerId], why: str) -> Change | None:
+    def without_learners(self, learners: list[PeerId], why: str) -> MembershipChange | None:
         """Return the change that removes some learners, None for none."""
         if not learners:
             return None
@@ -401,7 +401,7 @@ class _Group:
         named = ", ".join(peer.short for peer in learners[:8])
         return self.change(make_voters(self.voters, left), f"learners {named} {why}")
 
-    def first_change(self, changes: Iterable[tuple[Voters, str]]) -> Change | None:
+    def first_change(self, changes: Iterable[tuple[Voters, str]]) -> MembershipChange | None:
         """Return the first of several changes that can be committed."""
         for target, why in changes:
             change = self.change(target, why)

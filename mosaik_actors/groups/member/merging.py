@@ -32,7 +32,7 @@ from ..wire import frames
 from ..wire.acts import Act
 from ..wire.status import Status
 from .events import HistoriesConflicted, HistoryMerged, Logged, Told
-from .history import History
+from .history import FollowedHistory
 
 _KNOWN_KEPT: Final = 2 * MERGED_KEPT_MAX
 
@@ -105,7 +105,7 @@ class Merging:
         self._core = Merge(self._me, self._rng, now=now)
 
     def look(
-        self, history: History, status_count: int, *, now: float
+        self, history: FollowedHistory, status_count: int, *, now: float
     ) -> tuple[HistoryAbandoned | None, bool]:
         """See to what has changed; return what to give up, and whether anything was done.
 
@@ -133,7 +133,7 @@ class Merging:
             core.act_applied(act, now=now)
         return self._carry_out(history)
 
-    def _carry_out(self, history: History) -> tuple[HistoryAbandoned | None, bool]:
+    def _carry_out(self, history: FollowedHistory) -> tuple[HistoryAbandoned | None, bool]:
         has_acted = False
         while (event := self._core.next_event()) is not None:
             has_acted = True
@@ -156,7 +156,7 @@ class Merging:
                     self._emit(Logged(True, text))
         return None, has_acted
 
-    def _view(self, history: History) -> MergeView:
+    def _view(self, history: FollowedHistory) -> MergeView:
         raft = history.raft
         return MergeView(
             history=history.id,
@@ -169,7 +169,7 @@ class Merging:
             peers=self._statuses(),
         )
 
-    def _note_merged(self, history: History) -> None:
+    def _note_merged(self, history: FollowedHistory) -> None:
         """Notify of the histories that the ledger names as merged since it was looked at."""
         is_first = self._merged is None
         self._merged = merged = self._host.ledger.merged

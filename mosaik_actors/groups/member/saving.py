@@ -26,7 +26,7 @@ class Saver(Protocol):
         """Go on: it is saved."""
 
 
-class Disk(Enum):
+class DiskState(Enum):
     """How the disk does; the value is for people.
 
     FULL: it takes nothing for the moment; the save is tried again.
@@ -52,7 +52,7 @@ class Saving:
 
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:
         self.is_busy = False
-        self.disk = Disk.FINE
+        self.disk = DiskState.FINE
         self._patience_s = patience_s
         self._since_s = 0.0
         self._is_durable = is_durable
@@ -69,7 +69,11 @@ class Saving:
     @property
     def hangs_at_s(self) -> float:
         """When the disk counts as hanging, unless the save is done before."""
-        return self._since_s + self._patience_s if self.is_busy and self.disk is Disk.FINE else inf
+        return (
+            self._since_s + self._patience_s
+            if self.is_busy and self.disk is DiskState.FINE
+            else inf
+        )
 
     def next_batch(self, history: Saver | None, *, now: float) -> SaveBatch | None:
         """Return what to save now, None for nothing; call `saved` when it is."""

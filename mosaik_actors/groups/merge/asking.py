@@ -24,7 +24,7 @@ from random import Random
 
 from ...ids import PeerId
 from ..wire.acts import CloseInto
-from ..wire.merge import MergeAccepted, MergeRefused, MergeRequest, Why
+from ..wire.merge import MergeAccepted, MergeRefusal, MergeRefused, MergeRequest
 from ..wire.types import REQUEST_BYTES
 from .replay import is_whole
 from .view import (
@@ -46,7 +46,7 @@ from .view import (
 _NEVER = float("inf")
 
 
-class Phase(Enum):
+class MergePhase(Enum):
     """See the module's docstring."""
 
     IDLE = "idle"
@@ -70,7 +70,7 @@ class Asking:
     def __init__(
         self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
     ) -> None:
-        self.phase = Phase.IDLE
+        self.phase = MergePhase.IDLE
         self.timer_s = _NEVER
         self._rng = rng
         self._config = config
@@ -91,13 +91,13 @@ class Asking:
         """Look at what is in sight, and ask when it is time."""
         self._note_sight(others, now)
         self.timer_s = _NEVER
-        if self.phase is Phase.ASKED and not view.is_leading:
-            self.phase = Phase.IDLE
-        if self.phase is Phase.ASKED and now >= self._deadline_s:
+        if self.phase is MergePhase.ASKED and not view.is_leading:
+            self.phase = MergePhase.IDLE
+        if self.phase is MergePhase.ASKED and now >= self._deadline_s:
             self._back_off(now)
-        if self.phase is Phase.ASKED:
+        if self.phase is MergePhase.ASKED:
             self.timer_s = self._deadline_s
-        elif self.phase is Phase.IDLE and view.is_leading:
+        elif self.phase is MergePhase.IDLE and view.is_leading:
             self._consider(view, others, now)
 
     def expects_merge(self, *, now: float) -> bool:
@@ -110,7 +110,9 @@ class Asking:
     def crosses(self, request: MergeRequest) -> bool:
         """Return whether the other history of a request is the one that was asked."""
         target = self._target
-        return self.phase is Phase.ASKED and target is not None and target[0] == request.history
+        return (
+            self.phase is MergePhase.ASKED and target is not None and target[0] == request.history
+        )
 
     def yields_to(self, request: MergeRequest) -> bool:
         """Return whether of two requests that crossed, the other one is the longer history's."""
@@ -121,7 +123,7 @@ class Asking:
 
     def withdraw(self, *, now: float) -> None:
         """Drop the request that is out: its answer will be ignored."""
-        assert self.phase is Phase.ASKED, f"withdrawn while {self.phase}"
+        assert self.phase is MergePhase.ASKED, f"withdrawn while {self.phase}"
         self._back_off(now)
 
     def note_longer(self, request: MergeRequest, *, now: float) -> None:
@@ -133,7 +135,7 @@ class Asking:
         self, peer: PeerId, message: MergeAccepted, view: MergeView, *, now: float
     ) -> None:
         """Close this history into one that has accepted it."""
-        if self.phase is not Phase.ASKED or message.request_id != self._request.request_id:
+        if self.phase is not MergePhase.ASKED or message.request_id != self._request.request_id:
             return
         # What need not be replayed has nothing that the one that was asked has not.
         is_asked = self._target is not None and message.history == self._target[0]
@@ -141,7 +143,7 @@ class Asking:
         if not view.is_leading or not can_end:
             self._back_off(now)
             return
-        self.phase = Phase.CLOSING
+        self.phase = MergePhase.CLOSING
         # The count is the one at the time of the request: whoever was accepted
         # since makes this void.
         self._closing = CloseInto(message.history, self._accept_count, self._count_max)
@@ -149,14 +151,14 @@ class Asking:
 
     def receive_refused(self, message: MergeRefused, *, now: float) -> None:
         """Try again later; give a shorter history time to ask by itself."""
-        if self.phase is Phase.ASKED and message.request_id == self._request.request_id:
+        if self.phase is MergePhase.ASKED and message.request_id == self._request.request_id:
             self._back_off(now)
-            if message.why is Why.SHORTER:
+            if message.why is MergeRefusal.SHORTER:
                 self._next_at_s = max(self._next_at_s, now + self._config.patience)
 
     def act_settled(self, act: CloseInto, *, now: float) -> None:
         """Note that the fate of a `CloseInto` is known: applied, void, or not in the log."""
-        if self.phase is Phase.CLOSING and act == self._closing:
+        if self.phase is MergePhase.CLOSING and act == self._closing:
             self._back_off(now)
 
     # Helpers.
@@ -196,12 +198,12 @@ class Asking:
         self._target = (other.history, other.leader)
         self._accept_count = view.ledger.accept_count
         self._count_max = None if is_whole(view.log) else view.ledger.command_count
-        self.phase = Phase.ASKED
+        self.phase = MergePhase.ASKED
         self._deadline_s = self.timer_s = now + self._config.request_timeout
         self._emit(to_peer(other.leader, self._request))
 
     def _back_off(self, now: float) -> None:
-        self.phase = Phase.IDLE
+        self.phase = MergePhase.IDLE
         self._closing = None
         self._next_at_s = self.timer_s = now + self._retry_s * (0.5 + self._rng.random())
         self._retry_s = min(2 * self._retry_s, self._config.retry_max)

@@ -16,6 +16,7 @@ from ..wire.acts import AcceptMerge, FinishMerge, Replay
 from ..wire.merge import (
     MergeAccepted,
     MergeMessage,
+    MergeRefusal,
     MergeRefused,
     MergeRequest,
     ReplayCommands,
@@ -24,9 +25,8 @@ from ..wire.merge import (
     ReplayQuery,
     ReplayRefused,
     ReplayState,
-    Why,
 )
-from .asking import Asking, Phase
+from .asking import Asking, MergePhase
 from .view import (
     MergeConfig,
     MergeEvent,
@@ -77,10 +77,10 @@ class Hosting:
         if view.is_leading:
             return
         for request_id, peer in self._accepting.items():
-            self._send(peer, MergeRefused(request_id, Why.NOT_LEADER))
+            self._send(peer, MergeRefused(request_id, MergeRefusal.NOT_LEADER))
         self._accepting.clear()
         for held in (*self._held.values(), *self._ending.values()):
-            self._refuse(held, Why.NOT_LEADER)
+            self._refuse(held, MergeRefusal.NOT_LEADER)
         self._held.clear()
         self._ending.clear()
 
@@ -94,7 +94,7 @@ class Hosting:
             if request.history != view.history:
                 self._send_state(peer, request.history, view)
             else:
-                self._send(peer, MergeRefused(request.request_id, Why.SAME))
+                self._send(peer, MergeRefused(request.request_id, MergeRefusal.SAME))
             return
         why = self._why_not(request, view, asking, now)
         if why is not None:
@@ -115,15 +115,15 @@ class Hosting:
         upto = act.after + act.command_count
         key = (act.history, act.after, upto)
         if not view.is_leading:
-            self._send(peer, ReplayRefused(message.run, Why.NOT_LEADER))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
         elif _is_here(view, act.history, upto):
             self._send(peer, ReplayDone(message.run, upto))
         elif key in self._held:
             self._wait(self._held[key], peer, message.run)
         elif act.after > max(ledger.taken_of(act.history), self._held_upto(act.history)):
-            self._send(peer, ReplayRefused(message.run, Why.GAP))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
         elif not self._has_room():
-            self._send(peer, ReplayRefused(message.run, Why.BUSY))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
         else:
             size_bytes = sum(len(payload) for burst in act.bursts for payload in burst.payloads)
             self._held[key] = _Held(upto, size_bytes, {peer: message.run})
@@ -133,15 +133,15 @@ class Hosting:
         """Note in the log that a history is here whole, if it is."""
         act = message.act
         if not view.is_leading:
-            self._send(peer, ReplayRefused(message.run, Why.NOT_LEADER))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
         elif view.ledger.has_all_of(act.history):
             self._send_state(peer, act.history, view)
         elif view.ledger.taken_of(act.history) != act.command_count:
-            self._send(peer, ReplayRefused(message.run, Why.GAP))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
         elif act in self._ending:
             self._wait(self._ending[act], peer, message.run)
         elif len(self._ending) >= ACCEPTING_MAX:
-            self._send(peer, ReplayRefused(message.run, Why.BUSY))
+            self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
         else:
             self._ending[act] = _Held(act.command_count, 0, {peer: message.run})
             self._emit(ProposeAct(act))
@@ -156,7 +156,7 @@ class Hosting:
         if is_applied and view.is_open and not view.ledger.has_all_of(act.history):
             self._send(peer, MergeAccepted(view.history, act.request_id))
         else:
-            self._send(peer, MergeRefused(act.request_id, Why.FAILED))
+            self._send(peer, MergeRefused(act.request_id, MergeRefusal.FAILED))
 
     def replay_settled(self, act: Replay, view: MergeView) -> None:
         """Answer those who wait for commands: they are applied, void, or not in the log."""
@@ -165,7 +165,7 @@ class Hosting:
         if held is None:
             return
         if not _is_here(view, act.history, upto):
-            self._refuse(held, Why.FAILED)
+            self._refuse(held, MergeRefusal.FAILED)
             return
         for peer, run in held.waiting.items():
             self._send(peer, ReplayDone(run, upto))
@@ -176,7 +176,7 @@ class Hosting:
         if held is None:
             return
         if not view.ledger.has_all_of(act.history):
-            self._refuse(held, Why.FAILED)
+            self._refuse(held, MergeRefusal.FAILED)
             return
         for peer in held.waiting:
             self._send_state(peer, act.history, view)
@@ -185,21 +185,21 @@ class Hosting:
 
     def _why_not(
         self, request: MergeRequest, view: MergeView, asking: Asking, now: float
-    ) -> Why | None:
+    ) -> MergeRefusal | None:
         """Return why a request is refused, None to accept it."""
         if not view.is_leading:
-            return Why.NOT_LEADER
+            return MergeRefusal.NOT_LEADER
         if asking.crosses(request):
             if asking.yields_to(request):
-                return Why.BUSY
+                return MergeRefusal.BUSY
             asking.withdraw(now=now)
-        elif asking.phase is not Phase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
-            return Why.BUSY
+        elif asking.phase is not MergePhase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
+            return MergeRefusal.BUSY
         elif own_rank(view, others_of(view).get(request.history)) < rank_of(
             request.history, request.command_count, is_whole=True
         ):
             asking.note_longer(request, now=now)
-            return Why.SHORTER
+            return MergeRefusal.SHORTER
         return None
 
     def _held_upto(self, history: bytes) -> int:
@@ -213,9 +213,9 @@ class Hosting:
         if peer in held.waiting or len(held.waiting) < WAITING_MAX:
             held.waiting[peer] = run
         else:
-            self._send(peer, ReplayRefused(run, Why.BUSY))
+            self._send(peer, ReplayRefused(run, MergeRefusal.BUSY))
 
-    def _refuse(self, held: _Held, why: Why) -> None:
+    def _refuse(self, held: _Held, why: MergeRefusal) -> None:
         for peer, run in held.waiting.items():
             self._send(peer, ReplayRefused(run, why))
 

@@ -75,7 +75,7 @@ from ..wire.merge import (
     ReplayState,
     decode_merge,
 )
-from .asking import Asking, Phase
+from .asking import Asking, MergePhase
 from .hosting import Hosting
 from .replay import is_whole
 from .sending import Sending
@@ -149,7 +149,7 @@ class Merge:
         view = self._view
         if view is None or not view.history or not is_whole(view.log):
             return False
-        is_needed = view.ledger.is_closed or self._asking.phase is not Phase.IDLE
+        is_needed = view.ledger.is_closed or self._asking.phase is not MergePhase.IDLE
         return is_needed or self._asking.expects_merge(now=self._now)
 
     @property
@@ -271,7 +271,7 @@ class Merge:
         self._abandon_when_due(view, now)
 
     def _is_at_rest(self, view: MergeView) -> bool:
-        is_idle = self._asking.phase is Phase.IDLE and self._hosting.is_idle
+        is_idle = self._asking.phase is MergePhase.IDLE and self._hosting.is_idle
         return is_idle and view.is_open and not self._winner
 
     def _settle(self, act: Act, *, is_applied: bool) -> None:

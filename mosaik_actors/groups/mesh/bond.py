@@ -71,7 +71,7 @@ class CloseLink:
 
 
 @dataclass(frozen=True, slots=True)
-class SendFrame:
+class SendBondFrame:
     """Write a frame to a link."""
 
     link_id: int
@@ -122,7 +122,7 @@ MeshEvent = (
     DialWanted
     | AcceptLink
     | CloseLink
-    | SendFrame
+    | SendBondFrame
     | BondFormed
     | BondLost
     | StatusChanged

@@ -27,7 +27,7 @@ from .bond import (
     BondLost,
     BondState,
     MeshEvent,
-    SendFrame,
+    SendBondFrame,
     StatusChanged,
     TopologyChanged,
 )
@@ -84,7 +84,7 @@ class Bonds:
         self._events.append(BondFormed(peer, link_id, status))
         told = self.topology.add(peer)
         if told.added:
-            self._events.append(SendFrame(link_id, encode_frame(told)))
+            self._events.append(SendBondFrame(link_id, encode_frame(told)))
         self._note_own_change(now)
 
     def remove(
@@ -166,7 +166,7 @@ class Bonds:
         self._beat_at = now + self._config.heartbeat_interval + jitter_s
 
     def _send_all(self, data: bytes) -> None:
-        self._events += [SendFrame(link_id, data) for link_id in self.by_link]
+        self._events += [SendBondFrame(link_id, data) for link_id in self.by_link]
 
     def _note_own_change(self, now: float) -> None:
         if self._news_at is None:

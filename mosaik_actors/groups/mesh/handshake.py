@@ -74,7 +74,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     nonce: Nonce
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class HandshakeAnswer(msgspec.Struct, frozen=True, array_like=True):
     """The reply to a `Hello`.
 
     Attributes:
@@ -89,8 +89,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 _hello_decoder: BoundedDecoder[Hello] = BoundedDecoder(
     Hello, "the header of a bond", HEADER_BYTES_MAX
 )
-_answer_decoder: BoundedDecoder[Answer] = BoundedDecoder(
-    Answer, "the reply of a bond", HEADER_BYTES_MAX
+_answer_decoder: BoundedDecoder[HandshakeAnswer] = BoundedDecoder(
+    HandshakeAnswer, "the reply of a bond", HEADER_BYTES_MAX
 )
 
 
@@ -190,7 +190,7 @@ class AcceptorHandshake:
             raise _invalid("a member makes no bond with itself")
         nonce = rng.randbytes(NONCE_BYTES)
         sides = peer_id, credentials.me, (hello.nonce, nonce)
-        self.reply = encode(Answer(nonce, credentials.prove(_ACCEPTOR, *sides)))
+        self.reply = encode(HandshakeAnswer(nonce, credentials.prove(_ACCEPTOR, *sides)))
         self._expected = credentials.prove(_OPENER, *sides)
 
     def receive_proof(self, proof: bytes) -> None:

@@ -51,7 +51,7 @@ from .bond import (
     CloseLink,
     DialWanted,
     MeshEvent,
-    SendFrame,
+    SendBondFrame,
     StatusChanged,
     TopologyChanged,
 )
@@ -81,7 +81,7 @@ __all__ = [
     "DialWanted",
     "Mesh",
     "MeshEvent",
-    "SendFrame",
+    "SendBondFrame",
     "StatusChanged",
     "TopologyChanged",
     "is_mesh_frame",
@@ -208,7 +208,7 @@ class Mesh:
         frame = encode_frame(Leave())
         for bond in list(self.bonded.values()):
             if is_final:
-                self._events.append(SendFrame(bond.link_id, frame))
+                self._events.append(SendBondFrame(bond.link_id, frame))
             self._close_bond(bond, SHUTDOWN, now=now, was_graceful=True)
         self._events += [CloseLink(link_id, _LEFT) for link_id in self._attempts.clear()]
         self._has_left = True
@@ -255,7 +255,7 @@ class Mesh:
             self._give_up(attempt, _reason_of(exc), now)
             return
         attempt.told = self._bonds.status
-        self._events.append(SendFrame(link_id, encode_frame(Prove(proof, attempt.told))))
+        self._events.append(SendBondFrame(link_id, encode_frame(Prove(proof, attempt.told))))
 
     def receive_failed(self, token: int, reason: CloseReason, *, now: float) -> None:
         """Take in that the link of a `DialWanted` could not be opened."""
@@ -360,7 +360,9 @@ class Mesh:
                 told = attempt.told
                 self._form(attempt.peer, link_id, status, now)
                 if told != self._bonds.status:
-                    self._events.append(SendFrame(link_id, encode_frame(Beat(self._bonds.status))))
+                    self._events.append(
+                        SendBondFrame(link_id, encode_frame(Beat(self._bonds.status)))
+                    )
             case _, frame:
                 text = f"a frame {type(frame).__name__} in the handshake"
                 raise RemoteError(text, CloseCode.GROUP_INVALID_HANDSHAKE)
@@ -374,7 +376,7 @@ class Mesh:
             self._give_up(attempt, _FULL, now)
         else:
             self._events.append(
-                SendFrame(attempt.link_id, encode_frame(Confirm(self._bonds.status)))
+                SendBondFrame(attempt.link_id, encode_frame(Confirm(self._bonds.status)))
             )
             self._form(attempt.peer, attempt.link_id, status, now)
 

@@ -18,7 +18,7 @@ from .quorum import Tally, tally
 from .ready import ReadState, Reason
 
 if TYPE_CHECKING:
-    from .state import State
+    from .state import RaftState
 
 
 class Candidate:
@@ -30,7 +30,7 @@ class Candidate:
         is_transfer: Whether the last leader asked it to stand.
     """
 
-    def __init__(self, state: State, *, is_pre_vote: bool, is_transfer: bool = False) -> None:
+    def __init__(self, state: RaftState, *, is_pre_vote: bool, is_transfer: bool = False) -> None:
         self._state = state
         self._is_pre_vote = is_pre_vote
         self._votes: dict[PeerId, bool] = {}

@@ -26,7 +26,7 @@ from ..wire.raft import (
 from .ready import ReadState, Reason, SnapshotNeeded
 
 if TYPE_CHECKING:
-    from .state import State
+    from .state import RaftState
 
 
 class Follower:
@@ -41,7 +41,7 @@ class Follower:
 
     name = "follower"
 
-    def __init__(self, state: State, first_number: int) -> None:
+    def __init__(self, state: RaftState, first_number: int) -> None:
         self._state = state
         self._number = first_number
         self._asked: dict[int, Any] = {}

@@ -39,13 +39,13 @@ from ..wire.raft import (
 from ..wire.records import Entry, EntryKind, Voters
 from .lagged_followers import LaggedFollowers
 from .log import ENTRY_OVERHEAD_BYTES, cost_of
-from .progress import Progress, ProgressState
+from .progress import FollowerProgress, ProgressState
 from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
 from .ready import ConfigurationKnown, ReadState, Reason, TransferEnded
 
 if TYPE_CHECKING:
-    from .state import State
+    from .state import RaftState
 
 
 class Leader:
@@ -61,9 +61,9 @@ class Leader:
 
     name = "leader"
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: RaftState) -> None:
         self._state = state
-        self.progress: dict[PeerId, Progress] = {}
+        self.progress: dict[PeerId, FollowerProgress] = {}
         self.first_index = state.log.last_index + 1
         self.transfer_to: PeerId | None = None
         self.known_index = state.commit_index
@@ -263,7 +263,7 @@ class Leader:
         self._uncommitted_bytes += len(data) + ENTRY_OVERHEAD_BYTES
         return index
 
-    def _replicate(self, peer: PeerId, progress: Progress) -> None:
+    def _replicate(self, peer: PeerId, progress: FollowerProgress) -> None:
         """Send entries while the window allows."""
         state = self._state
         log = state.log
@@ -290,14 +290,14 @@ class Leader:
             size_bytes = sum([len(entry.data) for entry in entries])
             progress.sent(next_index - 1 + len(entries), size_bytes)
 
-    def _may_wait(self, peer: PeerId, progress: Progress) -> bool:
+    def _may_wait(self, peer: PeerId, progress: FollowerProgress) -> bool:
         """Return whether a follower gets the entries it has not been sent a little later."""
         is_awaited = progress.next_index <= self._awaited_index
         if is_awaited or self.transfer_to is not None:
             return False
         return self._lagged_followers.must_wait(peer, self._state.now)
 
-    def _hears_later(self, peer: PeerId, progress: Progress) -> bool:
+    def _hears_later(self, peer: PeerId, progress: FollowerProgress) -> bool:
         """Return whether a follower learns what is committed with entries that are yet to come."""
         if progress.commit_sent < self._awaited_index <= self._state.commit_index:
             return False
@@ -345,12 +345,12 @@ class Leader:
             state.early_mail.append((peer, Heartbeat(state.term, state.commit_index, 0)))
         self._news_at_s = inf
 
-    def _offer_snapshot(self, peer: PeerId, progress: Progress) -> None:
+    def _offer_snapshot(self, peer: PeerId, progress: FollowerProgress) -> None:
         state = self._state
         progress.wait_for_snapshot(state.metadata.index)
         state.early_mail.append((peer, SnapshotOffer(state.term, state.metadata)))
 
-    def _recover(self, peer: PeerId, progress: Progress, commit_index: int) -> None:
+    def _recover(self, peer: PeerId, progress: FollowerProgress, commit_index: int) -> None:
         """Find out what was lost, on the way to a follower or by its restart."""
         state = self._state
         if progress.state is ProgressState.PROBE:
@@ -448,7 +448,7 @@ class Leader:
         before, self.progress = self.progress, {}
         for peer in members:
             if peer != state.me:
-                self.progress[peer] = before.get(peer) or Progress(
+                self.progress[peer] = before.get(peer) or FollowerProgress(
                     state.log.last_index + 1,
                     now=state.now,
                     window_count=state.settings.window_count,
@@ -534,7 +534,7 @@ class Leader:
         else:
             state.send(read.reader, ReadReply(state.term, read.number, index))
 
-    def _hear(self, sender: PeerId) -> Progress | None:
+    def _hear(self, sender: PeerId) -> FollowerProgress | None:
         progress = self.progress.get(sender)
         if progress is not None:
             progress.heard_s = self._state.now

@@ -33,7 +33,7 @@ class ProgressState(Enum):
     SNAPSHOT = "snapshot"
 
 
-class Progress:
+class FollowerProgress:
     """What a leader knows of one follower.
 
     Args:

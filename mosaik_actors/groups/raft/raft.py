@@ -48,7 +48,7 @@ from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata, Voters
 from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
-from .progress import Progress
+from .progress import FollowerProgress
 from .ready import ConfigurationCommitted, ReadState, Ready, Reason
 from .replica import Replica
 
@@ -224,7 +224,7 @@ class Raft:
         return self._state.hard_state
 
     @property
-    def progress(self) -> dict[PeerId, Progress]:
+    def progress(self) -> dict[PeerId, FollowerProgress]:
         """What a leader knows of each follower; empty on others. To be read only."""
         role = self._state.role
         return role.progress if isinstance(role, Leader) else {}

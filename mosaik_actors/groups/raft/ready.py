@@ -19,7 +19,7 @@ from ..wire.raft import Message
 from ..wire.records import Entry, HardState, SnapshotMetadata, Voters
 
 
-class Verdict(Enum):
+class ProposalVerdict(Enum):
     """What became of a proposal."""
 
     COMMITTED = "committed"
@@ -43,7 +43,7 @@ class Reason(Enum):
     BEHIND = "the learner is too far behind to vote"
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ProposalOutcome(msgspec.Struct, frozen=True):
     """What became of a proposal or of a change of the configuration.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """
 
     token: Any
-    verdict: Verdict
+    verdict: ProposalVerdict
     index: int = 0
     reason: Reason = Reason.NONE
 
@@ -211,7 +211,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     entries: tuple[Entry, ...] = ()
     messages: tuple[tuple[PeerId, Message], ...] = ()
     committed: tuple[Entry, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[ProposalOutcome, ...] = ()
     reads: tuple[ReadState, ...] = ()
     events: tuple[Event, ...] = ()
 

@@ -31,13 +31,13 @@ from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
 from .ready import BecameLeader, EntriesLost, SteppedDown
-from .state import NEVER, State
+from .state import NEVER, RaftState
 
 _FROM_LEADERS = (Append, Heartbeat, SnapshotOffer)
 _NUMBER_BITS = 62
 
 
-class Replica(State):
+class Replica(RaftState):
     """One replica: its state, and the role it has at the moment."""
 
     def __init__(self, me: PeerId, settings: RaftConfig, rng: Random, **saved: Any) -> None:

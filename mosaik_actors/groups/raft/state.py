@@ -33,10 +33,10 @@ from .ready import (
     ConfigurationCommitted,
     Event,
     LeaderChanged,
-    Outcome,
+    ProposalOutcome,
+    ProposalVerdict,
     ReadState,
     Reason,
-    Verdict,
 )
 
 NEVER = float("-inf")
@@ -65,7 +65,7 @@ class Role(Protocol):
         """End the role."""
 
 
-class State(ABC):
+class RaftState(ABC):
     """The part of a replica that its roles share; see the module's docstring.
 
     Attributes:
@@ -125,7 +125,7 @@ class State(ABC):
         self.mail: list[tuple[PeerId, Message]] = []
         self.early_mail: list[tuple[PeerId, Message]] = []
         self.events: list[Event] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[ProposalOutcome] = []
         self.reads: list[ReadState] = []
         self._proposals: dict[int, list[tuple[int, Any]]] = {}
         self.postpone_election()
@@ -321,13 +321,15 @@ class State(ABC):
 
     def refuse(self, token: Any, reason: Reason) -> None:
         """Tell the caller that a proposal is not taken, and never will be."""
-        self.outcomes.append(Outcome(token, Verdict.NOT_TAKEN, 0, reason))
+        self.outcomes.append(ProposalOutcome(token, ProposalVerdict.NOT_TAKEN, 0, reason))
 
     def give_up_proposals(self, index: int) -> None:
         """Tell the caller that nobody knows about proposals up to `index`."""
         for at in [at for at in self._proposals if at <= index]:
             for _, token in self._proposals.pop(at):
-                self.outcomes.append(Outcome(token, Verdict.UNKNOWN, 0, Reason.COMPACTED))
+                self.outcomes.append(
+                    ProposalOutcome(token, ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED)
+                )
 
     def _resolve(self, before: int, index: int) -> None:
         """Tell what became of proposals at places that are committed now.
@@ -339,6 +341,6 @@ class State(ABC):
         for at in range(before + 1, index + 1):
             for term, token in proposals.pop(at, ()):
                 if self.log.term_at(at) == term:
-                    self.outcomes.append(Outcome(token, Verdict.COMMITTED, at))
+                    self.outcomes.append(ProposalOutcome(token, ProposalVerdict.COMMITTED, at))
                 else:
                     self.refuse(token, Reason.OVERWRITTEN)

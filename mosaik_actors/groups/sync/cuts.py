@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..machine.sync_roles import Cut
+from ..machine.sync_roles import RequestedSnapshot
 from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX, SnapshotMetadata
-from ..wire.sync import ANSWER_BYTES, SNAPSHOT_BYTES_MAX, PartsDigest, Whole
+from ..wire.sync import ANSWER_BYTES, SNAPSHOT_BYTES_MAX, PartsDigest, SnapshotSummary
 
 TURN_PARTS: Final = 64
 TURN_BYTES: Final = 1024 * 1024
@@ -37,12 +37,12 @@ class KeptCut:
         failure: Why it could not be made; empty while it could.
     """
 
-    def __init__(self, cut: Cut, *, expires_s: float) -> None:
+    def __init__(self, cut: RequestedSnapshot, *, expires_s: float) -> None:
         self.metadata: SnapshotMetadata = cut.metadata
         self.request_id = cut.request_id
         self.expires_s = expires_s
         self.is_wanted = False
-        self.whole: Whole | None = None
+        self.whole: SnapshotSummary | None = None
         self.failure = ""
         self._source = iter(cut.parts)
         self._parts: list[bytes] = []
@@ -91,7 +91,7 @@ class KeptCut:
             self._check(size)
             self._digest.add(part)
         except StopIteration:
-            self.whole = Whole(len(self._parts), self._digest.digest())
+            self.whole = SnapshotSummary(len(self._parts), self._digest.digest())
             return 0
         except Exception as exc:  # the machine's own code: whatever it raises ends this cut only
             self._fail(f"{type(exc).__name__}: {exc}")

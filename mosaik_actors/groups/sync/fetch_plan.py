@@ -43,7 +43,7 @@ _AVERAGE_WEIGHT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class FetchRequest:
     """A request to send: numbers `first` to `last` from `peer`."""
 
     peer: PeerId
@@ -64,8 +64,8 @@ class _Source:
     peer: PeerId
     span: Span
     is_leader: bool = False
-    ask: Ask | None = None
-    late: Ask | None = None
+    ask: FetchRequest | None = None
+    late: FetchRequest | None = None
     asked_s: float = 0.0
     answer_s: float = 0.0
     rest_until_s: float = 0.0
@@ -127,7 +127,7 @@ class FetchPlan:
         return [s.peer for s in sorted(found, key=_rank)]
 
     @property
-    def in_flight(self) -> list[Ask]:
+    def in_flight(self) -> list[FetchRequest]:
         """The requests that wait for an answer."""
         return [s.ask for s in self._sources.values() if s.ask is not None]
 
@@ -142,7 +142,7 @@ class FetchPlan:
         asks_max: int,
         now: float,
         only: Collection[PeerId] | None = None,
-    ) -> list[Ask]:
+    ) -> list[FetchRequest]:
         """Return what to ask now, and count it as asked.
 
         Args:
@@ -164,7 +164,7 @@ class FetchPlan:
         free = subtract(missing, [(ask.first, ask.last) for ask in self.in_flight])
         others = merge([s.span for s in sources if not s.is_leader])
         size = _piece_size(free, len(sources), count_max)
-        asks: list[Ask] = []
+        asks: list[FetchRequest] = []
         idle: list[_Source] = []
         for source in sorted((s for s in sources if s.ask is None), key=_rank):
             if len(asks) >= asks_max:
@@ -181,16 +181,16 @@ class FetchPlan:
             asks += self._hedge(missing[0][0], idle, others, now)
         return asks
 
-    def _ask(self, source: _Source, span: Span, now: float) -> Ask:
+    def _ask(self, source: _Source, span: Span, now: float) -> FetchRequest:
         self._number += 1
-        ask = Ask(source.peer, self._number, *span)
+        ask = FetchRequest(source.peer, self._number, *span)
         source.ask = ask
         source.asked_s = now
         return ask
 
     def _hedge(
         self, blocked: int, idle: Sequence[_Source], others: Sequence[Span], now: float
-    ) -> list[Ask]:
+    ) -> list[FetchRequest]:
         """Ask a second peer for what all the rest waits for, when the first takes long."""
         busy = [
             s
@@ -214,7 +214,7 @@ class FetchPlan:
 
     # What came of it.
 
-    def answered(self, peer: PeerId, number: int, *, now: float) -> Ask | None:
+    def answered(self, peer: PeerId, number: int, *, now: float) -> FetchRequest | None:
         """Take in that an answer came; return the request it answers, None when it answers none."""
         source = self._sources.get(peer)
         if source is None:

@@ -36,9 +36,9 @@ from ..machine.sync_roles import (
     Holder,
     InstallEntries,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
     SyncProgress,
     TaskEvent,
 )
@@ -54,7 +54,7 @@ from ..wire.sync import (
     decode_answer,
     encode_message,
 )
-from .fetch_plan import Ask, FetchPlan, Span
+from .fetch_plan import FetchPlan, FetchRequest, Span
 
 BUFFER_BYTES: Final = 32 * 1024 * 1024
 INSTALL_BYTES: Final = 4 * 1024 * 1024
@@ -185,9 +185,11 @@ class LogReplayTask:
         if self._is_done:
             return
         if self._compacted_s is not None and now >= self._compacted_s + COMPACTED_PATIENCE_S:
-            self._finish(SyncFailed(f"entry {self._next} is compacted away everywhere"))
+            self._finish(StateSyncFailed(f"entry {self._next} is compacted away everywhere"))
         elif not self._offered and now >= self._progress_s + self._stall_s:
-            self._finish(SyncFailed(f"nobody served entry {self._next} for {self._stall_s:g} s"))
+            self._finish(
+                StateSyncFailed(f"nobody served entry {self._next} for {self._stall_s:g} s")
+            )
 
     def next_event(self) -> TaskEvent | None:
         """Return what to do next; None for nothing."""
@@ -198,7 +200,7 @@ class LogReplayTask:
 
     # What arrives.
 
-    def _receive_range(self, ask: Ask, answer: EntryRange, size: int, now: float) -> None:
+    def _receive_range(self, ask: FetchRequest, answer: EntryRange, size: int, now: float) -> None:
         peer = ask.peer
         try:
             self._check(ask, answer)
@@ -221,7 +223,7 @@ class LogReplayTask:
             self._progress_s = now
             self._note_progress()
 
-    def _check(self, ask: Ask, answer: EntryRange) -> None:
+    def _check(self, ask: FetchRequest, answer: EntryRange) -> None:
         entries = answer.entries
         if not entries:
             return
@@ -271,7 +273,7 @@ class LogReplayTask:
         if not self._offered:
             self._offer(now)
         if not self._offered and self._next > self._target and not self._go_on():
-            self._finish(SyncFinished())
+            self._finish(StateSyncFinished())
             return
         self._ask(now)
         self._watch_compaction(now)

@@ -37,9 +37,9 @@ from ..wire.sync import (
     NotHere,
     PartRange,
     PartsDigest,
-    Whole,
+    SnapshotSummary,
 )
-from .fetch_plan import IN_FLIGHT_MAX, Ask, FetchPlan, Span, merge
+from .fetch_plan import IN_FLIGHT_MAX, FetchPlan, FetchRequest, Span, merge
 
 FIRST_ASK_PARTS: Final = 16
 ASK_PARTS_MAX: Final = 1024
@@ -87,7 +87,7 @@ class PartsFetch:
         self._parts: dict[int, tuple[PeerId, bytes]] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
-        self._told: dict[PeerId, Whole] = {}
+        self._told: dict[PeerId, SnapshotSummary] = {}
         self._trusted: PeerId | None = None
         self._was_trusted: list[PeerId] = []
         self._complete_s: float | None = None
@@ -101,9 +101,9 @@ class PartsFetch:
         return len(self._parts)
 
     @property
-    def whole(self) -> Whole | None:
+    def whole(self) -> SnapshotSummary | None:
         """What most tell that the whole is; None while nobody does."""
-        votes: dict[Whole, int] = {}
+        votes: dict[SnapshotSummary, int] = {}
         for whole in self._told.values():
             votes[whole] = votes.get(whole, 0) + 1
         # The first of equals; a dict keeps the order in which they told.
@@ -200,7 +200,7 @@ class PartsFetch:
 
     # Asking.
 
-    def _ask_for_parts(self) -> list[Ask]:
+    def _ask_for_parts(self) -> list[FetchRequest]:
         whole = self.whole
         count_max = self._ask_count
         if whole is None:
@@ -218,7 +218,7 @@ class PartsFetch:
             only=None if self._trusted is None else (self._trusted,),
         )
 
-    def _ask_for_digest(self) -> list[Ask]:
+    def _ask_for_digest(self) -> list[FetchRequest]:
         """Ask those who told nothing yet, one after the other: in the end, or when in dispute."""
         whole = self.whole
         if whole is None or not (self._is_complete or self._is_disputed) or self._is_decided:
@@ -238,7 +238,7 @@ class PartsFetch:
 
     # What arrives.
 
-    def _is_sound(self, ask: Ask, answer: PartRange) -> bool:
+    def _is_sound(self, ask: FetchRequest, answer: PartRange) -> bool:
         if len(answer.parts) > ask.count:
             return False
         if answer.whole is None:
@@ -317,7 +317,7 @@ class PartsFetch:
         left = [peer for peer in self._plan.usable(now=self._now) if peer not in self._told]
         return left if self._is_disputed else [peer for peer in left if peer != self._leader]
 
-    def _distrust(self, whole: Whole) -> None:
+    def _distrust(self, whole: SnapshotSummary) -> None:
         """Drop what may be wrong, so that it is fetched again from those who are left."""
         self.rejected_count += 1
         self._complete_s = self._trusted = None

@@ -29,11 +29,11 @@ from typing import Final
 
 from ...ids import PeerId
 from ..machine.sync_roles import (
-    Cut,
     CutFailed,
     CutWanted,
     LogReader,
     ProviderEvent,
+    RequestedSnapshot,
     SendSync,
     SyncContext,
 )
@@ -102,7 +102,7 @@ class LogProvider:
         else:
             self._answers.add(peer, NotHere(request.number, is_final=True))
 
-    def cut_made(self, cut: Cut, *, now: float) -> None:
+    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
         """Drop a snapshot: nobody will ask for it."""
 
     def get_timer(self) -> float | None:
@@ -170,7 +170,7 @@ class SnapshotProvider:
                 self._held[peer] = (request, self._now + HOLD_S)
                 self._serve()
 
-    def cut_made(self, cut: Cut, *, now: float) -> None:
+    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot: see `SyncProvider`."""
         self._observe(now)
         if cut.request_id in self._cuts:

@@ -32,9 +32,9 @@ from ..machine.sync_roles import (
     Holder,
     InstallSnapshot,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
     SyncProgress,
     TaskEvent,
 )
@@ -181,7 +181,7 @@ class SnapshotTask:
         if self._replay is not None:
             self._replay.handle_timer(now=now)
         elif now >= self._progress_s + self._stall_s:
-            self._end(SyncFailed(f"no snapshot came for {self._stall_s:g} s"))
+            self._end(StateSyncFailed(f"no snapshot came for {self._stall_s:g} s"))
         elif self._fetch is not None:
             self._fetch.time_out(now=now)
         self._advance()
@@ -248,7 +248,7 @@ class SnapshotTask:
         pause_s = ASK_AGAIN_S * 2.0 ** (self._attempt_count - 1)
         self._ask_again_s = self._now + min(pause_s, self._request_timeout_s)
         if self._attempt_count >= ATTEMPTS_MAX:
-            self._end(SyncFailed(f"{reason}; tried {ATTEMPTS_MAX} snapshots"))
+            self._end(StateSyncFailed(f"{reason}; tried {ATTEMPTS_MAX} snapshots"))
 
     def _close_fetch(self) -> None:
         if self._fetch is not None:
@@ -315,13 +315,13 @@ class SnapshotTask:
         assert self._replay is not None, "no replay"
         replay = self._replay
         while (event := replay.next_event()) is not None:
-            if isinstance(event, SyncFailed):
+            if isinstance(event, StateSyncFailed):
                 self._try_another(event.reason)
                 self._advance()
                 return
             if isinstance(event, SyncProgress):
                 self._progress = event
-            elif isinstance(event, SyncFinished):
+            elif isinstance(event, StateSyncFinished):
                 self._end(event)
             else:
                 self._events.append(event)
@@ -337,7 +337,7 @@ class SnapshotTask:
         else:
             self._rejected_count += 1
 
-    def _end(self, event: SyncFinished | SyncFailed) -> None:
+    def _end(self, event: StateSyncFinished | StateSyncFailed) -> None:
         self._is_done = True
         self._close_fetch()
         if self._progress is not None:

@@ -85,7 +85,7 @@ class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
     is_promised: bool = False
 
 
-class Why(IntEnum):
+class DeclineReason(IntEnum):
     """Why a member does not prepare.
 
     HISTORY_EXISTS: it has a history, or knows somebody who has.
@@ -128,7 +128,7 @@ class Declined(msgspec.Struct, frozen=True, array_like=True, tag="declined"):
     """The sender is not prepared now; it may be another time, unless it says so."""
 
     history: KnownHistoryId
-    why: Why
+    why: DeclineReason
 
 
 class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):

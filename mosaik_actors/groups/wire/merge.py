@@ -29,7 +29,7 @@ from .types import Index, KnownHistoryId, RequestId
 MERGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX
 
 
-class Why(IntEnum):
+class MergeRefusal(IntEnum):
     """Why something is refused.
 
     NOT_LEADER: the receiver does not lead an open history.
@@ -79,7 +79,7 @@ class MergeRefused(msgspec.Struct, frozen=True, array_like=True, tag="no merge")
     """The receiver's history is not taken in now."""
 
     request_id: RequestId
-    why: Why
+    why: MergeRefusal
 
 
 class ReplayQuery(msgspec.Struct, frozen=True, array_like=True, tag="state?"):
@@ -127,7 +127,7 @@ class ReplayRefused(msgspec.Struct, frozen=True, array_like=True, tag="not done"
     """This attempt leads nowhere: begin another one."""
 
     run: Index
-    why: Why
+    why: MergeRefusal
 
 
 class ReplayEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):

@@ -107,7 +107,7 @@ class SnapshotCut(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     metadata: SnapshotMetadata
 
 
-class Whole(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotSummary(msgspec.Struct, frozen=True, array_like=True):
     """What a provider knows of a snapshot once it has made all of it.
 
     Attributes:
@@ -131,7 +131,7 @@ class PartRange(msgspec.Struct, frozen=True, array_like=True, tag="parts"):
 
     number: Number
     parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=ANSWER_PARTS_MAX)]
-    whole: Whole | None = None
+    whole: SnapshotSummary | None = None
 
 
 class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):

@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import HasGroups, Replica
+from .replica import CollectionReplica, HasGroups
 
 T = TypeVar("T")
 
@@ -30,7 +30,10 @@ class CellReader(CollectionHandle[CellMachine[T], CellChange[T]], CellView[T]):
     machine_class: ClassVar[Any] = CellMachine
 
     def __init__(
-        self, replica: Replica[CellMachine[T]], store_id: StoreId, config: CollectionConfig
+        self,
+        replica: CollectionReplica[CellMachine[T]],
+        store_id: StoreId,
+        config: CollectionConfig,
     ) -> None:
         CollectionHandle.__init__(self, replica, store_id, config)
         CellView.__init__(self, replica.machine._slot)
@@ -82,7 +85,10 @@ class OnceReader(CollectionHandle[OnceMachine[T], OnceChange[T]], OnceView[T]):
     machine_class: ClassVar[Any] = OnceMachine
 
     def __init__(
-        self, replica: Replica[OnceMachine[T]], store_id: StoreId, config: CollectionConfig
+        self,
+        replica: CollectionReplica[OnceMachine[T]],
+        store_id: StoreId,
+        config: CollectionConfig,
     ) -> None:
         CollectionHandle.__init__(self, replica, store_id, config)
         OnceView.__init__(self, replica.machine._slot)

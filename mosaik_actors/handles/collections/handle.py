@@ -29,7 +29,7 @@ from ...shared_state import HandleState, Watched
 from ...when import Wait
 from ..group_waits import committed_of
 from ..groups import GroupMetrics, Member
-from .replica import HasGroups, Replica, open_replica
+from .replica import CollectionReplica, HasGroups, open_replica
 from .waits import CollectionWhen
 
 C = TypeVar("C")
@@ -61,7 +61,7 @@ class Changes(AsyncIterator[C]):
     collection; each has all changes.
     """
 
-    def __init__(self, replica: Replica[Any], limit: int, handle: Watched) -> None:
+    def __init__(self, replica: CollectionReplica[Any], limit: int, handle: Watched) -> None:
         self._state = replica.state
         self._backlog: Backlog = replica.feed.listen(limit)
         self._handle = handle
@@ -97,7 +97,7 @@ class CollectionHandle(Generic[M, C]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse all but `_open`: whoever calls the class means ``writer`` or ``reader``."""
-        if not args or not isinstance(args[0], Replica):
+        if not args or not isinstance(args[0], CollectionReplica):
             what = kind_name(cls.kind, cls.types) if cls.types else cls.kind
             raise TypeError(
                 f"{what} is not opened by a call: write {what}.writer(net, store_id), or "
@@ -105,7 +105,9 @@ class CollectionHandle(Generic[M, C]):
             )
         return super().__new__(cls)
 
-    def __init__(self, replica: Replica[M], store_id: StoreId, config: CollectionConfig) -> None:
+    def __init__(
+        self, replica: CollectionReplica[M], store_id: StoreId, config: CollectionConfig
+    ) -> None:
         self._replica = replica
         self._machine = replica.machine
         self._store_id = store_id

@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import HasGroups, Replica
+from .replica import CollectionReplica, HasGroups
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,7 +31,10 @@ class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, 
     machine_class: ClassVar[Any] = MapMachine
 
     def __init__(
-        self, replica: Replica[MapMachine[K, V]], store_id: StoreId, config: CollectionConfig
+        self,
+        replica: CollectionReplica[MapMachine[K, V]],
+        store_id: StoreId,
+        config: CollectionConfig,
     ) -> None:
         CollectionHandle.__init__(self, replica, store_id, config)
         MapView.__init__(self, replica.machine._items)

@@ -14,7 +14,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import HasGroups, Replica
+from .replica import CollectionReplica, HasGroups
 
 P = TypeVar("P")
 K = TypeVar("K")
@@ -39,7 +39,7 @@ class PriorityQueueReader(
 
     def __init__(
         self,
-        replica: Replica[PriorityQueueMachine[P, K, V]],
+        replica: CollectionReplica[PriorityQueueMachine[P, K, V]],
         store_id: StoreId,
         config: CollectionConfig,
     ) -> None:

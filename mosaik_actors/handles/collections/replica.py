@@ -41,7 +41,7 @@ class HasGroups(Protocol):
         """The groups of the node."""
 
 
-class Replica(Generic[M]):
+class CollectionReplica(Generic[M]):
     """A node's replica of a collection. Made by `open_replica`.
 
     Attributes:
@@ -172,7 +172,7 @@ def open_replica(
     name: CollectionName,
     *,
     is_observer: bool,
-) -> Replica[M]:
+) -> CollectionReplica[M]:
     """Return a node's replica of a collection, the one there is or a new one.
 
     Args:
@@ -203,10 +203,10 @@ def open_replica(
         )
         joined: Any = group.machine  # that of the first handle, if there is one
         if joined.shared is None:
-            joined.shared = Replica(groups, group, joined, config, name)
+            joined.shared = CollectionReplica(groups, group, joined, config, name)
     except (Closed, ActorSystemClosed) as exc:
         raise NetworkDown(None, str(exc)) from exc
-    replica: Replica[M] = joined.shared
+    replica: CollectionReplica[M] = joined.shared
     _check_shared(config, replica.config, name)
     return replica
 

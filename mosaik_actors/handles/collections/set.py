@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import HasGroups, Replica
+from .replica import CollectionReplica, HasGroups
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class SetReader(CollectionHandle[SetMachine[T], SetChange[T]], SetView[T]):
     machine_class: ClassVar[Any] = SetMachine
 
     def __init__(
-        self, replica: Replica[SetMachine[T]], store_id: StoreId, config: CollectionConfig
+        self, replica: CollectionReplica[SetMachine[T]], store_id: StoreId, config: CollectionConfig
     ) -> None:
         CollectionHandle.__init__(self, replica, store_id, config)
         SetView.__init__(self, replica.machine._items)

@@ -23,7 +23,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import HasGroups, Replica
+from .replica import CollectionReplica, HasGroups
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
     machine_class: ClassVar[Any] = VecMachine
 
     def __init__(
-        self, replica: Replica[VecMachine[T]], store_id: StoreId, config: CollectionConfig
+        self, replica: CollectionReplica[VecMachine[T]], store_id: StoreId, config: CollectionConfig
     ) -> None:
         CollectionHandle.__init__(self, replica, store_id, config)
         VecView.__init__(self, replica.machine._items)

@@ -25,7 +25,7 @@ Spoil = Callable[[Facts], object]
 
 def names_of_failed(facts: Facts) -> set[str]:
     """Return the names of the claims' functions that do not hold."""
-    checks: dict[str, claims.Claim] = {
+    checks: dict[str, claims.CheckedClaim] = {
         "all_started": claims.all_started(facts, len(KINDS)),
         "all_found_each_other": claims.all_found_each_other(facts),
         "all_streamed": claims.all_streamed(facts),

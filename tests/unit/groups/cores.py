@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.raft.ready import Event, Outcome, ReadState, Ready
+from mosaik_actors.groups.raft.ready import Event, ProposalOutcome, ReadState, Ready
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
 from mosaik_actors.groups.wire.raft import Message, decode_message, encode_message
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata, Voters
@@ -66,7 +66,7 @@ class Cores:
         self.held: dict[int, list[Ready]] = {}
         self.applied: list[list[Entry]] = [[] for _ in range(count)]
         self.events: list[list[Event]] = [[] for _ in range(count)]
-        self.outcomes: list[list[Outcome]] = [[] for _ in range(count)]
+        self.outcomes: list[list[ProposalOutcome]] = [[] for _ in range(count)]
         self.reads: list[list[ReadState]] = [[] for _ in range(count)]
         for number in range(count):
             self.rafts.append(

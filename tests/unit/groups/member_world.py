@@ -17,7 +17,7 @@ from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
 from mosaik_actors.groups.machine.machine import StateMachine
 from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
-from mosaik_actors.groups.member.member import Member, MemberSpec
+from mosaik_actors.groups.member.member import GroupMember, MemberSpec
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
@@ -53,7 +53,7 @@ class Node:
         self.is_running = False
         self.links: dict[int, tuple[int, int]] = {}
         self.link_count = 0
-        self.member: Member
+        self.member: GroupMember
         self.machine: StateMachine
         self.client: CommandClient
         self.closed: list[tuple[int, CloseReason]] = []
@@ -204,7 +204,7 @@ class World:
                 factor=1.0,
                 allow=lambda _peer: None,
             )
-            node.member = Member(spec, rng, now=node.now, stored=stored)
+            node.member = GroupMember(spec, rng, now=node.now, stored=stored)
             node.is_running, node.has_left = True, False
             self._advertise()
             node.pump()

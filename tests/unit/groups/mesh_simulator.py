@@ -30,7 +30,7 @@ from mosaik_actors.groups.mesh.mesh import (
     DialWanted,
     Mesh,
     MeshEvent,
-    SendFrame,
+    SendBondFrame,
     StatusChanged,
     TopologyChanged,
     is_mesh_frame,
@@ -141,7 +141,7 @@ class Node:
                 end = self.ends[link_id]
                 other = end.other
                 self.sim.send(end, lambda: other.node.take_opened(other, reply))
-            case SendFrame(link_id, data):
+            case SendBondFrame(link_id, data):
                 assert is_mesh_frame(data)
                 end = self.ends[link_id]
                 self.sim.send(end, lambda: end.other.node.take_frame(end.other, data))

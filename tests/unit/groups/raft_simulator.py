@@ -27,7 +27,7 @@ from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.raft.ready import Outcome, Ready, SnapshotNeeded, Verdict
+from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict, Ready, SnapshotNeeded
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.configuration import (
     demote,
@@ -94,9 +94,11 @@ class Node:
         self.installed: bytes = b""
         self.commit_seen = 0
         self.was_leader = False
-        self.waiting: dict[Any, Callable[[Answer | Verdict], None]] = {}
+        self.waiting: dict[Any, Callable[[Answer | ProposalVerdict], None]] = {}
         self.reading: dict[Any, Callable[[int | None], None]] = {}
-        self.committed_at: dict[int, list[tuple[Any, Callable[[Answer | Verdict], None]]]] = {}
+        self.committed_at: dict[
+            int, list[tuple[Any, Callable[[Answer | ProposalVerdict], None]]]
+        ] = {}
         self.answers: dict[tuple[bytes, int], Answer] = {}
         self.timer_generation = 0
         metadata = self.first_metadata
@@ -193,12 +195,12 @@ class Node:
             if isinstance(event, SnapshotNeeded):
                 self.sim.later(0.02, self.fetch, self.life, event.metadata.index)
 
-    def saw_outcome(self, outcome: Outcome) -> None:
+    def saw_outcome(self, outcome: ProposalOutcome) -> None:
         token = outcome.token
         if token is None or token not in self.waiting:
             return
         answered = self.waiting.pop(token)
-        if outcome.verdict is Verdict.COMMITTED:
+        if outcome.verdict is ProposalVerdict.COMMITTED:
             if outcome.index <= self.machine.applied_index:
                 answered(self.answers[token[:2]])
             else:
@@ -648,8 +650,8 @@ class Client:
         undecided, call = self._undecided, self._call
         undecided.add(number)
 
-        def answered(answer: Answer | Verdict) -> None:
-            if answer is Verdict.NOT_TAKEN:
+        def answered(answer: Answer | ProposalVerdict) -> None:
+            if answer is ProposalVerdict.NOT_TAKEN:
                 self.sim.witness.not_taken.add(data)
                 undecided.discard(number)
             elif (

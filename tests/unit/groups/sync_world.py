@@ -17,16 +17,16 @@ from random import Random
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.state_sync import StateSync
 from mosaik_actors.groups.machine.sync_roles import (
-    Cut,
     CutFailed,
     CutWanted,
     Holder,
     InstallEntries,
     InstallSnapshot,
+    RequestedSnapshot,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
     SyncProgress,
 )
 from mosaik_actors.groups.raft.config import RaftConfig
@@ -156,7 +156,7 @@ class World:
         self.install_delay_s = 0.0
         self.cuts: list[SnapshotMetadata] = []
         self.is_installing = False
-        self.ended: SyncFinished | SyncFailed | None = None
+        self.ended: StateSyncFinished | StateSyncFailed | None = None
         self.progress: list[SyncProgress] = []
         self.after_step: Callable[[], None] | None = None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -368,11 +368,11 @@ class World:
             if number == 1:
                 self.cuts.append(metadata)
             parts = server.parts or (lambda index: iter(parts_at(index, *self.part_shape)))
-            cut = Cut(metadata, request_id, parts(last + 1))
+            cut = RequestedSnapshot(metadata, request_id, parts(last + 1))
             self.at(self.now + server.apply_delay_s, lambda n=number, c=cut: self._cut_made(n, c))  # type: ignore[misc]
         self.tell_holders()
 
-    def _cut_made(self, number: int, cut: Cut) -> None:
+    def _cut_made(self, number: int, cut: RequestedSnapshot) -> None:
         if self.servers[number].is_alive:
             self.providers[number].cut_made(cut, now=self.now)
             self._pump_provider(number)

@@ -10,7 +10,7 @@ import pytest
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import Closed, Full, ProducerOffline, RemoteError
-from mosaik_actors.handles.producer import Source
+from mosaik_actors.handles.producer import SharedProducer
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.schema import describe
 from mosaik_actors.streams.criteria import CriteriaError, Record, where
@@ -201,7 +201,7 @@ async def test_without_filters_the_short_way_is_taken_again() -> None:
         await one.when().online()
         filtered = b.streams.consumer(Reading, criteria=ODD)
         await until(lambda: len(one.consumers()) == 2)
-        assert {one._record_class, two._record_class} == {Source}
+        assert {one._record_class, two._record_class} == {SharedProducer}
         await one.send(Reading(0))
         await one.send(Reading(1, "odd"))
         assert (await filtered.recv()).n == 1

@@ -12,10 +12,10 @@ from mosaik_actors.ids import PeerId
 from mosaik_actors.streams.config import Backoff
 from mosaik_actors.streams.preference import Preference, Rank, best, is_better, nearest, with_tags
 from mosaik_actors.streams.subscriptions import (
-    Candidate,
-    State,
+    ProducerCandidate,
     SubscriptionDropped,
     Subscriptions,
+    SubscriptionState,
     SubscriptionWanted,
 )
 from mosaik_actors.transport.address import PeerAddr
@@ -44,8 +44,8 @@ class Consumer:
 
     def show(self, **ranks: Rank) -> None:
         addrs = {name: PeerAddr(IDS[name], (("127.0.0.1", 1),)) for name in ranks}
-        candidates: dict[PeerId, Candidate] = {
-            IDS[name]: Candidate(addrs[name], 1, True, rank) for name, rank in ranks.items()
+        candidates: dict[PeerId, ProducerCandidate] = {
+            IDS[name]: ProducerCandidate(addrs[name], 1, True, rank) for name, rank in ranks.items()
         }
         self.core.receive_catalog(candidates, now=self.now)
         self.pump()
@@ -82,7 +82,7 @@ def test_the_best_k_are_subscribed_to() -> None:
     consumer.show(a=3.0, b=1.0, c=2.0, d=None)
     assert sorted(consumer.active) == ["b", "c"]
     assert consumer.core.get_timer() is None
-    assert consumer.core.state_of(IDS["a"]) is State.WAITING
+    assert consumer.core.state_of(IDS["a"]) is SubscriptionState.WAITING
 
 
 def test_the_next_best_takes_the_place_of_one_that_goes() -> None:

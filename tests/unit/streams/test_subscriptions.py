@@ -8,11 +8,11 @@ import pytest
 from mosaik_actors.ids import PeerId
 from mosaik_actors.streams.config import Backoff
 from mosaik_actors.streams.subscriptions import (
-    Candidate,
+    ProducerCandidate,
     ProducerGivenUp,
-    State,
     SubscriptionDropped,
     Subscriptions,
+    SubscriptionState,
     SubscriptionWanted,
     SyncWanted,
 )
@@ -30,8 +30,10 @@ def addr(peer: PeerId, port: int = 1) -> PeerAddr:
     return PeerAddr(peer, (("127.0.0.1", port),))
 
 
-def candidate(peer: PeerId, *, start: int = 1, port: int = 1, allowed: bool = True) -> Candidate:
-    return Candidate(addr(peer, port), start, allowed)
+def candidate(
+    peer: PeerId, *, start: int = 1, port: int = 1, allowed: bool = True
+) -> ProducerCandidate:
+    return ProducerCandidate(addr(peer, port), start, allowed)
 
 
 def core(**backoff: Any) -> Subscriptions:
@@ -62,7 +64,7 @@ def test_producers_are_tried_as_soon_as_they_are_seen() -> None:
     ]
     subscriptions.receive_catalog({A: candidate(A), B: candidate(B)}, now=0)
     assert events(subscriptions) == []  # they are being opened
-    assert subscriptions.state_of(A) is State.OPENING
+    assert subscriptions.state_of(A) is SubscriptionState.OPENING
 
 
 def test_failures_are_retried_after_growing_waits() -> None:
@@ -123,7 +125,7 @@ def test_a_producer_that_does_not_know_us_is_synced_with_and_tried_at_once() -> 
     (first,) = events(subscriptions)
     subscriptions.receive_failed(A, first.attempt, UNKNOWN, now=0)
     assert events(subscriptions) == [SyncWanted(addr(A))]
-    assert subscriptions.state_of(A) is State.SYNCING
+    assert subscriptions.state_of(A) is SubscriptionState.SYNCING
     subscriptions.receive_synced(A, now=0.2)
     (second,) = events(subscriptions)
     # Still unknown: syncing did not help, so from here it is an ordinary failure.
@@ -158,7 +160,7 @@ def test_an_answer_to_a_former_attempt_is_not_wanted() -> None:
     (new,) = events(subscriptions)
     assert not subscriptions.receive_opened(A, old.attempt, 1, now=0)
     subscriptions.receive_failed(A, old.attempt, TIMEOUT, now=0)
-    assert subscriptions.state_of(A) is State.OPENING
+    assert subscriptions.state_of(A) is SubscriptionState.OPENING
     assert subscriptions.receive_opened(A, new.attempt, 2, now=0)
 
 
@@ -170,7 +172,7 @@ def test_a_link_that_was_quicker_than_gossip_is_kept() -> None:
     assert subscriptions.receive_opened(A, wanted.attempt, 2, now=0)
     subscriptions.receive_catalog({A: candidate(A, start=2)}, now=0.1)
     assert events(subscriptions) == []
-    assert subscriptions.state_of(A) is State.ACTIVE
+    assert subscriptions.state_of(A) is SubscriptionState.ACTIVE
     subscriptions.receive_catalog({A: candidate(A, start=3)}, now=0.2)
     dropped, again = events(subscriptions)
     assert isinstance(dropped, SubscriptionDropped)
@@ -233,7 +235,7 @@ def test_a_producer_that_left_the_catalog_keeps_its_link_until_that_ends() -> No
     opened(subscriptions)
     subscriptions.receive_catalog({}, now=1)
     assert events(subscriptions) == []
-    assert subscriptions.state_of(A) is State.ACTIVE
+    assert subscriptions.state_of(A) is SubscriptionState.ACTIVE
     subscriptions.receive_closed(A, now=2)
     assert subscriptions.state_of(A) is None
     assert subscriptions.get_timer() is None
@@ -248,7 +250,7 @@ def test_an_attempt_outlives_that_its_producer_left_the_catalog() -> None:
     assert subscriptions.receive_opened(A, wanted.attempt, 2, now=1)
     subscriptions.receive_catalog({A: candidate(A, start=2)}, now=2)
     assert events(subscriptions) == []
-    assert subscriptions.state_of(A) is State.ACTIVE
+    assert subscriptions.state_of(A) is SubscriptionState.ACTIVE
 
 
 def test_a_producer_that_left_while_it_was_tried_in_vain_is_forgotten() -> None:
@@ -266,7 +268,7 @@ def test_an_impossible_transition_is_a_bug_of_ours() -> None:
     subscriptions.receive_catalog({A: candidate(A)}, now=0)
     producer = subscriptions._producers[A]
     with pytest.raises(AssertionError, match=r"OPENING does not become .*OPENING"):
-        producer.become(State.OPENING)
+        producer.become(SubscriptionState.OPENING)
 
 
 def too_slow_again(subscriptions: Subscriptions, now: float, **closed: Any) -> tuple[float, float]:

@@ -14,11 +14,11 @@ from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.bootstrap.bootstrap import (
     STUCK_AFTER_S,
     Bootstrap,
+    BootstrapPhase,
     BootstrapStuck,
     Event,
     Founded,
     HistoryDied,
-    Phase,
     SavePrepareVote,
     SendBootstrap,
 )
@@ -28,6 +28,7 @@ from mosaik_actors.groups.wire.bootstrap import (
     Complete,
     Dead,
     Declined,
+    DeclineReason,
     Message,
     Prepared,
     PrepareVote,
@@ -35,7 +36,6 @@ from mosaik_actors.groups.wire.bootstrap import (
     Proposal,
     Propose,
     Seek,
-    Why,
     decode_message,
     decode_prepare_vote,
     encode_message,
@@ -174,7 +174,7 @@ class Club:
         )
         self.statuses.pop(number, None)
 
-    def phase(self, number: int) -> Phase:
+    def phase(self, number: int) -> BootstrapPhase:
         return self.members[number].phase
 
     def standing(self, number: int) -> Standing:
@@ -270,7 +270,7 @@ class Club:
         proposal = self.proposal()
         self.crash(1)
         self.settle()
-        assert [self.members[n].phase for n in (2, 3)] == [Phase.PREPARED] * 2
+        assert [self.members[n].phase for n in (2, 3)] == [BootstrapPhase.PREPARED] * 2
         return proposal
 
 
@@ -329,7 +329,7 @@ def test_one_prepare_vote_at_a_time() -> None:
     second = Proposal(b"2" * 16, peer(2), (peer(2), peer(3), peer(4)), incarnations)
     club.give(2, 3, Propose(second))
     club.collect(3)
-    assert club.said(3, Declined)[-1] == Declined(second.history, Why.BUSY)
+    assert club.said(3, Declined)[-1] == Declined(second.history, DeclineReason.BUSY)
     assert club.said(3, Prepared) == [Prepared(first)]
 
 
@@ -346,7 +346,7 @@ def test_lower_of_two_proposers_goes_on() -> None:
     club._collect()
     assert Prepared(lower) in club.said(2, Prepared)
     assert Dead(higher.history) in club.said(2, Dead)
-    assert Declined(higher.history, Why.BUSY) in club.said(1, Declined)
+    assert Declined(higher.history, DeclineReason.BUSY) in club.said(1, Declined)
 
 
 def test_member_refuses_what_names_another_life_of_it() -> None:
@@ -357,8 +357,8 @@ def test_member_refuses_what_names_another_life_of_it() -> None:
     proposal = club.proposal()
     club.start(3)  # in memory: it has forgotten everything
     club.settle()
-    assert Declined(proposal.history, Why.OTHER_INCARNATION) in club.said(3, Declined)
-    assert club.phase(1) is Phase.SEEKING
+    assert Declined(proposal.history, DeclineReason.OTHER_INCARNATION) in club.said(3, Declined)
+    assert club.phase(1) is BootstrapPhase.SEEKING
     club.meet()
     club.wait(5.0)
     assert len(club.of(3, Founded)) == 1
@@ -373,7 +373,7 @@ def test_member_that_knows_a_history_prepare_votes_itself_to_none() -> None:
     other = Proposal(b"o" * 16, peer(1), voters, (b"1" * 16, b"2" * 16, b"4" * 16))
     club.give(1, 4, Propose(other))
     club.collect(4)
-    assert club.said(4, Declined) == [Declined(other.history, Why.HISTORY_EXISTS)]
+    assert club.said(4, Declined) == [Declined(other.history, DeclineReason.HISTORY_EXISTS)]
     assert proposal.history != other.history
 
 
@@ -382,7 +382,9 @@ def test_observer_prepare_votes_itself_to_nothing() -> None:
     voters = (peer(1), peer(2), peer(3))
     proposal = Proposal(b"h" * 16, peer(1), voters, (bytes(16),) * 3)
     bootstrap.receive_message(peer(1), Propose(proposal), now=0.0)
-    assert drain(bootstrap) == [SendBootstrap(peer(1), Declined(proposal.history, Why.OBSERVER))]
+    assert drain(bootstrap) == [
+        SendBootstrap(peer(1), Declined(proposal.history, DeclineReason.OBSERVER))
+    ]
 
 
 def test_proposer_gives_up_on_the_silent_and_then_prefers_others() -> None:
@@ -402,11 +404,11 @@ def test_proposal_ends_when_one_of_its_voters_is_gone() -> None:
     club = Club()
     club.slow_disks = {2, 3}
     club.wait(1.1)
-    assert club.phase(1) is Phase.PROPOSING
+    assert club.phase(1) is BootstrapPhase.PROPOSING
     club.crash(3)
     club.meet()
-    assert club.phase(1) is Phase.SEEKING
-    assert club.phase(2) is Phase.SEEKING
+    assert club.phase(1) is BootstrapPhase.SEEKING
+    assert club.phase(2) is BootstrapPhase.SEEKING
 
 
 def test_prepared_member_begins_when_it_sees_that_others_have() -> None:
@@ -415,7 +417,7 @@ def test_prepared_member_begins_when_it_sees_that_others_have() -> None:
     club.statuses[2] = Status(Standing.VOTER, proposal.history)
     club.meet()
     assert [event.is_founder for event in club.of(3, Founded)] == [False]
-    assert club.phase(3) is Phase.BEGUN
+    assert club.phase(3) is BootstrapPhase.BEGUN
 
 
 def test_evidence_of_a_complete_proposal_is_passed_on_when_the_proposer_is_dead() -> None:
@@ -458,8 +460,8 @@ def test_proposer_that_gave_up_and_is_asked_says_so() -> None:
     proposal = club.proposal()
     club.cut = {2}
     club.meet()
-    assert club.phase(1) is Phase.SEEKING
-    assert club.phase(2) is Phase.PREPARED
+    assert club.phase(1) is BootstrapPhase.SEEKING
+    assert club.phase(2) is BootstrapPhase.PREPARED
     club.cut = set()
     club.sent.clear()
     club.meet()
@@ -477,10 +479,10 @@ def test_two_of_three_promise_and_are_free_under_new_incarnations() -> None:
     before = [club.members[n]._promises.incarnation for n in (2, 3)]
     club.meet()
     club.wait(7.5)
-    assert [club.phase(n) for n in (2, 3)] == [Phase.PREPARED] * 2
+    assert [club.phase(n) for n in (2, 3)] == [BootstrapPhase.PREPARED] * 2
     assert [club.standing(n) for n in (2, 3)] == [Standing.PREPARED] * 2
     club.wait(1.5)
-    assert [club.phase(n) for n in (2, 3)] == [Phase.SEEKING] * 2
+    assert [club.phase(n) for n in (2, 3)] == [BootstrapPhase.SEEKING] * 2
     assert club.of(2, SavePrepareVote)[-2:] == [
         SavePrepareVote(PrepareVote(proposal, is_promised=True)),
         SavePrepareVote(None),
@@ -497,10 +499,10 @@ def test_promise_is_not_told_before_it_is_saved() -> None:
     club.wait(9.0)
     assert club.members[2]._promises.has_promised
     assert club.said(2, Promised) == []
-    assert club.phase(3) is Phase.PREPARED
+    assert club.phase(3) is BootstrapPhase.PREPARED
     club.save(2)
     club.settle()
-    assert club.phase(3) is Phase.SEEKING
+    assert club.phase(3) is BootstrapPhase.SEEKING
 
 
 def test_member_does_not_promise_where_no_majority_could() -> None:
@@ -538,7 +540,7 @@ def test_history_dies_when_a_majority_promised_and_is_removed_before_its_prepare
         club.start(number)
         club.events[number].clear()
     club.meet()
-    assert club.phase(1) is Phase.BEGUN
+    assert club.phase(1) is BootstrapPhase.BEGUN
     club.cut = set()
     club.meet()
     club.wait(1.0)
@@ -560,9 +562,9 @@ def test_one_promise_does_not_kill_a_history() -> None:
     club.give(2, 1, Promised(proposal.history))
     club.give(2, 1, Promised(proposal.history))
     club.give(4, 1, Promised(proposal.history))  # it is none of the voters
-    assert club.phase(1) is Phase.BEGUN
+    assert club.phase(1) is BootstrapPhase.BEGUN
     club.give(3, 1, Promised(proposal.history))
-    assert club.phase(1) is Phase.SEEKING
+    assert club.phase(1) is BootstrapPhase.SEEKING
 
 
 def test_member_in_memory_that_comes_back_promises_for_its_former_life() -> None:
@@ -635,7 +637,7 @@ def test_history_without_a_log_gives_way_to_one_that_has_committed() -> None:
     club.crash(2)
     club.give(1, 3, Complete(proposal))
     club.settle()
-    assert club.phase(3) is Phase.BEGUN
+    assert club.phase(3) is BootstrapPhase.BEGUN
     club.statuses[4] = THERE
     club.meet()
     assert club.of(3, HistoryDied) == [HistoryDied(proposal.history)]
@@ -669,10 +671,10 @@ def test_member_with_a_saved_history_needs_no_prepare_vote() -> None:
     club.disks[3] = PrepareVote(proposal)
     club.start(3, history=ALIVE)
     club.settle()
-    assert (club.phase(3), club.disks[3]) == (Phase.MEMBER, None)
+    assert (club.phase(3), club.disks[3]) == (BootstrapPhase.MEMBER, None)
     club.disks[2] = PrepareVote(proposal)
     club.start(2, history=proposal.history)
-    assert club.phase(2) is Phase.BEGUN
+    assert club.phase(2) is BootstrapPhase.BEGUN
 
 
 def test_a_waiting_member_says_why_every_ten_seconds() -> None:
@@ -693,7 +695,7 @@ MESSAGES: list[Message] = [
     Seek(b"i" * 16, True),
     Propose(PROPOSAL),
     Prepared(PROPOSAL),
-    Declined(PROPOSAL.history, Why.BUSY),
+    Declined(PROPOSAL.history, DeclineReason.BUSY),
     Complete(PROPOSAL),
     Ask(PROPOSAL),
     Promised(PROPOSAL.history),
@@ -802,7 +804,7 @@ def test_peers_that_lie_trip_nothing(seed: int, knows_all: bool) -> None:
                     Ask(proposal),
                     Promised(proposal.history),
                     Dead(proposal.history),
-                    Declined(proposal.history, rng.choice(list(Why))),
+                    Declined(proposal.history, rng.choice(list(DeclineReason))),
                 ]
                 try:
                     bootstrap.receive_message(sender, rng.choice(messages), now=now)

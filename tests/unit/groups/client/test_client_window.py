@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.groups.client.window import Window
+from mosaik_actors.groups.client.window import ClientWindow
 
 
 class Account:
@@ -23,7 +23,7 @@ class Account:
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=150, deadline=None)
 def test_window_agrees_with_a_plain_account(seed: int) -> None:
-    rng, window, account = Random(seed), Window(), Account()
+    rng, window, account = Random(seed), ClientWindow(), Account()
     for _ in range(80):
         step = rng.randrange(4)
         if step == 0:
@@ -49,7 +49,7 @@ def test_window_agrees_with_a_plain_account(seed: int) -> None:
 
 
 def test_answered_payloads_are_let_go() -> None:
-    window = Window()
+    window = ClientWindow()
     for number in range(1, 10_001):
         window.add((b"x",), 1)
         window.take()

@@ -14,7 +14,7 @@ import pytest
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import ApplyContext
-from mosaik_actors.groups.member.history import History
+from mosaik_actors.groups.member.history import FollowedHistory
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
 from mosaik_actors.groups.wire import acts, frames
 from mosaik_actors.groups.wire import bootstrap as bootstrap
@@ -61,7 +61,7 @@ class Hostile:
         self.source = source
 
     @property
-    def history(self) -> History | None:
+    def history(self) -> FollowedHistory | None:
         return self.victim.member.history
 
     def frame(self) -> bytes:
@@ -188,7 +188,7 @@ class Hostile:
         number = self.rng.choice(numbers)
         index = self.pick(self.index(), getattr(task, "_next", 1) - 1)
         entries = self.entries(index, self.term() or 1)
-        whole = self.pick(None, sync.Whole(self.pick(0, 1, 1 << 20), bytes(32)))
+        whole = self.pick(None, sync.SnapshotSummary(self.pick(0, 1, 1 << 20), bytes(32)))
         answer = self.pick(
             sync.EntryRange(number, 1, self.index(), self.pick(0, 1, self.term()), entries),
             sync.SnapshotCut(number, self.rng.randbytes(16), self.metadata()),
@@ -209,12 +209,12 @@ class Hostile:
         message = self.pick(
             merge.MergeRequest(self.history_id(), request_id, self.index()),
             merge.MergeAccepted(self.history_id(), request_id),
-            merge.MergeRefused(request_id, self.pick(*merge.Why)),
+            merge.MergeRefused(request_id, self.pick(*merge.MergeRefusal)),
             merge.ReplayQuery(self.history_id()),
             merge.ReplayState(self.history_id(), self.history_id(), count, False),
             merge.ReplayCommands(run, self.replay()),
             merge.ReplayDone(run, count),
-            merge.ReplayRefused(run, self.pick(*merge.Why)),
+            merge.ReplayRefused(run, self.pick(*merge.MergeRefusal)),
             merge.ReplayEnd(run, finish),
         )
         return frames.plain(frames.MERGE, merge.encode_merge(message))
@@ -233,7 +233,7 @@ class Hostile:
             bootstrap.Prepared(proposal),
             bootstrap.Complete(proposal),
             bootstrap.Ask(proposal),
-            bootstrap.Declined(history, self.pick(*bootstrap.Why)),
+            bootstrap.Declined(history, self.pick(*bootstrap.DeclineReason)),
             bootstrap.Promised(history),
             bootstrap.Dead(history),
         )

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.member.membership import (
-    Change,
     GroupView,
-    PeerView,
+    MembershipChange,
+    MemberView,
     TransferTo,
     explain,
     plan_change,
@@ -39,22 +39,22 @@ def status_of(**given: Any) -> Status:
     return msgspec.structs.replace(Status(Standing.LEARNER, MINE, commit_index=9), **given)
 
 
-FIT = PeerView(status_of(), 0.1, 0, is_replicating=True)
-SEEKING = PeerView(Status())
-GONE = PeerView(None, 100.0, 50, is_replicating=True)
-DEAD = PeerView(None, 6.0, 50, is_replicating=True)
-FORGOT = PeerView(Status(), 0.5, 0, is_replicating=True, has_acknowledged=True)
-SLOW = PeerView(status_of(is_catching_up=True), 0.1, 10_000, is_replicating=False)
+FIT = MemberView(status_of(), 0.1, 0, is_replicating=True)
+SEEKING = MemberView(Status())
+GONE = MemberView(None, 100.0, 50, is_replicating=True)
+DEAD = MemberView(None, 6.0, 50, is_replicating=True)
+FORGOT = MemberView(Status(), 0.5, 0, is_replicating=True, has_acknowledged=True)
+SLOW = MemberView(status_of(is_catching_up=True), 0.1, 10_000, is_replicating=False)
 
 
-def fit(**given: Any) -> PeerView:
+def fit(**given: Any) -> MemberView:
     """Return a member that could vote, but for what is given of its status."""
     return replace(FIT, status=status_of(**given))
 
 
 def view_of(
     voters: Voters,
-    peers: dict[int, PeerView] | None = None,
+    peers: dict[int, MemberView] | None = None,
     mine: Status | None = None,
     **given: Any,
 ) -> GroupView:
@@ -75,7 +75,7 @@ def view_of(
 
 def target_of(view: GroupView) -> Voters:
     step = plan_change(view)
-    assert isinstance(step, Change)
+    assert isinstance(step, MembershipChange)
     assert step.why
     check_change(view.voters, step.target)
     return step.target
@@ -104,7 +104,7 @@ def test_voter_that_leaves_is_removed() -> None:
     leaving = {1: fit(is_leaving=True)}
     assert target_of(view_of(voters_of(0, 1, 2), leaving)) == voters_of(0, 2)
     assert target_of(view_of(voters_of(0, 1), leaving)) == voters_of(0)
-    said_good_bye = {1: PeerView(None, 0.2, 0, is_replicating=True, has_left=True)}
+    said_good_bye = {1: MemberView(None, 0.2, 0, is_replicating=True, has_left=True)}
     assert target_of(view_of(voters_of(0, 1, 2), said_good_bye)) == voters_of(0, 2)
 
 
@@ -138,7 +138,7 @@ def test_dead_voter_goes_before_one_that_leaves_and_is_needed_to_agree() -> None
 
 
 @pytest.mark.parametrize("seen", [FORGOT, fit(history=OTHER)])
-def test_voter_without_its_memory_is_removed_and_then_learns(seen: PeerView) -> None:
+def test_voter_without_its_memory_is_removed_and_then_learns(seen: MemberView) -> None:
     assert target_of(view_of(voters_of(0, 1, 2), {1: seen})) == voters_of(0, 2)
     again = target_of(view_of(voters_of(0, 2), {1: SEEKING}))
     assert again == voters_of(0, 2, learners=(1,))
@@ -149,7 +149,7 @@ def test_learner_that_forgot_is_removed_as_what_it_acknowledged_is_void() -> Non
 
 
 def test_new_learner_that_was_not_welcomed_yet_stays() -> None:
-    seen = PeerView(Status(), 0.1, 100)
+    seen = MemberView(Status(), 0.1, 100)
     assert plan_change(view_of(voters_of(0, learners=(1,)), {1: seen})) is None
 
 
@@ -193,11 +193,11 @@ def test_those_who_are_bonded_become_learners_all_at_once() -> None:
     peers = {
         1: SEEKING,
         2: FIT,
-        3: PeerView(Status(is_observer=True)),
-        4: PeerView(Status(is_leaving=True)),
-        5: PeerView(Status(Standing.PREPARED)),
+        3: MemberView(Status(is_observer=True)),
+        4: MemberView(Status(is_leaving=True)),
+        5: MemberView(Status(Standing.PREPARED)),
         6: fit(history=OTHER),
-        7: PeerView(None),
+        7: MemberView(None),
     }
     assert target_of(view_of(voters_of(0), peers)) == voters_of(0, learners=(1, 2, 3))
 
@@ -231,10 +231,10 @@ def test_pair_is_begun_only_when_two_are_ready() -> None:
         replace(FIT, is_replicating=False),
         replace(FIT, silent_s=1.1),
         replace(FIT, silent_s=None),
-        PeerView(None, 0.1, 0, is_replicating=True),
+        MemberView(None, 0.1, 0, is_replicating=True),
     ],
 )
-def test_unfit_learner_is_not_promoted(unfit: PeerView) -> None:
+def test_unfit_learner_is_not_promoted(unfit: MemberView) -> None:
     assert plan_change(view_of(voters_of(0, learners=(1, 2)), {1: unfit})) is None
 
 
@@ -291,7 +291,7 @@ def test_learners_that_are_gone_are_forgotten() -> None:
         2: replace(GONE, silent_s=59.0),
         3: fit(is_leaving=True),
         4: replace(fit(history=OTHER), is_replicating=False),
-        5: PeerView(),
+        5: MemberView(),
     }
     view = view_of(voters_of(0, learners=(1, 2, 3, 4, 5)), peers)
     assert target_of(view) == voters_of(0, learners=(2, 5))
@@ -314,7 +314,7 @@ def test_reluctant_leader_hands_over_to_a_willing_voter() -> None:
 # All together: a leader follows the policy until nothing is left to do.
 
 
-def random_member(rng: Random) -> PeerView:
+def random_member(rng: Random) -> MemberView:
     return rng.choices(
         [
             FIT,
@@ -329,9 +329,9 @@ def random_member(rng: Random) -> PeerView:
             fit(is_leaving=True),
             fit(is_observer=True),
             fit(history=OTHER),
-            PeerView(Status(Standing.PREPARED), 0.1, 9),
-            PeerView(None, 0.2, 0, is_replicating=True, has_left=True),
-            PeerView(),
+            MemberView(Status(Standing.PREPARED), 0.1, 9),
+            MemberView(None, 0.2, 0, is_replicating=True, has_left=True),
+            MemberView(),
         ],
         weights=[12, 4, 2, 3, 3, 2, 3, 1, 1, 1, 1, 1, 1, 1, 1],
     )[0]
@@ -375,7 +375,7 @@ def count_here(view: GroupView, voters: Sequence[PeerId]) -> int:
 
 
 def follow(
-    view: GroupView, step: Change | TransferTo, will_catch_up: dict[PeerId, bool]
+    view: GroupView, step: MembershipChange | TransferTo, will_catch_up: dict[PeerId, bool]
 ) -> GroupView:
     """Return what the leader sees after a step."""
     if isinstance(step, TransferTo):
@@ -383,7 +383,7 @@ def follow(
         peers = dict(view.peers)
         seen = peers.pop(step.peer)
         assert seen.status is not None
-        peers[view.me] = PeerView(view.my_status, 0.1, 0, is_replicating=True)
+        peers[view.me] = MemberView(view.my_status, 0.1, 0, is_replicating=True)
         return replace(view, me=step.peer, my_status=seen.status, peers=peers)
     before, after = view.voters, step.target
     check_change(before, after)

@@ -36,6 +36,7 @@ from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_burs
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
+    MergeRefusal,
     MergeRefused,
     MergeRequest,
     ReplayCommands,
@@ -44,7 +45,6 @@ from mosaik_actors.groups.wire.merge import (
     ReplayQuery,
     ReplayRefused,
     ReplayState,
-    Why,
     decode_merge,
     encode_merge,
 )
@@ -271,7 +271,7 @@ def test_longer_history_asks_when_the_shorter_one_does_not() -> None:
     (request,) = long.sent(MergeRequest)
     # The one that is asked knows its own length exactly, and decides.
     short.receive(long.me, request)
-    assert short.sent(MergeRefused) == [MergeRefused(request.request_id, Why.SHORTER)]
+    assert short.sent(MergeRefused) == [MergeRefused(request.request_id, MergeRefusal.SHORTER)]
 
 
 def test_of_two_alike_the_one_with_the_smaller_id_goes_on() -> None:
@@ -372,7 +372,7 @@ def test_merging_history_is_refused_when_the_act_is_not_committed() -> None:
     long = Member(2, SMALL, commands=5)
     long.receive(peer(1), MergeRequest(LARGE, b"r" * 16, 3))
     long.fail()
-    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.FAILED)]
+    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, MergeRefusal.FAILED)]
 
 
 def test_merging_history_is_refused_when_the_leader_is_replaced() -> None:
@@ -380,7 +380,7 @@ def test_merging_history_is_refused_when_the_leader_is_replaced() -> None:
     long.receive(peer(1), MergeRequest(LARGE, b"r" * 16, 3))
     long.is_leader = False
     long.pump()
-    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.NOT_LEADER)]
+    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, MergeRefusal.NOT_LEADER)]
     long.commit()
     assert not long.mail, "it was answered"
 
@@ -392,7 +392,7 @@ def test_longer_merging_history_is_refused_and_asked_at_once() -> None:
     two.sees(one)
     # What was heard of it is old: it has grown meanwhile.
     two.receive(one.me, MergeRequest(LARGE, b"r" * 16, 9))
-    assert two.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.SHORTER)]
+    assert two.sent(MergeRefused) == [MergeRefused(b"r" * 16, MergeRefusal.SHORTER)]
     assert [request.history for request in two.sent(MergeRequest)] == [SMALL]
 
 
@@ -401,7 +401,7 @@ def test_nobody_is_accepted_while_a_request_is_out() -> None:
     middle.sees(long)
     assert middle.sent(MergeRequest)
     middle.receive(peer(3), MergeRequest(LARGE, b"r" * 16, 1))
-    assert middle.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.BUSY)]
+    assert middle.sent(MergeRefused) == [MergeRefused(b"r" * 16, MergeRefusal.BUSY)]
     assert not middle.proposed
 
 
@@ -423,7 +423,7 @@ def test_of_two_requests_that_cross_one_is_accepted() -> None:
     (first,), (second,) = one.sent(MergeRequest), two.sent(MergeRequest)
     one.receive(two.me, second)
     two.receive(one.me, first)
-    assert one.sent(MergeRefused) == [MergeRefused(second.request_id, Why.BUSY)]
+    assert one.sent(MergeRefused) == [MergeRefused(second.request_id, MergeRefusal.BUSY)]
     assert two.proposed == [AcceptMerge(LARGE, first.request_id)]
 
 
@@ -446,7 +446,7 @@ def test_history_that_has_accepted_a_merging_history_since_it_asked_stays_open()
 def test_own_history_and_merged_ones_are_not_accepted() -> None:
     _, long = merged_pair()
     long.receive(peer(5), MergeRequest(SMALL, b"r" * 16, 1))
-    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, Why.SAME)]
+    assert long.sent(MergeRefused) == [MergeRefused(b"r" * 16, MergeRefusal.SAME)]
     long.receive(peer(5), MergeRequest(LARGE, b"r" * 16, 1))
     assert long.sent(ReplayState) == [ReplayState(LARGE, SMALL, 0, True)]
     assert not long.proposed
@@ -518,7 +518,7 @@ def test_refusal_begins_another_run() -> None:
     short.receive(long.me, ReplayState(LARGE, SMALL, 0, False))
     (commands,) = short.sent(ReplayCommands)
     short.mail.clear()
-    short.receive(long.me, ReplayRefused(commands.run, Why.FAILED))
+    short.receive(long.me, ReplayRefused(commands.run, MergeRefusal.FAILED))
     assert not short.mail
     short.wait(CONFIG.retry * 2)
     assert short.sent(ReplayQuery)
@@ -542,7 +542,7 @@ def test_commands_after_a_gap_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
     act = Replay(LARGE, (Burst(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
     long.receive(peer(1), ReplayCommands(10, act))
-    assert long.sent(ReplayRefused) == [ReplayRefused(10, Why.GAP)]
+    assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.GAP)]
     assert not long.proposed
 
 
@@ -551,7 +551,7 @@ def test_commands_whose_act_fails_are_refused() -> None:
     act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
     long.receive(peer(1), ReplayCommands(10, act))
     long.fail()
-    assert long.sent(ReplayRefused) == [ReplayRefused(10, Why.FAILED)]
+    assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.FAILED)]
 
 
 def test_leader_holds_a_bounded_number_of_acts() -> None:
@@ -560,7 +560,7 @@ def test_leader_holds_a_bounded_number_of_acts() -> None:
         burst = Burst(b"c" * 16, 0, after + 1, 0, (b"x",))
         long.receive(peer(1), ReplayCommands(10, Replay(LARGE, (burst,), after, b"", after)))
     assert len(long.proposed) == CONFIG.hosted
-    assert Why.BUSY in [message.why for message in long.sent(ReplayRefused)]
+    assert MergeRefusal.BUSY in [message.why for message in long.sent(ReplayRefused)]
 
 
 def test_leader_that_is_replaced_refuses_what_it_held() -> None:
@@ -569,15 +569,15 @@ def test_leader_that_is_replaced_refuses_what_it_held() -> None:
     long.receive(peer(1), ReplayCommands(10, act))
     long.is_leader = False
     long.pump()
-    assert long.sent(ReplayRefused) == [ReplayRefused(10, Why.NOT_LEADER)]
+    assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.NOT_LEADER)]
     long.receive(peer(1), ReplayCommands(11, act))
-    assert long.sent(ReplayRefused) == [ReplayRefused(11, Why.NOT_LEADER)]
+    assert long.sent(ReplayRefused) == [ReplayRefused(11, MergeRefusal.NOT_LEADER)]
 
 
 def test_end_of_a_replay_that_is_not_here_whole_is_refused() -> None:
     long = Member(2, SMALL, commands=5)
     long.receive(peer(1), ReplayEnd(10, FinishMerge(LARGE, 3)))
-    assert long.sent(ReplayRefused) == [ReplayRefused(10, Why.GAP)]
+    assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.GAP)]
     assert not long.proposed
 
 
@@ -763,7 +763,7 @@ def test_log_does_not_grow_for_ever_beside_a_history_that_does_not_merge() -> No
     for _ in range(40):
         long.wait(CONFIG.hold / 30)
         for request in long.sent(MergeRequest):
-            long.receive(short.me, MergeRefused(request.request_id, Why.BUSY))
+            long.receive(short.me, MergeRefused(request.request_id, MergeRefusal.BUSY))
     assert not long.keeps_log()
 
 
@@ -837,13 +837,13 @@ def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
         messages: list[MergeMessage] = [
             MergeRequest(rng.choice((SMALL, LARGE, MIDDLE)), b"r" * 16, rng.randint(0, 9)),
             MergeAccepted(rng.choice((SMALL, LARGE)), rng.choice(requests)),
-            MergeRefused(rng.choice(requests), rng.choice(list(Why))),
+            MergeRefused(rng.choice(requests), rng.choice(list(MergeRefusal))),
             ReplayQuery(rng.choice((SMALL, LARGE))),
             ReplayState(LARGE, SMALL, rng.randint(0, 5), False),
             ReplayCommands(run, Replay(SMALL, (burst,), rng.randint(0, 2))),
             ReplayCommands(run, Replay(LARGE, (burst,))),
             ReplayDone(run, rng.randint(0, 5)),
-            ReplayRefused(run, rng.choice(list(Why))),
+            ReplayRefused(run, rng.choice(list(MergeRefusal))),
             ReplayEnd(run, FinishMerge(rng.choice((SMALL, LARGE)), rng.randint(0, 2))),
         ]
         member.receive(other.me, rng.choice(messages))

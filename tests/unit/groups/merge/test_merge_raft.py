@@ -21,7 +21,7 @@ from mosaik_actors.groups.merge.view import (
 )
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.raft.ready import Outcome, Verdict
+from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict
 from mosaik_actors.groups.wire.acts import Act, decode_act, encode_act
 from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
 from mosaik_actors.groups.wire.configuration import make_voters
@@ -169,8 +169,8 @@ class Replica:
         )
 
 
-def _failed(outcome: Outcome) -> list[Act]:
-    if outcome.token is None or outcome.verdict is Verdict.COMMITTED:
+def _failed(outcome: ProposalOutcome) -> list[Act]:
+    if outcome.token is None or outcome.verdict is ProposalVerdict.COMMITTED:
         return []
     return [outcome.token]
 

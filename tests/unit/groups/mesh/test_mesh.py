@@ -27,7 +27,7 @@ from mosaik_actors.groups.mesh.mesh import (
     DialWanted,
     Mesh,
     MeshEvent,
-    SendFrame,
+    SendBondFrame,
     StatusChanged,
     TopologyChanged,
     is_mesh_frame,
@@ -97,7 +97,7 @@ def only(events: list[MeshEvent], kind: type[E]) -> E:
 
 
 def frames(events: list[MeshEvent]) -> list[object]:
-    return [decode_frame(event.data) for event in events if isinstance(event, SendFrame)]
+    return [decode_frame(event.data) for event in events if isinstance(event, SendBondFrame)]
 
 
 def dial(mesh: Mesh, to: PeerId, now: float = 0.0) -> DialWanted:
@@ -121,7 +121,7 @@ def finish(opener: Mesh, prove: Prove, acceptor: Mesh, link: int, now: float) ->
     acceptor.receive_frame(link, encode_frame(prove), now=now)
     events = drain(acceptor)
     for event in events:
-        if isinstance(event, SendFrame) and event.link_id == link:
+        if isinstance(event, SendBondFrame) and event.link_id == link:
             opener.receive_frame(link, event.data, now=now)
     return events
 
@@ -189,7 +189,7 @@ def test_bond_forms_in_order_and_tells_both_statuses() -> None:
 
     # 3. The opener proves the key; still nobody is bonded.
     (sent,) = drain(opener)
-    assert isinstance(sent, SendFrame)
+    assert isinstance(sent, SendBondFrame)
     assert sent.link_id == 8
     assert is_mesh_frame(sent.data)
     assert not opener.bonded
@@ -200,7 +200,7 @@ def test_bond_forms_in_order_and_tells_both_statuses() -> None:
     confirm, formed, changed = drain(acceptor)
     assert formed == BondFormed(SMALL, 7, Status(term=3))
     assert changed == TopologyChanged()
-    assert isinstance(confirm, SendFrame)
+    assert isinstance(confirm, SendBondFrame)
     opener.receive_frame(8, confirm.data, now=0.4)
     assert drain(opener) == [BondFormed(LARGE, 8, Status(term=5)), TopologyChanged()]
     assert opener.peer_of(8) == LARGE
@@ -279,10 +279,10 @@ def test_two_proofs_that_cross_leave_the_link_of_the_smaller_id() -> None:
     small, large, first, second = crossing()
     reply_2 = offer(small, 2, second)
     large.receive_opened(2, second.token, reply_2, now=0.1)
-    prove_2 = only(drain(large), SendFrame)
+    prove_2 = only(drain(large), SendBondFrame)
     reply_1 = offer(large, 1, first)
     small.receive_opened(1, first.token, reply_1, now=0.1)
-    prove_1 = only(drain(small), SendFrame)
+    prove_1 = only(drain(small), SendBondFrame)
 
     small.receive_frame(2, prove_2.data, now=0.1)
     closed = only(drain(small), CloseLink)
@@ -292,7 +292,7 @@ def test_two_proofs_that_cross_leave_the_link_of_the_smaller_id() -> None:
     events = drain(large)
     closed = only(events, CloseLink)
     assert (closed.link_id, closed.reason.code) == (2, CloseCode.GROUP_ALREADY_BONDED)
-    small.receive_frame(1, only(events, SendFrame).data, now=0.1)
+    small.receive_frame(1, only(events, SendBondFrame).data, now=0.1)
     assert small.link_of(LARGE) == large.link_of(SMALL) == 1
 
 
@@ -500,7 +500,7 @@ def test_heartbeats_go_out_at_their_interval_with_the_status() -> None:
         due_at = one.get_timer()
         assert due_at is not None
         one.handle_timer(now=due_at)
-        beat = only(drain(one), SendFrame)
+        beat = only(drain(one), SendBondFrame)
         assert decode_frame(beat.data) == Beat(Status(commit_index=7))
         one.note_heard(1, now=due_at)
         gaps.append(due_at - last)
@@ -520,8 +520,8 @@ def test_one_heartbeat_is_encoded_for_all() -> None:
     bond(one, make(MIDDLE), link=2)
     one.set_status(Status(standing=Standing.VOTER), now=0.1)
     first, second = drain(one)
-    assert isinstance(first, SendFrame)
-    assert isinstance(second, SendFrame)
+    assert isinstance(first, SendBondFrame)
+    assert isinstance(second, SendBondFrame)
     assert first.data is second.data
 
 
@@ -541,7 +541,7 @@ def test_what_others_must_act_on_is_told_at_once(status: Status) -> None:
     one, other = bonded_pair()
     one.set_status(status, now=0.1)
     (sent,) = drain(one)
-    assert isinstance(sent, SendFrame)
+    assert isinstance(sent, SendBondFrame)
     other.receive_frame(1, sent.data, now=0.1)
     assert only(drain(other), StatusChanged) == StatusChanged(SMALL, status)
     assert other.bonded[SMALL].status == status
@@ -622,7 +622,7 @@ def test_news_of_several_bonds_travel_together() -> None:
     run_until(one, 0.1)
     bond(make(MIDDLE), one, link=2, now=0.1)
     bond(make(peer(3)), one, link=3, now=0.12)
-    told = [e for e in run_until(one, 0.19) if isinstance(e, SendFrame) and e.link_id == 1]
+    told = [e for e in run_until(one, 0.19) if isinstance(e, SendBondFrame) and e.link_id == 1]
     assert frames(list(told)) == [Peers((MIDDLE, peer(3)))]
     other.receive_frame(1, told[0].data, now=0.2)
     drain(other)
@@ -669,12 +669,12 @@ def test_departure_is_told_and_nobody_dials_soon() -> None:
     other.receive_peers(peers(SMALL), now=0.0)
     one.leave(now=1.0)
     events = drain(one)
-    assert [type(e) for e in events] == [SendFrame, CloseLink, BondLost, TopologyChanged]
+    assert [type(e) for e in events] == [SendBondFrame, CloseLink, BondLost, TopologyChanged]
     assert only(events, CloseLink).reason.code == CloseCode.GRACEFUL_SHUTDOWN
     assert only(events, BondLost).was_graceful
 
     # The other end learns it from the frame; the closing that follows says nothing new.
-    other.receive_frame(1, only(events, SendFrame).data, now=1.0)
+    other.receive_frame(1, only(events, SendBondFrame).data, now=1.0)
     other.receive_closed(1, BROKEN, now=1.0)
     assert only(drain(other), BondLost).was_graceful
     assert not [e for e in run_until(other, 1.0 + WAIT_S_MAX / 2) if isinstance(e, DialWanted)]

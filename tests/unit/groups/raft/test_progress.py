@@ -1,14 +1,14 @@
 """What a leader knows of one follower."""
 
-from mosaik_actors.groups.raft.progress import Progress, ProgressState
+from mosaik_actors.groups.raft.progress import FollowerProgress, ProgressState
 
 
-def progress_at(next_index: int = 11, **limits: int) -> Progress:
+def progress_at(next_index: int = 11, **limits: int) -> FollowerProgress:
     settings = {"window_count": 3, "window_bytes": 100, **limits}
-    return Progress(next_index, now=0.0, **settings)
+    return FollowerProgress(next_index, now=0.0, **settings)
 
 
-def replicating(**limits: int) -> Progress:
+def replicating(**limits: int) -> FollowerProgress:
     progress = progress_at(**limits)
     progress.sent(10, 0)
     progress.accept(10)

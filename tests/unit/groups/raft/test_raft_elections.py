@@ -6,10 +6,10 @@ from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.raft.ready import (
     BecameLeader,
     LeaderChanged,
+    ProposalVerdict,
     Reason,
     SteppedDown,
     TransferEnded,
-    Verdict,
 )
 from mosaik_actors.groups.wire.raft import (
     Append,
@@ -240,7 +240,7 @@ def test_transfer_hands_over_without_waiting_for_a_timeout() -> None:
     outcome = cores.outcomes[0][-1]
     assert (outcome.token, outcome.verdict, outcome.reason) == (
         2,
-        Verdict.NOT_TAKEN,
+        ProposalVerdict.NOT_TAKEN,
         Reason.TRANSFERRING,
     )
 

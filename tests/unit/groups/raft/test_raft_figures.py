@@ -6,10 +6,10 @@ from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.raft.ready import (
     ConfigurationAdopted,
     ConfigurationCommitted,
-    Outcome,
+    ProposalOutcome,
+    ProposalVerdict,
     Reason,
     SteppedDown,
-    Verdict,
 )
 from mosaik_actors.groups.wire.configuration import demote, promote, remove
 from mosaik_actors.groups.wire.raft import Append, Appended, AppendRejected
@@ -158,7 +158,7 @@ def grown(count: int, *, learners: int = 0) -> Cores:
     return cores
 
 
-def change(cores: Cores, target: Voters, token: object = "change") -> Outcome | None:
+def change(cores: Cores, target: Voters, token: object = "change") -> ProposalOutcome | None:
     """Ask the first replica for a change and let it happen; return its outcome, if any."""
     before = len(cores.outcomes[0])
     cores.rafts[0].change_configuration(target, token)
@@ -170,7 +170,7 @@ def test_learner_becomes_a_voter_and_counts() -> None:
     """4.2.1."""
     cores = grown(3, learners=1)
     outcome = change(cores, promote(cores.rafts[0].configuration, peer(2)))
-    assert outcome == Outcome("change", Verdict.COMMITTED, 2)
+    assert outcome == ProposalOutcome("change", ProposalVerdict.COMMITTED, 2)
     assert [raft.configuration for raft in cores.rafts] == [voters_of(0, 1, 2)] * 3
     assert cores.events_of(2, ConfigurationAdopted)[-1].voters == voters_of(0, 1, 2)
     assert cores.events_of(2, ConfigurationCommitted)[-1].voters == voters_of(0, 1, 2)
@@ -205,7 +205,7 @@ def test_one_change_at_a_time() -> None:
     current = cores.rafts[0].configuration
     assert change(cores, promote(current, peer(3))) is None
     outcome = change(cores, add_learner(cores.rafts[0].configuration, peer(7)))
-    assert outcome == Outcome("change", Verdict.NOT_TAKEN, 0, Reason.PENDING)
+    assert outcome == ProposalOutcome("change", ProposalVerdict.NOT_TAKEN, 0, Reason.PENDING)
 
 
 def test_voters_change_one_at_a_time() -> None:
@@ -223,7 +223,7 @@ def test_peer_votes_only_after_it_was_a_learner_and_caught_up() -> None:
     assert outcome.reason is Reason.ILLEGAL
     change(cores, add_learner(cores.rafts[0].configuration, peer(5)))
     outcome = change(cores, voters_of(0, 1, 2, 5))
-    assert outcome == Outcome("change", Verdict.NOT_TAKEN, 0, Reason.BEHIND)
+    assert outcome == ProposalOutcome("change", ProposalVerdict.NOT_TAKEN, 0, Reason.BEHIND)
 
 
 def test_change_waits_for_an_entry_of_the_own_term() -> None:
@@ -237,8 +237,11 @@ def test_change_waits_for_an_entry_of_the_own_term() -> None:
     target = demote(cores.rafts[0].configuration, peer(3))
     assert not cores.rafts[0].change_configuration(target, "early")
     cores.settle()
-    assert Outcome("early", Verdict.NOT_TAKEN, 0, Reason.TOO_EARLY) in cores.outcomes[0]
-    assert change(cores, target) == Outcome("change", Verdict.COMMITTED, 2)
+    assert (
+        ProposalOutcome("early", ProposalVerdict.NOT_TAKEN, 0, Reason.TOO_EARLY)
+        in cores.outcomes[0]
+    )
+    assert change(cores, target) == ProposalOutcome("change", ProposalVerdict.COMMITTED, 2)
 
 
 def test_bug_of_2015_one_add_one_remove() -> None:
@@ -327,7 +330,7 @@ def test_leader_that_removes_itself_hands_over() -> None:
     cores = grown(3)
     outcome = change(cores, voters_of(1, 2))
     assert outcome is not None
-    assert outcome.verdict is Verdict.COMMITTED
+    assert outcome.verdict is ProposalVerdict.COMMITTED
     assert not cores.rafts[0].is_leader
     assert sum(raft.is_leader for raft in cores.rafts) == 1
 
@@ -343,4 +346,6 @@ def test_removed_configuration_is_void_again() -> None:
     cores.beat(1)
     assert cores.rafts[0].configuration == voters_of(0, 1, 2)
     assert cores.events_of(0, ConfigurationAdopted)[-1].voters == voters_of(0, 1, 2)
-    assert cores.outcomes[0][-1] == Outcome("change", Verdict.NOT_TAKEN, 0, Reason.OVERWRITTEN)
+    assert cores.outcomes[0][-1] == ProposalOutcome(
+        "change", ProposalVerdict.NOT_TAKEN, 0, Reason.OVERWRITTEN
+    )

@@ -5,7 +5,7 @@ import pytest
 from mosaik_actors.errors import ConfigError, RemoteError
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.progress import ProgressState
-from mosaik_actors.groups.raft.ready import Outcome, Reason, Verdict
+from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict, Reason
 from mosaik_actors.groups.wire.raft import Append, Appended, Heartbeat
 
 from ..cores import Cores, peer
@@ -22,7 +22,7 @@ def test_proposal_is_committed_applied_everywhere_and_reported_once() -> None:
     cores = led()
     assert cores.rafts[0].propose(b"a", "token")
     cores.settle()
-    assert cores.outcomes[0] == [Outcome("token", Verdict.COMMITTED, 2)]
+    assert cores.outcomes[0] == [ProposalOutcome("token", ProposalVerdict.COMMITTED, 2)]
     assert [[entry.data for entry in applied] for applied in cores.applied] == [[b"", b"a"]] * 3
 
 
@@ -30,7 +30,9 @@ def test_proposal_elsewhere_is_not_taken() -> None:
     cores = led()
     assert not cores.rafts[1].propose(b"a", "token")
     cores.pump(1)
-    assert cores.outcomes[1] == [Outcome("token", Verdict.NOT_TAKEN, 0, Reason.NOT_LEADER)]
+    assert cores.outcomes[1] == [
+        ProposalOutcome("token", ProposalVerdict.NOT_TAKEN, 0, Reason.NOT_LEADER)
+    ]
 
 
 def test_proposal_that_a_later_leader_overwrites_is_reported_when_that_is_certain() -> None:
@@ -46,7 +48,9 @@ def test_proposal_that_a_later_leader_overwrites_is_reported_when_that_is_certai
     assert cores.outcomes[0] == []
     cores.beat(1)
     cores.beat(1)
-    assert cores.outcomes[0] == [Outcome("token", Verdict.NOT_TAKEN, 0, Reason.OVERWRITTEN)]
+    assert cores.outcomes[0] == [
+        ProposalOutcome("token", ProposalVerdict.NOT_TAKEN, 0, Reason.OVERWRITTEN)
+    ]
 
 
 def test_proposal_that_survives_its_leader_is_reported_as_committed() -> None:
@@ -62,7 +66,7 @@ def test_proposal_that_survives_its_leader_is_reported_as_committed() -> None:
     cores.heal()
     cores.beat(1)
     cores.beat(1)
-    assert cores.outcomes[0] == [Outcome("token", Verdict.COMMITTED, 2)]
+    assert cores.outcomes[0] == [ProposalOutcome("token", ProposalVerdict.COMMITTED, 2)]
 
 
 def test_own_entries_count_when_they_are_saved() -> None:
@@ -188,7 +192,7 @@ def test_proposals_are_bounded(settings: RaftConfig, size: int, reason: Reason) 
     taken = [cores.rafts[0].propose(b"x" * size, n) for n in range(8)]
     cores.pump(0)
     assert not taken[-1]
-    assert cores.outcomes[0][-1] == Outcome(7, Verdict.NOT_TAKEN, 0, reason)
+    assert cores.outcomes[0][-1] == ProposalOutcome(7, ProposalVerdict.NOT_TAKEN, 0, reason)
 
 
 def test_committing_makes_room_again() -> None:

@@ -6,11 +6,11 @@ from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.raft.progress import ProgressState
 from mosaik_actors.groups.raft.ready import (
     ConfigurationCommitted,
-    Outcome,
+    ProposalOutcome,
+    ProposalVerdict,
     Ready,
     Reason,
     SnapshotNeeded,
-    Verdict,
 )
 from mosaik_actors.groups.wire.raft import Append, Appended, SnapshotOffer
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
@@ -204,7 +204,9 @@ def test_proposal_whose_place_came_in_a_snapshot_is_unknown() -> None:
         cores.beat(0)
     assert cores.rafts[0].install(SnapshotMetadata(20, 7, voters_of(0, 1, 2)))
     cores.settle()
-    assert cores.outcomes[0][-1] == Outcome("token", Verdict.UNKNOWN, 0, Reason.COMPACTED)
+    assert cores.outcomes[0][-1] == ProposalOutcome(
+        "token", ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED
+    )
 
 
 def test_leader_that_compacted_what_was_in_flight_offers_a_snapshot() -> None:

@@ -16,8 +16,8 @@ from mosaik_actors.groups.sync.fetch_plan import (
     REST_S,
     STRIKES_MAX,
     STRUCK_OUT_S,
-    Ask,
     FetchPlan,
+    FetchRequest,
     Span,
     gaps,
     merge,
@@ -44,7 +44,7 @@ def ask(
     return [(bytes(a.peer)[0] - 1, a.first, a.last) for a in asks]
 
 
-def only(plan: FetchPlan) -> Ask:
+def only(plan: FetchPlan) -> FetchRequest:
     (found,) = plan.in_flight
     return found
 

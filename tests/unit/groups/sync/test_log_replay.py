@@ -15,9 +15,9 @@ from mosaik_actors.groups.machine.sync_roles import (
     Holder,
     InstallEntries,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
     SyncProgress,
 )
 from mosaik_actors.groups.raft.log import cost_of
@@ -58,7 +58,7 @@ def test_everything_that_is_missing_is_installed_in_order() -> None:
     log = long_log(500)
     world = World(SMALL, [log, log, log])
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.applied == log
     assert world.in_flight_max > 1
 
@@ -75,7 +75,7 @@ def test_leader_serves_nothing_when_others_can() -> None:
     log = long_log(500)
     world = World(SMALL, [log, log, log], leader=1)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.servers[1].requests == 0
 
 
@@ -107,7 +107,7 @@ def test_lost_requests_go_to_others() -> None:
     log = long_log(400)
     world = World(SMALL, [log, log, log], loss=0.2, seed=3)
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
 
 
 def test_only_peer_that_answers_late_is_still_of_use() -> None:
@@ -116,7 +116,7 @@ def test_only_peer_that_answers_late_is_still_of_use() -> None:
     world = World(SMALL, [log], leader=None)
     world.servers[1].delay_s = 1.5
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
 
 
 def test_peer_that_dies_is_replaced_at_once() -> None:
@@ -124,7 +124,7 @@ def test_peer_that_dies_is_replaced_at_once() -> None:
     world = World(SMALL, [log, log, log], leader=1)
     world.at(0.3, lambda: world.kill(2))
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
     assert world.now < 10
 
 
@@ -134,7 +134,7 @@ def test_one_slow_peer_does_not_hold_up_the_end() -> None:
     world = World(LogReplaySync(batch_size=10, fetch_timeout=25.0), [log, log, log], leader=1)
     world.servers[2].delay_s = 10.0
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
     assert world.now < 2
 
 
@@ -150,7 +150,7 @@ def test_nothing_missing_ends_at_once() -> None:
     log = long_log(20)
     world = World(SMALL, [log], own=log)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert not world.servers[1].requests
 
 
@@ -160,7 +160,7 @@ def test_group_that_moves_on_far_is_followed_and_the_small_rest_left_to_replicat
     world.at(0.05, lambda: world.commit(100))
     world.at(0.15, lambda: world.commit(5))
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert 300 <= world.own.commit_index <= 305
 
 
@@ -184,7 +184,7 @@ def test_replication_may_be_faster_than_the_sync() -> None:
 
     world.at(0.015, replicate)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.own.commit_index == 100
 
 
@@ -201,7 +201,7 @@ def test_what_replication_brought_is_cut_off_what_was_fetched() -> None:
     assert task._bytes_held == sum(map(cost_of, log[15:]))
     task.installed(20, now=0.3)
     assert task._bytes_held == 0
-    assert task.next_event() == SyncFinished()
+    assert task.next_event() == StateSyncFinished()
 
 
 def test_late_answer_fills_in_what_is_missing_and_no_more() -> None:
@@ -240,7 +240,7 @@ def test_log_that_is_compacted_away_everywhere_fails_the_sync() -> None:
     metadata = SnapshotMetadata(40, log[39].term, voters_of(1, 2))
     world = World(SMALL, [log[40:], log[40:]], marks=[metadata, metadata])
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     assert "entry 1 is compacted away" in world.ended.reason
     assert world.now < 5
 
@@ -250,7 +250,7 @@ def test_one_peer_that_kept_the_beginning_is_enough() -> None:
     metadata = SnapshotMetadata(40, log[39].term, voters_of(1, 2))
     world = World(SMALL, [log[40:], log[40:], log], marks=[metadata, metadata, None])
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
     assert world.servers[3].entries_served >= 40
 
 
@@ -258,7 +258,7 @@ def test_silence_for_long_fails_the_sync() -> None:
     log = long_log(100)
     world = World(SMALL, [log, log], loss=1.0)
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     assert "nobody served entry 1" in world.ended.reason
 
 
@@ -266,7 +266,7 @@ def test_nobody_to_ask_fails_the_sync_in_the_end() -> None:
     world = World(SMALL, [])
     world.leader = None
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
 
 
 def test_disk_that_takes_long_is_no_failure() -> None:
@@ -274,7 +274,7 @@ def test_disk_that_takes_long_is_no_failure() -> None:
     world = World(SMALL, [log])
     world.install_delay_s = 100.0
     world.run(until_s=10_000)
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
 
 
 # Lies.
@@ -351,7 +351,7 @@ def test_wrong_answers_are_dropped_and_others_are_asked(lie: object) -> None:
     world = World(SMALL, [log, log, log], leader=1)
     world.servers[2].lie = lie  # type: ignore[assignment]
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
     assert isinstance(world.task, LogReplayTask)
     if lie is not of_another_kind:
         assert world.task.rejected_count > 0
@@ -363,7 +363,7 @@ def test_own_log_decides_who_lies_at_its_end() -> None:
     world = World(SMALL, [log, log], own=log[:20], leader=None)
     world.servers[1].lie = with_other_seam
     world.run()
-    assert (world.ended, world.applied) == (SyncFinished(), log)
+    assert (world.ended, world.applied) == (StateSyncFinished(), log)
 
 
 def test_entries_that_do_not_follow_the_own_log_are_not_handed_out() -> None:
@@ -456,7 +456,7 @@ def test_memory_is_bounded_while_installing_takes_long() -> None:
     world.after_step = lambda: seen.append(task._bytes_held)
     world.install_delay_s = 2.0
     world.run()
-    assert (world.ended, world.own.commit_index) == (SyncFinished(), 600)
+    assert (world.ended, world.own.commit_index) == (StateSyncFinished(), 600)
     assert BUFFER_BYTES / 2 < max(seen) <= BUFFER_BYTES
     # Nothing was fetched that there was no room for.
     assert sum(server.entries_served for server in world.servers.values()) == 600
@@ -540,7 +540,7 @@ def test_whatever_happens_the_log_is_the_same_in_the_end(seed: int) -> None:
         world.at(dies_s, lambda: world.kill(victim))
         world.at(dies_s + rng.uniform(0, 3), lambda: world.revive(victim))
     world.run()
-    assert world.ended == SyncFinished(), seed
+    assert world.ended == StateSyncFinished(), seed
     assert world.applied == log[len(log) - len(world.applied) :]
     assert world.own.commit_index == len(log)
     assert world.own.entries(1, count_max=10_000, bytes_max=1 << 30) == tuple(log)
@@ -569,7 +569,7 @@ def seconds_to_pass(log: list[Entry]) -> float:
     began_s = process_time()
     task.update_holders({p: Holder(1, len(log)) for p in providers}, peer(1), now=0.0)
     received = 0
-    while (event := task.next_event()) != SyncFinished():
+    while (event := task.next_event()) != StateSyncFinished():
         if isinstance(event, InstallEntries):
             received += len(event.entries)
             task.installed(event.entries[-1].index, now=0.0)

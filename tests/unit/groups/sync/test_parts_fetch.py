@@ -6,7 +6,13 @@ from random import Random
 
 from mosaik_actors.groups.sync.parts_fetch import ABSENCES_MAX, FIRST_ASK_PARTS, PartsFetch
 from mosaik_actors.groups.wire.records import SnapshotMetadata
-from mosaik_actors.groups.wire.sync import FetchParts, NotHere, PartRange, PartsDigest, Whole
+from mosaik_actors.groups.wire.sync import (
+    FetchParts,
+    NotHere,
+    PartRange,
+    PartsDigest,
+    SnapshotSummary,
+)
 
 from ..cores import peer, voters_of
 
@@ -15,11 +21,11 @@ ID = bytes(16)
 PARTS = tuple(b"part %d" % number for number in range(20))
 
 
-def whole_of(parts: tuple[bytes, ...]) -> Whole:
+def whole_of(parts: tuple[bytes, ...]) -> SnapshotSummary:
     digest = PartsDigest(METADATA)
     for part in parts:
         digest.add(part)
-    return Whole(len(parts), digest.digest())
+    return SnapshotSummary(len(parts), digest.digest())
 
 
 WHOLE = whole_of(PARTS)
@@ -40,7 +46,12 @@ class Fetch:
         return list(requests)
 
     def answer(
-        self, number: int, parts: tuple[bytes, ...], whole: Whole | None, *, now: float = 0.1
+        self,
+        number: int,
+        parts: tuple[bytes, ...],
+        whole: SnapshotSummary | None,
+        *,
+        now: float = 0.1,
     ) -> bool:
         request = self.asked.pop(number)
         return self.core.receive_parts(
@@ -95,7 +106,7 @@ def test_more_parts_than_were_asked_for_are_wrong() -> None:
 
 def test_parts_behind_the_end_that_their_sender_tells_are_wrong() -> None:
     fetch = Fetch(2)
-    assert not fetch.answer(2, PARTS[:5], Whole(4, bytes(32)))
+    assert not fetch.answer(2, PARTS[:5], SnapshotSummary(4, bytes(32)))
     assert fetch.core.part_count == 0
     assert fetch.core.whole is None
 
@@ -148,7 +159,7 @@ def test_sender_of_everything_whose_digest_is_another_is_excluded() -> None:
 
 def test_digest_of_nothing_that_is_wrong_excludes_its_tellers() -> None:
     fetch = Fetch(2)
-    fetch.answer(2, (), Whole(0, bytes(32)))
+    fetch.answer(2, (), SnapshotSummary(0, bytes(32)))
     assert fetch.core.assembled() is None
     assert fetch.ask() == [1]
     fetch.serve(1)

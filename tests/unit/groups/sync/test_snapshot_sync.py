@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.sync_roles import (
-    Cut,
     CutWanted,
     ProviderEvent,
+    RequestedSnapshot,
     SendSync,
+    StateSyncFailed,
+    StateSyncFinished,
     SyncContext,
-    SyncFailed,
-    SyncFinished,
 )
 from mosaik_actors.groups.sync.cuts import TURN_BYTES, TURN_PARTS, KeptCut
 from mosaik_actors.groups.sync.provider import CUTS_MAX, HOLD_S, SnapshotProvider
@@ -37,8 +37,8 @@ from mosaik_actors.groups.wire.sync import (
     PartsDigest,
     Request,
     SnapshotCut,
+    SnapshotSummary,
     WantSnapshot,
-    Whole,
     decode_answer,
     encode_message,
 )
@@ -56,7 +56,7 @@ def is_synced(world: World, *, late_count: int = 0) -> bool:
 
     But for `late_count` entries: those of which nobody could have told before the end.
     """
-    assert world.ended == SyncFinished(), world.ended
+    assert world.ended == StateSyncFinished(), world.ended
     assert world.restored is not None
     metadata, parts = world.restored
     assert parts == tuple(parts_at(metadata.index, *world.part_shape))
@@ -100,7 +100,7 @@ def test_leader_alone_serves_everything() -> None:
 def test_little_that_is_missing_is_replayed_without_a_snapshot() -> None:
     world = World(SMALL, [LOG] * 2, own=LOG[:85])
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.restored is None
     assert world.applied == LOG
     assert not world.cuts
@@ -194,7 +194,7 @@ def test_lost_messages_delay_and_do_no_more() -> None:
 def test_silence_for_long_fails_the_sync() -> None:
     world = World(SMALL, [LOG] * 3, loss=1.0)
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     assert "no snapshot came" in world.ended.reason
 
 
@@ -226,7 +226,7 @@ def test_replication_that_passes_the_metadata_ends_the_fetch() -> None:
 
     world.at(0.2, replicate)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.restored is None
 
 
@@ -245,7 +245,7 @@ def test_snapshot_that_can_never_be_restored_fails_the_sync() -> None:
 
     world.after_step = spoil
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     assert "could not be restored" in world.ended.reason
 
 
@@ -262,7 +262,7 @@ def test_snapshot_that_replication_has_passed_is_not_fetched() -> None:
     # The act is committed at 0.03 and the answer comes at 0.04.
     world.at(0.035, replicate)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.restored is None
     assert world.own.commit_index == 301
 
@@ -298,14 +298,14 @@ def other_state(answer: Answer) -> Answer:
     """Another state altogether, with the digest of it."""
     if isinstance(answer, PartRange):
         parts = tuple(b"?" + part[1:] for part in answer.parts)
-        whole = answer.whole and Whole(answer.whole.part_count, bytes(32))
+        whole = answer.whole and SnapshotSummary(answer.whole.part_count, bytes(32))
         return PartRange(answer.number, parts, whole)
     return answer
 
 
 def fewer_parts(answer: Answer) -> Answer:
     if isinstance(answer, PartRange) and answer.whole is not None:
-        return PartRange(answer.number, answer.parts[:2], Whole(7, answer.whole.digest))
+        return PartRange(answer.number, answer.parts[:2], SnapshotSummary(7, answer.whole.digest))
     return answer
 
 
@@ -352,7 +352,7 @@ def test_snapshot_that_nobody_tells_right_is_never_handed_out() -> None:
     for server in world.servers.values():
         server.lie = corrupt_parts
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     assert world.restored is None
     assert str(ATTEMPTS_MAX) in world.ended.reason
 
@@ -392,7 +392,7 @@ def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
     for server in world.servers.values():
         server.parts = failing_parts
     world.run()
-    assert isinstance(world.ended, SyncFailed)
+    assert isinstance(world.ended, StateSyncFailed)
     # With back-off: a group is not made to cut its state all the time.
     assert len(world.cuts) <= ATTEMPTS_MAX
     assert world.now > 10
@@ -406,7 +406,7 @@ def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
     ],
 )
 def test_parts_beyond_the_limits_end_the_cut(parts: list[bytes], why: str) -> None:
-    cut = KeptCut(Cut(METADATA, bytes(16), iter(parts)), expires_s=1.0)
+    cut = KeptCut(RequestedSnapshot(METADATA, bytes(16), iter(parts)), expires_s=1.0)
     cut.make()
     assert not cut.is_making
     assert why in cut.failure
@@ -439,7 +439,7 @@ class Provider:
 
     def cut(self, parts: Iterator[bytes], *, number: int = 1, now: float) -> bytes:
         request_id = bytes([number]) * 16
-        self.core.cut_made(Cut(METADATA, request_id, parts), now=now)
+        self.core.cut_made(RequestedSnapshot(METADATA, request_id, parts), now=now)
         return request_id
 
     def events(self) -> list[Answer | ProviderEvent]:
@@ -550,7 +550,7 @@ def test_parts_are_made_in_portions_and_only_when_wanted() -> None:
 
 def test_large_parts_end_a_portion_early() -> None:
     large = bytes(TURN_BYTES // 2)
-    cut = KeptCut(Cut(METADATA, bytes(16), iter([large] * 20)), expires_s=1.0)
+    cut = KeptCut(RequestedSnapshot(METADATA, bytes(16), iter([large] * 20)), expires_s=1.0)
     cut.make()
     assert cut.part_count == 2
 
@@ -580,7 +580,7 @@ def test_request_waits_for_a_cut_to_come_but_not_for_ever() -> None:
     (answer,) = provider.events()
     digest = PartsDigest(METADATA)
     digest.add(b"a")
-    assert answer == PartRange(2, (b"a",), Whole(1, digest.digest()))
+    assert answer == PartRange(2, (b"a",), SnapshotSummary(1, digest.digest()))
 
 
 def test_newer_request_of_a_peer_replaces_the_one_that_waits() -> None:
@@ -624,7 +624,7 @@ def test_answers_that_were_not_asked_for_are_ignored() -> None:
     unasked: list[Answer] = [
         SnapshotCut(0, bytes(16), METADATA),
         NotHere(1),
-        PartRange(2, (b"a",), Whole(1, bytes(32))),
+        PartRange(2, (b"a",), SnapshotSummary(1, bytes(32))),
     ]
     for answer in unasked:
         for number in (1, 2, 9):

@@ -13,12 +13,12 @@ import pytest
 from mosaik_actors.errors import ConfigError, DecodeError
 from mosaik_actors.groups.machine.state_sync import StateSync
 from mosaik_actors.groups.machine.sync_roles import (
-    Cut,
     Holder,
     InstallEntries,
+    RequestedSnapshot,
     SendSync,
+    StateSyncFinished,
     SyncContext,
-    SyncFinished,
     SyncProvider,
     SyncTask,
     TaskEvent,
@@ -70,7 +70,7 @@ class LeaderTask:
             self._events.append(InstallEntries(entries[self._next - 1 :]))
 
     def installed(self, index: int, *, now: float) -> None:
-        self._events.append(SyncFinished())
+        self._events.append(StateSyncFinished())
 
     def get_timer(self) -> float | None:
         return self._ask_at_s
@@ -93,7 +93,7 @@ class WholeLogProvider:
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         self._asked_by.append(peer)
 
-    def cut_made(self, cut: Cut, *, now: float) -> None: ...
+    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None: ...
 
     def get_timer(self) -> float | None:
         return None
@@ -113,7 +113,7 @@ def test_sync_of_ones_own_brings_a_member_up_to_date() -> None:
     world.loss = 1.0
     world.at(7.0, world.repair)
     world.run()
-    assert world.ended == SyncFinished()
+    assert world.ended == StateSyncFinished()
     assert world.applied == log
     assert world.servers[1].requests == 0
     assert world.servers[2].requests == 3

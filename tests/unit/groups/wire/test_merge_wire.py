@@ -10,6 +10,7 @@ from mosaik_actors.groups.wire.commands import Burst
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
+    MergeRefusal,
     MergeRefused,
     MergeRequest,
     ReplayCommands,
@@ -18,7 +19,6 @@ from mosaik_actors.groups.wire.merge import (
     ReplayQuery,
     ReplayRefused,
     ReplayState,
-    Why,
     decode_merge,
     encode_merge,
 )
@@ -29,12 +29,12 @@ ACT = Replay(ID, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2)
 MESSAGES: list[MergeMessage] = [
     MergeRequest(ID, b"r" * 16, 7),
     MergeAccepted(ID, b"r" * 16),
-    MergeRefused(b"r" * 16, Why.SHORTER),
+    MergeRefused(b"r" * 16, MergeRefusal.SHORTER),
     ReplayQuery(ID),
     ReplayState(ID, b"w" * 16, 5, False),
     ReplayCommands(1, ACT),
     ReplayDone(1, 5),
-    ReplayRefused(1, Why.GAP),
+    ReplayRefused(1, MergeRefusal.GAP),
     ReplayEnd(1, FinishMerge(ID, 5, (b"m" * 16,))),
 ]
 
