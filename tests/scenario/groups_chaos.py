@@ -28,7 +28,6 @@ from typing import Any, Protocol
 from mosaik_actors.errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency, LeadershipPreference
-from mosaik_actors.groups.position import Position
 from mosaik_actors.handles.groups import Group
 from mosaik_actors.ids import PeerId
 from mosaik_actors.testing.cluster import Cluster, NodeDown, SimNode
@@ -54,7 +53,6 @@ class Write:
     Attributes:
         history: The history at the time of the call.
         position: Where it was applied, when it was acknowledged.
-        result: What its client was told that it returned.
         is_refused: Whether the client was told that it never takes effect.
         is_certain_history: Whether the member was in the same history before and after.
     """
@@ -64,7 +62,6 @@ class Write:
     began_s: float
     ended_s: float | None = None
     position: int | None = None
-    result: bytes = b""
     is_refused: bool = False
     is_certain_history: bool = False
 
@@ -194,7 +191,6 @@ class World:
     def count(self) -> None:
         """Add what happened to the tally."""
         TALLY["writes acknowledged"] += sum(w.position is not None for w in self.writes.values())
-        TALLY["results"] += sum(bool(w.result) for w in self.writes.values())
         TALLY["writes refused"] += sum(w.is_refused for w in self.writes.values())
         TALLY["writes"] += len(self.writes)
         TALLY["reads answered"] += len(self.reads)
@@ -230,15 +226,6 @@ class World:
         for name, write in self.writes.items():
             if write.position:  # what was fed was taken by a leader, which says no place
                 assert places[name] == write.position, f"{name} at {places[name]}: {write}"
-
-    def check_results(self) -> None:
-        """What a client was told that its command returned is of the one run at its position."""
-        for name, write in self.writes.items():
-            if write.position and write.is_certain_history:
-                digests = self.witness.longest[write.history]
-                assert write.result, f"{name} has no result: {write}"
-                if write.position < len(digests):
-                    assert write.result == digests[write.position], f"{name} has another: {write}"
 
     def check_linearizable(self) -> None:
         """All of it looks like one copy of the data."""
@@ -310,7 +297,7 @@ class Client:
         writes = [self._new_write() for _ in range(count)]
         puts = [write.put for write in writes]
         calls = [self._invoke(MapModel.insert(put.key, put.value)) for put in puts]
-        positions: Sequence[Position[bytes]] = ()
+        positions: Sequence[int] = ()
         try:
             if is_fed:
                 await self._group.feed(puts[0], timeout=1.5)
@@ -326,7 +313,7 @@ class Client:
             return
         now = world.cluster.now
         for write, call, position in zip(writes, calls, positions, strict=False):
-            write.position, write.result, write.ended_s = position, position.result, now
+            write.position, write.ended_s = position, now
             write.is_certain_history = self._group.history == write.history
             history.respond(call, now=now)
 

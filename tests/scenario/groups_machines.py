@@ -34,7 +34,7 @@ class Journal(StateMachine):
     Command = Put
     Query = Get
     Answer = int | None
-    Result = bytes
+    Result: ClassVar[Any] = bytes
 
     def __init__(self, preference: LeadershipPreference = LeadershipPreference.NORMAL) -> None:
         self.leadership_preference = preference
@@ -90,3 +90,17 @@ class SavedJournal(Journal):
             for client, number in msgspec.msgpack.decode(piece, type=list[tuple[str, int]]):
                 self.note(client, number)
             yield
+
+
+class PlainJournal(Journal):
+    """A journal whose results nobody wants."""
+
+    signature = f"{__name__}.Journal"
+    Result = None
+
+
+class SavedPlainJournal(SavedJournal):
+    """The same, with snapshots."""
+
+    signature = f"{__name__}.SavedJournal"
+    Result = None

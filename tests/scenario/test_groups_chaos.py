@@ -15,7 +15,7 @@ from mosaik_actors.testing.faults import DISK_KINDS, KINDS, FaultKind, FaultPlan
 from mosaik_actors.testing.scenario import scenario
 
 from .groups_chaos import Churn, World
-from .groups_machines import Journal, SavedJournal
+from .groups_machines import PlainJournal, SavedPlainJournal
 from .groups_takeover import OBSERVERS, SurvivorWorld, WriterChurn
 from .groups_workload import BOOTSTRAP_OF_3, SETTINGS
 
@@ -40,14 +40,13 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
     world = World(
         cluster=cluster,
         is_durable=is_durable,
-        machine=SavedJournal,
+        machine=SavedPlainJournal,
         consensus=BOOTSTRAP_OF_3,
         settings=CUTS_OFTEN,
     )
     await world.play(DURATION_S, Churn(world))
     assert len({group.history for group in world.groups.values()}) == 1
     world.check_once()
-    world.check_results()
     world.check_positions()
     assert len(cluster.history) > calls_min
     world.check_linearizable()
@@ -72,7 +71,7 @@ async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
         is_durable=False,
-        machine=Journal,
+        machine=PlainJournal,
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
@@ -86,7 +85,7 @@ async def test_histories_that_merge_durably(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
         is_durable=True,
-        machine=Journal,
+        machine=PlainJournal,
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
@@ -107,7 +106,6 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
     cluster.heal()
     await world.play(DURATION_S)
     world.check_once()
-    world.check_results()
     for history in world.witness.longest:
         world.check_linearizable_in(history)
 
@@ -117,7 +115,7 @@ async def test_observers_that_are_left(cluster: Cluster) -> None:
     world = SurvivorWorld(
         cluster=cluster,
         is_durable=False,
-        machine=Journal,
+        machine=PlainJournal,
         consensus=ConsensusConfig(),
         settings=QUICK,
         has_many_histories=True,
