@@ -7,6 +7,7 @@ position when their journals do; a rolling digest makes that one comparison.
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Any, ClassVar
 
 import msgspec
 
