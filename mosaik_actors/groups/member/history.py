@@ -139,7 +139,8 @@ class FollowedHistory:
         self._leader_heard_s = now
         self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
-        self._is_admitted = parts.me in raft.final_configuration[1].voters
+        is_voter = parts.me in raft.final_configuration[1].voters
+        self._is_admitted = is_voter and not self.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
         self._acts: list[Act] = []
@@ -421,13 +422,14 @@ class FollowedHistory:
         )
         return self._go_on_as(history, HardState(term, me, index + 2), kept, added)
 
-    def followed(self, history: bytes) -> tuple[Begin, SaveBatch]:
+    def followed(self, history: bytes, join_index: int) -> tuple[Begin, SaveBatch]:
         """Return where this member goes on in a history that continues this one, and its save.
 
-        That has all that is committed here.
+        That has all that is committed here, and is committed up to `join_index`: before the log
+        is there, this member is non-voting, whatever the configuration that it has says.
         """
         kept = self._kept_entries(keeps_tail=False)
-        return self._go_on_as(history, self.raft.hard_state, kept, ())
+        return self._go_on_as(history, self.raft.hard_state, kept, (), join_index)
 
     def _kept_entries(self, *, keeps_tail: bool) -> tuple[Entry, ...]:
         raft = self.raft
@@ -442,6 +444,7 @@ class FollowedHistory:
         hard_state: HardState,
         kept: tuple[Entry, ...],
         added: tuple[Entry, ...],
+        join_index: int = 0,
     ) -> tuple[Begin, SaveBatch]:
         raft, root = self.raft, self._parts.host.ledger.root
         base_index = raft.first_index - 1
@@ -454,18 +457,21 @@ class FollowedHistory:
                 "entries": (*kept, *added),
                 "applied_index": raft.applied_index,
             },
-            root=root,
+            join_index,
+            root,
         )
         kept_index = kept[-1].index if kept else base_index
         batch = SaveBatch(
             hard_state=hard_state,
-            snapshot=self._snapshot_as(history, root),
+            snapshot=self._snapshot_as(history, root, join_index),
             truncate_from=None if kept_index == raft.last_index else kept_index + 1,
             entries=added,
         )
         return begin, batch
 
-    def _snapshot_as(self, history: bytes, root: bytes) -> tuple[SnapshotMetadata, bytes] | None:
+    def _snapshot_as(
+        self, history: bytes, root: bytes, join_index: int
+    ) -> tuple[SnapshotMetadata, bytes] | None:
         """Return what says on the disk which history it is from now on.
 
         The header still names the one so far, until the act in the log is applied again.
@@ -474,10 +480,10 @@ class FollowedHistory:
         if not self._parts.is_durable:
             return None
         if not raft.metadata.index:
-            return raft.metadata, encode_stored(StoredGroup(history, root=root))
+            return raft.metadata, encode_stored(StoredGroup(history, join_index, root=root))
         parts = tuple(self._parts.host.snapshot_parts())
         return raft.metadata_at(raft.applied_index), encode_stored(
-            StoredGroup(history, 0, b"", parts)
+            StoredGroup(history, join_index, b"", parts)
         )
 
     def note_disk(self, disk: DiskState, *, now: float) -> None:
@@ -491,7 +497,8 @@ class FollowedHistory:
         was_stalled, self._disk = self.is_stalled, disk
         raft = self.raft
         if disk is DiskState.FINE:
-            if was_stalled and raft.configuration.voters == (self._parts.me,):
+            is_alone = raft.configuration.voters == (self._parts.me,) and not self.is_non_voting
+            if was_stalled and is_alone:
                 raft.campaign(now=now)
         elif raft.is_leader or disk is DiskState.FULL:
             was_leader, leader = raft.is_leader, raft.leader

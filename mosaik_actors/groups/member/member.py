@@ -663,7 +663,7 @@ class GroupMember:
         """Continue the history, or go on in one that does."""
         if isinstance(step, FollowHistory):
             followed, position = step.history, step.position
-            begin, batch = history.followed(followed)
+            begin, batch = history.followed(followed, step.commit_index)
         else:
             followed, position = self._rng.randbytes(HISTORY_BYTES), self._spec.host.position
             begin, batch = history.continued(followed, keeps_tail=history.counts_tail)
@@ -821,7 +821,8 @@ class GroupMember:
         self._is_beginning = False
         self._history = history = FollowedHistory(parts, begin, now=now)
         history.note_disk(self._saving.disk, now=now)
-        if is_founder or history.raft.configuration.voters == (spec.me,):
+        is_alone = history.raft.configuration.voters == (spec.me,) and not history.is_non_voting
+        if is_founder or is_alone:
             history.raft.campaign(now=now)
         history.peers_changed(now=now)
         history.pump(now=now)

@@ -128,10 +128,14 @@ class FollowHistory:
     Attributes:
         history: That history.
         position: Up to which position it is the same as this one.
+        commit_index: How far it is committed. The log here ends before its first
+            configuration, so this member may be a voter by it, even the only one; it must not
+            act as one before it has the log up to here.
     """
 
     history: bytes
     position: int
+    commit_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +294,13 @@ class Takeover:
 def _find_continued(view: SurvivorView) -> FollowHistory | None:
     """Return a history in sight that continues this one and has all of it; None for none."""
     found = [
-        (status.position, status.history, ancestor.position)
+        (
+            status.position,
+            status.history,
+            ancestor.position,
+            # Its act and its first configuration come right after what both have.
+            max(status.commit_index, ancestor.index + 2),
+        )
         for status in view.peers.values()
         if status.standing >= Standing.LEARNER and not status.closed_into
         for ancestor in status.ancestors
@@ -298,5 +308,5 @@ def _find_continued(view: SurvivorView) -> FollowHistory | None:
     ]
     if not found:
         return None
-    _, history, position = max(found)
-    return FollowHistory(history, position)
+    _, history, position, commit_index = max(found)
+    return FollowHistory(history, position, commit_index)

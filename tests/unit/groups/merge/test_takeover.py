@@ -207,10 +207,15 @@ def test_observer_that_votes_because_it_took_over_is_in_reach_only_while_it_lead
 
 def test_history_is_followed_where_it_goes_on() -> None:
     continues = Status(
-        Standing.VOTER, NEXT, position=7, ancestors=(Ancestor(OWN, 9, 4, 4),), is_durable=True
+        Standing.VOTER,
+        NEXT,
+        commit_index=20,
+        position=7,
+        ancestors=(Ancestor(OWN, 9, 4, 4),),
+        is_durable=True,
     )
     survivor = bereft({OTHER: continues})
-    assert survivor.waits(0) == FollowHistory(NEXT, 4)
+    assert survivor.waits(0) == FollowHistory(NEXT, 4, 20)
     # Of several the one with more; not one that has ended, nor one that lacks what is here.
     later = Status(
         Standing.LEARNER,
@@ -218,9 +223,9 @@ def test_history_is_followed_where_it_goes_on() -> None:
         position=8,
         ancestors=(Ancestor(OWN, 9, 5, 5), *continues.ancestors),
     )
-    assert survivor.sees({OTHER: continues, NEWCOMER: later}) == FollowHistory(LATER, 5)
+    assert survivor.sees({OTHER: continues, NEWCOMER: later}) == FollowHistory(LATER, 5, 11)
     ended = msgspec.structs.replace(later, closed_into=NEXT)
-    assert survivor.sees({OTHER: continues, NEWCOMER: ended}) == FollowHistory(NEXT, 4)
+    assert survivor.sees({OTHER: continues, NEWCOMER: ended}) == FollowHistory(NEXT, 4, 20)
     lacking = msgspec.structs.replace(later, ancestors=(Ancestor(OWN, 8, 4, 4),))
     assert survivor.sees({NEWCOMER: lacking}) == ContinueHistory()
 
