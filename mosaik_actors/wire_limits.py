@@ -160,7 +160,7 @@ class WireLimits:
 
     def check_nesting(self, batch: bytes | memoryview) -> None:
         """Raise `DecodeError` if an item of an array of items is nested too deep."""
-        if len(batch) > SHORT_BYTES and opening_count(bytes(batch)) > NESTING_MAX:
+        if len(batch) > SHORT_BYTES:
             self._check_nesting(_Items(batch))
 
     def _check_nesting(self, items: _Items) -> None:

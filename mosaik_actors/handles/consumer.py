@@ -45,14 +45,7 @@ class Consumer(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_address",
-        "_closing",
-        "_context",
-        "_dropped",
-        "_inbox",
-        "_spec",
-        "_state",
+        "__weakref__", "_address", "_closing", "_context", "_dropped", "_inbox", "_spec", "_state",
     )  # fmt: skip
 
     def __init__(self, context: StreamsContext, spec: ConsumerSpec) -> None:

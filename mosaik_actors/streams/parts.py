@@ -33,8 +33,9 @@ import msgspec
 
 from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
 from ..errors import DecodeError, RemoteError
-from ..ids import PeerId, UniqueId, id_as_bytes
+from ..ids import PeerId, UniqueId
 from ..transport.interface import FRAME_BYTES_MAX
+from ..wire_encoding import encode as encode_any
 from ..wire_limits import NESTING_MAX, WireLimits, opening_count
 from .fanout import Batch
 from .runs import Part, Run, WholeBatch, array_header, decode_raw
@@ -88,7 +89,7 @@ class PartEncoder:
         if not untyped:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
-            self._encode_any = msgspec.msgpack.Encoder(enc_hook=id_as_bytes).encode
+            self._encode_any = encode_any
             self._limits = WireLimits(type_)
             may_nest = self._limits.may_nest
             self.encode_unchecked = self._encode_nested if may_nest else self._encode_any

@@ -42,7 +42,7 @@ from ..wire.acts import (
 )
 from ..wire.commands import Burst
 from ..wire.status import Ancestor
-from ..wire.types import HistoryId
+from ..wire.types import HistoryId, Number
 
 MERGING_COUNT_MAX: Final = 64
 MERGED_KEPT_MAX: Final = FINISHED_WITH_MAX
@@ -328,20 +328,19 @@ def _count_up(counts: dict[bytes, int], history: bytes, count: int) -> None:
         del counts[next(iter(counts))]
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-_Counts = Annotated[tuple[tuple[HistoryId, _Count], ...], msgspec.Meta(max_length=COUNTS_KEPT_MAX)]
+_Counts = Annotated[tuple[tuple[HistoryId, Number], ...], msgspec.Meta(max_length=COUNTS_KEPT_MAX)]
 
 
 class _Ledger(msgspec.Struct, frozen=True, array_like=True):
     history: HistoryId
-    accept_count: _Count
+    accept_count: Number
     merging_histories: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGING_COUNT_MAX)]
     closed_into: HistoryId
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_KEPT_MAX)]
     came_from: _Counts
     came_through: _Counts
-    own_count: _Count
-    taken_count: _Count
+    own_count: Number
+    taken_count: Number
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTORS_KEPT_MAX)]
 
 

@@ -24,7 +24,7 @@ import msgspec
 from ...errors import DecodeError, MosaikError
 from ...wire_encoding import BoundedDecoder, encode
 from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX
-from ..wire.types import INDEX_MAX
+from ..wire.types import Index
 from .ledger import LEDGER_BYTES_MAX, Ledger
 from .sessions import TABLE_BYTES_MAX, SessionLimits, Sessions
 
@@ -136,8 +136,8 @@ def _next(parts: Iterator[bytes]) -> bytes:
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True, tag="state-1"):
-    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
-    position: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    index: Index
+    position: Index
     has_machine: bool
     ledger: Annotated[bytes, msgspec.Meta(max_length=LEDGER_BYTES_MAX)]
     more_count: Annotated[int, msgspec.Meta(ge=0, le=_PIECES_MAX)]

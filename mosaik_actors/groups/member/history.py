@@ -486,6 +486,12 @@ class FollowedHistory:
             StoredGroup(history, join_index, b"", parts)
         )
 
+    def campaign_if_alone(self, *, now: float) -> None:
+        """Lead at once where no other vote is needed, unless this member may not vote yet."""
+        raft = self.raft
+        if raft.configuration.voters == (self._parts.me,) and not self.is_non_voting:
+            raft.campaign(now=now)
+
     def note_disk(self, disk: DiskState, *, now: float) -> None:
         """Take in how the disk does.
 
@@ -497,9 +503,8 @@ class FollowedHistory:
         was_stalled, self._disk = self.is_stalled, disk
         raft = self.raft
         if disk is DiskState.FINE:
-            is_alone = raft.configuration.voters == (self._parts.me,) and not self.is_non_voting
-            if was_stalled and is_alone:
-                raft.campaign(now=now)
+            if was_stalled:
+                self.campaign_if_alone(now=now)
         elif raft.is_leader or disk is DiskState.FULL:
             was_leader, leader = raft.is_leader, raft.leader
             raft.step_down(disk.value, now=now)

@@ -821,9 +821,10 @@ class GroupMember:
         self._is_beginning = False
         self._history = history = FollowedHistory(parts, begin, now=now)
         history.note_disk(self._saving.disk, now=now)
-        is_alone = history.raft.configuration.voters == (spec.me,) and not history.is_non_voting
-        if is_founder or is_alone:
+        if is_founder:
             history.raft.campaign(now=now)
+        else:
+            history.campaign_if_alone(now=now)
         history.peers_changed(now=now)
         history.pump(now=now)
 

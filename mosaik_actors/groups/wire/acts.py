@@ -19,7 +19,7 @@ import msgspec
 from ...wire_encoding import BoundedDecoder, encode
 from .commands import BURSTS_MAX, Burst
 from .raft import ENTRY_BYTES_MAX
-from .types import INDEX_MAX, REQUEST_BYTES, HistoryId, Index, KnownHistoryId, RequestId
+from .types import REQUEST_BYTES, HistoryId, Index, KnownHistoryId, RequestId
 
 FINISHED_WITH_MAX: Final = 4096
 
@@ -116,7 +116,7 @@ class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
 
     previous: KnownHistoryId
     history: KnownHistoryId
-    index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
+    index: Index
     position: Index
     own_count: Index
     through_count: Index

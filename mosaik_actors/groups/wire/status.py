@@ -46,8 +46,8 @@ class Ancestor(msgspec.Struct, frozen=True, array_like=True):
 
     history: HistoryId
     index: Index
-    position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
-    own_count: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)]
+    position: Index
+    own_count: Index
 
 
 class Status(msgspec.Struct, frozen=True, array_like=True):
@@ -88,7 +88,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     is_catching_up: bool = False
     closed_into: HistoryId = b""
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_COUNT_MAX)] = ()
-    position: Annotated[int, msgspec.Meta(ge=0, le=(1 << 62) - 1)] = 0
+    position: Index = 0
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTOR_COUNT_MAX)] = ()
     is_abandoned: bool = False
     is_admitted: bool = False

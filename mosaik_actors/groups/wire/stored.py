@@ -13,7 +13,7 @@ import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX
-from .types import INDEX_MAX, HistoryId
+from .types import HistoryId, Index
 
 STORED_BYTES_MAX: Final = (1 << 32) - 1
 PREPARE_VOTE_BYTES_MAX: Final = 64 * 1024
@@ -32,7 +32,7 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
     """
 
     history: HistoryId = b""
-    join_index: Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)] = 0
+    join_index: Index = 0
     prepare_vote: Annotated[bytes, msgspec.Meta(max_length=PREPARE_VOTE_BYTES_MAX)] = b""
     parts: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],

@@ -21,7 +21,7 @@ Term = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 """A term of Raft."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-"""What tells a request from the one before."""
+"""A count, or what tells a request from the one before."""
 
 HistoryId = Annotated[bytes, msgspec.Meta(max_length=HISTORY_BYTES)]
 """Which history of a group: 16 bytes drawn at random when it begins; empty for none."""
