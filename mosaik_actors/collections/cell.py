@@ -125,6 +125,7 @@ class SlotMachine(CollectionMachine, Generic[T]):
         commands = [filled(generic, self._value.wire) for generic in generics]
         super().__init__(kind, (self._value,), (*commands, *others), store_id=store_id, sync=sync)
         self._slot: ValueSlot[T] = ValueSlot()
+        self.contents = self._slot
 
     def write(self, value: T) -> Write[Any]:
         """Return the command that sets the value. Raises `EncodeError`."""

@@ -126,6 +126,7 @@ class CollectionMachine(StateMachine):
 
     Attributes:
         store_id: Which collection it is.
+        contents: What its views look at; to be read only.
         on_change: Called with the changes of a batch, in order; not when there are none.
         shared: What the handles on this node share; theirs alone (`api.replica`).
 
@@ -144,6 +145,7 @@ class CollectionMachine(StateMachine):
     Query: ClassVar[Any] = None
     Result: ClassVar[Any] = None
     handlers: ClassVar[dict[type, Handler]]
+    contents: Any
     shared: Any = None
 
     def __init__(

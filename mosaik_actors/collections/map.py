@@ -227,6 +227,7 @@ class MapMachine(CollectionMachine, Generic[K, V]):
         )
         self._is_direct = self._key.is_direct and self._value.is_direct
         self._items: InsertionOrder[K, V] = InsertionOrder()
+        self.contents = self._items
         self.view: MapView[K, V] = MapView(self._items)
 
     # Commands.

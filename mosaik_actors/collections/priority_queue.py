@@ -129,6 +129,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
         )
         self._is_direct = self._key.is_direct and self._value.is_direct
         self._ranking: Ranking[P, K, V] = Ranking(capacity)
+        self.contents = self._ranking
         self.view: PriorityQueueView[P, K, V] = PriorityQueueView(self._ranking)
 
     # Commands. All raise `EncodeError` for what is not of its type or has no place in the order.

@@ -154,6 +154,7 @@ class SetMachine(CollectionMachine, Generic[T]):
             sync=sync,
         )
         self._items: InsertionOrder[T, None] = InsertionOrder(has_values=False)
+        self.contents = self._items
         self.view: SetView[T] = SetView(self._items)
 
     # Commands.

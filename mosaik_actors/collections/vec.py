@@ -236,6 +236,7 @@ class VecMachine(CollectionMachine, Generic[T]):
         others = (VecPopBack, VecPopFront, VecRemove, VecSwap, VecTruncate, Extend, Clear)
         super().__init__("Vec", (item,), (*with_value, *others), store_id=store_id, sync=sync)
         self._items: ChunkedList[T] = ChunkedList()
+        self.contents = self._items
         self.view: VecView[T] = VecView(self._items)
 
     # Commands. Those with a value raise `EncodeError` when it is not of the type.

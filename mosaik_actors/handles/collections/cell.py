@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import CollectionReplica, HasGroups
+from .replica import HasGroups
 
 T = TypeVar("T")
 
@@ -29,15 +29,6 @@ class CellReader(CollectionHandle[CellMachine[T], CellChange[T]], CellView[T]):
     kind: ClassVar[str] = "Cell"
     machine_class: ClassVar[Any] = CellMachine
 
-    def __init__(
-        self,
-        replica: CollectionReplica[CellMachine[T]],
-        store_id: StoreId,
-        config: CollectionConfig,
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        CellView.__init__(self, replica.machine._slot)
-
 
 class Cell(CellReader[T], WriterHandle[CellMachine[T], CellChange[T]]):
     """Reads and writes a cell. Made by ``Cell[T].writer(net, store_id)``."""
@@ -52,8 +43,7 @@ class Cell(CellReader[T], WriterHandle[CellMachine[T], CellChange[T]]):
         **settings: Unpack[CollectionSettings],
     ) -> CellReader[T]:
         """Return a reader of a cell: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(CellReader)
-        opened: CellReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        opened: CellReader[T] = cls._open_reader(CellReader, net, store_id, config, settings)
         return opened
 
     async def write(self, value: T) -> Version:
@@ -84,15 +74,6 @@ class OnceReader(CollectionHandle[OnceMachine[T], OnceChange[T]], OnceView[T]):
     kind: ClassVar[str] = "Once"
     machine_class: ClassVar[Any] = OnceMachine
 
-    def __init__(
-        self,
-        replica: CollectionReplica[OnceMachine[T]],
-        store_id: StoreId,
-        config: CollectionConfig,
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        OnceView.__init__(self, replica.machine._slot)
-
     async def value(self) -> T:
         """Return the value, once it is written. May be cancelled.
 
@@ -120,8 +101,7 @@ class Once(OnceReader[T], WriterHandle[OnceMachine[T], OnceChange[T]]):
         **settings: Unpack[CollectionSettings],
     ) -> OnceReader[T]:
         """Return a reader of a value: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(OnceReader)
-        opened: OnceReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        opened: OnceReader[T] = cls._open_reader(OnceReader, net, store_id, config, settings)
         return opened
 
     async def write(self, value: T) -> Version:

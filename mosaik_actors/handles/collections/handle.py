@@ -108,6 +108,8 @@ class CollectionHandle(Generic[M, C]):
     def __init__(
         self, replica: CollectionReplica[M], store_id: StoreId, config: CollectionConfig
     ) -> None:
+        # The view of the collection comes after this class wherever the two are mixed.
+        super().__init__(replica.machine.contents)  # type: ignore[call-arg]
         self._replica = replica
         self._machine = replica.machine
         self._store_id = store_id
@@ -125,9 +127,18 @@ class CollectionHandle(Generic[M, C]):
         return made(cls, given, tuple(map(type_name, given)))
 
     @classmethod
-    def _typed_alike(cls, other: Any) -> Any:
-        """Return another of these classes with the types of this one."""
-        return other[cls.types] if cls.types else other
+    def _open_reader(
+        cls,
+        reader: Any,
+        net: HasGroups,
+        store_id: StoreId | str,
+        config: CollectionConfig | None,
+        settings: CollectionSettings,
+        **options: Any,
+    ) -> Any:
+        """Return a handle of another of these classes, with the types of this one."""
+        typed = reader[cls.types] if cls.types else reader
+        return typed._open(net, store_id, config, settings, is_observer=True, **options)
 
     @classmethod
     def _open(

@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import CollectionReplica, HasGroups
+from .replica import HasGroups
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,15 +30,6 @@ class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, 
     type_count: ClassVar[int] = 2
     machine_class: ClassVar[Any] = MapMachine
 
-    def __init__(
-        self,
-        replica: CollectionReplica[MapMachine[K, V]],
-        store_id: StoreId,
-        config: CollectionConfig,
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        MapView.__init__(self, replica.machine._items)
-
 
 class Map(MapReader[K, V], WriterHandle[MapMachine[K, V], MapChange[K, V]]):
     """Reads and writes a map. Made by ``Map[K, V].writer(net, store_id)``."""
@@ -53,8 +44,7 @@ class Map(MapReader[K, V], WriterHandle[MapMachine[K, V], MapChange[K, V]]):
         **settings: Unpack[CollectionSettings],
     ) -> MapReader[K, V]:
         """Return a reader of a map: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(MapReader)
-        opened: MapReader[K, V] = reader._open(net, store_id, config, settings, is_observer=True)
+        opened: MapReader[K, V] = cls._open_reader(MapReader, net, store_id, config, settings)
         return opened
 
     async def insert(self, key: K, value: V) -> Version:

@@ -14,7 +14,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import CollectionReplica, HasGroups
+from .replica import HasGroups
 
 P = TypeVar("P")
 K = TypeVar("K")
@@ -36,15 +36,6 @@ class PriorityQueueReader(
     type_count: ClassVar[int] = 3
     machine_class: ClassVar[Any] = PriorityQueueMachine
     options: ClassVar[tuple[str, ...]] = ("capacity",)
-
-    def __init__(
-        self,
-        replica: CollectionReplica[PriorityQueueMachine[P, K, V]],
-        store_id: StoreId,
-        config: CollectionConfig,
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        PriorityQueueView.__init__(self, replica.machine._ranking)
 
 
 class PriorityQueue(
@@ -103,9 +94,8 @@ class PriorityQueue(
         **settings: Unpack[CollectionSettings],
     ) -> PriorityQueueReader[P, K, V]:
         """Return a reader of a queue: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(PriorityQueueReader)
-        opened: PriorityQueueReader[P, K, V] = reader._open(
-            net, store_id, config, settings, is_observer=True, capacity=capacity
+        opened: PriorityQueueReader[P, K, V] = cls._open_reader(
+            PriorityQueueReader, net, store_id, config, settings, capacity=capacity
         )
         return opened
 

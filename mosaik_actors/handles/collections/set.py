@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import CollectionReplica, HasGroups
+from .replica import HasGroups
 
 T = TypeVar("T")
 
@@ -25,12 +25,6 @@ class SetReader(CollectionHandle[SetMachine[T], SetChange[T]], SetView[T]):
 
     kind: ClassVar[str] = "Set"
     machine_class: ClassVar[Any] = SetMachine
-
-    def __init__(
-        self, replica: CollectionReplica[SetMachine[T]], store_id: StoreId, config: CollectionConfig
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        SetView.__init__(self, replica.machine._items)
 
 
 class Set(SetReader[T], WriterHandle[SetMachine[T], SetChange[T]]):
@@ -46,8 +40,7 @@ class Set(SetReader[T], WriterHandle[SetMachine[T], SetChange[T]]):
         **settings: Unpack[CollectionSettings],
     ) -> SetReader[T]:
         """Return a reader of a set: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(SetReader)
-        opened: SetReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        opened: SetReader[T] = cls._open_reader(SetReader, net, store_id, config, settings)
         return opened
 
     async def insert(self, member: T) -> Version:

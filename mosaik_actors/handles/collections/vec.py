@@ -23,7 +23,7 @@ from ...collections.version import Version
 from ...groups.member.events import StateReplaced
 from ...ids import StoreId
 from .handle import CollectionHandle, WriterHandle
-from .replica import CollectionReplica, HasGroups
+from .replica import HasGroups
 
 T = TypeVar("T")
 
@@ -38,12 +38,6 @@ class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
 
     kind: ClassVar[str] = "Vec"
     machine_class: ClassVar[Any] = VecMachine
-
-    def __init__(
-        self, replica: CollectionReplica[VecMachine[T]], store_id: StoreId, config: CollectionConfig
-    ) -> None:
-        CollectionHandle.__init__(self, replica, store_id, config)
-        VecView.__init__(self, replica.machine._items)
 
 
 class Vec(VecReader[T], WriterHandle[VecMachine[T], VecChange[T]]):
@@ -62,8 +56,7 @@ class Vec(VecReader[T], WriterHandle[VecMachine[T], VecChange[T]]):
         **settings: Unpack[CollectionSettings],
     ) -> VecReader[T]:
         """Return a reader of a list: it follows, and never votes. See `writer`."""
-        reader = cls._typed_alike(VecReader)
-        opened: VecReader[T] = reader._open(net, store_id, config, settings, is_observer=True)
+        opened: VecReader[T] = cls._open_reader(VecReader, net, store_id, config, settings)
         return opened
 
     async def push_back(self, value: T) -> Version:
