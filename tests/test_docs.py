@@ -1,12 +1,12 @@
 """Every Python snippet of the README and the docs runs, as printed.
 
 A README program runs as a program. The snippets of a page in `docs/` run one
-after the other in one coroutine on a small network of the same name, so that
-what they wait for happens. Where a page needs names or a cast of its own, an
-HTML comment before the snippet holds the lines that readers need not see::
+after the other in one coroutine, and show all that they need: imports too. An
+HTML comment holds lines that look at what came of it, or end it, which readers
+need not see::
 
     <!-- test:
-    class Price(msgspec.Struct): ...
+    assert total == 5
     -->
 """
 
@@ -23,14 +23,13 @@ from typing import Any
 
 import pytest
 
-import mosaik_actors
-
 from . import settings_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 SNIPPET = re.compile(r"<!-- test:\n(?P<hidden>.*?)-->|```python\n(?P<shown>.*?)```", re.DOTALL)
-LINK = re.compile(r"\]\((?P<target>[^)#:]+)(#[^)]*)?\)")
+LINK = re.compile(r"\]\((?P<target>[^)#:]*)(#(?P<heading>[^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def snippets(page: Path) -> list[str]:
@@ -65,14 +64,41 @@ def test_readme_example_runs_as_printed(number: int, lines: list[str], tmp_path:
     "page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name
 )
 async def test_snippets_of_a_page_run(page: Path) -> None:
-    names: dict[str, Any] = {name: getattr(mosaik_actors, name) for name in mosaik_actors.__all__}
-    names["__name__"] = "__main__"
+    names: dict[str, Any] = {"__name__": "__main__"}
     async with asyncio.timeout(30):
         for number, code in enumerate(snippets(page), 1):
             compiled = compile_with_await(code, f"{page.name}, snippet {number}")
             result = eval(compiled, names)  # noqa: S307  # our own documentation
             if inspect.iscoroutine(result):
                 await result
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name
+)
+def test_no_snippet_uses_what_the_page_hides(page: Path) -> None:
+    found = list(SNIPPET.finditer(page.read_text()))
+    hidden = "\n".join(one["hidden"] or "" for one in found)
+    shown = "\n".join(one["shown"] or "" for one in found)
+    only_hidden = bound_names(hidden) - bound_names(shown)
+    used = {node.id for node in ast.walk(ast.parse(shown)) if isinstance(node, ast.Name)}
+    assert not used & only_hidden
+
+
+def bound_names(code: str) -> set[str]:
+    """Return the names that code gives a meaning, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.alias(name=name, asname=other):
+                names.add((other or name).split(".")[0])
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name):
+                names.add(name)
+    return names
 
 
 def compile_with_await(code: str, name: str) -> CodeType:
@@ -86,7 +112,16 @@ def compile_with_await(code: str, name: str) -> CodeType:
 )
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     for found in LINK.finditer(page.read_text()):
-        assert (page.parent / found["target"]).exists(), found["target"]
+        target = page.parent / found["target"] if found["target"] else page
+        assert target.exists(), found["target"]
+        if found["heading"] and target.suffix == ".md":
+            headings = HEADING.findall(target.read_text())
+            assert found["heading"] in map(anchor, headings), found[0]
+
+
+def anchor(heading: str) -> str:
+    """Return what links call a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_page_of_settings_says_what_the_code_has() -> None:
