@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import msgspec
 
@@ -69,7 +69,7 @@ async def use_streams(net: Network) -> None:
     try:
         producer.try_send(Price("ETH", 7))
     except Offline as exc:
-        assert exc.value
+        assert_type(exc.value, Any)
 
     await producer.send("ETH")  # type: ignore[arg-type]
     await producer.send_many([5])  # type: ignore[list-item]
@@ -104,7 +104,7 @@ async def use_collections(net: Network) -> None:
     queue = PriorityQueue[int, str, float].writer(net, "queue", capacity=5)
     await queue.insert(1, "job", 0.5)
     async for change in stock.changes():
-        assert change
+        str(change)
 
     await stock.insert(5, 5)  # type: ignore[arg-type]
     await stock.insert("bolts", "many")  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ async def main() -> None:
             await asyncio.wait_for(use_streams(net), timedelta(minutes=1).total_seconds())
             await use_collections(net)
     except NotAdmitted as exc:
-        assert exc.gate
+        assert_type(exc.gate, str)
 
 
 if __name__ == "__main__":
