@@ -5,8 +5,8 @@ Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
     `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
     `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry`, `EntryRefused`
     from the gossip actor; `CatalogTouched` from it and from the handle.
-Sends: `CatalogChanged` to watchers; `StreamAdvertised` to producers; `EntriesMerged`, `PeersKnown`, `StartSync`
-    and `LeaveOverlay` to the gossip actor; the answers.
+Sends: `CatalogChanged` to watchers; `StreamAdvertised` to producers; `EntriesMerged`,
+    `PeersKnown`, `StartSync` and `LeaveOverlay` to the gossip actor; the answers.
 Owns: the `Catalog`. Two others change it too, on the same loop, and then send
     `CatalogTouched`: the handle, so that a change is visible when the call
     returns, and the gossip actor, so that what neighbours announce takes one

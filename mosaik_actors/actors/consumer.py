@@ -39,7 +39,7 @@ from ..discovery.messages import (
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
-from ..streams.shared import Channel
+from ..schema import mismatch_from
 from ..streams.criteria import CriteriaError
 from ..streams.gate import clip, holds, is_allowed, near_miss
 from ..streams.messages import (
@@ -50,8 +50,8 @@ from ..streams.messages import (
     StartConsumer,
 )
 from ..streams.preference import Rank
-from ..schema import mismatch_from
 from ..streams.session import ReceiverSession
+from ..streams.shared import Channel
 from ..streams.subscriptions import (
     ProducerCandidate,
     ProducerGivenUp,
@@ -221,7 +221,9 @@ class ConsumerActor(TypeDispatcher):
                 rank = self._rank(info) if allowed else None
                 if allowed is None:
                     self._probe(info)
-                candidates[peer_id] = ProducerCandidate(info.addr, info.version.start, bool(allowed), rank)
+                candidates[peer_id] = ProducerCandidate(
+                    info.addr, info.version.start, bool(allowed), rank
+                )
         changed = False
         for peer_id, link in self._link_of.items():
             channel = self._state.channels[link]

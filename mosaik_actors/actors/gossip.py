@@ -146,7 +146,10 @@ class GossipActor(TypeDispatcher):
         self._network_name = message.network_name
         self._vouch(message.bootstrap)
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
-        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, sender, is_essential=True))
+        self.send(
+            message.node.transport,
+            ServeProtocol(PROTOCOL, self.myAddress, sender, is_essential=True),
+        )
         self._pump()
 
     def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:
@@ -372,9 +375,7 @@ class GossipActor(TypeDispatcher):
         core, now = self._core, self._wall()
         is_from_afar = not self._node.endpoint.may_be_local(source)
         for encoded in entries:
-            verdict = core.receive_bytes(
-                encoded, source=source, is_from_afar=is_from_afar, now=now
-            )
+            verdict = core.receive_bytes(encoded, source=source, is_from_afar=is_from_afar, now=now)
             if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
                 self._reported.add(verdict)
                 self.send(self._catalog, EntryRefused(verdict, source))

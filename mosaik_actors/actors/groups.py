@@ -41,7 +41,9 @@ class GroupsActor(TypeDispatcher):
     def receiveMsg_StartGroups(self, message: StartGroups, _sender: ActorAddress) -> None:
         """Serve the protocol from now on."""
         self._node = message.node
-        self.send(message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, is_essential=True))
+        self.send(
+            message.node.transport, ServeProtocol(PROTOCOL, self.myAddress, is_essential=True)
+        )
 
     # Commands.
 

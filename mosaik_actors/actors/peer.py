@@ -124,9 +124,7 @@ class PeerActor(TypeDispatcher):
         self._is_opener = True
         header = encode_purpose(message.purpose)
         timeout_s = message.config.dial_timeout
-        request = OpenLink(
-            message.addr, PROTOCOL, header, timeout_s=timeout_s, is_essential=True
-        )
+        request = OpenLink(message.addr, PROTOCOL, header, timeout_s=timeout_s, is_essential=True)
         self.send(message.node.transport, request)
 
     def receiveMsg_AdoptLink(self, message: AdoptLink, sender: ActorAddress) -> None:

@@ -1,8 +1,9 @@
 """The producer actor: one stream of this node, and its subscribers.
 
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
-    `SettleCriteria` from its sieve; `SubscriberOffered` from the streams actor; `FramesReceived` (the
-    acknowledgements) and `LinkClosed` from its links; `CatalogChanged`, `StreamAdvertised`.
+    `SettleCriteria` from its sieve; `SubscriberOffered` from the streams actor;
+    `FramesReceived` (the acknowledgements) and `LinkClosed` from its links; `CatalogChanged`,
+    `StreamAdvertised`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
 Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the shared state of its handle.
@@ -38,7 +39,7 @@ from ..discovery.messages import (
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
-from ..streams.shared import Channel
+from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
 from ..streams.criteria import CriteriaError
 from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
@@ -54,7 +55,7 @@ from ..streams.messages import (
 from ..streams.outbox import Entry
 from ..streams.parts import OVERHEAD_BYTES
 from ..streams.runs import item_count_of, single_parts
-from ..schema import fingerprint
+from ..streams.shared import Channel
 from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import (
     ACK_BYTES_MAX,

@@ -40,10 +40,11 @@ from ..discovery.messages import (
 )
 from ..errors import Full, GroupTerminated
 from ..groups.client.client import ClientRenewed, Failed, Resolved
+from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
-from ..groups.member.member import GroupMember
 from ..groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from ..groups.member.member import GroupMember
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
 from ..groups.messages import (
     BondOffered,
@@ -59,9 +60,8 @@ from ..groups.messages import (
     TakePart,
     UnregisterReplica,
 )
-from ..groups.wire.protocol import PROTOCOL
-from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.storage.interface import LogOwner, SaveBatch, StorageError, StorageFull, Stored
+from ..groups.wire.protocol import PROTOCOL
 from ..runtime import TypeDispatcher
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent

@@ -164,7 +164,8 @@ class Admission:
         given = [proofs[at : at + PROOF_BYTES] for at in range(0, len(proofs), PROOF_BYTES)]
         for key in self._keys:
             wanted = self._prove(key, role)
-            if any([hmac.compare_digest(wanted, one) for one in given]):
+            # A list: all are compared, so that the time says nothing of which one it was.
+            if any([hmac.compare_digest(wanted, one) for one in given]):  # noqa: C419
                 return key
         return None
 

@@ -141,7 +141,7 @@ class BoundedConnection(QuicConnection):
         self.touch(stream_id)
 
     def drop_unsent(self, stream_id: int) -> None:
-        """Free what was written to a stream that was reset; aioquic keeps it until both ends end."""
+        """Free what was written to a stream that was reset; aioquic keeps it to the very end."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.sender._reset_error_code is not None:
             stream.sender._buffer.clear()

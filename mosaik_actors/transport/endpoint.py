@@ -49,8 +49,8 @@ from .identity import ProvenPeer
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link_limit import why_too_many
 from .lost import decode_hint, encode_hint
-from .slots import Slots
 from .path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber, answer_probe
+from .slots import Slots
 from .sockets import DatagramPort, bind_udp, family_of
 
 logger = logging.getLogger(__name__)
@@ -818,11 +818,10 @@ class QuicEndpoint:
         limit = self.config.datagram_bytes_max
         if remote is None:
             return
-        if is_loopback(remote[0]):
+        if is_loopback(remote[0]) and self.config.datagram_bytes_loopback > BASE:
             # No handshake is larger than `BASE`: nobody may have been there.
-            if self.config.datagram_bytes_loopback > BASE:
-                connection.engine.set_first_datagram_bytes(self.config.datagram_bytes_loopback)
-                return
+            connection.engine.set_first_datagram_bytes(self.config.datagram_bytes_loopback)
+            return
         if limit <= BASE:
             return
         if family_of(remote[0]) == socket.AF_INET6:

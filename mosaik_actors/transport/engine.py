@@ -32,10 +32,11 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+import msgspec
 from aioquic._buffer import Buffer
 from aioquic.quic import events
-from aioquic.quic.congestion.base import K_INITIAL_WINDOW
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW
 from aioquic.quic.packet import (
     QuicPacketType,
     QuicProtocolVersion,
@@ -46,8 +47,6 @@ from aioquic.quic.packet import (
 from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.tls import Epoch
 from cryptography import x509
-
-import msgspec
 
 from ..errors import RemoteError
 from ..ids import SecretKey
@@ -438,8 +437,10 @@ class Engine:
         secrets = (keys.send.secret, keys.recv.secret)
         if not self._quic._is_client:
             secrets = secrets[::-1]
-        assert secrets[0] and secrets[1], "the handshake is done, so both directions have keys"
-        return HandshakeDone(peer, bind_channel(secrets[0], secrets[1]))
+        one, other = secrets
+        assert one is not None, "the handshake is done, so both directions have keys"
+        assert other is not None, "the handshake is done, so both directions have keys"
+        return HandshakeDone(peer, bind_channel(one, other))
 
 
 def _as_reason(event: events.ConnectionTerminated) -> CloseReason:

@@ -24,8 +24,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ..wire_encoding import BoundedDecoder
 from ..errors import DecodeError
+from ..wire_encoding import BoundedDecoder
 from .close import REASON_BYTES_MAX, CloseReason
 from .interface import HEADER_BYTES_MAX
 

@@ -82,7 +82,8 @@ class RawPeer(QuicConnectionProtocol):
         else:
             there = dialler
         pair = self._quic._cryptos[Epoch.ONE_RTT]
-        assert pair.send.secret and pair.recv.secret
+        assert pair.send.secret
+        assert pair.recv.secret
         traffic = (pair.send.secret, pair.recv.secret)
         return Admission(
             NetworkKeys(NetworkId(network), secrets),

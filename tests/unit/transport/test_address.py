@@ -38,7 +38,8 @@ def test_what_reaches_many_nobody_or_the_same_wire_is_not_dialled(host: str) -> 
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "10.0.0.1", "192.168.1.255", "198.51.100.7", "::1", "2001:db8::1", "fd00::1"]
+    "host",
+    ["127.0.0.1", "10.0.0.1", "192.168.1.255", "198.51.100.7", "::1", "2001:db8::1", "fd00::1"],
 )
 def test_an_address_of_one_node_is_kept(host: str) -> None:
     assert pick_dialable(((host, 1),)) == ((host, 1),)

@@ -45,7 +45,9 @@ def test_an_attacker_gets_less_sent_than_it_sent() -> None:
     budget, sent = DialBudget(TransportConfig()), 0
     for second in range(60):
         for _ in range(64):
-            if not budget.is_blocked(HERE, A, now=second) and not budget.wait_s(HERE, A, now=second):
+            if not budget.is_blocked(HERE, A, now=second) and not budget.wait_s(
+                HERE, A, now=second
+            ):
                 sent += 1200 * (fail(budget, HERE, second) or 0)
     assert sent <= 64 * 100
 

@@ -63,7 +63,9 @@ async def test_wrong_bind_is_explained_and_leaves_no_socket(
 ) -> None:
     clock = LoopClock(asyncio.get_running_loop())
     with pytest.raises(TransportError, match=text):
-        await QuicEndpoint.start("n", SecretKey.from_seed("k"), bind=bind, clock=clock, rng=Random(1))
+        await QuicEndpoint.start(
+            "n", SecretKey.from_seed("k"), bind=bind, clock=clock, rng=Random(1)
+        )
 
 
 async def test_both_families_are_served_and_dialled() -> None:

@@ -5,6 +5,7 @@ from random import Random
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.engine import (
+    UNPROVEN_BYTES_MAX,
     ConnectionEnded,
     Engine,
     EngineEvent,
@@ -12,7 +13,6 @@ from mosaik_actors.transport.engine import (
     HandshakeDone,
     StreamAborted,
     StreamData,
-    UNPROVEN_BYTES_MAX,
 )
 from mosaik_actors.transport.identity import ProvenPeer
 

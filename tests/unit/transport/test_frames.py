@@ -21,7 +21,6 @@ from mosaik_actors.transport.frames import (
 )
 
 
-
 def on_the_wire(frame: bytes | OpenFrame | AcceptFrame | CloseFrame) -> bytes:
     return encode_word(len(frame)) + frame if isinstance(frame, bytes) else encode_control(frame)
 
