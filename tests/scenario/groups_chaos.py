@@ -12,7 +12,10 @@ takes a member only if then (1) of the voters that any member knows of, with
 those who have forgotten added as if they were voters, a majority has the history
 and is not catching up, and (2) fewer members than
 `initial_voters` are without the history, for so many could begin another one.
-Durable members may crash at any moment, all at once too.
+Who leaves in order must (3) not be needed either on its own side of a partition: a
+leader there removes the voters that it does not hear first, to let the other one go,
+and would be left with a majority of two that lacks one if that one then does not
+wait any longer. Durable members may crash at any moment, all at once too.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Any, Protocol
 from mosaik_actors.errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency, LeadershipPreference
+from mosaik_actors.groups.position import Position
 from mosaik_actors.handles.groups import Group
 from mosaik_actors.ids import PeerId
 from mosaik_actors.testing.cluster import Cluster, NodeDown, SimNode
@@ -37,7 +41,7 @@ from mosaik_actors.testing.models import MapModel
 
 from .groups_invariants import Witness
 from .groups_machines import Get, Journal, Put
-from .groups_workload import all_equal, join, join_durably, journal_of
+from .groups_workload import all_equal, digests_of, join, join_durably, journal_of
 
 KEYS = 5
 LOOK_EVERY_S = 0.05
@@ -55,6 +59,7 @@ class Write:
         position: Where it was applied, when it was acknowledged.
         is_refused: Whether the client was told that it never takes effect.
         is_certain_history: Whether the member was in the same history before and after.
+        result: What `apply` returned for it, as the client was told; None if it was not.
     """
 
     put: Put
@@ -64,6 +69,7 @@ class Write:
     position: int | None = None
     is_refused: bool = False
     is_certain_history: bool = False
+    result: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -227,6 +233,14 @@ class World:
             if write.position:  # what was fed was taken by a leader, which says no place
                 assert places[name] == write.position, f"{name} at {places[name]}: {write}"
 
+    def check_results(self) -> None:
+        """In one history, each result is that of the one run at its place."""
+        digests = digests_of(self.groups[0])
+        for name, write in self.writes.items():
+            if write.position and write.result is not None:
+                TALLY["results"] += 1
+                assert write.result == digests[write.position], f"{name}: {write}"
+
     def check_linearizable(self) -> None:
         """All of it looks like one copy of the data."""
         verdict = check_linearizable(self.cluster.history, MapModel())
@@ -314,6 +328,7 @@ class Client:
         now = world.cluster.now
         for write, call, position in zip(writes, calls, positions, strict=False):
             write.position, write.ended_s = position, now
+            write.result = position.result if isinstance(position, Position) else None
             write.is_certain_history = self._group.history == write.history
             history.respond(call, now=now)
 
@@ -368,7 +383,7 @@ class Churn:
             node, group = world.cluster.nodes[index], world.groups.get(index)
             if not node.is_running or node.is_paused or group is None:
                 continue
-            if not self._may_lose(index):
+            if not self._may_lose(index, is_orderly=kind != "crash"):
                 self.counts["not safe"] += 1
                 continue
             self.counts[kind] += 1
@@ -388,7 +403,7 @@ class Churn:
         # A node that crashes or is paused meanwhile does not answer.
         await asyncio.wait([asyncio.ensure_future(group.leave())], timeout=4)
 
-    def _may_lose(self, index: int) -> bool:
+    def _may_lose(self, index: int, *, is_orderly: bool) -> bool:
         """See the module's docstring."""
         world = self._world
         if world.is_durable:
@@ -402,6 +417,7 @@ class Churn:
             and group.history
             and group.why_offline != "catching up with the group"
         }
+        leaving = world.groups.get(index)
         forgotten = len(world.cluster.nodes) - len(remembering)
         if forgotten >= world.consensus.initial_voters:
             return False
@@ -415,4 +431,21 @@ class Churn:
             safe = [peer for peer in voters if remembering.get(peer) == group.history]
             if group.history and len(safe) < len(voters) // 2 + 1:
                 return False
+            side = self._side_of(group) if is_orderly and group is not leaving else []
+            near = [peer for peer in voters if peer in side]
+            if group.history and near and len([p for p in safe if p in side]) < len(near) // 2 + 1:
+                return False
         return bool(remembering)
+
+    def _side_of(self, group: Group) -> list[PeerId]:
+        """Return the nodes that a member's node hears, and that hear it."""
+        cluster = self._world.cluster
+        here = next(index for index, one in self._world.groups.items() if one is group)
+        cut = {pair for pairs in cluster.cuts.values() for pair in pairs}
+        return [
+            node.peer_id
+            for node in cluster.nodes
+            if node.is_running
+            and not node.is_paused
+            and not {(here, node.index), (node.index, here)} & cut
+        ]

@@ -2,6 +2,10 @@
 
 ``python -m tests.scenario.groups_proof 500`` runs seeds 0 to 499 of each, on all
 cores, and prints the table of `docs/groups_proof.md`. It exits with 1 if a seed failed.
+
+With ``--variants a b`` all seeds run once for each name: the machines have another
+signature then, so the group another id, and every draw another outcome. Seeds of one
+variant show what a whole class of moments does; other variants have other moments.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Sequence
 from mosaik_actors.testing.chaos import load_scenario
 
 from .groups_chaos import TALLY
+from .groups_machines import take_variant
 
 PLACE = "tests/scenario/test_groups_chaos.py"
 SCENARIOS = (
@@ -41,10 +46,12 @@ FAULT_NAMES = {
 SEEDS_PER_TASK = 10
 
 
-def run_some(task: tuple[str, int, int]) -> tuple[str, Counter[str], list[str]]:
-    """Run some seeds of a scenario; return what happened, and what failed."""
-    name, first, end = task
+def run_some(task: tuple[str, int, int, str]) -> tuple[str, Counter[str], list[str]]:
+    """Run some seeds of a scenario in one variant; return what happened, and what failed."""
+    name, first, end, variant = task
     logging.disable(logging.CRITICAL)
+    if variant:
+        take_variant(variant)
     scenario = load_scenario(f"{PLACE}::{name}")
     counts: Counter[str] = Counter()
     failed = []
@@ -56,7 +63,8 @@ def run_some(task: tuple[str, int, int]) -> tuple[str, Counter[str], list[str]]:
         counts.update(f"fault: {fault.kind}" for fault in report.faults)
         if report.error is not None:
             text = " ".join(f"{type(report.error).__name__}: {report.error}".split())
-            failed.append(f"{scenario.replay_command(seed)}\n  {text[:300]}")
+            which = f" (variant {variant})" if variant else ""
+            failed.append(f"{scenario.replay_command(seed)}{which}\n  {text[:300]}")
     counts.update(TALLY)
     return name, counts, failed
 
@@ -98,16 +106,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.scenario.groups_proof", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("seeds", type=int, nargs="?", default=500, help="of each scenario")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--variants", nargs="*", default=[""], metavar="NAME")
+    parser.add_argument("--scenarios", nargs="*", choices=SCENARIOS, default=SCENARIOS)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
+    end = options.first + options.seeds
     tasks = [
-        (name, first, min(first + SEEDS_PER_TASK, options.seeds))
-        for name in SCENARIOS
-        for first in range(0, options.seeds, SEEDS_PER_TASK)
+        (name, first, min(first + SEEDS_PER_TASK, end), variant)
+        for variant in options.variants
+        for first in range(options.first, end, SEEDS_PER_TASK)
+        for name in options.scenarios
     ]
     found: dict[str, Counter[str]] = {name: Counter() for name in SCENARIOS}
     failed: dict[str, list[str]] = {name: [] for name in SCENARIOS}
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+    # A new process for each task: a variant is for good.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(options.jobs, maxtasksperchild=1) as pool:
         for number, (name, counts, errors) in enumerate(pool.imap_unordered(run_some, tasks), 1):
             found[name] += counts
             failed[name] += errors

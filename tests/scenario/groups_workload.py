@@ -76,6 +76,13 @@ def journal_of(group: Group) -> list[tuple[str, int]]:
     return machine.journal
 
 
+def digests_of(group: Group) -> list[bytes]:
+    """Return what the journal of a member came to after each command; the first is of none."""
+    machine = group.machine
+    assert isinstance(machine, Journal)
+    return machine.digests
+
+
 async def write(group: Group, client: str, numbers: range | list[int], **options: Any) -> int:
     """Execute commands one after the other; return the position of the last."""
     position = 0

@@ -15,7 +15,7 @@ from mosaik_actors.testing.faults import DISK_KINDS, KINDS, FaultKind, FaultPlan
 from mosaik_actors.testing.scenario import scenario
 
 from .groups_chaos import Churn, World
-from .groups_machines import PlainJournal, SavedPlainJournal
+from .groups_machines import journal_for
 from .groups_takeover import OBSERVERS, SurvivorWorld, WriterChurn
 from .groups_workload import BOOTSTRAP_OF_3, SETTINGS
 
@@ -23,7 +23,8 @@ DURATION_S = 10.0
 NET = NetworkConditions(latency=lognormal(0.003), jitter=0.001)
 # What members in memory survive: they lose nothing, they only do not hear each other.
 HARMLESS: tuple[FaultKind, ...] = ("pause", "partition", "partition", "one_way", "skew", "weather")
-CUTS_OFTEN = GroupsConfig(compact_entries=60, keep_entries=10, replace_after=1.5)
+# Who leaves is gone before anybody is taken for dead that was heard when it began (`Churn`).
+CUTS_OFTEN = GroupsConfig(compact_entries=60, keep_entries=10, replace_after=1.5, leave_timeout=1.0)
 QUICK = GroupsConfig(replace_after=1.5)
 
 
@@ -40,7 +41,7 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
     world = World(
         cluster=cluster,
         is_durable=is_durable,
-        machine=SavedPlainJournal,
+        machine=journal_for(cluster.seed, is_saved=True),
         consensus=BOOTSTRAP_OF_3,
         settings=CUTS_OFTEN,
     )
@@ -48,6 +49,7 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
     assert len({group.history for group in world.groups.values()}) == 1
     world.check_once()
     world.check_positions()
+    world.check_results()
     assert len(cluster.history) > calls_min
     world.check_linearizable()
 
@@ -71,7 +73,7 @@ async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
         is_durable=False,
-        machine=PlainJournal,
+        machine=journal_for(cluster.seed, is_saved=False),
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
@@ -85,7 +87,7 @@ async def test_histories_that_merge_durably(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
         is_durable=True,
-        machine=PlainJournal,
+        machine=journal_for(cluster.seed, is_saved=False),
         consensus=ConsensusConfig(),
         settings=QUICK,
         observers=0.0,
@@ -115,7 +117,7 @@ async def test_observers_that_are_left(cluster: Cluster) -> None:
     world = SurvivorWorld(
         cluster=cluster,
         is_durable=False,
-        machine=PlainJournal,
+        machine=journal_for(cluster.seed, is_saved=False),
         consensus=ConsensusConfig(),
         settings=QUICK,
         has_many_histories=True,
