@@ -450,3 +450,34 @@ def test_leader_that_restarts_at_once_under_its_key_is_gone(wait_ms: int) -> Non
     world.start(0)
     world.until(lambda: is_online(world.nodes[0]))
     assert until_equal(world, 0, 1, 2) == done
+
+
+def final_voters(world: World, number: int) -> list[bytes]:
+    """Return the voters of the last configuration that a member knows to be committed."""
+    history = world.nodes[number].member.history
+    assert history is not None
+    return [bytes(peer) for peer in history.raft.final_configuration[1].voters]
+
+
+def test_voter_that_follows_a_continued_history_does_not_elect_itself() -> None:
+    """The log that it keeps ends where it was the only voter.
+
+    What it took in as a leader then would stand where the others have other commands.
+    """
+    world = make(5, Journal)
+    done = with_observers(world, 1, 2)
+    alone = [bytes(world.nodes[0].peer)]
+    world.start(3, 4)
+    world.until(lambda: final_voters(world, 0) == alone != voters(world, 0))
+    for other in (1, 2, 3, 4):  # half-way to three voters, of which it cannot reach any
+        world.cut(0, other)
+    world.crash(3, 4)
+    world.start(3)
+    world.until(lambda: is_online(world.nodes[3]))
+    assert history_of(world.nodes[3]) != history_of(world.nodes[0])
+    done += put(world, 3, "second", 5)
+    world.until(lambda: journal(world.nodes[1]) == done == journal(world.nodes[2]))
+    world.heal()
+    world.until(lambda: history_of(world.nodes[0]) == history_of(world.nodes[3]))
+    assert not world.nodes[0].member.is_leader
+    assert until_equal(world, 0, 1, 2, 3) == done
