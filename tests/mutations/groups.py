@@ -91,6 +91,21 @@ MUTATIONS = (
         "raft.test_raft_elections:test_vote_is_given_once_in_a_term_and_survives_a_restart",
     ),
     Mutation(
+        "stands before it has the log up to where it joined",
+        "raft.state",
+        "if self.has_lost_entries or self.is_non_voting:",
+        "if self.has_lost_entries:",
+        "raft.test_raft_elections:test_who_is_alone_and_has_not_the_log_yet_does_not_lead",
+    ),
+    Mutation(
+        "votes before it has the log up to where it joined",
+        "raft.replica",
+        "if not self.is_non_voting:",
+        "if True:",
+        "raft.test_raft_elections:"
+        "test_who_has_not_the_log_up_to_where_it_joined_neither_stands_nor_votes",
+    ),
+    Mutation(
         "two votes in a term",
         "raft.replica",
         "and self.vote in (None, sender)",

@@ -48,7 +48,7 @@ from ..wire.acts import Act, ContinueAs, decode_act, encode_act
 from ..wire.commands import Burst, decode_bursts
 from ..wire.configuration import encode_voters, make_voters
 from ..wire.frames import RAFT, with_history
-from ..wire.raft import Message, TimeoutNow, VoteRequest, decode_message, encode_message
+from ..wire.raft import Message, decode_message, encode_message
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
 from ..wire.stored import StoredGroup, encode_stored
@@ -119,9 +119,13 @@ class FollowedHistory:
         self._disk = DiskState.FINE
         self._told_number = 0
         self._parts = parts
-        self._join_index = begin.join_index
         self.raft = raft = Raft(
-            parts.me, parts.consensus.raft(parts.factor), parts.rng, now=now, **begin.raft
+            parts.me,
+            parts.consensus.raft(parts.factor),
+            parts.rng,
+            now=now,
+            join_index=begin.join_index,
+            **begin.raft,
         )
         self._pending_io = PendingIo(
             raft,
@@ -140,7 +144,7 @@ class FollowedHistory:
         self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
         is_voter = parts.me in raft.final_configuration[1].voters
-        self._is_admitted = is_voter and not self.is_non_voting
+        self._is_admitted = is_voter and not raft.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
         self._acts: list[Act] = []
@@ -154,14 +158,9 @@ class FollowedHistory:
     # What it is, for the member.
 
     @property
-    def is_non_voting(self) -> bool:
-        """Whether this member may not vote yet."""
-        return self.raft.commit_index < self._join_index
-
-    @property
     def is_catching_up(self) -> bool:
         """Whether the state here is not to be relied on yet."""
-        return self.is_non_voting or self._sync.is_active
+        return self.raft.is_non_voting or self._sync.is_active
 
     @property
     def is_member(self) -> bool:
@@ -328,8 +327,6 @@ class FollowedHistory:
         message = decode_message(body)
         if self.is_stalled:
             return
-        if self.is_non_voting and isinstance(message, VoteRequest | TimeoutNow):
-            return
         if self._sync.holds_back(message):
             return
         if peer == self.raft.leader:
@@ -487,10 +484,9 @@ class FollowedHistory:
         )
 
     def campaign_if_alone(self, *, now: float) -> None:
-        """Lead at once where no other vote is needed, unless this member may not vote yet."""
-        raft = self.raft
-        if raft.configuration.voters == (self._parts.me,) and not self.is_non_voting:
-            raft.campaign(now=now)
+        """Lead at once where no other vote is needed."""
+        if self.raft.configuration.voters == (self._parts.me,):
+            self.raft.campaign(now=now)
 
     def note_disk(self, disk: DiskState, *, now: float) -> None:
         """Take in how the disk does.
@@ -530,9 +526,7 @@ class FollowedHistory:
         if self.is_stalled:
             return inf
         raft = self.raft
-        due_s = self._sync.get_timer()
-        if not self._is_election_disabled:
-            due_s = min(due_s, raft.get_timer())
+        due_s = min(self._sync.get_timer(), raft.get_timer())
         if raft.is_leader and not self._is_closed:
             due_s = min(due_s, self._leading.look_at_s)
         return min(due_s, self._now) if self._compaction.is_active else due_s
@@ -542,15 +536,9 @@ class FollowedHistory:
         if self.is_stalled:
             return
         self._now = now
-        if not self._is_election_disabled:
-            self.raft.handle_timer(now=now)
+        self.raft.handle_timer(now=now)
         self._sync.handle_timer(now=now)
         self._compaction.carry_on()
-
-    @property
-    def _is_election_disabled(self) -> bool:
-        """Whether this member must not even stand: it may have voted in an earlier life."""
-        return self.is_non_voting and self.is_voter
 
     # The pump.
 

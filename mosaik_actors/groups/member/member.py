@@ -653,7 +653,7 @@ class GroupMember:
             is_led=raft.is_leader or (leading is not None and leading.history == history.id),
             is_closed=self._spec.host.ledger.is_closed,
             is_observer=self._is_observer,
-            is_non_voting=history.is_non_voting,
+            is_non_voting=history.raft.is_non_voting,
             is_leaving=self._leaving.has_begun,
             is_restoring=history.is_restoring,
             peers=self._statuses,

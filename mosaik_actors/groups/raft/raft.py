@@ -69,6 +69,7 @@ class Raft:
             snapshot. None: that end.
         applied_index: What the machine holds: the snapshot's index for one that
             was restored from it. None: the snapshot's.
+        join_index: It takes no part in elections before all up to here is committed.
 
     Raises:
         DecodeError: A configuration in the log cannot be read.
@@ -86,6 +87,7 @@ class Raft:
         entries: Sequence[Entry] = (),
         base: tuple[int, int] | None = None,
         applied_index: int | None = None,
+        join_index: int = 0,
     ) -> None:
         metadata = metadata or SnapshotMetadata()
         applied_index = metadata.index if applied_index is None else applied_index
@@ -99,6 +101,7 @@ class Raft:
             base=base or (metadata.index, metadata.term),
             entries=entries,
             applied_index=applied_index,
+            join_index=join_index,
         )
         self._ready_number = 0
         self._handed_index = applied_index
@@ -192,6 +195,11 @@ class Raft:
         forgotten a vote as well. Have it removed from the configuration, and begin anew.
         """
         return self._state.has_lost_entries
+
+    @property
+    def is_non_voting(self) -> bool:
+        """Whether this replica takes no part in elections yet: see `join_index`."""
+        return self._state.is_non_voting
 
     @property
     def configuration_index(self) -> int:

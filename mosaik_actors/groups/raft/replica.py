@@ -108,7 +108,8 @@ class Replica(RaftState):
         if self.has_lost_entries:
             return
         if isinstance(message, VoteRequest):
-            self._receive_vote_request(sender, message)
+            if not self.is_non_voting:
+                self._receive_vote_request(sender, message)
             return
         if isinstance(message, VoteReply):
             self._learn_commit(message)

@@ -83,6 +83,7 @@ class RaftState(ABC):
         agreed_index: The log agrees with the leader of this term up to here.
         election_at_s: When it stands for election unless it hears of a leader.
         has_lost_entries: Whether the log lacks entries that were acknowledged from here.
+        join_index: It neither votes nor stands before everything up to here is committed.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class RaftState(ABC):
         base: tuple[int, int],
         entries: Sequence[Entry],
         applied_index: int,
+        join_index: int = 0,
     ) -> None:
         self.me = me
+        self.join_index = join_index
         self.settings = settings
         self.rng = rng
         self.now = now
@@ -218,12 +221,23 @@ class RaftState(ABC):
         return self.configurations.deciding(self.commit_index)
 
     @property
+    def is_non_voting(self) -> bool:
+        """Whether this replica has not the log yet up to where it joined.
+
+        It may have voted in a former life, or be a voter by a configuration that is long
+        replaced: so it takes no part in elections, whatever the log here says (4.2.1).
+        """
+        return self.commit_index < self.join_index
+
+    @property
     def may_stand(self) -> bool:
         """Whether this replica may be elected: it votes now, or before a pending change.
 
         The one that is being removed may have to lead until that is committed (4.2.2).
         """
-        return not self.has_lost_entries and any(self.me in voters for voters in self.deciding)
+        if self.has_lost_entries or self.is_non_voting:
+            return False
+        return any(self.me in voters for voters in self.deciding)
 
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Return whether a candidate's log is at least as complete as this one (3.6.1)."""

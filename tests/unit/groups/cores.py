@@ -54,8 +54,10 @@ class Cores:
         logs: Sequence[Sequence[Entry]] | None = None,
         states: Sequence[HardState] | None = None,
         settings: RaftConfig | None = None,
+        join_indexes: Sequence[int] = (),
     ) -> None:
         self.now = 0.0
+        self.join_indexes = join_indexes or [0] * count
         self.settings = settings or RaftConfig()
         self.metadata = SnapshotMetadata(0, 0, voters or voters_of(*range(count)))
         self.rafts: list[Raft] = []
@@ -86,6 +88,7 @@ class Cores:
             hard_state=hard_state,
             metadata=self.metadata,
             entries=entries,
+            join_index=self.join_indexes[number],
         )
 
     # Moving.

@@ -307,3 +307,35 @@ def test_role_changes_that_may_not_be_name_both_roles() -> None:
     cores.elect(0)
     with pytest.raises(AssertionError, match="leader cannot become candidate"):
         cores.rafts[0]._state.become_candidate(is_transfer=False)
+
+
+def test_who_has_not_the_log_up_to_where_it_joined_neither_stands_nor_votes() -> None:
+    """Whatever the configuration in its log says: it may have voted in a former life."""
+    cores = Cores(3, join_indexes=[0, 0, 2])
+    assert cores.rafts[2].is_non_voting
+    cores.rafts[2].campaign(now=cores.now)
+    cores.time_out(2)
+    cores.give(0, 2, VoteRequest(5, 9, 4))
+    cores.give(0, 2, VoteRequest(5, 9, 4, is_pre_vote=True))
+    cores.give(0, 2, TimeoutNow(0))
+    assert cores.rafts[2].role == "follower"
+    assert cores.rafts[2].term == 0
+    assert cores.sent_of(2, VoteRequest) == cores.sent_of(2, VoteReply) == []
+    cores.elect(0)  # the others are enough
+    assert cores.rafts[2].is_non_voting
+    cores.rafts[0].propose(b"second")
+    cores.settle()
+    cores.time_out(0)
+    cores.settle()
+    assert cores.rafts[2].commit_index == 2
+    assert not cores.rafts[2].is_non_voting
+    cores.cut = {(0, 1), (1, 0), (0, 2), (2, 0)}
+    cores.elect(2)
+    assert cores.rafts[2].is_leader
+
+
+def test_who_is_alone_and_has_not_the_log_yet_does_not_lead() -> None:
+    cores = Cores(1, join_indexes=[1])
+    cores.rafts[0].campaign(now=cores.now)
+    cores.time_out(0)
+    assert cores.rafts[0].role == "follower"
