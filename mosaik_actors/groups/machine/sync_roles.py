@@ -144,8 +144,21 @@ class StateSyncFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SyncMismatch:
+    """What members sent did not fit together; it is fetched anew. For the log."""
+
+    what: str
+
+
 TaskEvent = (
-    SendSync | InstallEntries | InstallSnapshot | SyncProgress | StateSyncFinished | StateSyncFailed
+    SendSync
+    | InstallEntries
+    | InstallSnapshot
+    | SyncProgress
+    | SyncMismatch
+    | StateSyncFinished
+    | StateSyncFailed
 )
 
 

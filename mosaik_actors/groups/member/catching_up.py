@@ -31,6 +31,7 @@ from ..machine.sync_roles import (
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
+    SyncMismatch,
     SyncProgress,
     SyncTask,
 )
@@ -64,12 +65,14 @@ class CatchingUp:
 
     Attributes:
         served_bytes: What was handed to those who catch up.
+        mismatch_count: How often what was fetched did not fit together.
     """
 
     def __init__(
         self, parts: Parts, raft: Raft, history: bytes, keep_snapshot: KeepSnapshot, *, now: float
     ) -> None:
         self.served_bytes = 0
+        self.mismatch_count = 0
         self._parts = parts
         self._raft = raft
         self._history = history
@@ -230,6 +233,9 @@ class CatchingUp:
                     self._to_install = event
                 case SyncProgress():
                     pass
+                case SyncMismatch(what):
+                    self.mismatch_count += 1
+                    self._parts.emit(Logged(True, f"{what}; it is fetched anew"))
                 case StateSyncFinished():
                     self._task = None
                     if self._raft.commit_index < self._wanted_index:

@@ -5,20 +5,14 @@ them tells their number and a digest. Until somebody does, more is asked for
 than there is, and what lies behind the end comes back empty, with the digest.
 
     1. Parts are fetched in parallel, the leader last (`fetch_plan`).
-    2. When all are here, the digest is awaited of two providers when two
-       others than the leader serve, else of one; not longer than for one fetch
-       timeout. When they contradict each other, of all.
-    3. The digest that most of them tell must be that of what was assembled.
-    4. If it is not: the parts of those who tell another digest are fetched
-       again from the rest. If nobody does, one provider after the other is
-       trusted: all parts that are not its own are fetched again, from it
-       alone. One that sent every part and whose digest is another lies.
+    2. When all are here, they must have the digest that was told.
+    3. If not, or if two tell different ones, all is fetched anew from one peer alone, the
+       leader rather than another. Members do not lie, so something broke; that is counted
+       (`mismatch_count`), and said in the log. If that fails too, this snapshot is given up.
 
 Invariants:
-    * What `assembled` returns has the digest that a provider told, and that
-      most of those who told one did.
-    * Each step of 4. excludes a provider or trusts one that was not before, so
-      it ends: `has_failed` is then true.
+    * What `assembled` returns has the digest that a provider told.
+    * It is fetched anew once, so it ends: `has_failed` is then true.
     * At most `SNAPSHOT_BYTES_MAX` bytes are held.
 """
 
@@ -45,7 +39,6 @@ FIRST_ASK_PARTS: Final = 16
 ASK_PARTS_MAX: Final = 1024
 AHEAD_ASKS: Final = 64
 ABSENCES_MAX: Final = 4
-TELLERS_WANTED: Final = 2
 
 assert ASK_PARTS_MAX <= ANSWER_PARTS_MAX
 
@@ -63,7 +56,9 @@ class PartsFetch:
     Attributes:
         metadata: Where it stands.
         request_id: Its id.
-        rejected_count: How many answers, or parts in the end, were wrong.
+        whole: What it is as a whole, once somebody has told; None before.
+        rejected_count: How many answers were wrong.
+        mismatch_count: How often what was fetched, or told, did not fit together.
         has_failed: It cannot be fetched from anybody any more.
     """
 
@@ -78,19 +73,17 @@ class PartsFetch:
     ) -> None:
         self.metadata = metadata
         self.request_id = request_id
+        self.whole: SnapshotSummary | None = None
         self.rejected_count = 0
+        self.mismatch_count = 0
         self.has_failed = False
-        self._timeout_s = fetch_timeout
         self._plan = FetchPlan(rng, timeout_s=fetch_timeout)
         self._leader: PeerId | None = None
         self._absences: dict[PeerId, int] = {}
-        self._parts: dict[int, tuple[PeerId, bytes]] = {}
+        self._parts: dict[int, bytes] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
-        self._told: dict[PeerId, SnapshotSummary] = {}
-        self._trusted: PeerId | None = None
-        self._was_trusted: list[PeerId] = []
-        self._complete_s: float | None = None
+        self._only: PeerId | None = None  # from whom alone it is fetched
         self._digest = PartsDigest(metadata)
         self._digested_count = 0
         self._now = now
@@ -99,15 +92,6 @@ class PartsFetch:
     def part_count(self) -> int:
         """How many parts are here."""
         return len(self._parts)
-
-    @property
-    def whole(self) -> SnapshotSummary | None:
-        """What most tell that the whole is; None while nobody does."""
-        votes: dict[SnapshotSummary, int] = {}
-        for whole in self._told.values():
-            votes[whole] = votes.get(whole, 0) + 1
-        # The first of equals; a dict keeps the order in which they told.
-        return max(votes, key=votes.__getitem__, default=None)
 
     # What is put in.
 
@@ -119,6 +103,7 @@ class PartsFetch:
         for peer, count in self._absences.items():
             if count >= ABSENCES_MAX:
                 self._plan.exclude(peer)
+        self.has_failed |= self._only is not None and self._only not in peers
 
     def receive_parts(self, peer: PeerId, answer: PartRange, *, now: float) -> bool:
         """Take in an answer; return whether anything came of it."""
@@ -129,14 +114,17 @@ class PartsFetch:
         if not self._is_sound(ask, answer):
             self.reject(peer, now=now)
             return False
-        has_changed = answer.whole is not None and self._told.get(peer) != answer.whole
-        if answer.whole is not None:
-            self._told[peer] = answer.whole
-        if answer.parts or has_changed:
+        is_news = answer.whole is not None and self.whole is None
+        if is_news:
+            self.whole = answer.whole
+        elif answer.whole not in (None, self.whole):
+            self._begin_anew()
+            return False
+        if answer.parts or is_news:
             self._plan.served(peer)
         else:
             self._plan.rest(peer, now=now)  # it is still busy making them, or has no more
-        return self._keep(peer, ask.first, answer.parts) or has_changed
+        return self._keep(ask.first, answer.parts) or is_news
 
     def receive_not_here(self, peer: PeerId, answer: NotHere, *, now: float) -> None:
         """Take in that a peer does not have it, or not yet."""
@@ -147,6 +135,7 @@ class PartsFetch:
         self._absences[peer] = count
         if count >= ABSENCES_MAX:
             self._plan.exclude(peer)
+            self.has_failed |= peer == self._only
         else:
             self._plan.rest(peer, now=now)
 
@@ -154,7 +143,6 @@ class PartsFetch:
         """Note that what a peer sent was wrong; if it was asked something, that was the answer."""
         self._now = now
         self.rejected_count += 1
-        self._told.pop(peer, None)
         self._plan.give_up(peer)
         self._plan.strike(peer, now=now)
 
@@ -167,8 +155,9 @@ class PartsFetch:
 
     def next_requests(self) -> list[tuple[PeerId, FetchParts]]:
         """Return what to ask whom, and count it as asked."""
-        self._look_around()
-        asks = [] if self.has_failed else self._ask_for_digest() + self._ask_for_parts()
+        if self._plan.is_hopeless:
+            self.has_failed = True
+        asks = [] if self.has_failed else self._ask_for_parts()
         return [
             (ask.peer, FetchParts(ask.number, self.request_id, ask.first, ask.count))
             for ask in asks
@@ -177,26 +166,17 @@ class PartsFetch:
     def assembled(self) -> tuple[bytes, ...] | None:
         """Return the parts, once they are complete and right; None before."""
         if not self._is_complete:
-            self._complete_s = None
             return None
-        if self._complete_s is None:
-            self._complete_s = self._now
-        if not self._is_decided:
-            return None
-        whole = self.whole
-        assert whole is not None, "complete, and nobody told how many parts there are"
-        if self._digest_of(whole.part_count) == whole.digest:
-            return tuple(self._parts[number][1] for number in range(whole.part_count))
-        self._distrust(whole)
+        assert self.whole is not None, "complete, and nobody told how many parts there are"
+        count = self.whole.part_count
+        if self._digested_count == count and self._digest.digest() == self.whole.digest:
+            return tuple(self._parts[number] for number in range(count))
+        self._begin_anew()
         return None
 
     def get_timer(self) -> float | None:
         """Return when to call `time_out`, then `assembled` and `next_requests`; None for never."""
-        due = self._plan.get_timer(now=self._now)
-        if self._complete_s is not None and not self.has_failed:
-            until_s = self._complete_s + self._timeout_s
-            due = until_s if due is None else min(due, until_s)
-        return due
+        return self._plan.get_timer(now=self._now)
 
     # Asking.
 
@@ -215,17 +195,7 @@ class PartsFetch:
             count_max=count_max,
             asks_max=IN_FLIGHT_MAX,
             now=self._now,
-            only=None if self._trusted is None else (self._trusted,),
-        )
-
-    def _ask_for_digest(self) -> list[FetchRequest]:
-        """Ask those who told nothing yet, one after the other: in the end, or when in dispute."""
-        whole = self.whole
-        if whole is None or not (self._is_complete or self._is_disputed) or self._is_decided:
-            return []
-        end = max(told.part_count for told in self._told.values())
-        return self._plan.next_asks(
-            (end, end), (), count_max=1, asks_max=1, now=self._now, only=self._tellers_left()
+            only=None if self._only is None else (self._only,),
         )
 
     @property
@@ -247,16 +217,14 @@ class PartsFetch:
         end = answer.whole.part_count
         return ask.first + len(answer.parts) <= end if answer.parts else ask.first >= end
 
-    def _keep(self, peer: PeerId, first: int, parts: tuple[bytes, ...]) -> bool:
-        if self._trusted is not None and peer != self._trusted:
-            return False
+    def _keep(self, first: int, parts: tuple[bytes, ...]) -> bool:
         kept = False
         for number, part in enumerate(parts, first):
             if number not in self._parts:
                 if self._bytes_count + len(part) > SNAPSHOT_BYTES_MAX:
                     self.has_failed = True
                     break
-                self._parts[number] = (peer, part)
+                self._parts[number] = part
                 self._bytes_count += len(part)
                 kept = True
         if kept:
@@ -267,98 +235,28 @@ class PartsFetch:
     def _digest_more(self) -> None:
         """Digest what has come in order: in small portions as it comes, not all in the end."""
         while (known := self._parts.get(self._digested_count)) is not None:
-            self._digest.add(known[1])
+            self._digest.add(known)
             self._digested_count += 1
-
-    def _digest_of(self, part_count: int) -> bytes:
-        if self._digested_count == part_count:
-            return self._digest.digest()
-        digest = PartsDigest(self.metadata)
-        for number in range(part_count):
-            digest.add(self._parts[number][1])
-        return digest.digest()
-
-    # Judging.
 
     @property
     def _is_complete(self) -> bool:
-        whole = self.whole
-        if whole is None:
+        if self.whole is None:
             return False
-        if not whole.part_count:
-            return True
-        return (
-            bool(self._held)
-            and self._held[0][0] == 0
-            and (self._held[0][1] >= whole.part_count - 1)
-        )
+        last = self.whole.part_count - 1
+        return last < 0 or (bool(self._held) and self._held[0][0] == 0 and self._held[0][1] >= last)
 
-    @property
-    def _votes(self) -> int:
-        """How many tell what most tell."""
-        whole = self.whole
-        return 0 if whole is None else list(self._told.values()).count(whole)
-
-    @property
-    def _is_disputed(self) -> bool:
-        """Whether those who told contradict each other, and no side has the majority."""
-        return bool(self._told) and 2 * self._votes <= len(self._told)
-
-    @property
-    def _is_decided(self) -> bool:
-        """Whether enough have told what the whole is, or nobody else will."""
-        if self._complete_s is not None and self._now >= self._complete_s + self._timeout_s:
-            return True
-        is_enough = self._votes >= TELLERS_WANTED and not self._is_disputed
-        return is_enough or not self._tellers_left()
-
-    def _tellers_left(self) -> list[PeerId]:
-        """Return who could still tell: the leader only if the others contradict each other."""
-        left = [peer for peer in self._plan.usable(now=self._now) if peer not in self._told]
-        return left if self._is_disputed else [peer for peer in left if peer != self._leader]
-
-    def _distrust(self, whole: SnapshotSummary) -> None:
-        """Drop what may be wrong, so that it is fetched again from those who are left."""
-        self.rejected_count += 1
-        self._complete_s = self._trusted = None
-        if self._exclude([peer for peer, told in self._told.items() if told != whole]):
-            return
-        senders = list(dict.fromkeys(peer for peer, _ in self._parts.values()))
-        if not whole.part_count or (len(senders) == 1 and senders[0] in self._told):
-            # What they tell is not what they sent.
-            self._exclude(senders if whole.part_count else list(self._told))
-            return
-        for peer in self._plan.usable(now=self._now):
-            if peer in self._told and peer not in self._was_trusted:
-                self._trusted = peer
-                self._was_trusted.append(peer)
-                self._drop([other for other in senders if other != peer])
-                return
-        self.has_failed = True
-
-    def _exclude(self, peers: list[PeerId]) -> bool:
-        """Believe some peers nothing at all; return whether parts were theirs."""
-        for peer in peers:
-            self._told.pop(peer, None)
-            self._absences[peer] = ABSENCES_MAX
-            self._plan.exclude(peer)
-        return self._drop(peers)
-
-    def _drop(self, peers: list[PeerId]) -> bool:
-        """Forget the parts of some peers; return whether there were any."""
-        kept = {n: known for n, known in self._parts.items() if known[0] not in peers}
-        had_any = len(kept) < len(self._parts)
-        self._parts = kept
-        self._held = merge((number, number) for number in kept)
-        self._bytes_count = sum(len(part) for _, part in kept.values())
-        self._digest = PartsDigest(self.metadata)
-        self._digested_count = 0
-        self._digest_more()
-        return had_any
-
-    def _look_around(self) -> None:
-        """Trust nobody in particular when that one cannot serve; fail when nobody can."""
-        if self._trusted is not None and self._trusted not in self._plan.usable(now=self._now):
-            self._trusted = None
-        if self._plan.is_hopeless:
+    def _begin_anew(self) -> None:
+        """Drop all that is here, and fetch it from one peer alone; the second time give up."""
+        self.mismatch_count += 1
+        usable = self._plan.usable(now=self._now)
+        if self._only is not None or not usable:
             self.has_failed = True
+            return
+        self._only = self._leader if self._leader in usable else usable[0]
+        for peer in usable:
+            self._plan.give_up(peer)
+        self.whole = None
+        self._parts.clear()
+        self._held.clear()
+        self._bytes_count = self._digested_count = 0
+        self._digest = PartsDigest(self.metadata)

@@ -35,6 +35,7 @@ from ..machine.sync_roles import (
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
+    SyncMismatch,
     SyncProgress,
     TaskEvent,
 )
@@ -98,6 +99,7 @@ class SnapshotTask:
         self._progress_s = self._now = context.now
         self._is_done = False
         self._rejected_count = 0
+        self._mismatch_count = 0
 
     @property
     def rejected_count(self) -> int:
@@ -287,6 +289,7 @@ class SnapshotTask:
             return
         self._asked = self._ask_again_s = None
         self._progress_s = self._now
+        self._mismatch_count = 0
         self._fetch = PartsFetch(
             answer.metadata,
             answer.request_id,
@@ -303,6 +306,10 @@ class SnapshotTask:
             self._close_fetch()
             self._events.append(InstallSnapshot(fetch.metadata, parts))
             return
+        if fetch.mismatch_count > self._mismatch_count:
+            self._mismatch_count = fetch.mismatch_count
+            what = f"the parts of the snapshot at {fetch.metadata.index} do not fit together"
+            self._events.append(SyncMismatch(what))
         for peer, request in fetch.next_requests():
             self._events.append(SendSync(peer, encode_message(request)))
         if fetch.has_failed:

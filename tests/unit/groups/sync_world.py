@@ -27,6 +27,7 @@ from mosaik_actors.groups.machine.sync_roles import (
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
+    SyncMismatch,
     SyncProgress,
 )
 from mosaik_actors.groups.raft.config import RaftConfig
@@ -158,6 +159,7 @@ class World:
         self.is_installing = False
         self.ended: StateSyncFinished | StateSyncFailed | None = None
         self.progress: list[SyncProgress] = []
+        self.mismatches: list[SyncMismatch] = []
         self.after_step: Callable[[], None] | None = None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -281,6 +283,8 @@ class World:
                     )
                 case SyncProgress():
                     self.progress.append(event)
+                case SyncMismatch():
+                    self.mismatches.append(event)
                 case _:
                     self.ended = event
 

@@ -312,7 +312,6 @@ def test_role_changes_that_may_not_be_name_both_roles() -> None:
 def test_who_has_not_the_log_up_to_where_it_joined_neither_stands_nor_votes() -> None:
     """Whatever the configuration in its log says: it may have voted in a former life."""
     cores = Cores(3, join_indexes=[0, 0, 2])
-    assert cores.rafts[2].is_non_voting
     cores.rafts[2].campaign(now=cores.now)
     cores.time_out(2)
     cores.give(0, 2, VoteRequest(5, 9, 4))
@@ -322,13 +321,13 @@ def test_who_has_not_the_log_up_to_where_it_joined_neither_stands_nor_votes() ->
     assert cores.rafts[2].term == 0
     assert cores.sent_of(2, VoteRequest) == cores.sent_of(2, VoteReply) == []
     cores.elect(0)  # the others are enough
-    assert cores.rafts[2].is_non_voting
+    assert [raft.is_non_voting for raft in cores.rafts] == [False, False, True]
     cores.rafts[0].propose(b"second")
     cores.settle()
     cores.time_out(0)
     cores.settle()
     assert cores.rafts[2].commit_index == 2
-    assert not cores.rafts[2].is_non_voting
+    assert not any(raft.is_non_voting for raft in cores.rafts)
     cores.cut = {(0, 1), (1, 0), (0, 2), (2, 0)}
     cores.elect(2)
     assert cores.rafts[2].is_leader

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from mosaik_actors.groups.sync.parts_fetch import ABSENCES_MAX, FIRST_ASK_PARTS, PartsFetch
 from mosaik_actors.groups.wire.records import SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
@@ -75,25 +77,10 @@ def test_parts_of_two_make_a_whole() -> None:
     assert fetch.core.assembled() == PARTS
 
 
-def test_two_must_tell_the_digest_when_two_serve() -> None:
+def test_one_who_tells_the_digest_is_enough() -> None:
     fetch = Fetch(3)
     fetch.serve(2)
     fetch.answer(3, PARTS[16:], None)
-    assert fetch.core.assembled() is None
-    assert fetch.ask() == [3]
-    assert fetch.asked[3].first_part == len(PARTS)
-    fetch.serve(3)
-    assert fetch.core.assembled() == PARTS
-
-
-def test_second_teller_is_not_waited_for_longer_than_for_a_request() -> None:
-    fetch = Fetch(3)
-    fetch.serve(2)
-    fetch.answer(3, PARTS[16:], None)
-    assert fetch.core.assembled() is None
-    due = fetch.core.get_timer()
-    assert due == 0.1 + 5.0
-    fetch.core.time_out(now=due)
     assert fetch.core.assembled() == PARTS
 
 
@@ -129,35 +116,37 @@ def test_maker_that_is_not_there_yet_is_asked_again_after_a_rest() -> None:
     assert fetch.ask() == [2]
 
 
-def test_dispute_about_the_number_of_parts_is_settled_by_others() -> None:
-    """One tells 40 parts, the other 20: a third, here the leader, decides."""
+def test_what_does_not_fit_together_is_fetched_anew_from_the_leader_alone() -> None:
+    """One tells 40 parts, the other 20."""
     fetch = Fetch(3)
-    longer = (*PARTS, *PARTS)
-    fetch.serve(2, longer)
+    fetch.serve(2, (*PARTS, *PARTS))
     fetch.serve(3)
+    assert fetch.core.mismatch_count == 1
+    assert fetch.core._bytes_count == 0
     assert fetch.core.assembled() is None
-    assert 1 in fetch.ask()
-    assert fetch.asked[1].first_part == 40
-    fetch.serve(1)
-    assert fetch.core.whole == WHOLE
-
-
-def test_sender_of_everything_whose_digest_is_another_is_excluded() -> None:
-    fetch = Fetch(2)
-    wrong = (b"wrong", *PARTS[1:])
-    fetch.answer(2, wrong[:16], WHOLE)
-    fetch.ask()
-    fetch.answer(2, wrong[16:], WHOLE)
-    assert fetch.core.assembled() is None
-    assert not fetch.core.has_failed
-    assert fetch.ask() == [1]
-    fetch.serve(1)
-    fetch.ask()
-    fetch.serve(1)
+    while fetch.core.assembled() is None:
+        assert fetch.ask() == [1]
+        fetch.serve(1)
     assert fetch.core.assembled() == PARTS
 
 
-def test_digest_of_nothing_that_is_wrong_excludes_its_tellers() -> None:
+def test_parts_of_another_digest_are_fetched_anew_once() -> None:
+    fetch = Fetch(2)
+    wrong = (b"wrong", *PARTS[1:])
+    for asked in (2, 1):
+        assert fetch.core.assembled() is None
+        while fetch.core.part_count < len(PARTS):
+            first = fetch.asked[asked].first_part
+            fetch.answer(asked, wrong[first : first + FIRST_ASK_PARTS], WHOLE)
+            fetch.ask()
+        assert not fetch.core.has_failed
+        assert fetch.core.assembled() is None
+        assert fetch.ask() == ([1] if asked == 2 else [])
+    assert fetch.core.has_failed
+    assert fetch.core.mismatch_count == 2
+
+
+def test_digest_of_nothing_that_is_wrong_is_asked_for_anew() -> None:
     fetch = Fetch(2)
     fetch.answer(2, (), SnapshotSummary(0, bytes(32)))
     assert fetch.core.assembled() is None
@@ -166,12 +155,19 @@ def test_digest_of_nothing_that_is_wrong_excludes_its_tellers() -> None:
     assert fetch.core.whole == WHOLE
 
 
-def test_bytes_are_counted_and_given_back() -> None:
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_fetch_fails_when_the_one_that_is_left_cannot_serve(is_gone: bool) -> None:
     fetch = Fetch(3)
-    fetch.answer(2, PARTS[:16], None)
-    assert fetch.core._bytes_count == sum(map(len, PARTS[:16]))
-    fetch.core._exclude([peer(2)])
-    assert fetch.core._bytes_count == 0
+    fetch.serve(2, (*PARTS, *PARTS))
+    fetch.serve(3)
+    assert fetch.ask() == [1]
+    if is_gone:
+        fetch.core.set_sources([peer(2), peer(3)], peer(2), now=0.2)
+    else:
+        answer = NotHere(fetch.asked[1].number, True)
+        fetch.core.receive_not_here(peer(1), answer, now=0.2)
+    assert fetch.ask() == []
+    assert fetch.core.has_failed
 
 
 def test_fetch_fails_when_nobody_has_it() -> None:
