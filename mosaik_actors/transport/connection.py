@@ -31,7 +31,7 @@ from ..errors import DecodeError, RemoteError
 from ..ids import PeerId
 from .address import SocketAddr
 from .admission import Admission, NetworkKeys
-from .close import CloseCode, CloseReason
+from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
 from .engine import (
     CidIssued,
@@ -76,6 +76,9 @@ class ConnectionOwner(Protocol):
     def on_identified(self, connection: Connection) -> None:
         """Both sides have proven who they are; close what is not wanted for that."""
 
+    def objection(self, connection: Connection) -> CloseReason | None:
+        """Return why a peer that is of our network may not be connected, None when it may."""
+
     def on_refused(self, connection: Connection, error: RemoteError) -> None:
         """The peer did not prove that it is of our network; the connection ends for it."""
 
@@ -93,6 +96,9 @@ class ConnectionOwner(Protocol):
 
     def on_violation(self, connection: Connection, error: RemoteError) -> None:
         """The peer broke a rule; the link was closed for it."""
+
+    def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
+        """A link was closed because the peer left too much incomplete."""
 
     def on_used(self, connection: Connection) -> None:
         """A connection got its first accepted link."""
@@ -157,6 +163,13 @@ class QuicLink(FramedLink):
         if self.opened is not None and not self.opened.done():
             self.opened.set_exception(LinkRefused(reason))
 
+    def close(self, reason: CloseReason = SUCCESS) -> None:
+        """Send what was written, then end the link with `reason`. May be repeated."""
+        if self.is_open and reason.code == CloseCode.PROTOCOL_VIOLATION:
+            # Found by whoever owns the link, and the peer's fault as much as any other.
+            self.connection.owner.on_violation(self.connection, RemoteError(reason.text))
+        super().close(reason)
+
     def flush(self, engine: Engine) -> None:
         """Give the engine what was written in this loop turn."""
         data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
@@ -180,6 +193,7 @@ class QuicLink(FramedLink):
 
     def _abandon(self) -> None:
         self._is_finishing = True
+        self.connection.note_half_received(-self.decoder.held_bytes)
         self.decoder.clear()
         self.connection.mark_dirty(self)
         self.connection.forget(self)
@@ -238,6 +252,7 @@ class Connection:
         self._accepted: dict[int, None] = {}  # those of the links that are
         self._unopened: dict[int, FrameDecoder] = {}
         self._unopened_bytes = 0
+        self._half_received_bytes = 0
         self._peer_link_count = 0
         self._own_link_count = 0
         # Streams of links that ended here, with when that was and how much was unsent then.
@@ -416,6 +431,17 @@ class Connection:
             self._count(stream_id, -1)
         self._congested.pop(stream_id, None)
 
+    def note_half_received(self, change: int) -> None:
+        """Note that links hold so many bytes more of frames that are not complete."""
+        self._half_received_bytes += change
+        if change <= 0 or self._half_received_bytes <= self.config.half_received_bytes_max:
+            return
+        link = max(self._links.values(), key=lambda one: one.decoder.held_bytes)
+        text = f"frames that are not complete hold {self._half_received_bytes} bytes"
+        reason = CloseReason(CloseCode.TOO_MANY_BYTES, text)
+        link.disconnect(reason)
+        self.owner.on_overflow(self, reason)
+
     def drop_lingering(self, *, now: float) -> None:
         """Give up what links wrote before they ended, where the peer takes none of it."""
         for stream_id, (since, unsent_bytes) in list(self._draining.items()):
@@ -507,6 +533,9 @@ class Connection:
             return
         if answer is None:
             return
+        if reason := self.owner.objection(self):
+            self.close(reason)
+            return
         if answer:
             self.engine.write(PROOF_STREAM, answer, is_end=True)
         self._become_ready()
@@ -529,7 +558,13 @@ class Connection:
         link = self._links.get(event.stream_id)
         try:
             if link is not None:
-                frames = link.decoder.receive_data(event.data)
+                decoder = link.decoder
+                held_bytes = decoder.held_bytes
+                try:
+                    frames = decoder.receive_data(event.data)
+                finally:
+                    if change := decoder.held_bytes - held_bytes:
+                        self.note_half_received(change)
             else:
                 link, frames = self._receive_first_data(event)
             if link is not None:
@@ -539,8 +574,9 @@ class Connection:
                 if event.is_end and link.is_open:
                     self._end_of_stream(link)
         except RemoteError as error:
+            if (link := self._links.get(event.stream_id)) is not None:
+                link.violate(error)
             self.owner.on_violation(self, error)
-            self._links[event.stream_id].violate(error)
         if event.is_end:
             self._draining.pop(event.stream_id, None)
 
@@ -571,6 +607,7 @@ class Connection:
             self, stream_id, opening.protocol, opening.header, LinkState.OFFERED, self.peer_id
         )
         link.decoder = decoder
+        self.note_half_received(decoder.held_bytes)
         self._add(link)
         self.owner.on_link(link, opening)
         return link, frames[1:]

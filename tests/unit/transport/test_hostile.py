@@ -19,7 +19,8 @@ from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.endpoint import CONNECTIONS_PER_PEER_MAX, QuicEndpoint
+from mosaik_actors.transport.endpoint import QuicEndpoint
+from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
 from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.interface import FRAME_BYTES_MAX, LinkRefused
@@ -108,7 +109,7 @@ async def test_garbage_datagrams_are_counted_and_dropped(attacked: Scene) -> Non
 
 async def test_datagrams_of_a_connection_from_elsewhere_change_nothing(attacked: Scene) -> None:
     """Bytes that look like the honest connection's, from a stranger without its keys."""
-    [cid, *_] = [cid for cid in attacked.victim._by_cid if len(cid) == 8]
+    [cid, *_] = [cid for cid in attacked.victim._connections.datagrams._by_cid if len(cid) == 8]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for size in range(20, 1200, 50):
             sock.sendto(b"\x40" + cid + Random(size).randbytes(size), attacked.addr)
