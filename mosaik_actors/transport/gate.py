@@ -19,8 +19,7 @@ from dataclasses import dataclass
 
 from ..ids import PeerId
 from .close import CloseCode, CloseReason, gate_of
-from .config import TransportConfig
-from .scores import Scores
+from .scores import FaultLimits, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class _Ban:
 class Gate:
     """The lists, the bans and the scores of one node."""
 
-    def __init__(self, config: TransportConfig) -> None:
+    def __init__(self, config: FaultLimits) -> None:
         self._scores = Scores(config)
         self._allowed: dict[PeerId, None] | None = None
         self._bans: dict[PeerId, _Ban] = {}

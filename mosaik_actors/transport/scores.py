@@ -18,12 +18,31 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from ..ids import PeerId
-from .config import TransportConfig
 
 PEERS_MAX: Final = 4096
+
+
+class FaultLimits(Protocol):
+    """The settings that say how many faults are tolerated; `TransportConfig` has them."""
+
+    @property
+    def faults_max(self) -> float:
+        """With so many a peer is refused."""
+
+    @property
+    def fault_half_life(self) -> float:
+        """In so many seconds half is forgotten."""
+
+    @property
+    def refusal_min(self) -> float:
+        """The shortest refusal in seconds."""
+
+    @property
+    def refusal_max(self) -> float:
+        """The longest refusal in seconds."""
 
 
 @dataclass(slots=True)
@@ -38,7 +57,7 @@ class _Record:
 class Scores:
     """The state machine of this module's docstring."""
 
-    def __init__(self, config: TransportConfig) -> None:
+    def __init__(self, config: FaultLimits) -> None:
         self._config = config
         self._records: OrderedDict[PeerId, _Record] = OrderedDict()
 
