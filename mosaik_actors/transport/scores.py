@@ -1,7 +1,7 @@
 """Who breaks rules, how often, and for how long nothing more is heard from them.
 
 Each broken rule counts one. The sum decays, by half in `fault_half_life` seconds, so that
-a mistake now and then is forgotten. With `faults_max` of them a peer is refused for
+a mistake now and then is forgotten. With `faults_max` of them, rounded up, a peer is refused for
 `refusal_min` seconds, and for twice as long each time that it comes to that again, up to
 `refusal_max`. It begins anew with nothing against it but that count, which is forgotten
 after `refusal_max` seconds without a refusal.
@@ -76,7 +76,7 @@ class Scores:
             return 0.0
         record.score = self._decayed(record, now) + 1
         record.scored_at = now
-        if record.score < self._config.faults_max:
+        if record.score <= self._config.faults_max - 1:  # a little of each is forgotten at once
             return 0.0
         if now - record.refused_until > self._config.refusal_max:
             record.refusal_count = 0
