@@ -14,7 +14,7 @@ import logging
 from typing import Final
 
 QUIET_S: Final = 600.0
-KINDS_MAX: Final = 1000
+KINDS_MAX: Final = 100
 
 
 class BoundedLog:
@@ -77,6 +77,6 @@ class BoundedLog:
     def _count_new(self, now: float) -> None:
         self._new_count += 1
         if now - self._new_since >= QUIET_S:
-            self._new_since = now
             text = "too many kinds of trouble to name each: %d more warnings were held back"
             self._logger.warning(text, self._new_count)
+            self._new_since, self._new_count = now, 0

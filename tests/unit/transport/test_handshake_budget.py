@@ -76,3 +76,16 @@ def test_no_more_than_a_burst_and_the_rate_get_a_place(steps: list[tuple[str, fl
         taken[host] += budget.take(host, now=now)
         assert all(count <= 4 + now for count in taken.values())
         assert sum(taken.values()) <= 8 + 2 * now
+
+
+def test_honest_extremes_are_not_made_to_wait() -> None:
+    """With the settings as they come: 200 behind one address, and 1,000 nodes within 10 s."""
+    budget = HandshakeBudget(TransportConfig())
+    assert all(budget.take("192.0.2.1", now=0) for _ in range(200))
+    for _ in range(200):
+        budget.give_back("192.0.2.1", now=0.5)
+    for number in range(1000):
+        now = 1 + number / 100
+        assert budget.take("192.0.2.1", now=now)
+        budget.give_back("192.0.2.1", now=now)
+    assert not budget.is_strained("192.0.2.1", now=11)
