@@ -38,7 +38,7 @@ from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Link, LinkRefused
 from mosaik_actors.transport.sockets import UdpPort
-from tests.unit.transport.raw import Stranger, configuration, raw_client
+from tests.unit.transport.raw import RawPeer, Stranger, configuration, raw_client
 from tests.waiting import until
 
 NETWORK, SECRET = "attacked", b"what the stranger does not have"
@@ -91,7 +91,7 @@ async def be_honest() -> None:
             recorded.append(found[0].hex())
         return found
 
-    UdpPort.read = record  # type: ignore[method-assign]
+    UdpPort.read = record  # type: ignore[assignment,method-assign]
     victim, friend = await start("victim"), await start("friend")
     count = 0
 
@@ -209,7 +209,7 @@ async def prove_wrongly(addr: PeerAddr) -> None:
 async def be_slow(addr: SocketAddr) -> None:
     """Complete handshakes, and send a proof byte by byte."""
     async with AsyncExitStack() as stack:
-        clients = []
+        clients: list[tuple[RawPeer, int]] = []
         while True:
             if len(clients) < SLOW_MAX:
                 client = await stack.enter_async_context(

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what the kernel says of a process")
 def test_stranger_with_all_but_the_secret_costs_little_and_gets_nothing() -> None:
-    command = [sys.executable, "-m", "tests.attacks.strangers", "3"]
+    command = [sys.executable, "-m", "tests.attacks.strangers", "2"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
     outcome = json.loads(done.stdout)
     assert outcome["admitted"] == 0

@@ -70,6 +70,7 @@ class Connections:
         parts: What it shares with the endpoint.
         factory: Makes connections.
         outbound: What they leave by.
+        answer: Accepts or closes a link that a peer opened.
         on_lost: Called with a connection that its peer may have lost.
         after_read: Called after each batch of datagrams.
 
@@ -87,6 +88,7 @@ class Connections:
         factory: EngineFactory,
         outbound: Outbound,
         *,
+        answer: Callable[[QuicLink, OpenFrame], None],
         on_lost: Callable[[Connection, SocketAddr], None],
         after_read: Callable[[], None],
     ) -> None:
@@ -114,8 +116,7 @@ class Connections:
         self._log = parts.log
         self._budget = parts.budget
         self._outbound = outbound
-        self._acceptors: dict[str, Callable[[Link], None]] = {}
-        self._essential: set[str] = set()
+        self._answer = answer
         self._listeners: list[Callable[[ConnectionEvent], None]] = []
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
 
@@ -135,18 +136,6 @@ class Connections:
         """Give the timer back, and read nothing from now on."""
         self._tick_handle.cancel()
         self.datagrams.release()
-
-    def serve(
-        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
-    ) -> None:
-        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
-        self._acceptors[protocol] = acceptor
-        if is_essential:
-            self._essential.add(protocol)
-
-    def unserve(self, protocol: str) -> None:
-        """Refuse links of `protocol` from now on."""
-        self._acceptors.pop(protocol, None)
 
     def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
         """Call `listener` when peers connect and disconnect."""
@@ -290,22 +279,8 @@ class Connections:
         self.datagrams.set_cid(connection, cid, is_live)
 
     def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
-        """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
-        acceptor = self._acceptors.get(opening.protocol)
-        if self.is_closing:
-            link.close(CLOSING)
-        elif acceptor is None:
-            text = f"nothing serves {opening.protocol[:64]!r} here"
-            self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
-        elif reason := why_too_many(
-            link.connection.peer_link_count - 1,
-            self._config.links_max,
-            is_essential=opening.protocol in self._essential,
-        ):
-            self._refuse(link, reason)
-        else:
-            self._counters.links_accepted += 1
-            acceptor(link)
+        """Let the endpoint answer a link that a peer opened."""
+        self._answer(link, opening)
 
     def on_violation(self, connection: Connection, error: RemoteError) -> None:
         """Count a broken rule against the peer."""
@@ -394,17 +369,6 @@ class Connections:
             kind = f"refused by {who} {reason.code}"
             text = "peer %s does not admit this node: %s"
             self._log.warn(kind, text, who, reason.text, now=self._clock.monotonic())
-
-    def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
-        self._counters.links_refused += 1
-        self._log.warn(
-            f"refused {link.peer_id} {reason.code}",
-            "refused a link of peer %s: %s",
-            link.peer_id.short,
-            reason.text or reason.name,
-            now=self._clock.monotonic(),
-        )
-        link.close(reason)
 
     def _notify(self, event: ConnectionEvent) -> None:
         for listener in self._listeners:

@@ -34,6 +34,7 @@ from ..gate import Gate, Standing
 from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
+from ..link_limit import why_too_many
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import CLOSING, Connections, Parts
 from .log import BoundedLog
@@ -68,6 +69,7 @@ class QuicEndpoint:
         self._ports = {port.family: port for port in ports}
         direct = [addr for port in ports for addr in port.addrs]
         self._addr = PeerAddr(self._peer_id, tuple(direct))
+        self._log = BoundedLog(logger)
         self._budget = DialBudget(config)
         parts = Parts(
             peer_id=self._peer_id,
@@ -76,7 +78,7 @@ class QuicEndpoint:
             config=config,
             counters=self.counters,
             clock=clock,
-            log=BoundedLog(logger),
+            log=self._log,
             budget=self._budget,
         )
         self._factory = EngineFactory(secret_key, parts.instance, config.idle_timeout, rng)
@@ -87,12 +89,15 @@ class QuicEndpoint:
             parts,
             self._factory,
             self._outbound,
+            answer=lambda link, opening: self.on_link(link, opening),
             on_lost=self._dial_anew,
             after_read=self._check_drained,
         )
         self._dialer = Dialer(
             self._peer_id, self._can_dial, self._start_dial, config, self._budget, clock
         )
+        self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._essential: set[str] = set()
         self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -215,11 +220,31 @@ class QuicEndpoint:
         self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
     ) -> None:
         """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
-        self._connections.serve(protocol, acceptor, is_essential=is_essential)
+        self._acceptors[protocol] = acceptor
+        if is_essential:
+            self._essential.add(protocol)
 
     def unserve(self, protocol: str) -> None:
         """Refuse links of `protocol` from now on."""
-        self._connections.unserve(protocol)
+        self._acceptors.pop(protocol, None)
+
+    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+        """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
+        acceptor = self._acceptors.get(opening.protocol)
+        if self._is_closing:
+            link.close(CLOSING)
+        elif acceptor is None:
+            text = f"nothing serves {opening.protocol[:64]!r} here"
+            self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        elif reason := why_too_many(
+            link.connection.peer_link_count - 1,
+            self.config.links_max,
+            is_essential=opening.protocol in self._essential,
+        ):
+            self._refuse(link, reason)
+        else:
+            self.counters.links_accepted += 1
+            acceptor(link)
 
     def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
         """Call `listener` when peers connect and disconnect."""
@@ -338,6 +363,17 @@ class QuicEndpoint:
         if reason := self.gate.objection(to.peer_id, now=self._clock.monotonic()):
             raise LinkRefused(reason)
         return self._connections.peers.usable(to.peer_id) or await self._dialer.dial(to)
+
+    def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
+        self.counters.links_refused += 1
+        self._log.warn(
+            f"refused {link.peer_id} {reason.code}",
+            "refused a link of peer %s: %s",
+            link.peer_id.short,
+            reason.text or reason.name,
+            now=self._clock.monotonic(),
+        )
+        link.close(reason)
 
     def _can_dial(self, addr: SocketAddr) -> bool:
         port = self._ports.get(family_of(addr[0]))
