@@ -162,4 +162,4 @@ async def test_only_those_on_the_list_get_in() -> None:
             assert caught.value.gate == "allow"
     for wrong in ({"allow": ["me"]}, {"deny": [7]}, {"deny": 7}):
         with pytest.raises(ConfigError, match=r"allow|deny"):
-            Network("lists", **wrong)  # type: ignore[arg-type]
+            Network("lists", **wrong)

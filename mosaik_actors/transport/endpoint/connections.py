@@ -331,7 +331,7 @@ class Connections:
 
     def _is_idle(self, connection: Connection, now: float) -> bool:
         """Return whether a connection has been without links for so long that it may end."""
-        if connection.state is not ConnectionState.READY or connection.link_count:
+        if connection.state is not ConnectionState.READY or connection.links:
             return False
         if connection.is_retiring and connection.is_initiator:
             return True  # both sides use another one
