@@ -20,6 +20,7 @@ from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
@@ -789,3 +790,39 @@ async def test_two_holders_of_one_key_evict_each_other_once(
         await second.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN))
         await until(lambda: len(attacked.victim.connected_peers()) == 1)
         assert (await first.open_link(attacked.victim.addr, "p")).is_open
+
+
+async def test_forged_hints_probes_and_answers_cost_the_same_with_any_number_of_connections(
+    attacked: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is looked at for a datagram that does not come from where one of them leads."""
+    looked_at: list[object] = []
+
+    def look(connection: Connection) -> SocketAddr | None:
+        looked_at.append(connection)
+        return connection.engine.remote
+
+    monkeypatch.setattr(Connection, "remote", property(look))
+    counters = attacked.victim.counters
+    before = counters.datagrams_refused
+    forged = [b"\x03mosaik-lost" + bytes(8), b"\x01mosaik-probe".ljust(1200, b"\0"), b"\x02" * 30]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for datagram in forged:
+            sock.sendto(datagram, attacked.addr)
+    await until(lambda: counters.datagrams_refused == before + 3)
+    assert looked_at == []
+
+
+async def test_connection_that_moved_is_found_by_where_it_leads_now(attacked: Scene) -> None:
+    datagrams = attacked.victim._connections.datagrams
+    [connection] = datagrams.connections
+    there = connection.remote
+    datagrams._unlist(connection)
+    datagrams._list(connection, ("192.0.2.1", 1))
+    datagrams.follow(connection)
+    assert list(datagrams._by_remote) == [there]
+    datagrams.forget(connection)
+    assert not datagrams._by_remote
+    assert not datagrams._remotes
+    datagrams.connections[connection] = None  # to end in order
+    datagrams._by_cid.update(dict.fromkeys(connection.cids, connection))
