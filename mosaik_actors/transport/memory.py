@@ -30,8 +30,8 @@ from .address import PeerAddr, SocketAddr
 from .admission import Admission, NetworkKeys, bind_channel
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
-from .gate import Gate, Standing
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
+from .gate import Gate, Standing
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link import FramedLink, LinkState
 from .link_limit import why_too_many

@@ -149,9 +149,13 @@ class Connections:
             connection.flush(now=self._clock.monotonic())
             connection.close(reason)
 
-    async def open_on(
-        self, connection: Connection, opening: OpenFrame, is_essential: bool
-    ) -> Link:
+    async def open_on(self, connection: Connection, opening: OpenFrame, is_essential: bool) -> Link:
+        """Open a link on a connection, and wait until the peer accepts it.
+
+        Raises:
+            LinkRefused: The peer refused, the connection ended, or has all the links that
+                it may have.
+        """
         if connection.state is not ConnectionState.READY:
             raise LinkRefused(NOT_NEEDED)  # it ended between its dial and now
         if reason := why_too_many(
@@ -223,7 +227,10 @@ class Connections:
         reason = self.gate.objection(peer.peer_id, now=now)
         if reason is None and self.peers.is_copy(peer):
             reason = KEY_IN_USE
-            text = "two nodes have the key of peer %s: the one at %s is refused while the other is connected"
+            text = (
+                "two nodes have the key of peer %s: the one at %s is refused while the other is "
+                "connected"
+            )
             who, where = peer.peer_id.short, format_socket_addr(connection.remote or ("", 0))
             self._log.error(f"key {peer.peer_id}", text, who, where, now=now)
         elif reason is not None:

@@ -102,9 +102,7 @@ class Demultiplexer:
     ) -> Connection:
         """Return the connection of an engine, its datagrams from `remote` being its own."""
         send = partial(self._outbound.send, port)
-        connection = Connection(
-            self._owner, engine, self._config, send, is_initiator=is_initiator
-        )
+        connection = Connection(self._owner, engine, self._config, send, is_initiator=is_initiator)
         self.connections[connection] = None
         self._by_cid[engine.host_cid] = connection
         self._list(connection, remote)
@@ -171,9 +169,7 @@ class Demultiplexer:
             try:
                 datagram = port.read()
             except OSError as exc:
-                self._log.warn(
-                    f"read {exc.errno}", "reading a UDP socket failed: %s", exc, now=now
-                )
+                self._log.warn(f"read {exc.errno}", "reading a UDP socket failed: %s", exc, now=now)
                 break
             if datagram is None:
                 break

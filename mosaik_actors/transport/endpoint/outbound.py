@@ -165,11 +165,10 @@ class Outbound:
         limit = self._config.datagram_bytes_max
         if remote is None:
             return
-        if is_loopback(remote[0]):
+        if is_loopback(remote[0]) and self._config.datagram_bytes_loopback > BASE:
             # No handshake is larger than `BASE`: nobody may have been there.
-            if self._config.datagram_bytes_loopback > BASE:
-                connection.engine.set_first_datagram_bytes(self._config.datagram_bytes_loopback)
-                return
+            connection.engine.set_first_datagram_bytes(self._config.datagram_bytes_loopback)
+            return
         if limit <= BASE:
             return
         if family_of(remote[0]) == socket.AF_INET6:

@@ -1,12 +1,12 @@
 """Which connections there are to whom, and which of several to one peer is used.
 
-    * Two simultaneous dials leave two connections. Both sides prefer the one that the
-      smaller `PeerId` dialled; the other takes no new links and ends with its last one.
-    * A connection that proves another *instance* of the same key means that the peer
-      restarted: the older connections end at once.
-    * An instance that was replaced and comes again has not restarted: two nodes have the
-      same key. It is refused while the other one is connected, so that they do not
-      evict each other for ever.
+* Two simultaneous dials leave two connections. Both sides prefer the one that the
+  smaller `PeerId` dialled; the other takes no new links and ends with its last one.
+* A connection that proves another *instance* of the same key means that the peer
+  restarted: the older connections end at once.
+* An instance that was replaced and comes again has not restarted: two nodes have the
+  same key. It is refused while the other one is connected, so that they do not
+  evict each other for ever.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PeerTable:
         return None
 
     def is_copy(self, peer: ProvenPeer) -> bool:
-        """Return whether this is a node that another one with its key has replaced, and is there."""
+        """Return whether another node with the same key has replaced this one, and is there."""
         return peer.instance in self._replaced.get(peer.peer_id, ()) and any(
             mate.peer is not None and mate.peer.instance != peer.instance
             for mate in self._by_peer.get(peer.peer_id, ())

@@ -18,11 +18,11 @@ from random import Random
 from typing import Final, Self
 
 from ...clock import Clock
-from ...errors import RemoteError, TransportError
+from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
 from ..admission import NetworkKeys
-from ..close import CloseCode, CloseReason, gate_of
+from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from ..counters import TransportCounters
@@ -31,9 +31,7 @@ from ..dialer import NOT_NEEDED, Dialer
 from ..engine import EngineFactory
 from ..frames import OpenFrame, encode_control
 from ..gate import Gate, Standing
-from ..identity import ProvenPeer
-from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
-from ..link_limit import why_too_many
+from ..interface import ConnectionEvent, Link, LinkRefused
 from ..link_limit import why_too_many
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import CLOSING, Connections, Parts
@@ -206,12 +204,16 @@ class QuicEndpoint:
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    return await self._connections.open_on(await self._connect(to), opening, is_essential)
+                    return await self._connections.open_on(
+                        await self._connect(to), opening, is_essential
+                    )
                 except LinkRefused as refused:
                     if refused.reason not in (NOT_NEEDED, _NOT_NEEDED_THERE):
                         raise
                     # The connection was given up for another one meanwhile.
-                    return await self._connections.open_on(await self._connect(to), opening, is_essential)
+                    return await self._connections.open_on(
+                        await self._connect(to), opening, is_essential
+                    )
         except TimeoutError:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None

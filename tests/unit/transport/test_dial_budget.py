@@ -109,7 +109,7 @@ def test_many_ports_of_a_third_party_do_not_make_a_network_flood_it() -> None:
     """
     budget = DialBudget(TransportConfig())
     addrs = [("192.0.2.1", port) for port in range(1, 1 + 64 * 8)]
-    sent, dialled_until = 0, {addr: 0.0 for addr in addrs}
+    sent, dialled_until = 0, dict.fromkeys(addrs, 0.0)
     for second in range(300):
         for addr in addrs:
             if dialled_until[addr] and second >= dialled_until[addr]:

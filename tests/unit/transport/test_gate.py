@@ -43,7 +43,8 @@ def test_a_ban_ends_by_itself_or_by_word_and_the_last_one_counts() -> None:
     gate = Gate(CONFIG)
     gate.ban(A, for_s=60, why="spam", now=0)
     reason = gate.objection(A, now=50)
-    assert reason is not None and reason.text == "this peer is banned for another 10 s: spam"
+    assert reason is not None
+    assert reason.text == "this peer is banned for another 10 s: spam"
     assert not refusal(gate, A, now=60)
     assert gate.standings(now=60) == []
     gate.ban(A, for_s=None, why="", now=61)
@@ -62,7 +63,8 @@ def test_broken_rules_are_shown_and_refuse_for_a_time() -> None:
     [standing] = gate.standings(now=0)
     assert (standing.gate, standing.fault_count, standing.score) == ("", 1, 1.0)
     reason = gate.receive_fault(A, now=0)
-    assert reason is not None and reason.code == CloseCode.BROKE_RULES
+    assert reason is not None
+    assert reason.code == CloseCode.BROKE_RULES
     [standing] = gate.standings(now=10)
     assert (standing.gate, standing.for_s, standing.fault_count) == ("conduct", 20, 2)
     assert standing.why == "this peer broke too many rules for another 20 s"
