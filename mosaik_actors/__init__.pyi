@@ -411,6 +411,9 @@ from .transport.close import (
 from .transport.config import (
     TransportConfig as TransportConfig,
 )
+from .transport.gate import (
+    Standing as Standing,
+)
 from .transport.interface import (
     LinkRefused as LinkRefused,
 )

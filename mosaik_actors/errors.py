@@ -161,7 +161,10 @@ class NotAdmitted(MosaikError):
 
     Attributes:
         gate: Which gate it was: "network" for the network's id and secret, which both
-            sides prove to each other before anything else.
+            sides prove to each other before anything else; "allow" for a list of peers
+            that are allowed, which does not have this one; "deny" for a ban of this one;
+            "conduct" when it broke too many rules; "key" when another node is connected
+            with the same secret key.
     """
 
     gate = ""

@@ -15,10 +15,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from .config import refuse_tickets
+from .config import refuse_tickets, require_above, seconds
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
@@ -34,6 +35,7 @@ from .streams.config import StreamsConfig
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
+from .transport.gate import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,10 @@ class Network:
             machine through a private directory.
         mdns: Find, and be found by, nodes on the local network (multicast
             DNS, on the interfaces of `bind`). Needs the extra ``mdns``.
+        allow: The only peers that may take part with this node, by `PeerId`; None for
+            all. It can be changed while the node runs, with `allow` and `ban`.
+        deny: Peers that may not. Each node has its own lists, and keeps them as long as
+            it runs.
         require_ticket: Empty: tickets are not checked yet.
         discovery: The settings of discovery.
         streams: The settings of streams.
@@ -89,6 +95,8 @@ class Network:
         bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
         mdns: bool = False,
+        allow: Iterable[PeerId | str] | None = None,
+        deny: Iterable[PeerId | str] = (),
         require_ticket: Sequence[Any] = (),
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
@@ -102,6 +110,8 @@ class Network:
         has_machine = environment is None or environment.has_machine
         self._secrets = load_secrets(secret, os.environ if has_machine else {})
         self._secret_key = _as_secret_key(secret_key)
+        self._allow = None if allow is None else _as_peer_ids("allow", allow)
+        self._deny = _as_peer_ids("deny", deny)
         self._bootstrap = _as_peer_addrs(bootstrap)
         self._tags = _as_tags(tags)
         self._bind = (
@@ -216,6 +226,55 @@ class Network:
                 # Cancelled before it could begin, by whoever cancels every task in sight.
                 self._abandon(self._node)
 
+    def ban(
+        self, peer_id: PeerId | str, duration: float | timedelta | None = None, *, why: str = ""
+    ) -> None:
+        """Refuse a peer from now on: what is open with it ends, and nothing is opened.
+
+        It is told so, and gets `NotAdmitted` with the gate "deny" when it comes again. For
+        this node only: ban a peer at each node that it shall not reach. A ban ends with the
+        node; give `deny` to have it from the start. A later ban takes the place of this one.
+
+        Args:
+            peer_id: Whom.
+            duration: For how many seconds, or a `timedelta`; None until `allow`.
+            why: What the peer is told with it, and what `standings` shows.
+
+        Raises:
+            Closed: The handle is not started, or closed.
+            ConfigError: `peer_id` is none, is this node's, or `duration` is not above 0.
+        """
+        for_s = None if duration is None else seconds(duration)
+        if for_s is not None:
+            require_above("duration", for_s)
+        [banned] = _as_peer_ids("peer_id", [peer_id])
+        if banned == self.peer_id:
+            raise ConfigError("peer_id is this node's own: a node cannot ban itself")
+        self._started.endpoint.ban(banned, for_s=for_s, why=why)
+
+    def allow(self, peer_id: PeerId | str) -> None:
+        """Refuse a peer no longer, whatever it was refused for.
+
+        Lifts a ban and what `deny` says of it, forgets the rules that it broke, and adds it
+        to the list of `allow` where there is one. May be repeated. To take a peer off that
+        list, `ban` it. The peer comes back when it, or this node, tries the next time:
+        within a minute or so, or at once with ``net.discovery.dial``.
+
+        Raises:
+            Closed: The handle is not started, or closed.
+            ConfigError: `peer_id` is none.
+        """
+        [allowed] = _as_peer_ids("peer_id", [peer_id])
+        self._started.endpoint.allow(allowed)
+
+    def standings(self) -> dict[PeerId, Standing]:
+        """Return what this node has against whom: bans, and rules that were broken.
+
+        Raises:
+            Closed: The handle is not started, or closed.
+        """
+        return {one.peer_id: one for one in self._started.endpoint.standings()}
+
     def crash(self) -> None:
         """Vanish without a word, as a killed process does; for tests and simulations.
 
@@ -277,6 +336,7 @@ class Network:
         endpoint = await environment.open_endpoint(
             self._id, secret_key, self._bind, self._transport_config, self._secrets
         )
+        endpoint.gate.set_lists(self._allow, self._deny)  # before it hears anybody
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
         self._node = node = await start_node(
             endpoint, secret_key, clock=environment.clock, randomness=randomness
@@ -327,6 +387,17 @@ def _as_network_id(value: NetworkId | str) -> NetworkId:
         return NetworkId(value)
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"network_id: {exc}; expected the network's name or its id") from exc
+
+
+def _as_peer_ids(name: str, value: Any) -> list[PeerId]:
+    if isinstance(value, PeerId | str):
+        value = [value]
+    if not isinstance(value, Iterable):
+        raise ConfigError(f"{name} is {value!r}, expected a PeerId, or several")
+    try:
+        return [one if isinstance(one, PeerId) else PeerId(one) for one in value]
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"{name}: {exc}; expected a PeerId, or its 64 digits") from exc
 
 
 def _as_peer_addrs(value: Any) -> list[PeerAddr]:

@@ -41,11 +41,17 @@ TRANSPORT_CORES = (
     "close",
     "config",
     "counters",
+    "dial_budget",
     "frames",
+    "gate",
+    "handshake_budget",
     "identity",
     "link",
+    "link_limit",
     "lost",
     "path_mtu",
+    "scores",
+    "slots",
 )
 TESTING_CORES = (
     "conditions",

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.config import DiscoveryConfig
-from ..discovery.errors import DifferentNetwork, SyncError
+from ..discovery.errors import DifferentNetwork, PeerRefused, SyncError
 from ..discovery.messages import (
     AdoptLink,
     AwaitMerge,
@@ -67,7 +67,7 @@ from ..errors import RemoteError
 from ..node import Node
 from ..runtime import TypeDispatcher
 from ..transport.address import PeerAddr
-from ..transport.close import CANCELLED, SUCCESS, CloseCode, CloseReason
+from ..transport.close import CANCELLED, SUCCESS, CloseCode, CloseReason, gate_of
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
@@ -356,4 +356,6 @@ class PeerActor(TypeDispatcher):
             return SyncFinished(self._addr.peer_id, *counts, token)
         if reason.code == CloseCode.DIFFERENT_NETWORK:
             return SyncFailed(DifferentNetwork(self._addr, reason), token)
+        if reason.remote and gate_of(reason.code):
+            return SyncFailed(PeerRefused(self._addr, reason), token)
         return SyncFailed(SyncError(self._addr, reason), token)

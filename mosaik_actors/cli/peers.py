@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..discovery.catalog import CatalogSnapshot
     from ..discovery.info import PeerInfo
     from ..network import Network
+    from ..transport.gate import Standing
     from . import Subparsers
 
 WAIT_S = 3.0
@@ -31,7 +32,8 @@ examples:
 Each line: the peer's id, its first address, its round-trip time, its streams,
 and its groups with their ids: members that differ there never meet. A peer that
 does not answer is marked unreachable, with the time since it was heard of last,
-and what it offered counts as away.
+and what it offered counts as away. What it did to this command's own node stands in
+brackets: rules that it broke, and whether and why it is refused for that.
 The exit code is 1 if nobody is there.
 """
 
@@ -77,7 +79,8 @@ async def _list(options: argparse.Namespace) -> int:
                 "--bootstrap"
             )
         for peer in _in_order(catalog):
-            print(describe(peer, is_long=options.long))
+            standing = net.standings().get(peer.peer_id)
+            print(describe(peer, standing, is_long=options.long))
     return 0
 
 
@@ -108,7 +111,8 @@ async def _watch(options: argparse.Namespace) -> int:
             for gone in [peer for peer in shown if peer not in catalog]:
                 print(f"- {shown.pop(gone)}", flush=True)
             for peer in _in_order(catalog):
-                line = describe(peer, is_long=options.long)
+                standing = net.standings().get(peer.peer_id)
+                line = describe(peer, standing, is_long=options.long)
                 if peer.peer_id not in shown:
                     print(f"+ {line}", flush=True)
                 elif peer.is_reachable != answers[peer.peer_id]:
@@ -121,8 +125,8 @@ def _in_order(catalog: CatalogSnapshot) -> list[PeerInfo]:
     return sorted(catalog.values(), key=lambda peer: peer.peer_id)
 
 
-def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
-    """Return one line about a peer."""
+def describe(peer: PeerInfo, standing: Standing | None = None, *, is_long: bool = False) -> str:
+    """Return one line about a peer, with what this node has against it."""
     rtt = "        -" if peer.rtt is None else f"{peer.rtt * 1000:6.2f} ms"
     if not peer.is_reachable:
         rtt = f"unreachable, last heard of {peer.last_heard_s:.0f} s ago"
@@ -137,4 +141,14 @@ def describe(peer: PeerInfo, *, is_long: bool = False) -> str:
     names = " ".join("".join(filter(str.isprintable, name)) for name in (*streams, *groups))
     if names and not peer.is_reachable:
         names = f"(away: {names})"
-    return f"{where}  {rtt}  {names}".rstrip()
+    return f"{where}  {rtt}  {names}".rstrip() + _describe_standing(standing)
+
+
+def _describe_standing(standing: Standing | None) -> str:
+    if standing is None:
+        return ""
+    said = [f"broke {standing.fault_count} rules"] if standing.fault_count else []
+    if standing.gate:
+        until = "" if standing.for_s is None else f" for {standing.for_s:.0f} s"
+        said.append(f"refused{until} ({standing.gate})")
+    return f"  [{', '.join(said)}]" if said else ""

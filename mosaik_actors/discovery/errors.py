@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import NotAdmitted, TransportError
 from ..transport.address import PeerAddr
-from ..transport.close import CloseReason
+from ..transport.close import CloseReason, gate_of
 
 
 class SyncError(TransportError):
@@ -22,6 +22,17 @@ class SyncError(TransportError):
 
     def __str__(self) -> str:
         return f"no sync with peer {self.addr.peer_id.short}: {self.reason}"
+
+
+class PeerRefused(SyncError, NotAdmitted):
+    """The peer is of this network, and does not admit this node; `gate` and `reason` say why."""
+
+    def __init__(self, addr: PeerAddr, reason: CloseReason) -> None:
+        super().__init__(addr, reason)
+        self.gate = gate_of(reason.code) or ""
+
+    def __str__(self) -> str:
+        return f"not admitted by peer {self.addr.peer_id.short}: {self.reason.text}"
 
 
 class DifferentNetwork(SyncError, NotAdmitted):

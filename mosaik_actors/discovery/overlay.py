@@ -64,7 +64,7 @@ from typing import Literal
 
 from ..ids import PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
-from ..transport.close import CloseCode
+from ..transport.close import CloseCode, gate_of
 from .config import DiscoveryConfig
 from .entry import SignedPeerEntry
 from .info import PeerInfo
@@ -440,7 +440,7 @@ class Overlay:
             self._blocked_until[peer_id] = now + self._spread(_AVOID_S)
             return
         self._passive.pop(peer_id, None)
-        is_hopeless = code == CloseCode.DIFFERENT_NETWORK
+        is_hopeless = gate_of(code) is not None
         self._back_off(
             peer_id, self._config.retry_max if is_hopeless else self._config.retry_min, now
         )

@@ -25,7 +25,6 @@ from ..actors.rendezvous import RendezvousActor
 from ..discovery.catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.entry import PeerEntry, SignedPeerEntry, Ticket
-from ..discovery.errors import DifferentNetwork
 from ..discovery.gossip import Gossip
 from ..discovery.messages import (
     AnnounceDeparture,
@@ -41,7 +40,7 @@ from ..discovery.messages import (
     SyncFinished,
     SyncWith,
 )
-from ..errors import Closed
+from ..errors import Closed, NotAdmitted
 from ..events import Events
 from ..ids import PeerId, Tag, UniqueId
 from ..node import Node
@@ -197,7 +196,8 @@ class Discovery:
         have been tried for the first time and one has answered.
 
         Raises:
-            DifferentNetwork: None answered, and one belongs to another network.
+            NotAdmitted: None admits this node; `gate` says why one does not. A
+                `DifferentNetwork` for one that belongs to another network.
             SyncError: None answered.
             Closed: The network was closed meanwhile.
             ValueError: A text is not an address. Raised by the call itself.
@@ -220,7 +220,8 @@ class Discovery:
         exchange goes on without the answer.
 
         Raises:
-            DifferentNetwork: The peer belongs to another network.
+            NotAdmitted: The peer does not admit this node; `gate` says why. A
+                `DifferentNetwork` when it belongs to another network.
             SyncError: It did not answer, or broke off.
             Closed: The network is closed, or was meanwhile.
             ValueError: The text is not an address.
@@ -334,7 +335,7 @@ class Discovery:
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if errors and len(errors) == len(addrs):
-            raise next((e for e in errors if isinstance(e, DifferentNetwork)), errors[0])
+            raise next((e for e in errors if isinstance(e, NotAdmitted)), errors[0])
 
     async def _ask_sync(self, request: SyncWith | DialPeer) -> SyncFinished:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 REASON_BYTES_MAX = 256
 
@@ -24,6 +25,11 @@ class CloseCode(IntEnum):
     GRACEFUL_SHUTDOWN = 204
     PROTOCOL_VIOLATION = 400
     UNKNOWN_PEER = 401
+    NOT_ALLOWED = 403
+    KEY_IN_USE = 409
+    TOO_MANY_BYTES = 413
+    BROKE_RULES = 420
+    BANNED = 423
     TOO_MANY_LINKS = 429
     STREAM_NOT_FOUND = 10404
     STREAM_NOT_ALLOWED = 10403
@@ -64,6 +70,21 @@ class CloseReason:
     def __str__(self) -> str:
         side = "by the peer" if self.remote else "here"
         return f"closed {side}: {self.code} {self.name}" + (f" ({self.text})" if self.text else "")
+
+
+# The gates of a network, as `NotAdmitted.gate` names them, by what they refuse a peer with.
+GATES: Final = {
+    CloseCode.DIFFERENT_NETWORK: "network",
+    CloseCode.NOT_ALLOWED: "allow",
+    CloseCode.BANNED: "deny",
+    CloseCode.BROKE_RULES: "conduct",
+    CloseCode.KEY_IN_USE: "key",
+}
+
+
+def gate_of(code: int) -> str | None:
+    """Return at which gate a peer is refused with a code, None when that is no refusal of it."""
+    return GATES.get(CloseCode(code)) if code in GATES else None
 
 
 SUCCESS = CloseReason(CloseCode.SUCCESS)

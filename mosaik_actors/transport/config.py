@@ -57,6 +57,24 @@ class TransportConfig:
         handshakes_max: How many unfinished incoming handshakes there may be. With
             more, the oldest of them is given up for a newcomer. 1024: a thousand
             nodes that join at once are served.
+        stranger_handshakes_max: How many incoming handshakes may come to nothing before
+            newcomers have to wait: a place is free again when a peer proves that it is
+            of the network, or by time. 1024, as `handshakes_max`.
+        stranger_handshakes_per_s: How many such places time frees per second. A handshake
+            costs some 4 ms: 64 take a quarter of a processor at most.
+        host_handshakes_max: The same for one host. 512: some hundred nodes behind one
+            address join at once.
+        host_handshakes_per_s: The same for one host. 32 let half of the places of all
+            to others, and a single host take an eighth of a processor at most.
+        half_received_bytes_max: How many bytes of frames that are not complete one connection
+            may hold. With more, the link ends that holds most of them. 256 MiB: sixteen
+            of the largest frames at a time.
+        faults_max: With so many broken rules, of which half are forgotten in
+            `fault_half_life`, a peer is disconnected and refused for a time. 16: who
+            speaks another version of something breaks a rule or two.
+        fault_half_life: In so many seconds half of what a peer did is forgotten.
+        refusal_min: For how many seconds a peer is refused for that; twice as long each time.
+        refusal_max: The longest such time, and after how long it begins anew.
         stranger_datagrams_max: How many datagrams, of 1,200 bytes each, a first
             handshake sends to an address that only gossip names before something
             comes back; later ones send one. 3 bear two losses in a row, and keep
@@ -90,6 +108,15 @@ class TransportConfig:
     links_max: int = 4096
     half_open_max: int = 64
     handshakes_max: int = 1024
+    stranger_handshakes_max: int = 1024
+    stranger_handshakes_per_s: float = 64.0
+    host_handshakes_max: int = 512
+    host_handshakes_per_s: float = 32.0
+    half_received_bytes_max: int = 256 * 1024 * 1024
+    faults_max: float = 16.0
+    fault_half_life: float = 60.0
+    refusal_min: float = 30.0
+    refusal_max: float = 3600.0
     stranger_datagrams_max: int = 3
     stranger_retry_min: float = 15.0
     stranger_retry_max: float = 240.0
@@ -100,6 +127,7 @@ class TransportConfig:
     def __post_init__(self) -> None:
         as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
         as_seconds(self, "stranger_retry_min", "stranger_retry_max")
+        as_seconds(self, "fault_half_life", "refusal_min", "refusal_max")
         require_above("idle_timeout", self.idle_timeout)
         require_above("keep_alive_interval", self.keep_alive_interval)
         require_above("dial_timeout", self.dial_timeout)
@@ -118,16 +146,29 @@ class TransportConfig:
         require_above("known_reserve", self.known_reserve, -1)
         require_above("half_open_max", self.half_open_max, -1)
         require_above("handshakes_max", self.handshakes_max)
-        for name in _STRANGERS:
+        for name in _ABOVE_0:
             require_above(name, getattr(self, name))
-        if self.stranger_retry_max < self.stranger_retry_min:
+        if self.half_received_bytes_max < self.frame_bytes_max:
             raise ConfigError(
-                f"stranger_retry_max is {self.stranger_retry_max}, expected at least "
-                f"stranger_retry_min, which is {self.stranger_retry_min}"
+                f"half_received_bytes_max is {self.half_received_bytes_max}, expected at least "
+                f"frame_bytes_max, which is {self.frame_bytes_max}"
             )
+        for what in ("stranger_retry", "refusal"):
+            least, most = getattr(self, f"{what}_min"), getattr(self, f"{what}_max")
+            if most < least:
+                raise ConfigError(
+                    f"{what}_max is {most}, expected at least {what}_min, which is {least}"
+                )
 
 
-_STRANGERS = (
+_ABOVE_0 = (
+    "stranger_handshakes_max",
+    "stranger_handshakes_per_s",
+    "host_handshakes_max",
+    "host_handshakes_per_s",
+    "faults_max",
+    "fault_half_life",
+    "refusal_min",
     "stranger_datagrams_max",
     "stranger_retry_min",
     "stranger_dials_max",

@@ -31,7 +31,7 @@ from ..errors import DecodeError, RemoteError
 from ..ids import PeerId
 from .address import SocketAddr
 from .admission import Admission, NetworkKeys
-from .close import CloseCode, CloseReason
+from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
 from .engine import (
     CidIssued,
@@ -55,6 +55,9 @@ UNOPENED_BYTES_MAX = 4 * 1024 * 1024
 DEAD_PROBES = 3  # unanswered in a row, each after twice the time: about 0.2 s on one machine
 
 
+_NO_REASON = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no reason given", remote=True)
+
+
 class ConnectionState(Enum):
     """Where a connection stands."""
 
@@ -76,6 +79,9 @@ class ConnectionOwner(Protocol):
     def on_identified(self, connection: Connection) -> None:
         """Both sides have proven who they are; close what is not wanted for that."""
 
+    def objection(self, connection: Connection) -> CloseReason | None:
+        """Return why a peer that is of our network may not be connected, None when it may."""
+
     def on_refused(self, connection: Connection, error: RemoteError) -> None:
         """The peer did not prove that it is of our network; the connection ends for it."""
 
@@ -93,6 +99,9 @@ class ConnectionOwner(Protocol):
 
     def on_violation(self, connection: Connection, error: RemoteError) -> None:
         """The peer broke a rule; the link was closed for it."""
+
+    def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
+        """A link was closed because the peer left too much incomplete."""
 
     def on_used(self, connection: Connection) -> None:
         """A connection got its first accepted link."""
@@ -157,6 +166,13 @@ class QuicLink(FramedLink):
         if self.opened is not None and not self.opened.done():
             self.opened.set_exception(LinkRefused(reason))
 
+    def close(self, reason: CloseReason = SUCCESS) -> None:
+        """Send what was written, then end the link with `reason`. May be repeated."""
+        if self.is_open and reason.code == CloseCode.PROTOCOL_VIOLATION:
+            # Found by whoever owns the link, and the peer's fault as much as any other.
+            self.connection.owner.on_violation(self.connection, RemoteError(reason.text))
+        super().close(reason)
+
     def flush(self, engine: Engine) -> None:
         """Give the engine what was written in this loop turn."""
         data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
@@ -180,9 +196,51 @@ class QuicLink(FramedLink):
 
     def _abandon(self) -> None:
         self._is_finishing = True
+        self.connection.note_half_received(-self.decoder.held_bytes)
         self.decoder.clear()
         self.connection.mark_dirty(self)
         self.connection.forget(self)
+
+
+class EndedStreams(dict[int, tuple[float, int]]):
+    """Streams of links that ended here, with when that was and how much was unsent then."""
+
+    def drop_stalled(self, engine: Engine, *, now: float) -> bool:
+        """Give up those of which the peer takes nothing; return whether there were any."""
+        is_any = False
+        for stream_id, (since, unsent_bytes) in list(self.items()):
+            if now - since < LINGER_S:
+                break  # in the order in which they ended
+            del self[stream_id]
+            left_bytes = engine.unacked_bytes(stream_id)
+            if left_bytes >= unsent_bytes:
+                engine.abort_stream(stream_id, int(CloseCode.CANCELLED))
+                is_any = True
+            if left_bytes or engine.may_receive(stream_id):
+                self[stream_id] = (now, left_bytes)
+        return is_any
+
+
+class Proving:
+    """What the peer sends between the handshake and its proof.
+
+    Attributes:
+        early: What was quicker than the proof of an acceptor, for after it.
+    """
+
+    def __init__(self, admission: Admission, *, is_initiator: bool) -> None:
+        self.admission = admission
+        self.early: list[StreamData | StreamAborted] = []
+        self._is_initiator = is_initiator
+
+    def receive(self, event: StreamData | StreamAborted) -> bytes | None:
+        """Return as `Admission.receive_data` does, and raise as that."""
+        if event.stream_id != PROOF_STREAM and self._is_initiator:
+            self.early.append(event)
+            return None
+        if event.stream_id != PROOF_STREAM or isinstance(event, StreamAborted):
+            raise RemoteError("something else than a proof of the network")
+        return self.admission.receive_data(event.data, is_end=event.is_end)
 
 
 class Connection:
@@ -232,16 +290,15 @@ class Connection:
         self.handshake_done: asyncio.Future[Connection] | None = None
         self.unheard_max: int | None = None
         self._send = send
-        self._admission: Admission | None = None
-        self._early: list[StreamData | StreamAborted] = []  # what was quicker than the proof
+        self._proving: Proving | None = None
         self._links: dict[int, QuicLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
         self._unopened: dict[int, FrameDecoder] = {}
         self._unopened_bytes = 0
+        self._half_received_bytes = 0
         self._peer_link_count = 0
         self._own_link_count = 0
-        # Streams of links that ended here, with when that was and how much was unsent then.
-        self._draining: dict[int, tuple[float, int]] = {}
+        self._draining = EndedStreams()
         self._congested: dict[int, QuicLink] = {}
         self._dirty: dict[QuicLink, None] = {}
         self._touched: dict[QuicLink, None] = {}
@@ -261,11 +318,6 @@ class Connection:
     def remote(self) -> SocketAddr | None:
         """Where its datagrams go."""
         return self.engine.remote
-
-    @property
-    def link_count(self) -> int:
-        """Links that are not closed."""
-        return len(self._links)
 
     @property
     def peer_link_count(self) -> int:
@@ -386,7 +438,7 @@ class Connection:
             link.end_by_peer(reason)
         for held in (self._unopened, self._draining, self._congested, self._dirty, self._touched):
             held.clear()
-        self._early.clear()
+        self._proving = None
         self.engine.release()
         if self.handshake_done is not None and not self.handshake_done.done():
             self.handshake_done.set_exception(LinkRefused(reason))
@@ -416,18 +468,21 @@ class Connection:
             self._count(stream_id, -1)
         self._congested.pop(stream_id, None)
 
+    def note_half_received(self, change: int) -> None:
+        """Note that links hold so many bytes more of frames that are not complete."""
+        self._half_received_bytes += change
+        if change <= 0 or self._half_received_bytes <= self.config.half_received_bytes_max:
+            return
+        link = max(self._links.values(), key=lambda one: one.decoder.held_bytes)
+        text = f"frames that are not complete hold {self._half_received_bytes} bytes"
+        reason = CloseReason(CloseCode.TOO_MANY_BYTES, text)
+        link.disconnect(reason)
+        self.owner.on_overflow(self, reason)
+
     def drop_lingering(self, *, now: float) -> None:
         """Give up what links wrote before they ended, where the peer takes none of it."""
-        for stream_id, (since, unsent_bytes) in list(self._draining.items()):
-            if now - since < LINGER_S:
-                return  # in the order in which they ended
-            del self._draining[stream_id]
-            left_bytes = self.engine.unacked_bytes(stream_id)
-            if left_bytes >= unsent_bytes:
-                self.engine.abort_stream(stream_id, int(CloseCode.CANCELLED))
-                self.owner.mark_dirty(self)
-            if left_bytes or self.engine.may_receive(stream_id):
-                self._draining[stream_id] = (now, left_bytes)
+        if self._draining.drop_stalled(self.engine, now=now):
+            self.owner.mark_dirty(self)
 
     def _add(self, link: QuicLink) -> None:
         self._links[link.stream_id] = link
@@ -478,45 +533,43 @@ class Connection:
         self.owner.on_identified(self)
         if self.is_over:
             return
-        self._admission = Admission(
+        admission = Admission(
             self.owner.keys,
             binding=binding,
             here=self.owner.peer_id,
             there=peer.peer_id,
             is_dialler=self.is_initiator,
         )
+        self._proving = Proving(admission, is_initiator=self.is_initiator)
         if self.is_initiator:
             stream_id = self.engine.open_stream()
             assert stream_id == PROOF_STREAM, "no stream is opened before the proof"
-            self.engine.write(stream_id, self._admission.begin(), is_end=True)
+            self.engine.write(stream_id, admission.begin(), is_end=True)
 
     def _receive_unproven(self, event: StreamData | StreamAborted) -> None:
         """Take in the peer's proof."""
-        if self._admission is None:
+        if self._proving is None:
             return  # nobody knows yet whose bytes these are
-        if event.stream_id != PROOF_STREAM and self.is_initiator:
-            self._early.append(event)
-            return
         try:
-            if event.stream_id != PROOF_STREAM or isinstance(event, StreamAborted):
-                raise RemoteError("something else than a proof of the network")
-            answer = self._admission.receive_data(event.data, is_end=event.is_end)
+            answer = self._proving.receive(event)
         except RemoteError as error:
             self.owner.on_refused(self, error)
             self.close(CloseReason(error.close_code, error.text))
             return
         if answer is None:
             return
+        if reason := self.owner.objection(self):
+            self.close(reason)
+            return
         if answer:
             self.engine.write(PROOF_STREAM, answer, is_end=True)
-        self._become_ready()
+        early, self._proving = self._proving.early, None
+        self._become_ready(early)
 
-    def _become_ready(self) -> None:
+    def _become_ready(self, early: list[StreamData | StreamAborted]) -> None:
         self.state = ConnectionState.READY
-        self._admission = None
         self.engine.set_held_bytes(0)
         self.owner.on_ready(self)
-        early, self._early = self._early, []
         for event in early:
             if self.state is not ConnectionState.READY:
                 return
@@ -529,7 +582,13 @@ class Connection:
         link = self._links.get(event.stream_id)
         try:
             if link is not None:
-                frames = link.decoder.receive_data(event.data)
+                decoder = link.decoder
+                held_bytes = decoder.held_bytes
+                try:
+                    frames = decoder.receive_data(event.data)
+                finally:
+                    if change := decoder.held_bytes - held_bytes:
+                        self.note_half_received(change)
             else:
                 link, frames = self._receive_first_data(event)
             if link is not None:
@@ -537,10 +596,13 @@ class Connection:
                     link.receive_frames(frames)
                     self._touched[link] = None
                 if event.is_end and link.is_open:
-                    self._end_of_stream(link)
+                    if link.decoder.is_inside_frame:
+                        raise DecodeError("the stream ended inside a frame")
+                    link.end_by_peer(_NO_REASON)
         except RemoteError as error:
+            if (link := self._links.get(event.stream_id)) is not None:
+                link.violate(error)
             self.owner.on_violation(self, error)
-            self._links[event.stream_id].violate(error)
         if event.is_end:
             self._draining.pop(event.stream_id, None)
 
@@ -571,14 +633,10 @@ class Connection:
             self, stream_id, opening.protocol, opening.header, LinkState.OFFERED, self.peer_id
         )
         link.decoder = decoder
+        self.note_half_received(decoder.held_bytes)
         self._add(link)
         self.owner.on_link(link, opening)
         return link, frames[1:]
-
-    def _end_of_stream(self, link: QuicLink) -> None:
-        if link.decoder.is_inside_frame:
-            raise DecodeError("the stream ended inside a frame")
-        link.end_by_peer(CloseReason(CloseCode.UNEXPECTED_CLOSE, "no reason given", remote=True))
 
     def _release_drained(self) -> None:
         low_water_bytes = self.config.high_water_bytes // 2

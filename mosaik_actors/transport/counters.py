@@ -10,7 +10,9 @@ class TransportCounters:
     """What an endpoint has seen since it started. All are counts but the two of bytes.
 
     Evicted is what had to make room for a newcomer: connections without an accepted
-    link, and handshakes that were not finished.
+    link, and handshakes that were not finished. Deferred is a newcomer that had to try again
+    later (`handshake_budget`). Refused is a peer that is of the network and may not be
+    connected all the same (`gate`).
     """
 
     datagrams_received: int = 0
@@ -24,6 +26,8 @@ class TransportCounters:
     connections_evicted: int = 0
     handshakes_evicted: int = 0
     handshakes_failed: int = 0
+    handshakes_deferred: int = 0
+    peers_refused: int = 0
     links_opened: int = 0
     links_accepted: int = 0
     links_refused: int = 0

@@ -9,9 +9,11 @@ For strangers:
     * One handshake at a time with an address, whatever keys are said to be there,
       and after each that came to nothing a wait, twice as long each time.
     * At most ``stranger_datagrams_max`` datagrams of 1,200 bytes in the first
-      handshake, and one in each later one, until something comes back.
+      handshake, and one in each later one, until something comes back. What is later
+      goes by the host, while no port of it has answered: a machine has many ports.
     * At most ``stranger_host_dials_max`` unanswered dials at a host of which no port
-      has ever answered, and ``stranger_dials_max`` in all: two leaky buckets. A dial
+      has ever answered, and ``stranger_dials_max`` in all: two leaky buckets. With more
+      than that in vain at such a host, each halves the rate at which its bucket leaks. A dial
       that is answered counts no longer, so that a network whose nodes are where they
       say is joined as fast as they answer.
 
@@ -42,21 +44,39 @@ V = TypeVar("V")
 
 
 @dataclass(slots=True)
-class _Bucket:
-    """A leaky bucket: how many unanswered dials there were lately."""
+class LeakyBucket:
+    """How many of something there were lately.
+
+    Attributes:
+        limit: How many there may be at a time.
+        per_s: How many are forgotten per second.
+    """
 
     limit: int
     per_s: float
     level: float = 0.0
     leaked_at: float = 0.0
 
-    def wait_s(self, now: float) -> float:
+    def fill(self, now: float) -> float:
+        """Return how many there are now."""
         self.level = max(0.0, self.level - (now - self.leaked_at) * self.per_s)
         self.leaked_at = now
-        return max(0.0, (self.level + 1 - self.limit) / self.per_s)
+        return self.level
+
+    def wait_s(self, now: float) -> float:
+        """Return after how many seconds there is room for one more."""
+        return max(0.0, (self.fill(now) + 1 - self.limit) / self.per_s)
 
     def add(self, change: int) -> None:
+        """Count one more, or one less."""
         self.level = max(0.0, self.level + change)
+
+
+@dataclass(slots=True)
+class _Host(LeakyBucket):
+    """A host at which no port has answered, and how many dials there came to nothing."""
+
+    failure_count: int = 0
 
 
 @dataclass(slots=True)
@@ -77,8 +97,9 @@ class DialBudget:
         self._proven: dict[SocketAddr, PeerId] = {}
         self._proven_hosts: dict[str, None] = {}
         self._strangers: dict[SocketAddr, _Stranger] = {}
-        self._hosts: dict[str, _Bucket] = {}
-        self._all = _Bucket(config.stranger_dials_max, config.stranger_dials_per_s)
+        self._hosts: dict[str, _Host] = {}
+        self._host_per_s = config.stranger_dials_per_s * HOST_SHARE
+        self._all = LeakyBucket(config.stranger_dials_max, config.stranger_dials_per_s)
 
     def vouch(self, addrs: Iterable[SocketAddr]) -> None:
         """Note that the user named these addresses."""
@@ -121,7 +142,8 @@ class DialBudget:
         stranger = self._strangers.pop(addr, None) or _Stranger()
         _put(self._strangers, addr, stranger, STRANGERS_MAX)
         stranger.is_dialled = True
-        return 1 if stranger.failure_count else self._config.stranger_datagrams_max
+        has_failed = stranger.failure_count or self._has_silence(addr[0])
+        return 1 if has_failed else self._config.stranger_datagrams_max
 
     def end(self, addr: SocketAddr, peer_id: PeerId, *, is_peer_found: bool, now: float) -> None:
         """Note the end of a dial for which `begin` gave a number.
@@ -135,6 +157,12 @@ class DialBudget:
         if is_peer_found:
             for bucket in self._buckets(addr, now):
                 bucket.add(-1)
+        elif host := self._hosts.get(addr[0]):
+            host.failure_count += 1
+            if host.failure_count > self._config.stranger_host_dials_max:
+                host.fill(now)
+                slowest = min(host.per_s, 1 / self._config.stranger_retry_max)
+                host.per_s = max(host.per_s / 2, slowest)
         stranger = self._strangers.get(addr)
         if stranger is None:
             return
@@ -147,14 +175,19 @@ class DialBudget:
         if wait_s < self._config.stranger_retry_max:
             stranger.failure_count += 1
 
-    def _buckets(self, addr: SocketAddr, now: float) -> list[_Bucket]:
+    def _has_silence(self, host: str) -> bool:
+        """Return whether nobody has answered at a host, and somebody was dialled there in vain."""
+        bucket = self._hosts.get(host)
+        return bucket is not None and bucket.failure_count > 0
+
+    def _buckets(self, addr: SocketAddr, now: float) -> list[LeakyBucket]:
         host = addr[0]
         if host in self._proven_hosts:
             return [self._all]
         bucket = self._hosts.pop(host, None)
         if bucket is None:
-            per_s = self._config.stranger_dials_per_s * HOST_SHARE
-            bucket = _Bucket(self._config.stranger_host_dials_max, per_s, leaked_at=now)
+            limit = self._config.stranger_host_dials_max
+            bucket = _Host(limit, self._host_per_s, leaked_at=now)
         _put(self._hosts, host, bucket, STRANGERS_MAX)
         return [self._all, bucket]
 

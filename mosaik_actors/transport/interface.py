@@ -34,6 +34,7 @@ from ..ids import NetworkId, PeerId
 from .address import PeerAddr, SocketAddr
 from .admission import NetworkKeys
 from .close import SUCCESS, CloseReason
+from .gate import Gate, Standing
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 HEADER_BYTES_MAX = 64 * 1024
@@ -172,6 +173,31 @@ class Endpoint(Protocol):
     """
 
     keys: NetworkKeys
+
+    @property
+    def gate(self) -> Gate:
+        """Who may be connected; `ban` and `allow` change it and act on it."""
+
+    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
+        """Refuse a peer from now on, and end what there is with it.
+
+        Args:
+            peer_id: Whom.
+            for_s: For how many seconds; None until it is allowed.
+            why: What it is told, with the fact.
+        """
+
+    def allow(self, peer_id: PeerId) -> None:
+        """Refuse a peer no longer, whatever it was refused for."""
+
+    def note_fault(self, peer_id: PeerId, text: str) -> None:
+        """Take in that a peer broke a rule; too many end what there is with it (`scores`).
+
+        Links that are closed as a protocol violation are noted already.
+        """
+
+    def standings(self) -> list[Standing]:
+        """Return what there is against whom: bans, and broken rules."""
 
     @property
     def network_id(self) -> NetworkId:

@@ -7,7 +7,7 @@ the first link until one side closes, or until `idle_timeout` after one side
 became unreachable (`cut`, `crash`), which is when QUIC would notice.
 
 Both sides prove that they are of the same network, as over QUIC, in the moment in
-which the connection is made.
+which the connection is made; and the `gate` of each says whom it refuses.
 
 Between two reachable endpoints nothing is lost or reordered, as on a QUIC
 stream. While two endpoints are cut off from each other, what was sent waits,
@@ -28,9 +28,10 @@ from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
 from .address import PeerAddr, SocketAddr
 from .admission import Admission, NetworkKeys, bind_channel
-from .close import CloseCode, CloseReason
+from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
+from .gate import Gate, Standing
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link import FramedLink, LinkState
 from .link_limit import why_too_many
@@ -191,6 +192,12 @@ class MemoryLink(FramedLink):
         if self._is_congested and self._unsent_bytes < high // 2:
             self._is_congested = False
             self.emit_drained()
+
+    def close(self, reason: CloseReason = SUCCESS) -> None:
+        """Send what was written, then end the link with `reason`. May be repeated."""
+        if self.is_open and reason.code == CloseCode.PROTOCOL_VIOLATION:
+            self.connection.endpoint.note_fault(self.peer_id, reason.text)
+        super().close(reason)
 
     def _send_frame(self, frame: bytes) -> None:
         self._unsent_bytes += len(frame)
@@ -361,6 +368,7 @@ def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
         link.flush_inbox()
     except RemoteError as error:
         link.violate(error)
+        connection.endpoint.note_fault(connection.remote_id, error.text)
 
 
 def _as_remote(frame: CloseFrame) -> CloseFrame:
@@ -391,6 +399,7 @@ class MemoryEndpoint:
         self.network = network
         self.config = config or TransportConfig()
         self.keys = NetworkKeys(NetworkId(network_id), secrets)
+        self.gate = Gate(self.config)
         self._peer_id = secret_key.peer_id
         self._acceptors: dict[str, Callable[[Link], None]] = {}
         self._essential: set[str] = set()
@@ -438,6 +447,8 @@ class MemoryEndpoint:
             raise LinkRefused(CloseReason(CloseCode.PROTOCOL_VIOLATION, "that is this peer itself"))
         opening = OpenFrame(protocol, header)
         encode_control(opening)
+        if refusal := self.gate.objection(to.peer_id, now=self.loop.time()):
+            raise LinkRefused(refusal)
         connection = self._connection_to(to.peer_id)
         if reason := why_too_many(
             connection.own_link_count, self.config.links_max, is_essential=is_essential
@@ -494,6 +505,24 @@ class MemoryEndpoint:
 
     def vouch(self, addrs: Iterable[SocketAddr]) -> None:
         """Do nothing: whoever is dialled here is there, or hears nothing."""
+
+    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
+        """Refuse a peer from now on, and end what there is with it."""
+        self.gate.ban(peer_id, for_s=for_s, why=why, now=self.loop.time())
+        self._check(peer_id)
+
+    def allow(self, peer_id: PeerId) -> None:
+        """Refuse a peer no longer, whatever it was refused for."""
+        self.gate.allow(peer_id)
+
+    def note_fault(self, peer_id: PeerId, text: str) -> None:
+        """Take in that a peer broke a rule; too many end what there is with it."""
+        if self.gate.receive_fault(peer_id, now=self.loop.time()):
+            self.loop.call_soon(self._check, peer_id, context=self.context)
+
+    def standings(self) -> list[Standing]:
+        """Return what there is against whom."""
+        return self.gate.standings(now=self.loop.time())
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""
@@ -575,6 +604,11 @@ class MemoryEndpoint:
         remote.accept_connection(there)
         return here
 
+    def _check(self, peer_id: PeerId) -> None:
+        """End the connection to a peer that is refused by now."""
+        if reason := self.gate.objection(peer_id, now=self.loop.time()):
+            self.disconnect(peer_id, reason)
+
     def _notify(self, event: ConnectionEvent) -> None:
         for listener in self._listeners:
             listener(event)
@@ -604,6 +638,8 @@ def _admit(dialler: MemoryEndpoint, acceptor: MemoryEndpoint) -> None:
         except RemoteError as error:
             reason = CloseReason(error.close_code, error.text, remote=is_remote)
             raise LinkRefused(reason) from None
+    if refusal := acceptor.gate.objection(dialler.peer_id, now=acceptor.loop.time()):
+        raise LinkRefused(CloseReason(refusal.code, refusal.text, remote=True))
 
 
 def _offer(link: MemoryLink, opening: OpenFrame) -> None:

@@ -73,6 +73,10 @@ class Slots(Generic[T]):
             self.half_open_count >= self._limit(self._handshakes_max, is_known)
         )
 
+    def is_known(self, remote: SocketAddr) -> bool:
+        """Return whether a peer had an accepted link from an address before."""
+        return remote in self._known
+
     def has_evictable(self, remote: SocketAddr) -> bool:
         """Return whether there is a connection that may end for a newcomer."""
         return next(self._candidates(remote), None) is not None

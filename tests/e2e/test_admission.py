@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from mosaik_actors import Network, NotAdmitted, ProducerOffline
+from mosaik_actors import ConfigError, Network, NotAdmitted, ProducerOffline, SecretKey
+from mosaik_actors.discovery.errors import SyncError
 from mosaik_actors.network_secret import VARIABLE
 from tests.waiting import until
 
@@ -116,3 +118,48 @@ async def test_commands_take_the_secret_from_a_file(tmp_path: Path) -> None:
         async with command(*open_, runtime_dir=tmp_path) as peers:
             assert await peers.end() == 1
         assert "or has another secret" in "".join(peers.err)
+
+
+async def test_ban_ends_a_stream_at_once_and_allow_lets_it_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Network("lists") as one, Network("lists") as other:
+        producer = one.streams.producer(int, stream_id="numbers")
+        consumer = other.streams.consumer(int, stream_id="numbers")
+        await producer.when().online()
+        await producer.send(1)
+        assert await consumer.recv() == 1
+        one.ban(other.peer_id, timedelta(hours=1), why="a test")
+        await until(lambda: not producer.consumers() and not consumer.producers(), timeout=1)
+        with pytest.raises(NotAdmitted, match=r"banned for another \d+ s: a test") as caught:
+            await other.discovery.dial(one.addr)
+        assert caught.value.gate == "deny"
+        with pytest.raises(SyncError, match="banned") as here:
+            await one.discovery.dial(other.addr)  # not refused, but not wanted
+        assert not isinstance(here.value, NotAdmitted)
+        assert one.standings()[other.peer_id].gate == "deny"
+        said = [r.getMessage() for r in caplog.records if "does not admit this node" in r.message]
+        assert len(said) == 1
+        one.allow(str(other.peer_id))
+        # Both come back by themselves; a dial that was under way may still be refused.
+        await producer.when().online()
+        await producer.send(2)
+        assert await consumer.recv() == 2
+        with pytest.raises(ConfigError, match="ban itself"):
+            one.ban(one.peer_id)
+        with pytest.raises(ConfigError, match="duration is 0"):
+            one.ban(other.peer_id, 0)
+
+
+async def test_only_those_on_the_list_get_in() -> None:
+    key = SecretKey.from_seed("a friend")
+    async with Network("lists", allow=[key.peer_id], rendezvous=False) as one:
+        async with Network("lists", secret_key=key, rendezvous=False) as friend:
+            await friend.discovery.dial(one.addr)
+        async with Network("lists", rendezvous=False) as other:
+            with pytest.raises(NotAdmitted, match="not on the list") as caught:
+                await other.discovery.dial(one.addr)
+            assert caught.value.gate == "allow"
+    for wrong in ({"allow": ["me"]}, {"deny": [7]}, {"deny": 7}):
+        with pytest.raises(ConfigError, match=r"allow|deny"):
+            Network("lists", **wrong)

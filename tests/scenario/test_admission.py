@@ -1,13 +1,23 @@
-"""A network's secret is changed, one restart after the other, while commands are committed."""
+"""Admission while a group works: a secret is changed, and a member is banned in an election."""
 
 import asyncio
 from contextlib import suppress
 
-from mosaik_actors import CollectionOffline, Map, collection
+import pytest
+
+from mosaik_actors import CollectionOffline, Map, NotAdmitted, collection
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
-from .groups_workload import SETTINGS
+from .groups_workload import (
+    SETTINGS,
+    all_equal,
+    all_online,
+    form,
+    journal_of,
+    leader_of,
+    write,
+)
 
 OLD, NEW = "the secret of last year", "the secret of this year"
 Counts = collection(Map[str, int], "counts")
@@ -52,3 +62,40 @@ async def test_secret_is_changed_without_a_pause(cluster: Cluster) -> None:
     await cluster.sleep(30)
     assert not last.net.discovery.catalog()
     assert all(last.peer_id not in node.net.discovery.catalog() for node in cluster.nodes[:2])
+
+
+@scenario(nodes=5, seeds=range(2), **SETTINGS)
+async def test_ban_during_an_election(cluster: Cluster) -> None:
+    groups = await form(cluster, 5)
+    await write(groups[0], "a", range(10))
+
+    # The leader crashes. Before there is another, three of the four that are left ban the last.
+    leader = leader_of(groups)
+    banned, *staying = (number for number in range(5) if number != leader)
+    nodes, lasting = [cluster.nodes[n] for n in staying], [groups[n] for n in staying]
+    out = cluster.nodes[banned]
+    await cluster.nodes[leader].crash()
+    for node in nodes:
+        node.net.ban(out.peer_id, why="it is not ours any more")
+    assert not any(group.is_leader for group in lasting)
+
+    # Within a second nothing is open between them; it is told why, and the three say so.
+    await cluster.sleep(1)
+    for node in nodes:
+        assert out.peer_id not in node.net.node.endpoint.connected_peers()
+        with pytest.raises(NotAdmitted, match="banned: it is not ours any more") as caught:
+            await out.net.discovery.dial(node.net.addr)
+        assert caught.value.gate == "deny"
+        assert node.net.standings()[out.peer_id].gate == "deny"
+
+    # Three of five elect a leader, and go on without it.
+    await all_online(lasting)
+    await write(lasting[0], "b", range(10))
+    await cluster.until(lambda: not groups[banned].is_online)
+
+    # Who is allowed again is one of them again, with nothing lost.
+    for node in nodes:
+        node.net.allow(out.peer_id)
+        await out.net.discovery.dial(node.net.addr)
+    await all_equal(cluster, [groups[banned], *lasting])
+    assert len(journal_of(groups[banned])) == 20

@@ -21,7 +21,7 @@ from typing import Final
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr
-from ...transport.close import CloseCode, CloseReason
+from ...transport.close import GATES, CloseCode, CloseReason
 
 FIRST_WAIT_S: Final = 0.1
 WAIT_S_MAX: Final = 5.0
@@ -33,7 +33,7 @@ LEFT: Final = CloseReason(CloseCode.GROUP_NOT_FOUND, "it has left the group")
 NO_MEMBER: Final = frozenset(
     {
         CloseCode.INVALID_PROTOCOL,
-        CloseCode.DIFFERENT_NETWORK,
+        *GATES,
         CloseCode.UNKNOWN_PEER,
         CloseCode.GRACEFUL_SHUTDOWN,
         CloseCode.GROUP_NOT_FOUND,

@@ -1,9 +1,12 @@
 """What `mosaik-actors peers` says of a peer."""
 
+import pytest
+
 from mosaik_actors.cli.peers import describe
 from mosaik_actors.discovery.entry import StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.ids import StreamId
+from mosaik_actors.transport.gate import Standing
 from tests.unit.discovery.helpers import NOW, entry, peer
 
 
@@ -23,3 +26,18 @@ def test_what_a_peer_that_does_not_answer_offered_is_away() -> None:
     away = PeerInfo(offer, is_reachable=False, clock=lambda: NOW)
     assert describe(away).endswith(" (away: prices)")
     assert describe(PeerInfo(offer)).endswith(" prices")
+
+
+@pytest.mark.parametrize(
+    ("standing", "text"),
+    [
+        (Standing(peer("a"), "", "", None, 3, 1.5), "  [broke 3 rules]"),
+        (Standing(peer("a"), "deny", "banned", None, 0, 0), "  [refused (deny)]"),
+        (
+            Standing(peer("a"), "conduct", "so", 29.9, 16, 0),
+            "  [broke 16 rules, refused for 30 s (conduct)]",
+        ),
+    ],
+)
+def test_what_there_is_against_a_peer_is_shown(standing: Standing, text: str) -> None:
+    assert describe(PeerInfo(entry("a")), standing).endswith(text)

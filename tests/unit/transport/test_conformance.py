@@ -10,6 +10,7 @@ from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.interface import (
     FRAME_BYTES_MAX,
+    Endpoint,
     Link,
     LinkRefused,
     PeerConnected,
@@ -346,3 +347,80 @@ async def test_acceptor_may_take_smaller_frames_only(make: MakeEndpoint) -> None
     assert (closed.reason.code, closed.reason.remote) == (CloseCode.PROTOCOL_VIOLATION, True)
     assert "a frame of 101 bytes, at most 100" in closed.reason.text
     assert len(taken[0].frames) == 1
+
+
+# Who may be connected.
+
+
+async def refused(one: Endpoint, other: Endpoint) -> CloseReason:
+    """Return why `other` does not admit `one`."""
+    with pytest.raises(LinkRefused) as caught:
+        await one.open_link(other.addr, "p")
+    return caught.value.reason
+
+
+async def test_ban_ends_what_is_open_on_both_sides_and_lasts_until_allowed(
+    make: MakeEndpoint,
+) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    Server(a, "p")
+    here = Inbox(await a.open_link(b.addr, "p"))
+    there = await server.inbox()
+    b.ban(a.peer_id, why="spam")
+    text = "this peer is banned: spam"
+    assert (await there.until_closed()).reason == CloseReason(CloseCode.BANNED, text)
+    closed = CloseReason(CloseCode.BANNED, text, remote=True)
+    assert (await here.until_closed()).reason == closed
+    # Who was banned is told so when it comes again, and who banned it does not dial it.
+    assert await refused(a, b) == closed
+    assert await refused(b, a) == CloseReason(CloseCode.BANNED, text)
+    assert [(one.peer_id, one.gate) for one in b.standings()] == [(a.peer_id, "deny")]
+    b.allow(a.peer_id)
+    assert (await a.open_link(b.addr, "p")).is_open
+    assert b.standings() == []
+
+
+async def test_ban_for_a_time_ends_by_itself(make: MakeEndpoint) -> None:
+    a, b = await make("a"), await make("b")
+    Server(b, "p")
+    b.ban(a.peer_id, for_s=0.2)
+    assert (await refused(a, b)).code == CloseCode.BANNED
+    await asyncio.sleep(0.2)  # the time itself is what is tested
+    assert (await a.open_link(b.addr, "p")).is_open
+
+
+async def test_only_those_on_the_list_are_admitted(make: MakeEndpoint) -> None:
+    a, b, c = await make("a"), await make("b"), await make("c")
+    for endpoint in (a, b, c):
+        Server(endpoint, "p")
+    b.gate.set_lists([a.peer_id], ())
+    assert (await a.open_link(b.addr, "p")).is_open
+    reason = await refused(c, b)
+    assert (reason.code, reason.remote) == (CloseCode.NOT_ALLOWED, True)
+    assert (await refused(b, c)).code == CloseCode.NOT_ALLOWED
+    assert b.connected_peers() == [a.peer_id]
+    assert c.connected_peers() == []
+    b.allow(c.peer_id)
+    assert (await c.open_link(b.addr, "p")).is_open
+
+
+async def test_who_breaks_rules_again_and_again_is_refused_for_a_time(make: MakeEndpoint) -> None:
+    config = TransportConfig(faults_max=3, refusal_min=0.2)
+    a, b = await make("a"), await make("b", config=config)
+    server = Server(b, "p")
+    for number in range(3):
+        link = await a.open_link(b.addr, "p")
+        inbox = await server.inbox(number)
+        # Found by whoever owns the link.
+        inbox.link.close(CloseReason(CloseCode.PROTOCOL_VIOLATION, "no such thing"))
+        await Inbox(link).until_closed()
+    await until(lambda: not b.connected_peers())
+    reason = await refused(a, b)
+    assert (reason.code, reason.remote) == (CloseCode.BROKE_RULES, True)
+    [standing] = b.standings()
+    assert (standing.gate, standing.fault_count) == ("conduct", 3)
+    await asyncio.sleep(0.2)  # the time itself is what is tested
+    assert (await a.open_link(b.addr, "p")).is_open
+    a.note_fault(b.peer_id, "found elsewhere")
+    assert [one.fault_count for one in a.standings()] == [1]

@@ -99,3 +99,32 @@ def test_the_settings_are_checked() -> None:
         TransportConfig(stranger_dials_max=0)
     with pytest.raises(ConfigError, match="stranger_retry_max is 1"):
         TransportConfig(stranger_retry_max=1)
+
+
+def test_many_ports_of_a_third_party_do_not_make_a_network_flood_it() -> None:
+    """64 entries of 100 bytes, each with 8 ports of one host, at a network of 200 nodes.
+
+    What each node sends there in 300 s, by when the entries are gone, is bounded by the host and
+    not by how many addresses it is said to have. It was 122 KB for each node, 24 MB in all.
+    """
+    budget = DialBudget(TransportConfig())
+    addrs = [("192.0.2.1", port) for port in range(1, 1 + 64 * 8)]
+    sent, dialled_until = 0, dict.fromkeys(addrs, 0.0)
+    for second in range(300):
+        for addr in addrs:
+            if dialled_until[addr] and second >= dialled_until[addr]:
+                budget.end(addr, A, is_peer_found=False, now=second)
+                dialled_until[addr] = 0.0
+            if budget.is_blocked(addr, A, now=second) or budget.wait_s(addr, A, now=second):
+                continue
+            sent += 1200 * (budget.begin(addr, A, now=second) or 0)
+            dialled_until[addr] = second + 10
+    assert sent <= 25_000
+    assert 200 * sent < 5_000_000
+
+
+def test_a_host_whose_first_ports_are_dead_is_still_tried_soon() -> None:
+    budget = DialBudget(TransportConfig())
+    for port in range(1, 5):
+        fail(budget, ("192.0.2.1", port), 0)
+    assert budget.wait_s(("192.0.2.1", 9), A, now=0) == pytest.approx(10)

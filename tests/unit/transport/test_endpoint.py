@@ -179,7 +179,7 @@ async def test_forged_hint_of_loss_ends_nothing() -> None:
         server = Server(b, "p")
         link = await a.open_link(b.addr, "p")
         [connection] = a._connections
-        b._send(
+        b._outbound.send(
             next(iter(b._ports.values())),
             b"\x03mosaik-lost" + connection.engine.peer_cid,
             a.addr.direct[0],
@@ -247,7 +247,7 @@ async def test_datagram_too_large_for_the_interface_shrinks_the_path() -> None:
         await until(lambda: connection.engine.datagram_bytes == 8000)
         # What the interface would say, had its MTU become smaller.
         connection.engine.set_datagram_bytes(65_500)
-        a._send(next(iter(a._ports.values())), bytes(65_530), connection.remote)
+        a._outbound.send(next(iter(a._ports.values())), bytes(65_530), connection.remote)
         assert connection.engine.datagram_bytes == 1200
         link.write(bytes(50_000))
         await (await server.inbox()).until_frames(1)
@@ -345,6 +345,6 @@ async def test_closed_endpoint_does_not_look_for_more() -> None:
         assert isinstance(server, QuicEndpoint)
         link, _ = await lone_echoes(server, client)
         link.write(b"crash")
-        await until(lambda: server._is_released)
+        await until(lambda: server._outbound._is_released)
         await asyncio.sleep(0)
-        assert not server._logged
+        assert not server._connections._log.kinds

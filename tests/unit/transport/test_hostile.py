@@ -14,15 +14,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import CertificateBuilder
 
+from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.endpoint import CONNECTIONS_PER_PEER_MAX, QuicEndpoint
+from mosaik_actors.transport.connection import Connection
+from mosaik_actors.transport.endpoint import QuicEndpoint
+from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
 from mosaik_actors.transport.identity import make_certificate
-from mosaik_actors.transport.interface import FRAME_BYTES_MAX, LinkRefused
+from mosaik_actors.transport.interface import FRAME_BYTES_MAX, Endpoint, LinkRefused
 from tests.waiting import until
 
 from .endpoints import Inbox, Server, endpoint_maker
@@ -41,10 +44,18 @@ from .raw import (
 class Scene:
     """An endpoint under attack, and an honest peer whose link must not notice."""
 
-    def __init__(self, victim: QuicEndpoint, server: Server, honest: Inbox) -> None:
+    def __init__(self, victim: QuicEndpoint, server: Server, friend: Endpoint) -> None:
         self.victim = victim
         self.server = server
-        self.honest = honest
+        self.friend = friend
+        self.honest: Inbox
+        self.number = 0
+
+    async def connect(self, number: int = 0) -> None:
+        """Open the honest peer's link, which is the victim's link of this number."""
+        link = await self.friend.open_link(self.victim.addr, "p", timeout=5)
+        self.honest, self.number = Inbox(link), number
+        await self.server.inbox(number)
 
     @property
     def addr(self) -> SocketAddr:
@@ -52,7 +63,7 @@ class Scene:
 
     async def check_undisturbed(self) -> None:
         """Assert that the honest link still carries frames."""
-        there = await self.server.inbox()
+        there = await self.server.inbox(self.number)
         count = len(there.frames)
         self.honest.link.write(b"still here")
         await there.until_frames(count + 1)
@@ -65,9 +76,8 @@ async def scene(config: TransportConfig | None = None) -> AsyncIterator[Scene]:
     async with endpoint_maker("quic") as make:
         victim = cast(QuicEndpoint, await make("victim", config=config))
         server = Server(victim, "p")
-        honest = Inbox(await (await make("honest")).open_link(victim.addr, "p"))
-        await server.inbox()
-        it = Scene(victim, server, honest)
+        it = Scene(victim, server, await make("honest"))
+        await it.connect()
         yield it
         await it.check_undisturbed()
 
@@ -108,7 +118,7 @@ async def test_garbage_datagrams_are_counted_and_dropped(attacked: Scene) -> Non
 
 async def test_datagrams_of_a_connection_from_elsewhere_change_nothing(attacked: Scene) -> None:
     """Bytes that look like the honest connection's, from a stranger without its keys."""
-    [cid, *_] = [cid for cid in attacked.victim._by_cid if len(cid) == 8]
+    [cid, *_] = [cid for cid in attacked.victim._connections.datagrams._by_cid if len(cid) == 8]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for size in range(20, 1200, 50):
             sock.sendto(b"\x40" + cid + Random(size).randbytes(size), attacked.addr)
@@ -670,3 +680,149 @@ async def _first_datagram() -> bytes:
     quic.connect(("127.0.0.1", 1), now=0.0)
     data: bytes = quic.datagrams_to_send(now=0.0)[0][0]
     return data
+
+
+async def test_first_datagrams_that_nobody_encrypted_leave_nothing_behind(
+    attacked: Scene,
+) -> None:
+    """Whoever sends what looks like the begin of a connection takes no place for it."""
+    real = await _first_datagram()
+    forged = [real[:200] + Random(n).randbytes(len(real) - 200) for n in range(200)]
+    forged += [real[:at] + bytes([real[at] ^ 1]) + real[at + 1 :] for at in range(30, 300, 30)]
+    counters = attacked.victim.counters
+    before = counters.datagrams_refused
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for datagram in forged:
+            sock.sendto(datagram, attacked.addr)
+    await until(lambda: counters.datagrams_refused >= before + len(forged))
+    assert attacked.victim.connection_count == 1
+    assert counters.handshakes_deferred == 0
+
+
+async def test_strangers_wait_and_members_do_not() -> None:
+    config = TransportConfig(host_handshakes_max=4, host_handshakes_per_s=0.001)
+    async with scene(config) as attacked, AsyncExitStack() as stack:
+        counters = attacked.victim.counters
+        for _ in range(4):
+            await stack.enter_async_context(stranger(attacked))
+        await stack.enter_async_context(raw_client(attacked.addr, kind=Stranger))
+        await until(lambda: counters.handshakes_deferred)
+        assert attacked.victim.connection_count == 5
+        # Who has been linked from its address before comes in all the same.
+        [honest] = attacked.victim.connected_peers()
+        attacked.victim.disconnect(honest, CloseReason(CloseCode.UNEXPECTED_CLOSE, "a cut"))
+        await until(lambda: not attacked.friend.connected_peers())
+        await attacked.connect(1)
+
+
+async def test_many_members_behind_one_address_take_no_place_of_strangers() -> None:
+    """Consumers on one machine, with room for four strangers' handshakes there."""
+    config = TransportConfig(host_handshakes_max=4, host_handshakes_per_s=0.001)
+    async with scene(config) as attacked:
+        for number in range(12):
+            key = SecretKey.from_seed(f"member {number}")
+            settings = configuration(make_certificate(key, 7), key.private_key)
+            async with raw_client(attacked.addr, settings) as client:
+                await client.wait_connected()
+                stream_id = client.send(open_bytes())
+                await until(lambda c=client, s=stream_id: c.frames.get(s))  # type: ignore[misc]
+        assert attacked.victim.counters.handshakes_deferred == 0
+
+
+async def test_frames_that_are_not_complete_are_bounded_for_all_links_together() -> None:
+    config = TransportConfig(frame_bytes_max=1 << 20, half_received_bytes_max=2 << 20)
+    async with scene(config) as attacked, raw_client(attacked.addr) as client:
+        await client.wait_connected()
+        streams = [client.send(open_bytes()) for _ in range(3)]
+        await until(lambda: all(client.frames.get(one) for one in streams))
+        for stream_id, size in zip(streams, (900_000, 700_000, 800_000), strict=True):
+            client.send(encode_word(1 << 20) + bytes(size), stream_id=stream_id)
+        # The one that holds most ends, and the others go on.
+        reason = await client.close_reason(streams[0])
+        assert reason.code == CloseCode.TOO_MANY_BYTES
+        for stream_id, size in zip(streams[1:], (700_000, 800_000), strict=True):
+            client.send(bytes((1 << 20) - size), stream_id=stream_id)
+        inboxes = [await attacked.server.inbox(number) for number in (2, 3)]
+        for inbox in inboxes:
+            await inbox.until_frames(1)
+        [held] = [one for one in attacked.victim._connections if one.peer_id == MALLORY.peer_id]
+        assert held._half_received_bytes == 0
+        assert attacked.victim.counters.violations == 0
+
+
+async def test_broken_rules_end_the_connection_in_the_end() -> None:
+    async with scene(TransportConfig(faults_max=3)) as attacked:
+        async with raw_client(attacked.addr) as client:
+            await client.wait_connected()
+            for _ in range(3):
+                await client.close_reason(client.send(encode_word(4) + b"data"))
+            assert (await client.end()).error_code == CloseCode.BROKE_RULES
+        async with raw_client(attacked.addr) as client:
+            assert (await client.end()).error_code == CloseCode.BROKE_RULES
+        assert attacked.victim.counters.peers_refused == 1
+
+
+async def test_two_holders_of_one_key_evict_each_other_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with scene() as attacked, endpoint_maker("quic") as make:
+        first = cast(QuicEndpoint, await make("the key"))
+        await first.open_link(attacked.victim.addr, "p")
+        second = await QuicEndpoint.start(
+            "net",
+            SecretKey.from_seed("the key"),
+            clock=LoopClock(asyncio.get_running_loop()),
+            rng=Random("another run"),
+        )
+        link = await second.open_link(attacked.victim.addr, "p")
+        # The first is gone for the second, and does not come back while that is there.
+        await until(lambda: not first.connected_peers())
+        for _ in range(3):
+            with pytest.raises(LinkRefused) as caught:
+                await first.open_link(attacked.victim.addr, "p")
+            assert caught.value.reason.code == CloseCode.KEY_IN_USE
+        assert link.is_open
+        loud = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(loud) == 2, "once here and once there"
+        assert "two nodes have the key of peer" in loud[0]
+        assert "give each node its own key" in loud[1]
+        # When the second leaves the first may come.
+        await second.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN))
+        await until(lambda: len(attacked.victim.connected_peers()) == 1)
+        assert (await first.open_link(attacked.victim.addr, "p")).is_open
+
+
+async def test_forged_hints_probes_and_answers_cost_the_same_with_any_number_of_connections(
+    attacked: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is looked at for a datagram that does not come from where one of them leads."""
+    looked_at: list[object] = []
+
+    def look(connection: Connection) -> SocketAddr | None:
+        looked_at.append(connection)
+        return connection.engine.remote
+
+    monkeypatch.setattr(Connection, "remote", property(look))
+    counters = attacked.victim.counters
+    before = counters.datagrams_refused
+    forged = [b"\x03mosaik-lost" + bytes(8), b"\x01mosaik-probe".ljust(1200, b"\0"), b"\x02" * 30]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for datagram in forged:
+            sock.sendto(datagram, attacked.addr)
+    await until(lambda: counters.datagrams_refused == before + 3)
+    assert looked_at == []
+
+
+async def test_connection_that_moved_is_found_by_where_it_leads_now(attacked: Scene) -> None:
+    datagrams = attacked.victim._connections.datagrams
+    [connection] = datagrams.connections
+    there = connection.remote
+    datagrams._unlist(connection)
+    datagrams._list(connection, ("192.0.2.1", 1))
+    datagrams.follow(connection)
+    assert list(datagrams._by_remote) == [there]
+    datagrams.forget(connection)
+    assert not datagrams._by_remote
+    assert not datagrams._remotes
+    datagrams.connections[connection] = None  # to end in order
+    datagrams._by_cid.update(dict.fromkeys(connection.cids, connection))

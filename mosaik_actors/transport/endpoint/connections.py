@@ -1,0 +1,382 @@
+"""The connections of an endpoint: who may have one, what is on it, and when it ends.
+
+What a connection asks of its owner is answered here. A peer goes through three doors
+before its connection is ready: it proves who it is (and is the one that was dialled),
+that it belongs to the network, and then the `gate` and `peers` have nothing against it.
+Only who is through the second is told what the third one says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ...clock import Clock
+from ...errors import RemoteError
+from ...ids import PeerId
+from ..address import PeerAddr, SocketAddr, format_socket_addr
+from ..admission import NetworkKeys
+from ..close import CloseCode, CloseReason, gate_of
+from ..config import TransportConfig
+from ..connection import Connection, ConnectionState, QuicLink
+from ..counters import TransportCounters
+from ..dial_budget import DialBudget
+from ..dialer import NOT_NEEDED
+from ..engine import EngineFactory
+from ..frames import OpenFrame
+from ..gate import Gate
+from ..identity import ProvenPeer
+from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from ..link_limit import why_too_many
+from .datagrams import Demultiplexer
+from .log import BoundedLog
+from .outbound import Outbound
+from .peers import KEY_IN_USE, PeerTable
+
+CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
+UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the parts of one endpoint share.
+
+    Attributes:
+        peer_id: Who this side is.
+        instance: Which run of it this is.
+        keys: What connections prove.
+        config: The settings.
+        counters: What is counted.
+        clock: Where `now` comes from.
+        log: What peers make it say.
+        budget: What may be dialled.
+    """
+
+    peer_id: PeerId
+    instance: int
+    keys: NetworkKeys
+    config: TransportConfig
+    counters: TransportCounters
+    clock: Clock
+    log: BoundedLog
+    budget: DialBudget
+
+
+class Connections:
+    """Owns the connections of an endpoint.
+
+    Args:
+        parts: What it shares with the endpoint.
+        factory: Makes connections.
+        outbound: What they leave by.
+        answer: Accepts or closes a link that a peer opened.
+        on_lost: Called with a connection that its peer may have lost.
+        after_read: Called after each batch of datagrams.
+
+    Attributes:
+        keys: What connections prove.
+        gate: Who may have one.
+        peers: Those that are ready, by peer.
+        datagrams: All of them, by what comes for them.
+        is_closing: Whether nothing begins any more.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        factory: EngineFactory,
+        outbound: Outbound,
+        *,
+        answer: Callable[[QuicLink, OpenFrame], None],
+        on_lost: Callable[[Connection, SocketAddr], None],
+        after_read: Callable[[], None],
+    ) -> None:
+        self.keys = parts.keys
+        self.gate = Gate(parts.config)
+        self.peers = PeerTable(parts.peer_id, parts.config.dial_timeout)
+        self.datagrams = Demultiplexer(
+            self,
+            factory,
+            outbound,
+            parts.config,
+            parts.counters,
+            parts.clock,
+            parts.log,
+            on_lost=on_lost,
+            after_read=after_read,
+        )
+        self.is_closing = False
+        self._loop = asyncio.get_running_loop()
+        self._peer_id = parts.peer_id
+        self._instance = parts.instance
+        self._config = parts.config
+        self._counters = parts.counters
+        self._clock = parts.clock
+        self._log = parts.log
+        self._budget = parts.budget
+        self._outbound = outbound
+        self._answer = answer
+        self._listeners: list[Callable[[ConnectionEvent], None]] = []
+        self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self.datagrams.connections))
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this side is."""
+        return self._peer_id
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self.is_closing = self.datagrams.is_closing = True
+
+    def release(self) -> None:
+        """Give the timer back, and read nothing from now on."""
+        self._tick_handle.cancel()
+        self.datagrams.release()
+
+    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
+        """Call `listener` when peers connect and disconnect."""
+        self._listeners.append(listener)
+
+    def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """End all connections to a peer with `reason`, after what their links wrote."""
+        for connection in self.peers.connections(peer_id):
+            for link in connection.links:
+                link.disconnect(reason)
+            connection.flush(now=self._clock.monotonic())
+            connection.close(reason)
+
+    async def open_on(self, connection: Connection, opening: OpenFrame, is_essential: bool) -> Link:
+        """Open a link on a connection, and wait until the peer accepts it.
+
+        Raises:
+            LinkRefused: The peer refused, the connection ended, or has all the links that
+                it may have.
+        """
+        if connection.state is not ConnectionState.READY:
+            raise LinkRefused(NOT_NEEDED)  # it ended between its dial and now
+        if reason := why_too_many(
+            connection.own_link_count, self._config.links_max, is_essential=is_essential
+        ):
+            self._counters.links_refused += 1
+            raise LinkRefused(reason)
+        opened: asyncio.Future[Link] = self._loop.create_future()
+        link = connection.open_link(opening, opened)
+        try:
+            accepted = await opened
+        except asyncio.CancelledError:
+            link.close(CloseReason(CloseCode.CANCELLED))
+            raise
+        except LinkRefused:
+            self._counters.links_refused += 1
+            raise
+        self._counters.links_opened += 1
+        return accepted
+
+    # Who may be connected.
+
+    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
+        """Refuse a peer from now on, and end what there is with it."""
+        self.gate.ban(peer_id, for_s=for_s, why=why, now=self._clock.monotonic())
+        self._recheck(peer_id)
+
+    def allow(self, peer_id: PeerId) -> None:
+        """Refuse a peer no longer, whatever it was refused for."""
+        self.gate.allow(peer_id)
+
+    def note_fault(self, peer_id: PeerId, text: str) -> None:
+        """Take in that a peer broke a rule; too many end what there is with it."""
+        self._counters.violations += 1
+        now = self._clock.monotonic()
+        who = peer_id.short
+        self._log.warn(f"violation {who}", "peer %s broke a rule: %s", who, text, now=now)
+        if reason := self.gate.receive_fault(peer_id, now=now):
+            self._log.warn(f"conduct {who}", "peer %s is refused: %s", who, reason.text, now=now)
+            self._loop.call_soon(self._recheck, peer_id)  # not in the midst of what it sent
+
+    def _recheck(self, peer_id: PeerId) -> None:
+        """End the connections to a peer that is refused by now."""
+        if reason := self.gate.objection(peer_id, now=self._clock.monotonic()):
+            self.disconnect(peer_id, reason)
+
+    # What connections ask of their owner.
+
+    def on_identified(self, connection: Connection) -> None:
+        """Let nobody but the peer that was dialled have a proof."""
+        peer = connection.peer
+        assert peer is not None, "a peer is identified by its handshake"
+        if (remote := connection.remote) is not None:
+            self._budget.receive_proof(remote, peer.peer_id)
+        reason = self._mistaken(connection, peer)
+        if reason is None and connection.is_initiator:
+            reason = self.objection(connection)
+        if reason is not None:
+            now = self._clock.monotonic()
+            kind = f"identity {peer.peer_id}"
+            self._log.warn(kind, "refused a connection: %s", reason.text, now=now)
+            connection.close(reason)
+
+    def objection(self, connection: Connection) -> CloseReason | None:
+        """Return why a peer of our network may not be connected, None when it may."""
+        peer = connection.peer
+        assert peer is not None, "a peer is identified by its handshake"
+        now = self._clock.monotonic()
+        reason = self.gate.objection(peer.peer_id, now=now)
+        if reason is None and self.peers.is_copy(peer):
+            reason = KEY_IN_USE
+            text = (
+                "two nodes have the key of peer %s: the one at %s is refused while the other is "
+                "connected"
+            )
+            who, where = peer.peer_id.short, format_socket_addr(connection.remote or ("", 0))
+            self._log.error(f"key {peer.peer_id}", text, who, where, now=now)
+        elif reason is not None:
+            who = peer.peer_id.short
+            kind = f"refused {who} {reason.code}"
+            self._log.warn(kind, "refused peer %s: %s", who, reason.text, now=now)
+        if reason is not None:
+            self._counters.peers_refused += 1
+        return reason
+
+    def on_refused(self, connection: Connection, error: RemoteError) -> None:
+        """Count and log a peer that is not of our network."""
+        if error.close_code == CloseCode.PROTOCOL_VIOLATION:
+            self._counters.violations += 1
+            why = error.text
+        else:
+            why = "it does not know this network, or has another secret"
+        peer = connection.peer_id
+        self._log.warn(
+            f"refused {peer} {error.close_code}",
+            "refused a connection with peer %s: %s",
+            peer.short,
+            why,
+            now=self._clock.monotonic(),
+        )
+
+    def on_ready(self, connection: Connection) -> None:
+        """Take in a connection whose two sides have proven that they are of our network."""
+        self.datagrams.receive_ready(connection)
+        is_first = self.peers.add(connection, now=self._clock.monotonic())
+        self._counters.connections_opened += 1
+        self._outbound.start_path_search(connection)
+        if is_first:
+            remote = connection.remote
+            addr = PeerAddr(connection.peer_id, (remote,) if remote else ())
+            self._notify(PeerConnected(connection.peer_id, addr))
+        if connection.handshake_done is not None and not connection.handshake_done.done():
+            connection.handshake_done.set_result(connection)
+
+    def on_ended(self, connection: Connection, reason: CloseReason) -> None:
+        """Forget a connection."""
+        self.datagrams.forget(connection)
+        self._outbound.forget(connection)
+        self._note_refusal(connection, reason)
+        left = self.peers.remove(connection)
+        if left is None:
+            self._counters.handshakes_failed += 1
+        elif not left:
+            self._notify(PeerDisconnected(connection.peer_id, reason))
+
+    def on_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
+        """Route datagrams for `cid` to a connection, or not any more."""
+        self.datagrams.set_cid(connection, cid, is_live)
+
+    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+        """Let the endpoint answer a link that a peer opened."""
+        self._answer(link, opening)
+
+    def on_violation(self, connection: Connection, error: RemoteError) -> None:
+        """Count a broken rule against the peer."""
+        self.note_fault(connection.peer_id, error.text)
+
+    def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
+        """Log that a link was closed for what it held."""
+        who = connection.peer_id.short
+        text = "closed a link of peer %s: %s"
+        self._log.warn(f"bytes {who}", text, who, reason.text, now=self._clock.monotonic())
+
+    def on_used(self, connection: Connection) -> None:
+        """Let a connection be."""
+        self.datagrams.slots.receive_used(connection)
+
+    def on_unused(self, connection: Connection) -> None:
+        """Let a connection end for a newcomer, if need be."""
+        self.datagrams.slots.receive_unused(connection)
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Flush a connection with this loop turn."""
+        self._outbound.mark_dirty(connection)
+
+    # Time.
+
+    @property
+    def _tick_interval(self) -> float:
+        return self._config.keep_alive_interval / 2
+
+    def _tick(self) -> None:
+        """Keep connections alive, and end those that are not needed any more."""
+        self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
+        now = self._clock.monotonic()
+        for connection in list(self.datagrams.connections):
+            if self._is_idle(connection, now):
+                connection.close(NOT_NEEDED)
+            elif self._is_unproven_for_long(connection, now):
+                connection.close(UNPROVEN)
+            elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
+                self.mark_dirty(connection)
+            connection.drop_lingering(now=now)
+            self.datagrams.follow(connection)
+
+    def _is_unproven_for_long(self, connection: Connection, now: float) -> bool:
+        """Return whether a peer said who it is, and in the time of a dial no more."""
+        is_unproven = connection.state is ConnectionState.PROVING
+        return is_unproven and now - connection.identified_at > self._config.dial_timeout
+
+    def _is_idle(self, connection: Connection, now: float) -> bool:
+        """Return whether a connection has been without links for so long that it may end."""
+        if connection.state is not ConnectionState.READY or connection.links:
+            return False
+        if connection.is_retiring and connection.is_initiator:
+            return True  # both sides use another one
+        # A peer's pings alone do not hold a connection.
+        idle_since = max(connection.ready_at, connection.linkless_since)
+        return now - idle_since > 2 * self._config.idle_timeout
+
+    # Helpers.
+
+    def _mistaken(self, connection: Connection, peer: ProvenPeer) -> CloseReason | None:
+        """Return why a proven peer is not the one wanted, None when it is."""
+        if peer.peer_id == self._peer_id:
+            if peer.instance != self._instance:
+                self._warn_of_copy(connection)
+            return CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself")
+        expected = connection.expected_id
+        if expected is not None and peer.peer_id != expected:
+            text = f"peer {peer.peer_id.short} answered where {expected.short} was dialled"
+            return CloseReason(CloseCode.UNKNOWN_PEER, text)
+        return None
+
+    def _warn_of_copy(self, connection: Connection) -> None:
+        where = format_socket_addr(connection.remote or ("", 0))
+        text = "another node has the key of this one, as %s shows; give each node its own key"
+        self._log.error("own key", text, where, now=self._clock.monotonic())
+
+    def _note_refusal(self, connection: Connection, reason: CloseReason) -> None:
+        """Say that a peer does not admit this node, where that is why a connection ended."""
+        if not reason.remote or connection.peer is None:
+            return
+        if reason.code == CloseCode.KEY_IN_USE:
+            self._warn_of_copy(connection)
+        elif gate_of(reason.code) not in (None, "network"):  # of which discovery says more
+            who = connection.peer_id.short
+            kind = f"refused by {who} {reason.code}"
+            text = "peer %s does not admit this node: %s"
+            self._log.warn(kind, text, who, reason.text, now=self._clock.monotonic())
+
+    def _notify(self, event: ConnectionEvent) -> None:
+        for listener in self._listeners:
+            listener(event)

@@ -1,0 +1,322 @@
+"""Which connection a datagram is for, and what becomes of one that is for none.
+
+One pass through the event loop costs one read of all that the sockets hold, and lets
+each connection that got something react once.
+
+What anybody can send costs the same however many connections there are, and nothing
+stays of it: a connection begins only with a datagram that can be decrypted, within the
+`HandshakeBudget` and the `Slots`, which say which connection ends for a newcomer when
+there is no room.
+
+Bad input never raises: it is counted in `TransportCounters`, and costs at most the
+connection it came on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Final
+
+from ...clock import Clock
+from ..address import SocketAddr
+from ..config import DATAGRAM_BYTES_MIN, TransportConfig
+from ..connection import Connection, ConnectionOwner, ConnectionState
+from ..counters import TransportCounters
+from ..dialer import NOT_NEEDED
+from ..engine import DatagramHead, Engine, EngineFactory
+from ..handshake_budget import HandshakeBudget
+from ..lost import decode_hint, encode_hint
+from ..path_mtu import answer_probe
+from ..slots import Slots
+from ..sockets import DatagramPort
+from .log import BoundedLog
+from .outbound import Outbound, process
+
+READS_PER_TURN: Final = 64
+ALONE_MIN: Final = 8  # datagrams in a row without company: the next one comes alone as well
+HINT_INTERVAL_S: Final = 0.02
+
+
+class Demultiplexer:
+    """Feeds datagrams to connections, and begins those that peers open.
+
+    Args:
+        owner: Whose connections they are.
+        factory: Makes connections, and reads the heads of datagrams.
+        outbound: What answers leave by.
+        config: The transport's settings.
+        counters: What is counted.
+        clock: Where `now` comes from.
+        log: What peers make the endpoint say.
+        on_lost: Called with a connection that its peer may have lost.
+        after_read: Called after each batch of datagrams.
+
+    Attributes:
+        connections: Those that stand or are being made.
+        slots: Which of them may end for others.
+        is_closing: Whether nothing begins any more.
+    """
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        factory: EngineFactory,
+        outbound: Outbound,
+        config: TransportConfig,
+        counters: TransportCounters,
+        clock: Clock,
+        log: BoundedLog,
+        *,
+        on_lost: Callable[[Connection, SocketAddr], None],
+        after_read: Callable[[], None],
+    ) -> None:
+        self.connections: dict[Connection, None] = {}
+        self.slots: Slots[Connection] = Slots(config)
+        self.is_closing = False
+        self._owner = owner
+        self._factory = factory
+        self._outbound = outbound
+        self._config = config
+        self._counters = counters
+        self._clock = clock
+        self._log = log
+        self._on_lost = on_lost
+        self._after_read = after_read
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._budget = HandshakeBudget(config)
+        self._charged: dict[Connection, str] = {}  # the host of each that has a place there
+        self._by_cid: dict[bytes, Connection] = {}
+        # By where their datagrams go, with which of them is listed where.
+        self._by_remote: dict[SocketAddr, dict[Connection, None]] = {}
+        self._remotes: dict[Connection, SocketAddr] = {}
+        self._next_hint_at = 0.0
+        self._alone_count = 0
+        self._is_released = False
+
+    def add(
+        self, engine: Engine, port: DatagramPort, remote: SocketAddr, *, is_initiator: bool
+    ) -> Connection:
+        """Return the connection of an engine, its datagrams from `remote` being its own."""
+        send = partial(self._outbound.send, port)
+        connection = Connection(self._owner, engine, self._config, send, is_initiator=is_initiator)
+        self.connections[connection] = None
+        self._by_cid[engine.host_cid] = connection
+        self._list(connection, remote)
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that ended."""
+        for cid in connection.cids:
+            self._by_cid.pop(cid, None)
+        self.connections.pop(connection, None)
+        self.slots.forget(connection)
+        self._charged.pop(connection, None)
+        self._unlist(connection)
+
+    def receive_ready(self, connection: Connection) -> None:
+        """Take in that a connection's peer is of the network."""
+        self.slots.receive_ready(connection)
+        if host := self._charged.pop(connection, None):
+            self._budget.give_back(host, now=self._clock.monotonic())
+
+    def set_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
+        """Route datagrams for `cid` to a connection, or not any more."""
+        if is_live:
+            self._by_cid[cid] = connection
+        else:
+            self._by_cid.pop(cid, None)
+
+    def follow(self, connection: Connection) -> None:
+        """Look where the datagrams of a connection go by now."""
+        remote = connection.remote
+        if remote is not None and remote != self._remotes.get(connection):
+            self._unlist(connection)
+            self._list(connection, remote)
+
+    def release(self) -> None:
+        """Read nothing from now on."""
+        self._is_released = True
+
+    # Datagrams in.
+
+    def read(self, port: DatagramPort) -> None:
+        """Take in what a port holds. Where datagrams come one by one, look for more later."""
+        if self._alone_count < ALONE_MIN:
+            count = self._take_in(port, READS_PER_TURN)
+            self._alone_count = self._alone_count + 1 if count == 1 else 0
+        else:
+            self._take_in(port, 1)
+            # Behind the flush, and so behind the answer: not to delay it is a good part
+            # of a round trip.
+            self._loop.call_soon(self._read_rest, port, context=self._context)
+
+    def _read_rest(self, port: DatagramPort) -> None:
+        """Look whether more came with the datagram that was taken in before."""
+        if not self._is_released and self._take_in(port, READS_PER_TURN):
+            self._alone_count = 0
+
+    def _take_in(self, port: DatagramPort, count_max: int) -> int:
+        """Take in datagrams, then let each connection react once; return how many there were."""
+        now = self._clock.monotonic()
+        touched: dict[Connection, None] = {}
+        counters = self._counters
+        count = 0
+        while count < count_max:
+            try:
+                datagram = port.read()
+            except OSError as exc:
+                self._log.warn(f"read {exc.errno}", "reading a UDP socket failed: %s", exc, now=now)
+                break
+            if datagram is None:
+                break
+            data, remote = datagram
+            count += 1
+            counters.datagrams_received += 1
+            counters.bytes_received += len(data)
+            connection = self._receive(data, remote, port, now)
+            if connection is not None:
+                touched[connection] = None
+        for connection in touched:
+            process(connection)
+        for connection in touched:  # after all: who waited for any of this goes before the flush
+            if connection.state is not ConnectionState.CLOSED:
+                self._outbound.mark_dirty(connection)
+        self._after_read()
+        return count
+
+    def _receive(
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> Connection | None:
+        """Feed a datagram to its connection and return that, None when it has none."""
+        if data and not data[0] & 0x40:
+            self._receive_other(data, remote, port, now)
+            return None
+        # A short header, the common case: its connection id follows the first byte.
+        connection = self._by_cid.get(data[1:9]) if data and not data[0] & 0x80 else None
+        if connection is None:
+            connection = self._route(data, remote, port, now)
+            if connection is None:
+                return None
+        connection.receive_datagram(data, remote, now=now)
+        return connection
+
+    def _route(
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> Connection | None:
+        """Return the connection of a datagram with a long header, or open one for it."""
+        head = self._factory.read_head(data)
+        if head is None:
+            self._counters.datagrams_refused += 1
+            return None
+        if connection := self._by_cid.get(head.cid):
+            return connection
+        if not head.is_known_version:
+            self._counters.datagrams_refused += 1
+            if len(data) >= DATAGRAM_BYTES_MIN:
+                self._outbound.send(port, self._factory.version_packet(head), remote)
+            return None
+        if not head.opens_connection or self.is_closing:
+            self._counters.datagrams_refused += 1
+            self._hint_at_loss(data, remote, port, now)
+            return None
+        return self._begin(head, data, remote, port, now)
+
+    def _begin(
+        self, head: DatagramHead, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> Connection | None:
+        """Return a new connection for a peer that opens one, None where it cannot have one now."""
+        is_full = self.slots.is_full(len(self.connections), remote)
+        if is_full and not self.slots.has_evictable(remote):
+            self._counters.connections_refused += 1
+            text = "refusing connections: %d stand"
+            self._log.warn("connections", text, len(self.connections), now=now)
+            return None
+        checked = self._factory.check_token(head, remote, now=now) if head.token else head
+        if checked is None or not self._factory.can_decrypt(head, data):
+            self._counters.datagrams_refused += 1
+            return None
+        is_real = checked is not head
+        if not is_real and (
+            is_full
+            or self.slots.half_open_count > self._config.half_open_max
+            or self._budget.is_strained(remote[0], now=now)
+        ):
+            packet = self._factory.retry_packet(head, remote, now=now)
+            self._outbound.send(port, packet, remote)
+            return None
+        is_charged = not (is_real and self.slots.is_known(remote))
+        if is_charged and not self._budget.take(remote[0], now=now):
+            self._counters.handshakes_deferred += 1
+            text = "too many handshakes come to nothing: newcomers have to wait"
+            self._log.warn("handshakes", text, now=now)
+            return None
+        if is_full:
+            self._evict(remote, now)
+        engine = self._factory.accept(checked)
+        connection = self.add(engine, port, remote, is_initiator=False)
+        if is_charged:
+            self._charged[connection] = remote[0]
+        connection.cids[head.cid] = None
+        self._by_cid[head.cid] = connection
+        self.slots.receive_handshake(connection, remote)
+        return connection
+
+    def _evict(self, remote: SocketAddr, now: float) -> None:
+        """Make room for a newcomer whose address is real."""
+        victim = self.slots.evictable(remote)
+        if victim.state is ConnectionState.READY:
+            self._counters.connections_evicted += 1
+            text = "connections without links end for newcomers: %d stand"
+            self._log.warn("evicted connections", text, len(self.connections), now=now)
+        else:
+            self._counters.handshakes_evicted += 1
+            text = "unfinished handshakes are given up for newcomers: there are %d"
+            self._log.warn("evicted handshakes", text, self.slots.half_open_count, now=now)
+        victim.close(NOT_NEEDED)
+
+    def _receive_other(
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> None:
+        """Answer a path probe of a connected peer, or take in the answer to ours."""
+        answer = answer_probe(data)
+        lost_cid = decode_hint(data)
+        there = self._by_remote.get(remote, ())
+        if lost_cid is not None:
+            for connection in there:
+                if connection.engine.peer_cid == lost_cid:
+                    self._on_lost(connection, remote)
+                    return
+        elif answer is not None:
+            # Only to peers, so that nobody is made to answer in somebody else's name.
+            if there:
+                self._outbound.send(port, answer, remote)
+                return
+        elif any(self._outbound.receive_path_answer(one, data, now=now) for one in there):
+            return
+        self._counters.datagrams_refused += 1
+
+    def _hint_at_loss(
+        self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
+    ) -> None:
+        """Tell a peer of before, seldom enough, that its connection means nothing here."""
+        hint = encode_hint(data)
+        if hint is not None and not self.is_closing and now >= self._next_hint_at:
+            self._next_hint_at = now + HINT_INTERVAL_S
+            self._outbound.send(port, hint, remote)
+
+    def _list(self, connection: Connection, remote: SocketAddr) -> None:
+        self._remotes[connection] = remote
+        self._by_remote.setdefault(remote, {})[connection] = None
+
+    def _unlist(self, connection: Connection) -> None:
+        remote = self._remotes.pop(connection, None)
+        if remote is None:
+            return
+        there = self._by_remote[remote]
+        del there[connection]
+        if not there:
+            del self._by_remote[remote]

@@ -1,0 +1,210 @@
+"""What leaves an endpoint: the flush of each loop turn, the timers, and the paths.
+
+One pass through the event loop costs one flush per connection. The timer of a
+connection is armed after each flush; an earlier wake-up is kept as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from contextvars import copy_context
+from random import Random
+from typing import Any, Final
+
+from ...clock import Clock
+from ..address import SocketAddr, is_loopback
+from ..close import CloseCode, CloseReason
+from ..config import TransportConfig
+from ..connection import Connection, ConnectionState
+from ..counters import TransportCounters
+from ..path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
+from ..sockets import DatagramPort, family_of
+from .log import BoundedLog
+
+logger = logging.getLogger(__name__)
+
+TIMER_STEP_S: Final = 1e-6
+BLACK_HOLE_PROBES: Final = 3
+
+
+class Outbound:
+    """Sends what connections have to send, when they have to.
+
+    Args:
+        ports: What datagrams leave by, one for each address family.
+        config: The transport's settings.
+        counters: What is counted.
+        clock: Where `now` comes from.
+        rng: Where the tokens of path probes are drawn from.
+        log: What peers make the endpoint say.
+        after_timer: Called after each timer of a connection.
+    """
+
+    def __init__(
+        self,
+        ports: dict[int, DatagramPort],
+        config: TransportConfig,
+        counters: TransportCounters,
+        clock: Clock,
+        rng: Random,
+        log: BoundedLog,
+        after_timer: Callable[[], None],
+    ) -> None:
+        self.ports = ports
+        self._config = config
+        self._counters = counters
+        self._clock = clock
+        self._rng = rng
+        self._log = log
+        self._after_timer = after_timer
+        self._loop = asyncio.get_running_loop()
+        # What was set off by a call from outside is the endpoint's own all the same.
+        self._context = copy_context()
+        self._dirty: dict[Connection, None] = {}
+        self._is_flush_scheduled = False
+        # With when it goes off, which not every loop's handles tell.
+        self._timers: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}
+        self._paths: dict[Connection, PathProber] = {}
+        self._is_released = False
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Flush a connection with this loop turn."""
+        self._dirty[connection] = None
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            self._loop.call_soon(self.flush, context=self._context)
+
+    def flush(self) -> None:
+        """Send what may leave now."""
+        self._is_flush_scheduled = False
+        dirty, self._dirty = self._dirty, {}
+        if self._is_released:
+            return
+        now = self._clock.monotonic()
+        for connection in dirty:
+            connection.flush(now=now)
+            if connection.state is not ConnectionState.CLOSED:
+                self.arm(connection)
+
+    def send(self, port: DatagramPort, data: bytes, remote: Any) -> None:
+        """Send one datagram. What the kernel does not take is lost, as on any network."""
+        try:
+            port.send(data, remote)
+        except OSError as exc:
+            self._counters.datagrams_unsent += 1
+            if exc.errno == errno.EMSGSIZE and len(data) > BASE:
+                self._shrink(remote)
+            elif exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
+                self._log.warn(
+                    f"send {exc.errno}",
+                    "sending to %s failed: %s",
+                    remote,
+                    exc,
+                    now=self._clock.monotonic(),
+                )
+            return
+        self._counters.datagrams_sent += 1
+        self._counters.bytes_sent += len(data)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop the timer and the path of a connection that ended."""
+        self._paths.pop(connection, None)
+        if armed := self._timers.pop(connection, None):
+            armed[1].cancel()
+
+    def release(self) -> None:
+        """Send nothing from now on."""
+        for _, timer in self._timers.values():
+            timer.cancel()
+        self._dirty.clear()
+        self._is_released = True
+
+    # Timers.
+
+    def arm(self, connection: Connection) -> None:
+        """Wake up when a connection's timer is due; an earlier wake-up is kept as it is."""
+        due = connection.engine.get_timer()
+        if (path := self._paths.get(connection)) and (probe_at := path.mtu.get_timer()) is not None:
+            due = probe_at if due is None else min(due, probe_at)
+        if due is None:
+            return
+        # A timer that is due at this very moment was just handled: time has to go on
+        # for the engine to see it as past, by rounding if by nothing else.
+        due = max(due, self._clock.monotonic() + TIMER_STEP_S)
+        armed = self._timers.get(connection)
+        if armed is not None:
+            if armed[0] <= due:
+                return
+            armed[1].cancel()
+        timer = self._loop.call_at(due, self._on_timer, connection, context=self._context)
+        self._timers[connection] = (due, timer)
+
+    def _on_timer(self, connection: Connection) -> None:
+        self._timers.pop(connection, None)
+        now = self._clock.monotonic()
+        due = connection.engine.get_timer()
+        if path := self._paths.get(connection):
+            self._search_path(connection, path, now)
+        if due is not None and due <= now:
+            connection.handle_timer(now=now)
+            process(connection)
+        if connection.state is not ConnectionState.CLOSED:
+            connection.flush(now=now)
+            self.arm(connection)
+        self._after_timer()
+
+    # The path to a peer.
+
+    def start_path_search(self, connection: Connection) -> None:
+        """Look for larger datagrams, now that both ends are known to be there."""
+        remote = connection.remote
+        limit = self._config.datagram_bytes_max
+        if remote is None:
+            return
+        if is_loopback(remote[0]) and self._config.datagram_bytes_loopback > BASE:
+            # No handshake is larger than `BASE`: nobody may have been there.
+            connection.engine.set_first_datagram_bytes(self._config.datagram_bytes_loopback)
+            return
+        if limit <= BASE:
+            return
+        if family_of(remote[0]) == socket.AF_INET6:
+            limit = max(BASE, limit - 20)  # an IPv6 header is 20 bytes longer
+        mtu = PathMtu(limit, now=self._clock.monotonic())
+        self._paths[connection] = PathProber(mtu, self._rng.randbytes(TOKEN_BYTES))
+
+    def receive_path_answer(self, connection: Connection, data: bytes, *, now: float) -> bool:
+        """Take in the answer to a path probe of ours; return whether `data` is one."""
+        path = self._paths.get(connection)
+        if path is None or not path.receive_datagram(data, now=now):
+            return False
+        connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+        self.arm(connection)
+        return True
+
+    def _search_path(self, connection: Connection, path: PathProber, now: float) -> None:
+        if connection.engine.probe_count >= BLACK_HOLE_PROBES:
+            path.mtu.receive_black_hole(now=now)
+            connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+        probe = path.mtu.handle_timer(now=now)
+        if probe is not None and connection.remote is not None:
+            port = self.ports[family_of(connection.remote[0])]
+            self.send(port, path.encode_probe(probe), connection.remote)
+
+    def _shrink(self, remote: SocketAddr) -> None:
+        for connection, path in self._paths.items():
+            if connection.remote == (remote[0], remote[1]):
+                path.mtu.receive_black_hole(now=self._clock.monotonic())
+                connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+
+
+def process(connection: Connection) -> None:
+    """Let a connection react; whatever goes wrong in that is its own end only."""
+    try:
+        connection.process()
+    except Exception:
+        logger.exception("a connection failed and is closed; the others go on")
+        connection.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))

@@ -1,0 +1,424 @@
+"""The QUIC endpoint: what the rest of the library calls, and who owns the connections.
+
+One UDP socket per address family dials and accepts, so that a peer that was
+dialled from a port can be reached at it. All links between two peers share one
+connection (`peers`). Who may be connected at all the `gate` says.
+
+Bad input from outside never raises: it is counted in `TransportCounters`,
+logged within bounds, and costs at most the connection it came on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from random import Random
+from typing import Final, Self
+
+from ...clock import Clock
+from ...errors import TransportError
+from ...ids import NetworkId, PeerId, SecretKey
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
+from ..admission import NetworkKeys
+from ..close import CloseCode, CloseReason
+from ..config import TransportConfig
+from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
+from ..counters import TransportCounters
+from ..dial_budget import DialBudget
+from ..dialer import NOT_NEEDED, Dialer
+from ..engine import EngineFactory
+from ..frames import OpenFrame, encode_control
+from ..gate import Gate, Standing
+from ..interface import ConnectionEvent, Link, LinkRefused
+from ..link_limit import why_too_many
+from ..sockets import DatagramPort, bind_udp, family_of
+from .connections import CLOSING, Connections, Parts
+from .log import BoundedLog
+from .outbound import Outbound
+
+logger = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT_S: Final = 2.0
+
+_NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
+
+
+class QuicEndpoint:
+    """One node's presence on the network, over QUIC. Made by `start`."""
+
+    def __init__(
+        self,
+        network_id: NetworkId,
+        secret_key: SecretKey,
+        ports: list[DatagramPort],
+        clock: Clock,
+        rng: Random,
+        config: TransportConfig,
+        secrets: Sequence[bytes] = (),
+    ) -> None:
+        self.keys = NetworkKeys(network_id, secrets)
+        self.config = config
+        self.counters = TransportCounters()
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._peer_id = secret_key.peer_id
+        self._ports = {port.family: port for port in ports}
+        direct = [addr for port in ports for addr in port.addrs]
+        self._addr = PeerAddr(self._peer_id, tuple(direct))
+        self._log = BoundedLog(logger)
+        self._budget = DialBudget(config)
+        parts = Parts(
+            peer_id=self._peer_id,
+            instance=rng.getrandbits(63) + 1,
+            keys=self.keys,
+            config=config,
+            counters=self.counters,
+            clock=clock,
+            log=self._log,
+            budget=self._budget,
+        )
+        self._factory = EngineFactory(secret_key, parts.instance, config.idle_timeout, rng)
+        self._outbound = Outbound(
+            self._ports, config, self.counters, clock, rng, parts.log, self._check_drained
+        )
+        self._connections = Connections(
+            parts,
+            self._factory,
+            self._outbound,
+            answer=lambda link, opening: self.on_link(link, opening),
+            on_lost=self._dial_anew,
+            after_read=self._check_drained,
+        )
+        self._dialer = Dialer(
+            self._peer_id, self._can_dial, self._start_dial, config, self._budget, clock
+        )
+        self._acceptors: dict[str, Callable[[Link], None]] = {}
+        self._essential: set[str] = set()
+        self._is_closing = False
+        self._closed: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        for port in ports:
+            port.start(self._connections.datagrams.read)
+
+    @classmethod
+    async def start(
+        cls,
+        network_id: NetworkId | str,
+        secret_key: SecretKey,
+        *,
+        bind: Iterable[SocketAddr] = (("127.0.0.1", 0),),
+        clock: Clock,
+        rng: Random,
+        config: TransportConfig | None = None,
+        secrets: Sequence[bytes] = (),
+    ) -> Self:
+        """Bind the sockets and listen.
+
+        Args:
+            network_id: The network whose links are accepted.
+            secret_key: The identity that every connection proves.
+            bind: At most one (numeric host, port) per address family; port 0
+                takes any free one.
+            clock: Where `now` comes from.
+            rng: Where connection ids and the instance are drawn from.
+            config: The settings, the defaults when None.
+            secrets: The network's secrets, of which connections prove one; without
+                any they prove that they know its id.
+
+        Raises:
+            TransportError: An address cannot be bound; says which port and why.
+        """
+        config = config or TransportConfig()
+        loop = asyncio.get_running_loop()
+        ports: list[DatagramPort] = []
+        try:
+            for addr in bind:
+                if any(port.family == family_of(addr[0]) for port in ports):
+                    raise TransportError(
+                        f"cannot also bind {format_socket_addr(addr)}: "
+                        "one socket per address family, and this family has one"
+                    )
+                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop))
+            if not ports:
+                raise TransportError("bind is empty, expected one address or more")
+            return cls(NetworkId(network_id), secret_key, ports, clock, rng, config, secrets)
+        except BaseException:
+            for port in ports:
+                port.close()
+            raise
+
+    @property
+    def network_id(self) -> NetworkId:
+        """The network whose links are accepted here."""
+        return self.keys.network_id
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The identity that every connection proves."""
+        return self._peer_id
+
+    @property
+    def addr(self) -> PeerAddr:
+        """Where others can reach this endpoint."""
+        return self._addr
+
+    @property
+    def local_addr(self) -> PeerAddr:
+        """Where others on this machine can reach this endpoint."""
+        local = [addr for port in self._ports.values() for addr in port.local_addrs]
+        return PeerAddr(self._peer_id, tuple(local))
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that stand or are being made."""
+        return len(self._connections.datagrams.connections)
+
+    @property
+    def frame_bytes_max(self) -> int:
+        """The largest frame that is sent or taken in, in bytes."""
+        return self.config.frame_bytes_max
+
+    async def open_link(
+        self,
+        to: PeerAddr,
+        protocol: str,
+        header: bytes = b"",
+        *,
+        timeout: float = 10.0,
+        is_essential: bool = False,
+    ) -> Link:
+        """Open a link, connecting first where needed, and wait until the peer accepts it.
+
+        May be cancelled: the half-open link is then closed as cancelled.
+
+        Raises:
+            LinkRefused: The peer refused, did not answer within `timeout`
+                seconds, could not be reached, or is not who `to` says; or the
+                connection has all the links it may have.
+            ValueError: `header` is larger than a header may be.
+        """
+        opening = OpenFrame(protocol, header)
+        encode_control(opening)
+        try:
+            async with asyncio.timeout(timeout):
+                try:
+                    return await self._connections.open_on(
+                        await self._connect(to), opening, is_essential
+                    )
+                except LinkRefused as refused:
+                    if refused.reason not in (NOT_NEEDED, _NOT_NEEDED_THERE):
+                        raise
+                    # The connection was given up for another one meanwhile.
+                    return await self._connections.open_on(
+                        await self._connect(to), opening, is_essential
+                    )
+        except TimeoutError:
+            text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
+
+    def serve(
+        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
+    ) -> None:
+        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
+        self._acceptors[protocol] = acceptor
+        if is_essential:
+            self._essential.add(protocol)
+
+    def unserve(self, protocol: str) -> None:
+        """Refuse links of `protocol` from now on."""
+        self._acceptors.pop(protocol, None)
+
+    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+        """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
+        acceptor = self._acceptors.get(opening.protocol)
+        if self._is_closing:
+            link.close(CLOSING)
+        elif acceptor is None:
+            text = f"nothing serves {opening.protocol[:64]!r} here"
+            self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
+        elif reason := why_too_many(
+            link.connection.peer_link_count - 1,
+            self.config.links_max,
+            is_essential=opening.protocol in self._essential,
+        ):
+            self._refuse(link, reason)
+        else:
+            self.counters.links_accepted += 1
+            acceptor(link)
+
+    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
+        """Call `listener` when peers connect and disconnect."""
+        self._connections.on_connection_event(listener)
+
+    @property
+    def gate(self) -> Gate:
+        """Who may be connected."""
+        return self._connections.gate
+
+    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
+        """Refuse a peer from now on, and end what there is with it."""
+        self._connections.ban(peer_id, for_s=for_s, why=why)
+
+    def allow(self, peer_id: PeerId) -> None:
+        """Refuse a peer no longer, whatever it was refused for."""
+        self._connections.allow(peer_id)
+
+    def note_fault(self, peer_id: PeerId, text: str) -> None:
+        """Take in that a peer broke a rule; too many end what there is with it."""
+        self._connections.note_fault(peer_id, text)
+
+    def standings(self) -> list[Standing]:
+        """Return what there is against whom."""
+        return self.gate.standings(now=self._clock.monotonic())
+
+    def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """End all connections to a peer with `reason`, after what their links wrote."""
+        self._connections.disconnect(peer_id, reason)
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Flush a connection with this loop turn."""
+        self._outbound.mark_dirty(connection)
+
+    def rtt(self, peer_id: PeerId) -> float | None:
+        """Return the smoothed round-trip time to a connected peer in seconds, else None."""
+        connection = self._connections.peers.usable(peer_id)
+        return connection.engine.rtt if connection else None
+
+    def is_answering(self, peer_id: PeerId) -> bool:
+        """Return whether a peer is connected, and nothing says that it has stopped answering."""
+        connection = self._connections.peers.usable(peer_id)
+        return connection is not None and connection.engine.probe_count < DEAD_PROBES
+
+    def heard_at(self, peer_id: PeerId) -> float | None:
+        """Return when a connected peer was heard last, in monotonic seconds, else None."""
+        mates = self._connections.peers.connections(peer_id)
+        return max((mate.last_heard_at for mate in mates), default=None)
+
+    def may_be_local(self, peer_id: PeerId) -> bool:
+        """Return whether a peer may be on this machine, and so know its loopback interface."""
+        connection = self._connections.peers.usable(peer_id)
+        remote = None if connection is None else connection.remote
+        if remote is not None and is_loopback(remote[0]):
+            return True
+        return all(is_loopback(host) for port in self._ports.values() for host, _ in port.addrs)
+
+    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+        """Dial these addresses as if they had proven that a node is there."""
+        self._budget.vouch(addrs)
+
+    def connected_peers(self) -> list[PeerId]:
+        """Return the peers with a usable connection, in the order they connected."""
+        return self._connections.peers.connected()
+
+    async def close(self, reason: CloseReason) -> None:
+        """Close all links and connections with `reason`, then the sockets.
+
+        What links have written is sent first, for at most `DRAIN_TIMEOUT_S`
+        seconds. May be repeated; a cancelled close still closes at once.
+        """
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = self._loop.create_future()
+        self._is_closing = True
+        self._connections.stop()
+        try:
+            await self._dialer.close()
+            for connection in list(self._connections):
+                for link in connection.links:
+                    link.close(reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                    await self._drain()
+        finally:
+            self._close_now(reason)
+            self._closed.set_result(None)
+
+    def crash(self) -> None:
+        """Vanish without a word, as a killed process does; for tests and simulations.
+
+        The links here end at once; the peers notice after their idle timeout.
+        """
+        self._is_closing = True
+        self._connections.stop()
+        self._release()
+        for connection in list(self._connections):
+            connection.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "crashed"))
+        self._closed = self._closed or self._loop.create_future()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    # Connections.
+
+    def _dial_anew(self, connection: Connection, remote: SocketAddr) -> None:
+        """Find out whether a peer restarted, by dialling it beside a connection that looks lost."""
+        if connection.state is ConnectionState.READY and not connection.is_doubted:
+            connection.is_doubted = True
+            self._dialer.start(PeerAddr(connection.peer_id, (remote,)))
+
+    async def _connect(self, to: PeerAddr) -> Connection:
+        """Return a usable connection to a peer, dialling it if there is none."""
+        if self._is_closing:
+            raise LinkRefused(CLOSING)
+        if reason := self.gate.objection(to.peer_id, now=self._clock.monotonic()):
+            raise LinkRefused(reason)
+        return self._connections.peers.usable(to.peer_id) or await self._dialer.dial(to)
+
+    def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
+        self.counters.links_refused += 1
+        self._log.warn(
+            f"refused {link.peer_id} {reason.code}",
+            "refused a link of peer %s: %s",
+            link.peer_id.short,
+            reason.text or reason.name,
+            now=self._clock.monotonic(),
+        )
+        link.close(reason)
+
+    def _can_dial(self, addr: SocketAddr) -> bool:
+        port = self._ports.get(family_of(addr[0]))
+        if port is None:
+            return False
+        return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
+
+    def _start_dial(
+        self, peer_id: PeerId, addr: SocketAddr, datagrams_max: int | None
+    ) -> Connection:
+        port = self._ports[family_of(addr[0])]
+        now = self._clock.monotonic()
+        engine = self._factory.dial(addr, now=now)
+        connection = self._connections.datagrams.add(engine, port, addr, is_initiator=True)
+        connection.expected_id = peer_id
+        connection.unheard_max = datagrams_max
+        connection.handshake_done = self._loop.create_future()
+        self.mark_dirty(connection)
+        return connection
+
+    # The end.
+
+    async def _drain(self) -> None:
+        """Wait until every peer has acknowledged what was written to it."""
+        self._drained = self._loop.create_future()
+        self._check_drained()
+        await self._drained
+
+    def _check_drained(self) -> None:
+        if self._drained is None or self._drained.done():
+            return
+        if not any(connection.has_unsent for connection in self._connections):
+            self._drained.set_result(None)
+
+    def _close_now(self, reason: CloseReason) -> None:
+        for connection in list(self._connections):
+            connection.close(reason)
+        self._outbound.flush()
+        self._release()
+
+    def _release(self) -> None:
+        """Give the sockets and timers back; nothing is sent or heard from now on."""
+        self._outbound.release()
+        self._connections.release()
+        for port in self._ports.values():
+            port.close()
