@@ -12,32 +12,58 @@ from .dispatch import TypeDispatcher
 from .errors import (
     ActorSystemClosed,
     AddressNotPortable,
+    AskCircle,
     AskFailed,
     AskPoisoned,
+    AskRejected,
     AskTimeout,
     AskUndeliverable,
     BlockingCallOnLoop,
     ForeignAddress,
     NotOnLoopThread,
 )
+from .mailbox import DROP_NEWEST, DROP_OLDEST, REJECT, Mailbox, Overflow
+from .notices import ActorGone, ChildFailed, DeadLetter, MessageRejected
+from .reference import ActorRef
+from .replies import Replies
+from .requests import Request
 from .status import MailboxStats, SystemStats
+from .supervision import Escalate, Restart, Resume, Stop
 from .system_base import AsyncioSystemBase
 
 __all__ = [
+    "DROP_NEWEST",
+    "DROP_OLDEST",
+    "REJECT",
+    "ActorGone",
+    "ActorRef",
     "ActorSystemClosed",
     "AddressNotPortable",
+    "AskCircle",
     "AskFailed",
     "AskPoisoned",
+    "AskRejected",
     "AskTimeout",
     "AskUndeliverable",
     "AsyncActorSystem",
     "AsyncioSystemBase",
     "BlockingCallOnLoop",
+    "ChildFailed",
+    "DeadLetter",
+    "Escalate",
     "ForeignAddress",
     "LocalAddress",
+    "Mailbox",
     "MailboxStats",
+    "MessageRejected",
     "NotOnLoopThread",
+    "Overflow",
+    "Replies",
+    "Request",
+    "Restart",
+    "Resume",
     "RuntimeConfig",
+    "Stop",
     "SystemStats",
     "TypeDispatcher",
 ]

@@ -17,6 +17,8 @@ class MailboxStats:
     """Messages that wait."""
     depth_max: int
     """The most that waited at the start of one of its turns."""
+    age_s: float
+    """For how long the oldest message that waits has waited, at least."""
     handled: int
     slow_count: int
     """Handler calls that held the loop longer than `slow_handler_s`."""
