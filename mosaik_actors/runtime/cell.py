@@ -32,7 +32,7 @@ import asyncio
 import inspect
 import logging
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from thespian.actors import (
@@ -156,7 +156,7 @@ class ActorCell(CellFace):
     def _run(self, message: Any, sender: ActorAddress, attempt: int) -> None:
         failure: BaseException | None = None
         try:
-            result = self.run_in_context(self.actor.receiveMessage, message, sender)
+            result = self.run_in_context(self._handler_of(message), message, sender)
             self.take_result(result, message, sender, attempt)
         except (Exception, asyncio.CancelledError) as error:
             failure = error
@@ -167,6 +167,10 @@ class ActorCell(CellFace):
                 self._failed(message, sender, failure, attempt)
             finally:
                 del failure  # its traceback holds this frame
+
+    def _handler_of(self, _message: Any) -> Callable[[Any, ActorAddress], Any]:
+        handler: Callable[[Any, ActorAddress], Any] = self.actor.receiveMessage
+        return handler
 
     def _failed(
         self, message: Any, sender: ActorAddress, error: BaseException, attempt: int

@@ -68,6 +68,7 @@ class ActorHost:
         letters: The dead letters.
         questions: The asks that wait for answers.
         home: Which node it is, for other nodes; None without one.
+        services: What actors find at their node; None without one.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ActorHost:
         self.letters = DeadLetters(self.address, loop.time)
         self.questions = Questions(self)
         self.home: Any = None
+        self.services: Any = None
         self.cells: dict[int, ActorCell] = {}
         self.names: dict[str, LocalAddress] = {}
         self.creation = Creation(self)
@@ -245,19 +247,13 @@ class ActorHost:
             lambda _message, _sender: None if gone.done() else gone.set_result(None)
         )
         try:
-            if target.remote is None:
-                self.watch(target, watcher)
-            else:
-                target.remote.watch(target, watcher)
+            target.watch(watcher)
             target.deliver(ActorExitRequest(), self.address)
             async with asyncio.timeout(None if timeout is None else seconds(timeout)):
                 await gone
         finally:
             self.retire(watcher)
-            if target.remote is None:
-                self.unwatch(target, watcher)
-            else:
-                target.remote.unwatch(target, watcher)
+            target.unwatch(watcher)
 
     # --- the end of an actor ---
 

@@ -43,6 +43,12 @@ class ReferenceOwner(AddressOwner, Protocol):
     def stream(self, target: ActorRef, message: Any, window: int) -> Replies[Any]:
         """Ask for a stream of answers."""
 
+    def watch(self, target: ActorRef, watcher: LocalAddress) -> None:
+        """Send `ActorGone` to `watcher` at the end of an actor, once."""
+
+    def unwatch(self, target: ActorRef, watcher: LocalAddress) -> None:
+        """Send nothing to `watcher` at the end of an actor."""
+
     def stop(self, target: ActorRef, timeout: float | timedelta | None) -> Awaitable[None]:
         """Let an actor exit, and wait until it has."""
 
@@ -131,6 +137,14 @@ class ActorRef(LocalAddress):
             TimeoutError: It has not exited in time.
         """
         await self.host.stop(self, timeout)
+
+    def watch(self, watcher: LocalAddress) -> None:
+        """Send `ActorGone` to `watcher` when the actor ends, or its node does, once."""
+        (self.host if self.remote is None else self.remote).watch(self, watcher)
+
+    def unwatch(self, watcher: LocalAddress) -> None:
+        """Send nothing to `watcher` any more. May be repeated."""
+        (self.host if self.remote is None else self.remote).unwatch(self, watcher)
 
     @property
     def label(self) -> str:

@@ -7,7 +7,9 @@ it adds:
     * A policy for failures (`supervision`): the actor goes on, is made anew in the same
       cell, with its address and what waits in its mailbox, or ends.
     * A bound on the mailbox (`mailbox`), and a way past it: an exit request and a status
-      request go to the front, past everything that waits.
+      request go to the front, past everything that waits. Not so for an actor that
+      `createActor` makes and that is no `MosaikActor`: programs for Thespian rely on it
+      that work sent before the request is done.
     * Hooks of a `MosaikActor`: `StartActor` is its first message, and what it has opened
       is released when it ends or restarts.
     * Asks that nobody waits for any more: the handler that is at it is cancelled.
@@ -26,7 +28,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from thespian.actors import Actor, ActorAddress, ActorExitRequest, Thespian_StatusReq
+from thespian.actors import (
+    Actor,
+    ActorAddress,
+    ActorExitRequest,
+    ActorSystemMessage,
+    Thespian_StatusReq,
+)
 
 from ..errors import clip
 from .address import Deliver, LocalAddress
@@ -42,8 +50,11 @@ RESUME = Resume()
 _URGENT = (ActorExitRequest, Thespian_StatusReq)
 
 
-@dataclass(frozen=True, slots=True)
-class StartActor:
+class HookMessage(ActorSystemMessage):
+    """From the runtime to an actor with hooks: goes to `Hooks.receive_hook` alone."""
+
+
+class StartActor(HookMessage):
     """The first message of an actor with hooks."""
 
 
@@ -72,6 +83,12 @@ PLAIN = Spawning()
 class Hooks:
     """What an actor has that knows of its cell: `StartActor` is its first message."""
 
+    def receive_hook(self, message: HookMessage, sender: ActorAddress) -> Any:
+        """Handle what no handler of the user's is meant to see."""
+
+    def receive_exit(self, request: ActorExitRequest, sender: ActorAddress) -> Any:
+        """Handle the request to exit, and see to the end of what the actor holds."""
+
     def release(self) -> None:
         """End all that the actor has going, at once: it ends, or is made anew."""
 
@@ -97,6 +114,7 @@ class SupervisedCell(ActorCell):
         "_on_started",
         "_restart_timer",
         "_supervisor",
+        "_urgent",
         "rejected_count",
         "restart_count",
         "spawning",
@@ -105,6 +123,8 @@ class SupervisedCell(ActorCell):
     def __init__(self, *args: Any, spawning: Spawning = PLAIN, **kwargs: Any) -> None:
         self.spawning = spawning
         self._limit = sys.maxsize if spawning.mailbox is None else spawning.mailbox.limit
+        # An actor that knows nothing of this has its messages in order, exits too.
+        self._urgent: tuple[type, ...] = () if spawning is PLAIN else _URGENT
         self._supervisor = Supervisor(spawning.supervision)
         self._on_started = spawning.on_started
         self._restart_timer: asyncio.TimerHandle | None = None
@@ -121,16 +141,15 @@ class SupervisedCell(ActorCell):
     def deliver(self, message: Any, sender: ActorAddress) -> None:
         """Take a message in, in front if it is urgent, if there is room."""
         mailbox = self.mailbox
-        if isinstance(message, _URGENT):
+        if isinstance(message, self._urgent):
             mailbox.appendleft((message, sender))
-            if self._restart_timer is not None and isinstance(message, ActorExitRequest):
-                self.end()  # there is no actor that could handle it
-                return
         elif len(mailbox) >= self._limit and not self._make_room(message, sender):
             return
         else:
             mailbox.append((message, sender))
-        if not self.scheduled:
+        if self._restart_timer is not None and isinstance(message, ActorExitRequest):
+            self.end()  # there is no actor that could handle it
+        elif not self.scheduled:
             self.scheduled = True
             scheduler = self.scheduler
             scheduler.ready.append(self)
@@ -170,10 +189,20 @@ class SupervisedCell(ActorCell):
     def start(self, actor: Actor) -> None:
         """Give the cell its actor, which starts with its hook if it has one."""
         if isinstance(actor, Hooks):
+            self._urgent = _URGENT
             self.mailbox.appendleft((StartActor(), self.address))
         else:
             self._report_started(None)
         super().start(actor)
+
+    def _handler_of(self, message: Any) -> Callable[[Any, ActorAddress], Any]:
+        actor = self.actor
+        if isinstance(actor, Hooks):
+            if isinstance(message, HookMessage):
+                return actor.receive_hook
+            if isinstance(message, ActorExitRequest):
+                return actor.receive_exit
+        return super()._handler_of(message)
 
     def _report_started(self, error: BaseException | None) -> None:
         if self._on_started is not None:
