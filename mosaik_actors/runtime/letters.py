@@ -93,6 +93,21 @@ class DeadLetters:
         if isinstance(sender, LocalAddress) and sender.undeliverable is not None:
             sender.undeliverable(message, target, reason)
 
+    def note(self, letter: DeadLetter, count: int) -> None:
+        """Take in that messages were dead letters at another node."""
+        self.count += count
+        lines = self._log.note(letter.type, self._clock())
+        if lines is not None:
+            logger.warning(
+                "dead letters: %s of %s to %s: %s",
+                count,
+                letter.type,
+                letter.receiver,
+                letter.reason,
+            )
+        if self.listener is not None:
+            self.listener(letter)
+
     def _log_letter(self, message: Any, kind: str, target: ActorAddress, reason: str) -> None:
         count = self._log.note(kind, self._clock())
         if count is None:

@@ -18,14 +18,30 @@ whose handler returns None, answers by sending to the sender.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
 
 R = TypeVar("R")
 
+if TYPE_CHECKING:
+    from msgspec import StructMeta as _StructMeta
+else:
+    _StructMeta = type(msgspec.Struct)  # the name is newer than what is required
 
-class Request(msgspec.Struct, Generic[R], frozen=True):
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class _FrozenMeta(_StructMeta):
+    """Makes a request frozen without saying so."""
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> Any:
+        options.setdefault("frozen", True)
+        return super().__new__(mcls, name, bases, namespace, **options)
+
+
+class Request(msgspec.Struct, Generic[R], metaclass=_FrozenMeta):
     """The base of messages that are answered with an `R`. A `msgspec.Struct`, and frozen."""
 
 
