@@ -16,7 +16,7 @@ with `AskUndeliverable`, watches are renewed over the next link.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -34,6 +34,7 @@ from ..runtime.host import ActorHost
 from ..runtime.notices import DeadLetter, MessageRejected
 from ..runtime.replies import Credit, StreamEnded, StreamItems
 from ..runtime.requests import Request, answer_type
+from ..transport.close import CloseCode, CloseReason
 from ..transport.interface import Link
 from . import wire
 from .reference import RemoteQuestion, RemoteRef
@@ -279,7 +280,10 @@ class RemotePeer:
 
     def lost(self, reason: str) -> None:
         """Take in that the node cannot be reached, or has left."""
-        self._is_dialing = False
+        self._is_dialing = self._is_blocked = False
+        if self.link is not None:
+            self.link.close(CloseReason(CloseCode.CANCELLED, reason))
+            self.link = None  # what were written now would be lost without a word
         pending, self._pending = self._pending, []
         for item in pending:
             if not isinstance(item, Note) and isinstance(item[0], RemoteRef):
@@ -443,7 +447,9 @@ class RemotePeer:
             return cell, values
         kind = handled_types(actor_class).get(type_)
         if kind is None:
-            return f"{name} has no handler for {type_}"
+            return (
+                f"{name} has no handler for {type_}{near_miss(type_, handled_types(actor_class))}"
+            )
         try:
             return cell, self.codecs.of_type(kind).decode_batch(batch)
         except EncodeError as error:
@@ -615,6 +621,13 @@ def to_wire(ref: ActorRef, node: PeerNode) -> wire.WireRef:
 def clip_reason(reason: str) -> str:
     """Return a reason that fits, its end: that of a traceback says most."""
     return reason[-wire.REASON_MAX :]
+
+
+def near_miss(type_: str, handled: Iterable[str]) -> str:
+    """Return a hint at a type that is called the same in another module; empty without one."""
+    last = type_.rpartition(".")[2]
+    other = next((name for name in handled if name.rpartition(".")[2] == last), None)
+    return "" if other is None else f", but for {other}: import both from the same module"
 
 
 def batch_count(batch: bytes) -> int:

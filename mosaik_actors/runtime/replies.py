@@ -85,6 +85,8 @@ class Replies(AsyncIterator[R], Generic[R]):
         address: Where the answers go; None before the first step.
         chain: Empty: whoever reads a stream waits for no handler.
         deadline: None: a stream has no time limit.
+        target: Who is asked.
+        message: What is asked.
         window: How many answers may be under way.
         credit: How many more the actor may send; counted here if it is of this node.
     """
@@ -92,8 +94,8 @@ class Replies(AsyncIterator[R], Generic[R]):
     def __init__(self, host: RepliesHost, target: Any, message: Any, window: int) -> None:
         require_above("window", window)
         self._host = host
-        self._target = target
-        self._message = message
+        self.target = target
+        self.message = message
         self._items: deque[Any] = deque()
         self._waiters = Waiters(host.loop.create_future)
         self._error: Exception | None = None
@@ -136,10 +138,10 @@ class Replies(AsyncIterator[R], Generic[R]):
         self.address = self._host.new_address(self._deliver)
         self.address.question = self
         self.address.undeliverable = self._undeliverable
-        self._host.send(self._target, self._message, self.address)
+        self._host.send(self.target, self.message, self.address)
 
     def _grant(self, count: int) -> None:
-        remote = self._target.remote
+        remote = self.target.remote
         if remote is None:
             self.credit.grant(count)
         else:
@@ -153,16 +155,16 @@ class Replies(AsyncIterator[R], Generic[R]):
             case StreamEnded():
                 self._end(None)
             case MessageRejected():
-                self._end(AskRejected(self._target, self._message, message.reason))
+                self._end(AskRejected(self.target, self.message, message.reason))
             case PoisonMessage():
-                self._end(AskPoisoned(self._target, self._message, message.details))
+                self._end(AskPoisoned(self.target, self.message, message.details))
             case _:  # one answer only, from an actor that knows of no streams
                 self._items.append(message)
                 self._end(None)
 
     def _undeliverable(self, message: Any, target: ActorAddress, reason: str) -> None:
-        if message is self._message:
-            self._end(AskUndeliverable(self._target, message, reason))
+        if message is self.message:
+            self._end(AskUndeliverable(self.target, message, reason))
 
     def fail(self, error: Exception) -> None:
         """End the stream with an error."""
@@ -185,8 +187,8 @@ class Replies(AsyncIterator[R], Generic[R]):
             return
         self._end(None)
         self._items.clear()
-        if self._target.abandon is not None:
-            self._target.abandon(self.address)
+        if self.target.abandon is not None:
+            self.target.abandon(self.address)
 
     async def __aenter__(self) -> Self:
         return self
