@@ -7,7 +7,6 @@ messages/s one way; 20,000 remote asks/s with 64 under way.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 
@@ -146,21 +145,24 @@ async def _ask(ref: ActorRef, count: int, in_flight: int) -> float:
 
 async def _remote(scale: int) -> tuple[float, float, float]:
     network_id = f"bench-actors-{time.time_ns()}"
-    command = [sys.executable, "-c", _SERVER, network_id]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            async with Network(network_id) as net:
-                ref = await net.actors.resolve("counter", timeout=30)
-                await _ask(ref, 1000 // min(scale, 10), 10)
-                tells = max([await _tell(ref, 100_000 // scale) for _ in range(ROUNDS)])
-                asks = max([await _ask(ref, 32_000 // scale, IN_FLIGHT) for _ in range(ROUNDS)])
-                alone = min([1e6 / await _ask(ref, 1000 // scale, 1) for _ in range(ROUNDS)])
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SERVER, network_id),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        await process.stdout.readline()
+        async with Network(network_id) as net:
+            ref = await net.actors.resolve("counter", timeout=30)
+            await _ask(ref, 1000 // min(scale, 10), 10)
+            tells = max([await _tell(ref, 100_000 // scale) for _ in range(ROUNDS)])
+            asks = max([await _ask(ref, 32_000 // scale, IN_FLIGHT) for _ in range(ROUNDS)])
+            alone = min([1e6 / await _ask(ref, 1000 // scale, 1) for _ in range(ROUNDS)])
+    finally:
+        process.stdin.close()
+        await process.wait()
     return tells, asks, alone
 
 

@@ -32,32 +32,23 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
-    Coroutine,
     Hashable,
     Mapping,
     Sequence,
 )
 from datetime import timedelta
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar
 
 from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
 
 from ..config import seconds
-from ..errors import Closed, ConfigError
-from ..groups.machine.machine import StateMachine
-from ..groups.member.events import GroupEvent
-from ..groups.mesh.key import GroupKey
-from ..handles.collections import Cell, Map, Once, PriorityQueue, Set, Vec
-from ..handles.consumer import Consumer
-from ..handles.groups import Group
-from ..handles.producer import Producer
-from ..runtime import ActorRef, LocalAddress, Mailbox, Request, Resume, TypeDispatcher
-from ..runtime.replies import Credit, StreamEnded, StreamItems
-from ..runtime.requests import answer_type
-from ..runtime.supervised import HookMessage, Hooks, Spawning, StartActor
-from ..runtime.supervision import Policy
-from .resources import Close, Resources
-from .services import Net, Services
+from ..runtime import ActorRef, LocalAddress, Mailbox, Request, Resume
+from ..runtime.messaging.replies import Credit, StreamEnded, StreamItems
+from ..runtime.messaging.requests import answer_type
+from ..runtime.messaging.supervision import Policy
+from ..runtime.supervised import HookMessage, Spawning, StartActor
+from .opening import BatchTaken, Opening
+from .resources import Resources
 from .timers import Timer, TimerFired
 
 logger = logging.getLogger(__name__)
@@ -73,26 +64,10 @@ T = TypeVar("T")
 
 Handlers = tuple[Callable[[Any, Any, ActorAddress], Any], ...]
 
-# Items of a stream that wait in the mailbox, at most; more wait in the consumer.
-_ITEMS_MAX = 256
 _RESUME = Resume()
 
-_GROUP_EVENTS = tuple(kind.__name__ for kind in get_args(GroupEvent))
-_CHANGES = (
-    *("EntryInserted", "EntryUpdated", "EntryRemoved", "MemberInserted", "MemberRemoved"),
-    *("ItemInserted", "ItemRemoved", "ItemsSwapped", "Truncated", "ValueWritten"),
-    *("QueueInserted", "QueueEvicted", "QueueRemoved", "Cleared", "StateReplaced"),
-)
 
-
-class BatchTaken(HookMessage):
-    """To the actor itself: what was handed to it before is handled."""
-
-    def __init__(self, taken: asyncio.Future[None]) -> None:
-        self.taken = taken
-
-
-class MosaikActor(TypeDispatcher, Hooks):
+class MosaikActor(Opening):
     """The base of actors that use streams, groups, collections, names and timers."""
 
     # --- to be overridden ---
@@ -110,143 +85,6 @@ class MosaikActor(TypeDispatcher, Hooks):
         Not called when the actor fails or its node crashes. Takes `exit_grace_s` at most.
         """
         return None
-
-    # --- where it is ---
-
-    @property
-    def ref(self) -> ActorRef:
-        """The actor's own reference."""
-        return cast("ActorRef", self.myAddress)
-
-    @property
-    def net(self) -> Any:
-        """The node's `Network`.
-
-        Raises:
-            Closed: The actor runs on an actor system without a node.
-        """
-        return self._services.net
-
-    @property
-    def _services(self) -> Services:
-        services = self._myRef.host.services
-        if services is None:
-            raise Closed(reason="this actor system belongs to no node: spawn it by net.actors")
-        return cast("Services", services)
-
-    @property
-    def _held(self) -> Resources:
-        held = self.__dict__.get("_resources")
-        if held is None:
-            held = self.__dict__["_resources"] = Resources(self._myRef.host.loop)
-        if held.is_released:
-            raise Closed(reason="the actor has ended")
-        return cast("Resources", held)
-
-    # --- streams, groups and collections ---
-
-    def produce(self, type_: type[T], **settings: Any) -> Producer[T]:
-        """Return a producer that ends with the actor; see `Streams.producer`.
-
-        Without settings an existing one of the node is shared.
-        """
-        streams = self._net.streams
-        make: Callable[..., Producer[T]] = streams.producer if settings else streams.produce
-        return self.keep(make(type_, **settings))
-
-    def consume(self, type_: type[T], **settings: Any) -> Consumer[T]:
-        """Let the items of a stream come as messages; see `Streams.consumer`.
-
-        They go to ``receiveMsg_<Type>``, some at a time: what the actor does not get to
-        stays in the consumer, so that a slow actor slows its producers down. The
-        consumer returned is for waiting (``when()``) and figures: what is received
-        belongs to the actor. `source_of` tells from the sender whose items they are.
-
-        Raises:
-            ConfigError: The actor has no handler for them.
-        """
-        if not self._takes(type_.__name__):
-            raise ConfigError(f"{type(self).__name__} has no receiveMsg_{type_.__name__}")
-        consumer = self.keep(self._net.streams.consumer(type_, **settings))
-
-        async def read() -> Sequence[Any]:
-            return await consumer.recv_many(_ITEMS_MAX)
-
-        self._pump(consumer, read)
-        return consumer
-
-    def join(
-        self,
-        key: GroupKey | str | bytes,
-        machine: StateMachine[C, Q, A, R] | None = None,
-        **settings: Any,
-    ) -> Group[C, Q, A, R]:
-        """Join a group, and leave it with the actor; see `Groups.join`.
-
-        Its events come as messages, those that the actor has handlers for. A group that
-        others of this node have joined as well is left when the last actor goes, and
-        stays if it was not joined by actors alone.
-        """
-        services, groups = self._services, self._net.groups
-        before = list(groups)
-        group = groups.join(key, machine, **settings)
-        if group not in before or group in services.joins:
-            services.joins[group] = services.joins.get(group, 0) + 1
-            self._held.keep(group, lambda: _leave(services, group))
-        if any(map(self._takes, _GROUP_EVENTS)):
-            self._pump_events(group, group.events())
-        return group
-
-    def map(self, store_id: str, key: type[K], value: type[V], **settings: Any) -> Map[K, V]:
-        """Open a map for writing; its changes come as messages where there are handlers."""
-        return self._collection(Map[key, value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
-
-    def vec(self, store_id: str, item: type[T], **settings: Any) -> Vec[T]:
-        """Open a vector for writing; see `map`."""
-        return self._collection(Vec[item].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
-
-    def set(self, store_id: str, item: type[T], **settings: Any) -> Set[T]:
-        """Open a set for writing; see `map`."""
-        return self._collection(Set[item].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
-
-    def cell(self, store_id: str, value: type[T], **settings: Any) -> Cell[T]:
-        """Open a cell for writing; see `map`."""
-        return self._collection(Cell[value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
-
-    def once(self, store_id: str, value: type[T], **settings: Any) -> Once[T]:
-        """Open a cell that is written once; see `map`."""
-        return self._collection(Once[value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
-
-    def priority_queue(
-        self, store_id: str, priority: type[P], key: type[K], value: type[V], **settings: Any
-    ) -> PriorityQueue[P, K, V]:
-        """Open a priority queue for writing; see `map`."""
-        made = PriorityQueue[priority, key, value]  # type: ignore[valid-type]
-        return self._collection(made.writer(self.net, store_id, **settings))
-
-    def watch_peers(self) -> None:
-        """Let the events of discovery come as messages: ``receiveMsg_PeerDiscovered``."""
-        self._pump_events(self._net.discovery, self._net.discovery.events())
-
-    def keep(self, handle: T) -> T:
-        """Close any handle with the actor: what has a coroutine ``close`` will do."""
-        close: Close = handle.close  # type: ignore[attr-defined]
-        self._held.keep(handle, close)
-        return handle
-
-    def source_of(self, sender: ActorAddress) -> Any:
-        """Return the handle whose items or events `sender` stands for; None for actors."""
-        return self._sources.get(sender)
-
-    @property
-    def _net(self) -> Net:
-        return self._services.net
-
-    def _collection(self, handle: T) -> T:
-        self.keep(handle)
-        if any(map(self._takes, _CHANGES)):
-            self._pump_events(handle, handle.changes())  # type: ignore[attr-defined]
-        return handle
 
     # --- other actors ---
 
@@ -325,20 +163,6 @@ class MosaikActor(TypeDispatcher, Hooks):
         )
         held.put_timer(timer, key)
         return timer
-
-    def start_task(
-        self, work: Coroutine[Any, Any, T], *, name: str | None = None
-    ) -> asyncio.Task[T]:
-        """Run a coroutine beside the mailbox; it is cancelled when the actor ends.
-
-        It must not change what handlers rely on across an ``await``: send messages to
-        `ref`, or use `pipe`. An error in it is a failure of the actor.
-        """
-        cell = self._myRef
-        task: asyncio.Task[T] = self._held.start_task(
-            work, cell.own_context().copy(), cell.fail, name or f"task of {cell}"
-        )
-        return task
 
     def pipe(
         self,
@@ -420,52 +244,11 @@ class MosaikActor(TypeDispatcher, Hooks):
     # --- helpers ---
 
     @property
-    def _sources(self) -> dict[ActorAddress, Any]:
-        sources: dict[ActorAddress, Any] = self.__dict__.setdefault("_source_handles", {})
-        return sources
-
-    @property
     def _streams(self) -> dict[ActorAddress, asyncio.Task[Any]]:
         streams: dict[ActorAddress, asyncio.Task[Any]] = self.__dict__.setdefault(
             "_answer_streams", {}
         )
         return streams
-
-    def _takes(self, name: str) -> bool:
-        return hasattr(self, f"receiveMsg_{name}") or hasattr(self, "receiveUnrecognizedMessage")
-
-    def _new_source(self, handle: Any) -> LocalAddress:
-        host = self._myRef.host
-        source: LocalAddress = host.new_address(lambda _message, _sender: None)
-        self._sources[source] = handle
-        return source
-
-    def _pump(self, handle: Any, read: Callable[[], Awaitable[Sequence[Any]]]) -> None:
-        source, me = self._new_source(handle), self.ref
-        make_future = self._myRef.host.loop.create_future
-
-        async def pump() -> None:
-            while True:
-                try:
-                    items = await read()
-                except Closed:
-                    return
-                for item in items:
-                    me.deliver(item, source)
-                taken = make_future()
-                me.deliver(BatchTaken(taken), source)
-                await taken
-
-        self.start_task(pump(), name=f"items for {self._myRef}")
-
-    def _pump_events(self, handle: Any, events: Any) -> None:
-        async def read() -> Sequence[Any]:
-            async for event in events:
-                if self._takes(type(event).__name__):
-                    return (event,)
-            raise Closed
-
-        self._pump(handle, read)
 
     def _send_stream(
         self, answers: AsyncGenerator[Any, Any], request: Any, sender: ActorAddress
@@ -500,14 +283,6 @@ def _as_ref(address: ActorAddress) -> ActorRef:
     return address
 
 
-async def _leave(services: Services, group: Group[Any, Any, Any, Any]) -> None:
-    left = services.joins.pop(group, 1) - 1
-    if left > 0:
-        services.joins[group] = left
-    else:
-        await group.leave()
-
-
 def _call(handlers: Handlers, actor: Any, message: Any, sender: ActorAddress) -> Any:
     """Call the handlers of a message, as `TypeDispatcher.receiveMessage` does."""
     for index, handler in enumerate(handlers):
@@ -525,7 +300,7 @@ def _answering(handlers: Handlers, expected: Any) -> Callable[[Any, Any, ActorAd
     answers_none = expected is None or expected is type(None)
 
     def answer(actor: MosaikActor, result: Any, message: Any, sender: ActorAddress) -> None:
-        if isinstance(result, AsyncGenerator):
+        if inspect.isasyncgen(result):
             actor._send_stream(result, message, sender)
         elif result is not None or answers_none:
             actor.send(sender, result)

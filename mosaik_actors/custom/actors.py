@@ -32,8 +32,8 @@ from ..remote.config import ActorsConfig
 from ..remote.messages import StartRemote
 from ..remote.node import RemoteNode, Requirement
 from ..runtime import ActorRef, ActorSystemClosed, DeadLetter, Mailbox, Resume
+from ..runtime.messaging.supervision import Policy
 from ..runtime.supervised import Spawning
-from ..runtime.supervision import Policy
 from ..streams.gate import require_sync
 from ..transport.messages import ProtocolServed
 from ..when import Wait

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from contextvars import Context
 from typing import Any, Protocol
 
-from ..runtime.asking import handling_now
+from ..runtime.messaging.asking import handling_now
 from .timers import Timer
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,12 @@ from ..discovery.info import PeerInfo
 from ..errors import AlreadyExists
 from ..ids import PeerId
 from ..runtime import ActorGone, ActorRef
-from ..runtime.address import LocalAddress
 from ..runtime.host import ActorHost
+from ..runtime.messaging.address import LocalAddress
 from ..shared_state import SharedState
 from .config import ActorsConfig
-from .peer import RemotePeer, to_wire
+from .outgoing import to_wire
+from .peer import RemotePeer
 from .registry import Codecs
 from .wire import INCARNATION_BYTES, WireRef, decode_ref, encode_ref
 
@@ -89,9 +90,9 @@ class RemoteNode:
             found = self._peers[peer_id] = RemotePeer(self, peer_id)
         return found
 
-    def dial(self, peer: RemotePeer) -> None:
+    def dial(self, peer_id: PeerId) -> None:
         """Open a link to a node."""
-        self.open_link(peer.peer_id)
+        self.open_link(peer_id)
 
     # --- references and names ---
 

@@ -9,9 +9,9 @@ from thespian.actors import ActorAddress
 
 from ..ids import PeerId
 from ..runtime import ActorRef
-from ..runtime.address import Deliver, LocalAddress
-from ..runtime.reference import ReferenceOwner
-from ..runtime.replies import Credit
+from ..runtime.messaging.address import Deliver, LocalAddress
+from ..runtime.messaging.reference import ReferenceOwner
+from ..runtime.messaging.replies import Credit
 
 
 class Home(Protocol):

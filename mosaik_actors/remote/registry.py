@@ -24,8 +24,8 @@ from thespian.actors import ActorAddress, ActorSystemMessage
 from ..codec import Codec, EncodeError, TypedCodec, UntypedCodec
 from ..errors import DecodeError
 from ..ids import id_as_bytes, id_from_bytes
-from ..runtime.address import LocalAddress
-from ..runtime.notices import Notice
+from ..runtime.messaging.address import LocalAddress
+from ..runtime.messaging.notices import Notice
 from ..schema import type_name
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage
 
 from ..codec import EncodeError
-from ..runtime.address import LocalAddress
-from ..runtime.replies import StreamItems
+from ..runtime.messaging.address import LocalAddress
+from ..runtime.messaging.replies import StreamItems
 from . import wire
 from .reference import RemoteQuestion, RemoteRef
 from .registry import PLAIN, Codecs

@@ -5,11 +5,11 @@ holds its target and a message is passed by reference. What actors may rely on i
 written down in ``docs/semantics.md``.
 """
 
-from .address import LocalAddress
 from .api import AsyncActorSystem
 from .config import RuntimeConfig
 from .dispatch import TypeDispatcher
-from .errors import (
+from .messaging.address import LocalAddress
+from .messaging.errors import (
     ActorSystemClosed,
     AddressNotPortable,
     AskCircle,
@@ -22,13 +22,13 @@ from .errors import (
     ForeignAddress,
     NotOnLoopThread,
 )
-from .mailbox import DROP_NEWEST, DROP_OLDEST, REJECT, Mailbox, Overflow
-from .notices import ActorGone, ChildFailed, DeadLetter, MessageRejected
-from .reference import ActorRef
-from .replies import Replies
-from .requests import Request
+from .messaging.mailbox import DROP_NEWEST, DROP_OLDEST, REJECT, Mailbox, Overflow
+from .messaging.notices import DeadLetter, MessageRejected
+from .messaging.reference import ActorGone, ActorRef, ChildFailed
+from .messaging.replies import Replies
+from .messaging.requests import Request
+from .messaging.supervision import Escalate, Restart, Resume, Stop
 from .status import MailboxStats, SystemStats
-from .supervision import Escalate, Restart, Resume, Stop
 from .system_base import AsyncioSystemBase
 
 __all__ = [

@@ -23,11 +23,11 @@ from typing import IO, Any, Self
 from thespian.actors import Actor, ActorAddress, ActorSystem, InvalidActorAddress
 
 from ..config import seconds
-from .address import LocalAddress
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed, NotOnLoopThread
 from .external import ExternalInbox
 from .host import ActorHost
+from .messaging.address import LocalAddress
+from .messaging.errors import ActorSystemClosed, NotOnLoopThread
 from .status import MailboxStats, SystemStats
 from .system_base import AsyncioSystemBase
 

@@ -47,11 +47,11 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from .address import Deliver, LocalAddress
-from .asking import Handling, handling_now
 from .cell_face import CellFace
 from .cell_state import CellHost
 from .decorated import Saved, adapt, give_up
+from .messaging.address import Deliver, LocalAddress
+from .messaging.asking import Handling, handling_now
 from .watch import Watch
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Any
 from thespian.actors import ActorAddress, InvalidActorAddress, WakeupMessage
 from thespian.system.timing import timePeriodSeconds
 
-from .address import LocalAddress
 from .cell_state import CellState
+from .messaging.address import LocalAddress
 
 
 class CellFace(CellState):

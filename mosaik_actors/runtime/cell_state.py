@@ -24,11 +24,11 @@ from thespian.actors import (
 )
 from thespian.system.timing import ExpirationTimer
 
-from .address import Deliver, LocalAddress
-from .asking import Handling
 from .config import RuntimeConfig
 from .decorated import Saved
-from .reference import ActorRef
+from .messaging.address import Deliver, LocalAddress
+from .messaging.asking import Handling
+from .messaging.reference import ActorRef
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import MailboxStats

@@ -20,12 +20,12 @@ from thespian.actors import (
 )
 from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
-from .address import LocalAddress
 from .cell import ActorCell
 from .cell_state import CellState
-from .errors import ActorSystemClosed
 from .isolated import IsolatingHost, Isolation
-from .reference import ActorRef
+from .messaging.address import LocalAddress
+from .messaging.errors import ActorSystemClosed
+from .messaging.reference import ActorRef
 from .supervised import Hooks, Spawning, SupervisedCell
 
 logger = logging.getLogger(__name__)

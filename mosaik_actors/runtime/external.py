@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress, ActorSystemMessage, PoisonMessage
 from thespian.system import isInternalActorSystemMessage
 
-from .errors import ActorSystemClosed
+from .messaging.errors import ActorSystemClosed
 
 if TYPE_CHECKING:
     from .host import ActorHost

@@ -26,7 +26,6 @@ from functools import partial
 from typing import Any
 
 from thespian.actors import (
-    Actor,
     ActorAddress,
     ActorExitRequest,
     ChildActorExited,
@@ -37,17 +36,16 @@ from thespian.actors import (
 )
 
 from ..config import seconds
-from .address import Deliver, LocalAddress
 from .cell import ActorCell
 from .cell_state import CellState
 from .config import RuntimeConfig
 from .creation import Creation
-from .errors import ForeignAddress
-from .letters import DeadLetters
-from .notices import ActorGone
-from .questions import Questions
-from .reference import ActorRef
-from .replies import Replies
+from .messaging.address import Deliver, LocalAddress
+from .messaging.errors import ForeignAddress
+from .messaging.letters import DeadLetters
+from .messaging.questions import Questions
+from .messaging.reference import ActorGone, ActorRef
+from .messaging.replies import Replies
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import SystemStats
@@ -93,6 +91,9 @@ class ActorHost:
         self.cells: dict[int, ActorCell] = {}
         self.names: dict[str, LocalAddress] = {}
         self.creation = Creation(self)
+        self.create_primary = self.creation.create_primary
+        self.create_child = self.creation.create_child
+        self.construct = self.creation.construct
         self.exited = 0
         self.failures = self.poisoned = 0
         self.slow: dict[str, int] = {}
@@ -169,39 +170,6 @@ class ActorHost:
             self.sources.receive_validated(message, sender)
 
     # --- actors ---
-
-    def create_primary(
-        self,
-        actor_class: Any,
-        requirements: Any = None,
-        global_name: str | None = None,
-        source_hash: str | None = None,
-        *,
-        isolated: bool | None = None,
-    ) -> LocalAddress:
-        """Create a top-level actor; see `AsyncActorSystem.createActor`."""
-        return self.creation.create_primary(
-            actor_class, requirements, global_name, source_hash, isolated=isolated
-        )
-
-    def create_child(
-        self,
-        parent: CellState,
-        actor_class: Any,
-        requirements: Any,
-        global_name: str | None,
-        source_hash: str | None,
-        *,
-        isolated: bool | None = None,
-    ) -> LocalAddress:
-        """Create an actor for another one; see `Creation.create_child`."""
-        return self.creation.create_child(
-            parent, actor_class, requirements, global_name, source_hash, isolated=isolated
-        )
-
-    def construct(self, cell: CellState) -> Actor:
-        """Make the actor of a cell."""
-        return self.creation.construct(cell)
 
     def supervised(self, address: ActorAddress) -> SupervisedCell | None:
         """Return the cell of a living supervised actor; None for anybody else."""

@@ -46,12 +46,12 @@ from thespian.actors import (
 )
 
 from ..forking import keep_from_children
-from .address import LocalAddress
 from .cell import ActorCell
 from .cell_state import CellHost
 from .isolated_process import CALLS, Launch, main
 from .log_records import handle_record, levels
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
+from .messaging.address import LocalAddress
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 
 logger = logging.getLogger(__name__)

@@ -45,9 +45,9 @@ from thespian.actors import (
 )
 
 from .decorated import adapt, give_up
-from .errors import ActorSystemClosed
 from .log_records import forward_records
 from .loopback_base import LoopbackSystemBase
+from .messaging.errors import ActorSystemClosed
 from .portable import FrameReader, RemoteAddress, dumps, frame, importable, loads, rebuilt
 
 READ_BYTES = 1 << 20

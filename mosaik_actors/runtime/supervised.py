@@ -37,11 +37,12 @@ from thespian.actors import (
 )
 
 from ..errors import clip
-from .address import Deliver, LocalAddress
 from .cell import ATTEMPTS_MAX, ActorCell
-from .mailbox import DROP_OLDEST, REJECT, Mailbox, is_counted, take_oldest
-from .notices import ChildFailed, MessageRejected
-from .supervision import Decision, Policy, Resume, Supervisor
+from .messaging.address import Deliver, LocalAddress
+from .messaging.mailbox import DROP_OLDEST, REJECT, Mailbox, is_counted, take_oldest
+from .messaging.notices import MessageRejected
+from .messaging.reference import ChildFailed
+from .messaging.supervision import Decision, Policy, Resume, Supervisor
 
 logger = logging.getLogger(__name__)
 

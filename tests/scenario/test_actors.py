@@ -14,7 +14,6 @@ from mosaik_actors import (
     ActorGone,
     ActorRef,
     AlreadyExists,
-    AskCircle,
     AskPoisoned,
     AskRejected,
     AskTimeout,
@@ -156,7 +155,7 @@ async def test_an_actor_is_found_by_name_told_and_asked_from_another_node(cluste
     assert [row async for row in ref.stream(Rows(200), window=8)] == list(range(200))
     with pytest.raises(AskPoisoned, match="on purpose"):
         await ref.ask(Fail())
-    with pytest.raises(AskRejected, match="Book has no handler for .*Stranger"):
+    with pytest.raises(AskRejected, match=r"Book has no handler for .*Stranger"):
         await ref.ask(Stranger(1))
 
 
@@ -179,7 +178,7 @@ async def test_a_circle_of_asks_across_nodes_fails_at_once_and_is_named(cluster:
     first.tell(Introduce(await near.actors.resolve("second")))
     second.tell(Introduce(await far.actors.resolve("first")))
     before = cluster.now
-    with pytest.raises(AskPoisoned, match="closes a circle of asks: first .*second .*first"):
+    with pytest.raises(AskPoisoned, match=r"closes a circle of asks: first .*second .*first"):
         await first.ask(Pass())
     assert cluster.now - before < 5
 

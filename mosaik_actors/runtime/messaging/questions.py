@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from thespian.actors import ActorAddress, ActorSystemMessage, PoisonMessage
 from thespian.system import isInternalActorSystemMessage
 
-from ..config import seconds
+from ...config import seconds
 from .address import Deliver, LocalAddress
 from .asking import find_circle, handling_now
 from .errors import (

@@ -17,8 +17,8 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ..config import require_above, seconds
-from ..errors import ConfigError
+from ...config import require_above, seconds
+from ...errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

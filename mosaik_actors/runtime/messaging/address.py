@@ -27,7 +27,6 @@ from typing import Any, NoReturn, Protocol
 from thespian.actors import ActorAddress
 
 from .errors import AddressNotPortable
-from .scheduler import Schedulable
 
 Deliver = Callable[[Any, ActorAddress], None]
 Undeliverable = Callable[[Any, ActorAddress, str], None]
@@ -60,7 +59,7 @@ class LocalAddress(ActorAddress):
         self.host = host
         self.number = number
         self.deliver = deliver
-        self.cell: Schedulable | None = None
+        self.cell: Any = None
         self.undeliverable: Undeliverable | None = None
         self.question: Any = None
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from thespian.actors import ActorAddress, ActorSystemMessage
 
-from ..config import require_above
-from ..errors import ConfigError
+from ...config import require_above
+from ...errors import ConfigError
 from .notices import Notice
 
 Waiting = tuple[Any, ActorAddress]

@@ -17,8 +17,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from thespian.actors import ActorAddress, PoisonMessage
 
-from ..config import require_above
-from ..waiters import Waiters
+from ...config import require_above
+from ...waiters import Waiters
 from .address import Deliver, LocalAddress
 from .errors import ActorSystemClosed, AskPoisoned, AskRejected, AskUndeliverable
 from .notices import MessageRejected

@@ -22,7 +22,7 @@ from thespian.actors import (
     InvalidActorAddress,
 )
 
-from ..errors import MosaikError, WrongThread
+from ...errors import MosaikError, WrongThread
 
 
 class AskFailed(MosaikError, ActorSystemException):

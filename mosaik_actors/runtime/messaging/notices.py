@@ -1,53 +1,21 @@
 """What the runtime tells actors and programs about other actors.
 
-`ActorGone`, `ChildFailed` and `MessageRejected` come as messages to actors; a
-`DeadLetter` is an event of ``net.actors.events()``.
+`MessageRejected` comes as a message to actors, as do `ActorGone` and `ChildFailed`, which
+are beside the reference that they name; a `DeadLetter` is an event of ``net.actors.events()``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thespian.actors import ActorAddress, PoisonMessage
-
-if TYPE_CHECKING:
-    from .reference import ActorRef
 
 
 class Notice:
     """A message of the runtime to an actor: no bound on a mailbox drops it."""
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ActorGone(Notice):
-    """An actor that was watched is gone, or its node is; nothing more comes of the watch.
-
-    Attributes:
-        ref: The actor.
-        reason: Why, for people: it exited, it failed with an error, its node left, or does
-            not answer. Of the last it may come back: then it can be resolved again.
-    """
-
-    ref: ActorRef
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChildFailed(Notice):
-    """A child has failed, and its policy has decided what comes of it.
-
-    Attributes:
-        ref: The child.
-        reason: The error, for people.
-        decision: ``"resumed"``, ``"restarted"``, ``"stopped"`` or ``"escalated"``.
-    """
-
-    ref: ActorRef
-    reason: str
-    decision: str
 
 
 class MessageRejected(PoisonMessage):

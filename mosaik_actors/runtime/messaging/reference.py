@@ -9,18 +9,20 @@ network (see ``mosaik_actors/remote``).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from .address import AddressOwner, Deliver, LocalAddress
 from .asking import Handling
+from .notices import Notice
 from .replies import Replies
 from .requests import Request
 
 R = TypeVar("R")
 
 if TYPE_CHECKING:
-    from ..ids import PeerId
+    from ...ids import PeerId
 
 ASK_TIMEOUT_S = 30.0
 """How long an ask by reference waits, unless it says otherwise."""
@@ -152,3 +154,32 @@ class ActorRef(LocalAddress):
     def label(self) -> str:
         """What it is called for people: its name or its class, and its address."""
         return f"{self.name or self.class_name or 'actor'} ({self._aaddr})"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorGone(Notice):
+    """An actor that was watched is gone, or its node is; nothing more comes of the watch.
+
+    Attributes:
+        ref: The actor.
+        reason: Why, for people: it exited, it failed with an error, its node left, or does
+            not answer. Of the last it may come back: then it can be resolved again.
+    """
+
+    ref: ActorRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailed(Notice):
+    """A child has failed, and its policy has decided what comes of it.
+
+    Attributes:
+        ref: The child.
+        reason: The error, for people.
+        decision: ``"resumed"``, ``"restarted"``, ``"stopped"`` or ``"escalated"``.
+    """
+
+    ref: ActorRef
+    reason: str
+    decision: str
