@@ -52,6 +52,8 @@ class PlainPlayer(Actor):
     """Plays, as any Thespian actor would."""
 
     left = 0
+    partner: ActorAddress
+    customer: ActorAddress
 
     def receiveMessage(self, message: object, sender: ActorAddress) -> None:
         """Take the ball, or begin."""
@@ -70,6 +72,8 @@ class MosaikPlayer(MosaikActor):
     """Plays, by the handlers of its messages."""
 
     left = 0
+    partner: ActorAddress
+    customer: ActorAddress
 
     def receiveMsg_Play(self, message: Play, sender: ActorRef) -> None:
         """Begin."""

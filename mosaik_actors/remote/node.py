@@ -25,6 +25,9 @@ from .peer import RemotePeer
 from .registry import Codecs
 from .wire import INCARNATION_BYTES, WireRef, decode_ref, encode_ref
 
+# How many nodes are kept before those that nothing is known of are forgotten.
+_PEERS_KEPT = 1024
+
 Requirement = Callable[[PeerInfo], bool]
 
 
@@ -87,6 +90,8 @@ class RemoteNode:
         """Return another node, as far as its actors go."""
         found = self._peers.get(peer_id)
         if found is None:
+            if len(self._peers) >= _PEERS_KEPT:  # references may name any number of nodes
+                self._peers = {one.peer_id: one for one in self.peers if not one.is_idle}
             found = self._peers[peer_id] = RemotePeer(self, peer_id)
         return found
 

@@ -106,6 +106,11 @@ class Outgoing:
         return self
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost if the node were forgotten."""
+        return self.link is None and not (self.is_waiting or self._refs or self._watched)
+
+    @property
     def is_waiting(self) -> bool:
         """Whether anything needs a link to the node."""
         return bool(self._pending or self._watchers)

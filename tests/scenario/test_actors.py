@@ -18,10 +18,17 @@ from mosaik_actors import (
     AskRejected,
     AskTimeout,
     AskUndeliverable,
+    ChildFailed,
     DeadLetter,
+    EntryInserted,
+    LeaderElected,
     MosaikActor,
     NotResolved,
+    PeerDiscovered,
     Request,
+    Restart,
+    Resume,
+    Stop,
 )
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
@@ -311,3 +318,134 @@ def _gone(ref: ActorRef) -> list[ActorGone]:
     actor = _actor(ref)
     assert isinstance(actor, Book)
     return actor.gone
+
+
+class Tick(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Seen(Request[list[str]]):
+    """What came as messages?"""
+
+
+class Gate(MosaikActor):
+    """Uses everything of its node, and tells what comes of it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def started(self) -> None:
+        self.ticks = self.consume(Tick)
+        self.out = self.produce(Tick, stream_id="out")
+        self.group: Any = self.join("gates")
+        self.prices = self.map("prices", str, int)
+        self.watch_peers()
+
+    def receiveMsg_Tick(self, tick: Tick, sender: ActorRef) -> None:
+        assert self.source_of(sender) is self.ticks
+        self.seen.append(f"tick {tick.number}")
+
+    def receiveMsg_LeaderElected(self, event: LeaderElected, sender: ActorRef) -> None:
+        self.seen.append("leader")
+
+    def receiveMsg_EntryInserted(self, event: EntryInserted[str, int], sender: ActorRef) -> None:
+        assert self.source_of(sender) is self.prices
+        self.seen.append(f"{event.key} {event.value}")
+
+    def receiveMsg_PeerDiscovered(self, event: PeerDiscovered, sender: ActorRef) -> None:
+        self.seen.append("peer")
+
+    def receiveMsg_Seen(self, message: Seen, sender: ActorRef) -> list[str]:
+        return self.seen
+
+    def receiveMsg_Fail(self, message: Fail, sender: ActorRef) -> int:
+        raise ValueError("on purpose")
+
+
+@scenario(nodes=1, seeds=SEEDS)
+async def test_what_an_actor_opens_comes_as_messages_and_ends_with_it(cluster: Cluster) -> None:
+    net = cluster.net(0)
+    gate = await net.actors.spawn(Gate, supervision=Restart(backoff=(1, 1)))
+    await cluster.until(lambda: "leader" in _seen(gate))
+    await _of(gate).prices.when().online()
+    await _of(gate).prices.insert("ETH", 3)
+    group = _of(gate).group
+    await cluster.until(lambda: "ETH 3" in _seen(gate))
+    assert len(net.groups) == 2
+
+    # A restart closes what the former self held, and opens it anew.
+    with pytest.raises(AskPoisoned):
+        await gate.ask(Fail())
+    await cluster.sleep(5)
+    assert _of(gate).group is not group
+    await _of(gate).group.when().online()
+    await gate.stop()
+    await cluster.until(lambda: len(net.groups) == 0)
+
+
+@scenario(nodes=2, seeds=SEEDS)
+async def test_items_of_streams_come_in_order_and_no_faster_than_they_are_handled(
+    cluster: Cluster,
+) -> None:
+    gate = await cluster.net(1).actors.spawn(Gate)
+    producer = cluster.net(0).streams.produce(Tick)
+    await producer.when().online()
+    await producer.send_many([Tick(number) for number in range(3000)])
+    await cluster.until(lambda: _seen(gate).count("tick 2999") == 1)
+    ticks = [text for text in _seen(gate) if text.startswith("tick")]
+    assert ticks == [f"tick {number}" for number in range(3000)]
+    assert await gate.ask(Seen()) == _seen(gate)
+    assert "out" in cluster.net(1).discovery.me.entry.streams[0].name
+
+
+class Storm(MosaikActor):
+    """The parent of workers that fail, each by a policy of its own."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.failures = 0
+        self.ended: list[str] = []
+
+    def started(self) -> None:
+        policies: list[Any] = [
+            Resume(),
+            Restart(backoff=(0.01, 0.1), max_restarts=3, within=1000),
+            Stop(),
+        ]
+        self.children = [
+            self.spawn(Book, supervision=policies[index % 3]) for index in range(self.workers)
+        ]
+        for child in self.children:
+            self.watch(child)
+
+    def receiveMsg_ChildFailed(self, failed: ChildFailed, sender: ActorRef) -> None:
+        self.failures += 1
+
+    def receiveMsg_ActorGone(self, gone: ActorGone, sender: ActorRef) -> None:
+        self.ended.append(gone.reason)
+
+
+@scenario(nodes=1, seeds=SEEDS)
+async def test_a_storm_of_failures_ends_as_the_policies_say(cluster: Cluster) -> None:
+    storm = await cluster.net(0).actors.spawn(Storm, args=(300,))
+    actor = _actor(storm)
+    assert isinstance(actor, Storm)
+    for _ in range(10):
+        for child in actor.children:
+            child.tell(Fail())
+        await cluster.sleep(1)
+    # 100 resume for ever; 100 restart three times and end at the fourth; 100 end at once.
+    await cluster.until(lambda: len(actor.ended) == 200)
+    assert set(actor.ended) == {"failed: ValueError: on purpose"}
+    assert actor.failures == 100 * 10 + 100 * 4 + 100
+    assert await asyncio.gather(*(child.ask(Count()) for child in actor.children[::3])) == [0] * 100
+
+
+def _of(ref: ActorRef) -> Gate:
+    actor = _actor(ref)
+    assert isinstance(actor, Gate)
+    return actor
+
+
+def _seen(ref: ActorRef) -> list[str]:
+    return _of(ref).seen
