@@ -75,6 +75,9 @@ from .custom.actors import (
 from .custom.actors import (
     NotResolved as NotResolved,
 )
+from .custom.isolation import (
+    ProcessEnded as ProcessEnded,
+)
 from .custom.timers import (
     Timer as Timer,
 )

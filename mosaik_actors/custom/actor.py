@@ -43,10 +43,11 @@ from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
 
 from ..config import seconds
 from ..runtime import ActorRef, LocalAddress, Mailbox, Request, Resume
+from ..runtime.messaging.hooks import HookMessage, StartActor
 from ..runtime.messaging.replies import Credit, StreamEnded, StreamItems
 from ..runtime.messaging.requests import answer_type
 from ..runtime.messaging.supervision import Policy
-from ..runtime.supervised import HookMessage, Spawning, StartActor
+from ..runtime.supervised import Spawning
 from .opening import BatchTaken, Opening
 from .resources import Resources
 from .timers import Timer, TimerFired

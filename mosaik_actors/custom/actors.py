@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ from ..runtime.supervised import Spawning
 from ..streams.gate import require_sync
 from ..transport.messages import ProtocolServed
 from ..when import Wait
+from .isolation import StandIn
 from .services import Net, Services
 
 logger = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class Actors:
         name: str | None = None,
         supervision: Policy = _RESUME,
         mailbox: Mailbox | None = None,
+        isolated: bool = False,
         require: Requirement | None = None,
         require_ticket: Sequence[Any] = (),
     ) -> ActorRef:
@@ -115,6 +118,10 @@ class Actors:
             name: A name by which all nodes can resolve it.
             supervision: What comes of its failures.
             mailbox: How many messages may wait; None is any number.
+            isolated: Whether it runs in a process of its own, for work that would hold the
+                event loop, and code that may crash. Its class must be importable; it gets
+                and sends messages, and has no node at hand. The end of its process is a
+                failure, for the policy to decide on.
             require: Which nodes may send to it; None is all. Asked for each burst.
             require_ticket: Empty: tickets are not checked yet.
 
@@ -141,8 +148,13 @@ class Actors:
             mailbox=mailbox,
             on_started=lambda error: None if started.done() else started.set_result(error),
         )
+        made: type[Any] = actor_class
+        if isolated:
+            made, stood_in = StandIn, (actor_class, spawning.args, spawning.kwargs)
+            spawning = replace(spawning, args=stood_in, kwargs={}, stands_for=actor_class)
         try:
-            ref = self._node.system.host.creation.spawn(actor_class, spawning)
+            ref = self._node.system.host.creation.spawn(made, spawning)
+            ref.class_name = actor_class.__name__
         except ActorSystemClosed:
             raise Closed(reason="the network is closed") from None
         self._spawned = {one: None for one in self._spawned if self._is_alive(one)}

@@ -26,7 +26,7 @@ from ..handles.consumer import Consumer
 from ..handles.groups import Group
 from ..handles.producer import Producer
 from ..runtime import ActorRef, LocalAddress, TypeDispatcher
-from ..runtime.supervised import HookMessage, Hooks
+from ..runtime.messaging.hooks import HookMessage, Hooks
 from .resources import Close, Resources
 from .services import Net, Services
 
@@ -78,7 +78,10 @@ class Opening(TypeDispatcher, Hooks):
 
     @property
     def _services(self) -> Services:
-        services = self._myRef.host.services
+        host = getattr(self._myRef, "host", None)
+        services = None if host is None else host.services
+        if host is None:
+            raise Closed(reason="an isolated actor has no node at hand: it gets and sends messages")
         if services is None:
             raise Closed(reason="this actor system belongs to no node: spawn it by net.actors")
         return cast("Services", services)
@@ -87,7 +90,10 @@ class Opening(TypeDispatcher, Hooks):
     def _held(self) -> Resources:
         held = self.__dict__.get("_resources")
         if held is None:
-            held = self.__dict__["_resources"] = Resources(self._myRef.host.loop)
+            host = getattr(self._myRef, "host", None)
+            if host is None:
+                raise Closed(reason="an isolated actor has no event loop of its own")
+            held = self.__dict__["_resources"] = Resources(host.loop)
         if held.is_released:
             raise Closed(reason="the actor has ended")
         return cast("Resources", held)

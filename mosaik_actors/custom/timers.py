@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import require_above
-from ..runtime.supervised import HookMessage
+from ..runtime.messaging.hooks import HookMessage
 
 
 class Timer:

@@ -103,8 +103,8 @@ class RemotePeer(Outgoing):
             return "it has exited, or was never told of to other nodes"
         if not self._node.may_use(self.peer_id, cell.address):
             return "this node may not use it"
-        actor_class = cell.actor_class
-        name = cell.class_name
+        actor_class = cell.message_class
+        name = actor_class.__name__
         if type_ == PLAIN:
             values = self.codecs.plain.decode_batch(batch)
             for value in values:

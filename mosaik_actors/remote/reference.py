@@ -86,13 +86,14 @@ class RemoteQuestion:
         deadline: When it is too late, on the loop's clock; None: never.
         credit: How many answers of a stream may be sent; None where one is wanted.
         target: The actor.
+        delegate: Who was given the question to answer, by the target.
         expected: What the answer is to be; ``Any`` where the question does not say.
         is_cancelled: Whether the asker has given up.
     """
 
     __slots__ = (
-        "_asker", "_loop", "address", "chain", "credit", "deadline", "expected", "is_cancelled",
-        "number", "target",
+        "_asker", "_loop", "address", "chain", "credit", "deadline", "delegate", "expected",
+        "is_cancelled", "number", "target",
     )  # fmt: skip
 
     def __init__(self, host: QuestionHost, asker: Asker, number: int, target: ActorRef) -> None:
@@ -103,6 +104,7 @@ class RemoteQuestion:
         self.chain: tuple[LocalAddress, ...] = ()
         self.deadline: float | None = None
         self.credit: Credit | None = None
+        self.delegate: ActorAddress | None = None
         self.expected: Any = Any
         self.is_cancelled = False
         self.address = host.new_address(self._deliver)

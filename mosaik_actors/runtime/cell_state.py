@@ -286,6 +286,11 @@ class CellState:
             self.mark_number = self.handled + len(self.mailbox)
             self.mark_s = now
 
+    @property
+    def message_class(self) -> Any:
+        """The class whose handlers say which messages the actor takes."""
+        return self.actor_class
+
     def stats(self) -> MailboxStats:
         """Return the actor's figures."""
         return MailboxStats(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -22,11 +23,12 @@ from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
 from .cell import ActorCell
 from .cell_state import CellState
-from .isolated import IsolatingHost, Isolation
+from .isolated import IsolatedCell, IsolatingHost, Isolation
 from .messaging.address import LocalAddress
 from .messaging.errors import ActorSystemClosed
+from .messaging.hooks import Hooks
 from .messaging.reference import ActorRef
-from .supervised import Hooks, Spawning, SupervisedCell
+from .supervised import Spawning, SupervisedCell
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +85,9 @@ class Creation:
         if _is_isolated(actor_class, isolated):
             if source_hash is not None:
                 raise InvalidActorSpecification(actor_class, "isolated and from a source")
-            cell = self._isolate(actor_class, self._host.address, requirements, global_name)
-            self._register(cell, global_name)
-            return cell.address
+            alone = self._isolate(actor_class, self._host.address, requirements, global_name)
+            self._register(alone, global_name)
+            return alone.address
         self._host.sources.loader(source_hash)  # raises if there is no such source
         cell = self._new_cell(
             actor_class, self._host.address, requirements=requirements, source_hash=source_hash
@@ -174,6 +176,15 @@ class Creation:
         cell.start(actor)
         return cell.address
 
+    def spawn_isolated(
+        self, actor_class: Any, parent: CellState, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> IsolatedCell:
+        """Create a child in a process of its own; it starts meanwhile."""
+        cell = self._isolate(actor_class, parent.address, None, None, args, kwargs)
+        self._register(cell, None)
+        parent.children[cell.address] = None
+        return cell
+
     def _new_cell(self, actor_class: Any, owner: LocalAddress, **settings: Any) -> ActorCell:
         # What a name stands for is not known yet; it may have hooks.
         is_plain = isinstance(actor_class, type) and not issubclass(actor_class, Hooks)
@@ -191,14 +202,20 @@ class Creation:
         return bool(checkActorCapabilities(actor_class, self._host.capabilities, requirements))
 
     def _isolate(
-        self, actor_class: Any, parent: LocalAddress, requirements: Any, global_name: str | None
-    ) -> ActorCell:
+        self,
+        actor_class: Any,
+        parent: LocalAddress,
+        requirements: Any,
+        global_name: str | None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> IsolatedCell:
         _check_specification(actor_class)
         if not self.has_capabilities(actor_class, requirements):
             raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
         if self.isolation is None:
             self.isolation = Isolation(self._host)
-        return self.isolation.create(actor_class, parent, requirements, global_name)
+        return self.isolation.create(actor_class, parent, requirements, global_name, args, kwargs)
 
     def _register(self, cell: ActorCell, global_name: str | None) -> None:
         self._host.cells[cell.address.number] = cell

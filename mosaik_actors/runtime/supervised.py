@@ -32,13 +32,13 @@ from thespian.actors import (
     Actor,
     ActorAddress,
     ActorExitRequest,
-    ActorSystemMessage,
     Thespian_StatusReq,
 )
 
 from ..errors import clip
 from .cell import ATTEMPTS_MAX, ActorCell
 from .messaging.address import Deliver, LocalAddress
+from .messaging.hooks import HookMessage, Hooks, StartActor
 from .messaging.mailbox import DROP_OLDEST, REJECT, Mailbox, is_counted, take_oldest
 from .messaging.notices import MessageRejected
 from .messaging.reference import ChildFailed
@@ -51,14 +51,6 @@ RESUME = Resume()
 _URGENT = (ActorExitRequest, Thespian_StatusReq)
 
 
-class HookMessage(ActorSystemMessage):
-    """From the runtime to an actor with hooks: goes to `Hooks.receive_hook` alone."""
-
-
-class StartActor(HookMessage):
-    """The first message of an actor with hooks."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spawning:
     """How an actor is made and kept.
@@ -69,6 +61,7 @@ class Spawning:
         supervision: What comes of its failures.
         mailbox: How many messages may wait; None is any number.
         on_started: Called once with None when it has started, or with why it has not.
+        stands_for: The class whose handlers say which messages it takes; None: its own.
     """
 
     args: Sequence[Any] = ()
@@ -76,25 +69,10 @@ class Spawning:
     supervision: Policy = RESUME
     mailbox: Mailbox | None = None
     on_started: Callable[[BaseException | None], None] | None = None
+    stands_for: type | None = None
 
 
 PLAIN = Spawning()
-
-
-class Hooks:
-    """What an actor has that knows of its cell: `StartActor` is its first message."""
-
-    def receive_hook(self, message: HookMessage, sender: ActorAddress) -> Any:
-        """Handle what no handler of the user's is meant to see."""
-
-    def receive_exit(self, request: ActorExitRequest, sender: ActorAddress) -> Any:
-        """Handle the request to exit, and see to the end of what the actor holds."""
-
-    def release(self) -> None:
-        """End all that the actor has going, at once: it ends, or is made anew."""
-
-    def abandon(self, asker: LocalAddress) -> None:
-        """End what goes on for an ask that nobody waits for any more."""
 
 
 class ChildError(Exception):
@@ -133,6 +111,11 @@ class SupervisedCell(ActorCell):
         super().__init__(*args, **kwargs)
         self.address.cell = None  # who sends must not pass `deliver` by
         self.address.abandon = self._abandon
+
+    @property
+    def message_class(self) -> Any:
+        """The class whose handlers say which messages the actor takes."""
+        return self.spawning.stands_for or self.actor_class
 
     # --- taking messages in ---
 
@@ -287,6 +270,7 @@ class SupervisedCell(ActorCell):
             child.deliver(ActorExitRequest(recursive=True), self.address)
         self.children.clear()
         self._release()
+        self.scheduler.unqueue(self)
         self.parked = self.scheduled = True
         self._take_in(self.deliver)
         if self._restart_timer is None:
@@ -317,7 +301,7 @@ class SupervisedCell(ActorCell):
     def _release(self) -> None:
         actor, self.actor = self.actor, None
         if isinstance(actor, Hooks):
-            self.run_in_context(actor.release)
+            actor.release()
 
     def end(self) -> None:
         """End the actor here and now, whatever it is doing. May be repeated."""

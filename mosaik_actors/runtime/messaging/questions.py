@@ -70,9 +70,12 @@ class Question:
         future: Gets the answer, or why there is none.
         chain: The actors that wait for the answer, the first asker first.
         deadline: When it is too late, on the loop's clock; None: never.
+        delegate: Who was given the question to answer, by the target.
     """
 
-    __slots__ = ("_host", "address", "chain", "deadline", "future", "message", "target")
+    __slots__ = (
+        "_host", "address", "chain", "deadline", "delegate", "future", "message", "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Question:
         self.message = message
         self.chain = chain
         self.deadline = deadline
+        self.delegate: ActorAddress | None = None
         self.future: asyncio.Future[Any] = host.loop.create_future()
         self.address = host.new_address(self.deliver)
         self.address.undeliverable = self._undeliverable
@@ -103,7 +107,7 @@ class Question:
         if isinstance(message, ActorSystemMessage):
             # From an isolated actor the poison is a copy of the question.
             if isinstance(message, PoisonMessage) and (
-                message.poisonMessage is self.message or sender is self.target
+                message.poisonMessage is self.message or sender in (self.target, self.delegate)
             ):
                 if isinstance(message, MessageRejected):
                     self.fail(AskRejected(self.target, self.message, message.reason))

@@ -87,6 +87,7 @@ class Replies(AsyncIterator[R], Generic[R]):
         deadline: None: a stream has no time limit.
         target: Who is asked.
         message: What is asked.
+        delegate: Who was given the question to answer, by the target.
         window: How many answers may be under way.
         credit: How many more the actor may send; counted here if it is of this node.
     """
@@ -104,6 +105,7 @@ class Replies(AsyncIterator[R], Generic[R]):
         self.address: LocalAddress | None = None
         self.chain: tuple[LocalAddress, ...] = ()
         self.deadline: float | None = None
+        self.delegate: ActorAddress | None = None
         self.window = window
         self.credit = Credit(host.loop, window)
 

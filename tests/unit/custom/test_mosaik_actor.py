@@ -435,3 +435,16 @@ async def test_exits_during_a_back_off_end_the_actor() -> None:
         await until(lambda: cell.actor is None)
         await ref.stop(5)
         assert cell.dead
+
+
+async def test_a_restart_from_outside_of_its_turn_does_not_run_what_waits() -> None:
+    """A task fails while messages are queued: they are for the new actor."""
+    log: list[Any] = []
+    async with AsyncActorSystem() as system:
+        ref = spawn(system, Recorder, log, supervision=Restart(backoff=(0.01, 1)))
+        await ref.ask(Log())
+        cell: Any = system.host.supervised(ref)
+        ref.tell(Work(1))  # queued for its turn
+        cell.fail(ValueError("in a task"))
+        await until(lambda: len(log) == 3)
+        assert log == ["it started", "it started", 1]
