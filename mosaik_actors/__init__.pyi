@@ -78,6 +78,21 @@ from .custom.actors import (
 from .custom.isolation import (
     ProcessEnded as ProcessEnded,
 )
+from .custom.pool import (
+    LEAST_LOADED as LEAST_LOADED,
+)
+from .custom.pool import (
+    NEAREST as NEAREST,
+)
+from .custom.pool import (
+    ROUND_ROBIN as ROUND_ROBIN,
+)
+from .custom.pool import (
+    Balance as Balance,
+)
+from .custom.pool import (
+    Pool as Pool,
+)
 from .custom.timers import (
     Timer as Timer,
 )

@@ -219,12 +219,13 @@ class MosaikActor(Opening):
 
     def receive_exit(self, request: ActorExitRequest, sender: ActorAddress) -> Any:
         """Call the own handlers of the request, then `stopping`; end what is held."""
-        own = self.receiveMessage(request, sender)
         held: Resources | None = self.__dict__.get("_resources")
-        is_plain = type(self).stopping is MosaikActor.stopping and (held is None or held.is_empty)
-        return own if is_plain else self._finish_exit(own)
+        if type(self).stopping is MosaikActor.stopping and (held is None or held.is_empty):
+            return self.receiveMessage(request, sender)
+        return self._finish_exit(request, sender)
 
-    async def _finish_exit(self, own: Any) -> None:
+    async def _finish_exit(self, request: ActorExitRequest, sender: ActorAddress) -> None:
+        own = self.receiveMessage(request, sender)
         if asyncio.iscoroutine(own):
             await own
         stopped = self.stopping()
@@ -306,6 +307,13 @@ def _answering(handlers: Handlers, expected: Any) -> Callable[[Any, Any, ActorAd
         elif result is not None or answers_none:
             actor.send(sender, result)
 
+    # Begun within: a coroutine that is never begun would complain about one made before.
+    is_coroutine = any(map(inspect.iscoroutinefunction, handlers))
+
+    async def handle_and_answer(actor: MosaikActor, message: Any, sender: ActorAddress) -> None:
+        result = _call(handlers, actor, message, sender)
+        answer(actor, await result if asyncio.iscoroutine(result) else result, message, sender)
+
     async def answer_later(
         actor: MosaikActor, running: Any, message: Any, sender: ActorAddress
     ) -> None:
@@ -315,6 +323,8 @@ def _answering(handlers: Handlers, expected: Any) -> Callable[[Any, Any, ActorAd
         question = getattr(sender, "question", None)
         if question is not None and question.is_over:
             return None  # its time is over, or the asker has given up
+        if is_coroutine:
+            return handle_and_answer(actor, message, sender)
         result = _call(handlers, actor, message, sender)
         if asyncio.iscoroutine(result):
             return answer_later(actor, result, message, sender)

@@ -39,6 +39,7 @@ from ..streams.gate import require_sync
 from ..transport.messages import ProtocolServed
 from ..when import Wait
 from .isolation import StandIn
+from .pool import LEAST_LOADED, PREFIX, AddMember, Balance, Holders, Pool, PoolFront
 from .services import Net, Services
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Actors:
         supervision: Policy = _RESUME,
         mailbox: Mailbox | None = None,
         isolated: bool = False,
+        serves: str | None = None,
         require: Requirement | None = None,
         require_ticket: Sequence[Any] = (),
     ) -> ActorRef:
@@ -122,6 +124,7 @@ class Actors:
                 event loop, and code that may crash. Its class must be importable; it gets
                 and sends messages, and has no node at hand. The end of its process is a
                 failure, for the policy to decide on.
+            serves: The pool that it is a member of; see `pool`.
             require: Which nodes may send to it; None is all. Asked for each burst.
             require_ticket: Empty: tickets are not checked yet.
 
@@ -152,13 +155,8 @@ class Actors:
         if isolated:
             made, stood_in = StandIn, (actor_class, spawning.args, spawning.kwargs)
             spawning = replace(spawning, args=stood_in, kwargs={}, stands_for=actor_class)
-        try:
-            ref = self._node.system.host.creation.spawn(made, spawning)
-            ref.class_name = actor_class.__name__
-        except ActorSystemClosed:
-            raise Closed(reason="the network is closed") from None
-        self._spawned = {one: None for one in self._spawned if self._is_alive(one)}
-        self._spawned[ref] = None
+        ref = self._create(made, spawning)
+        ref.class_name = actor_class.__name__
         try:
             if require is not None:
                 self._remote.require(ref, require)
@@ -169,10 +167,33 @@ class Actors:
                 raise error
             if name is not None:
                 await self._advertise(name)
+            if serves is not None:
+                await self._join_pool(serves, ref, actor_class)
         except BaseException:
             ref.deliver(ActorExitRequest(), self._node.system.host.address)
             raise
         return ref
+
+    def _create(self, actor_class: type[Any], spawning: Spawning) -> ActorRef:
+        try:
+            ref = self._node.system.host.creation.spawn(actor_class, spawning)
+        except ActorSystemClosed:
+            raise Closed(reason="the network is closed") from None
+        self._spawned = {one: None for one in self._spawned if self._is_alive(one)}
+        self._spawned[ref] = None
+        return ref
+
+    async def _join_pool(self, pool: str, member: ActorRef, actor_class: type[Any]) -> None:
+        name = PREFIX + pool
+        check_name(name)
+        front = self._remote.find_name(name)
+        if front is None:
+            front = self._create(PoolFront, Spawning(stands_for=actor_class))
+            self._remote.put_name(name, front)
+            front.deliver(AddMember(member), front)
+            await self._advertise(name)
+        else:
+            front.deliver(AddMember(member), front)
 
     def advertise(self, name: str, ref: ActorRef) -> None:
         """Let an actor be found by its name, until it ends; for actors that have children."""
@@ -234,9 +255,7 @@ class Actors:
                         ref = await self._ask_holder(name, holder)
                         if ref is not None:
                             return ref
-                    version = self._remote.catalog, len(self._remote.names)
-                    state = self._remote.state
-                    await Wait(state, lambda: self._has_changed(version))  # noqa: B023
+                    await self._next_change()
         raise NotResolved(name, limit_s)
 
     async def resolve_all(
@@ -259,6 +278,22 @@ class Actors:
         holders = self._holders(name, nearest=False)
         found = await asyncio.gather(*map(ask, holders))
         return [ref for ref in found if ref is not None]
+
+    def pool(self, name: str, *, balance: Balance = LEAST_LOADED) -> Pool:
+        """Return a way to ask any of the actors that were spawned with ``serves=name``."""
+        self._check_open()
+        full_name = PREFIX + name
+        check_name(full_name)
+        holders = Holders(
+            lambda: self._holders(full_name, nearest=True),
+            lambda peer_id: self._ask_holder(full_name, peer_id),
+            self._next_change,
+        )
+        return Pool(name, balance, holders)
+
+    async def _next_change(self) -> None:
+        version = self._remote.catalog, len(self._remote.names)
+        await Wait(self._remote.state, lambda: self._has_changed(version))
 
     def _has_changed(self, version: tuple[Any, int]) -> bool:
         catalog, count = version

@@ -18,6 +18,7 @@ from mosaik_actors import (
     AskRejected,
     AskTimeout,
     AskUndeliverable,
+    Balance,
     ChildFailed,
     DeadLetter,
     EntryInserted,
@@ -318,6 +319,55 @@ def _gone(ref: ActorRef) -> list[ActorGone]:
     actor = _actor(ref)
     assert isinstance(actor, Book)
     return actor.gone
+
+
+class Job(Request[int]):
+    number: int
+
+
+class Laborer(MosaikActor):
+    """Does each job once, slowly."""
+
+    def __init__(self, done: list[int]) -> None:
+        self.done = done
+
+    async def receiveMsg_Job(self, job: Job, sender: ActorRef) -> int:
+        await asyncio.sleep(0.05)
+        self.done.append(job.number)
+        return job.number
+
+
+@scenario(nodes=4, seeds=SEEDS)
+async def test_a_pool_under_churn_answers_each_request_once_or_says_so(cluster: Cluster) -> None:
+    done: list[int] = []
+    pools = [cluster.net(3).actors.pool("jobs", balance=balance) for balance in Balance]
+    members = [
+        await cluster.net(index % 3).actors.spawn(Laborer, args=(done,), serves="jobs")
+        for index in range(6)
+    ]
+    await cluster.sleep(5)
+    numbers = range(300)
+    asks = [
+        asyncio.ensure_future(pools[number % 3].ask(Job(number), timeout=120)) for number in numbers
+    ]
+    await cluster.sleep(0.3)
+    await members[0].stop()
+    await cluster.crash(1)
+    await cluster.net(0).actors.spawn(Laborer, args=(done,), serves="jobs")
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    assert len(done) == len(set(done))  # none was handled twice
+    for number, outcome in zip(numbers, outcomes, strict=True):
+        assert outcome == number or isinstance(outcome, AskUndeliverable)
+    assert sum(not isinstance(outcome, int) for outcome in outcomes) < 200
+
+    # Those that may be repeated are all answered, whoever goes.
+    asks = [
+        asyncio.ensure_future(pools[0].ask(Job(number), timeout=120, repeatable=True))
+        for number in numbers
+    ]
+    await cluster.sleep(0.3)
+    await cluster.crash(2)
+    assert await asyncio.gather(*asks) == list(numbers)
 
 
 class Tick(msgspec.Struct, frozen=True):
