@@ -141,6 +141,8 @@ class CellState:
         slow_count: Handler calls that took longer than `slow_handler_s`.
         reason: Why the actor ends, or has ended; empty for an exit on request.
         watchers: Who is told of its end; None while nobody is.
+        rejected_count: Messages that a full mailbox did not take, or did not keep.
+        restart_count: How often the actor was made anew.
         handling: What stands for the coroutine handler that runs, in the asks that
             it makes; None while there is none.
     """
@@ -176,7 +178,9 @@ class CellState:
         "parent",
         "parked",
         "reason",
+        "rejected_count",
         "requirements",
+        "restart_count",
         "run",
         "saved",
         "scheduled",
@@ -222,6 +226,7 @@ class CellState:
         self.handled = 0
         self.depth_max = 0
         self.slow_count = 0
+        self.rejected_count = self.restart_count = 0
         self.mark_number = 0
         self.mark_s = 0.0
         self.reason = ""
@@ -299,6 +304,8 @@ class CellState:
             depth=len(self.mailbox),
             depth_max=self.depth_max,
             age_s=self.age_s,
+            rejected=self.rejected_count,
+            restarts=self.restart_count,
             handled=self.handled,
             slow_count=self.slow_count,
             is_busy=self.parked,
@@ -324,6 +331,7 @@ class CellState:
             status.addWakeups([(self.address, ExpirationTimer(left))])
         status.addKeyVal("Messages Handled", self.handled)
         status.addKeyVal("Mailbox Depth Max", self.depth_max)
+        status.addKeyVal("Mailbox Age", round(self.age_s, 3))
         status.addKeyVal("Slow Handler Calls", self.slow_count)
         return status
 

@@ -84,8 +84,6 @@ class SupervisedCell(ActorCell):
 
     Attributes:
         spawning: How it is made and kept.
-        restart_count: How often it was made anew.
-        rejected_count: Messages that its full mailbox did not take or keep.
     """
 
     __slots__ = (
@@ -94,8 +92,6 @@ class SupervisedCell(ActorCell):
         "_restart_timer",
         "_supervisor",
         "_urgent",
-        "rejected_count",
-        "restart_count",
         "spawning",
     )
 
@@ -107,7 +103,6 @@ class SupervisedCell(ActorCell):
         self._supervisor = Supervisor(spawning.supervision)
         self._on_started = spawning.on_started
         self._restart_timer: asyncio.TimerHandle | None = None
-        self.restart_count = self.rejected_count = 0
         super().__init__(*args, **kwargs)
         self.address.cell = None  # who sends must not pass `deliver` by
         self.address.abandon = self._abandon
