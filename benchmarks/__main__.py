@@ -11,6 +11,7 @@ from .report import Row, print_table
 
 BENCHMARKS = (
     "runtime",
+    "actors",
     "transport",
     "streams",
     "stream_rivals",

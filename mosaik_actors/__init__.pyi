@@ -66,6 +66,36 @@ from .collections.vec import (
 from .collections.version import (
     Version as Version,
 )
+from .custom.actor import (
+    MosaikActor as MosaikActor,
+)
+from .custom.actors import (
+    Actors as Actors,
+)
+from .custom.actors import (
+    NotResolved as NotResolved,
+)
+from .custom.isolation import (
+    ProcessEnded as ProcessEnded,
+)
+from .custom.pool import (
+    LEAST_LOADED as LEAST_LOADED,
+)
+from .custom.pool import (
+    NEAREST as NEAREST,
+)
+from .custom.pool import (
+    ROUND_ROBIN as ROUND_ROBIN,
+)
+from .custom.pool import (
+    Balance as Balance,
+)
+from .custom.pool import (
+    Pool as Pool,
+)
+from .custom.timers import (
+    Timer as Timer,
+)
 from .discovery.catalog import (
     CatalogSnapshot as CatalogSnapshot,
 )
@@ -339,8 +369,44 @@ from .ids import (
 from .network import (
     Network as Network,
 )
+from .remote.config import (
+    ActorsConfig as ActorsConfig,
+)
 from .running import (
     run as run,
+)
+from .runtime import (
+    DROP_NEWEST as DROP_NEWEST,
+)
+from .runtime import (
+    DROP_OLDEST as DROP_OLDEST,
+)
+from .runtime import (
+    REJECT as REJECT,
+)
+from .runtime import (
+    ActorGone as ActorGone,
+)
+from .runtime import (
+    ActorRef as ActorRef,
+)
+from .runtime import (
+    AskCircle as AskCircle,
+)
+from .runtime import (
+    AskFailed as AskFailed,
+)
+from .runtime import (
+    AskPoisoned as AskPoisoned,
+)
+from .runtime import (
+    AskRejected as AskRejected,
+)
+from .runtime import (
+    AskTimeout as AskTimeout,
+)
+from .runtime import (
+    AskUndeliverable as AskUndeliverable,
 )
 from .runtime import (
     AsyncActorSystem as AsyncActorSystem,
@@ -349,7 +415,40 @@ from .runtime import (
     AsyncioSystemBase as AsyncioSystemBase,
 )
 from .runtime import (
+    ChildFailed as ChildFailed,
+)
+from .runtime import (
+    DeadLetter as DeadLetter,
+)
+from .runtime import (
+    Escalate as Escalate,
+)
+from .runtime import (
+    Mailbox as Mailbox,
+)
+from .runtime import (
+    MessageRejected as MessageRejected,
+)
+from .runtime import (
+    Overflow as Overflow,
+)
+from .runtime import (
+    Replies as Replies,
+)
+from .runtime import (
+    Request as Request,
+)
+from .runtime import (
+    Restart as Restart,
+)
+from .runtime import (
+    Resume as Resume,
+)
+from .runtime import (
     RuntimeConfig as RuntimeConfig,
+)
+from .runtime import (
+    Stop as Stop,
 )
 from .runtime import (
     TypeDispatcher as TypeDispatcher,

@@ -44,6 +44,8 @@ from .wire_limits import ANY, WireLimits, is_any, parts_of
 
 T = TypeVar("T")
 
+CustomHooks = tuple[Callable[[Any], Any], Callable[[type, Any], Any]]
+
 FAST: Final = b"\x00"
 WIDE: Final = b"\x01"
 UNTYPED: Final = b"\x02"
@@ -103,17 +105,25 @@ class TypedCodec(Codec[T]):
         is_ordered: Whether the same value is the same bytes in every process, though
             each has an order of its own for the members of a set. They are sorted then,
             and so are mappings, where the type lets there be sets.
+        custom: Hooks of msgspec for what it does not know: to encode, and to decode; those
+            of ids by default.
     """
 
-    def __init__(self, type_: Any, *, is_ordered: bool = False) -> None:
+    def __init__(
+        self, type_: Any, *, is_ordered: bool = False, custom: CustomHooks | None = None
+    ) -> None:
+        hooks: CustomHooks = custom or (id_as_bytes, _custom_values)
+        self._encode_custom, self._decode_custom = hooks
         self._type = type_
         has_order = not is_ordered or not _may_hold_sets(type_)
         self._order: Literal["deterministic"] | None = None if has_order else "deterministic"
         self._is_record = isinstance(type_, type) and (
             issubclass(type_, msgspec.Struct) or hasattr(type_, "__dataclass_fields__")
         )
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=id_as_bytes, order=self._order)
-        self._decode_items: Callable[[Any], list[T]] = _fast_decoder(list[type_])
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=self._encode_custom, order=self._order)
+        self._decode_items: Callable[[Any], list[T]] = _fast_decoder(
+            list[type_], self._decode_custom
+        )
         self._batch_type: Any = list[type_]
         self._limits = WireLimits(type_)
 
@@ -153,7 +163,7 @@ class TypedCodec(Codec[T]):
                 return self._decode_items(batch)
             if form == WIDE:
                 self._limits.check(batch, _decode_wide_members, is_wide=True)
-                items: list[T] = _decode_wide(batch, self._batch_type)
+                items: list[T] = _decode_wide(batch, self._batch_type, self._decode_custom)
                 return items
         except DecodeError:
             raise
@@ -167,7 +177,7 @@ class TypedCodec(Codec[T]):
             plain = msgspec.to_builtins(
                 items,
                 builtin_types=(bytes, bytearray, memoryview, datetime),
-                enc_hook=id_as_bytes,
+                enc_hook=self._encode_custom,
                 order=self._order,
             )
             batch: bytes = msgpack.packb(plain, default=_widen)
@@ -254,21 +264,27 @@ def _only_integers(code: int, data: memoryview) -> int:
     return _read_int(data)
 
 
-def _fast_decoder(batch_type: Any) -> Callable[[Any], Any]:
+def _fast_decoder(
+    batch_type: Any, decode_custom: Callable[[type, Any], Any] = _custom_values
+) -> Callable[[Any], Any]:
     return msgspec.msgpack.Decoder(
-        batch_type, dec_hook=_custom_values, ext_hook=_no_extension
+        batch_type, dec_hook=decode_custom, ext_hook=_no_extension
     ).decode
 
 
 _decode_plain: Final = msgspec.msgpack.Decoder(list[Any], ext_hook=_only_integers).decode
 
 
-def _decode_wide(batch: bytes | memoryview, batch_type: Any) -> Any:
+def _decode_wide(
+    batch: bytes | memoryview,
+    batch_type: Any,
+    decode_custom: Callable[[type, Any], Any] = _custom_values,
+) -> Any:
     return msgspec.convert(
         _decode_plain(batch),
         batch_type,
         builtin_types=(bytes, bytearray),
-        dec_hook=_custom_values,
+        dec_hook=decode_custom,
     )
 
 

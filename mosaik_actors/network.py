@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .config import refuse_tickets, require_above, seconds
+from .custom.actors import Actors
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
@@ -30,6 +31,7 @@ from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .network_secret import SecretSource, load_secrets
 from .node import Node
+from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
@@ -77,6 +79,7 @@ class Network:
         discovery: The settings of discovery.
         streams: The settings of streams.
         groups: The settings of groups.
+        actors: The settings of actors across nodes.
         transport: The settings of the transport.
         environment: Where the node lives; the real machine when None.
 
@@ -101,6 +104,7 @@ class Network:
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         groups: GroupsConfig | None = None,
+        actors: ActorsConfig | None = None,
         transport: TransportConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
@@ -122,12 +126,14 @@ class Network:
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
         self._groups_config = groups or GroupsConfig()
+        self._actors_config = actors or ActorsConfig()
         self._transport_config = transport or TransportConfig()
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
         self._groups: Groups | None = None
+        self._actors: Actors | None = None
         self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
 
@@ -190,6 +196,13 @@ class Network:
         if self._groups is None:
             raise self._not_running()
         return self._groups
+
+    @property
+    def actors(self) -> Actors:
+        """Actors of this node, and the way to those of others."""
+        if self._actors is None:
+            raise self._not_running()
+        return self._actors
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -301,7 +314,7 @@ class Network:
         self._undo.clear()
         node.endpoint.crash()
         node.system.kill()
-        for part in (self._groups, self._streams, self._discovery):
+        for part in (self._actors, self._groups, self._streams, self._discovery):
             if part is not None:
                 part.abandon()  # who waits at its handles
 
@@ -357,6 +370,10 @@ class Network:
         self._undo.append(streams.close)
         self._groups = groups = Groups(node, discovery.catalog_actor, self._groups_config)
         self._undo.append(groups.close)
+        self._actors = actors = await Actors.start(
+            node, self, discovery.catalog_actor, self._actors_config
+        )
+        self._undo.append(actors.close)
 
     async def _unwind(self) -> None:
         """End the parts, the newest first; one that fails does not keep the others."""

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from mosaik_actors import (
+    ActorsConfig,
     Backoff,
     CollectionConfig,
     ConsensusConfig,
     DiscoveryConfig,
     GroupsConfig,
     LogReplaySync,
+    Mailbox,
     Network,
     Preference,
+    Restart,
     RuntimeConfig,
     SnapshotSync,
     StreamsConfig,
@@ -40,6 +43,9 @@ SETTINGS: Final[tuple[tuple[type, str], ...]] = (
     (SnapshotSync, "Given as `state_sync` of a machine or a collection; the default."),
     (LogReplaySync, "Given as `state_sync` of a machine or a collection."),
     (TransportConfig, "Given as `Network(transport=...)`."),
+    (ActorsConfig, "Given as `Network(actors=...)`."),
+    (Restart, "Given as `supervision=` of an actor."),
+    (Mailbox, "Given as `mailbox=` of an actor."),
     (RuntimeConfig, "Given to `AsyncActorSystem.start(config=...)`."),
 )  # fmt: skip
 HEAD: Final = """# Settings

@@ -1,8 +1,8 @@
 """The catalog actor: what this node believes, and what it says about itself.
 
 Receives: `StartCatalog` first; `WatchCatalog`, `UnwatchCatalog`,
-    `AdvertiseStream`, `AdvertiseGroup`, `WithdrawStream`, `ChangeTags`, `SyncWith`, `DialPeer`,
-    `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
+    `AdvertiseStream`, `AdvertiseGroup`, `AdvertiseActor` and their withdrawals, `ChangeTags`,
+    `SyncWith`, `DialPeer`, `AnnounceDeparture` from anybody; `EntriesReceived`, `TakeToldEntries`,
     `AwaitMerge`, `SyncEnded` from peer actors; `RefreshEntry`, `EntryRefused`
     from the gossip actor; `CatalogTouched` from it and from the handle.
 Sends: `CatalogChanged` to watchers; `StreamAdvertised` to producers; `EntriesMerged`,
@@ -18,7 +18,10 @@ Failure: entries that are refused are counted in the core, and logged once per
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from thespian.actors import ActorAddress, WakeupMessage
 
@@ -34,6 +37,7 @@ from ..discovery.catalog import (
 )
 from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
+    AdvertiseActor,
     AdvertiseGroup,
     AdvertiseStream,
     AnnounceDeparture,
@@ -62,6 +66,7 @@ from ..discovery.messages import (
     ToldEntries,
     UnwatchCatalog,
     WatchCatalog,
+    WithdrawActor,
     WithdrawGroup,
     WithdrawStream,
 )
@@ -161,18 +166,21 @@ class CatalogActor(TypeDispatcher):
 
     def receiveMsg_AdvertiseGroup(self, message: AdvertiseGroup, _sender: ActorAddress) -> None:
         """Put a membership into the own entry."""
-        outcome, error = message.outcome, None
-        try:
-            self._catalog.local.put_group(message.group, now=self._now())
-        except EntryTooLarge as exc:
-            error = exc
-        if not outcome.done():
-            outcome.set_result(error)
-        self._pump()
+        self._advertise(partial(self._catalog.local.put_group, message.group), message.outcome)
 
     def receiveMsg_WithdrawGroup(self, message: WithdrawGroup, _sender: ActorAddress) -> None:
         """Take a membership out of the own entry."""
         self._catalog.local.remove_group(message.group_id, now=self._now())
+        self._advertise_hidden_streams()
+        self._pump()
+
+    def receiveMsg_AdvertiseActor(self, message: AdvertiseActor, _sender: ActorAddress) -> None:
+        """Put an actor's name into the own entry."""
+        self._advertise(partial(self._catalog.local.put_actor, message.actor), message.outcome)
+
+    def receiveMsg_WithdrawActor(self, message: WithdrawActor, _sender: ActorAddress) -> None:
+        """Take an actor's name out of the own entry."""
+        self._catalog.local.remove_actor(message.actor_id, now=self._now())
         self._advertise_hidden_streams()
         self._pump()
 
@@ -257,6 +265,16 @@ class CatalogActor(TypeDispatcher):
         self._pump()
 
     # Helpers.
+
+    def _advertise(self, put: Callable[..., object], outcome: Any) -> None:
+        error = None
+        try:
+            put(now=self._now())
+        except EntryTooLarge as exc:
+            error = exc
+        if not outcome.done():
+            outcome.set_result(error)
+        self._pump()
 
     def _advertise_hidden_streams(self) -> None:
         """Put the streams into the own entry that now have room there, the oldest first."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorAddress
 
-from ..ids import GroupId, PeerId, StreamId, Tag
+from ..ids import GroupId, PeerId, StreamId, Tag, UniqueId
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link
 from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from .config import DiscoveryConfig
-from .entry import EntryTooLarge, GroupInfo, SignedPeerEntry, StreamInfo
+from .entry import ActorInfo, EntryTooLarge, GroupInfo, SignedPeerEntry, StreamInfo
 from .errors import SyncError
 from .gossip import Gossip
 from .wire import GossipFrame, LinkPurpose
@@ -100,6 +100,27 @@ class WithdrawGroup:
     """Take a group out of the own entry. May be repeated."""
 
     group_id: GroupId
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertiseActor:
+    """Say in the own entry that an actor can be resolved here. May be repeated.
+
+    Attributes:
+        actor: The actor.
+        outcome: A future that gets None when the entry has it, and the
+            `EntryTooLarge` when there is no room for it.
+    """
+
+    actor: ActorInfo
+    outcome: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawActor:
+    """Take an actor out of the own entry. May be repeated."""
+
+    actor_id: UniqueId
 
 
 @dataclass(frozen=True, slots=True)

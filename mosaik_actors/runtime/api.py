@@ -23,10 +23,11 @@ from typing import IO, Any, Self
 from thespian.actors import Actor, ActorAddress, ActorSystem, InvalidActorAddress
 
 from ..config import seconds
-from .address import LocalAddress
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed, NotOnLoopThread
-from .external import ExternalInbox, Question
+from .external import ExternalInbox
+from .host import ActorHost
+from .messaging.address import LocalAddress
+from .messaging.errors import ActorSystemClosed, NotOnLoopThread
 from .status import MailboxStats, SystemStats
 from .system_base import AsyncioSystemBase
 
@@ -52,7 +53,6 @@ class AsyncActorSystem:
         self._capabilities = dict(capabilities or {})
         self._name = name
         self._config = config or RuntimeConfig()
-        self._questions: dict[Question, None] = {}
         self._base: AsyncioSystemBase | None = None
 
     @classmethod
@@ -92,8 +92,6 @@ class AsyncActorSystem:
 
     def _close(self) -> None:
         self._inbox.close()
-        for question in self._questions:
-            question.fail(ActorSystemClosed())
 
     # --- actors ---
 
@@ -145,7 +143,7 @@ class AsyncActorSystem:
             ForeignAddress: The address belongs to another actor system.
         """
         if (
-            type(address) is LocalAddress
+            isinstance(address, LocalAddress)
             and address.host is self._host
             and get_ident() == self._thread_id
         ):
@@ -209,24 +207,7 @@ class AsyncActorSystem:
         self._check_thread("ask()", "actor_system().ask(...)")
         if not isinstance(address, ActorAddress):
             raise InvalidActorAddress(address, "not a valid ActorAddress to ask")
-        host = self._host
-        if host.closed:
-            raise ActorSystemClosed
-        host.check_own(address)
-        question = Question(host, address, message)
-        self._questions[question] = None
-        host.send(address, message, question.address)
-        timer = None
-        if timeout is not None and not question.future.done():
-            limit_s = seconds(timeout)
-            timer = host.loop.call_later(limit_s, question.expire, limit_s)
-        try:
-            return await question.future
-        finally:
-            if timer is not None:
-                timer.cancel()
-            question.close()
-            del self._questions[question]
+        return await self._host.questions.ask(address, message, timeout)
 
     async def listen(self, timeout: float | timedelta | None = None) -> Any:
         """Return the next message that an actor sends in answer to a `tell`.
@@ -300,6 +281,11 @@ class AsyncActorSystem:
     def capabilities(self) -> Mapping[str, Any]:
         """The capabilities at this moment; change them with `updateCapability`."""
         return MappingProxyType(self._host.capabilities)
+
+    @property
+    def host(self) -> ActorHost:
+        """What the system is made of; for the parts of this library."""
+        return self._host
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

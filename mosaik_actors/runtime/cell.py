@@ -30,14 +30,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import logging
 import traceback
-from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from thespian.actors import (
     Actor,
@@ -45,22 +41,17 @@ from thespian.actors import (
     ActorExitRequest,
     ActorSystemMessage,
     ChildActorExited,
-    InvalidActorAddress,
     PoisonMessage,
-    Thespian_ActorStatus,
     Thespian_StatusReq,
     ThespianWatch,
-    WakeupMessage,
     WatchMessage,
 )
-from thespian.system.timing import ExpirationTimer, timePeriodSeconds
 
-from .address import Deliver, LocalAddress
-from .config import RuntimeConfig
+from .cell_face import CellFace
+from .cell_state import CellHost
 from .decorated import Saved, adapt, give_up
-from .scheduler import Scheduler
-from .sources import Sources
-from .status import MailboxStats
+from .messaging.address import Deliver, LocalAddress
+from .messaging.asking import Handling, handling_now
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -69,177 +60,17 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_MAX = 2
 
 
-class CellHost(Protocol):
-    """The actor system, as far as its cells know it.
+class ActorCell(CellFace):
+    """One actor: how it handles its messages, and how it ends."""
 
-    Attributes:
-        failures: Exceptions out of handlers so far.
-        poisoned: Messages given up so far.
-    """
-
-    failures: int
-    poisoned: int
-
-    @property
-    def name(self) -> str:
-        """The system's name."""
-
-    @property
-    def address(self) -> LocalAddress:
-        """The system's own address."""
-
-    @property
-    def config(self) -> RuntimeConfig:
-        """The settings."""
-
-    @property
-    def scheduler(self) -> Scheduler:
-        """Who gives the cells their turns."""
-
-    @property
-    def sources(self) -> Sources:
-        """The loaded sources."""
-
-    # Messages.
-
-    def new_address(self, deliver: Deliver) -> LocalAddress:
-        """Return a new address."""
-
-    def send(self, target: ActorAddress, message: Any, sender: ActorAddress) -> None:
-        """Deliver a message to any kind of address."""
-
-    def dead_letter(self, message: Any, target: ActorAddress, sender: ActorAddress) -> None:
-        """Report a message that nobody will handle."""
-
-    # The life of a cell.
-
-    def note_slow(self, cell: ActorCell, seconds: float) -> None:
-        """Count a slow handler."""
-
-    def bury(self, cell: ActorCell) -> None:
-        """Take a dead actor out of everything, and tell its parent."""
-
-    # What actors ask of their system.
-
-    def create_child(
-        self,
-        parent: ActorCell,
-        actor_class: Any,
-        requirements: Any,
-        global_name: str | None,
-        source_hash: str | None,
-        *,
-        isolated: bool | None = None,
-    ) -> LocalAddress:
-        """Create an actor for another one."""
-
-    def handle_dead_letters(self, address: LocalAddress, enable: bool) -> None:
-        """Register a handler of dead letters, or remove it."""
-
-    def update_capability(self, name: str, value: Any = None) -> None:
-        """Set a capability, or remove it with None."""
-
-    def begin_shutdown(self) -> None:
-        """Begin to stop all actors."""
-
-
-class ActorCell:
-    """One actor of a host. Only ever touched on the loop's thread.
-
-    Attributes:
-        address: The actor's address.
-        actor: The actor itself; None before it starts and after its end.
-        children: Addresses of living children, in order of creation.
-        context: The actor's own context variables, once it needs them.
-        run: Runs a function in that context; None while the actor shares one.
-        parked: True while the mailbox must wait: for a coroutine, or a start.
-        dead: True after the end.
-        exiting: True from a handled exit request to the end.
-        handled: Messages taken from the mailbox so far.
-        depth_max: The longest the mailbox has been at the start of a turn.
-        saved: Messages that the actor keeps until it is initialized, if it does.
-        slow_count: Handler calls that took longer than `slow_handler_s`.
-    """
-
-    __slots__ = (
-        "_attempt",
-        "_cancelled",
-        "_exit_request",
-        "_exit_timer",
-        "_handling",
-        "_message",
-        "_sender",
-        "_task",
-        "_timer_ids",
-        "actor",
-        "actor_class",
-        "address",
-        "children",
-        "context",
-        "dead",
-        "depth_max",
-        "exiting",
-        "globalName",
-        "handled",
-        "host",
-        "mailbox",
-        "parent",
-        "parked",
-        "requirements",
-        "run",
-        "saved",
-        "scheduled",
-        "scheduler",
-        "slow_count",
-        "source_hash",
-        "timers",
-        "watch",
-    )
+    __slots__ = ()
 
     def __init__(
-        self,
-        host: CellHost,
-        actor_class: Any,
-        parent: LocalAddress,
-        *,
-        requirements: Any = None,
-        source_hash: str | None = None,
+        self, host: CellHost, actor_class: Any, parent: LocalAddress, **named: Any
     ) -> None:
-        self.host = host
-        self.scheduler = host.scheduler
-        self.context: Context | None = None
-        self.run: Callable[..., Any] | None = None
-        if not host.scheduler.shares_context:
-            self.keep_context(host.scheduler.new_context())
-        self.actor: Any = None
-        self.actor_class = actor_class
-        self.parent = parent
-        self.requirements = requirements
-        self.source_hash = source_hash
-        self.globalName: str | None = None
-        self.mailbox: deque[tuple[Any, ActorAddress]] = deque()
-        self.children: dict[LocalAddress, None] = {}
-        self.timers: dict[int, asyncio.TimerHandle] = {}
-        self.watch: Watch | None = None
-        self.saved: Saved | None = None
-        self.exiting = False
-        self.dead = False
-        # Parked until `start`, so that messages wait for the actor.
-        self.scheduled = True
-        self.parked = True
-        self.handled = 0
-        self.depth_max = 0
-        self.slow_count = 0
-        self._timer_ids = itertools.count()
-        self._task: asyncio.Task[Any] | None = None
-        self._handling: Coroutine[Any, Any, Any] | None = None
-        self._message: Any = None
-        self._sender: ActorAddress = parent
-        self._attempt = 1
-        self._cancelled = False
-        self._exit_request: ActorExitRequest | None = None
-        self._exit_timer: asyncio.TimerHandle | None = None
-        self.address = host.new_address(self.deliver)
+        super().__init__(host, actor_class, parent, **named)
+        self.address = host.new_reference(self.deliver)
+        self.address.class_name = self.class_name
         self.address.cell = self
 
     # --- taking messages in: the values of address.deliver ---
@@ -289,31 +120,6 @@ class ActorCell:
         self.actor = actor
         self._resume()
 
-    # --- context variables, see scheduler.py ---
-
-    def keep_context(self, context: Context) -> None:
-        """Handle all messages in this context from now on."""
-        self.context = context
-        self.run = context.run
-
-    def own_context(self) -> Context:
-        """Return the actor's context, which it has to itself from now on."""
-        if self.context is None:
-            self.keep_context(self.scheduler.new_context())
-        assert self.context is not None
-        return self.context
-
-    def run_in_context(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Call a function of the actor's outside of a drain, or where it has not begun yet."""
-        if self.run is not None:
-            return self.run(function, *arguments, **named)
-        context = self.scheduler.new_context()
-        try:
-            return context.run(function, *arguments, **named)
-        finally:
-            if context:
-                self.keep_context(context)
-
     def _put_back(self, messages: Saved) -> None:
         """Take messages in that are to be handled before all others."""
         if not self.exiting:
@@ -350,7 +156,7 @@ class ActorCell:
     def _run(self, message: Any, sender: ActorAddress, attempt: int) -> None:
         failure: BaseException | None = None
         try:
-            result = self.run_in_context(self.actor.receiveMessage, message, sender)
+            result = self.run_in_context(self._handler_of(message), message, sender)
             self.take_result(result, message, sender, attempt)
         except (Exception, asyncio.CancelledError) as error:
             failure = error
@@ -361,6 +167,10 @@ class ActorCell:
                 self._failed(message, sender, failure, attempt)
             finally:
                 del failure  # its traceback holds this frame
+
+    def _handler_of(self, _message: Any) -> Callable[[Any, ActorAddress], Any]:
+        handler: Callable[[Any, ActorAddress], Any] = self.actor.receiveMessage
+        return handler
 
     def _failed(
         self, message: Any, sender: ActorAddress, error: BaseException, attempt: int
@@ -388,6 +198,7 @@ class ActorCell:
         for child in list(self.children):
             child.deliver(ActorExitRequest(recursive=True), self.address)
         self.host.dead_letter(message, self.address, sender)
+        self.reason = self.reason or f"its handler raised SystemExit({request.code})"
         self.end()
 
     def take_result(self, result: Any, message: Any, sender: ActorAddress, attempt: int) -> None:
@@ -405,48 +216,6 @@ class ActorCell:
         self.slow_count += 1
         self.host.note_slow(self, seconds)
 
-    # --- figures ---
-
-    @property
-    def class_name(self) -> str:
-        """The name of the actor's class, which may be given as text."""
-        return str(getattr(self.actor_class, "__name__", self.actor_class))
-
-    def stats(self) -> MailboxStats:
-        """Return the actor's figures."""
-        return MailboxStats(
-            address=self.address,
-            actor_class=self.class_name,
-            depth=len(self.mailbox),
-            depth_max=self.depth_max,
-            handled=self.handled,
-            slow_count=self.slow_count,
-            is_busy=self.parked,
-        )
-
-    def status(self) -> Thespian_ActorStatus:
-        """Return what Thespian_StatusReq is answered with."""
-        status = Thespian_ActorStatus(
-            self.address,
-            self.class_name,
-            self.host.address,
-            self.parent,
-            self.source_hash,
-            self.exiting or None,
-        )
-        for child in self.children:
-            status.addChild(child)
-        for message, sender in self.mailbox:
-            status.addReceivedMessage(sender, self.address, type(message).__name__)
-        now = self.scheduler.loop.time()
-        for handle in self.timers.values():
-            left = timedelta(seconds=max(handle.when() - now, 0))
-            status.addWakeups([(self.address, ExpirationTimer(left))])
-        status.addKeyVal("Messages Handled", self.handled)
-        status.addKeyVal("Mailbox Depth Max", self.depth_max)
-        status.addKeyVal("Slow Handler Calls", self.slow_count)
-        return status
-
     # --- coroutine handlers ---
 
     def _park(
@@ -459,11 +228,13 @@ class ActorCell:
         self._clear_watch()
         self.parked = self.scheduled = True
         self._message, self._sender, self._attempt = message, sender, attempt
-        self._cancelled = False
+        self._cancelled = self._abandoned = False
+        handling = Handling(self.address, getattr(sender, "question", None))
+        self.handling = self.address.handling = handling
         self._take_in(self._deliver_busy)
         self._handling = coroutine
         self._task = self.scheduler.loop.create_task(
-            _without_exit(coroutine),
+            _without_exit(coroutine, handling),
             name=f"{type(self.actor).__name__} {self.address._aaddr}",
             context=self.own_context(),
         )
@@ -479,11 +250,14 @@ class ActorCell:
             return  # given up on, see _give_up
         message, sender, attempt = self._message, self._sender, self._attempt
         self._task = self._message = None
+        self._end_handling()
         self._close_unbegun()
         self.parked = False
         self._take_in(self._deliver_exiting if self.exiting else self.deliver)
         if error is None:
             self.take_result(task.result(), message, sender, attempt)
+        elif self._abandoned and isinstance(error, asyncio.CancelledError):
+            logger.debug("%s was cancelled in handling %s: the asker is gone", self, _kind(message))
         elif self._cancelled:
             logger.warning("%s was cancelled in handling %s: it exits", self, _kind(message))
         elif isinstance(error, _Quit):
@@ -496,6 +270,9 @@ class ActorCell:
             self._settle()
         if not self.parked:
             self._resume()
+
+    def _end_handling(self) -> None:
+        self.handling = self.address.handling = None
 
     def _close_unbegun(self) -> None:
         """Close the handler's coroutine if its task was cancelled before the first step."""
@@ -538,6 +315,7 @@ class ActorCell:
 
     def _give_up(self) -> None:
         logger.error("%s ignores that it was cancelled; it is left behind", self)
+        self.reason = "it did not exit in time"
         self.end()
 
     # --- exit ---
@@ -585,6 +363,7 @@ class ActorCell:
         for handle in self.timers.values():
             handle.cancel()
         self.timers.clear()
+        self._end_handling()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -605,102 +384,6 @@ class ActorCell:
             self.watch.close()
             self.watch = None
 
-    def wakeupAfter(self, period: timedelta | float, payload: Any = None) -> None:
-        """Deliver a WakeupMessage after a period given as timedelta or in seconds."""
-        seconds = timePeriodSeconds(period)
-        if self.dead:
-            return  # a coroutine that was left behind; nobody would cancel the timer
-        timer_id = next(self._timer_ids)
-        self.timers[timer_id] = self.scheduler.loop.call_later(
-            seconds, self._wake_up, timer_id, WakeupMessage(period, payload)
-        )
-
-    def _wake_up(self, timer_id: int, message: WakeupMessage) -> None:
-        del self.timers[timer_id]
-        self.address.deliver(message, self.address)
-
-    # --- the rest of what thespian.actors.Actor calls ---
-
-    def actor_send(self, targetAddr: ActorAddress, msg: Any) -> None:
-        """Send a message from this actor; the names are those of `Actor.send`.
-
-        Raises:
-            ForeignAddress: The address belongs to another actor system.
-        """
-        try:
-            cell = targetAddr.cell  # type: ignore[attr-defined]
-        except AttributeError:
-            self._send_elsewhere(targetAddr, msg)
-            return
-        scheduler = self.scheduler
-        if cell is None or cell.scheduler is not scheduler:
-            self.host.send(targetAddr, msg, self.address)
-            return
-        # Cell.deliver once more: a call less for the most frequent of all steps.
-        cell.mailbox.append((msg, self.address))
-        if not cell.scheduled:
-            cell.scheduled = True
-            scheduler.ready.append(cell)
-            if not scheduler.armed:
-                scheduler.arm()
-
-    def _send_elsewhere(self, target: ActorAddress, message: Any) -> None:
-        if not isinstance(target, ActorAddress):
-            raise InvalidActorAddress(target, "not a valid ActorAddress for sending messages to")
-        self.host.send(target, message, self.address)
-
-    def createActor(
-        self,
-        actor_class: Any,
-        requirements: Any = None,
-        global_name: str | None = None,
-        source_hash: str | None = None,
-    ) -> ActorAddress:
-        """Create a child; its source is this actor's own unless another is named."""
-        return self.host.create_child(
-            self, actor_class, requirements, global_name, source_hash or self.source_hash
-        )
-
-    def handleDeadLetters(self, address: LocalAddress, enable: bool) -> None:
-        """Register for dead letters, or stop."""
-        self.host.handle_dead_letters(address, enable)
-
-    def registerSourceAuthority(self, address: LocalAddress) -> None:
-        """Become the source authority."""
-        self.host.sources.authority = address
-
-    def notifyOnSourceAvailability(self, address: LocalAddress, enable: bool) -> None:
-        """Register for notices about loaded sources, or stop."""
-        self.host.sources.notify(address, enable)
-
-    def notifyOnSystemRegistrationChanges(self, address: LocalAddress, enable: bool) -> None:
-        """Do nothing: this system base has no convention to join."""
-
-    def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
-        """Do nothing: this system base has no convention to join."""
-
-    def deRegisterRemoteSystem(self, address: Any) -> None:
-        """Do nothing: this system base has no convention to leave."""
-
-    def updateCapability(self, name: str, value: Any = None) -> None:
-        """Change a capability of the system."""
-        self.host.update_capability(name, value)
-
-    def loadActorSource(self, source: Any) -> str:
-        """Load a source file and return its hash."""
-        return self.host.sources.load(source)
-
-    def unloadActorSource(self, source_hash: str) -> None:
-        """Unload a source."""
-        self.host.sources.unload(source_hash)
-
-    def actorSystemShutdown(self) -> None:
-        """Shut the whole system down."""
-        self.host.begin_shutdown()
-
-    def __str__(self) -> str:
-        return f"{self.class_name} {self.address._aaddr}"
-
 
 class _Quit(Exception):
     """A coroutine handler raised SystemExit, which asyncio lets end the loop."""
@@ -710,7 +393,8 @@ class _Quit(Exception):
         self.request = request
 
 
-async def _without_exit(coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _without_exit(coroutine: Coroutine[Any, Any, Any], handling: Handling) -> Any:
+    handling_now.set(handling)
     try:
         return await coroutine
     except SystemExit as request:

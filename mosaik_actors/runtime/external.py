@@ -3,8 +3,6 @@
 To an actor every endpoint is just an address:
 
     * `ExternalInbox` collects messages for ``await listen()``.
-    * `Question` is one `ask`, with an address of its own, so that answers to
-      concurrent asks never mix. It ends after the first answer.
     * `ThreadEndpoint` is what Thespian's blocking `ask` and `listen` wait on in
       another thread. Every message that comes to it ends the wait, whoever
       sent it: that is Thespian's rule (user guide, "ask").
@@ -28,61 +26,13 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress, ActorSystemMessage, PoisonMessage
 from thespian.system import isInternalActorSystemMessage
 
-from .errors import ActorSystemClosed, AskPoisoned, AskTimeout, AskUndeliverable
+from .messaging.errors import ActorSystemClosed
 
 if TYPE_CHECKING:
     from .host import ActorHost
 
 
 logger = logging.getLogger(__name__)
-
-
-class Question:
-    """One ask on the event loop: an address that takes one answer."""
-
-    __slots__ = ("_host", "_message", "_target", "address", "future")
-
-    def __init__(self, host: ActorHost, target: ActorAddress, message: Any) -> None:
-        self._host = host
-        self._target = target
-        self._message = message
-        self.future: asyncio.Future[Any] = host.loop.create_future()
-        self.address = host.new_address(self.deliver)
-        self.address.undeliverable = self._undeliverable
-
-    def deliver(self, message: Any, sender: ActorAddress) -> None:
-        """Take the answer; answers after the first are dead letters."""
-        if isinstance(message, ActorSystemMessage):
-            # From an isolated actor the poison is a copy of the question.
-            if isinstance(message, PoisonMessage) and (
-                message.poisonMessage is self._message or sender is self._target
-            ):
-                self.fail(AskPoisoned(self._target, self._message, message.details))
-                return
-            if isInternalActorSystemMessage(message):
-                return
-        if self.future.done():
-            self._host.dead_letter(message, self.address, sender)
-        else:
-            self.future.set_result(message)
-
-    def _undeliverable(self, message: Any, target: ActorAddress) -> None:
-        if message is self._message:
-            self.fail(AskUndeliverable(self._target, message))
-
-    def expire(self, timeout: float) -> None:
-        """End the ask because its time is over."""
-        self.fail(AskTimeout(self._target, self._message, timeout))
-
-    def fail(self, error: Exception) -> None:
-        """End the ask with an error."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def close(self) -> None:
-        """Give the address up; what still comes is a dead letter."""
-        self._host.retire(self.address)
-        self.address.undeliverable = None
 
 
 class ExternalInbox:
@@ -180,7 +130,7 @@ class ThreadEndpoint:
             _log_full(self._host, self.address)
         self._host.dead_letter(message, self.address, sender)
 
-    def _undeliverable(self, message: Any, target: ActorAddress) -> None:
+    def _undeliverable(self, message: Any, target: ActorAddress, _reason: str) -> None:
         with self._changed:
             for pending in self._pending:
                 if pending.message is message:

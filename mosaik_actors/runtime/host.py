@@ -17,56 +17,41 @@ Order of a shutdown:
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from thespian.actors import (
-    Actor,
     ActorAddress,
     ActorExitRequest,
     ChildActorExited,
-    DeadEnvelope,
-    InvalidActorSpecification,
-    NoCompatibleSystemForActor,
     Thespian_StatusReq,
     Thespian_SystemStatus,
     ThespianGeneration,
     ValidatedSource,
-    WakeupMessage,
-    WatchMessage,
 )
-from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
-from .address import Deliver, LocalAddress
+from ..config import seconds
 from .cell import ActorCell
+from .cell_state import CellState
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed, ForeignAddress
-from .isolated import Isolation
+from .creation import Creation
+from .messaging.address import Deliver, LocalAddress
+from .messaging.errors import ForeignAddress
+from .messaging.letters import DeadLetters
+from .messaging.questions import Questions
+from .messaging.reference import ActorGone, ActorRef
+from .messaging.replies import Replies
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import SystemStats
+from .supervised import SupervisedCell
 
 logger = logging.getLogger(__name__)
-
-# What an actor's constructor may ask for by naming it (Thespian passes both).
-_INIT_ARGUMENTS = ("capabilities", "requirements")
-_init_arguments: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
-
-# Never worth a dead letter: notices to someone who is gone, and its own alarms.
-_NEVER_LETTERS = (DeadEnvelope, ChildActorExited, WakeupMessage, WatchMessage)
-
-
-# The beginning of Thespian's own text, which programs look for.
-_NO_COMPATIBLE_SYSTEM = "No compatible ActorSystem could be found: it lacks a capability"
-
-# Kinds of dead letters that are logged, each once; all are counted.
-_LETTERS_LOGGED_MAX = 100
 
 
 class ActorHost:
@@ -78,6 +63,10 @@ class ActorHost:
         capabilities: The system's capabilities; change with `update_capability`.
         stopping: True from the begin of a shutdown.
         closed: True from the end of it.
+        letters: The dead letters.
+        questions: The asks that wait for answers.
+        home: Which node it is, for other nodes; None without one.
+        services: What actors find at their node; None without one.
     """
 
     def __init__(
@@ -95,17 +84,22 @@ class ActorHost:
         self.sources = Sources(self)
         self._numbers = itertools.count()
         self.address = self.new_address(self._receive)
+        self.letters = DeadLetters(self.address, loop.time)
+        self.questions = Questions(self)
+        self.home: Any = None
+        self.services: Any = None
         self.cells: dict[int, ActorCell] = {}
         self.names: dict[str, LocalAddress] = {}
-        self.dead_letter_handlers: dict[LocalAddress, None] = {}
-        self.created = self.exited = 0
-        self.failures = self.poisoned = self.dead_letters = 0
+        self.creation = Creation(self)
+        self.create_primary = self.creation.create_primary
+        self.create_child = self.creation.create_child
+        self.construct = self.creation.construct
+        self.exited = 0
+        self.failures = self.poisoned = 0
         self.slow: dict[str, int] = {}
-        self._lettered: set[str] = set()
         self.stopping = self.closed = False
         self._on_closed: list[Callable[[], None]] = []
         self._shutdown_timer: asyncio.TimerHandle | None = None
-        self._isolation: Isolation | None = None
         self._closing: asyncio.Task[None] | None = None
 
     # --- addresses and messages ---
@@ -113,6 +107,10 @@ class ActorHost:
     def new_address(self, deliver: Deliver) -> LocalAddress:
         """Return a new address."""
         return LocalAddress(self, next(self._numbers), deliver)
+
+    def new_reference(self, deliver: Deliver) -> ActorRef:
+        """Return a new address of an actor."""
+        return ActorRef(self, next(self._numbers), deliver)
 
     def retire(self, address: LocalAddress) -> None:
         """Send what comes to an address from now on to dead letters."""
@@ -147,32 +145,11 @@ class ActorHost:
     def _deliver_dead(self, target: LocalAddress, message: Any, sender: ActorAddress) -> None:
         self.dead_letter(message, target, sender)
 
-    def dead_letter(self, message: Any, target: ActorAddress, sender: ActorAddress) -> None:
-        """Report a message that nobody will handle."""
-        if isinstance(message, _NEVER_LETTERS):
-            return
-        self.dead_letters += 1
-        if not self.dead_letter_handlers:
-            self._log_letter(message, target)
-        for handler in list(self.dead_letter_handlers):
-            handler.deliver(DeadEnvelope(target, message), self.address)
-        if isinstance(sender, LocalAddress) and sender.undeliverable is not None:
-            sender.undeliverable(message, target)
-
-    def _log_letter(self, message: Any, target: ActorAddress) -> None:
-        kind = type(message).__name__
-        if self.stopping or kind in self._lettered or len(self._lettered) >= _LETTERS_LOGGED_MAX:
-            return
-        self._lettered.add(kind)
-        # Our own actors' messages cross each other whenever a peer or a link goes.
-        is_ours = type(message).__module__.startswith(f"{__name__.partition('.')[0]}.")
-        logger.log(
-            logging.DEBUG if is_ours else logging.WARNING,
-            "dead letter: %s to %s, which has exited or takes no more messages; "
-            "further ones of this kind are only counted",
-            kind,
-            target,
-        )
+    def dead_letter(
+        self, message: Any, target: ActorAddress, sender: ActorAddress, reason: str = ""
+    ) -> None:
+        """Report a message that nobody will handle; the reason is for people."""
+        self.letters.report(message, target, sender, reason, is_stopping=self.stopping)
 
     def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
         """Report a message to an address that is forgotten altogether."""
@@ -181,9 +158,9 @@ class ActorHost:
     def handle_dead_letters(self, address: LocalAddress, enable: bool) -> None:
         """Register a handler of dead letters, or remove it."""
         if enable:
-            self.dead_letter_handlers[address] = None
+            self.letters.handlers[address] = None
         else:
-            self.dead_letter_handlers.pop(address, None)
+            self.letters.handlers.pop(address, None)
 
     def _receive(self, message: Any, sender: ActorAddress) -> None:
         """Handle a message to the system itself; others than these are ignored."""
@@ -192,153 +169,63 @@ class ActorHost:
         elif isinstance(message, ValidatedSource):
             self.sources.receive_validated(message, sender)
 
-    # --- creation ---
+    # --- actors ---
 
-    def create_primary(
-        self,
-        actor_class: Any,
-        requirements: Any = None,
-        global_name: str | None = None,
-        source_hash: str | None = None,
-        *,
-        isolated: bool | None = None,
-    ) -> LocalAddress:
-        """Create a top-level actor; see `AsyncActorSystem.createActor`."""
-        if self.stopping:
-            raise ActorSystemClosed
-        if global_name and global_name in self.names:
-            return self.names[global_name]
-        if _is_isolated(actor_class, isolated):
-            if source_hash is not None:
-                raise InvalidActorSpecification(actor_class, "isolated and from a source")
-            cell = self._isolate(actor_class, self.address, requirements, global_name)
-            self._register(cell, global_name)
-            return cell.address
-        self.sources.loader(source_hash)  # raises if there is no such source
-        cell = ActorCell(
-            self, actor_class, self.address, requirements=requirements, source_hash=source_hash
-        )
-        try:
-            self._start(cell)
-        except BaseException:
-            self.retire(cell.address)
-            raise
-        self._register(cell, global_name)
-        return cell.address
+    def supervised(self, address: ActorAddress) -> SupervisedCell | None:
+        """Return the cell of a living supervised actor; None for anybody else."""
+        found = self.cells.get(address.number) if isinstance(address, LocalAddress) else None
+        return found if isinstance(found, SupervisedCell) and found.address is address else None
 
-    def create_child(
-        self,
-        parent: ActorCell,
-        actor_class: Any,
-        requirements: Any,
-        global_name: str | None,
-        source_hash: str | None,
-        *,
-        isolated: bool | None = None,
-    ) -> LocalAddress:
-        """Create an actor for another one.
+    def orphan(self, address: LocalAddress) -> None:
+        """Let the system be the parent of an actor, so that nobody hears of its end."""
+        cell = self.cells.get(address.number)
+        if cell is not None:
+            cell.parent = self.address
 
-        An actor that cannot start has an address all the same: its parent gets
-        ChildActorExited, messages to it are dead letters (user guide,
-        "Non-startable Actors"). A named actor is the system's child.
-
-        Raises:
-            InvalidActorSpecification: `actor_class` can never be an actor.
-        """
-        if global_name and global_name in self.names:
-            return self.names[global_name]
-        _check_specification(actor_class)
-        owner = self.address if global_name else parent.address
-        alive = not (self.stopping or parent.exiting or parent.dead)
-        cell: ActorCell
-        if alive and _is_isolated(actor_class, isolated):
-            if source_hash is not None:
-                raise InvalidActorSpecification(actor_class, "isolated and from a source")
-            if self._can_run(actor_class, requirements):
-                cell = self._isolate(actor_class, owner, requirements, global_name)
-                self._register(cell, global_name)
-                if not global_name:
-                    parent.children[cell.address] = None
-                return cell.address
-        cell = ActorCell(
-            self, actor_class, owner, requirements=requirements, source_hash=source_hash
-        )
-        if not alive:
-            self.retire(cell.address)
-            return cell.address
-        if not global_name:
-            parent.children[cell.address] = None
-        try:
-            self.sources.loader(source_hash)
-            self._start(cell)
-        except (Exception, SystemExit):
-            logger.warning("%s cannot start", cell, exc_info=True)
-            self.retire(cell.address)
-            parent.address.deliver(ChildActorExited(cell.address), self.address)
-        else:
-            self._register(cell, global_name)
-        return cell.address
-
-    def _can_run(self, actor_class: Any, requirements: Any) -> bool:
-        try:
-            return self._has_capabilities(actor_class, requirements)
-        except Exception:  # out of importing the class; starting it will raise the same
-            return False
-
-    def _has_capabilities(self, actor_class: Any, requirements: Any) -> bool:
-        return bool(checkActorCapabilities(actor_class, self.capabilities, requirements))
-
-    def _isolate(
-        self, actor_class: Any, parent: LocalAddress, requirements: Any, global_name: str | None
-    ) -> ActorCell:
-        _check_specification(actor_class)
-        if not self._has_capabilities(actor_class, requirements):
-            raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
-        if self._isolation is None:
-            self._isolation = Isolation(self)
-        return self._isolation.create(actor_class, parent, requirements, global_name)
-
-    def _register(self, cell: ActorCell, global_name: str | None) -> None:
-        self.cells[cell.address.number] = cell
-        self.created += 1
-        if global_name:
-            cell.globalName = global_name
-            self.names[global_name] = cell.address
-
-    def _start(self, cell: ActorCell) -> None:
-        source_hash = cell.source_hash
-        if source_hash is not None and self.sources.is_pending(source_hash):
-            self.sources.when_decided(source_hash, partial(self._start_late, cell))
-        else:
-            cell.start(self._construct(cell))
-
-    def _start_late(self, cell: ActorCell) -> None:
-        if cell.dead:
+    def watch(self, target: ActorRef, watcher: LocalAddress) -> None:
+        """Send `ActorGone` to `watcher` at the end of an actor of this node, once."""
+        cell = self.cells.get(target.number)
+        if cell is None or cell.address is not target:
+            watcher.deliver(ActorGone(target, "it has exited before"), self.address)
             return
-        try:
-            cell.start(self._construct(cell))
-        except (Exception, SystemExit):
-            logger.warning("%s cannot start", cell, exc_info=True)
-            cell.end()
+        if cell.watchers is None:
+            cell.watchers = {}
+        cell.watchers[watcher] = None
 
-    def _construct(self, cell: ActorCell) -> Actor:
-        loader = self.sources.loader(cell.source_hash)
+    def unwatch(self, target: ActorRef, watcher: LocalAddress) -> None:
+        """Send nothing to `watcher` at the end of an actor. May be repeated."""
+        cell = self.cells.get(target.number)
+        if cell is not None and cell.watchers is not None:
+            cell.watchers.pop(watcher, None)
+
+    # --- asks by reference ---
+
+    async def ask(self, target: ActorAddress, message: Any, timeout: Any) -> Any:
+        """Ask; see `ActorRef.ask`."""
+        return await self.questions.ask(target, message, timeout)
+
+    def stream(self, target: ActorRef, message: Any, window: int) -> Replies[Any]:
+        """Ask for a stream of answers; see `ActorRef.stream`."""
+        return self.questions.stream(target, message, window)
+
+    async def stop(self, target: ActorRef, timeout: float | timedelta | None) -> None:
+        """Let an actor exit, and wait until it has; see `ActorRef.stop`."""
+        gone: asyncio.Future[None] = self.loop.create_future()
+        watcher = self.new_address(
+            lambda _message, _sender: None if gone.done() else gone.set_result(None)
+        )
         try:
-            found = actualActorClass(cell.actor_class, loader)
-        except AttributeError as error:
-            raise InvalidActorSpecification(cell.actor_class, str(error)) from error
-        _check_specification(found)
-        if not self._has_capabilities(found, cell.requirements):
-            raise NoCompatibleSystemForActor(found, _NO_COMPATIBLE_SYSTEM)
-        values = {"capabilities": self.capabilities, "requirements": cell.requirements}
-        arguments = {name: values[name] for name in _accepted_arguments(found)}
-        actor: Actor = cell.run_in_context(found, **arguments)
-        cell.actor_class = found
-        return actor
+            target.watch(watcher)
+            target.deliver(ActorExitRequest(), self.address)
+            async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+                await gone
+        finally:
+            self.retire(watcher)
+            target.unwatch(watcher)
 
     # --- the end of an actor ---
 
-    def bury(self, cell: ActorCell) -> None:
+    def bury(self, cell: CellState) -> None:
         """Take a dead actor out of everything, and tell its parent."""
         address = cell.address
         self.retire(address)
@@ -346,9 +233,14 @@ class ActorHost:
         self.exited += 1
         if cell.globalName:
             self.names.pop(cell.globalName, None)
-        self.dead_letter_handlers.pop(address, None)
+        self.letters.handlers.pop(address, None)
         self.sources.forget(address)
         cell.parent.deliver(ChildActorExited(address), self.address)
+        if cell.watchers is not None:
+            reason = cell.reason or ("its node shuts down" if self.stopping else "it exited")
+            watchers, cell.watchers = cell.watchers, None
+            for watcher in watchers:
+                watcher.deliver(ActorGone(address, reason), self.address)
         if self.stopping:
             for child in list(cell.children):
                 child.deliver(ActorExitRequest(recursive=True), self.address)
@@ -367,14 +259,14 @@ class ActorHost:
         else:
             self.capabilities[name] = value
         for cell in list(self.cells.values()):
-            if cell.actor is not None and not self._has_capabilities(
+            if cell.actor is not None and not self.creation.has_capabilities(
                 cell.actor_class, cell.requirements
             ):
                 cell.address.deliver(ActorExitRequest(recursive=True), self.address)
 
     # --- metrics ---
 
-    def note_slow(self, cell: ActorCell, seconds: float) -> None:
+    def note_slow(self, cell: CellState, seconds: float) -> None:
         """Count a slow handler; log the first of each class."""
         name = cell.class_name
         if name not in self.slow:
@@ -391,13 +283,13 @@ class ActorHost:
         """Return the figures of the whole system."""
         return SystemStats(
             actors=len(self.cells),
-            created=self.created,
+            created=self.creation.created,
             exited=self.exited,
             handled=self.scheduler.handled,
             queued=sum(len(cell.mailbox) for cell in self.cells.values()),
             failures=self.failures,
             poisoned=self.poisoned,
-            dead_letters=self.dead_letters,
+            dead_letters=self.letters.count,
             slow=dict(self.slow),
             drains=self.scheduler.drains,
             drains_cut_short=self.scheduler.cut_short,
@@ -414,12 +306,12 @@ class ActorHost:
         for name, address in self.names.items():
             status.addGlobalActor(name, address)
         # Thespian's status has room for one handler; ours allows several.
-        status.setDeadLetterHandler(next(iter(self.dead_letter_handlers), None))
+        status.setDeadLetterHandler(next(iter(self.letters.handlers), None))
         status.setLoadedSources(self.sources.loaded)
         status.sourceAuthority = self.sources.authority
         status.addKeyVal("Messages Handled", self.scheduler.handled)
         status.addKeyVal("Messages Poisoned", self.poisoned)
-        status.addKeyVal("Dead Letters", self.dead_letters)
+        status.addKeyVal("Dead Letters", self.letters.count)
         return status
 
     # --- shutdown ---
@@ -468,8 +360,9 @@ class ActorHost:
             cell.end()
 
     def _finish_shutdown(self) -> None:
-        if self._isolation is not None and self._closing is None:
-            self._closing = self.loop.create_task(self._isolation.close(), name="isolation")
+        isolation = self.creation.isolation
+        if isolation is not None and self._closing is None:
+            self._closing = self.loop.create_task(isolation.close(), name="isolation")
             self._closing.add_done_callback(lambda task: self._finish_shutdown())
         if self.closed or (self._closing is not None and not self._closing.done()):
             return
@@ -477,32 +370,11 @@ class ActorHost:
         if self._shutdown_timer is not None:
             self._shutdown_timer.cancel()
         self.sources.close()
-        self.dead_letter_handlers.clear()
+        self.questions.close()
+        self.letters.handlers.clear()
         for call in self._on_closed:
             call()
         self._on_closed.clear()
-
-
-def _check_specification(actor_class: Any) -> None:
-    if isinstance(actor_class, str):
-        if "." not in actor_class:
-            raise InvalidActorSpecification(actor_class, "a name needs its module: package.Class")
-    elif not (isinstance(actor_class, type) and hasattr(actor_class, "receiveMessage")):
-        raise InvalidActorSpecification(actor_class, "not a subclass of Actor")
-
-
-def _is_isolated(actor_class: Any, isolated: bool | None = None) -> bool:
-    return getattr(actor_class, "isolated", False) is True if isolated is None else isolated
-
-
-def _accepted_arguments(actor_class: type) -> tuple[str, ...]:
-    accepted = _init_arguments.get(actor_class)
-    if accepted is None:
-        init = actor_class.__init__  # type: ignore[misc]
-        parameters = inspect.signature(init).parameters
-        accepted = tuple(name for name in _INIT_ARGUMENTS if name in parameters)
-        _init_arguments[actor_class] = accepted
-    return accepted
 
 
 def _common_capabilities(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:

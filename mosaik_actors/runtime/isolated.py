@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,11 +47,12 @@ from thespian.actors import (
 )
 
 from ..forking import keep_from_children
-from .address import LocalAddress
-from .cell import ActorCell, CellHost
+from .cell import ActorCell
+from .cell_state import CellHost
 from .isolated_process import CALLS, Launch, main
 from .log_records import handle_record, levels
 from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
+from .messaging.address import LocalAddress
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class IsolatingHost(CellHost, Protocol):
 class IsolatedCell(ActorCell):
     """The node's side of an actor that runs in another process.
 
+    `on_ready` is called once: with None when the actor has started, or with why it has not.
+
     An exit, in frames: "exit" to the process, whose actor handles the request;
     "exiting" back, with whether it is still recursive; then the children, which
     are actors of the node, exit; "end" to the process, which ends.
@@ -91,7 +95,7 @@ class IsolatedCell(ActorCell):
 
     host: IsolatingHost
 
-    __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid")
+    __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid", "on_ready")
 
     def __init__(self, isolation: Isolation, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,6 +103,7 @@ class IsolatedCell(ActorCell):
         self._connection: asyncio.WriteTransport | None = None
         self._pid = 0
         self._is_asked_to_exit = False
+        self.on_ready: Callable[[str | None], None] | None = None
         self.actor = self  # it has one, elsewhere
         self._take_in(self._forward)
 
@@ -182,6 +187,9 @@ class IsolatedCell(ActorCell):
         if kind == "failed":
             logger.warning("%s cannot start: %s", self, parts[0])
             self._is_asked_to_exit = True
+            self._report_ready(parts[0])
+        elif kind == "ready":
+            self._report_ready(None)
         elif kind == "quit":
             logger.error("%s called for the end of its process: %s", self, parts[0])
             self._is_asked_to_exit = True
@@ -193,6 +201,11 @@ class IsolatedCell(ActorCell):
             self._answer_call(*parts)
         else:
             self._receive_message(kind, *parts)
+
+    def _report_ready(self, failure: str | None) -> None:
+        if self.on_ready is not None:
+            report, self.on_ready = self.on_ready, None
+            report(failure)
 
     def _receive_message(self, kind: str, number: int, data: bytes, *details: str) -> None:
         target = self._isolation.resolve(number)
@@ -254,6 +267,7 @@ class IsolatedCell(ActorCell):
         for child in list(self.children):  # there are none after an orderly exit
             child.deliver(ActorExitRequest(recursive=True), self.address)
         self._isolation.forget(self)
+        self._report_ready("its process has ended before it was ready")
         super().end()
 
 
@@ -345,6 +359,8 @@ class Isolation:
         parent: LocalAddress,
         requirements: Any,
         global_name: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> IsolatedCell:
         """Make a cell for an actor in another process, which starts meanwhile."""
         module, name = importable(actor_class)
@@ -352,9 +368,8 @@ class Isolation:
         self.number_of(cell.address)
         self.cells[cell.address.number] = cell
         number, capabilities = cell.address.number, dict(self._host.capabilities)
-        self._waiting.append(
-            Launch("", number, module, name, global_name, capabilities, requirements, levels())
-        )
+        launch = Launch("", number, module, name, global_name, capabilities, requirements, levels())
+        self._waiting.append(replace(launch, args=tuple(args), kwargs=dict(kwargs or {})))
         if self._keeper is not None:
             self.keeper_ready(self._keeper)
         elif self._starting is None:

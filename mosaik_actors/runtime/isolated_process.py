@@ -25,9 +25,9 @@ import socket
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,10 @@ from thespian.actors import (
 )
 
 from .decorated import adapt, give_up
-from .errors import ActorSystemClosed
 from .log_records import forward_records
 from .loopback_base import LoopbackSystemBase
+from .messaging.errors import ActorSystemClosed
+from .messaging.hooks import Hooks, StartActor
 from .portable import FrameReader, RemoteAddress, dumps, frame, importable, loads, rebuilt
 
 READ_BYTES = 1 << 20
@@ -82,6 +83,8 @@ class Launch:
     capabilities: dict[str, Any]
     requirements: Any
     log_levels: dict[str, int]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Reference:
@@ -162,7 +165,8 @@ class Shell(Actor):
             actor_class = getattr(importlib.import_module(launch.module), launch.name)
             values = {"capabilities": launch.capabilities, "requirements": launch.requirements}
             names = inspect.signature(actor_class.__init__).parameters
-            actor = actor_class(**{name: values[name] for name in values if name in names})
+            named = {name: values[name] for name in values if name in names}
+            actor = actor_class(*launch.args, **{**named, **launch.kwargs})
         except (Exception, SystemExit):
             self._write("failed", traceback.format_exc())
             self._end()
@@ -170,6 +174,14 @@ class Shell(Actor):
         actor._myRef = _Reference(self, launch, self.wakeupAfter)
         adapt(actor, self._next.extend)
         self._actor = actor
+        if isinstance(actor, Hooks):
+            try:
+                _finish(actor.receive_hook(StartActor(), self._address))
+            except (Exception, SystemExit):
+                self._write("failed", traceback.format_exc())
+                self._end()
+                return
+        self._write("ready")
 
     def _write(self, *parts: Any) -> None:
         data = frame(*parts)
@@ -231,9 +243,10 @@ class Shell(Actor):
         details = ""
         for _ in range(1 if isinstance(message, ActorExitRequest) else ATTEMPTS_MAX):
             try:
-                result = self._actor.receiveMessage(message, sender)
-                if asyncio.iscoroutine(result):
-                    result = asyncio.run(result)
+                handle = self._actor.receiveMessage
+                if isinstance(self._actor, Hooks) and isinstance(message, ActorExitRequest):
+                    handle = self._actor.receive_exit
+                result = _finish(handle(message, sender))
                 if isinstance(result, ThespianWatch):
                     self._watched = list(result.filenos)
             except Exception:
@@ -281,6 +294,11 @@ class Shell(Actor):
                     return loads(parts[0], RemoteAddress)
             if not self._read():
                 raise ActorSystemClosed
+
+
+def _finish(result: Any) -> Any:
+    """Return what a handler returns in the end."""
+    return asyncio.run(result) if asyncio.iscoroutine(result) else result
 
 
 def _number_of(address: ActorAddress) -> int | None:

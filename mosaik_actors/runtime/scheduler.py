@@ -31,6 +31,7 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from thespian.actors import ActorAddress, ActorSystemMessage
@@ -177,6 +178,11 @@ class Scheduler:
         self.ready.append(cell)
         if not self.armed:
             self.arm()
+
+    def unqueue(self, cell: Schedulable) -> None:
+        """Give a cell no turn until it is woken again, though it is queued."""
+        with suppress(ValueError):  # it is in its turn, or not queued
+            self.ready.remove(cell)
 
     def _drain(self) -> None:
         # This is the hot loop of the whole library: locals instead of

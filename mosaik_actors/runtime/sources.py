@@ -33,8 +33,8 @@ from thespian.actors import (
 )
 from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
 
-from .address import LocalAddress
 from .config import RuntimeConfig
+from .messaging.address import LocalAddress
 
 logger = logging.getLogger(__name__)
 

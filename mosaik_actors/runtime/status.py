@@ -17,6 +17,12 @@ class MailboxStats:
     """Messages that wait."""
     depth_max: int
     """The most that waited at the start of one of its turns."""
+    age_s: float
+    """For how long the oldest message that waits has waited, at least."""
+    rejected: int
+    """Messages that its full mailbox did not take, or did not keep."""
+    restarts: int
+    """How often it was made anew."""
     handled: int
     slow_count: int
     """Handler calls that held the loop longer than `slow_handler_s`."""

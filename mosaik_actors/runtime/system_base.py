@@ -40,11 +40,11 @@ from thespian.actors import (
 )
 from thespian.system.timing import timePeriodSeconds
 
-from .address import LocalAddress
 from .config import RuntimeConfig
-from .errors import ActorSystemClosed, BlockingCallOnLoop, ForeignAddress
 from .external import ThreadEndpoint
 from .host import ActorHost
+from .messaging.address import LocalAddress
+from .messaging.errors import ActorSystemClosed, BlockingCallOnLoop, ForeignAddress
 
 logger = logging.getLogger(__name__)
 

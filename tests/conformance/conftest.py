@@ -13,14 +13,18 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystem, Thespian_StatusReq
 
+from mosaik_actors.custom.actor import MosaikActor
 from mosaik_actors.runtime import AsyncioSystemBase
 
 SIMPLE, MULTIPROC, ASYNCIO = "simpleSystemBase", "multiprocTCPBase", "AsyncioSystemBase"
+# Our base once more, with each actor a `MosaikActor` as well.
+MOSAIK = "MosaikActor"
 
 # Requests to actors take milliseconds; only a failing test waits this long.
 PATIENCE_S = 10.0
@@ -50,6 +54,15 @@ def pytest_sessionfinish() -> None:
         gc.collect()
 
 
+@cache
+def as_mosaik(actor_class: Any) -> Any:
+    """Return an actor class that is a `MosaikActor` too; a class's name as it is."""
+    if isinstance(actor_class, str) or issubclass(actor_class, MosaikActor):
+        return actor_class
+    bases = (actor_class, MosaikActor)
+    return type(actor_class.__name__, bases, {"__module__": actor_class.__module__})
+
+
 class Sut:
     """A system under test: an ActorSystem and the context to use it from."""
 
@@ -60,6 +73,8 @@ class Sut:
         self._created: list[ActorAddress] = []
 
     def create(self, actor_class: Any, *arguments: Any, **named: Any) -> ActorAddress:
+        if self.base == MOSAIK:
+            actor_class = as_mosaik(actor_class)
         address = self._context.createActor(actor_class, *arguments, **named)
         self._created.append(address)
         return address
@@ -133,7 +148,7 @@ def multiproc_system() -> Iterator[ActorSystem]:
         os.environ["THESPIAN_BASE_IPADDR"] = previous
 
 
-@pytest.fixture(params=[SIMPLE, MULTIPROC, ASYNCIO])
+@pytest.fixture(params=[SIMPLE, MULTIPROC, ASYNCIO, MOSAIK])
 def sut(request: pytest.FixtureRequest) -> Iterator[Sut]:
     base = request.param
     departs = request.node.get_closest_marker("departs")

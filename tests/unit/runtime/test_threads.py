@@ -173,7 +173,7 @@ def test_backlog_for_listen_is_bounded() -> None:
         with system.private() as context:
             assert context.ask(echo, "last", 5) == "last"
         assert [system.listen(0.01) for _ in range(4)] == [0, 1, 2, None]
-        assert base.host.dead_letters == 2
+        assert base.host.letters.count == 2
     finally:
         system.shutdown()
 

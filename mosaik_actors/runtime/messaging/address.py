@@ -27,9 +27,9 @@ from typing import Any, NoReturn, Protocol
 from thespian.actors import ActorAddress
 
 from .errors import AddressNotPortable
-from .scheduler import Schedulable
 
 Deliver = Callable[[Any, ActorAddress], None]
+Undeliverable = Callable[[Any, ActorAddress, str], None]
 
 
 class AddressOwner(Protocol):
@@ -48,18 +48,20 @@ class LocalAddress(ActorAddress):
         deliver: Takes (message, sender) in. Exchanged by the target's owner.
         cell: The actor's cell while `deliver` is the ordinary one, so that a
             sender may save the call; else None.
-        undeliverable: Called as (message, target) when something sent from
+        undeliverable: Called as (message, target, reason) when something sent from
             here found nobody; None for those who do not want to know.
+        question: What is asked from here, where this is the address of an ask; else None.
     """
 
-    __slots__ = ("cell", "deliver", "host", "number", "undeliverable")
+    __slots__ = ("cell", "deliver", "host", "number", "question", "undeliverable")
 
     def __init__(self, host: AddressOwner, number: int, deliver: Deliver) -> None:
         self.host = host
         self.number = number
         self.deliver = deliver
-        self.cell: Schedulable | None = None
-        self.undeliverable: Deliver | None = None
+        self.cell: Any = None
+        self.undeliverable: Undeliverable | None = None
+        self.question: Any = None
 
     @property
     def _aaddr(self) -> str:

@@ -1,17 +1,18 @@
 """What can go wrong between asyncio code and actors.
 
-An `ask` has exactly one outcome: the answer, or one of the three `AskFailed`
-classes. They say what happened to the question, because that decides whether
-asking again is safe:
+An `ask` has exactly one outcome: the answer, or one of the `AskFailed` classes. They
+say what happened to the question, because that decides whether asking again is safe:
 
     * `AskTimeout`: nothing is known; it may have been handled.
     * `AskPoisoned`: the actor took it twice and failed both times.
     * `AskUndeliverable`: nobody handles it any more. Not handled, unless the
-      actor died in the middle of it.
+      actor, or its node, died in the middle of it.
+    * `AskRejected`, `AskCircle`: it was not taken in at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from thespian.actors import (
@@ -21,7 +22,7 @@ from thespian.actors import (
     InvalidActorAddress,
 )
 
-from ..errors import MosaikError, WrongThread
+from ...errors import MosaikError, WrongThread
 
 
 class AskFailed(MosaikError, ActorSystemException):
@@ -63,10 +64,48 @@ class AskPoisoned(AskFailed):
 
 
 class AskUndeliverable(AskFailed):
-    """The actor has exited, or exits before it comes to the message."""
+    """The actor has exited, or exits before it comes to the message.
+
+    Attributes:
+        reason: What else kept the message from it, such as that its node cannot be
+            reached; empty when it has exited.
+    """
+
+    def __init__(self, address: ActorAddress, message: Any, reason: str = "") -> None:
+        super().__init__(address, message)
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.address} has exited and cannot answer {type(self.message).__name__}"
+        why = self.reason or "it has exited"
+        return f"{self.address} cannot answer {type(self.message).__name__}: {why}"
+
+
+class AskRejected(AskFailed):
+    """The actor does not take the message in; `reason` says why, such as a full mailbox."""
+
+    def __init__(self, address: ActorAddress, message: Any, reason: str) -> None:
+        super().__init__(address, message)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.address} does not take {type(self.message).__name__}: {self.reason}"
+
+
+class AskCircle(AskFailed):
+    """The ask would wait for ever: who is asked waits for the asker's own answer.
+
+    Attributes:
+        circle: The actors in order, the first one again at the end, as text.
+    """
+
+    def __init__(
+        self, address: ActorAddress, message: Any, circle: Iterable[ActorAddress | str]
+    ) -> None:
+        super().__init__(address, message)
+        self.circle = tuple(str(getattr(actor, "label", actor)) for actor in circle)
+
+    def __str__(self) -> str:
+        return f"{type(self.message).__name__} closes a circle of asks: {' -> '.join(self.circle)}"
 
 
 class BlockingCallOnLoop(WrongThread, ActorSystemException):

@@ -1,0 +1,1 @@
+"""Custom actors: `MosaikActor`, what it holds, and ``net.actors``."""

@@ -1,0 +1,1 @@
+"""Actors of other nodes: what travels between them, and the references that lead to them."""

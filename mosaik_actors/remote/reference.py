@@ -1,0 +1,125 @@
+"""References to actors of other nodes, and the questions that come from there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from thespian.actors import ActorAddress
+
+from ..ids import PeerId
+from ..runtime import ActorRef
+from ..runtime.messaging.address import Deliver, LocalAddress
+from ..runtime.messaging.reference import ReferenceOwner
+from ..runtime.messaging.replies import Credit
+
+
+class Home(Protocol):
+    """The node of an actor."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who it is."""
+
+
+class Route(Protocol):
+    """What leads to the actors of another node."""
+
+    @property
+    def home(self) -> Home:
+        """The node."""
+
+    def send(self, ref: RemoteRef, message: Any, sender: ActorAddress) -> None:
+        """Send a message to one of its actors."""
+
+    def abandon(self, asker: LocalAddress) -> None:
+        """Tell it that nobody waits for an answer any more."""
+
+
+class RemoteRef(ActorRef):
+    """A reference to an actor of another node, in one incarnation of it."""
+
+    __slots__ = ("incarnation",)
+
+    def __init__(self, host: ReferenceOwner, route: Route, number: int, incarnation: bytes) -> None:
+        super().__init__(host, number, self._send)
+        self.remote = route
+        self.incarnation = incarnation
+        self.abandon = route.abandon
+
+    def _send(self, message: Any, sender: ActorAddress) -> None:
+        self.remote.send(self, message, sender)
+
+    @property
+    def _aaddr(self) -> str:
+        return f"{self.remote.home.peer_id.short}/{self.number}"
+
+
+class QuestionHost(Protocol):
+    """The actor system, as far as questions from elsewhere know it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it runs."""
+
+    def new_address(self, deliver: Deliver) -> LocalAddress:
+        """Return a new address."""
+
+
+class Asker(Protocol):
+    """Where the answers of a question from elsewhere go."""
+
+    def answer(self, question: RemoteQuestion, message: Any) -> None:
+        """Take an answer, a part of one, or why there is none."""
+
+    def cannot_answer(self, question: RemoteQuestion, reason: str) -> None:
+        """Take in that nobody handles the question."""
+
+
+class RemoteQuestion:
+    """One question that came from another node: the address that its answer goes to.
+
+    Attributes:
+        number: What the asker calls it.
+        address: The sender that the actor sees.
+        chain: The actors that wait for the answer.
+        deadline: When it is too late, on the loop's clock; None: never.
+        credit: How many answers of a stream may be sent; None where one is wanted.
+        target: The actor.
+        delegate: Who was given the question to answer, by the target.
+        expected: What the answer is to be; ``Any`` where the question does not say.
+        is_cancelled: Whether the asker has given up.
+    """
+
+    __slots__ = (
+        "_asker", "_loop", "address", "chain", "credit", "deadline", "delegate", "expected",
+        "is_cancelled", "number", "target",
+    )  # fmt: skip
+
+    def __init__(self, host: QuestionHost, asker: Asker, number: int, target: ActorRef) -> None:
+        self._asker = asker
+        self._loop = host.loop
+        self.number = number
+        self.target = target
+        self.chain: tuple[LocalAddress, ...] = ()
+        self.deadline: float | None = None
+        self.credit: Credit | None = None
+        self.delegate: ActorAddress | None = None
+        self.expected: Any = Any
+        self.is_cancelled = False
+        self.address = host.new_address(self._deliver)
+        self.address.question = self
+        self.address.undeliverable = self._undeliverable
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        if self.is_cancelled:
+            return True
+        return self.deadline is not None and self._loop.time() >= self.deadline
+
+    def _deliver(self, message: Any, sender: ActorAddress) -> None:
+        self._asker.answer(self, message)
+
+    def _undeliverable(self, message: Any, target: ActorAddress, reason: str) -> None:
+        self._asker.cannot_answer(self, reason)
