@@ -16,6 +16,7 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
     * the peer may send little until it has proven that it is of our network
       (``max_data`` and `set_held_bytes`);
     * the id that datagrams to the peer carry (``_peer_cid``);
+    * the keys of first datagrams (``CryptoContext``);
     * bytes not acknowledged, round-trip time and probe count, which aioquic
       keeps but does not show;
     * the size of datagrams, which follows the path;
@@ -38,7 +39,11 @@ from aioquic._crypto import CryptoError
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import K_INITIAL_WINDOW
-from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.crypto import (
+    INITIAL_CIPHER_SUITE,
+    INITIAL_SALT_VERSION_1,
+    CryptoContext,
+)
 from aioquic.quic.packet import (
     QuicPacketType,
     QuicProtocolVersion,
@@ -47,7 +52,7 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
-from aioquic.tls import Epoch
+from aioquic.tls import Epoch, cipher_suite_hash, hkdf_expand_label, hkdf_extract
 from cryptography import x509
 
 from ..errors import RemoteError
@@ -234,10 +239,14 @@ class EngineFactory:
         Its first keys follow from the connection id that it names (RFC 9001 section 5.2),
         so this costs no state, and a fraction of what a connection costs.
         """
-        pair = CryptoPair()
-        pair.setup_initial(head.cid, is_client=False, version=head.version)
+        # As `CryptoPair.setup_initial` does for both directions, of which one is enough.
+        algorithm = cipher_suite_hash(INITIAL_CIPHER_SUITE)
+        shared = hkdf_extract(algorithm, INITIAL_SALT_VERSION_1, head.cid)
+        secret = hkdf_expand_label(algorithm, shared, b"client in", b"", algorithm.digest_size)
+        context = CryptoContext()
+        context.setup(cipher_suite=INITIAL_CIPHER_SUITE, secret=secret, version=head.version)
         try:
-            pair.decrypt_packet(data[: head.packet_bytes], head.encrypted_at, 0)
+            context.decrypt_packet(data[: head.packet_bytes], head.encrypted_at, 0)
         except CryptoError:
             return False
         return True
