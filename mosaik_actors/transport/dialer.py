@@ -83,7 +83,7 @@ class Dialer:
     def start(self, to: PeerAddr) -> asyncio.Task[Connection]:
         """Begin to dial a peer, or join the dial that is under way."""
         task = self._dials.get(to.peer_id)
-        if task is None:
+        if task is None or task.done():  # one that just failed is no answer to who asks now
             loop = asyncio.get_running_loop()
             task = loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
             self._dials[to.peer_id] = task
