@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mosaik_actors.discovery.wire import Contact, LinkPurpose, decode_purpose, encode_purpose
+from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import (
     PeerAddr,
@@ -30,6 +32,9 @@ from mosaik_actors.transport.address import (
         "::ffff:224.0.0.251",
         "::ffff:255.255.255.255",
         "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "4000::1",
     ],
 )
 def test_what_reaches_many_nobody_or_the_same_wire_is_not_dialled(host: str) -> None:
@@ -50,6 +55,28 @@ def test_an_address_is_dialled_once_however_it_is_written_and_four_at_most() -> 
     assert pick_dialable(twice) == (("192.0.2.1", 1), ("2001:db8::1", 1))
     many = tuple((f"192.0.2.{n}", 1) for n in range(1, 30))
     assert pick_dialable(many) == many[:4]
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "relay"),
+    [
+        ("192.0.2.1%x", 1, None),  # four of these would be one address
+        ("192.0.2.1%\x1b[2J", 1, None),
+        ("fe80::1%\x1b[2J", 1, None),
+        ("::ffff:192.0.2.1% ", 1, None),
+        ("192.0.2.1", 0, None),
+        ("192.0.2.1", 65536, None),
+        ("localhost", 1, None),
+        ("192.0.2.1", 1, "a relay\n"),
+    ],
+)
+def test_what_is_no_address_is_refused(host: str, port: int, relay: str | None) -> None:
+    peer_id = SecretKey.from_seed("a").peer_id
+    with pytest.raises(ValueError, match=r"address|port|localhost"):
+        PeerAddr(peer_id, ((host, port),), relay)
+    contact = Contact(peer_id, ((host, port),), relay)
+    with pytest.raises(DecodeError):
+        decode_purpose(encode_purpose(LinkPurpose("join", contact=contact)))
 
 
 def test_the_loopback_interface_is_left_out_however_it_is_written() -> None:
