@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Self
 
 from ..ids import PeerId
+from ..peer_text import printable
 
 DIRECT_COUNT_MAX = 32
 DIALLED_COUNT_MAX = 4
@@ -44,8 +45,6 @@ class PeerAddr:
     def __post_init__(self) -> None:
         if len(self.direct) > DIRECT_COUNT_MAX:
             raise ValueError(f"{len(self.direct)} direct addresses, at most {DIRECT_COUNT_MAX}")
-        if self.relay is not None and not self.relay.isprintable():
-            raise ValueError("a relay whose address is no printable text")
         for host, port in self.direct:
             _parse_ip(host)  # raises ValueError, and says what it got
             if not 1 <= port <= 65535:
@@ -77,7 +76,7 @@ class PeerAddr:
         if self.direct:
             text += "@" + ",".join(format_socket_addr(addr) for addr in self.direct)
         if self.relay:
-            text += f"?relay={self.relay}"
+            text += f"?relay={printable(self.relay)}"  # any text, and a peer's
         return text
 
 
