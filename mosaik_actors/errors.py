@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .peer_text import printable
+
 
 class MosaikError(Exception):
     """The base of every error this library raises on purpose."""
@@ -178,6 +180,7 @@ class RemoteError(MosaikError):
     """A peer broke a rule. `close_code` is the code its link is closed with."""
 
     def __init__(self, text: str, close_code: int = 400) -> None:
+        text = printable(text)  # much of it may be the peer's own words
         super().__init__(text, close_code)
         self.text = text
         self.close_code = close_code

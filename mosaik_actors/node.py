@@ -6,12 +6,13 @@ through it, and take time and randomness from nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thespian.actors import ActorAddress
 
 from .clock import Clock, Randomness
 from .ids import NetworkId, PeerId, SecretKey
+from .peer_log import PeerLog
 from .runtime import AsyncActorSystem
 from .transport.interface import Endpoint
 
@@ -28,6 +29,7 @@ class Node:
         system: Its actor system.
         endpoint: Its presence on the network; closed by whoever made it.
         transport: The transport actor, which opens and offers links.
+        peer_log: Where its parts log what peers did.
     """
 
     network_id: NetworkId
@@ -37,6 +39,7 @@ class Node:
     system: AsyncActorSystem
     endpoint: Endpoint
     transport: ActorAddress
+    peer_log: PeerLog = field(default_factory=PeerLog)
 
     @property
     def peer_id(self) -> PeerId:

@@ -77,6 +77,8 @@ TOP_LEVEL_CORES = (
     "events",
     "hash_tables",
     "ids",
+    "peer_log",
+    "peer_text",
     "schema",
     "shared_state",
     "waiters",

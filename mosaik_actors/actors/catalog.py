@@ -33,7 +33,6 @@ from ..discovery.catalog import (
     PeerDiscovered,
     PeerUpdated,
     SecretKeyShared,
-    Verdict,
 )
 from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
@@ -49,7 +48,6 @@ from ..discovery.messages import (
     EntriesJudged,
     EntriesMerged,
     EntriesReceived,
-    EntryRefused,
     FlushCatalog,
     LeaveOverlay,
     MergeDone,
@@ -78,7 +76,6 @@ logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
-_SHARED_KEY_LOG_S = 60.0
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
@@ -108,9 +105,7 @@ class CatalogActor(TypeDispatcher):
         self._flushed_version = 0  # what the handle shows before the first flush
         self._is_flush_due = False
         self._armed: float | None = None
-        self._logged: set[Verdict] = set()
         self._hidden_streams: dict[StreamId, tuple[StreamInfo, ActorAddress]] = {}
-        self._shared_key_logged_at = float("-inf")
 
     # Lifecycle.
 
@@ -222,13 +217,17 @@ class CatalogActor(TypeDispatcher):
                 encoded, source=message.source, is_from_afar=is_from_afar, now=now
             )
             if verdict not in EXPECTED_VERDICTS:
-                self._log_refusal(verdict, message.source)
+                self._node.peer_log.warning(
+                    logger,
+                    message.source,
+                    "an entry from peer %s is refused: %s",
+                    message.source.short,
+                    verdict,
+                    now=self._node.clock.monotonic(),
+                    about=verdict,
+                )
         self.send(sender, EntriesJudged(sum(map(len, message.entries))))
         self._pump(message.source)
-
-    def receiveMsg_EntryRefused(self, message: EntryRefused, _sender: ActorAddress) -> None:
-        """Log it, the first time."""
-        self._log_refusal(message.verdict, message.source)
 
     def receiveMsg_TakeToldEntries(self, _message: TakeToldEntries, sender: ActorAddress) -> None:
         """Hand out what a sync compares."""
@@ -319,6 +318,7 @@ class CatalogActor(TypeDispatcher):
     def _read_rtts(self) -> None:
         endpoint = self._node.endpoint
         self._rtts_read_at = self._node.clock.monotonic()
+        self._node.peer_log.flush(now=self._rtts_read_at)
         for peer_id in endpoint.connected_peers():
             rtt_s = endpoint.rtt(peer_id)
             if rtt_s is not None:
@@ -335,40 +335,30 @@ class CatalogActor(TypeDispatcher):
             wait_s = max(0.0, due_at - self._now()) + slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
-    def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
-        if verdict in self._logged:
-            return
-        self._logged.add(verdict)
-        logger.warning(
-            "an entry from peer %s is refused: %s; further ones are only counted",
-            source.short,
-            verdict,
-        )
-
     def _log_events(self, events: tuple[CatalogEvent, ...]) -> None:
         if any(isinstance(event, SecretKeyShared) for event in events):
             self._log_shared_key()
-        if not logger.isEnabledFor(logging.INFO):
-            return
+        log, now = self._node.peer_log, self._node.clock.monotonic()
         for event in events:
             match event:
                 case PeerDiscovered(peer):
-                    logger.info("peer %s is here, at %s", peer.peer_id.short, peer.addr)
+                    text = "peer %s is here, at %s"
+                    log.info(logger, peer.peer_id, text, peer.peer_id.short, peer.addr, now=now)
                 case PeerUpdated(peer, before) if peer.is_reachable != before.is_reachable:
                     state = "answers again" if peer.is_reachable else "does not answer"
-                    logger.info("peer %s %s", peer.peer_id.short, state)
+                    log.info(logger, peer.peer_id, "peer %s %s", peer.peer_id.short, state, now=now)
                 case PeerDeparted(peer, reason):
-                    logger.info("peer %s is gone: %s", peer.peer_id.short, reason)
+                    text = "peer %s is gone: %s"
+                    log.info(logger, peer.peer_id, text, peer.peer_id.short, reason, now=now)
 
     def _log_shared_key(self) -> None:
-        now = self._node.clock.monotonic()
-        if now < self._shared_key_logged_at + _SHARED_KEY_LOG_S:
-            return
-        self._shared_key_logged_at = now
-        logger.error(
+        self._node.peer_log.error(
+            logger,
+            None,
             "another node uses the same secret key as this one (peer %s): others take the two "
             "for one, and lose what either offers; give each node a key of its own",
             self._node.peer_id.short,
+            now=self._node.clock.monotonic(),
         )
 
     def _now(self) -> float:

@@ -14,19 +14,15 @@ and have another one, because they differ in a type or a setting.
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ..collections.messages import StartCollection
 from ..collections.naming import near_misses
 from ..discovery.messages import CatalogChanged, UnwatchCatalog, WatchCatalog
-from ..ids import PeerId
 from ..runtime import TypeDispatcher
 
 logger = logging.getLogger(__name__)
-
-WARNED_MAX: Final = 1024
 
 
 class CollectionActor(TypeDispatcher):
@@ -34,7 +30,6 @@ class CollectionActor(TypeDispatcher):
 
     def __init__(self) -> None:
         self._start: StartCollection
-        self._warned: dict[PeerId, str] = {}
 
     # Lifecycle.
 
@@ -52,11 +47,10 @@ class CollectionActor(TypeDispatcher):
     # From the catalog.
 
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
-        """Warn of each peer that has another collection of the same store, once."""
+        """Warn of each peer that has another collection of the same store."""
         start = self._start
         found = list(near_misses(start.name, start.group_id, message.snapshot.values()))
         start.near_misses.why = found[0][1] if found else None
         for peer, why in found:
-            if self._warned.get(peer) != why and len(self._warned) < WARNED_MAX:
-                self._warned[peer] = why
-                logger.warning("%s", why)
+            now = start.node.clock.monotonic()
+            start.node.peer_log.warning(logger, peer, "%s", why, now=now, about=start.group_id)

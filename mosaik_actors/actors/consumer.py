@@ -88,7 +88,6 @@ logger = logging.getLogger(__name__)
 
 PROBES_MAX = 1024  # of one consumer at a time
 PROBE_AGAIN_S = 30.0
-TOO_SLOW_LOGGED_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +158,6 @@ class ConsumerActor(TypeDispatcher):
         self._probed_at: dict[PeerId, float] = {}
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
-        self._hint = ""
-        self._too_slow_for: dict[PeerId, None] = {}
         self._wanted: dict[_Token, PeerAddr] = {}  # to be subscribed to when there is room
         self._asked: dict[_Token, Window] = {}  # the windows that links are being opened with
 
@@ -283,7 +280,7 @@ class ConsumerActor(TypeDispatcher):
             peer=self._peers[peer_id],
             now=self._now(),
         )
-        logger.info("%s: subscribed to peer %s", self._spec.name, peer_id.short)
+        self._log_info(peer_id, "%s: subscribed to peer %s")
         inlet = _Inlet(self._take_frames, partial(self.send, self.myAddress))
         link.attach(inlet)
         self.send(self.myAddress, OpenInlet(inlet))
@@ -355,7 +352,7 @@ class ConsumerActor(TypeDispatcher):
         """Subscribe again, later."""
         if message.link in self._sessions:
             if message.reason.code == CloseCode.STREAM_TOO_SLOW:
-                self._warn_once(message.link.peer_id, message.reason)
+                self._warn_too_slow(message.link.peer_id, message.reason)
             self._forget(message.link, message.reason)
             self._pump()
 
@@ -428,10 +425,7 @@ class ConsumerActor(TypeDispatcher):
                         link.close(reason)
                         self._forget_link(link, reason)
                 case ProducerGivenUp(peer_id, failures):
-                    logger.warning(
-                        "%s: gave up peer %s after %d failures",
-                        self._spec.name, peer_id.short, failures,
-                    )  # fmt: skip
+                    self._warn_of(peer_id, "%s: gave up peer %s after %d failures", failures)
         self._open_wanted()
         self._forget_refusals()
         due = self._core.get_timer()
@@ -499,35 +493,45 @@ class ConsumerActor(TypeDispatcher):
     def _explain(self, peers: Iterable[PeerInfo]) -> None:
         """Say once when somebody offers nearly what we look for."""
         hint = near_miss(self._spec.name, self._spec.stream_id, peers)
-        if hint is not None and hint != self._hint:
-            self._hint = hint
-            logger.warning("%s", hint)
+        if hint is not None:
+            self._node.peer_log.warning(
+                logger, None, "%s", hint, now=self._now(), about=self._spec.name
+            )
 
     def _refuse(self, link: Link, error: RemoteError) -> None:
-        logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, error)
+        self._warn_of(link.peer_id, "%s: peer %s: %s", error)
         link.close(CloseReason(error.close_code, clip(str(error))))
         self._state.refusals[link.peer_id] = error
 
-    def _warn_once(self, peer_id: PeerId, reason: CloseReason) -> None:
-        """Say that items are lost here, once per producer, and what can be done."""
-        if peer_id in self._too_slow_for or len(self._too_slow_for) >= TOO_SLOW_LOGGED_MAX:
-            return
-        self._too_slow_for[peer_id] = None
-        logger.warning(
+    def _warn_too_slow(self, peer_id: PeerId, reason: CloseReason) -> None:
+        """Say that items are lost here, and what can be done."""
+        self._warn_of(
+            peer_id,
             "%s: producer %s disconnected us as too slow (%s); items are lost until we are back. "
             "Take items faster, or give the producer more lag_grace, a larger buffer_size, "
             "or disconnect_lagging=False",
-            self._spec.name, peer_id.short, clip(reason.text),
-        )  # fmt: skip
+            clip(reason.text),
+        )
+
+    def _warn_of(self, peer_id: PeerId, text: str, *values: object) -> None:
+        """Warn of a producer, but not again each time that it does the same."""
+        name = self._spec.name
+        self._node.peer_log.warning(
+            logger, peer_id, text, name, peer_id.short, *values, now=self._now(), about=name
+        )
+
+    def _log_info(self, peer_id: PeerId, text: str, *values: object) -> None:
+        name = self._spec.name
+        self._node.peer_log.info(
+            logger, peer_id, text, name, peer_id.short, *values, now=self._now(), about=name
+        )
 
     def _note_rejected(self, link: Link, count: int) -> None:
         """Count items that are not of the stream's type, and say so once per subscription."""
         channel = self._state.channels[link]
         if not channel.rejected_count:
-            logger.warning(
-                "%s: peer %s sends items that are not of the stream's type; they are left out",
-                self._spec.name, link.peer_id.short,
-            )  # fmt: skip
+            text = "%s: peer %s sends items that are not of the stream's type; they are left out"
+            self._warn_of(link.peer_id, text)
         channel.rejected_count += count
 
     def _rank(self, info: PeerInfo) -> Rank:
@@ -605,7 +609,7 @@ class ConsumerActor(TypeDispatcher):
             del self._link_of[link.peer_id]
         channel = self._state.channels.pop(link)
         channel.close(reason, now=self._now())
-        logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        self._log_info(link.peer_id, "%s: the subscription to peer %s ended: %s", reason)
         self._publish_state()
 
     def _publish_state(self) -> None:

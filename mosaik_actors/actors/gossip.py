@@ -5,7 +5,7 @@ Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
     `StartSync`, `ProbeSuspects`, `LeaveOverlay` from the catalog actor; `PeersSighted` from
     whoever looks for peers.
 Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
-    actors; `RefreshEntry`, `CatalogTouched`, `EntryRefused` to the catalog actor;
+    actors; `RefreshEntry`, `CatalogTouched` to the catalog actor;
     `OverlayLeft` in the end.
 Owns: the `Gossip` core, and one peer actor per link. It writes to the links of
     neighbours directly, and lets the catalog's core judge what they announce
@@ -44,7 +44,6 @@ from ..discovery.messages import (
     EndLink,
     EntriesJudged,
     EntriesMerged,
-    EntryRefused,
     FramesHeard,
     LeaveOverlay,
     LinkDown,
@@ -117,12 +116,10 @@ class GossipActor(TypeDispatcher):
         self._open: dict[PeerId, Link] = {}
         self._dials: dict[PeerId, ActorAddress] = {}
         self._told_version = 0
-        self._reported: set[Verdict] = set()
         self._probes: dict[PeerId, ActorAddress] = {}
         self._verifying: dict[PeerId, ActorAddress] = {}
         self._may_be_accused = False
         self._network_name = ""
-        self._blamed: set[PeerId] = set()
         self._asked: dict[PeerId, ActorAddress] = {}
         self._waiting: dict[PeerId, list[StartSync]] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -376,21 +373,30 @@ class GossipActor(TypeDispatcher):
         is_from_afar = not self._node.endpoint.may_be_local(source)
         for encoded in entries:
             verdict = core.receive_bytes(encoded, source=source, is_from_afar=is_from_afar, now=now)
-            if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
-                self._reported.add(verdict)
-                self.send(self._catalog, EntryRefused(verdict, source))
+            if verdict not in EXPECTED_VERDICTS:
+                self._log_refusal(verdict, source)
         fresh = core.take_fresh()
         if fresh:
             self._gossip.receive_fresh(fresh, source, now=self._now())
         self._tell_catalog()
 
+    def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
+        self._node.peer_log.warning(
+            logger,
+            source,
+            "what peer %s announced is refused: %s",
+            source.short,
+            verdict,
+            now=self._now(),
+            about=verdict,
+        )
+
     def _judge_claims(self, claims: Sequence[bytes], source: PeerId) -> None:
         now = self._wall()
         for encoded in claims:
             verdict = self._core.receive_claim(encoded, now=now)
-            if verdict not in EXPECTED_VERDICTS and verdict not in self._reported:
-                self._reported.add(verdict)
-                self.send(self._catalog, EntryRefused(verdict, source))
+            if verdict not in EXPECTED_VERDICTS:
+                self._log_refusal(verdict, source)
             if verdict in _BROKEN_CLAIM:
                 break  # neighbours pass on what they checked: the rest is not worth the work
         self._spread_claims(source)
@@ -449,16 +455,18 @@ class GossipActor(TypeDispatcher):
             self._tell_catalog()
 
     def _blame_network(self, peer_id: PeerId) -> None:
-        """Say once that a peer that this node was told of is in another network."""
-        if not self._gossip.is_hinted(peer_id) or peer_id in self._blamed:
+        """Say that a peer that this node was told of is in another network."""
+        if not self._gossip.is_hinted(peer_id):
             return
-        self._blamed.add(peer_id)
-        logger.error(
+        self._node.peer_log.error(
+            logger,
+            peer_id,
             "peer %s, which this node was told to dial, belongs to another network than this "
-            "node's, %r, or has another secret: nothing is exchanged with it; are the network "
+            "node's, %s, or has another secret: nothing is exchanged with it; are the network "
             "names and the secrets the same on both sides?",
             peer_id.short,
-            self._network_name,
+            repr(self._network_name),
+            now=self._now(),
         )
 
     def _tell_catalog(self) -> None:

@@ -64,7 +64,10 @@ class GroupsActor(TypeDispatcher):
         try:
             group_id = group_of(link.header)
         except RemoteError as exc:
-            logger.warning("peer %s: %s", link.peer_id.short, exc)
+            now = self._node.clock.monotonic()
+            self._node.peer_log.warning(
+                logger, link.peer_id, "peer %s: %s", link.peer_id.short, exc, now=now
+            )
             link.close(CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, str(exc)[:200]))
             return
         replica = self._replicas.get(group_id)

@@ -205,7 +205,8 @@ class MdnsActor(TypeDispatcher):
                 return False
             return self._sightings.receive_record(name, info.properties)
         except DecodeError as error:
-            logger.info("a service is skipped: %s", error)
+            now = self._node.clock.monotonic()
+            self._node.peer_log.info(logger, None, "a service is skipped: %s", error, now=now)
             return False
 
     def _tell(self) -> None:

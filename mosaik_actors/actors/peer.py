@@ -218,7 +218,10 @@ class PeerActor(TypeDispatcher):
                 else:
                     heard.append(frame)
         except RemoteError as error:
-            logger.warning("peer %s: %s", self._addr.peer_id.short, error)
+            peer_id, now = self._addr.peer_id, self._node.clock.monotonic()
+            self._node.peer_log.warning(
+                logger, peer_id, "peer %s: %s", peer_id.short, error, now=now
+            )
             self._close(CloseReason(error.close_code, str(error)[:200]))
         if heard:
             self.send(self._gossip, FramesHeard(self._addr.peer_id, tuple(heard)))

@@ -37,7 +37,6 @@ from ..discovery.messages import (
     WatchCatalog,
 )
 from ..errors import RemoteError
-from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
@@ -71,7 +70,6 @@ from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained,
 
 logger = logging.getLogger(__name__)
 
-WARNED_MAX = 100  # peers, of each kind
 TOO_COSTLY = CloseReason(
     CloseCode.STREAM_COSTLY_CRITERIA, "to judge by your criteria takes more time than a peer may"
 )
@@ -91,8 +89,6 @@ class ProducerActor(TypeDispatcher):
         self._is_blocked = False
         self._is_pumping = False
         self._published_at = float("-inf")
-        self._laggards: dict[PeerId, None] = {}
-        self._costly: dict[PeerId, None] = {}
         self._lanes: dict[Link, Lane | None] = {}
 
     # Lifecycle.
@@ -155,7 +151,7 @@ class ProducerActor(TypeDispatcher):
         over = [peer_id for peer_id in spent if self._budget.is_over(peer_id, now=now)]
         for link, _ in self._channels() if over else ():
             if link.peer_id in over and self._lanes[link] is not None:
-                self._warn_once(link, TOO_COSTLY, self._costly)
+                self._warn_of(link, TOO_COSTLY)
                 link.close(TOO_COSTLY)
                 self._forget(link, TOO_COSTLY)
         if over:
@@ -222,7 +218,16 @@ class ProducerActor(TypeDispatcher):
             peer=peer,
             now=self._now(),
         )
-        logger.info("%s: peer %s subscribed", self._spec.name, link.peer_id.short)
+        name, peer_id = self._spec.name, link.peer_id
+        self._node.peer_log.info(
+            logger,
+            peer_id,
+            "%s: peer %s subscribed",
+            name,
+            peer_id.short,
+            now=self._now(),
+            about=name,
+        )
         self._publish_state()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
@@ -237,7 +242,7 @@ class ProducerActor(TypeDispatcher):
                 else:
                     self._core.receive_ack(link, read_ack(frame), now=self._now())
         except RemoteError as exc:
-            logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, exc)
+            self._warn_of(link, exc)
             reason = CloseReason(exc.close_code, clip(str(exc)))
             link.close(reason)
             self._forget(link, reason)
@@ -395,7 +400,7 @@ class ProducerActor(TypeDispatcher):
                 assert isinstance(event, LaggardFound)
                 text = f"{event.behind_items} items behind"
                 reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
-                self._warn_once(link, reason, self._laggards)
+                self._warn_of(link, reason)
                 link.close(reason)
                 self._forget(link, reason)
                 lost = True
@@ -414,11 +419,18 @@ class ProducerActor(TypeDispatcher):
             raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
         self._core.change_window(link, window, now=self._now())
 
-    def _warn_once(self, link: Link, reason: CloseReason, warned: dict[PeerId, None]) -> None:
+    def _warn_of(self, link: Link, why: CloseReason | RemoteError) -> None:
         """Warn of a peer, but not again each time that it comes back and is the same again."""
-        if link.peer_id not in warned and len(warned) < WARNED_MAX:
-            warned[link.peer_id] = None
-            logger.warning("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+        self._node.peer_log.warning(
+            logger,
+            link.peer_id,
+            "%s: peer %s: %s",
+            self._spec.name,
+            link.peer_id.short,
+            why,
+            now=self._now(),
+            about=(self._spec.name, getattr(why, "code", None)),
+        )
 
     def _refuse(self, link: Link, reason: CloseReason) -> None:
         logger.debug("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
@@ -430,7 +442,16 @@ class ProducerActor(TypeDispatcher):
         if channel is not None:
             self._sieve.leave(self._lanes.pop(link), link.peer_id)
             channel.close(reason, now=self._now())
-            logger.info("%s: peer %s: %s", self._spec.name, link.peer_id.short, reason)
+            self._node.peer_log.info(
+                logger,
+                link.peer_id,
+                "%s: the subscription of peer %s ended: %s",
+                self._spec.name,
+                link.peer_id.short,
+                reason,
+                now=self._now(),
+                about=self._spec.name,
+            )
         self._publish_state()
 
     def _publish_state(self) -> None:

@@ -122,11 +122,13 @@ class RemoteActor(TypeDispatcher):
         remote = self._start.remote
         info = remote.catalog.get(peer_id)
         to = PeerAddr(peer_id, ()) if info is None else info.addr
-        request = OpenLink(
-            to, PROTOCOL, remote.incarnation, timeout_s=remote.config.dial_timeout
-        )
+        request = OpenLink(to, PROTOCOL, remote.incarnation, timeout_s=remote.config.dial_timeout)
         self.send(self._start.node.transport, request)
 
     def _refuse(self, link: Link, error: RemoteError) -> None:
-        logger.warning("peer %s: %s", link.peer_id.short, error)
+        node = self._start.node
+        now = node.clock.monotonic()
+        node.peer_log.warning(
+            logger, link.peer_id, "peer %s: %s", link.peer_id.short, error, now=now
+        )
         link.close(CloseReason(error.close_code, str(error)[:200]))

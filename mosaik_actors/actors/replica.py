@@ -62,6 +62,8 @@ from ..groups.messages import (
 )
 from ..groups.storage.interface import LogOwner, SaveBatch, StorageError, StorageFull, Stored
 from ..groups.wire.protocol import PROTOCOL
+from ..ids import PeerId
+from ..peer_text import printable
 from ..runtime import TypeDispatcher
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
@@ -489,9 +491,11 @@ class ReplicaActor(TypeDispatcher):
                     link.close(reason)
             case Told(told):
                 self._start.state.publish(told)
-            case Logged(is_error, text):
+            case Logged(is_error, text, None):
                 level = logging.WARNING if is_error else logging.INFO
-                logger.log(level, "group %s: %s", self._label, text)
+                logger.log(level, "group %s: %s", self._label, printable(text))
+            case Logged(_, text, peer_id):
+                self._warn_of(peer_id, "group %s: %s", text)
             case MemberLeft():
                 self._end(GroupTerminated(None, "it has left the group"))
             case ClientRenewed(_, unknown_count):
@@ -503,7 +507,7 @@ class ReplicaActor(TypeDispatcher):
 
     def _drop_slow(self, link_id: int, link: Link) -> None:
         """Let go of a peer that asks for more than it takes in: no queue is without an end."""
-        logger.warning("group %s: %s does not read", self._label, link.peer_id.short)
+        self._warn_of(link.peer_id, "group %s: peer %s does not read", link.peer_id.short)
         del self._links[link_id], self._link_ids[link]
         link.close(_TOO_SLOW)
         if self._member is not None:
@@ -580,6 +584,12 @@ class ReplicaActor(TypeDispatcher):
         self._link_ids[link] = self._link_number
         link.attach(self._take_link_event)
         return self._link_number
+
+    def _warn_of(self, peer_id: PeerId | None, text: str, *values: object) -> None:
+        """Warn of a peer, but not again each time that it does the same."""
+        self._start.node.peer_log.warning(
+            logger, peer_id, text, self._label, *values, now=self._now(), about=self._label
+        )
 
     def _now(self) -> float:
         return self._start.node.clock.monotonic()

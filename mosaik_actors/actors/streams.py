@@ -68,7 +68,10 @@ class StreamsActor(TypeDispatcher):
         try:
             header = decode_subscribe(link.header)
         except RemoteError as exc:
-            logger.warning("peer %s: %s", link.peer_id.short, exc)
+            now = self._node.clock.monotonic()
+            self._node.peer_log.warning(
+                logger, link.peer_id, "peer %s: %s", link.peer_id.short, exc, now=now
+            )
             link.close(CloseReason(exc.close_code, clip(str(exc))))
             return
         producer = self._producers.get(header.stream_id)

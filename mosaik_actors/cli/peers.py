@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .. import running
+from ..peer_text import printable
 from . import joining
 from .failure import CommandFailed
 
@@ -138,7 +139,7 @@ def describe(peer: PeerInfo, standing: Standing | None = None, *, is_long: bool 
     streams = sorted(name or stream.short for stream, name in peer.streams.items())
     groups = sorted(f"{name or 'group'}#{group.short}" for group, name in peer.groups.items())
     # A name comes from the peer: nothing in it may steer the terminal.
-    names = " ".join("".join(filter(str.isprintable, name)) for name in (*streams, *groups))
+    names = " ".join(map(printable, (*streams, *groups)))
     if names and not peer.is_reachable:
         names = f"(away: {names})"
     return f"{where}  {rtt}  {names}".rstrip() + _describe_standing(standing)

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import running
+from ..peer_text import json_printable
 from . import joining
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def _tap(options: argparse.Namespace) -> int:
         while left is None or left > 0:
             items = await consumer.recv_many(1024 if left is None else min(left, 1024))
             for item in items:
-                sys.stdout.write(encoder.encode(item).decode() + "\n")
+                sys.stdout.write(json_printable(encoder.encode(item).decode()) + "\n")
             sys.stdout.flush()
             if left is not None:
                 left -= len(items)

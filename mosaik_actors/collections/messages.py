@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from thespian.actors import ActorAddress
 
 from ..ids import GroupId
+from ..node import Node
 from .naming import CollectionName, NearMisses
 
 
@@ -19,9 +20,11 @@ class StartCollection:
         group_id: The collection's group.
         name: What it is called.
         near_misses: Where the actor says whom it has found.
+        node: The node.
     """
 
     catalog: ActorAddress
     group_id: GroupId
     name: CollectionName
     near_misses: NearMisses
+    node: Node

@@ -35,8 +35,9 @@ Invariants:
     * A peer has at most one signed entry, and its version never goes down, unless
       it was dated in what is now the future.
     * No entry of this node's own id comes from anybody else.
-    * There are at most ``peers_max`` signed entries, and as many unsigned ones. When
-      they are full, hidden and departed peers make room first, then who `Room` says.
+    * There are at most ``peers_max`` signed entries, and as many unsigned ones, and the
+      signed ones have at most ``catalog_bytes_max`` bytes. When they are full, hidden
+      and departed peers make room first, then who `Room` says.
     * `get_timer` is never later than the next moment at which time alone
       changes something.
     * A snapshot never changes after it was taken.
@@ -71,6 +72,7 @@ from .suspicion import (
     is_signed,
 )
 
+_CHARGED_MIN = 1024  # bytes that an entry counts as in sharing out room, with what is kept of it
 _OWN_KEPT_MAX = 64  # own entries by which a second node with our key is known
 _SUPERSEDE_WAIT_S = 1.0  # after the first answer to an entry under our id; then twice as long
 _REFUTE_GAP_S = 1.0
@@ -226,6 +228,8 @@ class Catalog:
         self._supersede_wait_max_s = config.announce_interval
         self._max_rtt_s = config.max_rtt
         self._peers_max = config.peers_max
+        self._bytes_max = config.catalog_bytes_max
+        self._entry_bytes = 0  # of all in `_signed`
         self._room = Room(config.peers_max)
         self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
         self._signed: dict[PeerId, SignedPeerEntry] = {}
@@ -371,7 +375,7 @@ class Catalog:
             self._afar[signed.peer_id] = None
         else:
             self._afar.pop(signed.peer_id, None)
-        self._room.receive_heard(signed.peer_id, source)
+        self._room.receive_heard(signed.peer_id, source, max(_CHARGED_MIN, len(signed.encode())))
         self._store(signed, now)
         return verdict
 
@@ -638,12 +642,12 @@ class Catalog:
             and max(known.entry.version) / 1000 <= now + self._drift_s
         ):
             return Verdict.NOT_NEWER
-        is_full = known is None and len(self._signed) >= self._peers_max
-        if is_full and self._room.was_dropped(peer_id, version, source):
+        is_full = self._is_full(signed)
+        if is_full and known is None and self._room.was_dropped(peer_id, version, source):
             return Verdict.FULL
         if not signed.is_valid:
             return Verdict.FORGED
-        if is_full and not self._make_room(peer_id, source, now):
+        if is_full and not self._make_room(signed, source, now):
             return Verdict.FULL
         return Verdict.ACCEPTED
 
@@ -691,6 +695,7 @@ class Catalog:
             and signed.says_the_same_as(before)
         )
         self._signed[peer_id] = signed
+        self._entry_bytes += len(signed.encode()) - (0 if before is None else len(before.encode()))
         if signed.entry.departed:
             self._unsigned.pop(peer_id, None)  # it has left, whoever knew it from where
             self._suspicions.clear(peer_id)
@@ -808,20 +813,32 @@ class Catalog:
             self._deadline_of[peer_id] = due_at
             heapq.heappush(self._deadlines, (due_at, peer_id))
 
-    def _make_room(self, newcomer: PeerId, source: PeerId | None, now: float) -> bool:
-        """Forget somebody for a newcomer; return whether that was possible."""
-        gone = next(iter(self._gone), None)
-        peer_id = self._room.choose(newcomer, source, self._linked) if gone is None else gone
-        if peer_id is None:
-            return False
-        self._room.receive_dropped(peer_id, self._signed[peer_id].version, now=now)
-        self._fresh.pop(peer_id, None)
-        self._forget(peer_id)
-        self._show(peer_id, DepartureReason.NO_ROOM)
+    def _is_full(self, signed: SignedPeerEntry) -> bool:
+        """Return whether there is no room for an entry, beside or in place of its peer's own."""
+        known = self._signed.get(signed.peer_id)
+        if known is None and len(self._signed) >= self._peers_max:
+            return True
+        grown = len(signed.encode()) - (0 if known is None else len(known.encode()))
+        return grown > 0 and self._entry_bytes + grown > self._bytes_max
+
+    def _make_room(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> bool:
+        """Forget others for an entry; return whether that was enough."""
+        while self._is_full(signed):
+            gone = next((one for one in self._gone if one != signed.peer_id), None)
+            peer_id = gone or self._room.choose(signed.peer_id, source, self._linked)
+            if peer_id is None or peer_id == signed.peer_id:
+                return False
+            self._room.receive_dropped(peer_id, self._signed[peer_id].version, now=now)
+            self._fresh.pop(peer_id, None)
+            self._forget(peer_id)
+            self._show(peer_id, DepartureReason.NO_ROOM)
         return True
 
     def _forget(self, peer_id: PeerId) -> bool:
-        known = self._signed.pop(peer_id, None) is not None
+        stored = self._signed.pop(peer_id, None)
+        known = stored is not None
+        if stored is not None:
+            self._entry_bytes -= len(stored.encode())
         self._expiry.pop(peer_id, None)
         self._afar.pop(peer_id, None)
         self._room.receive_forgotten(peer_id)

@@ -16,7 +16,7 @@ from ..ids import GroupId, PeerId, StreamId, Tag, UniqueId
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link
-from .catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
+from .catalog import Catalog, CatalogEvent, CatalogSnapshot
 from .config import DiscoveryConfig
 from .entry import ActorInfo, EntryTooLarge, GroupInfo, SignedPeerEntry, StreamInfo
 from .errors import SyncError
@@ -307,14 +307,6 @@ class EntriesReceived:
     """A sync brought these encoded entries; the sender gets `EntriesJudged`."""
 
     entries: tuple[bytes, ...]
-    source: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class EntryRefused:
-    """An announced entry was refused."""
-
-    verdict: Verdict
     source: PeerId
 
 

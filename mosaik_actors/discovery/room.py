@@ -10,6 +10,8 @@ connection, and not by peer, which costs nothing:
     * Every other peer is charged to the neighbour that brought it first. When
       another one brings it too it is charged to the one that brought fewer: who is
       heard of over several neighbours does not suffer for the worst of them.
+    * What is charged is the size of entries, not their number: a few large ones fill a
+      catalog as many small ones do.
     * A new peer takes the place of one that is charged to whoever brought the
       most, of the one that was silent the longest.
     * What had to go comes back with a newer entry only: else two full catalogs
@@ -48,7 +50,8 @@ class Room:
         self._met: dict[PeerId, None] = {}
         # Both from the one that was silent the longest to the one heard last.
         self._met_stored: dict[PeerId, None] = {}
-        self._brought: dict[PeerId | None, dict[PeerId, None]] = {}
+        self._brought: dict[PeerId | None, dict[PeerId, int]] = {}
+        self._charged: dict[PeerId | None, int] = {}  # the sum of each
         self._bringer_of: dict[PeerId, PeerId | None] = {}
         self._dropped: dict[PeerId, Version] = {}
         self._forgotten_ms = 0
@@ -60,8 +63,8 @@ class Room:
             self._discharge(peer_id)
             self._met_stored[peer_id] = None
 
-    def receive_heard(self, peer_id: PeerId, source: PeerId | None) -> None:
-        """Note that an entry of a peer was stored, and who brought it."""
+    def receive_heard(self, peer_id: PeerId, source: PeerId | None, size: int = 1) -> None:
+        """Note that an entry of a peer was stored, who brought it, and how large it is."""
         self._dropped.pop(peer_id, None)
         if peer_id == source and peer_id not in self._met:
             self.receive_met(peer_id)
@@ -76,14 +79,16 @@ class Room:
         if peer_id in self._bringer_of:
             self._discharge(peer_id)
         self._bringer_of[peer_id] = bringer
-        self._brought.setdefault(bringer, {})[peer_id] = None
+        self._brought.setdefault(bringer, {})[peer_id] = size
+        self._charged[bringer] = self._charged.get(bringer, 0) + size
 
     def receive_again(self, peer_id: PeerId, source: PeerId | None) -> None:
         """Note that somebody brought what is known of a peer already."""
         if peer_id not in self._bringer_of or self._bringer_of[peer_id] == source:
             return
         if peer_id == source or self._choose_bringer(peer_id, source) == source:
-            self.receive_heard(peer_id, source)
+            size = self._brought[self._bringer_of[peer_id]][peer_id]
+            self.receive_heard(peer_id, source, size)
 
     def receive_forgotten(self, peer_id: PeerId) -> None:
         """Note that the entry of a peer is not stored any more."""
@@ -122,8 +127,8 @@ class Room:
             linked: Who has a link to this node, and so keeps its place.
         """
         if self._brought:
-            charged = max(self._brought.values(), key=len)
-            return next(iter(charged))
+            bringer = max(self._charged, key=self._charged.__getitem__)
+            return next(iter(self._brought[bringer]))
         if newcomer != source and newcomer not in self._met:
             return None
         return next((peer_id for peer_id in self._met_stored if peer_id not in linked), None)
@@ -135,15 +140,16 @@ class Room:
 
     def _choose_bringer(self, peer_id: PeerId, source: PeerId | None) -> PeerId | None:
         known = self._bringer_of[peer_id]
-        count = len(self._brought.get(source, ()))
-        return source if count + 1 < len(self._brought[known]) else known
+        size = self._brought[known][peer_id]
+        is_smaller = self._charged.get(source, 0) + size < self._charged[known]
+        return source if is_smaller else known
 
     def _discharge(self, peer_id: PeerId) -> None:
         bringer = self._bringer_of.pop(peer_id)
         charged = self._brought[bringer]
-        del charged[peer_id]
+        self._charged[bringer] -= charged.pop(peer_id)
         if not charged:
-            del self._brought[bringer]
+            del self._brought[bringer], self._charged[bringer]
 
 
 def _put_last(peers: dict[PeerId, None], peer_id: PeerId, limit: int) -> None:

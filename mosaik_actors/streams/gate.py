@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..discovery.info import depends_on_rtt, for_predicate
 from ..errors import ConfigError
 from ..ids import PeerId, StreamId
+from ..peer_text import printable
 from ..schema import Schema, SchemaMismatch
 from ..transport.close import CloseCode, CloseReason
 from .conditions import Condition
@@ -136,8 +137,9 @@ def near_miss(name: str, stream_id: StreamId, peers: Iterable[PeerInfo]) -> str 
             continue  # what it offered is away
         for other_id, other_name in peer.streams.items():
             if other_id != stream_id and other_name.rpartition(".")[2] == last:
+                offered = printable(other_name)
                 return (
-                    f"no producer of {name}; peer {peer.peer_id.short} offers {other_name}; "
+                    f"no producer of {name}; peer {peer.peer_id.short} offers {offered}; "
                     "give both the same stream_id"
                 )
     return None

@@ -11,17 +11,21 @@ The id alone (no ``@``) is valid too: somebody else may know the rest.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
 from ..ids import PeerId
+from ..peer_text import printable
 
 DIRECT_COUNT_MAX = 32
 DIALLED_COUNT_MAX = 4
 TEXT_CHARACTERS_MAX = 4096
 
 SocketAddr = tuple[str, int]
+
+_INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class PeerAddr:
         if len(self.direct) > DIRECT_COUNT_MAX:
             raise ValueError(f"{len(self.direct)} direct addresses, at most {DIRECT_COUNT_MAX}")
         for host, port in self.direct:
-            ipaddress.ip_address(host.partition("%")[0])  # raises ValueError, and says what it got
+            _parse_ip(host)  # raises ValueError, and says what it got
             if not 1 <= port <= 65535:
                 raise ValueError(f"port is {port}, expected 1 to 65535")
 
@@ -72,7 +76,7 @@ class PeerAddr:
         if self.direct:
             text += "@" + ",".join(format_socket_addr(addr) for addr in self.direct)
         if self.relay:
-            text += f"?relay={self.relay}"
+            text += f"?relay={printable(self.relay)}"  # any text, and a peer's
         return text
 
 
@@ -107,9 +111,12 @@ def is_unicast(host: str) -> bool:
     if address.is_multicast or address.is_unspecified or address.is_link_local:
         return False
     if address.version == 6:
-        return True
+        # Of what is reserved only the loopback address is anybody's: the rest of ::/8
+        # holds other ways to write IPv4 addresses (RFC 4291 section 2.5.5.1, RFC 6052).
+        return address.is_loopback or not address.is_reserved
     # "This network" (RFC 791 section 3.2), and what was never given out with the
-    # limited broadcast at its end (RFC 1112 section 4).
+    # limited broadcast at its end (RFC 1112 section 4). The broadcast address of a
+    # subnet looks like any other; the kernel refuses it to sockets like ours.
     first = address.packed[0]
     return 0 < first < 240
 
@@ -125,7 +132,7 @@ def pick_dialable(direct: tuple[SocketAddr, ...]) -> tuple[SocketAddr, ...]:
     found: dict[SocketAddr, None] = {}
     for host, port in direct:
         if is_unicast(host):
-            found[str(_parse_ip(host)) if ":" in host else host, port] = None
+            found[str(_parse_ip(host)), port] = None
     return tuple(found)[:DIALLED_COUNT_MAX]
 
 
@@ -137,6 +144,9 @@ def without_loopback(addr: PeerAddr) -> PeerAddr:
 
 
 def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(host.partition("%")[0])
+    ip, percent, scope = host.partition("%")
+    address = ipaddress.ip_address(ip)
+    if percent and (address.version == 4 or not _INTERFACE.fullmatch(scope)):
+        raise ValueError(f"{host!r} is not an address of an interface")
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

@@ -25,6 +25,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ..errors import DecodeError
+from ..peer_text import printable
 from ..wire_encoding import BoundedDecoder
 from .close import REASON_BYTES_MAX, CloseReason
 from .interface import HEADER_BYTES_MAX
@@ -193,7 +194,8 @@ def clip_text(text: str) -> str:
 
     It comes from a peer and goes to logs and terminals: no line breaks, no escapes.
     """
-    data = text.encode(errors="replace")
+    text = printable(text[:REASON_BYTES_MAX])
+    data = text.encode()
     if len(data) > REASON_BYTES_MAX:
         text = data[:REASON_BYTES_MAX].decode(errors="ignore")
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return text

@@ -140,10 +140,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Log a line: the member has noticed something that people should know."""
+    """Log a line: the member has noticed something that people should know.
+
+    Attributes:
+        is_error: Whether something is wrong.
+        text: The line.
+        peer: Who has caused it, and could cause any number of such lines; None for nobody.
+    """
 
     is_error: bool
     text: str
+    peer: PeerId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,7 +400,7 @@ class GroupMember:
                 self._receive(peer, data, now)
             except RemoteError as exc:
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
-                self._emit(Logged(True, f"{peer.short} {_VIOLATION}{exc}"))
+                self._emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)

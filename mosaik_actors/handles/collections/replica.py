@@ -67,7 +67,7 @@ class CollectionReplica(Generic[M]):
         self._system = groups._node.system
         self._watcher: ActorAddress = self._system.createActor(CollectionActor)
         self._near_misses = NearMisses()
-        start = StartCollection(groups._catalog, group.id, name, self._near_misses)
+        start = StartCollection(groups._catalog, group.id, name, self._near_misses, groups._node)
         self._system.tell(self._watcher, start)
 
     @property

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import socket
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from mosaik_actors.runtime import (
     AsyncActorSystem,
     RuntimeConfig,
 )
+from mosaik_actors.runtime.loopback_base import ForgedMessage, SealedPickle
 from tests.waiting import until
 
 from . import isolated_bodies as bodies
@@ -205,20 +209,86 @@ async def test_class_that_no_other_process_can_import_is_refused(
         system.createActor(Local, isolated=True)
 
 
-async def test_processes_listen_on_the_loopback_address_only(system: AsyncActorSystem) -> None:
-    actor = system.createActor(bodies.Isolated)
-    pid = await system.ask(actor, "pid", PATIENCE_S)
-    sockets = {
-        os.readlink(link)[8:-1]  # noqa: PTH115 - "socket:[123]" is no path
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if os.readlink(link).startswith("socket:[")  # noqa: PTH115
-    }
-    listening: list[Any] = []
+def find_listening(pids: Iterable[int]) -> list[tuple[str, int]]:
+    """Return where some processes listen, as (host, port)."""
+    links = [link for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()]
+    names = [os.readlink(link) for link in links if link.is_symlink()]  # noqa: PTH115
+    sockets = {name[8:-1] for name in names if name.startswith("socket:[")}
+    listening = []
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and fields[9] in sockets:
-            listening.append(socket.inet_ntoa(bytes.fromhex(fields[1].partition(":")[0])[::-1]))
-    assert listening == ["127.0.0.1"]
+            host, _, port = fields[1].partition(":")
+            listening.append((socket.inet_ntoa(bytes.fromhex(host)[::-1]), int(port, 16)))
+    return listening
+
+
+async def test_processes_listen_on_the_loopback_address_only(system: AsyncActorSystem) -> None:
+    actor = system.createActor(bodies.Isolated)
+    pid = await system.ask(actor, "pid", PATIENCE_S)
+    assert [host for host, _ in find_listening([pid])] == ["127.0.0.1"]
+
+
+class Trap:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+async def test_forged_pickle_is_never_unpickled(system: AsyncActorSystem, tmp_path: Path) -> None:
+    """Any user of the machine reaches the ports of the keeper's processes."""
+    actor = system.createActor(bodies.Isolated)
+    pid = await system.ask(actor, "pid", PATIENCE_S)
+    session = os.getsid(pid)  # the keeper's, with all that it has started
+    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    ports = [port for _, port in find_listening(n for n in numbers if in_session(n, session))]
+    assert len(ports) >= 2  # an actor's, and the admin's at least
+
+    sprung = tmp_path / "sprung"
+    plain = pickle.dumps((None, Trap(sprung)))
+    sealed = SealedPickle(b"another secret").dumps((None, Trap(sprung)))
+    forgeries = [b"%d>%b" % (len(data), data) for data in (plain, sealed, b"short")]
+    forgeries += [b"999999999999>", b"-5>", b"no number>"]
+    for port in ports:
+        for forgery in forgeries:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as stranger:
+                stranger.sendall(forgery)
+                with suppress(ConnectionError):
+                    while await asyncio.to_thread(stranger.recv, 1000):
+                        pass  # until it has closed the connection
+    assert not sprung.exists()
+    assert await system.ask(actor, 7, PATIENCE_S) == 7
+
+
+def in_session(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
+def test_message_with_a_wrong_mac_is_refused_before_it_is_unpickled(tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    ours, theirs = SealedPickle(b"a secret"), SealedPickle(b"another")
+    sealed = ours.dumps(Trap(sprung))
+    assert ours.loads(ours.dumps(["a value"])) == ["a value"]
+    for forged in (
+        theirs.dumps(Trap(sprung)),
+        pickle.dumps(Trap(sprung)),
+        sealed[:-1],
+        sealed[:5],
+        b"",
+        bytes([sealed[0] ^ 1]) + sealed[1:],
+    ):
+        with pytest.raises(ForgedMessage):
+            ours.loads(forged)
+    assert not sprung.exists()
+    ours.loads(sealed)
+    assert sprung.exists()  # the trap is one
 
 
 async def test_isolated_actor_asks_the_nodes_system(
