@@ -366,6 +366,9 @@ from .ids import (
 from .ids import (
     unique_id as unique_id,
 )
+from .metrics.records import (
+    NodeStatus as NodeStatus,
+)
 from .network import (
     Network as Network,
 )

@@ -27,8 +27,11 @@ from .errors import Closed, ConfigError
 from .groups.config import GroupsConfig
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
+from .metrics.exposition import require_prometheus
+from .metrics.records import NodeStatus
 from .network_secret import SecretSource, load_secrets
 from .node import Node
 from .remote.config import ActorsConfig
@@ -42,6 +45,7 @@ from .transport.gate import Standing
 logger = logging.getLogger(__name__)
 
 BindAddr = SocketAddr | str
+ReadinessCheck = Callable[[], str | None]
 
 
 class Network:
@@ -81,6 +85,10 @@ class Network:
         groups: The settings of groups.
         actors: The settings of actors across nodes.
         transport: The settings of the transport.
+        metrics_addr: Where to serve metrics over HTTP: ``"host:port"``, ``(host, port)``,
+            or a port of the loopback interface. None serves nothing. Needs the extra
+            ``metrics``.
+        share_status: Whether peers of this network may read this node's `status`.
         environment: Where the node lives; the real machine when None.
 
     Raises:
@@ -106,6 +114,8 @@ class Network:
         groups: GroupsConfig | None = None,
         actors: ActorsConfig | None = None,
         transport: TransportConfig | None = None,
+        metrics_addr: BindAddr | int | None = None,
+        share_status: bool = True,
         environment: Environment | None = None,
     ) -> None:
         refuse_tickets(require_ticket)
@@ -128,12 +138,16 @@ class Network:
         self._groups_config = groups or GroupsConfig()
         self._actors_config = actors or ActorsConfig()
         self._transport_config = transport or TransportConfig()
+        self._metrics_bind = None if metrics_addr is None else _as_metrics_addr(metrics_addr)
+        self._share_status = share_status
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
         self._groups: Groups | None = None
         self._actors: Actors | None = None
+        self._status: StatusService | None = None
+        self._readiness: dict[str, ReadinessCheck] = {}
         self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
 
@@ -203,6 +217,60 @@ class Network:
         if self._actors is None:
             raise self._not_running()
         return self._actors
+
+    @property
+    def metrics_addr(self) -> tuple[str, int] | None:
+        """Where metrics are served, as host and port; None when they are not."""
+        return None if self._status is None else self._status.metrics_addr
+
+    def status(self) -> NodeStatus:
+        """Return what this node shows of itself at this moment, as records.
+
+        They are frozen, and ``msgspec.json.encode`` writes them down. Taking it costs
+        about as much as going through the lists in it once.
+
+        Raises:
+            Closed: The handle is not started, or closed.
+        """
+        if self._status is None:
+            raise self._not_running()
+        return self._status.read()
+
+    async def status_of(
+        self, peer_id: PeerId | str, *, timeout: float | timedelta = 3.0
+    ) -> NodeStatus:
+        """Return what a peer of the catalog shows of itself. May be cancelled.
+
+        It answers one peer four times a second at most, and may show what it was up to
+        half a second ago.
+
+        Args:
+            peer_id: Which one.
+            timeout: Seconds, or a `timedelta`.
+
+        Raises:
+            LinkRefused: It could not be reached, or does not share its status.
+            TransportError: It ended the link without an answer.
+            TimeoutError: No answer in time.
+            Closed: It is not in the catalog, or the handle is closed.
+        """
+        return await ask_status(self._started, peer_addr(self.discovery, peer_id), seconds(timeout))
+
+    def add_readiness_check(self, name: str, check: ReadinessCheck) -> None:
+        """Let `check` say whether the program is ready, for ``/readyz`` and `why_not_ready`.
+
+        It returns why it is not, or None when it is. A check of the same name is replaced.
+        """
+        self._readiness[name] = check
+
+    def why_not_ready(self) -> dict[str, str]:
+        """Return what this node waits for, by the name of the check; empty when it is ready."""
+        if self._closing is not None:
+            return {"node": "closing"}
+        if self._status is None:
+            return {"node": "starting"}
+        found = {name: check() for name, check in self._readiness.items()}
+        return {name: why for name, why in found.items() if why is not None}
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -374,6 +442,17 @@ class Network:
             node, self, discovery.catalog_actor, self._actors_config
         )
         self._undo.append(actors.close)
+        self._status = status = await StatusService.start(
+            node,
+            discovery,
+            streams,
+            groups,
+            measures_loop=environment.has_machine,
+            is_shared=self._share_status,
+            metrics_bind=self._metrics_bind,
+            why_not_ready=self.why_not_ready,
+        )
+        self._undo.append(status.close)
 
     async def _unwind(self) -> None:
         """End the parts, the newest first; one that fails does not keep the others."""
@@ -460,6 +539,18 @@ def _as_socket_addr(addr: Any) -> SocketAddr:
     raise ConfigError(
         f"bind: {addr!r} is neither 'host:port' nor (host, port), with a port of 0 to 65535"
     )
+
+
+def _as_metrics_addr(value: Any) -> SocketAddr:
+    require_prometheus()
+    if isinstance(value, str) and value.removeprefix(":").isdecimal():
+        value = int(value.removeprefix(":"))
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = ("127.0.0.1", value)
+    try:
+        return _as_socket_addr(value)
+    except ConfigError as exc:
+        raise ConfigError(f"metrics_addr{str(exc).removeprefix('bind')}") from exc
 
 
 def _default_bind(bootstrap: list[PeerAddr], is_wide: bool) -> list[SocketAddr]:

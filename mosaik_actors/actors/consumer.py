@@ -278,6 +278,7 @@ class ConsumerActor(TypeDispatcher):
             producer_id=peer_id,
             consumer_id=self._node.peer_id,
             peer=self._peers[peer_id],
+            totals=self._state.totals,
             now=self._now(),
         )
         self._log_info(peer_id, "%s: subscribed to peer %s")

@@ -216,6 +216,7 @@ class ProducerActor(TypeDispatcher):
             producer_id=self._node.peer_id,
             consumer_id=link.peer_id,
             peer=peer,
+            totals=self._state.totals,
             now=self._now(),
         )
         name, peer_id = self._spec.name, link.peer_id

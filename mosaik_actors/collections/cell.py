@@ -151,6 +151,11 @@ class SlotMachine(CollectionMachine, Generic[T]):
         self._slot.values = values
         self._replaced()
 
+    @property
+    def element_count(self) -> int:
+        """1 with a value, else 0."""
+        return len(self._slot.values)
+
     def _put(self, values: tuple[T, ...], version: int, changes: list[Any] | None) -> None:
         old = self._slot.values
         self._slot.values = values

@@ -125,8 +125,10 @@ class CollectionMachine(StateMachine):
     two halves of a snapshot.
 
     Attributes:
+        kind: What sort of collection it is.
         store_id: Which collection it is.
         contents: What its views look at; to be read only.
+        view: How they look.
         on_change: Called with the changes of a batch, in order; not when there are none.
         shared: What the handles on this node share; theirs alone (`api.replica`).
 
@@ -146,6 +148,7 @@ class CollectionMachine(StateMachine):
     Result: ClassVar[Any] = None
     handlers: ClassVar[dict[type, Handler]]
     contents: Any
+    view: Any
     shared: Any = None
 
     def __init__(
@@ -158,6 +161,7 @@ class CollectionMachine(StateMachine):
         sync: StateSync | None,
         settings: str = "",
     ) -> None:
+        self.kind = kind
         self.store_id = UniqueId(store_id)
         self.on_change: Callable[[list[Any]], None] | None = None
         self.state_sync = sync or SnapshotSync()
@@ -205,6 +209,11 @@ class CollectionMachine(StateMachine):
         steps = self.restore(write_parts(self.rows, ColumnsIterator(([],)), 0, self.part_items))
         for _ in steps or ():
             pass
+
+    @property
+    def element_count(self) -> int:
+        """How many elements it has."""
+        return len(self.view)
 
     def query(self, query: None) -> None:
         """Return None. Reads are local; a strong query waits until they are up to date."""

@@ -30,6 +30,7 @@ from ..streams.session import ReceiverSession
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
+from .stream_status import StreamActivity
 from .stream_waits import StreamWhen
 
 T = TypeVar("T")
@@ -60,7 +61,8 @@ class Consumer(Generic[T]):
         self._context = context
         self._spec = spec
         self._address: ActorAddress = address
-        self._state = StreamState(f"the consumer of {spec.name}")
+        totals = context.ledger.totals_of("consumer", spec.stream_id, spec.name)
+        self._state = StreamState(f"the consumer of {spec.name}", totals)
         self._state.is_online = holds(spec.online_when, ())
         self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
         self._closing: asyncio.Future[None] | None = None
@@ -177,6 +179,10 @@ class Consumer(Generic[T]):
             await self._context.node.system.ask(self._address, CloseConsumer(), timeout=5)
         except (ActorSystemClosed, AskUndeliverable, TimeoutError):
             self._abandon()
+
+    def _activity(self) -> StreamActivity:
+        """Return what `Streams.read_status` counts."""
+        return StreamActivity(self._state, self._inbox.item_count)
 
     def _abandon(self) -> None:
         """End here and now: the actor is gone. May be repeated."""

@@ -68,7 +68,8 @@ class SharedProducer:
         self.context = context
         self.spec = spec
         self.address = address
-        self.state = StreamState(f"the producer of {spec.name}")
+        totals = context.ledger.totals_of("producer", spec.stream_id, spec.name)
+        self.state = StreamState(f"the producer of {spec.name}", totals)
         self.outbox = Outbox(
             items_max=spec.buffer_size,
             bytes_max=spec.config.buffer_bytes,

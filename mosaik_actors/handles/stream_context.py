@@ -11,7 +11,7 @@ from thespian.actors import ActorAddress
 
 from ..node import Node
 from ..streams.criteria_budget import CriteriaBudget
-from ..streams.shared import StreamState
+from ..streams.shared import StreamLedger, StreamState
 from .channels import ChannelInfo
 
 
@@ -25,6 +25,7 @@ class StreamsContext:
         actor: The actor that offers subscribers to producers.
         criteria_budget: What each peer's criteria may cost here.
         consumers: Those that are open.
+        ledger: What went through the channels that ended.
     """
 
     node: Node
@@ -32,6 +33,7 @@ class StreamsContext:
     actor: ActorAddress
     criteria_budget: CriteriaBudget
     consumers: WeakKeyDictionary[Any, None]
+    ledger: StreamLedger
 
     def channels(self, state: StreamState) -> list[ChannelInfo]:
         """Return the channels of one producer or consumer."""

@@ -31,6 +31,7 @@ from ..actors.streams import StreamsActor
 from ..config import refuse_tickets, require_above, require_between
 from ..errors import AlreadyExists, Closed
 from ..ids import StreamId
+from ..metrics.records import StreamStatus
 from ..node import Node
 from ..runtime import ActorSystemClosed
 from ..schema import check_same
@@ -48,9 +49,11 @@ from ..streams.messages import (
 from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
 from ..streams.schema import describe_items, identify
+from ..streams.shared import StreamLedger
 from .consumer import Consumer
 from .producer import Producer, SharedProducer
 from .stream_context import StreamsContext
+from .stream_status import StreamActivity, read_stream
 
 T = TypeVar("T")
 
@@ -82,7 +85,9 @@ class Streams:
         actor = node.system.createActor(StreamsActor)
         node.system.tell(actor, StartStreams(node))
         budget = CriteriaBudget(self._config.criteria_share, self._config.criteria_grace)
-        self._context = StreamsContext(node, catalog, actor, budget, self._consumers)
+        self._context = StreamsContext(
+            node, catalog, actor, budget, self._consumers, StreamLedger()
+        )
 
     def produce(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Producer[T]:
         """Return a producer with default settings, or another handle of the one there is.
@@ -242,6 +247,22 @@ class Streams:
         consumer: Consumer[T] = Consumer(self._context, spec)
         self._consumers[consumer] = None
         return consumer
+
+    def read_status(self) -> list[StreamStatus]:
+        """Return what went through each stream so far, from either side."""
+        producers = [*self._sources.values(), *self._closing_sources]
+        found: dict[tuple[str, StreamId], list[StreamActivity]] = {}
+        for source in producers:
+            waiting = source.outbox.item_count
+            key = ("producer", source.spec.stream_id)
+            found.setdefault(key, []).append(StreamActivity(source.state, waiting))
+        for consumer in list(self._consumers):
+            key = ("consumer", consumer.stream_id)
+            found.setdefault(key, []).append(consumer._activity())
+        return [
+            read_stream(role, stream_id, name, totals, found.get((role, stream_id), ()))
+            for role, stream_id, name, totals in self._context.ledger.items()
+        ]
 
     async def close(self) -> None:
         """Close all producers, which drains them, and all consumers. May be repeated."""

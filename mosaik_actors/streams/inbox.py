@@ -93,6 +93,13 @@ class Inbox:
         """Whether there is nothing to take."""
         return self._chunk is None
 
+    @property
+    def item_count(self) -> int:
+        """How many items wait to be taken."""
+        if self._chunk is None:
+            return 0
+        return len(self._chunk.items) + sum(len(chunk.items) for chunk in self._chunks)
+
     def resume(self) -> None:
         """Go on after a pause, or after waiting."""
         self._taken_in_a_row = 0

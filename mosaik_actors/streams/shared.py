@@ -7,7 +7,7 @@ else the actor lets those know who watch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,55 @@ class ChannelState(Enum):
 
     CONNECTED = "connected"
     CLOSED = "closed"
+
+
+class StreamTotals:
+    """What went through the channels of a stream that have ended, seen from one side.
+
+    Attributes:
+        opened_count: Channels that were opened, those that stand included.
+        item_count: Items of those that ended.
+        byte_count: Their bytes.
+        rejected_count: Items that were not of the stream's type, of those that ended.
+    """
+
+    __slots__ = ("byte_count", "item_count", "opened_count", "rejected_count")
+
+    def __init__(self) -> None:
+        self.opened_count = 0
+        self.item_count = 0
+        self.byte_count = 0
+        self.rejected_count = 0
+
+
+class StreamLedger:
+    """The totals of the streams of a node, which outlive the handles that they come from.
+
+    There is a limit to the streams that are kept apart; those beyond share one entry.
+    """
+
+    STREAMS_MAX = 1024
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, StreamId], StreamTotals] = {}
+        self._names: dict[tuple[str, StreamId], str] = {}
+        self._others = StreamTotals()
+
+    def totals_of(self, role: str, stream_id: StreamId, name: str) -> StreamTotals:
+        """Return the totals of a stream, ``producer`` or ``consumer`` of it."""
+        key = (role, stream_id)
+        found = self._totals.get(key)
+        if found is None:
+            if len(self._totals) >= self.STREAMS_MAX:
+                return self._others
+            found = self._totals[key] = StreamTotals()
+            self._names[key] = name
+        return found
+
+    def items(self) -> Iterator[tuple[str, StreamId, str, StreamTotals]]:
+        """Give role, id, name and totals of each stream, in the order they came."""
+        for key, totals in self._totals.items():
+            yield *key, self._names[key], totals
 
 
 class Channel:
@@ -45,8 +94,8 @@ class Channel:
     """
 
     __slots__ = (
-        "byte_count", "closed_at_s", "consumer_id", "item_count", "on_closed", "opened_at_s",
-        "peer", "producer_id", "reason", "rejected_count", "state", "stream_id",
+        "_totals", "byte_count", "closed_at_s", "consumer_id", "item_count", "on_closed",
+        "opened_at_s", "peer", "producer_id", "reason", "rejected_count", "state", "stream_id",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +105,11 @@ class Channel:
         producer_id: PeerId,
         consumer_id: PeerId,
         peer: PeerInfo,
+        totals: StreamTotals,
         now: float,
     ) -> None:
+        totals.opened_count += 1
+        self._totals = totals
         self.stream_id = stream_id
         self.producer_id = producer_id
         self.consumer_id = consumer_id
@@ -82,6 +134,9 @@ class Channel:
         self.state = ChannelState.CLOSED
         self.reason = reason
         self.closed_at_s = now
+        self._totals.item_count += self.item_count
+        self._totals.byte_count += self.byte_count
+        self._totals.rejected_count += self.rejected_count
         for listener in self.on_closed:
             listener()
         self.on_closed.clear()
@@ -92,6 +147,7 @@ class StreamState(SharedState):
 
     Args:
         what: Whose it is, for errors.
+        totals: Where the channels that end are added up.
 
     Attributes:
         channels: The channels by their link, in the order they came.
@@ -100,8 +156,9 @@ class StreamState(SharedState):
         why_hidden: Why the catalog does not show the stream; empty when it does.
     """
 
-    def __init__(self, what: str = "the handle") -> None:
+    def __init__(self, what: str = "the handle", totals: StreamTotals | None = None) -> None:
         super().__init__()
+        self.totals = totals or StreamTotals()
         self.channels: dict[Any, Channel] = {}
         self.refusals: dict[PeerId, Exception] = {}
         self.is_online = False

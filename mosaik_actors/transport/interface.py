@@ -34,6 +34,7 @@ from ..ids import NetworkId, PeerId
 from .address import PeerAddr, SocketAddr
 from .admission import NetworkKeys
 from .close import SUCCESS, CloseReason
+from .counters import TransportCounters
 from .gate import Gate, Standing
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -170,9 +171,11 @@ class Endpoint(Protocol):
 
     Attributes:
         keys: What connections prove, and what else is derived from the same.
+        counters: What it has seen so far.
     """
 
     keys: NetworkKeys
+    counters: TransportCounters
 
     @property
     def gate(self) -> Gate:

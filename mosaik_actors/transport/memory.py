@@ -30,6 +30,7 @@ from .address import PeerAddr, SocketAddr
 from .admission import Admission, NetworkKeys, bind_channel
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
+from .counters import TransportCounters
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .gate import Gate, Standing
 from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
@@ -400,6 +401,7 @@ class MemoryEndpoint:
         self.config = config or TransportConfig()
         self.keys = NetworkKeys(NetworkId(network_id), secrets)
         self.gate = Gate(self.config)
+        self.counters = TransportCounters()  # there are no datagrams to count
         self._peer_id = secret_key.peer_id
         self._acceptors: dict[str, Callable[[Link], None]] = {}
         self._essential: set[str] = set()

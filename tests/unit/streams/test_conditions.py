@@ -18,6 +18,7 @@ from .fakes import NETWORK, peer, peer_id
 
 def connect(state: StreamState, name: str, *tags: str) -> None:
     state.channels[name] = Channel(
+        totals=state.totals,
         stream_id=NETWORK,
         producer_id=peer_id("me"),
         consumer_id=peer_id(name),

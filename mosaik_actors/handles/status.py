@@ -1,0 +1,251 @@
+"""What a node shows of itself: ``net.status()``, and the same of its peers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Self
+
+import msgspec
+
+from ..actors.status import StatusActor
+from ..discovery.info import PeerInfo
+from ..errors import Closed, DecodeError, TransportError
+from ..ids import PeerId
+from ..metrics.exposition import CONTENT_TYPE, make_registry, render
+from ..metrics.loop_delay import LoopDelay
+from ..metrics.messages import StartStatus
+from ..metrics.records import (
+    LISTED_MAX,
+    ActorClassStatus,
+    ActorsStatus,
+    DiscoveryStatus,
+    NodeStatus,
+    PeerStatus,
+    TransportStatus,
+    clip_text,
+)
+from ..metrics.server import JSON, TEXT, HttpServer, Page, readiness_page
+from ..metrics.wire import PROTOCOL, decode_status
+from ..node import Node
+from ..runtime.status import MailboxStats
+from ..transport.address import PeerAddr, SocketAddr
+from ..transport.interface import FramesReceived, LinkClosed, LinkEvent
+from .discovery import Discovery
+from .groups import Groups
+from .streams import Streams
+
+logger = logging.getLogger(__name__)
+
+
+class StatusService:
+    """Takes the snapshots of one node, and serves them. Made by `start`.
+
+    Args:
+        node: The node.
+        discovery: Its discovery.
+        streams: Its streams.
+        groups: Its groups.
+        delay: Measures its loop; None in a simulation.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        discovery: Discovery,
+        streams: Streams,
+        groups: Groups,
+        delay: LoopDelay | None,
+    ) -> None:
+        self._node = node
+        self._discovery = discovery
+        self._streams = streams
+        self._groups = groups
+        self._delay = delay
+        self._server: HttpServer | None = None
+        self._started_at = node.clock.monotonic()
+        self._version = version("mosaik-actors")
+
+    @classmethod
+    async def start(
+        cls,
+        node: Node,
+        discovery: Discovery,
+        streams: Streams,
+        groups: Groups,
+        *,
+        measures_loop: bool,
+        is_shared: bool,
+        metrics_bind: SocketAddr | None,
+        why_not_ready: Callable[[], dict[str, str]],
+    ) -> Self:
+        """Begin to measure the loop and to serve. `close` it in the end.
+
+        Args:
+            node: The node.
+            discovery: Its discovery.
+            streams: Its streams.
+            groups: Its groups.
+            measures_loop: Whether the loop's delay is measured.
+            is_shared: Whether peers get an answer.
+            metrics_bind: Where to serve metrics; None for nowhere.
+            why_not_ready: What ``/readyz`` answers with.
+
+        Raises:
+            TransportError: The address of the metrics cannot be bound.
+        """
+        delay = LoopDelay(node.system.loop) if measures_loop else None
+        self = cls(node, discovery, streams, groups, delay)
+        if is_shared:
+            node.system.tell(node.system.createActor(StatusActor), StartStatus(node, self.read))
+        if metrics_bind is not None:
+            registry = make_registry(self.read)
+            pages: dict[str, Page] = {
+                "/metrics": lambda: (200, CONTENT_TYPE, render(registry)),
+                "/status": lambda: (200, JSON, msgspec.json.encode(self.read())),
+                "/healthz": lambda: (200, TEXT, b"ok\n"),
+                "/readyz": lambda: readiness_page(why_not_ready()),
+            }
+            try:
+                self._server = await HttpServer.start(*metrics_bind, pages)
+            except BaseException:
+                await self.close()
+                raise
+            logger.info("metrics at http://%s:%d/metrics", *self._server.addr)
+        return self
+
+    @property
+    def metrics_addr(self) -> tuple[str, int] | None:
+        """Where metrics are served."""
+        return None if self._server is None else self._server.addr
+
+    async def close(self) -> None:
+        """Serve and measure no longer. May be repeated."""
+        if self._delay is not None:
+            self._delay.close()
+        if self._server is not None:
+            await self._server.close()
+
+    def read(self) -> NodeStatus:
+        """Take a snapshot."""
+        node, endpoint = self._node, self._node.endpoint
+        connected = endpoint.connected_peers()
+        peers = list(self._discovery.catalog().values())
+        neighbours = self._discovery.neighbours
+        return NodeStatus(
+            version=self._version,
+            network_id=str(node.network_id),
+            peer_id=str(node.peer_id),
+            addr=str(endpoint.addr),
+            tags=tuple(str(tag) for tag in self._discovery.me.entry.tags[:LISTED_MAX]),
+            at=node.clock.wall(),
+            uptime_s=node.clock.monotonic() - self._started_at,
+            discovery=DiscoveryStatus(
+                peers=len(peers),
+                unreachable=sum(not peer.is_reachable for peer in peers),
+                neighbours=len(neighbours),
+                refused={str(why): count for why, count in self._discovery.refused.items()},
+            ),
+            peers=_read_peers(peers, set(connected), set(neighbours)),
+            streams=tuple(self._streams.read_status()[:LISTED_MAX]),
+            groups=tuple(self._groups.read_status()[:LISTED_MAX]),
+            collections=tuple(self._groups.read_collections()[:LISTED_MAX]),
+            transport=TransportStatus(
+                connections=len(connected), counters=asdict(endpoint.counters)
+            ),
+            actors=_read_actors(node),
+            loop=None if self._delay is None else self._delay.status(),
+        )
+
+
+async def ask_status(node: Node, addr: PeerAddr, timeout_s: float) -> NodeStatus:
+    """Return what a peer shows of itself. May be cancelled.
+
+    Raises:
+        LinkRefused: It does not show itself, or could not be reached.
+        TransportError: It ended the link without an answer, or sent something else.
+        TimeoutError: No answer in time.
+    """
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def take(event: LinkEvent) -> None:
+        if answer.done():
+            return
+        if isinstance(event, FramesReceived):
+            answer.set_result(event.frames[0])
+        elif isinstance(event, LinkClosed):
+            answer.set_exception(TransportError(f"no status from peer: {event.reason}"))
+
+    async with asyncio.timeout(timeout_s):
+        link = await node.endpoint.open_link(addr, PROTOCOL, timeout=timeout_s)
+        try:
+            link.attach(take)
+            return decode_status(await answer)
+        except DecodeError as exc:
+            raise TransportError(f"the status of the peer could not be decoded: {exc}") from exc
+        finally:
+            answer.cancel()
+            link.close()
+
+
+def peer_addr(discovery: Discovery, peer_id: PeerId | str) -> PeerAddr:
+    """Return where a peer of the catalog is. Raises `Closed` when it is not there."""
+    found = discovery.catalog().get(PeerId(peer_id))
+    if found is None:
+        raise Closed(reason=f"peer {PeerId(peer_id).short} is not in the catalog")
+    return found.addr
+
+
+def _read_peers(
+    peers: Iterable[PeerInfo], connected: set[PeerId], neighbours: set[PeerId]
+) -> tuple[PeerStatus, ...]:
+    # Those that matter to this node first: the list has a limit.
+    ordered = sorted(
+        peers,
+        key=lambda p: (p.peer_id not in neighbours, p.peer_id not in connected, p.peer_id),
+    )
+    return tuple(
+        PeerStatus(
+            peer_id=str(peer.peer_id),
+            addr=clip_text(str(peer.addr)),
+            rtt_s=peer.rtt,
+            is_reachable=peer.is_reachable,
+            is_connected=peer.peer_id in connected,
+            is_neighbour=peer.peer_id in neighbours,
+            last_heard_s=peer.last_heard_s,
+        )
+        for peer in ordered[:LISTED_MAX]
+    )
+
+
+def _read_actors(node: Node) -> ActorsStatus:
+    stats = node.system.stats()
+    by_class: dict[str, list[MailboxStats]] = {}
+    for mailbox in node.system.mailboxes():
+        by_class.setdefault(clip_text(mailbox.actor_class), []).append(mailbox)
+    return ActorsStatus(
+        living=stats.actors,
+        created=stats.created,
+        exited=stats.exited,
+        handled=stats.handled,
+        queued=stats.queued,
+        failures=stats.failures,
+        poisoned=stats.poisoned,
+        dead_letters=stats.dead_letters,
+        slow=sum(stats.slow.values()),
+        classes=tuple(
+            ActorClassStatus(
+                actor_class=name,
+                count=len(boxes),
+                queued=sum(box.depth for box in boxes),
+                depth_max=max(box.depth_max for box in boxes),
+                handled=sum(box.handled for box in boxes),
+                slow=sum(box.slow_count for box in boxes),
+                busy=sum(box.is_busy for box in boxes),
+            )
+            for name, boxes in list(by_class.items())[:LISTED_MAX]
+        ),
+    )

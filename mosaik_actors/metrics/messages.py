@@ -1,0 +1,22 @@
+"""The messages of the status actor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..node import Node
+from .records import NodeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StartStatus:
+    """Answer peers that ask for this node's status.
+
+    Attributes:
+        node: The node.
+        read: Takes the snapshot.
+    """
+
+    node: Node
+    read: Callable[[], NodeStatus]
