@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from . import settings_page
+from . import metrics_page, settings_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -127,6 +127,11 @@ def anchor(heading: str) -> str:
 def test_the_page_of_settings_says_what_the_code_has() -> None:
     """Write it anew with ``python -m tests.settings_page``."""
     assert settings_page.PAGE.read_text() == settings_page.render()
+
+
+def test_the_table_of_metrics_says_what_the_code_has() -> None:
+    """Write it anew with ``python -m tests.metrics_page``."""
+    assert metrics_page.PAGE.read_text() == metrics_page.render()
 
 
 def test_every_page_is_in_the_index() -> None:

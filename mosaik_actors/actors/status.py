@@ -23,6 +23,7 @@ from ..transport.messages import LinkOffered, ServeProtocol
 logger = logging.getLogger(__name__)
 
 _TOO_OFTEN = CloseReason(CloseCode.TOO_MANY_LINKS, "asked for the status too often")
+_NOT_SHARED = CloseReason(CloseCode.INVALID_PROTOCOL, "it does not share its status")
 _FAILED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "the status could not be taken")
 
 
@@ -40,14 +41,17 @@ class StatusActor(TypeDispatcher):
 
     def receiveMsg_LinkOffered(self, message: LinkOffered, _sender: ActorAddress) -> None:
         """Write the snapshot and end the link, or refuse it."""
-        link, answers = message.link, self._answers
+        link, answers, read = message.link, self._answers, self._start.read
+        if read is None:
+            link.close(_NOT_SHARED)
+            return
         now = self._start.node.clock.monotonic()
         if not answers.may_ask(link.peer_id, now=now):
             link.close(_TOO_OFTEN)
             return
         if answers.is_stale(now=now):
             try:
-                answers.receive_status(self._start.read(), now=now)
+                answers.receive_status(read(), now=now)
             except Exception:
                 logger.exception("the status could not be taken")
                 link.close(_FAILED)

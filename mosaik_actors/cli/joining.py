@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..discovery.catalog import CatalogSnapshot
     from ..network import Network
 
 OBSERVER_TAG = "observer"
+WAIT_S = 3.0
+SETTLED_S = 0.5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,3 +66,30 @@ def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 
     parse.__name__ = kind.__name__
     return parse
+
+
+async def settled(net: Network, wait_s: float) -> CatalogSnapshot:
+    """Return the catalog once nobody was added for a moment, or when the time is over."""
+    known: set[object] = set()
+    snapshot = net.discovery.catalog()
+    watch = net.discovery.watch()
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_s
+    settled_at = give_up_at
+    while True:
+        try:
+            async with asyncio.timeout_at(min(settled_at, give_up_at)):
+                snapshot = await anext(watch)
+        except TimeoutError:
+            return snapshot
+        if snapshot and set(snapshot) != known:
+            known = set(snapshot)
+            settled_at = loop.time() + SETTLED_S
+
+
+def nobody(network: str, wait_s: float) -> str:
+    """Return what to say when nobody is there."""
+    return (
+        f"nobody else found on network {network!r} within {wait_s:g} s; nodes of this user on "
+        "this machine are found by name and secret, others need --bootstrap"
+    )

@@ -6,7 +6,6 @@ Joins like any node, so what it shows is what any node would see.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import TYPE_CHECKING
 
 from .. import running
@@ -17,12 +16,8 @@ from .failure import CommandFailed
 if TYPE_CHECKING:
     from ..discovery.catalog import CatalogSnapshot
     from ..discovery.info import PeerInfo
-    from ..network import Network
     from ..transport.gate import Standing
     from . import Subparsers
-
-WAIT_S = 3.0
-SETTLED_S = 0.5
 
 _EPILOG = """\
 examples:
@@ -59,7 +54,7 @@ def add(subparsers: Subparsers) -> None:
         "--wait",
         metavar="SECONDS",
         type=joining.positive(float),
-        default=WAIT_S,
+        default=joining.WAIT_S,
         help="how long to look for somebody (default: %(default)s)",
     )
     parser.set_defaults(run=run)
@@ -72,36 +67,13 @@ def run(options: argparse.Namespace) -> int:
 
 async def _list(options: argparse.Namespace) -> int:
     async with joining.joined(options) as net:
-        catalog = await _settled(net, options.wait)
+        catalog = await joining.settled(net, options.wait)
         if not catalog:
-            raise CommandFailed(
-                f"nobody else found on network {options.network!r} within {options.wait:g} s; "
-                "nodes of this user on this machine are found by name and secret, others need "
-                "--bootstrap"
-            )
+            raise CommandFailed(joining.nobody(options.network, options.wait))
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)
             print(describe(peer, standing, is_long=options.long))
     return 0
-
-
-async def _settled(net: Network, wait_s: float) -> CatalogSnapshot:
-    """Return the catalog once nobody was added for a moment, or when the time is over."""
-    known: set[object] = set()
-    snapshot = net.discovery.catalog()
-    watch = net.discovery.watch()
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + wait_s
-    settled_at = give_up_at
-    while True:
-        try:
-            async with asyncio.timeout_at(min(settled_at, give_up_at)):
-                snapshot = await anext(watch)
-        except TimeoutError:
-            return snapshot
-        if snapshot and set(snapshot) != known:
-            known = set(snapshot)
-            settled_at = loop.time() + SETTLED_S
 
 
 async def _watch(options: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .groups import Group
 
 
-def read_group(group: Group[Any, Any, Any, Any], name: str) -> GroupStatus:
-    """Return the status of this node's member; `name` is what everybody may read."""
+def read_group(group: Group[Any, Any, Any, Any]) -> GroupStatus:
+    """Return the status of this node's member, under the name that everybody may read."""
     members, metrics, leader = group.members, group.metrics, group.leader
     numbers: dict[str, int] = {}
     if metrics is not None:
@@ -28,7 +28,7 @@ def read_group(group: Group[Any, Any, Any, Any], name: str) -> GroupStatus:
             "served_bytes": metrics.served_bytes,
         }
     return GroupStatus(
-        name=clip_text(name),
+        name=clip_text(group.shown_name),
         group_id=str(group.id),
         role="" if metrics is None else metrics.role,
         leader="" if leader is None else str(leader),
@@ -40,13 +40,13 @@ def read_group(group: Group[Any, Any, Any, Any], name: str) -> GroupStatus:
     )
 
 
-def read_collection(group: Group[Any, Any, Any, Any], name: str) -> CollectionStatus | None:
+def read_collection(group: Group[Any, Any, Any, Any]) -> CollectionStatus | None:
     """Return the status of the replica whose group it is; None when it is no collection's."""
     machine = group.machine
     if not isinstance(machine, CollectionMachine):
         return None
     return CollectionStatus(
-        name=clip_text(name),
+        name=clip_text(group.shown_name),
         group_id=str(group.id),
         kind=machine.kind,
         elements=machine.element_count,

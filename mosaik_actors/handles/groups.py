@@ -67,11 +67,9 @@ from ..groups.wire.records import Voters
 from ..groups.wire.status import Standing, Status
 from ..groups.wire.types import CLIENT_BYTES
 from ..ids import GroupId, PeerId
-from ..metrics.records import CollectionStatus, GroupStatus
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..when import Wait
-from .group_status import read_collection, read_group
 from .group_waits import GroupWhen, committed_of, log_position_of
 
 logger = logging.getLogger(__name__)
@@ -166,7 +164,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         self._groups = groups
         self._spec = spec
         self._name = name
-        self._shown_name = shown_name
+        self.shown_name = shown_name
         self._storage = storage
         self._make_future = loop.create_future
         self._decode_result = spec.host.decode_result
@@ -734,15 +732,6 @@ class Groups:
             raise Closed(reason="the network handle is closed") from None
         self._joined[group_id] = group
         return group
-
-    def read_status(self) -> list[GroupStatus]:
-        """Return what each member shows of itself, in the order they joined."""
-        return [read_group(group, group._shown_name) for group in self]
-
-    def read_collections(self) -> list[CollectionStatus]:
-        """Return what each replica of a collection shows of itself."""
-        found = (read_collection(group, group._shown_name) for group in self)
-        return [status for status in found if status is not None]
 
     def __iter__(self) -> Iterator[Group]:
         return iter(list(self._joined.values()))

@@ -35,6 +35,7 @@ from ..runtime.status import MailboxStats
 from ..transport.address import PeerAddr, SocketAddr
 from ..transport.interface import FramesReceived, LinkClosed, LinkEvent
 from .discovery import Discovery
+from .group_status import read_collection, read_group
 from .groups import Groups
 from .streams import Streams
 
@@ -90,7 +91,7 @@ class StatusService:
             streams: Its streams.
             groups: Its groups.
             measures_loop: Whether the loop's delay is measured.
-            is_shared: Whether peers get an answer.
+            is_shared: Whether peers get the snapshot.
             metrics_bind: Where to serve metrics; None for nowhere.
             why_not_ready: What ``/readyz`` answers with.
 
@@ -99,8 +100,8 @@ class StatusService:
         """
         delay = LoopDelay(node.system.loop) if measures_loop else None
         self = cls(node, discovery, streams, groups, delay)
-        if is_shared:
-            node.system.tell(node.system.createActor(StatusActor), StartStatus(node, self.read))
+        start = StartStatus(node, self.read if is_shared else None)
+        node.system.tell(node.system.createActor(StatusActor), start)
         if metrics_bind is not None:
             registry = make_registry(self.read)
             pages: dict[str, Page] = {
@@ -135,6 +136,7 @@ class StatusService:
         connected = endpoint.connected_peers()
         peers = list(self._discovery.catalog().values())
         neighbours = self._discovery.neighbours
+        groups = list(self._groups)[:LISTED_MAX]
         return NodeStatus(
             version=self._version,
             network_id=str(node.network_id),
@@ -151,8 +153,8 @@ class StatusService:
             ),
             peers=_read_peers(peers, set(connected), set(neighbours)),
             streams=tuple(self._streams.read_status()[:LISTED_MAX]),
-            groups=tuple(self._groups.read_status()[:LISTED_MAX]),
-            collections=tuple(self._groups.read_collections()[:LISTED_MAX]),
+            groups=tuple(map(read_group, groups)),
+            collections=tuple(one for one in map(read_collection, groups) if one is not None),
             transport=TransportStatus(
                 connections=len(connected), counters=asdict(endpoint.counters)
             ),

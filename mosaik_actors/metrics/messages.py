@@ -15,8 +15,8 @@ class StartStatus:
 
     Attributes:
         node: The node.
-        read: Takes the snapshot.
+        read: Takes the snapshot; None: refuse, for this node does not share it.
     """
 
     node: Node
-    read: Callable[[], NodeStatus]
+    read: Callable[[], NodeStatus] | None
