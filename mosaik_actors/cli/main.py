@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigError, MosaikError
-from . import chaos, demo_command, ids, keys, peers, secrets, tap, top
+from . import chaos, demo_command, ids, keys, peers, run_command, secrets, tap, top
 from .failure import CommandFailed
 
 FAILED = 1
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="show tracebacks; --log-level info"
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (demo_command, peers, top, tap, chaos, ids, keys, secrets):
+    for module in (run_command, demo_command, peers, top, tap, chaos, ids, keys, secrets):
         module.add(subparsers)
     return parser
 
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shows_traceback = os.environ.get("MOSAIK_DEBUG", "") not in ("", "0")
     try:
         options = build_parser().parse_args(arguments)
+        options.command_line = list(sys.argv[1:] if arguments is None else arguments)
         shows_traceback = shows_traceback or options.verbose
         _configure_logging(options)
         code: int = options.run(options)

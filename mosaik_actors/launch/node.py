@@ -1,0 +1,241 @@
+"""One node as its settings say: started, filled with actors, and ended in order.
+
+Ready means: the node takes part, its streams and collections are open, and every actor has
+been started. ``/readyz`` and the service manager hear of it then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import ConfigError
+from ..network import Network
+from .notify import READY, STOPPING, notify
+from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
+from .sources import Origins
+
+logger = logging.getLogger(__name__)
+
+_TYPES: Final[dict[str, type]] = {
+    kind.__name__: kind for kind in (str, int, float, bool, bytes)
+}  # fmt: skip
+
+
+class Launch:
+    """What one process runs. Making it imports what the settings name, and checks all.
+
+    Args:
+        settings: The settings.
+        origins: Where they were written, for errors.
+        folder: What relative paths are below.
+        process: Which of `LaunchSettings.processes` it is; empty for none of them.
+        index: Which of several alike it is: those beyond the first take an identity, a
+            folder and ports of their own.
+
+    Raises:
+        ConfigError: A setting is wrong: a class that is not there, a file that cannot be
+            read; says where the setting is written.
+    """
+
+    def __init__(
+        self,
+        settings: LaunchSettings,
+        origins: Origins,
+        folder: Path,
+        *,
+        process: str = "",
+        index: int = 0,
+    ) -> None:
+        self._settings = settings
+        self._origins = origins
+        self._folder = folder
+        self._process = _find_process(settings, process)
+        self._index = index
+        self._name = process
+        self.actors = [
+            (one, self._load(("actors", at, "class"), one.actor_class))
+            for at, one in enumerate(settings.actors)
+            if self._is_here(one.process)
+        ]
+        self._streams = [
+            (one, self._load(("streams", at, "type"), one.type))
+            for at, one in enumerate(settings.streams)
+            if self._is_here(one.process)
+        ]
+        self._collections = [
+            (one, [self._load_type(("collections", at, "types", n), t)
+                   for n, t in enumerate(one.types)])
+            for at, one in enumerate(settings.collections)
+            if self._is_here(one.process)
+        ]  # fmt: skip
+        self._tickets = [
+            (one.ticket_class, self._read(("tickets", at, "file"), one.file))
+            for at, one in enumerate(settings.tickets)
+        ]
+        self._actors_started = 0
+        self.net = self._make_network()
+
+    async def run(self, on_ready: Callable[[Network], None] | None = None) -> None:
+        """Run the node until this is cancelled. `on_ready` is called when it is ready."""
+        count = sum(actor.count for actor, _ in self.actors)
+        net = self.net
+        net.add_readiness_check("actors", lambda: self._why_waiting(count))
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(net)
+            stack.callback(notify, STOPPING)
+            for ticket_class, data in self._tickets:
+                self._show_ticket(ticket_class, data)
+            held = [self._open_stream(one, kind) for one, kind in self._streams]
+            held += [self._open_collection(one, kinds) for one, kinds in self._collections]
+            for actor, kind in self.actors:
+                await self._start_actors(actor, kind)
+            logger.info("ready: node %s at %s", net.peer_id.short, net.addr)
+            notify(READY, f"STATUS=node {net.peer_id.short}, {count} actors")
+            if on_ready is not None:
+                on_ready(net)
+            await asyncio.get_running_loop().create_future()
+
+    def _why_waiting(self, count: int) -> str | None:
+        if self._actors_started == count:
+            return None
+        return f"{self._actors_started} of {count} started"
+
+    async def _start_actors(self, actor: ActorSettings, kind: Any) -> None:
+        for _ in range(actor.count):
+            self.net.node.system.createActor(bound(kind, actor.args, actor.kwargs))
+            self._actors_started += 1
+
+    def _show_ticket(self, ticket_class: str, data: bytes) -> None:
+        from ..discovery.entry import Ticket
+        from ..ids import UniqueId
+
+        self.net.discovery.add_ticket(Ticket(UniqueId(ticket_class), data))
+
+    def _open_stream(self, one: Any, kind: Any) -> Any:
+        return self.net.streams.produce(kind, stream_id=one.name or None)
+
+    def _open_collection(self, one: CollectionSettings, kinds: list[Any]) -> Any:
+        import mosaik_actors
+
+        settings: dict[str, Any] = {}
+        if one.durable:
+            folder = self._storage()
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"{mosaik_actors.UniqueId(one.name).short}.{one.kind.lower()}.log"
+            settings["storage"] = mosaik_actors.SqliteLog(file)
+        kind = getattr(mosaik_actors, one.kind)[tuple(kinds)]
+        return getattr(kind, one.role)(self.net, one.name, **settings)
+
+    # Settings.
+
+    def _make_network(self) -> Network:
+        top, own = self._settings, self._process
+        secret: Path | str | None = None
+        if top.secret_file:
+            secret = self._path(top.secret_file)
+        elif top.secret_env:
+            secret = os.environ.get(top.secret_env)
+            if secret is None:
+                text = f"the environment has no variable {top.secret_env}"
+                raise self._origins.error(("secret_env",), text)
+        key_file = own.key_file or top.key_file
+        try:
+            return Network(
+                top.network,
+                secret=secret,
+                secret_key=self._load_key(key_file) if key_file else None,
+                bootstrap=top.bootstrap,
+                tags=[*top.tags, *own.tags],
+                bind=(own.bind or top.bind or None),
+                rendezvous=top.rendezvous,
+                mdns=top.mdns,
+                metrics_addr=self._metrics_addr(own.metrics_addr or top.metrics_addr),
+                share_status=top.share_status,
+            )
+        except ConfigError as exc:
+            # It begins with the argument, which is the setting's name.
+            text = str(exc)
+            name = text.partition(" ")[0].rstrip(":")
+            path = {"secret_key": "key_file", "network_id": "network", "secret": "secret_file"}
+            raise self._origins.error((path.get(name, name),), text) from exc
+
+    def _metrics_addr(self, text: str) -> str | None:
+        if not text or not self._index:
+            return text or None
+        host, _, port = text.rpartition(":")
+        return f"{host}:{int(port) + self._index if port != '0' else 0}"
+
+    def _load_key(self, text: str) -> Any:
+        from ..ids import SecretKey
+
+        path = self._path(text)
+        if self._index:
+            path = path.with_name(f"{path.name}.{self._index}")
+        return SecretKey.load_or_create(path)
+
+    def _storage(self) -> Path:
+        folder = self._path(self._process.storage or self._settings.storage)
+        parts = [part for part in (self._name, str(self._index or "")) if part]
+        return folder.joinpath(*parts) if not self._process.storage else folder
+
+    def _path(self, text: str) -> Path:
+        return self._folder / Path(text).expanduser()
+
+    def _read(self, setting: tuple[str | int, ...], file: str) -> bytes:
+        try:
+            return self._path(file).read_bytes().rstrip(b"\r\n")
+        except OSError as exc:
+            raise self._origins.error(setting, f"cannot be read: {exc}") from exc
+
+    def _is_here(self, process: str) -> bool:
+        return not process or process == self._name
+
+    def _load_type(self, setting: tuple[str | int, ...], text: str) -> Any:
+        found = _TYPES.get(text)
+        return self._load(setting, text) if found is None else found
+
+    def _load(self, setting: tuple[str | int, ...], text: str) -> Any:
+        module_name, _, names = text.partition(":")
+        if not names:
+            raise self._origins.error(setting, f"{text!r} is neither a type nor module:Type")
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as exc:
+            text = f"{exc}; modules are looked for beside the file and here"
+            raise self._origins.error(setting, text) from exc
+        for name in names.split("."):
+            if not hasattr(found, name):
+                raise self._origins.error(setting, f"{module_name} has no {names}")
+            found = getattr(found, name)
+        if not isinstance(found, type):
+            raise self._origins.error(setting, f"{text} is a {type(found).__name__}, not a class")
+        return found
+
+
+def bound(kind: type, args: list[Any], kwargs: dict[str, Any]) -> type:
+    """Return an actor class whose constructor is called with arguments."""
+    if not args and not kwargs:
+        return kind
+
+    def __init__(self: Any) -> None:  # noqa: N807  # it becomes a method
+        kind.__init__(self, *args, **kwargs)  # type: ignore[misc]
+
+    members = {"__init__": __init__, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), members)
+
+
+def _find_process(settings: LaunchSettings, name: str) -> ProcessSettings:
+    for process in settings.processes:
+        if process.name == name:
+            return process
+    if name:
+        listed = ", ".join(process.name for process in settings.processes) or "none"
+        raise ConfigError(f"there is no process {name!r}; there are: {listed}")
+    return ProcessSettings(name="node")
