@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigError, MosaikError
-from . import chaos, demo_command, ids, keys, peers, run_command, secrets, tap, top
+from . import chaos, demo_command, ids, keys, new_project, peers, run_command, secrets, tap, top
 from .failure import CommandFailed
 
 FAILED = 1
@@ -63,7 +63,18 @@ def build_parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="show tracebacks; --log-level info"
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run_command, demo_command, peers, top, tap, chaos, ids, keys, secrets):
+    for module in (
+        run_command,
+        new_project,
+        peers,
+        top,
+        tap,
+        demo_command,
+        chaos,
+        ids,
+        keys,
+        secrets,
+    ):
         module.add(subparsers)
     return parser
 

@@ -163,8 +163,10 @@ class Launch:
             # It begins with the argument, which is the setting's name.
             text = str(exc)
             name = text.partition(" ")[0].rstrip(":")
-            path = {"secret_key": "key_file", "network_id": "network", "secret": "secret_file"}
-            raise self._origins.error((path.get(name, name),), text) from exc
+            path = {"network_id": "network"}.get(name, name)
+            if path not in LaunchSettings.__struct_fields__ and top.secret_file:
+                path = "secret_file"  # errors of files begin otherwise
+            raise self._origins.error((path,), text) from exc
 
     def _metrics_addr(self, text: str) -> str | None:
         if not text or not self._index:
@@ -178,7 +180,10 @@ class Launch:
         path = self._path(text)
         if self._index:
             path = path.with_name(f"{path.name}.{self._index}")
-        return SecretKey.load_or_create(path)
+        try:
+            return SecretKey.load_or_create(path)
+        except ConfigError as exc:
+            raise self._origins.error(("key_file",), str(exc)) from exc
 
     def _storage(self) -> Path:
         folder = self._path(self._process.storage or self._settings.storage)

@@ -64,7 +64,7 @@ class Origins:
             where = self._given.get(path[:length])
             if where is not None:
                 return where
-        if not self._source.name:
+        if not self._source.name or not path:
             return ""
         line = line_of(self._source.text, path)
         return "" if line is None else f"{self._source.name}:{line}"
@@ -111,10 +111,12 @@ def load(
             _put(values, field.path, _read_flag(field, given))
     if target is not None:
         values["actors"] = [*values.get("actors", ()), target]
+    for field in FIELDS:
+        one = values.get(field.path[0])
+        if field.shape == "texts" and isinstance(one, str):
+            values[field.path[0]] = [one]
     if "secret" in values:
         raise origins.error(("secret",), _SECRET_HINT)
-    if not values.get("network"):
-        raise origins.error((), "network is missing: name it in the file, or with --network")
     try:
         settings = msgspec.convert(values, LaunchSettings)
     except msgspec.ValidationError as exc:
@@ -217,6 +219,8 @@ def _located(exc: msgspec.ValidationError, origins: Origins) -> ConfigError:
     if found is not None:
         text = text[: found.start()]
         path = tuple(key or int(index) for key, index in _STEP.findall(found[1]))
+    if path == () and "required field `network`" in text:
+        text = "network is missing: name it in the file, or with --network"
     unknown = _UNKNOWN.search(text)
     if unknown is not None:
         path, text = (*path, unknown[1]), "there is no such setting"
@@ -238,8 +242,9 @@ def _check_relations(settings: LaunchSettings, origins: Origins) -> None:
                 listed = ", ".join(names) or "none"
                 text = f"there is no process {one.process!r}; there are: {listed}"
                 raise origins.error((area, index, "process"), text)
+    folders = [one.storage for one in settings.processes] or [""]
     for index, one in enumerate(settings.collections):
-        if one.durable and not settings.storage and not all(p.storage for p in settings.processes):
+        if one.durable and not settings.storage and not all(folders):
             raise origins.error(("collections", index, "durable"), "expected a folder in storage")
 
 

@@ -87,11 +87,14 @@ class Command:
 
 @asynccontextmanager
 async def command(
-    *arguments: str, runtime_dir: Path, environment: dict[str, str] | None = None
+    *arguments: str,
+    runtime_dir: Path,
+    environment: dict[str, str] | None = None,
+    executable: Path = EXECUTABLE,
 ) -> AsyncIterator[Command]:
     """Run ``mosaik-actors`` with a rendezvous of the test's own; killed if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        EXECUTABLE,
+        executable,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -1,0 +1,81 @@
+"""What settings become: a node, its actors, and errors that name the line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from thespian.actors import Actor
+
+from mosaik_actors.errors import ConfigError
+from mosaik_actors.launch.node import Launch, bound
+from mosaik_actors.launch.sources import Source, load
+
+HERE = "tests.unit.launch.test_node"
+
+
+class Worker(Actor):
+    def __init__(self, market: str = "", *, size: int = 0) -> None:
+        self.given = (market, size)
+
+
+def make(text: str, folder: Path, **given: Any) -> Launch:
+    settings, origins = load(Source("l.toml", f'network = "n"\n{text}'), {}, {})
+    return Launch(settings, origins, folder, **given)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[actors]]\nclass = "no_such_module:A"', "l.toml:3: actors[0].class: No module named"),
+        (f'[[actors]]\nclass = "{HERE}:Gone"', f"l.toml:3: actors[0].class: {HERE} has no Gone"),
+        (f'[[actors]]\nclass = "{HERE}:HERE"', f"l.toml:3: actors[0].class: {HERE}:HERE is a str"),
+        ('bind = "x"', "l.toml:2: bind: 'x' is not host:port"),
+        ("bind = 3", "l.toml:2: bind: expected `array`"),
+        ('bind = ["x"]', "l.toml:2: bind: 'x' is not host:port"),
+        ('bootstrap = ["x"]', "l.toml:2: bootstrap: a peer id has 64"),
+        ('metrics_addr = "x"', "l.toml:2: metrics_addr: 'x' is not host:port"),
+        ('secret_file = "gone"', "l.toml:2: secret_file: "),
+        ('secret_env = "NO_SUCH_VARIABLE"', "l.toml:2: secret_env: the environment has no"),
+        ('[[tickets]]\nclass = "c"\nfile = "gone"', "l.toml:4: tickets[0].file: cannot be read"),
+        (
+            '[[collections]]\nname = "m"\nkind = "Map"\ntypes = ["str", "int64"]',
+            "l.toml:5: collections[0].types[1]: 'int64' is neither a type nor module:Type",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failed:
+        make(text, tmp_path)
+    assert str(failed.value).startswith(said), failed.value
+
+
+def test_a_process_has_its_own_actors(tmp_path: Path) -> None:
+    text = f"""
+[[processes]]
+name = "a"
+[[processes]]
+name = "b"
+[[actors]]
+class = "{HERE}:Worker"
+process = "a"
+[[actors]]
+class = "{HERE}:Worker"
+count = 3
+"""
+    assert [actor.count for actor, _ in make(text, tmp_path, process="a").actors] == [1, 3]
+    assert [actor.count for actor, _ in make(text, tmp_path, process="b").actors] == [3]
+    with pytest.raises(ConfigError, match="there is no process 'c'; there are: a, b"):
+        make(text, tmp_path, process="c")
+
+
+def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:
+    for index in (0, 1, 1):
+        make('key_file = "node.key"', tmp_path, index=index)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["node.key", "node.key.1"]
+
+
+def test_arguments_reach_the_constructor() -> None:
+    made = bound(Worker, ["ETH"], {"size": 3})
+    assert made().given == ("ETH", 3)
+    assert (made.__name__, made.__module__) == ("Worker", HERE)
+    assert bound(Worker, [], {}) is Worker
