@@ -27,7 +27,23 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigError, MosaikError
-from . import chaos, demo_command, ids, keys, new_project, peers, run_command, secrets, tap, top
+from . import (
+    beacon,
+    bench,
+    chaos,
+    collections,
+    completion,
+    demo_command,
+    groups,
+    ids,
+    keys,
+    new_project,
+    peers,
+    run_command,
+    secrets,
+    tap,
+    top,
+)
 from .failure import CommandFailed
 
 FAILED = 1
@@ -66,14 +82,19 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (
         run_command,
         new_project,
+        beacon,
         peers,
         top,
         tap,
+        groups,
+        collections,
+        bench,
         demo_command,
         chaos,
         ids,
         keys,
         secrets,
+        completion,
     ):
         module.add(subparsers)
     return parser
@@ -83,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, that of the process when None, and return the exit code."""
     shows_traceback = os.environ.get("MOSAIK_DEBUG", "") not in ("", "0")
     try:
-        options = build_parser().parse_args(arguments)
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        options.parser = parser
         options.command_line = list(sys.argv[1:] if arguments is None else arguments)
         shows_traceback = shows_traceback or options.verbose
         _configure_logging(options)

@@ -6,7 +6,10 @@ Joins like any node, so what it shows is what any node would see.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .. import running
 from ..peer_text import printable
@@ -16,6 +19,7 @@ from .failure import CommandFailed
 if TYPE_CHECKING:
     from ..discovery.catalog import CatalogSnapshot
     from ..discovery.info import PeerInfo
+    from ..network import Network
     from ..transport.gate import Standing
     from . import Subparsers
 
@@ -26,7 +30,8 @@ examples:
   mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
 
 Each line: the peer's id, its first address, its round-trip time, its streams,
-and its groups with their ids: members that differ there never meet. A peer that
+and its groups with their ids, a * behind those that it leads: members whose ids
+differ never meet. --long adds the ids of its tags. A peer that
 does not answer is marked unreachable, with the time since it was heard of last,
 and what it offered counts as away. What it did to this command's own node stands in
 brackets: rules that it broke, and whether and why it is refused for that.
@@ -49,6 +54,7 @@ def add(subparsers: Subparsers) -> None:
         action="store_true",
         help="go on until Ctrl-C: + is new, - gone, ! does not answer, ~ answers again",
     )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each peer")
     parser.add_argument("--long", action="store_true", help="whole ids, and all addresses")
     parser.add_argument(
         "--wait",
@@ -70,9 +76,13 @@ async def _list(options: argparse.Namespace) -> int:
         catalog = await joining.settled(net, options.wait)
         if not catalog:
             raise CommandFailed(joining.nobody(options.network, options.wait))
+        leaders = await _find_leaders(net)
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)
-            print(describe(peer, standing, is_long=options.long))
+            if options.json:
+                print(json.dumps(as_record(peer, leaders), ensure_ascii=False))
+            else:
+                print(describe(peer, standing, is_long=options.long, leaders=leaders))
     return 0
 
 
@@ -98,7 +108,44 @@ def _in_order(catalog: CatalogSnapshot) -> list[PeerInfo]:
     return sorted(catalog.values(), key=lambda peer: peer.peer_id)
 
 
-def describe(peer: PeerInfo, standing: Standing | None = None, *, is_long: bool = False) -> str:
+async def _find_leaders(net: Network) -> dict[str, str]:
+    """Return who leads each group, by its id, as far as members show it."""
+    if not any(peer.groups for peer in net.discovery.catalog().values()):
+        return {}
+    from .top import ask_all
+
+    nodes, _ = await ask_all(net)
+    ordered = sorted(
+        (group for node in nodes.values() for group in node.groups), key=lambda g: g.term
+    )
+    return {group.group_id: group.leader for group in ordered if group.leader}
+
+
+def as_record(peer: PeerInfo, leaders: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is known of a peer, for JSON."""
+    return {
+        "peer": str(peer.peer_id),
+        "addr": str(peer.addr),
+        "rtt_ms": None if peer.rtt is None else peer.rtt * 1000,
+        "is_reachable": peer.is_reachable,
+        "last_heard_s": peer.last_heard_s,
+        "tags": sorted(map(str, peer.tags)),
+        "streams": {str(stream): name for stream, name in peer.streams.items()},
+        "groups": {
+            str(group): {"name": name, "leader": leaders.get(str(group))}
+            for group, name in peer.groups.items()
+        },
+        "actors": {str(actor): name for actor, name in peer.actors.items()},
+    }
+
+
+def describe(
+    peer: PeerInfo,
+    standing: Standing | None = None,
+    *,
+    is_long: bool = False,
+    leaders: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Return one line about a peer, with what this node has against it."""
     rtt = "        -" if peer.rtt is None else f"{peer.rtt * 1000:6.2f} ms"
     if not peer.is_reachable:
@@ -109,9 +156,14 @@ def describe(peer: PeerInfo, standing: Standing | None = None, *, is_long: bool 
         host_and_port = str(peer.addr).partition("@")[2].partition("?")[0]
         where = f"{peer.peer_id.short}  {host_and_port.partition(',')[0] or 'no address'}"
     streams = sorted(name or stream.short for stream, name in peer.streams.items())
-    groups = sorted(f"{name or 'group'}#{group.short}" for group, name in peer.groups.items())
+    groups = sorted(
+        f"{name or 'group'}#{group.short}"
+        + ("*" if leaders.get(str(group)) == str(peer.peer_id) else "")
+        for group, name in peer.groups.items()
+    )
+    tags = [f"[{tag[:10]}]" for tag in sorted(map(str, peer.tags))] if is_long else []
     # A name comes from the peer: nothing in it may steer the terminal.
-    names = " ".join(map(printable, (*streams, *groups)))
+    names = " ".join(map(printable, (*streams, *groups, *tags)))
     if names and not peer.is_reachable:
         names = f"(away: {names})"
     return f"{where}  {rtt}  {names}".rstrip() + _describe_standing(standing)

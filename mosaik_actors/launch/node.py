@@ -7,25 +7,21 @@ been started. ``/readyz`` and the service manager hear of it then.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..errors import ConfigError
 from ..network import Network
 from .notify import READY, STOPPING, notify
 from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
 from .sources import Origins
+from .types import load_class, load_type
 
 logger = logging.getLogger(__name__)
-
-_TYPES: Final[dict[str, type]] = {
-    kind.__name__: kind for kind in (str, int, float, bool, bytes)
-}  # fmt: skip
 
 
 class Launch:
@@ -70,7 +66,7 @@ class Launch:
             if self._is_here(one.process)
         ]
         self._collections = [
-            (one, [self._load_type(("collections", at, "types", n), t)
+            (one, [self._load(("collections", at, "types", n), t, load_type)
                    for n, t in enumerate(one.types)])
             for at, one in enumerate(settings.collections)
             if self._is_here(one.process)
@@ -202,26 +198,13 @@ class Launch:
     def _is_here(self, process: str) -> bool:
         return not process or process == self._name
 
-    def _load_type(self, setting: tuple[str | int, ...], text: str) -> Any:
-        found = _TYPES.get(text)
-        return self._load(setting, text) if found is None else found
-
-    def _load(self, setting: tuple[str | int, ...], text: str) -> Any:
-        module_name, _, names = text.partition(":")
-        if not names:
-            raise self._origins.error(setting, f"{text!r} is neither a type nor module:Type")
+    def _load(
+        self, setting: tuple[str | int, ...], text: str, load: Callable[[str], Any] = load_class
+    ) -> Any:
         try:
-            found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as exc:
-            text = f"{exc}; modules are looked for beside the file and here"
-            raise self._origins.error(setting, text) from exc
-        for name in names.split("."):
-            if not hasattr(found, name):
-                raise self._origins.error(setting, f"{module_name} has no {names}")
-            found = getattr(found, name)
-        if not isinstance(found, type):
-            raise self._origins.error(setting, f"{text} is a {type(found).__name__}, not a class")
-        return found
+            return load(text)
+        except ConfigError as exc:
+            raise self._origins.error(setting, str(exc)) from exc
 
 
 def bound(kind: type, args: list[Any], kwargs: dict[str, Any]) -> type:

@@ -1,5 +1,6 @@
 """The command line as a function: exit codes, one-line errors, secrets kept."""
 
+import argparse
 import stat
 import sys
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors.cli.main import _report, main
+from mosaik_actors.cli.main import _report, build_parser, main
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey, UniqueId
 
@@ -21,7 +22,14 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
     assert capsys.readouterr().out.strip() == version("mosaik-actors")
 
 
-@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key", "secret"])
+def commands() -> list[str]:
+    """Return the names of all sub-commands."""
+    [action] = [one for one in build_parser()._actions if one.nargs == argparse.PARSER]
+    assert action.choices is not None
+    return list(action.choices)
+
+
+@pytest.mark.parametrize("command", commands())
 def test_every_command_helps_with_examples(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
@@ -40,6 +48,8 @@ def test_every_command_helps_with_examples(command: str, capsys: Captured) -> No
         ["demo", "--nodes", "2"],
         ["tap", "net", "stream", "--count", "0"],
         ["peers", "net", "--wait", "-1"],
+        ["tap", "net", "stream", "--where", "bid"],
+        ["completion", "powershell"],
     ],
 )
 def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: Captured) -> None:
