@@ -19,6 +19,16 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from .arguments import (
+    as_metrics_addr,
+    as_network_id,
+    as_peer_addrs,
+    as_peer_ids,
+    as_secret_key,
+    as_socket_addrs,
+    as_tags,
+    default_bind,
+)
 from .config import refuse_tickets, require_above, seconds
 from .custom.actors import Actors
 from .discovery.config import DiscoveryConfig
@@ -30,14 +40,13 @@ from .handles.groups import Groups
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
-from .metrics.exposition import require_prometheus
 from .metrics.records import NodeStatus
 from .network_secret import SecretSource, load_secrets
 from .node import Node
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
-from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
+from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
 from .transport.gate import Standing
@@ -119,18 +128,16 @@ class Network:
         environment: Environment | None = None,
     ) -> None:
         refuse_tickets(require_ticket)
-        self._id = _as_network_id(network_id)
+        self._id = as_network_id(network_id)
         self._name = network_id if isinstance(network_id, str) else ""
         has_machine = environment is None or environment.has_machine
         self._secrets = load_secrets(secret, os.environ if has_machine else {})
-        self._secret_key = _as_secret_key(secret_key)
-        self._allow = None if allow is None else _as_peer_ids("allow", allow)
-        self._deny = _as_peer_ids("deny", deny)
-        self._bootstrap = _as_peer_addrs(bootstrap)
-        self._tags = _as_tags(tags)
-        self._bind = (
-            _default_bind(self._bootstrap, mdns) if bind is None else _as_socket_addrs(bind)
-        )
+        self._secret_key = as_secret_key(secret_key)
+        self._allow = None if allow is None else as_peer_ids("allow", allow)
+        self._deny = as_peer_ids("deny", deny)
+        self._bootstrap = as_peer_addrs(bootstrap)
+        self._tags = as_tags(tags)
+        self._bind = default_bind(self._bootstrap, mdns) if bind is None else as_socket_addrs(bind)
         self._rendezvous = rendezvous
         self._mdns = mdns
         self._discovery_config = discovery or DiscoveryConfig()
@@ -138,7 +145,7 @@ class Network:
         self._groups_config = groups or GroupsConfig()
         self._actors_config = actors or ActorsConfig()
         self._transport_config = transport or TransportConfig()
-        self._metrics_bind = None if metrics_addr is None else _as_metrics_addr(metrics_addr)
+        self._metrics_bind = None if metrics_addr is None else as_metrics_addr(metrics_addr)
         self._share_status = share_status
         self._environment = environment
         self._node: Node | None = None
@@ -328,7 +335,7 @@ class Network:
         for_s = None if duration is None else seconds(duration)
         if for_s is not None:
             require_above("duration", for_s)
-        [banned] = _as_peer_ids("peer_id", [peer_id])
+        [banned] = as_peer_ids("peer_id", [peer_id])
         if banned == self.peer_id:
             raise ConfigError("peer_id is this node's own: a node cannot ban itself")
         self._started.endpoint.ban(banned, for_s=for_s, why=why)
@@ -345,7 +352,7 @@ class Network:
             Closed: The handle is not started, or closed.
             ConfigError: `peer_id` is none.
         """
-        [allowed] = _as_peer_ids("peer_id", [peer_id])
+        [allowed] = as_peer_ids("peer_id", [peer_id])
         self._started.endpoint.allow(allowed)
 
     def standings(self) -> dict[PeerId, Standing]:
@@ -465,95 +472,3 @@ class Network:
                 logger.debug("closing was cancelled; going on with what is left")
             except Exception:
                 logger.exception("closing a part of the node failed; going on with the others")
-
-
-def _as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
-    if value is None or isinstance(value, SecretKey):
-        return value
-    try:
-        return SecretKey.from_bytes(value) if isinstance(value, bytes) else SecretKey(value)
-    except ConfigError as exc:
-        raise ConfigError(f"secret_key: {exc}") from exc
-
-
-def _as_network_id(value: NetworkId | str) -> NetworkId:
-    if value == "":
-        raise ConfigError("network_id is empty, expected the network's name or its id")
-    try:
-        return NetworkId(value)
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"network_id: {exc}; expected the network's name or its id") from exc
-
-
-def _as_peer_ids(name: str, value: Any) -> list[PeerId]:
-    if isinstance(value, PeerId | str):
-        value = [value]
-    if not isinstance(value, Iterable):
-        raise ConfigError(f"{name} is {value!r}, expected a PeerId, or several")
-    try:
-        return [one if isinstance(one, PeerId) else PeerId(one) for one in value]
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"{name}: {exc}; expected a PeerId, or its 64 digits") from exc
-
-
-def _as_peer_addrs(value: Any) -> list[PeerAddr]:
-    if isinstance(value, PeerAddr | str):
-        value = [value]
-    if not isinstance(value, Iterable):
-        raise ConfigError(f"bootstrap is {value!r}, expected an address's text, or several")
-    try:
-        addrs = list(value)
-        return [addr if isinstance(addr, PeerAddr) else PeerAddr.parse(addr) for addr in addrs]
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"bootstrap: {exc}") from exc
-
-
-def _as_tags(value: Tag | str | Iterable[Tag | str]) -> list[Tag]:
-    try:
-        return [Tag(tag) for tag in ([value] if isinstance(value, str | bytes) else value)]
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"tags: {exc}") from exc
-
-
-def _as_socket_addrs(value: Any) -> list[SocketAddr]:
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        several = list(value)
-        is_one = len(several) == 2 and (isinstance(several[1], int) or ":" not in several[1])
-        if not is_one:
-            return [_as_socket_addr(addr) for addr in several]
-        value = tuple(several)
-    return [_as_socket_addr(value)]
-
-
-def _as_socket_addr(addr: Any) -> SocketAddr:
-    try:
-        match addr:
-            case str():
-                host, port = parse_socket_addr(addr)
-                if port <= 65_535:
-                    return host, port
-            case (str(host), int(port)) if 0 <= port <= 65_535:
-                return host, port
-    except ValueError as exc:
-        raise ConfigError(f"bind: {exc}") from exc
-    raise ConfigError(
-        f"bind: {addr!r} is neither 'host:port' nor (host, port), with a port of 0 to 65535"
-    )
-
-
-def _as_metrics_addr(value: Any) -> SocketAddr:
-    require_prometheus()
-    if isinstance(value, str) and value.removeprefix(":").isdecimal():
-        value = int(value.removeprefix(":"))
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = ("127.0.0.1", value)
-    try:
-        return _as_socket_addr(value)
-    except ConfigError as exc:
-        raise ConfigError(f"metrics_addr{str(exc).removeprefix('bind')}") from exc
-
-
-def _default_bind(bootstrap: list[PeerAddr], is_wide: bool) -> list[SocketAddr]:
-    """Return where to listen when nobody said: as far as the peers to be found are."""
-    hosts = [host for addr in bootstrap for host, _ in addr.direct]
-    return [("127.0.0.1", 0) if all(map(is_loopback, hosts)) and not is_wide else ("0.0.0.0", 0)]

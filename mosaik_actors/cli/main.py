@@ -30,6 +30,7 @@ from ..errors import ConfigError, MosaikError
 from . import (
     beacon,
     bench,
+    call,
     chaos,
     collections,
     completion,
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         peers,
         top,
         tap,
+        call,
         groups,
         collections,
         bench,

@@ -247,6 +247,7 @@ def _read_actors(node: Node) -> ActorsStatus:
                 handled=sum(box.handled for box in boxes),
                 slow=sum(box.slow_count for box in boxes),
                 busy=sum(box.is_busy for box in boxes),
+                age_max_s=max(box.age_s for box in boxes),
             )
             for name, boxes in list(by_class.items())[:LISTED_MAX]
         ),

@@ -12,16 +12,24 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ConfigError
 from ..network import Network
+from ..runtime import Restart, Resume, Stop
+from ..runtime.messaging.supervision import Policy
 from .notify import READY, STOPPING, notify
 from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
 from .sources import Origins
 from .types import load_class, load_type
 
 logger = logging.getLogger(__name__)
+
+_POLICIES: Final[dict[str, Policy]] = {
+    "resume": Resume(),
+    "restart": Restart(),
+    "stop": Stop(),
+}
 
 
 class Launch:
@@ -105,7 +113,15 @@ class Launch:
 
     async def _start_actors(self, actor: ActorSettings, kind: Any) -> None:
         for _ in range(actor.count):
-            self.net.node.system.createActor(bound(kind, actor.args, actor.kwargs))
+            await self.net.actors.spawn(
+                kind,
+                args=actor.args,
+                kwargs=actor.kwargs,
+                name=actor.name or None,
+                serves=actor.serves or None,
+                isolated=actor.isolated,
+                supervision=_POLICIES[actor.supervision],
+            )
             self._actors_started += 1
 
     def _show_ticket(self, ticket_class: str, data: bytes) -> None:
@@ -205,18 +221,6 @@ class Launch:
             return load(text)
         except ConfigError as exc:
             raise self._origins.error(setting, str(exc)) from exc
-
-
-def bound(kind: type, args: list[Any], kwargs: dict[str, Any]) -> type:
-    """Return an actor class whose constructor is called with arguments."""
-    if not args and not kwargs:
-        return kind
-
-    def __init__(self: Any) -> None:  # noqa: N807  # it becomes a method
-        kind.__init__(self, *args, **kwargs)  # type: ignore[misc]
-
-    members = {"__init__": __init__, "__module__": kind.__module__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind,), members)
 
 
 def _find_process(settings: LaunchSettings, name: str) -> ProcessSettings:

@@ -43,16 +43,24 @@ class ActorSettings(Settings, frozen=True, kw_only=True, rename={"actor_class": 
 
     Attributes:
         actor_class: The class, as ``package.module:Class``.
+        name: A name by which all nodes find it; empty for none.
+        serves: The pool that it is a member of; empty for none.
         count: How many each node starts.
         args: Arguments of the constructor.
         kwargs: Its keyword arguments.
+        isolated: Whether each runs in an operating system process of its own.
+        supervision: What comes of its failures: resume, restart or stop.
         process: Only in the process of that name; empty for all.
     """
 
     actor_class: Dotted
+    name: str = ""
+    serves: str = ""
     count: Number = 1
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
+    isolated: bool = False
+    supervision: Literal["resume", "restart", "stop"] = "resume"
     process: str = ""
 
 

@@ -24,37 +24,37 @@ level = "info"
 
 [[actors]]
 class = "$name.actors:Greeter"
+name = "greeter"
 args = ["hello"]
 """,
     "$name/__init__.py": '"""$name: actors on mosaik-actors."""\n',
     "$name/messages.py": '''\
 """What the actors say to each other."""
 
-from dataclasses import dataclass
+from mosaik_actors import Request
 
 
-@dataclass(frozen=True)
-class Greet:
+class Greet(Request[str]):
+    """Answered with a text."""
+
     name: str
 ''',
     "$name/actors.py": '''\
 """The actors. Each handles one message at a time; a handler may be a coroutine."""
 
-from thespian.actors import ActorAddress
-
-from mosaik_actors import TypeDispatcher
+from mosaik_actors import ActorRef, MosaikActor
 
 from .messages import Greet
 
 
-class Greeter(TypeDispatcher):
+class Greeter(MosaikActor):
     """Greets whoever asks. The arguments are in launch.toml."""
 
     def __init__(self, greeting: str = "hello") -> None:
         self.greeting = greeting
 
-    async def receiveMsg_Greet(self, message: Greet, sender: ActorAddress) -> None:
-        self.send(sender, f"{self.greeting}, {message.name}")
+    def receiveMsg_Greet(self, message: Greet, sender: ActorRef) -> str:
+        return f"{self.greeting}, {message.name}"
 ''',
     "tests/test_$name.py": '''\
 """A scenario: nodes in a simulation, on virtual time. Fast, and the same for each seed."""
@@ -66,11 +66,10 @@ from $name.messages import Greet
 
 
 @scenario(nodes=2, seeds=range(3))
-async def test_each_node_greets(cluster: Cluster) -> None:
-    for number in range(2):
-        system = cluster.net(number).node.system
-        greeter = system.createActor(Greeter)
-        assert await system.ask(greeter, Greet("you"), timeout=5) == "hello, you"
+async def test_a_node_greets_another(cluster: Cluster) -> None:
+    await cluster.net(0).actors.spawn(Greeter, name="greeter")
+    greeter = await cluster.net(1).actors.resolve("greeter")
+    assert await greeter.ask(Greet(name="you")) == "hello, you"
 ''',
     "pyproject.toml": """\
 [build-system]
@@ -115,7 +114,7 @@ ENTRYPOINT ["mosaik-actors", "run", "launch.toml"]
 
     pip install -e '.[dev]'
     mosaik-actors run launch.toml            # Ctrl-C ends it in order
-    mosaik-actors run launch.toml --nodes 3  # three nodes in one terminal
+    mosaik-actors call $name greeter $name.messages:Greet '{"name": "you"}'
     pytest
 """,
 }

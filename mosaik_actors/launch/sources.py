@@ -236,6 +236,10 @@ def _check_relations(settings: LaunchSettings, origins: Origins) -> None:
             raise origins.error(("processes", index, "name"), f"{name!r} is there already")
     if settings.processes and settings.nodes > 1:
         raise origins.error(("nodes",), "processes are given, too; say count in each of them")
+    for index, actor in enumerate(settings.actors):
+        if actor.name and actor.count > 1:
+            text = "an actor with a name is the only one of it; for several, name a pool in serves"
+            raise origins.error(("actors", index, "count"), text)
     for area in ("actors", "streams", "collections"):
         for index, one in enumerate(getattr(settings, area)):
             if one.process and one.process not in names:

@@ -290,6 +290,7 @@ def _actors() -> Iterator[Family]:
         ("living", "Living actors of a class", lambda c: c.count),
         ("queued_messages", "Messages that wait for them", lambda c: c.queued),
         ("depth_max", "The most that waited for one of them", lambda c: c.depth_max),
+        ("oldest_message_seconds", "How long the oldest one has waited", lambda c: c.age_max_s),
         ("busy", "Actors in the midst of a handler that waits", lambda c: c.busy),
     )
     for name, help_, read_class in by_class:

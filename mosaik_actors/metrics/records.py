@@ -201,6 +201,7 @@ class ActorClassStatus(msgspec.Struct, frozen=True, kw_only=True):
         handled: Messages that those living have handled.
         slow: Calls of handlers that held the loop for long.
         busy: How many are in the midst of a handler that waits.
+        age_max_s: For how long the oldest message that waits has waited.
     """
 
     actor_class: Text
@@ -210,6 +211,7 @@ class ActorClassStatus(msgspec.Struct, frozen=True, kw_only=True):
     handled: Count
     slow: Count
     busy: Count
+    age_max_s: float = 0.0
 
 
 class ActorsStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import pytest
 from thespian.actors import Actor
 
 from mosaik_actors.errors import ConfigError
-from mosaik_actors.launch.node import Launch, bound
+from mosaik_actors.launch.node import Launch
 from mosaik_actors.launch.sources import Source, load
 
 HERE = "tests.unit.launch.test_node"
@@ -72,10 +72,3 @@ def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:
     for index in (0, 1, 1):
         make('key_file = "node.key"', tmp_path, index=index)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["node.key", "node.key.1"]
-
-
-def test_arguments_reach_the_constructor() -> None:
-    made = bound(Worker, ["ETH"], {"size": 3})
-    assert made().given == ("ETH", 3)
-    assert (made.__name__, made.__module__) == ("Worker", HERE)
-    assert bound(Worker, [], {}) is Worker

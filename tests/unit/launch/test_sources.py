@@ -110,6 +110,10 @@ def test_a_value_of_several_lines_is_found_where_it_begins() -> None:
             "launch.toml:3: secret: the secret itself",
         ),
         (
+            ("count = 2", 'count = 2\nname = "t"'),
+            "launch.toml:17: actors[1].count: an actor with a name",
+        ),
+        (
             ("count = 2", 'process = "x"'),
             "launch.toml:17: actors[1].process: there is no process 'x'",
         ),
