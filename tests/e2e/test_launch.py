@@ -9,51 +9,18 @@ import psutil
 
 from .command import command, is_alive, until_slowly
 
-ACTORS = """\
-from thespian.actors import ActorTypeDispatcher
-
-class Worker(ActorTypeDispatcher):
-    def __init__(self, market):
-        print(f"working on {market}", flush=True)
-"""
-LAUNCH = """\
-network = "launched"
-drain_timeout = 10
-bind = "127.0.0.1:0"
-
-[[processes]]
-name = "front"
-
-[[processes]]
-name = "back"
-
-[[actors]]
-class = "work:Worker"
-args = ["ETH"]
-process = "back"
-count = 2
-"""
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pipeline" / "launch.toml"
 
 
-def write(folder: Path) -> str:
-    (folder / "work.py").write_text(ACTORS)
-    file = folder / "launch.toml"
-    file.write_text(LAUNCH)
-    return str(file)
-
-
-async def test_when_one_process_of_a_file_is_killed_the_others_end(tmp_path: Path) -> None:
-    async with command("run", write(tmp_path), runtime_dir=tmp_path) as running:
-        await running.line(r"^back  \| working on ETH", count=2)
-        await running.line(r"^front \| .* peer \w+ is here")
-        front, back = sorted(psutil.Process(running.pid).children(), key=role_of)
-        back.kill()
+async def test_a_pipeline_of_three_processes_runs_and_ends_together(tmp_path: Path) -> None:
+    async with command("run", str(EXAMPLE), runtime_dir=tmp_path) as running:
+        await running.line(r"^sink   \| after 10 texts: 'the' 10 times$")
+        process = psutil.Process(running.pid)
+        *others, worker = sorted(process.children(), key=lambda p: "worker" in p.cmdline())
+        worker.kill()
         assert await running.end() == 128 + signal.SIGKILL
-        assert not is_alive(front.pid)
-
-
-def role_of(process: psutil.Process) -> bool:
-    return "front" not in process.cmdline()
+        assert len(others) == 2
+        assert not any(is_alive(other.pid) for other in others)
 
 
 async def test_a_new_project_runs_and_its_test_passes(tmp_path: Path) -> None:
@@ -61,11 +28,15 @@ async def test_a_new_project_runs_and_its_test_passes(tmp_path: Path) -> None:
     async with command("new", "shop", "--folder", str(folder), runtime_dir=tmp_path) as new:
         assert await new.end() == 0
     file = str(folder / "launch.toml")
-    async with command("run", file, "--check", runtime_dir=tmp_path) as check:
-        assert await check.end() == 0
-        assert check.out == [f"{file}: ok"]
     async with command("run", file, runtime_dir=tmp_path) as running:
         await until_slowly(lambda: any(re.search("ready: node", line) for line in running.err))
+        async with command(
+            *("call", "shop", "greeter", "shop.messages:Greet", '{"name": "you"}'),
+            runtime_dir=tmp_path,
+            environment={"PYTHONPATH": str(folder)},
+        ) as call:
+            assert await call.end() == 0, call.transcript()
+            assert call.out == ['"hello, you"']
         assert await running.end(signal.SIGTERM) == 143
     environment = {"PYTEST_ADDOPTS": "-p no:cacheprovider"}
     arguments = ("-m", "pytest", "-q", "--rootdir", str(folder), str(folder))
