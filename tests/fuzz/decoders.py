@@ -203,6 +203,9 @@ def _sample(info: Any, rng: Random, depth: int) -> Any:
         case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
             count = max(rng.choice((0, 1, 3)) if depth < 6 else 0, info.min_length or 0)
             return [_sample(info.item_type, rng, depth + 1) for _ in range(count)]
+        case msgspec.inspect.DictType():
+            keys = [_sample(info.key_type, rng, depth + 1) for _ in range(rng.choice((0, 1, 3)))]
+            return {key: _sample(info.value_type, rng, depth + 1) for key in keys}
         case msgspec.inspect.IntType():
             low = info.ge if info.ge is not None else 0
             return rng.choice((low, min(low + 7, info.le if info.le is not None else low + 7)))
