@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import running
+from ..peer_text import json_printable
 from . import joining
 from .failure import CommandFailed
 
@@ -71,7 +72,7 @@ async def _run(options: argparse.Namespace, message: Any) -> int:
             answer = await actor.ask(message, timeout=options.timeout)
         except (NotResolved, AskFailed) as exc:
             raise CommandFailed(str(exc)) from exc
-    print(msgspec.json.encode(answer, enc_hook=repr).decode())
+    print(json_printable(msgspec.json.encode(answer, enc_hook=repr).decode()))
     return 0
 
 

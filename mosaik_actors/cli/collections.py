@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import running
+from ..peer_text import json_printable
 from . import joining
 from .failure import CommandFailed
 
@@ -239,4 +240,4 @@ def _require_others(opened: Any) -> None:
 def _print(value: Any) -> None:
     import msgspec
 
-    print(msgspec.json.encode(value, enc_hook=repr).decode())
+    print(json_printable(msgspec.json.encode(value, enc_hook=repr).decode()))

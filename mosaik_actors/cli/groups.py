@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import running
+from ..peer_text import json_printable, printable
 from . import joining
 from .failure import CommandFailed
-from .top_view import printable
 
 if TYPE_CHECKING:
     from ..metrics.records import NodeStatus
@@ -106,7 +106,7 @@ def member_rows(nodes: Iterable[NodeStatus], wanted: str) -> list[dict[str, Any]
 def render(rows: list[dict[str, Any]], *, as_json: bool) -> list[str]:
     """Return rows as JSON lines, or as a table with ids cut short."""
     if as_json:
-        return [json.dumps(row, ensure_ascii=False) for row in rows]
+        return [json_printable(json.dumps(row, ensure_ascii=False)) for row in rows]
     ids = ("id", "peer", "leader")
     cells = [list(rows[0])] + [
         [

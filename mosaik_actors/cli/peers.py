@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .. import running
-from ..peer_text import printable
+from ..peer_text import json_printable, printable
 from . import joining
 from .failure import CommandFailed
 
@@ -80,7 +80,8 @@ async def _list(options: argparse.Namespace) -> int:
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)
             if options.json:
-                print(json.dumps(as_record(peer, leaders), ensure_ascii=False))
+                record = json.dumps(as_record(peer, leaders), ensure_ascii=False)
+                print(json_printable(record))
             else:
                 print(describe(peer, standing, is_long=options.long, leaders=leaders))
     return 0

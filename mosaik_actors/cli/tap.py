@@ -94,8 +94,7 @@ async def _tap(options: argparse.Namespace) -> int:
             wanted = [item for item in received if all(holds(item) for holds in options.where)]
             items = wanted[:left]
             for item in pick(items, options.fields):
-                sys.stdout.write(json_printable(encoder.encode(item).decode()) + "
-")
+                sys.stdout.write(json_printable(encoder.encode(item).decode()) + "\n")
             sys.stdout.flush()
             if left is not None:
                 left -= len(items)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import running
 from ..errors import MosaikError
+from ..peer_text import json_printable, printable
 from ..transport.interface import LinkRefused
 from . import joining
 from .failure import CommandFailed
@@ -115,9 +116,9 @@ def _print_json(nodes: dict[str, NodeStatus], silent: list[Silent]) -> int:
     import msgspec
 
     for status in nodes.values():
-        print(msgspec.json.encode(status).decode())
+        print(json_printable(msgspec.json.encode(status).decode()))
     for one in silent:
-        print(f"mosaik-actors: {one.peer_id[:10]}: {one.why}", file=sys.stderr)
+        print(f"mosaik-actors: {one.peer_id[:10]}: {printable(one.why)}", file=sys.stderr)
     return 0 if nodes else 1
 
 

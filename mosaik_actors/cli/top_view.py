@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..metrics.records import NodeStatus
+from ..peer_text import printable
 
 Key = Callable[[NodeStatus], float | str]
 
@@ -204,11 +205,6 @@ def detail_sections(status: NodeStatus) -> list[Section]:
         ),
     ]  # fmt: skip
     return [section for section in sections if section[2]]
-
-
-def printable(text: str) -> str:
-    """Return a text of a peer's without what could steer the terminal."""
-    return "".join(filter(str.isprintable, text))
 
 
 def duration(seconds: float) -> str:

@@ -70,7 +70,18 @@ def test_rows_as_a_table_and_as_json() -> None:
     rows = member_rows([follower()], "")
     head, line = render(rows, as_json=False)
     assert head.split()[:3] == ["group", "id", "peer"]
-    assert line.split() == ["g", "c" * 10, "b" * 10, "follower", "3", "3", "4", "9", "no", "leader"]
+    assert line.split() == [
+        "g",
+        "c" * 10,
+        "b" * 10,
+        "follower",
+        "3",
+        "3",
+        "4",
+        "9",
+        "no",
+        r"leader\x1b",
+    ]
     assert json.loads(render(rows, as_json=True)[0]) == rows[0]
 
 

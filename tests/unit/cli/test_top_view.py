@@ -77,10 +77,10 @@ def test_a_node_in_full() -> None:
 
 def test_what_a_node_says_does_not_steer_the_terminal() -> None:
     [(_, _, [row]), *_] = detail_sections(status(streams=(stream("a\x1b[2Jb"),)))
-    assert row[0] == "a[2Jb"
+    assert row[0] == r"a\x1b[2Jb"
     top = Top()
     top.receive({}, [Silent("c" * 64, "no\x1b way")])
-    assert silent_lines(top) == ["cccccccccc  no way"]
+    assert silent_lines(top) == [r"cccccccccc  no\x1b way"]
 
 
 def test_without_nodes_there_is_nothing_to_open() -> None:
