@@ -120,9 +120,6 @@ from .discovery.entry import (
 from .discovery.entry import (
     SignedPeerEntry as SignedPeerEntry,
 )
-from .discovery.entry import (
-    Ticket as Ticket,
-)
 from .discovery.errors import (
     DifferentNetwork as DifferentNetwork,
 )
@@ -497,6 +494,21 @@ from .streams.preference import (
 )
 from .streams.shared import (
     ChannelState as ChannelState,
+)
+from .tickets.ticket import (
+    Ticket as Ticket,
+)
+from .tickets.validator import (
+    Expiration as Expiration,
+)
+from .tickets.validator import (
+    InvalidTicket as InvalidTicket,
+)
+from .tickets.validator import (
+    TicketHolder as TicketHolder,
+)
+from .tickets.validator import (
+    TicketValidator as TicketValidator,
 )
 from .transport.address import (
     PeerAddr as PeerAddr,

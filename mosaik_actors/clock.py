@@ -6,12 +6,18 @@ these, so that a scenario test can hand in virtual time and one seed.
     * `Clock.monotonic` is for timeouts and rates. It is the event loop's own.
     * `Clock.wall` is seconds since the Unix epoch, only for what crosses the
       network or outlives the process: entry versions, ticket expiry.
+
+Validators of tickets are the users' own, and are given no clock: one validator may
+serve several nodes with a clock each. `validation_time` is that of the node that asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from random import Random
 from typing import Protocol
 
@@ -60,3 +66,26 @@ class Randomness:
     def secret(self, name: str) -> bytes:
         """Return 32 bytes that nobody without the seed can tell, the same for the same name."""
         return blake3(self._seed + name.encode()).digest()
+
+
+_validated_at: ContextVar[float | None] = ContextVar("validated_at", default=None)
+
+
+def validation_time() -> float:
+    """Return what time it is for a validator of tickets, in seconds since the Unix epoch.
+
+    When a node asks the validator, it is that node's wall clock, which in a
+    simulation is virtual; for anybody else it is the machine's.
+    """
+    now = _validated_at.get()
+    return time.time() if now is None else now
+
+
+@contextmanager
+def validating_at(now: float) -> Iterator[None]:
+    """Have `validation_time` return `now` in the block."""
+    token = _validated_at.set(now)
+    try:
+        yield
+    finally:
+        _validated_at.reset(token)

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr
 from .entry import (
     ENTRY_BYTES_MAX,
@@ -29,7 +30,6 @@ from .entry import (
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Ticket,
     Version,
     encode_entry,
     encoded_bytes,

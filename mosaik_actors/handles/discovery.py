@@ -24,7 +24,7 @@ from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..discovery.catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from ..discovery.config import DiscoveryConfig
-from ..discovery.entry import PeerEntry, SignedPeerEntry, Ticket
+from ..discovery.entry import PeerEntry, SignedPeerEntry
 from ..discovery.gossip import Gossip
 from ..discovery.messages import (
     AnnounceDeparture,
@@ -45,6 +45,7 @@ from ..events import Events
 from ..ids import PeerId, Tag, UniqueId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskFailed, AskUndeliverable
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr
 from ..transport.interface import Endpoint
 from ..transport.messages import ProtocolServed
