@@ -495,6 +495,60 @@ from .streams.preference import (
 from .streams.shared import (
     ChannelState as ChannelState,
 )
+from .tickets.jwt import (
+    Jwt as Jwt,
+)
+from .tickets.jwt import (
+    JwtTicketBuilder as JwtTicketBuilder,
+)
+from .tickets.keys import (
+    EdDsa as EdDsa,
+)
+from .tickets.keys import (
+    EdDsaSigningKey as EdDsaSigningKey,
+)
+from .tickets.keys import (
+    Es256 as Es256,
+)
+from .tickets.keys import (
+    Es256k as Es256k,
+)
+from .tickets.keys import (
+    Es256kSigningKey as Es256kSigningKey,
+)
+from .tickets.keys import (
+    Es256SigningKey as Es256SigningKey,
+)
+from .tickets.keys import (
+    Es384 as Es384,
+)
+from .tickets.keys import (
+    Es384SigningKey as Es384SigningKey,
+)
+from .tickets.keys import (
+    Es512 as Es512,
+)
+from .tickets.keys import (
+    Es512SigningKey as Es512SigningKey,
+)
+from .tickets.keys import (
+    Hs256 as Hs256,
+)
+from .tickets.keys import (
+    Hs256SigningKey as Hs256SigningKey,
+)
+from .tickets.keys import (
+    Hs384 as Hs384,
+)
+from .tickets.keys import (
+    Hs384SigningKey as Hs384SigningKey,
+)
+from .tickets.keys import (
+    Hs512 as Hs512,
+)
+from .tickets.keys import (
+    Hs512SigningKey as Hs512SigningKey,
+)
 from .tickets.ticket import (
     Ticket as Ticket,
 )

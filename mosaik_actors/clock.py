@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from random import Random
@@ -68,24 +68,30 @@ class Randomness:
         return blake3(self._seed + name.encode()).digest()
 
 
-_validated_at: ContextVar[float | None] = ContextVar("validated_at", default=None)
+_validators_clock: ContextVar[Callable[[], float]] = ContextVar(
+    "validators_clock", default=time.time
+)
 
 
 def validation_time() -> float:
-    """Return what time it is for a validator of tickets, in seconds since the Unix epoch.
+    """Return what time it is for validators of tickets, in seconds since the Unix epoch.
 
-    When a node asks the validator, it is that node's wall clock, which in a
-    simulation is virtual; for anybody else it is the machine's.
+    While a node asks a validator it is that node's wall clock; elsewhere the
+    machine's, or in a simulation the virtual one.
     """
-    now = _validated_at.get()
-    return time.time() if now is None else now
+    return _validators_clock.get()()
+
+
+def set_validation_clock(clock: Callable[[], float]) -> None:
+    """Have `validation_time` read `clock` from now on, in this context and those made of it."""
+    _validators_clock.set(clock)
 
 
 @contextmanager
 def validating_at(now: float) -> Iterator[None]:
     """Have `validation_time` return `now` in the block."""
-    token = _validated_at.set(now)
+    token = _validators_clock.set(lambda: now)
     try:
         yield
     finally:
-        _validated_at.reset(token)
+        _validators_clock.reset(token)

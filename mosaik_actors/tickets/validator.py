@@ -153,7 +153,7 @@ def ask_validator(validator: TicketValidator, data: bytes, peer: TicketHolder) -
             judged is refused.
     """
     try:
-        expiration = validator.validate(data, peer)
+        expiration: object = validator.validate(data, peer)
     except InvalidTicket:
         raise
     except Exception as exc:
