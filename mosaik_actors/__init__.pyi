@@ -582,6 +582,9 @@ from .transport.gate import (
 from .transport.interface import (
     LinkRefused as LinkRefused,
 )
+from .transport.interface import (
+    NotAllowed as NotAllowed,
+)
 from .when import (
     Wait as Wait,
 )

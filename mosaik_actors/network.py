@@ -27,6 +27,7 @@ from .errors import Closed, ConfigError
 from .groups.config import GroupsConfig
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.required_tickets import TicketChecks
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .network_secret import SecretSource, load_secrets
@@ -366,9 +367,12 @@ class Network:
             network_name=self._name,
         )
         self._undo.append(discovery.close)
-        self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
+        tickets = TicketChecks(node, discovery.catalog_actor)
+        self._streams = streams = Streams(
+            node, discovery.catalog_actor, tickets, self._streams_config
+        )
         self._undo.append(streams.close)
-        self._groups = groups = Groups(node, discovery.catalog_actor, self._groups_config)
+        self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
         self._undo.append(groups.close)
         self._actors = actors = await Actors.start(
             node, self, discovery.catalog_actor, self._actors_config

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from ..clock import Randomness
+from ..clock import Randomness, set_validation_clock
 from ..discovery.config import DiscoveryConfig
 from ..errors import ConfigError, MosaikError
 from ..ids import NetworkId, PeerId, SecretKey
@@ -101,6 +101,7 @@ class SimNode:
         self._run: _Run | None = None
         self._ending: asyncio.Future[None] | None = None
         self._context = context_of(self)
+        self._context.run(set_validation_clock, self.clock.wall)
 
     @property
     def peer_id(self) -> PeerId:
@@ -396,6 +397,7 @@ class Cluster:
         self._applied_cuts: dict[tuple[int, int], None] = {}
         self._faults: FaultRunner | None = None
         self.secret = secret
+        set_validation_clock(SimClock(loop).wall)
         self.nodes = [SimNode(self, index) for index in range(nodes)]
 
     async def __aenter__(self) -> Self:

@@ -366,6 +366,12 @@ class GroupMember:
         """Take in who advertises the group, and where."""
         self._mesh.receive_peers(peers, now=now)
 
+    def recheck_peers(self, *, now: float) -> None:
+        """Ask `MemberSpec.allow` again: it may answer otherwise than before."""
+        self._mesh.recheck(now=now)
+        if self._history is not None:
+            self._history.peers_changed(now=now)
+
     def receive_offer(self, link_id: int, peer: PeerId, header: bytes, *, now: float) -> None:
         """Take in that a peer opened a link for this group."""
         self._mesh.receive_offer(link_id, peer, header, now=now)
@@ -814,6 +820,7 @@ class GroupMember:
             statuses=lambda: self._statuses,
             status=self._my_status,
             factor=spec.factor,
+            is_refused=lambda peer: spec.allow(peer) is not None,
             keeps_log=lambda: self._merging.keeps_log,
             send=self._send,
             emit=self._emit,

@@ -1,0 +1,311 @@
+"""Tickets on virtual time: what they let in, and the moment at which they do not any more."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mosaik_actors import (
+    ChannelInfo,
+    CollectionConfig,
+    DiscoveryConfig,
+    Expiration,
+    GroupKey,
+    Hs256,
+    InvalidTicket,
+    Jwt,
+    JwtTicketBuilder,
+    Map,
+    NotAllowed,
+    PeerId,
+    QueryOffline,
+    Ticket,
+    TransportConfig,
+    collection,
+    stream,
+    unique_id,
+)
+from mosaik_actors.clock import validation_time
+from mosaik_actors.testing.cluster import Cluster
+from mosaik_actors.testing.scenario import scenario
+from mosaik_actors.transport.close import CloseCode, CloseReason
+
+SETTINGS: dict[str, Any] = {
+    "transport": TransportConfig(idle_timeout=3.0, keep_alive_interval=0.8),
+    "discovery": DiscoveryConfig(purge_after=60, announce_interval=4),
+}
+KEY = Hs256(b"k" * 32)
+STAFF = Jwt(KEY, issuers=["acme"])
+LATE_S = 0.1
+
+
+class Price(msgspec.Struct, frozen=True):
+    value: int
+
+
+class Badge:
+    """The shortest validator: a word that everybody may show."""
+
+    class_id = unique_id("test.badge")
+    signature = unique_id("test.badge v1")
+
+    def validate(self, data: bytes, peer: Any) -> Expiration:
+        if data != b"open sesame":
+            raise InvalidTicket("not the word")
+        return Expiration.NEVER
+
+
+BADGE = Ticket(Badge.class_id, b"open sesame")
+
+
+def staff(cluster: Cluster, index: int, expires_in: float, **settings: Any) -> Ticket:
+    builder = JwtTicketBuilder(KEY, issuer="acme", expires_in=expires_in, **settings)
+    return builder.build(cluster.nodes[index].peer_id)
+
+
+async def subscribed(cluster: Cluster, producer: Any, count: int = 1) -> None:
+    await cluster.until(lambda: len(producer.consumers()) == count)
+
+
+async def ended(channel: ChannelInfo) -> CloseReason:
+    await channel.disconnected()
+    assert channel.reason is not None
+    return channel.reason
+
+
+# Streams.
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_a_consumer_without_a_ticket_is_refused_until_it_shows_one(cluster: Cluster) -> None:
+    producer = cluster.net(0).streams.producer(Price, require_ticket=STAFF)
+    consumer = cluster.net(1).streams.consume(Price)
+    await cluster.until(lambda: bool(consumer.refusals()))
+    (refusal,) = consumer.refusals().values()
+    assert isinstance(refusal, NotAllowed)
+    assert "shows no ticket" in str(refusal)
+    assert not producer.consumers()
+
+    # It is refused for as long as it takes, and let in at once when it shows a ticket.
+    await cluster.sleep(60)
+    shown_at = cluster.loop.time()
+    cluster.net(1).discovery.add_ticket(staff(cluster, 1, 3600))
+    await subscribed(cluster, producer)
+    assert cluster.loop.time() - shown_at < 1.0
+    await producer.send(Price(1))
+    assert await consumer.recv() == Price(1)
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_a_subscription_ends_when_the_ticket_expires(cluster: Cluster) -> None:
+    cluster.net(1).discovery.add_ticket(staff(cluster, 1, 20))
+    ends_at = validation_time() + 20
+    producer = cluster.net(0).streams.producer(Price, require_ticket=[STAFF])
+    consumer = cluster.net(1).streams.consume(Price)
+    await subscribed(cluster, producer)
+    await consumer.when().online()
+    here, there = producer.consumers()[0], consumer.producers()[0]
+    got = 0
+    while producer.consumers():
+        if producer.is_online:
+            await producer.send(Price(got))
+            assert await consumer.recv() == Price(got)
+            got += 1
+        await cluster.sleep(0.01)
+        assert validation_time() < ends_at + LATE_S
+    assert validation_time() >= ends_at - 0.002  # tokens say milliseconds
+    assert got > 100
+    reason, told = await ended(here), await ended(there)
+    assert reason.code == told.code == CloseCode.STREAM_NOT_ALLOWED
+    assert reason.text == told.text
+    assert "expired at" in told.text
+    assert told.remote
+    assert isinstance(consumer.refusals()[cluster.nodes[0].peer_id], NotAllowed)
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_a_ticket_renewed_in_time_keeps_the_subscription(cluster: Cluster) -> None:
+    old = staff(cluster, 1, 20)
+    cluster.net(1).discovery.add_ticket(old)
+    producer = cluster.net(0).streams.producer(Price, require_ticket=STAFF)
+    consumer = cluster.net(1).streams.consume(Price)
+    await subscribed(cluster, producer)
+    channel = producer.consumers()[0]
+    await cluster.sleep(18)
+    cluster.net(1).discovery.replace_ticket(staff(cluster, 1, 40))
+    await cluster.sleep(30)
+    assert channel.is_connected
+    assert consumer.producers()
+
+    # Too late: it has ended by then, and begins anew.
+    await cluster.sleep(12)
+    assert channel.reason is not None
+    cluster.net(1).discovery.replace_ticket(staff(cluster, 1, 40))
+    await subscribed(cluster, producer)
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_a_ticket_taken_back_ends_the_subscription(cluster: Cluster) -> None:
+    ticket = staff(cluster, 1, 3600)
+    cluster.net(1).discovery.add_ticket(ticket)
+    producer = cluster.net(0).streams.producer(Price, require_ticket=STAFF)
+    consumer = cluster.net(1).streams.consume(Price)
+    await subscribed(cluster, producer)
+    cluster.net(1).discovery.remove_ticket(ticket.id)
+    taken_at = cluster.loop.time()
+    await subscribed(cluster, producer, 0)
+    assert cluster.loop.time() - taken_at < 1.0  # one announcement
+    await cluster.until(lambda: not consumer.producers())
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_several_validators_are_all_required(cluster: Cluster) -> None:
+    """The one that ends first ends it, and says so."""
+    ops = Jwt(KEY, issuers=["acme"], claims={"role": "ops"})
+    producer = cluster.net(0).streams.producer(Price, require_ticket=[STAFF, ops, Badge()])
+    consumer = cluster.net(1).streams.consume(Price)
+    mine = cluster.net(1).discovery
+    mine.add_ticket(staff(cluster, 1, 40))
+    mine.add_ticket(staff(cluster, 1, 15, claims={"role": "ops"}))
+    ends_at = validation_time() + 15
+    await cluster.sleep(3)
+    assert not producer.consumers()
+    mine.add_ticket(BADGE)
+    await subscribed(cluster, producer)
+    channel = producer.consumers()[0]
+    reason = await ended(channel)
+    assert ends_at - 0.002 <= validation_time() < ends_at + LATE_S
+    assert "expired" in reason.text
+    await cluster.until(lambda: not consumer.producers())
+
+
+@scenario(nodes=2, seeds=range(2), **SETTINGS)
+async def test_a_consumer_requires_tickets_of_producers(cluster: Cluster) -> None:
+    declared = stream(Price, "prices", require_ticket=STAFF)
+    producer = declared.producer(cluster.net(0))
+    consumer = declared.consumer(cluster.net(1))
+    cluster.net(1).discovery.add_ticket(staff(cluster, 1, 3600))
+    await cluster.until(lambda: bool(consumer.refusals()))
+    assert not producer.consumers()
+    cluster.net(0).discovery.add_ticket(staff(cluster, 0, 20))
+    ends_at = validation_time() + 20
+    await consumer.when().online()
+    reason = await ended(consumer.producers()[0])
+    assert ends_at - 0.002 <= validation_time() < ends_at + LATE_S
+    assert reason.code == CloseCode.STREAM_NOT_ALLOWED
+    assert isinstance(consumer.refusals()[cluster.nodes[0].peer_id], NotAllowed)
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_a_token_from_a_clock_that_is_ahead_holds_later(cluster: Cluster) -> None:
+    waited_s = await let_in_from_the_future(cluster, leeway=1.0)
+    assert 3.99 <= waited_s < 4.0 + 2
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_a_token_from_a_clock_that_is_ahead_by_the_leeway_holds(cluster: Cluster) -> None:
+    waited_s = await let_in_from_the_future(cluster, leeway=5.0)
+    assert waited_s < 2
+
+
+async def let_in_from_the_future(cluster: Cluster, leeway: float) -> float:
+    """Return after how many seconds a token that was issued 5 s ahead of time lets in."""
+    validator = Jwt(KEY, leeway=leeway)
+    producer = cluster.net(0).streams.producer(Price, require_ticket=validator)
+    consumer = cluster.net(1).streams.consume(Price)
+    await cluster.sleep(2)
+    cluster.skew(1, 5.0)
+    shown_at = cluster.loop.time()
+    cluster.nodes[1].spawn(show_staff(cluster))
+    required = producer._source.spec.tickets
+    assert required is not None
+    peer = cluster.nodes[1].peer_id
+    await cluster.until(lambda: required.requirement.why_not(peer) is None)
+    waited_s = cluster.loop.time() - shown_at
+    await consumer.when().online()
+    return waited_s
+
+
+async def show_staff(cluster: Cluster) -> None:
+    cluster.net(1).discovery.add_ticket(staff(cluster, 1, 3600))
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_a_validator_that_fails_refuses(cluster: Cluster) -> None:
+    class Broken(Badge):
+        signature = unique_id("test.badge broken")
+
+        def validate(self, data: bytes, peer: Any) -> Expiration:
+            raise RuntimeError("of its own")
+
+    cluster.net(1).discovery.add_ticket(BADGE)
+    producer = cluster.net(0).streams.producer(Price, require_ticket=Broken())
+    consumer = cluster.net(1).streams.consume(Price)
+    text = "the validator failed: RuntimeError"
+    await cluster.until(lambda: any(text in str(one) for one in consumer.refusals().values()))
+    assert not producer.consumers()
+
+
+# Groups and collections.
+
+
+@scenario(nodes=3, seeds=range(3), **SETTINGS)
+async def test_a_voter_leaves_the_configuration_when_its_ticket_expires(cluster: Cluster) -> None:
+    key = GroupKey.from_validator(STAFF)
+    for index in range(3):
+        cluster.net(index).discovery.add_ticket(staff(cluster, index, 3600 if index != 2 else 30))
+    ends_at = validation_time() + 30
+    groups = [cluster.net(i).groups.join(key, require_ticket=STAFF) for i in range(3)]
+
+    def voters(index: int) -> set[PeerId]:
+        return {one.peer_id for one in groups[index].members if one.is_voter}
+
+    await cluster.until(lambda: all(len(voters(i)) == 3 for i in range(3)), timeout=25)
+    expired = cluster.nodes[2].peer_id
+
+    # The bonds end at that moment, and a change that the others commit takes its vote.
+    def is_bonded() -> bool:
+        return any(expired in bond for bond in groups[0].bonds)
+
+    await cluster.until(lambda: not is_bonded(), timeout=60)
+    assert ends_at - 0.002 <= validation_time() < ends_at + LATE_S
+    await cluster.until(lambda: all(expired not in voters(i) for i in range(2)), timeout=10)
+    await cluster.until(lambda: any(g.is_leader for g in groups[:2]), timeout=10)
+    with pytest.raises(QueryOffline):
+        await groups[2].query(None)
+
+    # With a new one it is a member again.
+    cluster.net(2).discovery.replace_ticket(staff(cluster, 2, 3600))
+    await cluster.until(lambda: all(len(voters(i)) == 3 for i in range(3)), timeout=30)
+
+
+@scenario(nodes=3, seeds=range(2), **SETTINGS)
+async def test_a_collection_is_for_those_with_a_ticket(cluster: Cluster) -> None:
+    prices = collection(Map[str, int], "prices", require_ticket=[STAFF])
+    for index in range(2):
+        cluster.net(index).discovery.add_ticket(staff(cluster, index, 3600))
+    writer, reader, outsider = (
+        prices.writer(cluster.net(0)),
+        prices.reader(cluster.net(1)),
+        prices.reader(cluster.net(2)),
+    )
+    await writer.when().online()
+    version = await writer.insert("a", 1)
+    await reader.when().reaches(version)
+    await cluster.sleep(10)
+    assert dict(reader) == {"a": 1}
+    assert dict(outsider) == {}
+    cluster.net(2).discovery.add_ticket(staff(cluster, 2, 3600))
+    await outsider.when().reaches(version)
+    assert dict(outsider) == {"a": 1}
+
+
+@scenario(nodes=1, seeds=range(1), **SETTINGS)
+async def test_what_is_required_is_part_of_a_groups_id(cluster: Cluster) -> None:
+    groups = cluster.net(0).groups
+    one = groups.join("key")
+    two = groups.join("key", require_ticket=STAFF)
+    three = groups.join("key", require_ticket=[Badge(), STAFF])
+    assert len({one.id, two.id, three.id}) == 3
+    assert groups.join("key", require_ticket=[STAFF, Badge()]) is three
+    assert CollectionConfig(require_ticket=STAFF).require_ticket == (STAFF,)
