@@ -330,6 +330,12 @@ from .handles.groups import (
 from .handles.groups import (
     Member as Member,
 )
+from .handles.kept_ticket import (
+    KeptTicket as KeptTicket,
+)
+from .handles.kept_ticket import (
+    TicketBuilder as TicketBuilder,
+)
 from .handles.producer import (
     Producer as Producer,
 )

@@ -1,7 +1,8 @@
 """The tickets actor: has tickets validated off the loop, and says when verdicts change.
 
 Receives: `StartTickets` first; `WatchTickets`, `UnwatchTickets` from whoever requires
-    tickets; `TicketsTouched` from whoever changed the table; `CatalogChanged`;
+    tickets; `TicketsTouched` from whoever changed the table; `FollowCatalog`,
+    `CatalogChanged`;
     `TicketsValidated` from the thread that asks the validators.
 Sends: `TicketsJudged` to its watchers.
 Owns: the `TicketTable`. Those who require tickets read it, and may show it a peer that
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.messages import CatalogChanged, UnwatchCatalog, WatchCatalog
+from ..discovery.messages import CatalogChanged, WatchCatalog
 from ..runtime import TypeDispatcher
 from ..tickets.messages import (
+    FollowCatalog,
     StartTickets,
     TicketsJudged,
     TicketsTouched,
@@ -52,8 +54,11 @@ class TicketsActor(TypeDispatcher):
     # Lifecycle.
 
     def receiveMsg_StartTickets(self, message: StartTickets, _sender: ActorAddress) -> None:
-        """Look at the catalog from now on."""
+        """Take the table."""
         self._start = message
+
+    def receiveMsg_FollowCatalog(self, message: FollowCatalog, _sender: ActorAddress) -> None:
+        """Look at the catalog from now on."""
         self.send(message.catalog, WatchCatalog(self.myAddress))
 
     def receiveMsg_ActorExitRequest(
@@ -62,7 +67,6 @@ class TicketsActor(TypeDispatcher):
         """Stop."""
         if self._asking is not None:
             self._asking.cancel()
-        self.send(self._start.catalog, UnwatchCatalog(self.myAddress))
 
     # Commands.
 

@@ -140,6 +140,12 @@ class LocalEntry:
         kept = tuple(one for one in self._entry.tickets if one.class_id != ticket.class_id)
         return self._change(now, tickets=(*kept, ticket))
 
+    def exchange_ticket(self, ticket: Ticket, previous: Ticket | None, *, now: float) -> bool:
+        """Show `ticket` instead of `previous`, in one step; other tickets stay."""
+        gone = (ticket, previous)
+        kept = tuple(one for one in self._entry.tickets if one not in gone)
+        return self._change(now, tickets=(*kept, ticket))
+
     def refresh(self, *, now: float) -> bool:
         """Give the entry a version of ``now``: this node is still there."""
         if self._entry.departed:

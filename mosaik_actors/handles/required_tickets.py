@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from thespian.actors import ActorAddress
 
+from ..actors.network_gate import NetworkGateActor, StartNetworkGate
 from ..actors.tickets import TicketsActor
+from ..network_gate import TicketGate
 from ..node import Node
-from ..tickets.messages import RequiredTickets, StartTickets
+from ..tickets.messages import FollowCatalog, RequiredTickets, StartTickets
 from ..tickets.requirement import TicketRequirement, as_validators
 from ..tickets.table import TicketTable
+from ..tickets.validator import TicketValidator
 
 
 class TicketChecks:
@@ -18,14 +22,19 @@ class TicketChecks:
 
     Args:
         node: The node.
-        catalog: The catalog actor.
     """
 
-    def __init__(self, node: Node, catalog: ActorAddress) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._catalog = catalog
+        self._catalog: ActorAddress | None = None
         self._table = TicketTable()
         self._actor: ActorAddress | None = None
+
+    def follow(self, catalog: ActorAddress) -> None:
+        """Take from this catalog actor what peers show. Called once."""
+        self._catalog = catalog
+        if self._actor is not None:
+            self._node.system.tell(self._actor, FollowCatalog(catalog))
 
     def require(self, require_ticket: Any) -> RequiredTickets | None:
         """Return what to ask about peers, None when nothing is required.
@@ -42,7 +51,20 @@ class TicketChecks:
             return None
         if self._actor is None:
             actor = self._node.system.createActor(TicketsActor)
-            self._node.system.tell(actor, StartTickets(self._node, self._catalog, self._table))
+            self._node.system.tell(actor, StartTickets(self._node, self._table))
             self._actor = actor
+            if self._catalog is not None:
+                self._node.system.tell(actor, FollowCatalog(self._catalog))
         wall = self._node.clock.wall
         return RequiredTickets(TicketRequirement(validators, self._table, wall), self._actor)
+
+
+def start_gate(
+    gate: TicketGate, node: Node, checks: TicketChecks, validators: Sequence[TicketValidator]
+) -> None:
+    """Let nobody past `gate` without tickets that all of `validators` accept."""
+    tickets = checks.require(validators)
+    assert tickets is not None, "there is a gate because something is required"
+    gate.start(tickets, node.system.tell, node.clock.wall)
+    actor = node.system.createActor(NetworkGateActor)
+    node.system.tell(actor, StartNetworkGate(tickets, gate.judged))

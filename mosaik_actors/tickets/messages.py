@@ -14,11 +14,17 @@ from .table import Answer, TicketJob, TicketTable
 
 @dataclass(frozen=True, slots=True)
 class StartTickets:
-    """Keep `table` up with the catalog and the time. The first message of the tickets actor."""
+    """Keep `table` up to date. The first message of the tickets actor."""
 
     node: Node
-    catalog: ActorAddress
     table: TicketTable
+
+
+@dataclass(frozen=True, slots=True)
+class FollowCatalog:
+    """Take from this catalog actor what peers show. Sent once."""
+
+    catalog: ActorAddress
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class CloseCode(IntEnum):
     GRACEFUL_SHUTDOWN = 204
     PROTOCOL_VIOLATION = 400
     UNKNOWN_PEER = 401
+    NO_TICKET = 402
     NOT_ALLOWED = 403
     KEY_IN_USE = 409
     TOO_MANY_BYTES = 413
@@ -76,6 +77,7 @@ class CloseReason:
 # The gates of a network, as `NotAdmitted.gate` names them, by what they refuse a peer with.
 GATES: Final = {
     CloseCode.DIFFERENT_NETWORK: "network",
+    CloseCode.NO_TICKET: "ticket",
     CloseCode.NOT_ALLOWED: "allow",
     CloseCode.BANNED: "deny",
     CloseCode.BROKE_RULES: "conduct",

@@ -1,5 +1,6 @@
 """Tickets on virtual time: what they let in, and the moment at which they do not any more."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from mosaik_actors import (
     ChannelInfo,
     CollectionConfig,
+    ConfigError,
     DiscoveryConfig,
     Expiration,
     GroupKey,
@@ -16,6 +18,7 @@ from mosaik_actors import (
     Jwt,
     JwtTicketBuilder,
     Map,
+    NotAdmitted,
     NotAllowed,
     PeerId,
     QueryOffline,
@@ -309,3 +312,127 @@ async def test_what_is_required_is_part_of_a_groups_id(cluster: Cluster) -> None
     assert len({one.id, two.id, three.id}) == 3
     assert groups.join("key", require_ticket=[STAFF, Badge()]) is three
     assert CollectionConfig(require_ticket=STAFF).require_ticket == (STAFF,)
+
+
+# The network.
+
+
+GATED = {**SETTINGS, "starts": False}
+
+
+@scenario(nodes=3, seeds=range(2), **GATED)
+async def test_a_network_lets_nobody_in_without_a_ticket(cluster: Cluster) -> None:
+    """Node 0 requires tickets; node 1 has one, for a while; node 2 has none."""
+    cluster.nodes[0].require_ticket = STAFF
+    for node in cluster.nodes:
+        await node.start()
+    host, member = cluster.net(0).discovery, cluster.net(1).discovery
+    await cluster.sleep(10)
+    assert not host.catalog()
+    with pytest.raises(NotAdmitted, match="shows no ticket") as refused:
+        await cluster.net(2).discovery.sync_with(cluster.net(0).addr)
+    assert refused.value.gate == "ticket"
+
+    # With a ticket it is in at once: it dials anew.
+    member.add_ticket(staff(cluster, 1, 20))
+    ends_at = validation_time() + 20
+    me = cluster.nodes[1].peer_id
+    await cluster.until(lambda: me in host.catalog(), timeout=2)
+    await cluster.until(lambda: bool(member.catalog()), timeout=2)
+    producer = cluster.net(0).streams.produce(Price)
+    consumer = cluster.net(1).streams.consume(Price)
+    await consumer.when().online()
+
+    # A renewed one keeps the connection, and its end ends it.
+    await cluster.sleep(10)
+    renewed_at = validation_time()
+    assert renewed_at < ends_at
+    member.replace_ticket(staff(cluster, 1, 30))
+    await cluster.sleep(15)
+    assert validation_time() > ends_at
+    assert consumer.is_online
+    channel = producer.consumers()[0]
+    endpoint = cluster.net(0).node.endpoint
+    reason = await ended(channel)
+    assert -0.002 <= validation_time() - (renewed_at + 30) < LATE_S
+    assert reason.code == CloseCode.NO_TICKET
+    assert me not in endpoint.connected_peers()
+    assert not consumer.is_online
+
+
+@scenario(nodes=3, seeds=range(2), **GATED)
+async def test_all_of_a_network_may_require_tickets_of_each_other(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        node.require_ticket = (STAFF, Badge())
+        await node.start()
+        node.net.discovery.add_ticket(staff(cluster, node.index, 3600))
+        node.net.discovery.add_ticket(BADGE)
+    await cluster.until(lambda: all(len(n.net.discovery.catalog()) == 2 for n in cluster.nodes))
+
+
+@scenario(nodes=2, seeds=range(1), fidelity="quic", **GATED)
+async def test_the_gate_over_quic(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        node.require_ticket = STAFF
+        await node.start()
+    await cluster.sleep(3)
+    assert not cluster.net(0).discovery.catalog()
+    for node in cluster.nodes:
+        node.net.discovery.add_ticket(staff(cluster, node.index, 30))
+    ends_at = validation_time() + 30
+    await cluster.until(lambda: all(n.net.discovery.catalog() for n in cluster.nodes), timeout=20)
+    endpoint = cluster.net(0).node.endpoint
+    await cluster.until(lambda: not endpoint.connected_peers(), timeout=60)
+    assert -0.002 <= validation_time() - ends_at < LATE_S
+
+
+# Renewal.
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_a_kept_ticket_is_renewed_before_it_expires(cluster: Cluster) -> None:
+    mine = cluster.net(1).discovery
+    mine.add_ticket(other := staff(cluster, 1, 3600))
+    kept = mine.keep_ticket(JwtTicketBuilder(KEY, claims={"role": "ops"}, expires_in=30), before=5)
+    ops = Jwt(KEY, claims={"role": "ops"})
+    assert await kept in mine.me.entry.tickets
+    producer = cluster.net(0).streams.producer(Price, require_ticket=ops)
+    consumer = cluster.net(1).streams.consume(Price)
+    await consumer.when().online()
+    channel = producer.consumers()[0]
+    first = kept.ticket
+    await cluster.sleep(120)
+    assert channel.is_connected
+    assert kept.ticket != first
+    assert mine.me.entry.tickets == (other, kept.ticket)
+    kept.close()
+    await ended(channel)
+
+
+@scenario(nodes=1, seeds=range(1), **SETTINGS)
+async def test_a_builder_may_be_asynchronous_and_fail(cluster: Cluster) -> None:
+    mine, made = cluster.net(0).discovery, []
+
+    class Office:
+        async def build(self, peer_id: PeerId) -> Ticket:
+            await cluster.sleep(1)
+            made.append(validation_time())
+            if len(made) in (1, 3, 4):
+                raise RuntimeError("closed")
+            return Ticket(Badge.class_id, b"%d" % len(made))
+
+    kept = mine.keep_ticket(Office(), every=10)
+    assert kept.ticket is None
+    assert (await kept).data == b"2"
+    await cluster.sleep(20)
+    assert [round(b - a) for a, b in pairwise(made)] == [2, 11, 2, 3]
+    assert [one.data for one in mine.me.entry.tickets] == [b"5"]
+    with pytest.raises(ConfigError, match="expires"):
+        mine.keep_ticket(Silent())
+    with pytest.raises(ConfigError, match="before"):
+        mine.keep_ticket(Silent(), before=0)
+
+
+class Silent:
+    def build(self, peer_id: PeerId) -> Ticket:
+        return BADGE

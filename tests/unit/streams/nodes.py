@@ -80,9 +80,9 @@ class World:
         )
         made = StreamNode(endpoint, node, discovery)
         config = StreamsConfig(**settings) if settings else self.config
-        made.streams = Streams(
-            node, discovery.catalog_actor, TicketChecks(node, discovery.catalog_actor), config
-        )
+        tickets = TicketChecks(node)
+        tickets.follow(discovery.catalog_actor)
+        made.streams = Streams(node, discovery.catalog_actor, tickets, config)
         self.nodes.append(made)
         return made
 
