@@ -79,7 +79,7 @@ async def ended(channel: ChannelInfo) -> CloseReason:
 # Streams.
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_a_consumer_without_a_ticket_is_refused_until_it_shows_one(cluster: Cluster) -> None:
     producer = cluster.net(0).streams.producer(Price, require_ticket=STAFF)
     consumer = cluster.net(1).streams.consume(Price)
@@ -99,7 +99,7 @@ async def test_a_consumer_without_a_ticket_is_refused_until_it_shows_one(cluster
     assert await consumer.recv() == Price(1)
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_a_subscription_ends_when_the_ticket_expires(cluster: Cluster) -> None:
     cluster.net(1).discovery.add_ticket(staff(cluster, 1, 20))
     ends_at = validation_time() + 20
@@ -126,7 +126,7 @@ async def test_a_subscription_ends_when_the_ticket_expires(cluster: Cluster) -> 
     assert isinstance(consumer.refusals()[cluster.nodes[0].peer_id], NotAllowed)
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_a_ticket_renewed_in_time_keeps_the_subscription(cluster: Cluster) -> None:
     old = staff(cluster, 1, 20)
     cluster.net(1).discovery.add_ticket(old)
@@ -147,7 +147,7 @@ async def test_a_ticket_renewed_in_time_keeps_the_subscription(cluster: Cluster)
     await subscribed(cluster, producer)
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_a_ticket_taken_back_ends_the_subscription(cluster: Cluster) -> None:
     ticket = staff(cluster, 1, 3600)
     cluster.net(1).discovery.add_ticket(ticket)
@@ -161,7 +161,7 @@ async def test_a_ticket_taken_back_ends_the_subscription(cluster: Cluster) -> No
     await cluster.until(lambda: not consumer.producers())
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_several_validators_are_all_required(cluster: Cluster) -> None:
     """The one that ends first ends it, and says so."""
     ops = Jwt(KEY, issuers=["acme"], claims={"role": "ops"})
@@ -182,7 +182,7 @@ async def test_several_validators_are_all_required(cluster: Cluster) -> None:
     await cluster.until(lambda: not consumer.producers())
 
 
-@scenario(nodes=2, seeds=range(2), **SETTINGS)
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_a_consumer_requires_tickets_of_producers(cluster: Cluster) -> None:
     declared = stream(Price, "prices", require_ticket=STAFF)
     producer = declared.producer(cluster.net(0))
@@ -252,7 +252,7 @@ async def test_a_validator_that_fails_refuses(cluster: Cluster) -> None:
 # Groups and collections.
 
 
-@scenario(nodes=3, seeds=range(3), **SETTINGS)
+@scenario(nodes=3, seeds=range(1), **SETTINGS)
 async def test_a_voter_leaves_the_configuration_when_its_ticket_expires(cluster: Cluster) -> None:
     key = GroupKey.from_validator(STAFF)
     for index in range(3):
@@ -282,7 +282,7 @@ async def test_a_voter_leaves_the_configuration_when_its_ticket_expires(cluster:
     await cluster.until(lambda: all(len(voters(i)) == 3 for i in range(3)), timeout=30)
 
 
-@scenario(nodes=3, seeds=range(2), **SETTINGS)
+@scenario(nodes=3, seeds=range(1), **SETTINGS)
 async def test_a_collection_is_for_those_with_a_ticket(cluster: Cluster) -> None:
     prices = collection(Map[str, int], "prices", require_ticket=[STAFF])
     for index in range(2):
@@ -320,7 +320,7 @@ async def test_what_is_required_is_part_of_a_groups_id(cluster: Cluster) -> None
 GATED = {**SETTINGS, "starts": False}
 
 
-@scenario(nodes=3, seeds=range(2), **GATED)
+@scenario(nodes=3, seeds=range(1), **GATED)
 async def test_a_network_lets_nobody_in_without_a_ticket(cluster: Cluster) -> None:
     """Node 0 requires tickets; node 1 has one, for a while; node 2 has none."""
     cluster.nodes[0].require_ticket = STAFF
@@ -357,10 +357,10 @@ async def test_a_network_lets_nobody_in_without_a_ticket(cluster: Cluster) -> No
     assert -0.002 <= validation_time() - (renewed_at + 30) < LATE_S
     assert reason.code == CloseCode.NO_TICKET
     assert me not in endpoint.connected_peers()
-    assert not consumer.is_online
+    await cluster.until(lambda: not consumer.is_online)
 
 
-@scenario(nodes=3, seeds=range(2), **GATED)
+@scenario(nodes=3, seeds=range(1), **GATED)
 async def test_all_of_a_network_may_require_tickets_of_each_other(cluster: Cluster) -> None:
     for node in cluster.nodes:
         node.require_ticket = (STAFF, Badge())
