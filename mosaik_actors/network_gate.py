@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, Final, cast
 
 from .errors import DecodeError, clip
@@ -144,9 +145,10 @@ class TicketGate:
             if (waiting := self._awaited.pop(peer_id, None)) is not None and not waiting.done():
                 waiting.set_result(None)
             if peer_id in connected and peer_id not in self._asking:
-                why = self._why_not(peer_id)
-                if why is not None:
-                    self._turn_away(peer_id, why)
+                verdict = self._tickets.requirement.judge_id(peer_id)
+                is_unknown = verdict.is_awaited and verdict.until == -inf
+                if not is_unknown and not verdict.allows(self._wall()):
+                    self._turn_away(peer_id, verdict.reason)
 
     def _why_not(self, peer_id: PeerId) -> str | None:
         return self._tickets.requirement.why_not(peer_id)

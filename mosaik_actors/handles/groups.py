@@ -806,6 +806,7 @@ class Groups:
             is_observer=preference.is_observer,
             factor=preference.factor,
             allow=(lambda _peer: None) if tickets is None else _Allow(tickets),
+            is_excluded=(lambda _peer: False) if tickets is None else tickets.requirement.excludes,
             is_in_reach=node.endpoint.is_answering,
         )
 

@@ -102,6 +102,11 @@ class TicketRequirement:
         """Return whether a verdict allows the peer at this moment."""
         return verdict.allows(self._wall())
 
+    def excludes(self, peer_id: PeerId) -> bool:
+        """Return whether it is certain that a peer is not allowed at this moment."""
+        verdict = self.judge_id(peer_id)
+        return not verdict.is_awaited and not self.allows(verdict)
+
     def why_not(self, peer_id: PeerId) -> str | None:
         """Return why a peer is not allowed at this moment, None when it is."""
         verdict = self.judge_id(peer_id)

@@ -14,7 +14,11 @@ Each validator has a *verdict* on each peer:
     * A ticket that is gone is gone at once, when nothing has to be asked for that.
     * A ticket that is not valid yet is asked about again when it will be.
 
-A peer that is not shown any more keeps its verdict while that holds, because links to
+Of one class no more than `JUDGED_MAX` tickets of a peer are looked at, the newest; and of
+tickets that a peer shows no more nobody is asked. So a peer that shows others again and
+again has no more than those waiting.
+
+A peer that is not shown any more keeps its verdict if that held then, because links to
 it may still stand, but no more than `GONE_MAX` of them do.
 
 Clock: wall, in seconds since the Unix epoch.
@@ -34,6 +38,7 @@ from .ticket import Ticket
 from .validator import Expiration, InvalidTicket, TicketValidator, ask_validator
 
 GONE_MAX: Final = 1024
+JUDGED_MAX: Final = 8
 AWAITED: Final = "its tickets have not been validated yet"
 
 Answer = Expiration | InvalidTicket
@@ -164,9 +169,13 @@ class TicketTable:
 
     def receive_peer(self, holder: Any, *, now: float) -> None:
         """Take in what a peer shows, a `PeerInfo` or `Shown`, unless something newer is known."""
+        known = self._shown.get(holder.peer_id)
+        if known is None or known.version <= holder.version:
+            self._take(holder, known, now)
+
+    def _take(self, holder: Any, known: Any, now: float) -> None:
         peer_id = holder.peer_id
-        known = self._shown.get(peer_id)
-        if known is holder or (known is not None and known.version > holder.version):
+        if known is holder:
             return
         self._shown[peer_id] = holder
         self._gone.pop(peer_id, None)
@@ -181,8 +190,13 @@ class TicketTable:
         for peer_id in [one for one in self._gone if one in peers]:
             del self._gone[peer_id]
         for peer_id, info in peers.items():
-            if shown.get(peer_id) is not info:
-                self.receive_peer(info, now=now)
+            known = shown.get(peer_id)
+            # The catalog knows which entry counts, also when clocks were wrong; but what a
+            # peer has shown over a connection may be newer.
+            if isinstance(known, Shown) and known.version > info.version:
+                continue
+            if known is not info:
+                self._take(info, known, now)
         if len(shown) > len(peers) + len(self._gone):
             for peer_id in [one for one in shown if one not in peers and one not in self._gone]:
                 self._leave(peer_id, now)
@@ -216,12 +230,20 @@ class TicketTable:
             self._ask_again(signature, peer_id, record, now)
             self._settle(signature, peer_id, record, now)
             self._changed[peer_id] = None
-            if peer_id in self._gone:
-                self._leave(peer_id, now)
 
     def take_jobs(self, count_max: int) -> list[TicketJob]:
         """Return what to ask validators, at most so much at a time, and forget it."""
-        jobs, self._jobs = self._jobs[:count_max], self._jobs[count_max:]
+        jobs: list[TicketJob] = []
+        count = 0
+        for job in self._jobs:
+            if len(jobs) == count_max:
+                break
+            count += 1
+            registered = self._validators.get(job.signature)
+            record = None if registered is None else registered.records.get(job.peer_id)
+            if record is not None and job.ticket.id in record.awaited:
+                jobs.append(job)
+        del self._jobs[:count]
         return jobs
 
     def take_changed(self) -> tuple[PeerId, ...]:
@@ -236,7 +258,8 @@ class TicketTable:
         self, signature: UniqueId, registered: _Registered, holder: Any, now: float
     ) -> None:
         """See what a peer shows to one validator, and ask about what is new."""
-        tickets = tuple(one for one in holder.tickets if one.class_id == registered.class_id)
+        of_class = [one for one in holder.tickets if one.class_id == registered.class_id]
+        tickets = tuple(of_class[-JUDGED_MAX:])
         peer_id = holder.peer_id
         record = registered.records.get(peer_id)
         if record is None:

@@ -37,7 +37,10 @@ from .ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
+_failed: set[str] = set()
+
 REASON_CHARACTERS_MAX = 200
+FAILED_LOGGED_MAX = 100
 
 
 class Expiration(msgspec.Struct, frozen=True):
@@ -50,6 +53,11 @@ class Expiration(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
     NEVER: ClassVar[Self]
+
+    def __post_init__(self) -> None:
+        if type(self.seconds) not in (float, int, type(None)):
+            kind = type(self.seconds).__name__
+            raise TypeError(f"the end is a {kind}, expected seconds or None")
 
     @classmethod
     def at(cls, moment: datetime | float) -> Self:
@@ -79,7 +87,11 @@ class Expiration(msgspec.Struct, frozen=True):
         return self.seconds is not None and self.seconds <= now
 
     def __str__(self) -> str:
-        return "never" if self.moment is None else self.moment.isoformat(timespec="milliseconds")
+        try:
+            moment = self.moment
+        except (ValueError, OverflowError, OSError):
+            return f"{self.seconds:g} s after 1970"  # beyond what a calendar has
+        return "never" if moment is None else moment.isoformat(timespec="milliseconds")
 
 
 Expiration.NEVER = Expiration()
@@ -91,14 +103,15 @@ class InvalidTicket(MosaikError):
     Attributes:
         reason: Why not. It is shown to the peer, so it holds no secrets.
         valid_from: When it will be worth asking again, in seconds since the Unix
-            epoch, because the ticket is not valid yet; None: never.
+            epoch, because the ticket is not valid yet; None: never. May be given as
+            an aware `datetime`.
     """
 
-    def __init__(self, reason: str, valid_from: float | None = None) -> None:
+    def __init__(self, reason: str, valid_from: datetime | float | None = None) -> None:
         text = reason if len(reason) <= REASON_CHARACTERS_MAX else clip(reason)
         super().__init__(text)
         self.reason = text
-        self.valid_from = valid_from
+        self.valid_from = None if valid_from is None else Expiration.at(valid_from).seconds
 
     def __str__(self) -> str:
         return self.reason
@@ -157,15 +170,23 @@ def ask_validator(validator: TicketValidator, data: bytes, peer: TicketHolder) -
     except InvalidTicket:
         raise
     except Exception as exc:
-        logger.exception("a validator of tickets failed: %s", type(validator).__qualname__)
+        _log_failure(validator, f"raised {type(exc).__name__}: {clip(exc)}", exc)
         raise InvalidTicket(f"the validator failed: {type(exc).__name__}") from exc
     if not isinstance(expiration, Expiration):
-        logger.error(
-            "a validator of tickets (%s) returned a %s, expected an Expiration",
-            type(validator).__qualname__, type(expiration).__qualname__,
-        )  # fmt: skip
+        kind = type(expiration).__qualname__
+        _log_failure(validator, f"returned a {kind}, expected an Expiration", None)
         raise InvalidTicket("the validator failed: it returned no Expiration")
     return expiration
+
+
+def _log_failure(validator: TicketValidator, what: str, error: Exception | None) -> None:
+    """Say that a validator has a mistake, once for each class: anybody may run into it."""
+    name = type(validator).__qualname__
+    if name in _failed or len(_failed) >= FAILED_LOGGED_MAX:
+        return
+    _failed.add(name)
+    text = "a validator of tickets, %s, %s; what it fails on is refused"
+    logger.error(text, name, what, exc_info=error)
 
 
 def find_valid(

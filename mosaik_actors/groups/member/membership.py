@@ -59,7 +59,7 @@ class MemberView:
             `lag` is known to be right.
         has_acknowledged: Whether this leader counts anything as saved there.
         has_left: Whether it said good-bye.
-        is_refused: Whether this leader does not allow it in the group any more.
+        is_excluded: Whether this leader is certain that it may not be a member any more.
     """
 
     status: Status | None = None
@@ -68,7 +68,7 @@ class MemberView:
     is_replicating: bool = False
     has_acknowledged: bool = False
     has_left: bool = False
-    is_refused: bool = False
+    is_excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,12 +294,12 @@ class _Group:
 
     def is_leaving(self, peer: PeerId) -> bool:
         seen = self.of(peer)
-        if seen.has_left or seen.is_refused:
+        if seen.has_left or seen.is_excluded:
             return True
         return seen.status is not None and seen.status.is_leaving
 
     def why_leaving(self, peer: PeerId) -> str:
-        verb = "is not allowed any more" if self.of(peer).is_refused else "leaves"
+        verb = "is not allowed any more" if self.of(peer).is_excluded else "leaves"
         return f"voter {peer.short} {verb}"
 
     def is_observer(self, peer: PeerId) -> bool:
@@ -323,7 +323,7 @@ class _Group:
         silent_s = self.of(peer).silent_s
         if silent_s is None or silent_s > self.view.config.election_timeout:
             return False
-        if self.of(peer).has_left or self.of(peer).is_refused:
+        if self.of(peer).has_left or self.of(peer).is_excluded:
             return False
         return not self.is_dead(peer) and not self.is_lost(peer)
 

@@ -1,6 +1,7 @@
 """The table of tickets: who holds a valid one, and until when."""
 
 import time
+from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
@@ -173,6 +174,49 @@ def test_older_entries_are_ignored() -> None:
     assert node.why_not() is not None
 
 
+def test_the_catalog_knows_better_than_its_past() -> None:
+    """An entry dated too late, by a clock that was wrong, gives way to an older one."""
+    node = Node()
+    for version, text in ((9, "100"), (5, "200")):
+        shown = Info(Shown(A, NETWORK, (1, version), (ticket(text),)))
+        node.table.receive_peers({A: shown}, now=0)
+        node.answer()
+    assert node.requirement.judge_id(A).until == 200
+    node.table.receive_peer(Shown(A, NETWORK, (1, 7), (ticket("300"),)), now=0)
+    node.answer()
+    node.table.receive_peers({A: Info(Shown(A, NETWORK, (1, 6), ()))}, now=0)
+    assert node.requirement.judge_id(A).until == 300
+
+
+class Info:
+    """What a catalog shows of a peer."""
+
+    def __init__(self, shown: Shown) -> None:
+        self.peer_id, self.network_id = shown.peer_id, shown.network_id
+        self.version, self.tickets = shown.version, shown.tickets
+
+
+def test_who_shows_others_again_and_again_has_few_waiting() -> None:
+    node = Node()
+    for start in range(0, 3200, 32):
+        node.show(A, *(str(1000 + start + number) for number in range(32)))
+    node.answer()
+    assert node.until.asked == [b"%d" % number for number in range(4192, 4200)]
+
+
+def test_a_validators_odd_moments_do_no_harm() -> None:
+    for odd in (float("nan"), float("inf"), 1e300, -1e300):
+        assert str(Expiration.at(odd))
+    for wrong in ("soon", True, [1]):
+        with pytest.raises((TypeError, ValueError)):
+            Expiration(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="time zone"):
+        Expiration.at(datetime(2030, 1, 1))
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    assert InvalidTicket("x", at).valid_from == at.timestamp()
+    assert Expiration.at(at).moment == at
+
+
 def test_who_left_the_catalog_keeps_what_holds_for_so_long() -> None:
     node = Node()
     infos = {
@@ -183,9 +227,10 @@ def test_who_left_the_catalog_keeps_what_holds_for_so_long() -> None:
     node.table.receive_peers({}, now=1)
     assert node.why_not(A) is None
     assert node.requirement.judge_id(B).is_awaited  # forgotten
-    node.pass_time(100)
-    assert node.requirement.judge_id(A).is_awaited
-    assert node.table._shown == {}
+    assert node.pass_time(100) == (A,)
+    assert "expired" in str(node.why_not(A))
+    assert node.requirement.excludes(A)
+    assert not node.requirement.excludes(B)
 
 
 def test_no_more_than_some_of_those_who_left_are_remembered() -> None:
