@@ -227,10 +227,11 @@ class TicketGate:
         self._turn_away(peer_id, "it did not show any" if refused is None else refused.reason.text)
 
     def _turn_away(self, peer_id: PeerId, why: str) -> None:
+        reason = _no_ticket(why)
         if peer_id not in self._logged and len(self._logged) < LOGGED_MAX:
             self._logged[peer_id] = None
-            logger.warning("peer %s is not admitted: no valid ticket: %s", peer_id.short, why)
-        self._endpoint.disconnect(peer_id, _no_ticket(why))
+            logger.warning("peer %s is not admitted: %s", peer_id.short, reason.text)
+        self._endpoint.disconnect(peer_id, reason)
 
     def _stop(self) -> None:
         for task in list(self._asking.values()):

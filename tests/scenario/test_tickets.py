@@ -1,5 +1,6 @@
 """Tickets on virtual time: what they let in, and the moment at which they do not any more."""
 
+from collections.abc import Awaitable
 from itertools import pairwise
 from typing import Any
 
@@ -29,9 +30,12 @@ from mosaik_actors import (
     unique_id,
 )
 from mosaik_actors.clock import validation_time
+from mosaik_actors.network_gate import ANSWER_S, HELD_MAX
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
+from mosaik_actors.tickets.wire import PROTOCOL
 from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.interface import Link, LinkRefused
 
 SETTINGS: dict[str, Any] = {
     "transport": TransportConfig(idle_timeout=3.0, keep_alive_interval=0.8),
@@ -388,6 +392,46 @@ async def test_the_gate_over_quic(cluster: Cluster) -> None:
     endpoint = cluster.net(0).node.endpoint
     await cluster.until(lambda: not endpoint.connected_peers(), timeout=60)
     assert -0.002 <= validation_time() - ends_at < LATE_S
+
+
+@scenario(nodes=2, seeds=range(1), **GATED)
+async def test_who_answers_nonsense_or_nothing_has_no_tickets(cluster: Cluster) -> None:
+    cluster.nodes[0].require_ticket = STAFF
+    for node in cluster.nodes:
+        await node.start()
+    host, stranger = cluster.net(0), cluster.net(1).node.endpoint
+    await cluster.until(lambda: not host.node.endpoint.connected_peers())
+
+    def answer(link: Link) -> None:
+        link.attach(lambda _event: None)
+        link.accept(b"\xff" * 100)
+
+    stranger.serve(PROTOCOL, answer)
+    with pytest.raises(NotAdmitted, match="unreadable"):
+        await cluster.net(1).discovery.sync_with(host.addr)
+
+    # One that says nothing may hold a few links for a while, and they are never read.
+    def hold(link: Link) -> None:
+        link.attach(lambda _event: None)
+
+    stranger.serve(PROTOCOL, hold)
+    begun_at, links = cluster.loop.time(), []
+    for _ in range(HELD_MAX + 5):
+        opening = stranger.open_link(host.addr, "mosaik/streams/1", timeout=60)
+        links.append(cluster.nodes[1].spawn(refused(opening)))
+    reasons = [await one for one in links]
+    assert cluster.loop.time() - begun_at < ANSWER_S + 1
+    assert {reason.code for reason in reasons} == {CloseCode.NO_TICKET}
+    assert sum("too many" in reason.text for reason in reasons) == 5
+    assert not host.node.endpoint.connected_peers()
+
+
+async def refused(opening: Awaitable[Link]) -> CloseReason:
+    try:
+        await opening
+    except LinkRefused as exc:
+        return exc.reason
+    raise AssertionError("it was let in")
 
 
 # Renewal.

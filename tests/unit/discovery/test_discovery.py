@@ -707,7 +707,7 @@ async def test_a_node_that_has_started_serves_who_dials_at_once(
     monkeypatch.setattr(MemoryEndpoint, "serve", note)
     discovery = await nodes.start("just started")
     # In the very moment that the start returns: a dial alone would often be too slow to tell.
-    assert served == [PROTOCOL]
+    assert PROTOCOL in served
     link = await outsider.link(discovery, LinkPurpose("sync"))
     link.close(SHUTDOWN)
 
