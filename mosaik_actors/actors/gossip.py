@@ -305,8 +305,6 @@ class GossipActor(TypeDispatcher):
             self._end_asked(peer_id)
         if code == CloseCode.DIFFERENT_NETWORK:
             self._blame_network(peer_id)
-        elif code == CloseCode.NO_TICKET and message.reason.remote:
-            self._blame_tickets(peer_id, message.reason)
         self._pump()
 
     # Timers.
@@ -455,18 +453,6 @@ class GossipActor(TypeDispatcher):
         if any(addr.peer_id == self._core.peer_id for addr in addrs):
             self._core.note_shared_key()
             self._tell_catalog()
-
-    def _blame_tickets(self, peer_id: PeerId, reason: CloseReason) -> None:
-        """Say once that a peer that this node was told of does not admit it."""
-        if not self._gossip.is_hinted(peer_id) or peer_id in self._blamed:
-            return
-        self._blamed.add(peer_id)
-        logger.warning(
-            "peer %s does not admit this node to the network: %s; show another ticket with "
-            "net.discovery.add_ticket",
-            peer_id.short,
-            reason.text,
-        )
 
     def _blame_network(self, peer_id: PeerId) -> None:
         """Say that a peer that this node was told of is in another network."""
