@@ -37,6 +37,7 @@ from ..discovery.messages import (
     WatchCatalog,
 )
 from ..errors import RemoteError
+from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
