@@ -120,9 +120,6 @@ from .discovery.entry import (
 from .discovery.entry import (
     SignedPeerEntry as SignedPeerEntry,
 )
-from .discovery.entry import (
-    Ticket as Ticket,
-)
 from .discovery.errors import (
     DifferentNetwork as DifferentNetwork,
 )
@@ -333,6 +330,12 @@ from .handles.groups import (
 from .handles.groups import (
     Member as Member,
 )
+from .handles.kept_ticket import (
+    KeptTicket as KeptTicket,
+)
+from .handles.kept_ticket import (
+    TicketBuilder as TicketBuilder,
+)
 from .handles.producer import (
     Producer as Producer,
 )
@@ -498,6 +501,75 @@ from .streams.preference import (
 from .streams.shared import (
     ChannelState as ChannelState,
 )
+from .tickets.jwt import (
+    Jwt as Jwt,
+)
+from .tickets.jwt import (
+    JwtTicketBuilder as JwtTicketBuilder,
+)
+from .tickets.keys import (
+    EdDsa as EdDsa,
+)
+from .tickets.keys import (
+    EdDsaSigningKey as EdDsaSigningKey,
+)
+from .tickets.keys import (
+    Es256 as Es256,
+)
+from .tickets.keys import (
+    Es256k as Es256k,
+)
+from .tickets.keys import (
+    Es256kSigningKey as Es256kSigningKey,
+)
+from .tickets.keys import (
+    Es256SigningKey as Es256SigningKey,
+)
+from .tickets.keys import (
+    Es384 as Es384,
+)
+from .tickets.keys import (
+    Es384SigningKey as Es384SigningKey,
+)
+from .tickets.keys import (
+    Es512 as Es512,
+)
+from .tickets.keys import (
+    Es512SigningKey as Es512SigningKey,
+)
+from .tickets.keys import (
+    Hs256 as Hs256,
+)
+from .tickets.keys import (
+    Hs256SigningKey as Hs256SigningKey,
+)
+from .tickets.keys import (
+    Hs384 as Hs384,
+)
+from .tickets.keys import (
+    Hs384SigningKey as Hs384SigningKey,
+)
+from .tickets.keys import (
+    Hs512 as Hs512,
+)
+from .tickets.keys import (
+    Hs512SigningKey as Hs512SigningKey,
+)
+from .tickets.ticket import (
+    Ticket as Ticket,
+)
+from .tickets.validator import (
+    Expiration as Expiration,
+)
+from .tickets.validator import (
+    InvalidTicket as InvalidTicket,
+)
+from .tickets.validator import (
+    TicketHolder as TicketHolder,
+)
+from .tickets.validator import (
+    TicketValidator as TicketValidator,
+)
 from .transport.address import (
     PeerAddr as PeerAddr,
 )
@@ -515,6 +587,9 @@ from .transport.gate import (
 )
 from .transport.interface import (
     LinkRefused as LinkRefused,
+)
+from .transport.interface import (
+    NotAllowed as NotAllowed,
 )
 from .when import (
     Wait as Wait,

@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from .config import refuse_tickets, require_above, seconds
+from .config import require_above, seconds
 from .custom.actors import Actors
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
@@ -27,13 +27,16 @@ from .errors import Closed, ConfigError
 from .groups.config import GroupsConfig
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.required_tickets import TicketChecks, start_gate
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
+from .network_gate import TicketGate
 from .network_secret import SecretSource, load_secrets
 from .node import Node
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
+from .tickets.requirement import Validators, as_validators
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
@@ -75,7 +78,9 @@ class Network:
             all. It can be changed while the node runs, with `allow` and `ban`.
         deny: Peers that may not. Each node has its own lists, and keeps them as long as
             it runs.
-        require_ticket: Empty: tickets are not checked yet.
+        require_ticket: Validators of tickets, one or several, all of which must accept
+            a peer before anything but its tickets is read from it. It is disconnected
+            when they expire.
         discovery: The settings of discovery.
         streams: The settings of streams.
         groups: The settings of groups.
@@ -100,7 +105,7 @@ class Network:
         mdns: bool = False,
         allow: Iterable[PeerId | str] | None = None,
         deny: Iterable[PeerId | str] = (),
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         groups: GroupsConfig | None = None,
@@ -108,7 +113,7 @@ class Network:
         transport: TransportConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
-        refuse_tickets(require_ticket)
+        self._require_ticket = as_validators(require_ticket)
         self._id = _as_network_id(network_id)
         self._name = network_id if isinstance(network_id, str) else ""
         has_machine = environment is None or environment.has_machine
@@ -350,11 +355,17 @@ class Network:
             self._id, secret_key, self._bind, self._transport_config, self._secrets
         )
         endpoint.gate.set_lists(self._allow, self._deny)  # before it hears anybody
+        gate = TicketGate(endpoint) if self._require_ticket else None
+        if gate is not None:
+            endpoint = gate.as_endpoint
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
         self._node = node = await start_node(
             endpoint, secret_key, clock=environment.clock, randomness=randomness
         )
         self._undo.append(node.system.shutdown)
+        tickets = TicketChecks(node)
+        if gate is not None:
+            start_gate(gate, node, tickets, self._require_ticket)
         self._discovery = discovery = await Discovery.start(
             node,
             endpoint,
@@ -366,9 +377,12 @@ class Network:
             network_name=self._name,
         )
         self._undo.append(discovery.close)
-        self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
+        tickets.follow(discovery.catalog_actor)
+        self._streams = streams = Streams(
+            node, discovery.catalog_actor, tickets, self._streams_config
+        )
         self._undo.append(streams.close)
-        self._groups = groups = Groups(node, discovery.catalog_actor, self._groups_config)
+        self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
         self._undo.append(groups.close)
         self._actors = actors = await Actors.start(
             node, self, discovery.catalog_actor, self._actors_config

@@ -13,6 +13,7 @@ from ..node import Node
 from ..streams.criteria_budget import CriteriaBudget
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
+from .required_tickets import TicketChecks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +25,7 @@ class StreamsContext:
         catalog: The catalog actor.
         actor: The actor that offers subscribers to producers.
         criteria_budget: What each peer's criteria may cost here.
+        tickets: What makes requirements of validators.
         consumers: Those that are open.
     """
 
@@ -31,6 +33,7 @@ class StreamsContext:
     catalog: ActorAddress
     actor: ActorAddress
     criteria_budget: CriteriaBudget
+    tickets: TicketChecks
     consumers: WeakKeyDictionary[Any, None]
 
     def channels(self, state: StreamState) -> list[ChannelInfo]:

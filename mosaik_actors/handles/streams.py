@@ -20,7 +20,7 @@ disconnected, by the producer's choice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ..actors.streams import StreamsActor
-from ..config import refuse_tickets, require_above, require_between
+from ..config import require_above, require_between
 from ..errors import AlreadyExists, Closed
 from ..ids import StreamId
 from ..node import Node
@@ -48,8 +48,10 @@ from ..streams.messages import (
 from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
 from ..streams.schema import describe_items, identify
+from ..tickets.requirement import Validators
 from .consumer import Consumer
 from .producer import Producer, SharedProducer
+from .required_tickets import TicketChecks
 from .stream_context import StreamsContext
 
 T = TypeVar("T")
@@ -67,11 +69,16 @@ class Streams:
     Args:
         node: The node.
         catalog: The catalog actor.
+        tickets: What makes requirements of validators.
         config: The settings.
     """
 
     def __init__(
-        self, node: Node, catalog: ActorAddress, config: StreamsConfig | None = None
+        self,
+        node: Node,
+        catalog: ActorAddress,
+        tickets: TicketChecks,
+        config: StreamsConfig | None = None,
     ) -> None:
         self._node = node
         self._config = config or StreamsConfig()
@@ -82,7 +89,7 @@ class Streams:
         actor = node.system.createActor(StreamsActor)
         node.system.tell(actor, StartStreams(node))
         budget = CriteriaBudget(self._config.criteria_share, self._config.criteria_grace)
-        self._context = StreamsContext(node, catalog, actor, budget, self._consumers)
+        self._context = StreamsContext(node, catalog, actor, budget, tickets, self._consumers)
 
     def produce(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Producer[T]:
         """Return a producer with default settings, or another handle of the one there is.
@@ -109,7 +116,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         online_when: OnlineWhen = _at_least_one,
         max_consumers: int | None = None,
         buffer_size: int | None = None,
@@ -126,7 +133,9 @@ class Streams:
             stream_id: The stream, or its name; the type's own by default.
             require: Who may subscribe. Asked at the subscription and on every
                 catalog change; who does not meet it any more is disconnected.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several, all of which must
+                accept a peer. Asked as `require` is, and when a ticket expires: then
+                the subscription ends with `CloseCode.STREAM_NOT_ALLOWED`.
             online_when: When items are accepted; by default with one consumer or more.
             max_consumers: How many peers may subscribe; None is no limit. One peer
                 may always subscribe 16 times at most.
@@ -148,10 +157,9 @@ class Streams:
             AlreadyExists: There is one; `existing` is another handle of it.
             ConfigError: A number is out of range, a function is a coroutine
                 function, `online_when` returns no condition, or `require_ticket`
-                is not empty.
+                holds something else than validators.
             Closed: The network is closed.
         """
-        refuse_tickets(require_ticket)
         stream, name = identify(type_, stream_id)
         found = self._sources.get(stream)
         if found is not None:
@@ -169,6 +177,7 @@ class Streams:
             schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
+            tickets=self._context.tickets.require(require_ticket),
             online_when=make_condition(online_when),
             max_consumers=max_consumers,
             buffer_size=size,
@@ -193,7 +202,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         criteria: Criteria | None = None,
         prefer: Preference | Key | None = None,
         online_when: OnlineWhen = _at_least_one,
@@ -205,7 +214,9 @@ class Streams:
             type_: What the items are.
             stream_id: The stream, or its name; the type's own by default.
             require: Which producers it wants. Asked on every catalog change.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several, all of which must
+                accept a peer. Asked as `require` is, and when a ticket expires: then
+                the subscription ends with `CloseCode.STREAM_NOT_ALLOWED`.
             criteria: Which items it wants, as ``where(...)``; judged by the
                 producers before they encode. None is all.
             prefer: Keep to the best producers only: ``nearest(2)``,
@@ -218,11 +229,11 @@ class Streams:
             CriteriaError: `criteria` name a field the type does not have, or
                 compare one with a value of another type.
             ConfigError: A function is a coroutine function, `online_when`
-                returns no condition, or `require_ticket` is not empty.
+                returns no condition, or `require_ticket` holds something else
+                than validators.
             Closed: The network is closed.
         """
         self._check_open()
-        refuse_tickets(require_ticket)
         require_sync("require", require)
         stream, name = identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):
@@ -233,6 +244,7 @@ class Streams:
             schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
+            tickets=self._context.tickets.require(require_ticket),
             criteria=_encode_criteria(criteria, type_),
             prefer=prefer,
             online_when=make_condition(online_when),

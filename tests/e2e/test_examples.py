@@ -86,6 +86,16 @@ async def test_stream_filters_send_only_what_was_asked_for(tmp_path: Path) -> No
     assert refused.startswith("refused: no field 'volume' in Trade; it has symbol, price, size")
 
 
+async def test_api_keys_are_of_use_to_their_owners_only(tmp_path: Path) -> None:
+    out = await run(EXAMPLES / "api_keys" / "vendor.py", runtime_dir=tmp_path)
+    assert out.splitlines() == [
+        "customer got ETH",
+        "copycat: not allowed: no valid ticket: no such customer, or another key than the "
+        "customer's",
+        "without its ticket the customer gets nothing",
+    ]
+
+
 async def test_stream_preferences_follow_the_load(tmp_path: Path) -> None:
     out = await run(EXAMPLES / "stream_preferences" / "mirrors.py", runtime_dir=tmp_path)
     assert out.splitlines() == [
