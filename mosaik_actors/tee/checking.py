@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..discovery.recent import Recent
 from ..errors import ConfigError, clip
-from .collateral import Collateral, CollateralKey
+from .collateral import Collateral, CollateralKey, format_time
 from .packing import MISSING_EXTRA
 from .quote import Quote, QuoteError
 from .roots import INTEL_ROOT, TrustedRoot, key_id_of
@@ -152,7 +152,7 @@ class QuoteChecker:
             raise QuoteRefused(found.reason, JUDGED_RETRY_S)
         if now >= found.expires:
             raise QuoteRefused(
-                f"the quote's certificates or collateral expired at {found.expires:.0f}",
+                f"the quote's certificates or collateral expired at {format_time(found.expires)}",
                 JUDGED_RETRY_S,
             )
         return found
@@ -183,9 +183,7 @@ class QuoteChecker:
             try:
                 certificate.verify_directly_issued_by(issuer)
             except Exception as exc:
-                raise QuoteError(
-                    f"the quote's certificate {_name(certificate)} is forged"
-                ) from exc
+                raise QuoteError(f"the quote's certificate {_name(certificate)} is forged") from exc
         return root
 
     def _find(self, read: _Read, data: bytes, now: float) -> Collateral:
@@ -198,7 +196,8 @@ class QuoteChecker:
             )
         if now >= found.expires:
             raise QuoteRefused(
-                f"the collateral of {read.key} expired at {found.expires:.0f}", MISSING_RETRY_S
+                f"the collateral of {read.key} expired at {format_time(found.expires)}",
+                MISSING_RETRY_S,
             )
         return found
 
@@ -228,6 +227,13 @@ class QuoteChecker:
             )
         if advisory_ids:
             logger.warning("a quote of a machine with advisories: %s", ", ".join(advisory_ids))
+        if read.root.is_simulated:
+            logger.warning(
+                "a quote of a SIMULATED trusted domain is good, and proves nothing about "
+                "hardware: MRTD %s..., %s",
+                read.quote.report.mr_td.hex()[:10],
+                read.root,
+            )
         return CheckedQuote(read.quote, read.root, status, advisory_ids, expires)
 
 

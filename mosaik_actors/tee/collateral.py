@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Self
 
 import msgspec
@@ -121,3 +121,8 @@ class Collateral:
     def parts(self) -> Mapping[str, str]:
         """Return its nine parts by name."""
         return msgspec.structs.asdict(_parts.decode(self.text))
+
+
+def format_time(seconds: float) -> str:
+    """Return a moment (seconds since the Unix epoch) for people."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

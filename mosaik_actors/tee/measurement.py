@@ -33,8 +33,10 @@ class Measurement(bytes):
             try:
                 value = bytes.fromhex(value)
             except ValueError:
-                raise ConfigError(f"a measurement is 96 hexadecimal digits, got {value!r}") from None
-        if not isinstance(value, bytes | bytearray) or len(value) != MEASUREMENT_BYTES:
+                raise ConfigError(
+                    f"a measurement is 96 hexadecimal digits, got {value!r}"
+                ) from None
+        if len(value) != MEASUREMENT_BYTES:
             raise ConfigError(f"a measurement is {MEASUREMENT_BYTES} bytes, got {value!r}")
         return super().__new__(cls, value)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from ..errors import DecodeError
 
@@ -256,10 +256,9 @@ class Quote:
 def _unpack(layout: struct.Struct, data: bytes, at: int) -> tuple[Any, ...]:
     if at + layout.size > len(data):
         raise QuoteError(f"the quote is cut off: {len(data)} bytes in a part that needs more")
-    return cast("tuple[Any, ...]", layout.unpack_from(data, at))
+    return layout.unpack_from(data, at)
 
 
 def _expect_rest(data: bytes, at: int, size: int, what: str) -> None:
     if len(data) - at != size:
         raise QuoteError(f"{size} bytes are announced for {what}, there are {len(data) - at}")
-

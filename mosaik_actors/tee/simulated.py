@@ -62,7 +62,9 @@ class SimulatedRoot:
     def __init__(self, seed: str) -> None:
         self._seed = seed
         self._root = _Authority(seed, "Simulated SGX Root CA", path_length=1)
-        self._platform = _Authority(seed, "Simulated SGX PCK Platform CA", path_length=0, by=self._root)
+        self._platform = _Authority(
+            seed, "Simulated SGX PCK Platform CA", path_length=0, by=self._root
+        )
         self._tcb = _Authority(seed, "Simulated SGX TCB Signing", path_length=None, by=self._root)
         extension = make_sgx_extension(
             fmspc=bytes.fromhex(SIMULATED_FMSPC),
@@ -71,7 +73,10 @@ class SimulatedRoot:
             ppid=blake3(seed.encode()).digest()[:16],
         )
         self._pck = _Authority(
-            seed, "Simulated SGX PCK Certificate", path_length=None, by=self._platform,
+            seed,
+            "Simulated SGX PCK Certificate",
+            path_length=None,
+            by=self._platform,
             extension=extension,
         )
 

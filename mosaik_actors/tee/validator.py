@@ -170,16 +170,9 @@ class Tdx:
         now = validation_time()
         self._check_owner(ticket, peer.peer_id, peer.network_id)
         end = self._check_times(ticket, now)
-        self._check_measurements(ticket.measurements)
+        self.check_measurements(ticket.measurements)
         checked = self.check_quote(ticket.quote_bytes, now=now)
-        end = min(end, checked.expires)
-        if checked.is_simulated:
-            logger.warning(
-                "a SIMULATED trusted domain is accepted: peer %s, MRTD %s",
-                peer.peer_id.short,
-                ticket.measurements.mrtd.short,
-            )
-        return Expiration.at(end)
+        return Expiration.at(min(end, checked.expires))
 
     def check_quote(self, quote: bytes, *, now: float) -> CheckedQuote:
         """Return what a quote proves, whatever it is bound to. Blocks for a millisecond.
@@ -193,6 +186,16 @@ class Tdx:
             raise InvalidTicket(str(exc), valid_from=now + exc.retry_s) from exc
         except QuoteError as exc:
             raise InvalidTicket(str(exc)) from exc
+
+    def check_measurements(self, measured: Measurements) -> None:
+        """Raise `InvalidTicket` unless `measured` are what is required; says what differs."""
+        for name, value in self._baseline.items():
+            if measured[name] != value:
+                raise InvalidTicket(
+                    f"its {name} is {measured[name].short}..., expected {value.short}..."
+                )
+        if self._variants and not any(_matches(one, measured) for one in self._variants):
+            raise InvalidTicket(f"its measurements match none of {len(self._variants)} variants")
 
     def _check_owner(self, ticket: TdxTicket, peer: PeerId, network: NetworkId) -> None:
         if ticket.peer_id != peer:
@@ -222,22 +225,14 @@ class Tdx:
                 )
         return end
 
-    def _check_measurements(self, measured: Measurements) -> None:
-        for name, value in self._baseline.items():
-            if measured[name] != value:
-                raise InvalidTicket(
-                    f"its {name} is {measured[name].short}..., expected {value.short}..."
-                )
-        if self._variants and not any(_matches(one, measured) for one in self._variants):
-            raise InvalidTicket(f"its measurements match none of {len(self._variants)} variants")
-
     def _with_own(self, register: str, source: QuoteSource | None) -> Tdx:
         own = Measurements.local(source)[register]
         required = self._baseline.get(register, own)
         if required != own:
             raise ConfigError(f"{register} is {required}, but here it is {own}")
+        baseline: dict[str, Any] = {**self._baseline, register: own}
         return Tdx(
-            **{**self._baseline, register: own},
+            **baseline,
             variants=self._variants,
             roots=self._roots,
             accept_status=self._accept_status,

@@ -1,0 +1,200 @@
+"""The trusted domain that a node runs in, as a user sees it: `net.tdx`.
+
+    if net.tdx.available():
+        await net.tdx.install_own_ticket()
+
+A node that runs in none can check the tickets of others all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from thespian.actors import ActorAddress
+
+from ..actors.collateral import CollateralActor
+from ..actors.tee import TeeActor
+from ..errors import Closed, ConfigError
+from ..node import Node
+from ..runtime import ActorSystemClosed, AskUndeliverable
+from ..tee.config import TeeConfig
+from ..tee.measurements import Measurements
+from ..tee.messages import (
+    CheckTdxTicket,
+    MakeTdxTicket,
+    MeasurementsRead,
+    ReadMeasurements,
+    StartCollateral,
+    StartTee,
+    TdxTicketChecked,
+    TdxTicketMade,
+    TeeFailed,
+)
+from ..tee.packing import MISSING_EXTRA, SECONDS_MAX
+from ..tee.sources import TDX_PROVIDER, QuoteSource, TdxUnavailable, TsmReports
+from ..tee.store import CollateralStore, default_store, store_at
+from ..tickets.ticket import Ticket
+from ..tickets.validator import Expiration, TicketHolder, TicketValidator
+from .discovery import Discovery
+
+logger = logging.getLogger(__name__)
+
+ExpirationLike = Expiration | datetime | timedelta | float
+A = TypeVar("A", TdxTicketMade, MeasurementsRead, TdxTicketChecked)
+
+_PACKAGES: Final = {"dcap_qvl": "dcap-qvl", "zstandard": "zstandard"}
+
+
+@dataclass(frozen=True, slots=True)
+class TdxStatus:
+    """Whether quotes can be made here.
+
+    Attributes:
+        is_available: Whether they can.
+        reason: Why not; empty when they can.
+        provider: Who makes them: "tdx_guest" is the kernel of a real trusted domain.
+        is_simulated: Whether they prove nothing about hardware.
+    """
+
+    is_available: bool
+    reason: str
+    provider: str
+    is_simulated: bool
+
+    def __str__(self) -> str:
+        if not self.is_available:
+            return f"no trusted domain: {self.reason}"
+        loud = " (SIMULATED: its quotes prove nothing about hardware)" if self.is_simulated else ""
+        return f"trusted domain, quotes by {self.provider}{loud}"
+
+
+class TrustedDomain:
+    """Makes and shows this node's TDX tickets. Made by `start`; ends with its `Network`."""
+
+    def __init__(
+        self, node: Node, discovery: Discovery, source: QuoteSource, actor: ActorAddress
+    ) -> None:
+        self._node = node
+        self._discovery = discovery
+        self._source = source
+        self._actor = actor
+
+    @classmethod
+    def start(cls, node: Node, discovery: Discovery, config: TeeConfig) -> Self:
+        """Start the actors.
+
+        Raises:
+            ConfigError: A service of collateral is named, and the extra is not installed.
+        """
+        source = config.source or TsmReports()
+        actor = node.system.createActor(TeeActor)
+        started = discovery.me.entry.version.start // 1000
+        node.system.tell(actor, StartTee(node, source, started))
+        if config.collateral_url is not None:
+            if missing := _missing_package():
+                raise ConfigError(MISSING_EXTRA.format(missing))
+            keeper = node.system.createActor(CollateralActor)
+            node.system.tell(keeper, StartCollateral(node, config, _store_of(config)))
+        self = cls(node, discovery, source, actor)
+        if self.status.is_simulated:
+            logger.warning("node %s: %s", node.peer_id.short, self.status)
+        return self
+
+    @property
+    def status(self) -> TdxStatus:
+        """Whether quotes can be made here, by whom, and if not, why."""
+        reason = getattr(self._source, "reason", "")
+        if missing := _missing_package():
+            reason = MISSING_EXTRA.format(missing)
+        provider = self._source.provider
+        return TdxStatus(not reason, reason, provider, provider != TDX_PROVIDER)
+
+    def available(self) -> bool:
+        """Return whether quotes can be made here; `status` says why not."""
+        return self.status.is_available
+
+    async def ticket(self, expiration: ExpirationLike = Expiration.NEVER) -> Ticket:
+        """Return a new ticket of this node, which nobody has seen yet.
+
+        Args:
+            expiration: When it ends: an `Expiration`, an aware `datetime`, or how long from
+                now on, in seconds or as a `timedelta`. It ends at a whole second.
+
+        Raises:
+            TdxUnavailable: No quote can be made here; says why.
+            ConfigError: The expiration is past.
+            Closed: The network is closed.
+        """
+        ends = self._as_expiration(expiration)
+        return (await self._ask(MakeTdxTicket(ends), TdxTicketMade)).ticket
+
+    async def install_own_ticket(self, expiration: ExpirationLike = Expiration.NEVER) -> Ticket:
+        """Show a new ticket to the network, instead of any TDX ticket so far, and return it.
+
+        May be repeated, which renews it. Arguments and errors are those of `ticket`.
+        """
+        ticket = await self.ticket(expiration)
+        self._discovery.replace_ticket(ticket)
+        return ticket
+
+    async def measurements(self) -> Measurements:
+        """Return what this trusted domain was built of and has loaded.
+
+        Raises:
+            TdxUnavailable: This is none; says why.
+            Closed: The network is closed.
+        """
+        return (await self._ask(ReadMeasurements(), MeasurementsRead)).measurements
+
+    async def check(
+        self, ticket: Ticket, validator: TicketValidator, peer: TicketHolder
+    ) -> Expiration:
+        """Return until when a ticket that `peer` shows holds, by this node's clock.
+
+        Raises:
+            InvalidTicket: It is not accepted; says why not.
+            Closed: The network is closed.
+        """
+        message = CheckTdxTicket(ticket, validator, peer)
+        return (await self._ask(message, TdxTicketChecked)).expiration
+
+    async def _ask(self, message: Any, answer_class: type[A]) -> A:
+        try:
+            answer = await self._node.system.ask(self._actor, message)
+        except (AskUndeliverable, ActorSystemClosed):
+            raise Closed(reason="the network is closed") from None
+        if isinstance(answer, TeeFailed):
+            raise answer.error
+        assert isinstance(answer, answer_class), answer
+        return answer
+
+    def _as_expiration(self, given: ExpirationLike) -> Expiration:
+        if missing := _missing_package():
+            raise TdxUnavailable(MISSING_EXTRA.format(missing))
+        now = self._node.clock.wall()
+        match given:
+            case Expiration():
+                ends = given
+            case datetime():
+                ends = Expiration.at(given)
+            case timedelta():
+                ends = Expiration.at(now + given.total_seconds())
+            case _:
+                ends = Expiration.at(now + given)
+        if ends.seconds is not None and not now < ends.seconds <= SECONDS_MAX:
+            raise ConfigError(f"the expiration is {given!r}, expected one to come")
+        return ends
+
+
+def _missing_package() -> str:
+    return next((name for module, name in _PACKAGES.items() if find_spec(module) is None), "")
+
+
+def _store_of(config: TeeConfig) -> CollateralStore:
+    folder = config.collateral_folder
+    return default_store() if folder is None else store_at(Path(folder))
