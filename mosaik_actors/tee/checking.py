@@ -271,9 +271,14 @@ def _verify(data: bytes, collateral: Collateral, root: TrustedRoot, now: float) 
     papers = dcap.QuoteCollateralV3.from_json(collateral.text)
     # The status is for the caller to judge: the library's own policies know no reasons.
     policy = dcap.QuotePolicy.claims_only(int(now))
-    claims: dict[str, Any] = json.loads(
-        judge.verify_with_policy(data, papers, int(now), policy).to_json()
-    )
+    try:
+        claims: dict[str, Any] = json.loads(
+            judge.verify_with_policy(data, papers, int(now), policy).to_json()
+        )
+    except ValueError:
+        # The older function does the same, and says the cause of a failure too.
+        dcap.verify_with_root_ca(data, papers, root.certificate, int(now))
+        raise
     return claims
 
 

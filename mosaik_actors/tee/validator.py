@@ -124,7 +124,8 @@ class Tdx:
         Raises:
             TdxUnavailable: This is no trusted domain.
         """
-        return cls(**dict(Measurements.local(source).items()), **settings)
+        required: dict[str, Any] = dict(Measurements.local(source).items())
+        return cls(**required, **settings)
 
     def require_own_mrtd(self, source: QuoteSource | None = None) -> Tdx:
         """Return what requires this TD's MRTD as well. Blocks; raises `TdxUnavailable`."""
