@@ -397,7 +397,9 @@ class Network:
         self._undo.append(streams.close)
         self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
         self._undo.append(groups.close)
-        self._tdx = TrustedDomain.start(node, discovery, self._tee_config)
+        self._tdx = TrustedDomain.start(
+            node, discovery, self._tee_config, has_machine=environment.has_machine
+        )
         self._actors = actors = await Actors.start(
             node, self, discovery.catalog_actor, self._actors_config
         )

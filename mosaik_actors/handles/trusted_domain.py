@@ -36,7 +36,7 @@ from ..tee.messages import (
     TeeFailed,
 )
 from ..tee.packing import MISSING_EXTRA, SECONDS_MAX
-from ..tee.sources import TDX_PROVIDER, QuoteSource, TdxUnavailable, TsmReports
+from ..tee.sources import TDX_PROVIDER, NoQuotes, QuoteSource, TdxUnavailable, TsmReports
 from ..tee.store import CollateralStore, default_store, store_at
 from ..tickets.ticket import Ticket
 from ..tickets.validator import Expiration, TicketHolder, TicketValidator
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 ExpirationLike = Expiration | datetime | timedelta | float
 A = TypeVar("A", TdxTicketMade, MeasurementsRead, TdxTicketChecked)
 
+_SIMULATED_NODE: Final = "a node of a simulation has the trusted domain that it is given, or none"
 _PACKAGES: Final = {"dcap_qvl": "dcap-qvl", "zstandard": "zstandard"}
 
 
@@ -85,13 +86,15 @@ class TrustedDomain:
         self._actor = actor
 
     @classmethod
-    def start(cls, node: Node, discovery: Discovery, config: TeeConfig) -> Self:
-        """Start the actors.
+    def start(
+        cls, node: Node, discovery: Discovery, config: TeeConfig, *, has_machine: bool
+    ) -> Self:
+        """Start the actors. A node of a simulation has no kernel that would make its quotes.
 
         Raises:
             ConfigError: A service of collateral is named, and the extra is not installed.
         """
-        source = config.source or TsmReports()
+        source = config.source or (TsmReports() if has_machine else NoQuotes(_SIMULATED_NODE))
         actor = node.system.createActor(TeeActor)
         started = discovery.me.entry.version.start // 1000
         node.system.tell(actor, StartTee(node, source, started))

@@ -125,6 +125,23 @@ class TsmReports:
         return quote
 
 
+class NoQuotes:
+    """Where no quotes are made.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    provider = TDX_PROVIDER
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Raise `TdxUnavailable`."""
+        raise TdxUnavailable(self.reason)
+
+
 def find_source() -> QuoteSource:
     """Return who makes quotes on this machine. Raises `TdxUnavailable` when nobody does."""
     source = TsmReports()
