@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -35,7 +34,7 @@ from ..tee.messages import (
     TdxTicketMade,
     TeeFailed,
 )
-from ..tee.packing import MISSING_EXTRA, SECONDS_MAX
+from ..tee.packing import SECONDS_MAX, missing_extra, require_extra
 from ..tee.sources import TDX_PROVIDER, NoQuotes, QuoteSource, TdxUnavailable, TsmReports
 from ..tee.store import CollateralStore, default_store, store_at
 from ..tickets.ticket import Ticket
@@ -48,7 +47,6 @@ ExpirationLike = Expiration | datetime | timedelta | float
 A = TypeVar("A", TdxTicketMade, MeasurementsRead, TdxTicketChecked)
 
 _SIMULATED_NODE: Final = "a node of a simulation has the trusted domain that it is given, or none"
-_PACKAGES: Final = {"dcap_qvl": "dcap-qvl", "zstandard": "zstandard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,7 @@ class TrustedDomain:
         started = discovery.me.entry.version.start // 1000
         node.system.tell(actor, StartTee(node, source, started))
         if config.collateral_url is not None:
-            if missing := _missing_package():
-                raise ConfigError(MISSING_EXTRA.format(missing))
+            require_extra()
             keeper = node.system.createActor(CollateralActor)
             node.system.tell(keeper, StartCollateral(node, config, _store_of(config)))
         self = cls(node, discovery, source, actor)
@@ -111,9 +108,7 @@ class TrustedDomain:
     @property
     def status(self) -> TdxStatus:
         """Whether quotes can be made here, by whom, and if not, why."""
-        reason = getattr(self._source, "reason", "")
-        if missing := _missing_package():
-            reason = MISSING_EXTRA.format(missing)
+        reason = missing_extra() or getattr(self._source, "reason", "")
         provider = self._source.provider
         return TdxStatus(not reason, reason, provider, provider != TDX_PROVIDER)
 
@@ -177,8 +172,8 @@ class TrustedDomain:
         return answer
 
     def _as_expiration(self, given: ExpirationLike) -> Expiration:
-        if missing := _missing_package():
-            raise TdxUnavailable(MISSING_EXTRA.format(missing))
+        if missing := missing_extra():
+            raise TdxUnavailable(missing)
         now = self._node.clock.wall()
         match given:
             case Expiration():
@@ -192,10 +187,6 @@ class TrustedDomain:
         if ends.seconds is not None and not now < ends.seconds <= SECONDS_MAX:
             raise ConfigError(f"the expiration is {given!r}, expected one to come")
         return ends
-
-
-def _missing_package() -> str:
-    return next((name for module, name in _PACKAGES.items() if find_spec(module) is None), "")
 
 
 def _store_of(config: TeeConfig) -> CollateralStore:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ..discovery.recent import Recent
 from ..errors import ConfigError, clip
 from .collateral import Collateral, CollateralKey, format_time
-from .packing import MISSING_EXTRA
+from .packing import require_extra
 from .quote import Quote, QuoteError
 from .roots import INTEL_ROOT, TrustedRoot, key_id_of
 from .store import CollateralSource
@@ -133,7 +133,7 @@ class QuoteChecker:
 
         Raises:
             QuoteError: It is not genuine, or not good enough; says which step failed.
-            ConfigError: The package `dcap-qvl` is not installed.
+            ConfigError: The extra ``tdx`` is not installed.
         """
         digest = hashlib.sha256(data).digest()
         read = self._read.get(digest)
@@ -283,10 +283,9 @@ def _verify(data: bytes, collateral: Collateral, root: TrustedRoot, now: float) 
 
 
 def _load_dcap() -> Any:
-    try:
-        import dcap_qvl
-    except ImportError as exc:
-        raise ConfigError(MISSING_EXTRA.format("dcap-qvl")) from exc
+    require_extra()
+    import dcap_qvl
+
     return dcap_qvl
 
 

@@ -18,7 +18,8 @@ unpacked; its window and what follows it are bounded too.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from importlib.util import find_spec
+from typing import Annotated, Final
 
 import msgspec
 
@@ -33,6 +34,7 @@ SECONDS_MAX: Final = 253_402_300_799  # the end of the year 9999, the last that 
 
 _BINDING_TAG = unique_id("mosaik.tdx.ticket.extra")
 _WINDOW_BYTES_MAX = 128 * 1024
+_PACKAGES = {"dcap_qvl": "dcap-qvl", "zstandard": "zstandard"}
 _LEVEL = 19  # some 5 KiB, once per ticket
 
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=SECONDS_MAX)]
@@ -80,12 +82,13 @@ def pack(quote: bytes, binding: TdxBinding) -> bytes:
     """Return the data of a ticket.
 
     Raises:
-        ConfigError: The package `zstandard` is not installed.
+        ConfigError: The extra ``tdx`` is not installed.
     """
-    zstandard = _load_zstandard()
+    require_extra()
+    import zstandard
+
     record = encode(PackedTicket(quote, binding))
-    packed: bytes = zstandard.ZstdCompressor(level=_LEVEL).compress(record)
-    return packed
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(record)
 
 
 def unpack(data: bytes) -> PackedTicket:
@@ -93,9 +96,11 @@ def unpack(data: bytes) -> PackedTicket:
 
     Raises:
         QuoteError: It is something else, or larger than allowed.
-        ConfigError: The package `zstandard` is not installed.
+        ConfigError: The extra ``tdx`` is not installed.
     """
-    zstandard = _load_zstandard()
+    require_extra()
+    import zstandard
+
     try:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= UNPACKED_BYTES_MAX:
@@ -115,15 +120,18 @@ def unpack(data: bytes) -> PackedTicket:
         raise QuoteError(str(exc)) from exc
 
 
-def _load_zstandard() -> Any:
-    try:
-        import zstandard
-    except ImportError as exc:
-        raise ConfigError(MISSING_EXTRA.format("zstandard")) from exc
-    return zstandard
+def missing_extra() -> str:
+    """Return what to do about a package that is missing here; empty when all are there."""
+    for module, package in _PACKAGES.items():
+        if find_spec(module) is None:
+            return (
+                f"trusted domains need the package {package}, which is not installed: install "
+                "mosaik-actors with its extra, as in 'mosaik-actors[tdx]'"
+            )
+    return ""
 
 
-MISSING_EXTRA: Final = (
-    "TDX tickets need the package {}, which is not installed: install mosaik-actors with its "
-    "extra, as in 'mosaik-actors[tdx]'"
-)
+def require_extra() -> None:
+    """Raise `ConfigError` when a package is missing here; says how to get it."""
+    if missing := missing_extra():
+        raise ConfigError(missing)

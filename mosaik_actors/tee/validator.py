@@ -36,7 +36,7 @@ from ..tickets.validator import Expiration, InvalidTicket, TicketHolder
 from .checking import TCB_STATUSES, UP_TO_DATE, CheckedQuote, QuoteChecker, QuoteRefused
 from .measurement import Measurement
 from .measurements import REGISTERS, Measurements
-from .packing import TDX_CLASS
+from .packing import TDX_CLASS, require_extra
 from .quote import QuoteError
 from .roots import CollateralIssuer, TrustedRoot
 from .sources import QuoteSource
@@ -72,7 +72,7 @@ class Tdx:
             folder of ``MOSAIK_COLLATERAL_DIR``, or of the user's cache. No part of `signature`.
 
     Raises:
-        ConfigError: An argument is wrong.
+        ConfigError: An argument is wrong, or the extra ``tdx`` is not installed.
     """
 
     class_id = TDX_CLASS
@@ -92,6 +92,7 @@ class Tdx:
         max_time_drift: float | timedelta = TIME_DRIFT_S,
         collateral: CollateralSource | Path | str | None = None,
     ) -> None:
+        require_extra()
         given = zip(REGISTERS, (mrtd, rtmr0, rtmr1, rtmr2, rtmr3), strict=True)
         self._baseline: Required = {n: Measurement(v) for n, v in given if v is not None}
         self._variants = tuple(map(_as_required, variants))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from mosaik_actors import (
@@ -77,3 +79,17 @@ async def test_expiration_has_to_come(cluster: Cluster) -> None:
     for past in (0, -5, Expiration.at(5.0), 1e12):
         with pytest.raises(ConfigError, match="expected one to come"):
             await tdx.ticket(past)
+
+
+@scenario(nodes=2, seeds=range(1), tee=domain)
+async def test_without_the_extra_nothing_but_trusted_domains_is_missing(cluster: Cluster) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "dcap_qvl", None)
+        tdx = cluster.net(1).tdx
+        assert not tdx.available()
+        assert "mosaik-actors[tdx]" in tdx.status.reason
+        with pytest.raises(TdxUnavailable, match="dcap-qvl, which is not installed"):
+            await tdx.install_own_ticket()
+        with pytest.raises(ConfigError, match=r"mosaik-actors\[tdx\]"):
+            Tdx()
+    assert cluster.net(1).tdx.available()

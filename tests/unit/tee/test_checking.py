@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,8 @@ def test_simulated_quote_is_accepted_where_its_root_is_named(
 def test_root_of_one_seed_is_one_root() -> None:
     """Two processes need nothing but the seed."""
     quote = SimulatedTd(SimulatedRoot("shared")).quote(bytes(64))
-    assert checker(None, [TrustedRoot.make(SimulatedRoot("shared"))]).check(quote, now=NOW)
+    judge = checker(None, [TrustedRoot.make(SimulatedRoot("shared"))])
+    assert judge.check(quote, now=NOW).is_simulated
 
 
 def forge_chain(quote: Quote) -> Quote:
@@ -233,10 +235,13 @@ def test_strangers_quotes_ask_for_no_collateral() -> None:
 
 def test_quote_is_checked_once_for_each_collateral(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[bytes] = []
-    real = checking._verify
-    monkeypatch.setattr(
-        checking, "_verify", lambda data, *rest: (calls.append(data), real(data, *rest))[1]
-    )
+    verify = checking._verify
+
+    def counted(data: bytes, *rest: Any) -> dict[str, Any]:
+        calls.append(data)
+        return verify(data, *rest)
+
+    monkeypatch.setattr(checking, "_verify", counted)
     held = Held(root().collateral(now=NOW - 5))
     judge = QuoteChecker((pinned(root()),), ("UpToDate",), held)
     quote = SimulatedTd(root()).quote(bytes(64))
