@@ -7,7 +7,12 @@ from pathlib import Path
 
 from software import Reading, domain
 
-from mosaik_actors import Network, run
+from mosaik_actors import Consumer, Network, NotAllowed, run
+
+
+def refusals(readings: Consumer[Reading]) -> list[NotAllowed]:
+    """Return what the ward has against this program."""
+    return [one for one in readings.refusals().values() if isinstance(one, NotAllowed)]
 
 
 async def main(network: str, patience_s: float, is_real: bool) -> None:
@@ -19,12 +24,14 @@ async def main(network: str, patience_s: float, is_real: bool) -> None:
         got = 0
         try:
             async with asyncio.timeout(patience_s):
-                await readings.when().online()
-            async with asyncio.timeout(patience_s):
-                while readings.producers():
-                    got += bool(await asyncio.wait_for(readings.recv(), 1))
+                while not (readings.producers() or refusals(readings)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            for refusal in refusals(readings):
+                print(f"reader: {refusal}")
+            while readings.producers():
+                got += bool(await asyncio.wait_for(readings.recv(), 1))
         except TimeoutError:
-            pass
+            pass  # there is no ward, or it has left
         print(f"reader: MRTD {(await net.tdx.measurements()).mrtd.short}, got {got} readings")
 
 

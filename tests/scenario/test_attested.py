@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import msgspec
 import pytest
 
 from mosaik_actors import (
+    CollectionConfig,
+    DiscoveryConfig,
     Expiration,
+    GroupKey,
+    Hs256,
     InvalidTicket,
+    Jwt,
+    JwtTicketBuilder,
+    Map,
+    PeerId,
     SimulatedRoot,
     SimulatedTd,
     Tdx,
     TdxTicket,
     TdxUnavailable,
     TeeConfig,
+    TransportConfig,
 )
+from mosaik_actors.clock import validation_time
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.testing import Cluster, scenario
 
@@ -93,3 +105,105 @@ async def test_without_the_extra_nothing_but_trusted_domains_is_missing(cluster:
         with pytest.raises(ConfigError, match=r"mosaik-actors\[tdx\]"):
             Tdx()
     assert cluster.net(1).tdx.available()
+
+
+# Gates. Node 0 is outside; 1 and 2 run what they should; 3 something else.
+
+ATTESTED = Tdx(GOOD, roots=[ROOT])
+SETTINGS: dict[str, Any] = {
+    "transport": TransportConfig(idle_timeout=3.0, keep_alive_interval=0.8),
+    "discovery": DiscoveryConfig(purge_after=60, announce_interval=4),
+    "tee": domain,
+}
+LATE_S = 0.1
+KEY = Hs256(b"k" * 32)
+STAFF = Jwt(KEY, issuers=["acme"])
+
+
+class Reading(msgspec.Struct, frozen=True):
+    value: int
+
+
+@scenario(nodes=4, seeds=range(2), **SETTINGS)
+async def test_only_attested_nodes_form_a_group_and_an_expiry_cuts_one_off(
+    cluster: Cluster,
+) -> None:
+    # 1 shows a ticket for an hour, 2 one for half a minute, 3 one of other software; 0 has none.
+    await cluster.net(1).tdx.install_own_ticket(3600)
+    short = TdxTicket.from_ticket(await cluster.net(2).tdx.install_own_ticket(30))
+    ends_at = short.binding.expiration
+    await cluster.net(3).tdx.install_own_ticket(3600)
+    key = GroupKey.from_validator(ATTESTED)
+    groups = [cluster.net(i).groups.join(key, require_ticket=ATTESTED) for i in range(4)]
+    ids = [cluster.nodes[i].peer_id for i in range(4)]
+
+    def bonded(index: int) -> set[PeerId]:
+        return {peer for bond in groups[index].bonds for peer in bond} - {ids[index]}
+
+    # 1 and 2 are a group, and stay one; the others never bond with anybody.
+    await cluster.until(lambda: bonded(1) == {ids[2]} and bonded(2) == {ids[1]}, timeout=20)
+    await cluster.until(lambda: any(group.is_leader for group in groups[1:3]), timeout=20)
+    while validation_time() < ends_at - 1:
+        await cluster.sleep(0.5)
+        assert bonded(0) == bonded(3) == set()
+        assert bonded(1) == {ids[2]}
+
+    # At that second 2 is cut off; 1 goes on by itself.
+    await cluster.until(lambda: not bonded(1), timeout=5)
+    assert ends_at - 0.01 <= validation_time() < ends_at + LATE_S
+    await cluster.until(lambda: groups[1].is_leader, timeout=20)
+
+    # A new quote brings it back.
+    await cluster.net(2).tdx.install_own_ticket(3600)
+    await cluster.until(lambda: bonded(1) == {ids[2]}, timeout=20)
+    assert bonded(0) == bonded(3) == set()
+
+
+@scenario(nodes=4, seeds=range(1), **SETTINGS)
+async def test_a_stream_goes_to_attested_consumers_only(cluster: Cluster) -> None:
+    for index in (1, 3):
+        await cluster.net(index).tdx.install_own_ticket(3600)
+    producer = cluster.net(0).streams.producer(Reading, require_ticket=ATTESTED)
+    consumers = [cluster.net(i).streams.consume(Reading) for i in (1, 2, 3)]
+    await cluster.until(lambda: len(producer.consumers()) == 1)
+    await cluster.until(lambda: all(c.refusals() for c in consumers[1:]))
+    await producer.send(Reading(1))
+    assert await consumers[0].recv() == Reading(1)
+    refused = [str(next(iter(c.refusals().values()))) for c in consumers[1:]]
+    assert "shows no ticket" in refused[0]
+    assert "its mrtd is bbbbbbbbbb" in refused[1]
+    await cluster.sleep(30)
+    assert [channel.consumer_id for channel in producer.consumers()] == [cluster.nodes[1].peer_id]
+
+
+@scenario(nodes=3, seeds=range(1), **SETTINGS)
+async def test_a_domain_and_a_token_are_both_required(cluster: Cluster) -> None:
+    """1 shows both, and 2 a quote only, until it has a token."""
+    token = JwtTicketBuilder(KEY, issuer="acme", expires_in=3600)
+    cluster.net(1).discovery.add_ticket(token.build(cluster.nodes[1].peer_id))
+    for index in (1, 2):
+        await cluster.net(index).tdx.install_own_ticket(3600)
+    producer = cluster.net(0).streams.producer(Reading, require_ticket=[ATTESTED, STAFF])
+    consumers = [cluster.net(i).streams.consume(Reading) for i in (1, 2)]
+    await cluster.until(lambda: len(producer.consumers()) == 1 and consumers[1].refusals())
+    assert consumers[0].producers()
+    cluster.net(2).discovery.add_ticket(token.build(cluster.nodes[2].peer_id))
+    await cluster.until(lambda: len(producer.consumers()) == 2)
+
+
+@scenario(nodes=3, seeds=range(1), **SETTINGS)
+async def test_a_collection_of_those_who_run_the_same(cluster: Cluster) -> None:
+    """Each requires what it runs itself, in all registers."""
+    own = Tdx.from_local(SimulatedTd(ROOT, mrtd=GOOD), roots=[ROOT])
+    config = CollectionConfig(require_ticket=[own])
+    for index in (1, 2):
+        await cluster.net(index).tdx.install_own_ticket(3600)
+    maps = [Map[str, int].writer(cluster.net(i), "shared", config=config) for i in (1, 2)]
+    outsider = Map[str, int].reader(cluster.net(0), "shared", config=config)
+    for one in maps:
+        await one.when().online()
+    version = await maps[0].insert("a", 1)
+    await maps[1].when().reaches(version)
+    assert dict(maps[1]) == {"a": 1}
+    await cluster.sleep(10)
+    assert not outsider

@@ -18,12 +18,12 @@ async def main(network: str, count: int, readers: int, mrtd: str | None) -> None
         feed = net.streams.producer(
             Reading, require_ticket=[allowed], online_when=lambda c: c.minimum_of(readers)
         )
-        print(f"feed: outside of any trusted domain, for readers with {allowed!r}")
+        print(f"ward: outside of any trusted domain, for readers with {allowed!r}")
         await feed.when().online()
         for _ in range(count):
             await feed.send(Reading(rng.randrange(100), rng.randint(50, 120)))
             await asyncio.sleep(0.005)
-        print(f"feed: sent {count} readings to {len(feed.consumers())} readers")
+        print(f"ward: sent {count} readings to {len(feed.consumers())} readers")
 
 
 if __name__ == "__main__":
