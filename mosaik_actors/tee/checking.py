@@ -12,9 +12,10 @@
 Step 2 is ours because what is fetched is fetched for quotes below a trusted root only, and
 because `dcap-qvl` does not look at a root in the quote. Simulated quotes take the same way.
 
-What was found out is kept by the digests of quote and collateral: a quote that comes again by
-gossip costs a hash. A refusal is kept for `REFUSED_S`, as some end with time. The checks take
-about a millisecond and may read files: use it in a thread. Times are wall clocks.
+What was found out is kept for the whole process, by the digests of quote and collateral: a
+quote that comes again by gossip costs a hash. A refusal is kept for `REFUSED_S`, as some end
+with time. The checks take a millisecond or two and may read files: use it in a thread. Times
+are wall clocks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..discovery.recent import Recent
-from ..errors import ConfigError, clip
+from ..errors import clip
 from .collateral import Collateral, CollateralKey, format_time
 from .packing import require_extra
 from .quote import Quote, QuoteError
@@ -51,7 +52,7 @@ TCB_STATUSES: Final = (
     "OutOfDate",
     "OutOfDateConfigurationNeeded",
 )
-_KEPT_MAX = 1024
+_KEPT_MAX = 512
 _CHAIN_CERTIFICATES = 3
 
 
@@ -92,18 +93,41 @@ class CheckedQuote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """What steps 1 and 2 found."""
+class _Chained:
+    """What steps 1 and 2 found: a quote whose certificates lead to a root, trusted or not."""
 
     quote: Quote
-    root: TrustedRoot
+    root_key_id: bytes
+    root_name: str
     key: CollateralKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What step 4 found."""
+
+    status: str
+    advisory_ids: tuple[str, ...]
+    since: float
+    expires: float
+
+    def holds(self, now: float) -> bool:
+        """Return whether it need not be found anew; that it has expired is known."""
+        return self.since <= now
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
     reason: str
     until: float
+
+    def holds(self, now: float) -> bool:
+        return self.until - REFUSED_S <= now <= self.until
+
+
+# For the whole process: several validators, and several nodes, see the same quotes.
+_chained: Final[Recent[bytes, _Chained | _Refused]] = Recent(_KEPT_MAX)
+_judged: Final[Recent[tuple[bytes, bytes, bytes], _Judged | _Refused]] = Recent(_KEPT_MAX)
 
 
 class QuoteChecker:
@@ -124,9 +148,6 @@ class QuoteChecker:
         self._roots = {root.key_id: root for root in (INTEL_ROOT, *roots)}
         self._accept_status = tuple(accept_status)
         self._collateral = collateral
-        self._issued: dict[bytes, Collateral] = {}
-        self._read: Recent[bytes, _Read | _Refused] = Recent(_KEPT_MAX)
-        self._checked: Recent[tuple[bytes, bytes], CheckedQuote | _Refused] = Recent(_KEPT_MAX)
 
     def check(self, data: bytes, *, now: float) -> CheckedQuote:
         """Return what is proven by the quote in `data`.
@@ -136,105 +157,99 @@ class QuoteChecker:
             ConfigError: The extra ``tdx`` is not installed.
         """
         digest = hashlib.sha256(data).digest()
-        read = self._read.get(digest)
-        if read is None:
-            read = self._read_quote(data, now)
-            self._read.put(digest, read)
-        if isinstance(read, _Refused):
-            raise QuoteError(read.reason)
-        collateral = self._find(read, data, now)
-        key = (digest, collateral.digest)
-        found = self._checked.get(key)
-        if found is None or (isinstance(found, _Refused) and not now <= found.until):
-            found = self._check_quote(data, read, collateral, now)
-            self._checked.put(key, found)
-        if isinstance(found, _Refused):
-            raise QuoteRefused(found.reason, JUDGED_RETRY_S)
+        chained = _chained.get(digest)
+        if chained is None:
+            chained = _read_quote(data)
+            _chained.put(digest, chained)
+        if isinstance(chained, _Refused):
+            raise QuoteError(chained.reason)
+        root = self._roots.get(chained.root_key_id)
+        if root is None:
+            raise QuoteError(
+                f"the quote's certificates lead to {chained.root_name}, which is not trusted; a "
+                "simulated root is trusted only where it is named: Tdx(roots=[...])"
+            )
+        collateral = self._find(chained, root, data, now)
+        known = (digest, collateral.digest, root.key_id)
+        judged = _judged.get(known)
+        if judged is None or not judged.holds(now):
+            judged = _judge(data, chained.quote, collateral, root, now)
+            _judged.put(known, judged)
+        if isinstance(judged, _Refused):
+            raise QuoteRefused(judged.reason, JUDGED_RETRY_S)
+        self._accept(judged, now)
+        return CheckedQuote(chained.quote, root, judged.status, judged.advisory_ids, judged.expires)
+
+    def _find(self, chained: _Chained, root: TrustedRoot, data: bytes, now: float) -> Collateral:
+        found = root.issue_collateral(now=now) or self._collateral.find(chained.key, data)
+        if found is None:
+            raise QuoteRefused(
+                f"there is no collateral for {chained.key} yet: set "
+                "TeeConfig(collateral_url=...), or put its file into the folder of collateral",
+                MISSING_RETRY_S,
+            )
         if now >= found.expires:
             raise QuoteRefused(
-                f"the quote's certificates or collateral expired at {format_time(found.expires)}",
-                JUDGED_RETRY_S,
+                f"the collateral of {chained.key} expired at {format_time(found.expires)}",
+                MISSING_RETRY_S,
             )
         return found
 
-    def _read_quote(self, data: bytes, now: float) -> _Read | _Refused:
-        try:
-            quote = Quote.parse(data)
-            if quote.report.is_debug:
-                raise QuoteError("the trusted domain is in debug mode: its host can look inside")
-            root = self._find_root(quote.signature.pck_chain)
-            parsed = _load_dcap().parse_quote(data)
-            return _Read(quote, root, CollateralKey(parsed.fmspc(), parsed.ca()))
-        except (QuoteError, ValueError) as exc:
-            if isinstance(exc, ConfigError):
-                raise
-            return _Refused(_one_line(exc), now + REFUSED_S)
-
-    def _find_root(self, pem: bytes) -> TrustedRoot:
-        chain = _load_chain(pem)
-        root = self._roots.get(_read_key_id(chain[-1]))
-        if root is None:
-            subject = _name(chain[-1])
-            raise QuoteError(
-                f"the quote's certificates lead to {subject}, which is not trusted; a simulated "
-                "root is trusted only where it is named: Tdx(roots=[...])"
+    def _accept(self, judged: _Judged, now: float) -> None:
+        if judged.status not in self._accept_status:
+            named = f" ({', '.join(judged.advisory_ids)})" if judged.advisory_ids else ""
+            raise QuoteRefused(
+                f"the machine's TCB is {judged.status}{named}, expected "
+                f"{' or '.join(self._accept_status)}",
+                JUDGED_RETRY_S,
             )
+        if now >= judged.expires:
+            raise QuoteRefused(
+                f"the quote's certificates or collateral expired at {format_time(judged.expires)}",
+                JUDGED_RETRY_S,
+            )
+
+
+def _read_quote(data: bytes) -> _Chained | _Refused:
+    """Take steps 1 and 2, which do not depend on time."""
+    dcap = _load_dcap()
+    try:
+        quote = Quote.parse(data)
+        if quote.report.is_debug:
+            raise QuoteError("the trusted domain is in debug mode: its host can look inside")
+        chain = _load_chain(quote.signature.pck_chain)
         for certificate, issuer in zip(chain, [*chain[1:], chain[-1]], strict=True):
             try:
                 certificate.verify_directly_issued_by(issuer)
             except Exception as exc:
                 raise QuoteError(f"the quote's certificate {_name(certificate)} is forged") from exc
-        return root
+        parsed = dcap.parse_quote(data)
+        key = CollateralKey(parsed.fmspc(), parsed.ca())
+        return _Chained(quote, _read_key_id(chain[-1]), _name(chain[-1]), key)
+    except ValueError as exc:
+        return _Refused(_one_line(exc), 0.0)
 
-    def _find(self, read: _Read, data: bytes, now: float) -> Collateral:
-        found = self._issue(read.root, now) or self._collateral.find(read.key, data)
-        if found is None:
-            raise QuoteRefused(
-                f"there is no collateral for {read.key} yet: set TeeConfig(collateral_url=...), "
-                "or put its file into the folder of collateral",
-                MISSING_RETRY_S,
-            )
-        if now >= found.expires:
-            raise QuoteRefused(
-                f"the collateral of {read.key} expired at {format_time(found.expires)}",
-                MISSING_RETRY_S,
-            )
-        return found
 
-    def _issue(self, root: TrustedRoot, now: float) -> Collateral | None:
-        known = self._issued.get(root.key_id)
-        if known is None or not known.issued <= now < known.expires:
-            known = root.issue_collateral(now=now)
-            if known is not None:
-                self._issued[root.key_id] = known
-        return known
-
-    def _check_quote(
-        self, data: bytes, read: _Read, collateral: Collateral, now: float
-    ) -> CheckedQuote | _Refused:
-        try:
-            claims = _verify(data, collateral, read.root, now)
-            status, advisory_ids = claims["tcb"]["status"], tuple(claims["tcb"]["advisory_ids"])
-            expires = min(collateral.expires, float(claims["earliest_expiration_date"]))
-        except (ValueError, KeyError, TypeError) as exc:
-            return _Refused(_one_line(exc), now + REFUSED_S)
-        if status not in self._accept_status:
-            advisories = f" ({', '.join(advisory_ids)})" if advisory_ids else ""
-            return _Refused(
-                f"the machine's TCB is {status}{advisories}, expected "
-                f"{' or '.join(self._accept_status)}",
-                now + REFUSED_S,
-            )
-        if advisory_ids:
-            logger.warning("a quote of a machine with advisories: %s", ", ".join(advisory_ids))
-        if read.root.is_simulated:
-            logger.warning(
-                "a quote of a SIMULATED trusted domain is good, and proves nothing about "
-                "hardware: MRTD %s..., %s",
-                read.quote.report.mr_td.hex()[:10],
-                read.root,
-            )
-        return CheckedQuote(read.quote, read.root, status, advisory_ids, expires)
+def _judge(
+    data: bytes, quote: Quote, collateral: Collateral, root: TrustedRoot, now: float
+) -> _Judged | _Refused:
+    """Take step 4."""
+    try:
+        claims = _verify(data, collateral, root, now)
+        status, advisory_ids = claims["tcb"]["status"], tuple(claims["tcb"]["advisory_ids"])
+        expires = min(collateral.expires, float(claims["earliest_expiration_date"]))
+    except (ValueError, KeyError, TypeError) as exc:
+        return _Refused(_one_line(exc), now + REFUSED_S)
+    if advisory_ids:
+        logger.warning("a quote of a machine with advisories: %s", ", ".join(advisory_ids))
+    if root.is_simulated:
+        logger.warning(
+            "a quote of a SIMULATED trusted domain is good, and proves nothing about "
+            "hardware: MRTD %s..., %s",
+            quote.report.mr_td.hex()[:10],
+            root,
+        )
+    return _Judged(status, advisory_ids, now, expires)
 
 
 def _load_chain(pem: bytes) -> list[x509.Certificate]:

@@ -8,7 +8,9 @@ from typing import Final
 SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
 
 
-def make_sgx_extension(*, fmspc: bytes, cpu_svn: bytes, pce_svn: int, ppid: bytes) -> bytes:
+def make_sgx_extension(
+    *, fmspc: bytes, cpu_svn: bytes, pce_svn: int, ppid: bytes, platform_id: bytes
+) -> bytes:
     """Return what Intel's PCK certificates say of their machine in `SGX_EXTENSION`.
 
     The layout is that of "Intel SGX PCK Certificate and CRL Profile Specification", chapter
@@ -24,7 +26,7 @@ def make_sgx_extension(*, fmspc: bytes, cpu_svn: bytes, pce_svn: int, ppid: byte
             _entry("3", _octets(bytes(2))),
             _entry("4", _octets(fmspc)),
             _entry("5", b"\x0a\x01\x01"),
-            _entry("6", _octets(ppid)),
+            _entry("6", _octets(platform_id)),
             _entry("7", _sequence(configuration)),
         ]
     )

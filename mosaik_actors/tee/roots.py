@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ..errors import ConfigError
 from .collateral import Collateral
 
-_DAY_S = 86_400.0
-
 _INTEL_PEM: Final = b"""\
 -----BEGIN CERTIFICATE-----
 MIICjzCCAjSgAwIBAgIUImUM1lqdNInzg7SVUr9QGzknBqwwCgYIKoZIzj0EAwIw
@@ -45,8 +43,8 @@ class CollateralIssuer(Protocol):
     def certificate(self) -> bytes:
         """Its certificate (DER)."""
 
-    def collateral(self, *, now: float) -> Collateral:
-        """Return what judges its quotes, issued `now` (seconds since the Unix epoch)."""
+    def collateral_of_the_day(self, *, now: float) -> Collateral:
+        """Return what judges its quotes; the same all day. `now`: wall clock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class TrustedRoot:
         """Return today's collateral of a root that has its keys at hand, None of any other."""
         if self.issuer is None:
             return None
-        return self.issuer.collateral(now=now // _DAY_S * _DAY_S)
+        return self.issuer.collateral_of_the_day(now=now)
 
     def __str__(self) -> str:
         return f"{'simulated' if self.is_simulated else 'Intel'} root {self.key_id.hex()[:10]}"

@@ -39,6 +39,7 @@ _PROVIDER = "simulated"
 _CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _NOT_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)
+_DAY_S = 86_400.0
 _UPDATE_EVERY = timedelta(days=30)
 _CPU_SVN = bytes([3, 3, 2, 2, 4, 1, 0, 5]) + bytes(8)
 _PCE_SVN = 11
@@ -61,6 +62,7 @@ class SimulatedRoot:
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
+        self._today: Collateral | None = None
         self._root = _Authority(seed, "Simulated SGX Root CA", path_length=1)
         self._platform = _Authority(
             seed, "Simulated SGX PCK Platform CA", path_length=0, by=self._root
@@ -71,6 +73,7 @@ class SimulatedRoot:
             cpu_svn=_CPU_SVN,
             pce_svn=_PCE_SVN,
             ppid=blake3(seed.encode()).digest()[:16],
+            platform_id=blake3(seed.encode()).digest()[16:],
         )
         self._pck = _Authority(
             seed,
@@ -126,6 +129,13 @@ class SimulatedRoot:
             "qe_identity_signature": self._tcb.sign(qe_identity.encode()).hex(),
         }
         return Collateral.parse(json.dumps(fields).encode())
+
+    def collateral_of_the_day(self, *, now: float) -> Collateral:
+        """Return collateral that was issued when the day of `now` (UTC) began."""
+        day = now // _DAY_S * _DAY_S
+        if self._today is None or self._today.issued != day:
+            self._today = self.collateral(now=day)
+        return self._today
 
     def sign_report(self, qe_report: bytes) -> bytes:
         """Return the machine's signature of a quoting enclave's report."""
