@@ -18,7 +18,9 @@ from thespian.actors import ActorAddress
 
 from ..actors.collateral import CollateralActor
 from ..actors.tee import TeeActor
+from ..config import require_above, seconds
 from ..errors import Closed, ConfigError
+from ..ids import PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..tee.config import TeeConfig
@@ -37,6 +39,7 @@ from ..tee.messages import (
 from ..tee.packing import SECONDS_MAX, missing_extra, require_extra
 from ..tee.sources import TDX_PROVIDER, NoQuotes, QuoteSource, TdxUnavailable, TsmReports
 from ..tee.store import CollateralStore, default_store, store_at
+from ..tee.ticket import TdxTicket
 from ..tickets.ticket import Ticket
 from ..tickets.validator import Expiration, TicketHolder, TicketValidator
 from .discovery import Discovery
@@ -134,11 +137,20 @@ class TrustedDomain:
     async def install_own_ticket(self, expiration: ExpirationLike = Expiration.NEVER) -> Ticket:
         """Show a new ticket to the network, instead of any TDX ticket so far, and return it.
 
-        May be repeated, which renews it. Arguments and errors are those of `ticket`.
+        May be repeated, which renews it; ``net.discovery.keep_ticket(net.tdx.builder(3600))``
+        does so by itself. Arguments and errors are those of `ticket`.
         """
         ticket = await self.ticket(expiration)
         self._discovery.replace_ticket(ticket)
         return ticket
+
+    def builder(self, expires_in: float | timedelta) -> TdxTicketBuilder:
+        """Return what makes tickets that hold so long, for `Discovery.keep_ticket`.
+
+        Raises:
+            ConfigError: It is less than two seconds.
+        """
+        return TdxTicketBuilder(self, expires_in)
 
     async def measurements(self) -> Measurements:
         """Return what this trusted domain was built of and has loaded.
@@ -187,6 +199,26 @@ class TrustedDomain:
         if ends.seconds is not None and not now < ends.seconds <= SECONDS_MAX:
             raise ConfigError(f"the expiration is {given!r}, expected one to come")
         return ends
+
+
+class TdxTicketBuilder:
+    """Makes a new TDX ticket of its node whenever it is asked; made by `TrustedDomain.builder`."""
+
+    def __init__(self, domain: TrustedDomain, expires_in: float | timedelta) -> None:
+        self._domain = domain
+        self._expires_in_s = seconds(expires_in)
+        require_above("expires_in", self._expires_in_s, 2)
+
+    async def build(self, peer_id: PeerId) -> Ticket:
+        """Return a ticket, which is always this node's own. Raises `TdxUnavailable`."""
+        ticket = await self._domain.ticket(self._expires_in_s)
+        if TdxTicket.from_ticket(ticket).peer_id != peer_id:
+            raise ConfigError(f"a trusted domain makes no ticket of peer {peer_id.short}")
+        return ticket
+
+    def expiration(self, ticket: Ticket) -> Expiration:
+        """Return when a ticket of its ends."""
+        return TdxTicket.from_ticket(ticket).expiration
 
 
 def _store_of(config: TeeConfig) -> CollateralStore:

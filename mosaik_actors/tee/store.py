@@ -25,7 +25,7 @@ from .collateral import COLLATERAL_BYTES_MAX, Collateral, CollateralKey
 
 logger = logging.getLogger(__name__)
 
-WANTED_MAX: Final = 16
+WANTED_MAX: Final = 64
 FOLDER_VARIABLE: Final = "MOSAIK_COLLATERAL_DIR"
 
 

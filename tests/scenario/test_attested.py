@@ -18,6 +18,7 @@ from mosaik_actors import (
     Jwt,
     JwtTicketBuilder,
     Map,
+    NotAdmitted,
     PeerId,
     SimulatedRoot,
     SimulatedTd,
@@ -207,3 +208,53 @@ async def test_a_collection_of_those_who_run_the_same(cluster: Cluster) -> None:
     assert dict(maps[1]) == {"a": 1}
     await cluster.sleep(10)
     assert not outsider
+
+
+@scenario(nodes=3, seeds=range(1), **SETTINGS)
+async def test_a_kept_ticket_is_quoted_anew_before_it_ends(cluster: Cluster) -> None:
+    mine = cluster.net(1)
+    kept = mine.discovery.keep_ticket(mine.tdx.builder(20), before=5)
+    first = await kept
+    producer = cluster.net(0).streams.producer(Reading, require_ticket=ATTESTED)
+    consumer = cluster.net(1).streams.consume(Reading)
+    await cluster.until(lambda: len(producer.consumers()) == 1)
+    channel = producer.consumers()[0]
+    await cluster.sleep(100)
+    assert channel.is_connected
+    assert consumer.is_online
+    assert kept.ticket is not None
+    quoted = [TdxTicket.from_ticket(ticket).quoted for ticket in (first, kept.ticket)]
+    assert (quoted[1] - quoted[0]).total_seconds() >= 75
+    assert list(mine.discovery.me.entry.tickets) == [kept.ticket]
+
+    # Nobody renews it any more: it ends at its second.
+    ends_at = TdxTicket.from_ticket(kept.ticket).binding.expiration
+    kept.close()
+    await channel.disconnected()
+    assert ends_at - 0.01 <= validation_time() < ends_at + LATE_S
+    with pytest.raises(ConfigError, match="expires_in"):
+        mine.tdx.builder(1)
+
+
+@scenario(nodes=4, seeds=range(1), starts=False, **SETTINGS)
+async def test_a_network_of_attested_nodes_only(cluster: Cluster) -> None:
+    """0 requires domains; 1 and 2 run the right software, 3 something else."""
+    cluster.nodes[0].require_ticket = ATTESTED
+    for node in cluster.nodes:
+        await node.start()
+        if node.index:
+            await node.net.tdx.install_own_ticket(30 if node.index == 2 else 3600)
+    ends_at = max(
+        TdxTicket.from_ticket(ticket).binding.expiration
+        for ticket in cluster.net(2).discovery.me.entry.tickets
+    )
+    endpoint = cluster.net(0).node.endpoint
+    inside = {cluster.nodes[i].peer_id for i in (1, 2)}
+    await cluster.until(lambda: inside <= set(endpoint.connected_peers()), timeout=20)
+    with pytest.raises(NotAdmitted, match="its mrtd is bbbbbbbbbb") as refused:
+        await cluster.net(3).discovery.sync_with(cluster.net(0).addr)
+    assert refused.value.gate == "ticket"
+    expired = cluster.nodes[2].peer_id
+    await cluster.until(lambda: expired not in endpoint.connected_peers(), timeout=60)
+    assert ends_at - 0.01 <= validation_time() < ends_at + LATE_S
+    assert cluster.nodes[1].peer_id in endpoint.connected_peers()
