@@ -169,7 +169,7 @@ class QuoteChecker:
                 f"the quote's certificates lead to {chained.root_name}, which is not trusted; a "
                 "simulated root is trusted only where it is named: Tdx(roots=[...])"
             )
-        collateral = self._find(chained, root, data, now)
+        collateral = self._find(chained, root, now)
         known = (digest, collateral.digest, root.key_id)
         judged = _judged.get(known)
         if judged is None or not judged.holds(now):
@@ -180,8 +180,8 @@ class QuoteChecker:
         self._accept(judged, now)
         return CheckedQuote(chained.quote, root, judged.status, judged.advisory_ids, judged.expires)
 
-    def _find(self, chained: _Chained, root: TrustedRoot, data: bytes, now: float) -> Collateral:
-        found = root.issue_collateral(now=now) or self._collateral.find(chained.key, data)
+    def _find(self, chained: _Chained, root: TrustedRoot, now: float) -> Collateral:
+        found = root.issue_collateral(now=now) or self._collateral.find(chained.key)
         if found is None:
             raise QuoteRefused(
                 f"there is no collateral for {chained.key} yet: set "

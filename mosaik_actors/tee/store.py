@@ -5,8 +5,8 @@ collateral actor, which fetches what is missing here, or by people where there i
 
     * A file that is newer than what was read is read again, so processes can share a folder.
     * A file is replaced in one step, or not at all.
-    * What was asked for is remembered with a quote to ask for it with, of `WANTED_MAX` kinds
-      of machines at most. `QuoteChecker` asks only for quotes below a trusted root.
+    * What was asked for is remembered, `WANTED_MAX` kinds of machines at most. `QuoteChecker`
+      asks only for quotes below a trusted root.
 
 It reads and writes files: use it in a thread.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,8 +31,8 @@ FOLDER_VARIABLE: Final = "MOSAIK_COLLATERAL_DIR"
 class CollateralSource(Protocol):
     """Where a checker finds collateral."""
 
-    def find(self, key: CollateralKey, quote: bytes) -> Collateral | None:
-        """Return what judges `quote`, whose key is `key`; None when it is not there yet."""
+    def find(self, key: CollateralKey) -> Collateral | None:
+        """Return what judges quotes with that key; None when it is not there yet."""
 
 
 class CollateralFile:
@@ -42,7 +41,7 @@ class CollateralFile:
     def __init__(self, path: Path) -> None:
         self._collateral = Collateral.parse(path.read_bytes())
 
-    def find(self, key: CollateralKey, quote: bytes) -> Collateral | None:
+    def find(self, key: CollateralKey) -> Collateral | None:
         """Return it."""
         return self._collateral
 
@@ -53,18 +52,18 @@ class CollateralStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[CollateralKey, tuple[tuple[int, int], Collateral | None]] = {}
-        self._wanted: dict[CollateralKey, bytes] = {}
+        self._wanted: dict[CollateralKey, None] = {}
 
-    def find(self, key: CollateralKey, quote: bytes) -> Collateral | None:
-        """Return what judges `quote`; remember that it was asked for."""
-        if key not in self._wanted and len(self._wanted) < WANTED_MAX:
-            self._wanted[key] = quote
+    def find(self, key: CollateralKey) -> Collateral | None:
+        """Return what judges quotes with that key; remember that it was asked for."""
+        if len(self._wanted) < WANTED_MAX:
+            self._wanted[key] = None
         return self.load(key)
 
     @property
-    def wanted(self) -> Mapping[CollateralKey, bytes]:
-        """What was asked for so far, and for each a quote."""
-        return dict(self._wanted)
+    def wanted(self) -> list[CollateralKey]:
+        """What was asked for so far."""
+        return list(self._wanted)
 
     def load(self, key: CollateralKey) -> Collateral | None:
         """Return what the file of `key` has; None when there is none, or it is no collateral."""

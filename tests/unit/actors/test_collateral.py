@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from mosaik_actors.tee.messages import StartCollateral
 from mosaik_actors.tee.simulated import SIMULATED_FMSPC, SimulatedRoot, SimulatedTd
 from mosaik_actors.tee.store import CollateralStore
 from mosaik_actors.tee.validator import Tdx
+from mosaik_actors.testing import TIME_FACTOR
 from mosaik_actors.tickets.validator import InvalidTicket
 from tests.nodes import node_maker
 from tests.waiting import until
@@ -35,6 +37,8 @@ class Service:
     def __init__(self) -> None:
         self.collateral = ROOT.collateral(now=time.time())
         self.is_down = False
+        self.answers = threading.Event()
+        self.answers.set()
         self.paths: list[str] = []
 
     def answer(self, path: str) -> tuple[bytes, str, str]:
@@ -69,6 +73,7 @@ def serve(service: Service) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             service.paths.append(self.path)
+            service.answers.wait()
             if service.is_down:
                 self.send_error(503)
                 return
@@ -119,7 +124,7 @@ async def test_old_collateral_is_replaced_and_a_failure_leaves_it(
     service, store = Service(), CollateralStore(tmp_path)
     old = ROOT.collateral(now=time.time() - 2 * 86_400)
     store.save(KEY, old)
-    store.find(KEY, QUOTE)
+    store.find(KEY)
     service.is_down = True
     with serve(service) as url, caplog.at_level(logging.WARNING):
         async with node_maker("memory") as make_node:
@@ -137,6 +142,21 @@ async def test_old_collateral_is_replaced_and_a_failure_leaves_it(
     newer = store.load(KEY)
     assert newer is not None
     assert same_parts(newer, service.collateral)
+
+
+async def test_end_of_a_node_waits_for_no_service(tmp_path: Path) -> None:
+    service, store = Service(), CollateralStore(tmp_path)
+    store.find(KEY)
+    service.answers.clear()
+    with serve(service) as url:
+        async with asyncio.timeout(4 * TIME_FACTOR), node_maker("memory") as make_node:
+            node = await make_node("a")
+            config = TeeConfig(collateral_url=url, collateral_check_interval=0.01)
+            actor = node.system.createActor(CollateralActor)
+            node.system.tell(actor, StartCollateral(node, config, store))
+            await until(lambda: service.paths)
+        service.answers.set()
+    assert store.load(KEY) is None
 
 
 def same_parts(one: Collateral, other: Collateral) -> bool:

@@ -28,7 +28,7 @@ class Held:
         self.collateral = collateral
         self.asked: list[CollateralKey] = []
 
-    def find(self, key: CollateralKey, quote: bytes) -> Collateral | None:
+    def find(self, key: CollateralKey) -> Collateral | None:
         self.asked.append(key)
         return self.collateral
 

@@ -27,11 +27,11 @@ def collateral(now: float = NOW) -> Collateral:
 
 def test_what_is_saved_is_found_by_every_store_of_the_folder(tmp_path: Path) -> None:
     store, other = CollateralStore(tmp_path / "new"), CollateralStore(tmp_path / "new")
-    assert store.find(KEY, b"quote") is None
+    assert store.find(KEY) is None
     store.save(KEY, collateral())
     assert other.load(KEY) == store.load(KEY) == collateral_of(store)
-    assert store.wanted == {KEY: b"quote"}
-    assert other.wanted == {}
+    assert store.wanted == [KEY]
+    assert other.wanted == []
     assert [path.name for path in store.folder.iterdir()] == [f"{KEY}.json"]
 
 
@@ -65,7 +65,7 @@ def test_file_that_is_no_collateral_is_skipped(
 def test_only_so_many_kinds_of_machines_are_asked_for(tmp_path: Path) -> None:
     store = CollateralStore(tmp_path)
     for number in range(WANTED_MAX + 5):
-        store.find(CollateralKey(f"{number:012X}", "platform"), b"")
+        store.find(CollateralKey(f"{number:012X}", "platform"))
     assert len(store.wanted) == WANTED_MAX
 
 
