@@ -76,6 +76,7 @@ class Tdx:
     """
 
     class_id = TDX_CLASS
+    may_hold_again = True  # when it was the collateral that ended, and there is newer
 
     def __init__(
         self,

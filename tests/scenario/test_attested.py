@@ -30,6 +30,7 @@ from mosaik_actors import (
 )
 from mosaik_actors.clock import validation_time
 from mosaik_actors.errors import ConfigError
+from mosaik_actors.tee.collateral import Collateral
 from mosaik_actors.testing import Cluster, scenario
 
 ROOT = SimulatedRoot("attested")
@@ -258,3 +259,33 @@ async def test_a_network_of_attested_nodes_only(cluster: Cluster) -> None:
     await cluster.until(lambda: expired not in endpoint.connected_peers(), timeout=60)
     assert ends_at - 0.01 <= validation_time() < ends_at + LATE_S
     assert cluster.nodes[1].peer_id in endpoint.connected_peers()
+
+
+class Papers:
+    """Collateral that holds for a while, and is replaced."""
+
+    def __init__(self, issued: float) -> None:
+        self.collateral = ROOT.collateral(now=issued)
+
+    def find(self, key: object) -> Collateral:
+        return self.collateral
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_end_of_collateral_ends_a_stream_until_there_is_newer(cluster: Cluster) -> None:
+    """The ticket itself has no end."""
+    papers = Papers(cluster.nodes[0].clock.wall() - 30 * 86_400 + 30)
+    ends_at = papers.collateral.expires
+    attested = Tdx(GOOD, roots=[ROOT.certificate], collateral=papers)
+    await cluster.net(1).tdx.install_own_ticket()
+    producer = cluster.net(0).streams.producer(Reading, require_ticket=attested)
+    consumer = cluster.net(1).streams.consume(Reading)
+    await consumer.when().online()
+    await producer.consumers()[0].disconnected()
+    assert ends_at - 0.01 <= validation_time() < ends_at + LATE_S
+    await cluster.sleep(10)
+    assert not producer.consumers()
+    assert "expired" in str(next(iter(consumer.refusals().values())))
+
+    papers.collateral = ROOT.collateral(now=ends_at)
+    await cluster.until(lambda: producer.consumers(), timeout=30)
