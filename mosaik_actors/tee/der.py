@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
 def make_sgx_extension(
@@ -30,6 +31,16 @@ def make_sgx_extension(
             _entry("7", _sequence(configuration)),
         ]
     )
+
+
+def join_signed(content: bytes, signature: bytes) -> bytes:
+    """Return what X.509 makes of signed content: a certificate (RFC 5280 4.1).
+
+    Args:
+        content: What is signed, encoded: a ``TBSCertificate``.
+        signature: The signature of it, by ECDSA with SHA-256, encoded.
+    """
+    return _sequence([content, _ECDSA_WITH_SHA256, _tagged(0x03, b"\0" + signature)])
 
 
 def _entry(below: str, value: bytes) -> bytes:

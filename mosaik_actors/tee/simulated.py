@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from .collateral import Collateral
-from .der import SGX_EXTENSION, make_sgx_extension
+from .der import SGX_EXTENSION, join_signed, make_sgx_extension
 from .measurement import Measurement
 from .measurements import Measurements
 from .quote import Quote, QuoteSignature, TdReport
@@ -36,6 +36,8 @@ from .quote import Quote, QuoteSignature, TdReport
 SIMULATED_FMSPC: Final = "53494D000000"
 _PROVIDER = "simulated"
 
+# Deterministic (RFC 6979), so that a simulated TD makes the same quote in every replay.
+_ECDSA = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 _CURVE_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _NOT_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)
 _NOT_AFTER = datetime(2049, 12, 31, tzinfo=UTC)
@@ -316,7 +318,9 @@ class _Authority:
         if extension is not None:
             value = x509.UnrecognizedExtension(ObjectIdentifier(SGX_EXTENSION), extension)
             builder = builder.add_extension(value, critical=False)
-        self.certificate = builder.sign(issuer._key, hashes.SHA256())
+        drafted = builder.sign(issuer._key, hashes.SHA256()).tbs_certificate_bytes
+        signed = join_signed(drafted, issuer._key.sign(drafted, _ECDSA))
+        self.certificate = x509.load_der_x509_certificate(signed)
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     @property
@@ -374,7 +378,7 @@ def _derive_key(seed: str, what: str) -> ec.EllipticCurvePrivateKey:
 
 def _sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
     """Return r and s, 32 bytes each."""
-    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+    r, s = decode_dss_signature(key.sign(data, _ECDSA))
     return r.to_bytes(32) + s.to_bytes(32)
 
 

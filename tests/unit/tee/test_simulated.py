@@ -62,6 +62,12 @@ def pem_to_der(pem: bytes) -> bytes:
     return x509.load_pem_x509_certificates(pem.rstrip(b"\0"))[0].tbs_certificate_bytes
 
 
+def test_quote_is_the_same_in_every_replay() -> None:
+    made = {SimulatedTd(SimulatedRoot("a seed"), mrtd=MRTD).quote(bytes(64)) for _ in range(2)}
+    assert len(made) == 1
+    assert made != {SimulatedTd(SimulatedRoot("a seed"), mrtd=MRTD).quote(b"x" * 64)}
+
+
 def test_collateral_of_a_day_is_issued_once() -> None:
     simulated = SimulatedRoot("a day")
     first = simulated.collateral_of_the_day(now=NOW)
