@@ -32,6 +32,7 @@ class Configfs:
         self.provider = "tdx_guest"
         self.writes = 1
         self.made: list[Path] = []
+        self.threads: dict[Path, threading.Thread] = {}
         self.answer: Callable[[bytes], bytes] = SimulatedTd(root(), mrtd=MRTD).quote
         folder.mkdir()
 
@@ -45,16 +46,23 @@ class Configfs:
         (entry / "generation").write_text("0\n")
         for name in ("inblob", "outblob"):
             os.mkfifo(entry / name)
-        threading.Thread(target=self.serve, args=(entry,), daemon=True).start()
+        self.threads[entry] = threading.Thread(target=self.serve, args=(entry,))
+        self.threads[entry].start()
 
     def serve(self, entry: Path) -> None:
         report_data = (entry / "inblob").read_bytes()
         (entry / "generation").write_text(f"{self.writes}\n")
-        with suppress(BrokenPipeError):  # who asked has read enough
+        with suppress(BrokenPipeError, FileNotFoundError):  # who asked has read enough
             (entry / "outblob").write_bytes(self.answer(report_data))
 
     def remove(self, entry: Path) -> None:
+        waits = self.threads.pop(entry, None)
+        ends = [os.open(entry / "outblob", os.O_RDONLY | os.O_NONBLOCK)] if waits else []
         shutil.rmtree(entry)
+        for end in ends:
+            os.close(end)  # whoever still writes is told that nobody reads
+        if waits:
+            waits.join()
 
 
 @pytest.fixture
