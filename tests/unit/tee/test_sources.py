@@ -52,17 +52,16 @@ class Configfs:
     def serve(self, entry: Path) -> None:
         report_data = (entry / "inblob").read_bytes()
         (entry / "generation").write_text(f"{self.writes}\n")
-        with suppress(BrokenPipeError, FileNotFoundError):  # who asked has read enough
+        with suppress(BrokenPipeError):  # who asked has read enough
             (entry / "outblob").write_bytes(self.answer(report_data))
 
     def remove(self, entry: Path) -> None:
-        waits = self.threads.pop(entry, None)
-        ends = [os.open(entry / "outblob", os.O_RDONLY | os.O_NONBLOCK)] if waits else []
+        if thread := self.threads.pop(entry, None):
+            # Whoever still writes finds a reader, and room in the pipe, and ends.
+            end = os.open(entry / "outblob", os.O_RDONLY | os.O_NONBLOCK)
+            thread.join()
+            os.close(end)
         shutil.rmtree(entry)
-        for end in ends:
-            os.close(end)  # whoever still writes is told that nobody reads
-        if waits:
-            waits.join()
 
 
 @pytest.fixture
