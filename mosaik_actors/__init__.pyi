@@ -342,6 +342,9 @@ from .handles.producer import (
 from .handles.stream_declarations import (
     stream as stream,
 )
+from .handles.trusted_domain import (
+    TdxStatus as TdxStatus,
+)
 from .ids import (
     GroupId as GroupId,
 )
@@ -500,6 +503,33 @@ from .streams.preference import (
 )
 from .streams.shared import (
     ChannelState as ChannelState,
+)
+from .tee.config import (
+    TeeConfig as TeeConfig,
+)
+from .tee.measurement import (
+    Measurement as Measurement,
+)
+from .tee.measurements import (
+    Measurements as Measurements,
+)
+from .tee.simulated import (
+    SimulatedRoot as SimulatedRoot,
+)
+from .tee.simulated import (
+    SimulatedTd as SimulatedTd,
+)
+from .tee.sources import (
+    QuoteSource as QuoteSource,
+)
+from .tee.sources import (
+    TdxUnavailable as TdxUnavailable,
+)
+from .tee.ticket import (
+    TdxTicket as TdxTicket,
+)
+from .tee.validator import (
+    Tdx as Tdx,
 )
 from .tickets.jwt import (
     Jwt as Jwt,

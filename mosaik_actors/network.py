@@ -29,6 +29,7 @@ from .handles.discovery import Discovery
 from .handles.groups import Groups
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.streams import Streams
+from .handles.trusted_domain import TrustedDomain
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .network_gate import TicketGate
 from .network_secret import SecretSource, load_secrets
@@ -36,6 +37,7 @@ from .node import Node
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
+from .tee.config import TeeConfig
 from .tickets.requirement import Validators, as_validators
 from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 from .transport.close import SHUTDOWN
@@ -86,6 +88,7 @@ class Network:
         groups: The settings of groups.
         actors: The settings of actors across nodes.
         transport: The settings of the transport.
+        tee: Where TDX quotes and their collateral come from. Needs the extra ``tdx``.
         environment: Where the node lives; the real machine when None.
 
     Raises:
@@ -111,6 +114,7 @@ class Network:
         groups: GroupsConfig | None = None,
         actors: ActorsConfig | None = None,
         transport: TransportConfig | None = None,
+        tee: TeeConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
         self._require_ticket = as_validators(require_ticket)
@@ -133,11 +137,13 @@ class Network:
         self._groups_config = groups or GroupsConfig()
         self._actors_config = actors or ActorsConfig()
         self._transport_config = transport or TransportConfig()
+        self._tee_config = tee or TeeConfig()
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
         self._groups: Groups | None = None
+        self._tdx: TrustedDomain | None = None
         self._actors: Actors | None = None
         self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
@@ -208,6 +214,13 @@ class Network:
         if self._actors is None:
             raise self._not_running()
         return self._actors
+
+    @property
+    def tdx(self) -> TrustedDomain:
+        """The trusted domain that this node runs in, if it does."""
+        if self._tdx is None:
+            raise self._not_running()
+        return self._tdx
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -384,6 +397,9 @@ class Network:
         self._undo.append(streams.close)
         self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
         self._undo.append(groups.close)
+        self._tdx = TrustedDomain.start(
+            node, discovery, self._tee_config, has_machine=environment.has_machine
+        )
         self._actors = actors = await Actors.start(
             node, self, discovery.catalog_actor, self._actors_config
         )

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigError, MosaikError
-from . import chaos, demo_command, ids, keys, peers, secrets, tap, tickets
+from . import chaos, demo_command, ids, keys, peers, secrets, tap, tdx, tickets
 from .failure import CommandFailed
 
 FAILED = 1
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="show tracebacks; --log-level info"
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (demo_command, peers, tap, chaos, ids, keys, secrets, tickets):
+    for module in (demo_command, peers, tap, chaos, ids, keys, secrets, tdx, tickets):
         module.add(subparsers)
     return parser
 

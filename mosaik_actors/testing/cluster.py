@@ -30,6 +30,7 @@ from ..ids import NetworkId, PeerId, SecretKey
 from ..network import Network
 from ..network_secret import SecretSource
 from ..streams.config import StreamsConfig
+from ..tee.config import TeeConfig
 from ..tickets.requirement import Validators
 from ..transport.address import PeerAddr, SocketAddr
 from ..transport.config import TransportConfig
@@ -172,6 +173,7 @@ class SimNode:
             discovery=cluster.discovery_config,
             streams=cluster.streams_config,
             transport=cluster.transport_config,
+            tee=cluster.tee_for(self.index),
             environment=_NodeEnvironment(self),
         )
         self._run = _Run(network)
@@ -340,6 +342,7 @@ class Cluster:
         discovery: The settings of discovery.
         streams: The settings of streams.
         transport: The settings of the transport.
+        tee: The trusted domain that each node runs in, by index; None for none.
         traces_messages: Whether every delivery goes into the trace; without, a
             large simulation is faster and its digest says less.
 
@@ -368,6 +371,7 @@ class Cluster:
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         transport: TransportConfig | None = None,
+        tee: Callable[[int], TeeConfig | None] | None = None,
         traces_messages: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -396,6 +400,7 @@ class Cluster:
         self.discovery_config = discovery
         self.streams_config = streams
         self.transport_config = transport
+        self._tee = tee
         self._tags = tags
         self._nat = nat
         self._starts = starts
@@ -615,6 +620,10 @@ class Cluster:
     def tags_for(self, index: int) -> list[str]:
         """Return a node's tags."""
         return list(self._tags(index) if callable(self._tags) else self._tags)
+
+    def tee_for(self, index: int) -> TeeConfig | None:
+        """Return the trusted domain that a node runs in."""
+        return self._tee(index) if self._tee is not None else None
 
     def nat_of(self, index: int) -> NatKind | None:
         """Return the kind of NAT that a node is behind."""

@@ -12,7 +12,9 @@ Each validator has a *verdict* on each peer:
       entry are awaited the verdict of the one before stays in force, but for no
       moment longer than its own end; so a renewed ticket keeps what it allows.
     * A ticket that is gone is gone at once, when nothing has to be asked for that.
-    * A ticket that is not valid yet is asked about again when it will be.
+    * A ticket that is not valid yet is asked about again when it will be; and one that has
+      ended once more when it does, if its validator says ``may_hold_again = True``, because
+      what ended may be what it is judged by. Until the answer it allows nothing.
 
 Of one class no more than `JUDGED_MAX` tickets of a peer are looked at, the newest; and of
 tickets that a peer shows no more nobody is asked. So a peer that shows others again and
@@ -287,11 +289,15 @@ class TicketTable:
 
     def _ask_again(self, signature: UniqueId, peer_id: PeerId, record: _Record, now: float) -> None:
         """Ask about the tickets that are valid by now and were not before."""
+        validator = self._validators[signature].validator
+        may_hold_again = getattr(validator, "may_hold_again", False)
         for ticket in record.tickets or ():
             answer = record.answers.get(ticket.id)
-            if not isinstance(answer, InvalidTicket) or answer.valid_from is None:
-                continue
-            if answer.valid_from <= now:
+            if isinstance(answer, InvalidTicket):
+                is_due = answer.valid_from is not None and answer.valid_from <= now
+            else:
+                is_due = may_hold_again and answer is not None and answer.is_past(now)
+            if is_due:
                 del record.answers[ticket.id]
                 record.awaited[ticket.id] = None
                 holder = self._shown[peer_id]

@@ -28,11 +28,12 @@ from typing import Any
 import jwt
 import msgpack
 import msgspec
+import zstandard
 
 from mosaik_actors import schema
 from mosaik_actors.discovery import entry, mdns, rendezvous
 from mosaik_actors.discovery import wire as discovery_wire
-from mosaik_actors.errors import RemoteError
+from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.machine import ledger, sessions
 from mosaik_actors.groups.mesh import wire as bond_wire
 from mosaik_actors.groups.wire import acts, commands, configuration, stored
@@ -44,6 +45,8 @@ from mosaik_actors.groups.wire import sync as sync_wire
 from mosaik_actors.ids import PeerId
 from mosaik_actors.streams import criteria
 from mosaik_actors.streams import wire as streams_wire
+from mosaik_actors.tee import packing, quote, simulated
+from mosaik_actors.tee.ticket import TdxTicket
 from mosaik_actors.tickets import wire as tickets_wire
 from mosaik_actors.tickets.jwt import Jwt
 from mosaik_actors.tickets.keys import Hs256
@@ -141,6 +144,8 @@ def list_targets() -> list[Target]:
         Target("split_history", group_frames.split_history, lambda _rng: [], b"\x02"),
         Target("parse_notice", _notice, lambda _rng: [], b"mosaik notice 1\n"),
         Target("parse_properties", _properties, lambda _rng: []),
+        Target("TdxTicket", _ticket, _sampler(packing.PackedTicket)),
+        Target("Quote.parse", quote.Quote.parse, lambda _rng: [], _quote_head()),
         Target("decode_hint", lost.decode_hint, lambda _rng: []),
         Target("a token", _token, lambda _rng: [], b"eyJhbGciOiJIUzI1NiJ9."),
         Target("the claims of a token", _claims, _claims_sample),
@@ -212,6 +217,18 @@ def _properties(data: bytes) -> None:
     tag = MDNS_SEAL.tag_record("a name", peer, [addr]).encode()  # as a member has it
     said = {b"v": data[:half], b"n": tag, b"p": data[half:], b"a0": data}
     mdns.parse_properties(MDNS_SEAL, "a name", said)
+
+
+def _ticket(data: bytes) -> None:
+    try:
+        TdxTicket.from_data(zstandard.ZstdCompressor(1).compress(data))
+    except InvalidTicket as exc:
+        raise DecodeError(str(exc)) from exc
+
+
+def _quote_head() -> bytes:
+    """Return a quote without its last part, the certificates."""
+    return simulated.SimulatedTd(simulated.SimulatedRoot("fuzz")).quote(bytes(64))[:1252]
 
 
 # Messages that are good, from the type.

@@ -21,7 +21,7 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
     assert capsys.readouterr().out.strip() == version("mosaik-actors")
 
 
-@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key", "secret"])
+@pytest.mark.parametrize("command", ["demo", "peers", "tap", "id", "key", "secret", "tdx"])
 def test_every_command_helps_with_examples(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
