@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-USED = ("mdns", "demo")
+USED = ("mdns", "tdx", "demo")
 
 
 def lowest(requirement: str) -> str:

@@ -120,9 +120,6 @@ from .discovery.entry import (
 from .discovery.entry import (
     SignedPeerEntry as SignedPeerEntry,
 )
-from .discovery.entry import (
-    Ticket as Ticket,
-)
 from .discovery.errors import (
     DifferentNetwork as DifferentNetwork,
 )
@@ -333,11 +330,20 @@ from .handles.groups import (
 from .handles.groups import (
     Member as Member,
 )
+from .handles.kept_ticket import (
+    KeptTicket as KeptTicket,
+)
+from .handles.kept_ticket import (
+    TicketBuilder as TicketBuilder,
+)
 from .handles.producer import (
     Producer as Producer,
 )
 from .handles.stream_declarations import (
     stream as stream,
+)
+from .handles.trusted_domain import (
+    TdxStatus as TdxStatus,
 )
 from .ids import (
     GroupId as GroupId,
@@ -501,6 +507,102 @@ from .streams.preference import (
 from .streams.shared import (
     ChannelState as ChannelState,
 )
+from .tee.config import (
+    TeeConfig as TeeConfig,
+)
+from .tee.measurement import (
+    Measurement as Measurement,
+)
+from .tee.measurements import (
+    Measurements as Measurements,
+)
+from .tee.simulated import (
+    SimulatedRoot as SimulatedRoot,
+)
+from .tee.simulated import (
+    SimulatedTd as SimulatedTd,
+)
+from .tee.sources import (
+    QuoteSource as QuoteSource,
+)
+from .tee.sources import (
+    TdxUnavailable as TdxUnavailable,
+)
+from .tee.ticket import (
+    TdxTicket as TdxTicket,
+)
+from .tee.validator import (
+    Tdx as Tdx,
+)
+from .tickets.jwt import (
+    Jwt as Jwt,
+)
+from .tickets.jwt import (
+    JwtTicketBuilder as JwtTicketBuilder,
+)
+from .tickets.keys import (
+    EdDsa as EdDsa,
+)
+from .tickets.keys import (
+    EdDsaSigningKey as EdDsaSigningKey,
+)
+from .tickets.keys import (
+    Es256 as Es256,
+)
+from .tickets.keys import (
+    Es256k as Es256k,
+)
+from .tickets.keys import (
+    Es256kSigningKey as Es256kSigningKey,
+)
+from .tickets.keys import (
+    Es256SigningKey as Es256SigningKey,
+)
+from .tickets.keys import (
+    Es384 as Es384,
+)
+from .tickets.keys import (
+    Es384SigningKey as Es384SigningKey,
+)
+from .tickets.keys import (
+    Es512 as Es512,
+)
+from .tickets.keys import (
+    Es512SigningKey as Es512SigningKey,
+)
+from .tickets.keys import (
+    Hs256 as Hs256,
+)
+from .tickets.keys import (
+    Hs256SigningKey as Hs256SigningKey,
+)
+from .tickets.keys import (
+    Hs384 as Hs384,
+)
+from .tickets.keys import (
+    Hs384SigningKey as Hs384SigningKey,
+)
+from .tickets.keys import (
+    Hs512 as Hs512,
+)
+from .tickets.keys import (
+    Hs512SigningKey as Hs512SigningKey,
+)
+from .tickets.ticket import (
+    Ticket as Ticket,
+)
+from .tickets.validator import (
+    Expiration as Expiration,
+)
+from .tickets.validator import (
+    InvalidTicket as InvalidTicket,
+)
+from .tickets.validator import (
+    TicketHolder as TicketHolder,
+)
+from .tickets.validator import (
+    TicketValidator as TicketValidator,
+)
 from .transport.address import (
     PeerAddr as PeerAddr,
 )
@@ -518,6 +620,9 @@ from .transport.gate import (
 )
 from .transport.interface import (
     LinkRefused as LinkRefused,
+)
+from .transport.interface import (
+    NotAllowed as NotAllowed,
 )
 from .when import (
     Wait as Wait,

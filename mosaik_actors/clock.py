@@ -6,12 +6,18 @@ these, so that a scenario test can hand in virtual time and one seed.
     * `Clock.monotonic` is for timeouts and rates. It is the event loop's own.
     * `Clock.wall` is seconds since the Unix epoch, only for what crosses the
       network or outlives the process: entry versions, ticket expiry.
+
+Validators of tickets are the users' own, and are given no clock: one validator may
+serve several nodes with a clock each. `validation_time` is that of the node that asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from random import Random
 from typing import Protocol
 
@@ -60,3 +66,32 @@ class Randomness:
     def secret(self, name: str) -> bytes:
         """Return 32 bytes that nobody without the seed can tell, the same for the same name."""
         return blake3(self._seed + name.encode()).digest()
+
+
+_validators_clock: ContextVar[Callable[[], float]] = ContextVar(
+    "validators_clock", default=time.time
+)
+
+
+def validation_time() -> float:
+    """Return what time it is for validators of tickets, in seconds since the Unix epoch.
+
+    While a node asks a validator it is that node's wall clock; elsewhere the
+    machine's, or in a simulation the virtual one.
+    """
+    return _validators_clock.get()()
+
+
+def set_validation_clock(clock: Callable[[], float]) -> None:
+    """Have `validation_time` read `clock` from now on, in this context and those made of it."""
+    _validators_clock.set(clock)
+
+
+@contextmanager
+def validating_at(now: float) -> Iterator[None]:
+    """Have `validation_time` return `now` in the block."""
+    token = _validators_clock.set(lambda: now)
+    try:
+        yield
+    finally:
+        _validators_clock.reset(token)

@@ -19,6 +19,18 @@ def as_seconds(config: object, *names: str) -> None:
         object.__setattr__(config, name, seconds(getattr(config, name)))
 
 
+def refuse_tickets(require_ticket: object) -> None:
+    """Raise `ConfigError` unless there is nothing in `require_ticket`, where nobody checks any.
+
+    To ignore them would let everybody in.
+    """
+    if not isinstance(require_ticket, Iterable) or any(True for _ in require_ticket):
+        raise ConfigError(
+            "require_ticket is given, but tickets of actors are not checked yet; expected nothing "
+            "in it. `require`, and what the network requires, is what keeps others out"
+        )
+
+
 def require_above(name: str, value: float, limit: float = 0) -> None:
     """Raise `ConfigError` unless `value` is more than `limit`."""
     if not value > limit:
@@ -29,15 +41,3 @@ def require_between(name: str, value: float, low: float, high: float) -> None:
     """Raise `ConfigError` unless `value` is from `low` to `high`, both included."""
     if not low <= value <= high:
         raise ConfigError(f"{name} is {value}, expected {low} to {high}")
-
-
-def refuse_tickets(require_ticket: object) -> None:
-    """Raise `ConfigError` unless there is nothing in `require_ticket`: nobody checks tickets yet.
-
-    To ignore them would let everybody in.
-    """
-    if not isinstance(require_ticket, Iterable) or any(True for _ in require_ticket):
-        raise ConfigError(
-            "require_ticket is given, but tickets are not checked yet; expected nothing in it. "
-            "`require`, a group's key and a network's name are what keeps others out"
-        )

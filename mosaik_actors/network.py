@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ from .arguments import (
     as_tags,
     default_bind,
 )
-from .config import refuse_tickets, require_above, seconds
+from .config import require_above, seconds
 from .custom.actors import Actors
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
@@ -37,15 +37,20 @@ from .errors import Closed, ConfigError
 from .groups.config import GroupsConfig
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
+from .handles.trusted_domain import TrustedDomain
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .metrics.records import NodeStatus
+from .network_gate import TicketGate
 from .network_secret import SecretSource, load_secrets
 from .node import Node
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
+from .tee.config import TeeConfig
+from .tickets.requirement import Validators, as_validators
 from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
@@ -88,7 +93,9 @@ class Network:
             all. It can be changed while the node runs, with `allow` and `ban`.
         deny: Peers that may not. Each node has its own lists, and keeps them as long as
             it runs.
-        require_ticket: Empty: tickets are not checked yet.
+        require_ticket: Validators of tickets, one or several, all of which must accept
+            a peer before anything but its tickets is read from it. It is disconnected
+            when they expire.
         discovery: The settings of discovery.
         streams: The settings of streams.
         groups: The settings of groups.
@@ -98,6 +105,7 @@ class Network:
             or a port of the loopback interface. None serves nothing. Needs the extra
             ``metrics``.
         share_status: Whether peers of this network may read this node's `status`.
+        tee: Where TDX quotes and their collateral come from. Needs the extra ``tdx``.
         environment: Where the node lives; the real machine when None.
 
     Raises:
@@ -117,7 +125,7 @@ class Network:
         mdns: bool = False,
         allow: Iterable[PeerId | str] | None = None,
         deny: Iterable[PeerId | str] = (),
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         groups: GroupsConfig | None = None,
@@ -125,9 +133,10 @@ class Network:
         transport: TransportConfig | None = None,
         metrics_addr: BindAddr | int | None = None,
         share_status: bool = True,
+        tee: TeeConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
-        refuse_tickets(require_ticket)
+        self._require_ticket = as_validators(require_ticket)
         self._id = as_network_id(network_id)
         self._name = network_id if isinstance(network_id, str) else ""
         has_machine = environment is None or environment.has_machine
@@ -147,11 +156,13 @@ class Network:
         self._transport_config = transport or TransportConfig()
         self._metrics_bind = None if metrics_addr is None else as_metrics_addr(metrics_addr)
         self._share_status = share_status
+        self._tee_config = tee or TeeConfig()
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
         self._groups: Groups | None = None
+        self._tdx: TrustedDomain | None = None
         self._actors: Actors | None = None
         self._status: StatusService | None = None
         self._readiness: dict[str, ReadinessCheck] = {}
@@ -278,6 +289,13 @@ class Network:
             return {"node": "starting"}
         found = {name: check() for name, check in self._readiness.items()}
         return {name: why for name, why in found.items() if why is not None}
+
+    @property
+    def tdx(self) -> TrustedDomain:
+        """The trusted domain that this node runs in, if it does."""
+        if self._tdx is None:
+            raise self._not_running()
+        return self._tdx
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -425,11 +443,17 @@ class Network:
             self._id, secret_key, self._bind, self._transport_config, self._secrets
         )
         endpoint.gate.set_lists(self._allow, self._deny)  # before it hears anybody
+        gate = TicketGate(endpoint) if self._require_ticket else None
+        if gate is not None:
+            endpoint = gate.as_endpoint
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
         self._node = node = await start_node(
             endpoint, secret_key, clock=environment.clock, randomness=randomness
         )
         self._undo.append(node.system.shutdown)
+        tickets = TicketChecks(node)
+        if gate is not None:
+            start_gate(gate, node, tickets, self._require_ticket)
         self._discovery = discovery = await Discovery.start(
             node,
             endpoint,
@@ -441,10 +465,16 @@ class Network:
             network_name=self._name,
         )
         self._undo.append(discovery.close)
-        self._streams = streams = Streams(node, discovery.catalog_actor, self._streams_config)
+        tickets.follow(discovery.catalog_actor)
+        self._streams = streams = Streams(
+            node, discovery.catalog_actor, tickets, self._streams_config
+        )
         self._undo.append(streams.close)
-        self._groups = groups = Groups(node, discovery.catalog_actor, self._groups_config)
+        self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
         self._undo.append(groups.close)
+        self._tdx = TrustedDomain.start(
+            node, discovery, self._tee_config, has_machine=environment.has_machine
+        )
         self._actors = actors = await Actors.start(
             node, self, discovery.catalog_actor, self._actors_config
         )

@@ -27,6 +27,7 @@ from mosaik_actors import (
     RuntimeConfig,
     SnapshotSync,
     StreamsConfig,
+    TeeConfig,
     TransportConfig,
 )
 
@@ -43,6 +44,7 @@ SETTINGS: Final[tuple[tuple[type, str], ...]] = (
     (SnapshotSync, "Given as `state_sync` of a machine or a collection; the default."),
     (LogReplaySync, "Given as `state_sync` of a machine or a collection."),
     (TransportConfig, "Given as `Network(transport=...)`."),
+    (TeeConfig, "Given as `Network(tee=...)`."),
     (ActorsConfig, "Given as `Network(actors=...)`."),
     (Restart, "Given as `supervision=` of an actor."),
     (Mailbox, "Given as `mailbox=` of an actor."),

@@ -83,3 +83,14 @@ def test_every_dependency_has_a_floor_and_what_we_reach_into_a_ceiling() -> None
     assert {name.partition(">=")[0] for name in wanted} <= set(pinned)
     [aioquic] = [name for name in wanted if name.startswith("aioquic")]
     assert ",<" in aioquic
+
+
+def test_packages_of_extras_are_loaded_when_they_are_needed() -> None:
+    """So that everything else works without them."""
+    code = (
+        "import sys, mosaik_actors as m; [getattr(m, name) for name in m.__all__]; "
+        "print([name for name in ('dcap_qvl', 'zstandard', 'zeroconf', 'rich') if name in "
+        "sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -71,6 +71,9 @@ from ..discovery.messages import (
 from ..ids import PeerId, StreamId
 from ..node import Node
 from ..runtime import TypeDispatcher
+from ..tickets.wire import PROTOCOL as TICKETS_PROTOCOL
+from ..tickets.wire import ShownTickets, encode_shown
+from ..transport.interface import Link
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +120,15 @@ class CatalogActor(TypeDispatcher):
         self._gossip = message.gossip
         self._rtt_interval_s = message.config.rtt_probe_interval
         self._timer_slack_s = _TIMER_SLACK_S + message.config.purge_after / _PURGES_PER_PERIOD
+        self._node.endpoint.serve(TICKETS_PROTOCOL, self._show_tickets, is_essential=True)
         self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
         self._pump()
+
+    def _show_tickets(self, link: Link) -> None:
+        """Answer a peer that admits nobody without a ticket."""
+        entry = self._catalog.local.entry
+        link.attach(lambda _event: None)
+        link.accept(encode_shown(ShownTickets(entry.version, entry.tickets)))
 
     def receiveMsg_AnnounceDeparture(
         self, _message: AnnounceDeparture, sender: ActorAddress

@@ -2,7 +2,7 @@
 
 Receives: `StartConsumer`, `AckDue`, `CloseConsumer` and `DropConsumer` from its handle;
     `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
-    `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`.
+    `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`, `TicketsJudged`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
     acknowledgements to links; `ConsumerClosed` to whoever closed it.
 Owns: a `Subscriptions`, a `WindowPool`, one `ReceiverSession` per link, the shared
@@ -41,7 +41,7 @@ from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import mismatch_from
 from ..streams.criteria import CriteriaError
-from ..streams.gate import clip, holds, is_allowed, near_miss
+from ..streams.gate import clip, holds, is_allowed, near_miss, without_ticket
 from ..streams.messages import (
     AckDue,
     CloseConsumer,
@@ -53,6 +53,7 @@ from ..streams.preference import Rank
 from ..streams.session import ReceiverSession
 from ..streams.shared import Channel
 from ..streams.subscriptions import (
+    NOT_WANTED,
     ProducerCandidate,
     ProducerGivenUp,
     SubscriptionDropped,
@@ -72,6 +73,8 @@ from ..streams.wire import (
     read_window,
     window_frame,
 )
+from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr
 from ..transport.close import CANCELLED, CloseCode, CloseReason
 from ..transport.interface import (
@@ -81,6 +84,7 @@ from ..transport.interface import (
     LinkDrained,
     LinkEvent,
     LinkRefused,
+    NotAllowed,
 )
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
@@ -159,6 +163,8 @@ class ConsumerActor(TypeDispatcher):
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
         self._wanted: dict[_Token, PeerAddr] = {}  # to be subscribed to when there is room
+        self._refused: dict[PeerId, CloseReason] = {}  # by us, for want of a ticket
+        self._own_tickets: tuple[Ticket, ...] | None = None
         self._asked: dict[_Token, Window] = {}  # the windows that links are being opened with
 
     # Lifecycle.
@@ -178,6 +184,8 @@ class ConsumerActor(TypeDispatcher):
         )
         self._pool = WindowPool(Window(spec.config.window_items, spec.config.window_bytes))
         self.send(self._catalog, WatchCatalog(self.myAddress))
+        if spec.tickets is not None:
+            self.send(spec.tickets.actor, WatchTickets(self.myAddress))
         self._publish_state()
 
     def receiveMsg_CloseConsumer(self, _message: CloseConsumer, sender: ActorAddress) -> None:
@@ -202,7 +210,25 @@ class ConsumerActor(TypeDispatcher):
         """Take in who produces the stream now."""
         self._snapshot = message.snapshot
         if not self._state.is_closed:
+            self._note_own_tickets(message.snapshot.me.entry.tickets)
             self._take_catalog()
+
+    def receiveMsg_TicketsJudged(self, message: TicketsJudged, _sender: ActorAddress) -> None:
+        """Look again at the producers whose tickets count for more, or less, than before."""
+        snapshot, stream_id = self._snapshot, self._spec.stream_id
+        if snapshot is None or self._state.is_closed:
+            return
+        for peer_id in message.peers:
+            info = snapshot.get(peer_id)
+            if peer_id in self._link_of or (info is not None and stream_id in info.streams):
+                self._take_catalog()
+                return
+
+    def _note_own_tickets(self, tickets: tuple[Ticket, ...]) -> None:
+        """Try again where we were not allowed, once we show something else."""
+        if self._own_tickets is not None and tickets != self._own_tickets:
+            self._core.receive_own_change(now=self._now())
+        self._own_tickets = tickets
 
     def _take_catalog(self) -> None:
         snapshot = self._snapshot
@@ -211,16 +237,20 @@ class ConsumerActor(TypeDispatcher):
         # Where only the best are wanted, one that is away must not keep the next one out.
         takes_all = self._spec.prefer is None
         candidates: dict[PeerId, ProducerCandidate] = {}
+        self._refused = {}
         for peer_id, info in snapshot.items():
             if stream_id in info.streams and (takes_all or info.is_reachable):
                 info = self._peers[peer_id] = self._measured(info)
-                allowed = is_allowed(info, require)
+                allowed, why_not = is_allowed(info, require), NOT_WANTED
+                if allowed and (refused := self._refuse_ticketless(info)) is not None:
+                    allowed, why_not = False, refused
                 rank = self._rank(info) if allowed else None
                 if allowed is None:
                     self._probe(info)
                 candidates[peer_id] = ProducerCandidate(
-                    info.addr, info.version.start, bool(allowed), rank
+                    info.addr, info.version.start, bool(allowed), rank, why_not
                 )
+        self._drop_ticketless(candidates)
         changed = False
         for peer_id, link in self._link_of.items():
             channel = self._state.channels[link]
@@ -239,6 +269,30 @@ class ConsumerActor(TypeDispatcher):
         if changed:
             self._publish_state()
         self._pump()
+
+    def _refuse_ticketless(self, info: PeerInfo) -> CloseReason | None:
+        """Return why a producer's tickets do not let it be subscribed to, None when they do."""
+        tickets = self._spec.tickets
+        if tickets is None:
+            return None
+        verdict = tickets.requirement.judge(info)
+        if tickets.requirement.allows(verdict):
+            return None
+        reason = without_ticket(verdict.reason)
+        if not verdict.is_awaited:
+            self._refused[info.peer_id] = reason
+        return reason
+
+    def _drop_ticketless(self, candidates: dict[PeerId, ProducerCandidate]) -> None:
+        """End the links to producers that the catalog shows no more, with their tickets' end."""
+        if self._spec.tickets is None:
+            return
+        for peer_id, link in list(self._link_of.items()):
+            if peer_id not in candidates:
+                reason = self._refuse_ticketless(self._state.channels[link].peer)
+                if reason is not None:
+                    link.close(reason)
+                    self._forget(link, reason)
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
         """Start a session on a link that was asked for."""
@@ -566,7 +620,9 @@ class ConsumerActor(TypeDispatcher):
     def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
         reason = error.reason
         refusal: Exception = error
-        if reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
+        if reason.code == CloseCode.STREAM_NOT_ALLOWED:
+            refusal = NotAllowed(reason)
+        elif reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
             refusal = mismatch_from(reason.text)
         elif reason.code in (
             CloseCode.STREAM_INVALID_CRITERIA,
@@ -588,17 +644,26 @@ class ConsumerActor(TypeDispatcher):
         """Say no more of producers that left, or are not wanted: nobody tries them."""
         refusals, core = self._state.refusals, self._core
         for peer_id in [one for one in refusals if core.state_of(one) is None]:
-            del refusals[peer_id]
+            if peer_id not in self._refused:
+                del refusals[peer_id]
+        for peer_id, reason in self._refused.items():
+            if str(refusals.get(peer_id)) != str(refusal := NotAllowed(reason)):
+                logger.info("%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
+                refusals[peer_id] = refusal
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         """Take in that a link ended without our wish."""
         session = self._sessions[link]
         self._forget_link(link, reason)
         was_too_slow = reason.remote and reason.code == CloseCode.STREAM_TOO_SLOW
+        was_refused = reason.remote and reason.code == CloseCode.STREAM_NOT_ALLOWED
+        if was_refused:
+            self._state.refusals[link.peer_id] = NotAllowed(reason)
         self._core.receive_closed(
             link.peer_id,
             now=self._now(),
             was_too_slow=was_too_slow,
+            was_refused=was_refused,
             has_progressed=session.has_progressed,
         )
 
@@ -631,3 +696,6 @@ class ConsumerActor(TypeDispatcher):
         self._link_of.clear()
         self._inbox.close()
         self._state.close()
+        if self._spec.tickets is not None:
+            left = UnwatchTickets(self.myAddress, self._spec.tickets.requirement)
+            self.send(self._spec.tickets.actor, left)

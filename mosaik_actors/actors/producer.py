@@ -3,7 +3,7 @@
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     `SettleCriteria` from its sieve; `SubscriberOffered` from the streams actor;
     `FramesReceived` (the acknowledgements) and `LinkClosed` from its links; `CatalogChanged`,
-    `StreamAdvertised`.
+    `StreamAdvertised`; `TicketsJudged`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
 Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the shared state of its handle.
@@ -37,12 +37,13 @@ from ..discovery.messages import (
     WatchCatalog,
 )
 from ..errors import RemoteError
+from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
 from ..streams.criteria import CriteriaError
 from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
-from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal
+from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal, without_ticket
 from ..streams.messages import (
     CloseProducer,
     FlushOutbox,
@@ -65,6 +66,7 @@ from ..streams.wire import (
     read_window,
     window_frame,
 )
+from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 
@@ -74,6 +76,7 @@ TOO_COSTLY = CloseReason(
     CloseCode.STREAM_COSTLY_CRITERIA, "to judge by your criteria takes more time than a peer may"
 )
 ANSWERS_UNSENT_BYTES_MAX = 256 * 1024
+UNJUDGED_MAX = 256  # subscriptions that wait for their peer's tickets to be validated
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
 
@@ -90,6 +93,7 @@ class ProducerActor(TypeDispatcher):
         self._is_pumping = False
         self._published_at = float("-inf")
         self._lanes: dict[Link, Lane | None] = {}
+        self._unjudged: dict[Link, SubscriberOffered] = {}
 
     # Lifecycle.
 
@@ -116,6 +120,8 @@ class ProducerActor(TypeDispatcher):
         )
         self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
+        if spec.tickets is not None:
+            self.send(spec.tickets.actor, WatchTickets(self.myAddress))
         info = StreamInfo(spec.stream_id, spec.name, fingerprint(spec.schema))
         self.send(self._catalog, AdvertiseStream(info))
         self._publish_state()
@@ -165,6 +171,7 @@ class ProducerActor(TypeDispatcher):
         if not link.is_open or link in self._state.channels:
             return
         peer = self._peer(link)
+        self._unjudged.pop(link, None)
         reason = refusal(
             peer,
             require=self._spec.require,
@@ -178,6 +185,8 @@ class ProducerActor(TypeDispatcher):
         if reason is not None or peer is None:
             assert reason is not None, "an unknown peer is refused with a reason"
             self._refuse(link, reason)
+            return
+        if not self._has_tickets(peer, message):
             return
         if header.criteria and not self._budget.may_subscribe(link.peer_id, now=self._now()):
             self._refuse(link, TOO_COSTLY)
@@ -254,8 +263,18 @@ class ProducerActor(TypeDispatcher):
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
         """Forget a subscriber that left."""
+        self._unjudged.pop(message.link, None)
         if message.link in self._state.channels:
             self._forget(message.link, message.reason)
+            self._pump()
+
+    def receiveMsg_TicketsJudged(self, message: TicketsJudged, sender: ActorAddress) -> None:
+        """Go on with who waited for it; end the subscriptions whose tickets hold no more."""
+        peers = frozenset(message.peers)
+        for link, offered in list(self._unjudged.items()):
+            if link.peer_id in peers:
+                self.receiveMsg_SubscriberOffered(offered, sender)
+        if self._check_tickets(peers):
             self._pump()
 
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
@@ -268,6 +287,8 @@ class ProducerActor(TypeDispatcher):
             if not is_allowed(channel.peer, self._spec.require):
                 link.close(NOT_ALLOWED)
                 self._forget(link, NOT_ALLOWED)
+        if self._spec.tickets is not None:
+            self._check_tickets(None)
         self._publish_state()
         self._pump()
 
@@ -310,6 +331,37 @@ class ProducerActor(TypeDispatcher):
             self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
+
+    def _has_tickets(self, peer: PeerInfo, message: SubscriberOffered) -> bool:
+        """Return whether a peer's tickets let it in; refuse it otherwise, or have it wait."""
+        tickets = self._spec.tickets
+        if tickets is None:
+            return True
+        verdict = tickets.requirement.judge(peer)
+        if tickets.requirement.allows(verdict):
+            return True
+        if verdict.is_awaited and len(self._unjudged) < UNJUDGED_MAX:
+            self._unjudged[message.link] = message
+        else:
+            self._refuse(message.link, without_ticket(verdict.reason))
+        return False
+
+    def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
+        """End the subscriptions of those whose tickets hold no more; return whether any did."""
+        tickets = self._spec.tickets
+        if tickets is None or self._fan_out is None:
+            return False
+        has_ended = False
+        for link, channel in self._channels():
+            if peers is not None and link.peer_id not in peers:
+                continue
+            verdict = tickets.requirement.judge(channel.peer)
+            if not tickets.requirement.allows(verdict):
+                reason = without_ticket(verdict.reason)
+                link.close(reason)
+                self._forget(link, reason)
+                has_ended = True
+        return has_ended
 
     @property
     def _core(self) -> FanOut:
@@ -498,6 +550,9 @@ class ProducerActor(TypeDispatcher):
         self._lanes.clear()
         self._outbox.close()
         self._state.close()
+        if self._spec.tickets is not None:
+            left = UnwatchTickets(self.myAddress, self._spec.tickets.requirement)
+            self.send(self._spec.tickets.actor, left)
         for asker in self._closing:
             self.send(asker, ProducerClosed(unsent))
         self.send(self.myAddress, ActorExitRequest())

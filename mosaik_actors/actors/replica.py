@@ -3,7 +3,7 @@
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
     `TakePart`, `ForceNewGroup`, `LeaveGroup` from its handles; `BondOffered` from the groups
     actor; `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
-    `LinkClosed` from its links; `CatalogChanged`; `SaveDone` from the thread that
+    `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`; `SaveDone` from the thread that
     writes the log.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft` and
@@ -65,6 +65,7 @@ from ..groups.wire.protocol import PROTOCOL
 from ..ids import PeerId
 from ..peer_text import printable
 from ..runtime import TypeDispatcher
+from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
@@ -144,6 +145,8 @@ class ReplicaActor(TypeDispatcher):
         message.state.member = member
         message.state.take_now = self._take_now
         self.send(message.catalog, WatchCatalog(self.myAddress))
+        if message.tickets is not None:
+            self.send(message.tickets.actor, WatchTickets(self.myAddress))
         self._pump()
 
     async def _advertise(self) -> None:
@@ -269,6 +272,11 @@ class ReplicaActor(TypeDispatcher):
         self._hint_at_near_misses(message.snapshot)
         self._member.receive_peers(peers, now=self._now())
         self._pump()
+
+    def receiveMsg_TicketsJudged(self, _message: TicketsJudged, _sender: ActorAddress) -> None:
+        """Let go of members whose tickets hold no more, and look for those whose tickets do now."""
+        if self._member is not None and not self._is_over:
+            self._pump(self._member.recheck_peers)
 
     def _hint_at_near_misses(self, snapshot: CatalogSnapshot) -> None:
         """Say once why a peer with a group of the same name is never met."""
@@ -562,6 +570,9 @@ class ReplicaActor(TypeDispatcher):
         self._link_ids.clear()
         self.send(start.groups, UnregisterReplica(start.spec.group_id, self.myAddress))
         self.send(start.catalog, UnwatchCatalog(self.myAddress))
+        if start.tickets is not None:
+            left = UnwatchTickets(self.myAddress, start.tickets.requirement)
+            self.send(start.tickets.actor, left)
         self.send(start.catalog, WithdrawGroup(start.spec.group_id))
         start.state.close(error)
         start.state.end_calls()

@@ -43,6 +43,8 @@ from . import (
     run_command,
     secrets,
     tap,
+    tdx,
+    tickets,
     top,
 )
 from .failure import CommandFailed
@@ -96,6 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
         ids,
         keys,
         secrets,
+        tdx,
+        tickets,
         completion,
     ):
         module.add(subparsers)

@@ -6,16 +6,16 @@ never share a log. The others are each node's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from ..config import as_seconds, refuse_tickets, require_above, require_between
+from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.machine.state_sync import StateSync
 from ..groups.storage.interface import LogStorage
 from ..groups.sync.settings import SnapshotSync
+from ..tickets.requirement import Validators, as_validators
 
 BACKLOG_MAX = 1 << 24
 
@@ -29,7 +29,8 @@ class CollectionConfig:
     Attributes:
         sync: How nodes that join get the state.
         consensus: The settings of the group.
-        require_ticket: Empty: tickets are not checked yet.
+        require_ticket: Validators of tickets, one or several, all of which must accept
+            a node, whether it writes or reads.
         secret: What nodes must know, beside the store, to take part: text, which counts
             as its UTF-8 bytes, or bytes. Part of the group's key and shown nowhere. Use
             random text, such as ``secrets.token_urlsafe(32)``: one that can be guessed can
@@ -48,7 +49,7 @@ class CollectionConfig:
 
     sync: StateSync = field(default_factory=SnapshotSync)
     consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
-    require_ticket: Sequence[Any] = ()
+    require_ticket: Validators = ()
     secret: str | bytes | None = field(default=None, repr=False)
     storage: LogStorage | None = None
     groups: GroupsConfig | None = None
@@ -56,7 +57,7 @@ class CollectionConfig:
     changes_backlog: int = 100_000
 
     def __post_init__(self) -> None:
-        refuse_tickets(self.require_ticket)
+        object.__setattr__(self, "require_ticket", as_validators(self.require_ticket))
         _check_secret(self.secret)
         if self.write_timeout is not None:
             as_seconds(self, "write_timeout")
@@ -69,7 +70,7 @@ class CollectionSettings(TypedDict, total=False):
 
     sync: StateSync
     consensus: ConsensusConfig
-    require_ticket: Sequence[Any]
+    require_ticket: Validators
     secret: str | bytes | None
     storage: LogStorage | None
     groups: GroupsConfig | None

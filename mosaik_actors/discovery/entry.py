@@ -32,6 +32,7 @@ from blake3 import blake3
 
 from ..errors import ConfigError, DecodeError
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
+from ..tickets.ticket import TICKET_COUNT_MAX, Ticket
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr, pick_dialable
 from ..wire_encoding import BoundedDecoder
 from ..wire_encoding import encode as encode_record
@@ -45,8 +46,6 @@ TAG_COUNT_MAX = 1024
 STREAM_COUNT_MAX = 1024
 GROUP_COUNT_MAX = 1024
 ACTOR_COUNT_MAX = 1024
-TICKET_COUNT_MAX = 32
-TICKET_BYTES_MAX = 32 * 1024
 SCHEMA_BYTES_MAX = 64
 TIMESTAMP_MS_MAX = 2**53
 MESSAGE_ID_BYTES = 8
@@ -100,23 +99,6 @@ class ActorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: UniqueId
     name: _Name = ""
-
-
-class Ticket(msgspec.Struct, frozen=True):
-    """A proof that a peer shows to others, opaque to discovery.
-
-    Attributes:
-        class_id: What kind of proof it is: which validator reads it.
-        data: The proof itself.
-    """
-
-    class_id: UniqueId
-    data: Annotated[bytes, msgspec.Meta(max_length=TICKET_BYTES_MAX)]
-
-    @property
-    def id(self) -> UniqueId:
-        """The hash of the class and the data."""
-        return self.class_id.derive(self.data)
 
 
 class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,9 +12,11 @@ from datetime import timedelta
 from typing import NamedTuple, Self, cast
 
 from ..config import seconds
-from ..ids import PeerId, UniqueId
+from ..ids import NetworkId, PeerId, UniqueId
+from ..tickets.ticket import Ticket
+from ..tickets.validator import Expiration, TicketValidator, find_valid
 from ..transport.address import PeerAddr, without_loopback
-from .entry import PeerEntry, Ticket, Version
+from .entry import PeerEntry, Version
 
 
 class IdSet(frozenset[UniqueId | str]):
@@ -128,6 +130,11 @@ class PeerInfo:
         return self.entry.peer
 
     @property
+    def network_id(self) -> NetworkId:
+        """The network that it is on."""
+        return self.entry.network
+
+    @property
     def addr(self) -> PeerAddr:
         """Where it can be reached."""
         return without_loopback(self.entry.addr) if self.is_from_afar else self.entry.addr
@@ -170,6 +177,14 @@ class PeerInfo:
     def has_valid_ticket(self, class_id: UniqueId | str, is_valid: Callable[[bytes], bool]) -> bool:
         """Return whether `is_valid` accepts the data of one of its tickets of a class."""
         return any(is_valid(ticket.data) for ticket in self.tickets_of(class_id))
+
+    def validate_ticket(self, validator: TicketValidator) -> Expiration:
+        """Return until when the longest-lived of its tickets holds that `validator` accepts.
+
+        Raises:
+            InvalidTicket: It has none that holds now; says why the first one is refused.
+        """
+        return find_valid(validator, self.tickets_of(validator.class_id), self)
 
     def _find_facets(self) -> _Facets:
         facets = self._facets

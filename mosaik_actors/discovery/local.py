@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr
 from .entry import (
     ENTRY_BYTES_MAX,
@@ -29,7 +30,6 @@ from .entry import (
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Ticket,
     Version,
     encode_entry,
     encoded_bytes,
@@ -138,6 +138,12 @@ class LocalEntry:
     def replace_ticket(self, ticket: Ticket, *, now: float) -> bool:
         """Show `ticket` instead of all others of its class, in one step."""
         kept = tuple(one for one in self._entry.tickets if one.class_id != ticket.class_id)
+        return self._change(now, tickets=(*kept, ticket))
+
+    def exchange_ticket(self, ticket: Ticket, previous: Ticket | None, *, now: float) -> bool:
+        """Show `ticket` instead of `previous`, in one step; other tickets stay."""
+        gone = (ticket, previous)
+        kept = tuple(one for one in self._entry.tickets if one not in gone)
         return self._change(now, tickets=(*kept, ticket))
 
     def refresh(self, *, now: float) -> bool:

@@ -440,7 +440,8 @@ class Overlay:
             self._blocked_until[peer_id] = now + self._spread(_AVOID_S)
             return
         self._passive.pop(peer_id, None)
-        is_hopeless = gate_of(code) is not None
+        # A ticket can be shown later, and then at once.
+        is_hopeless = gate_of(code) not in (None, "ticket")
         self._back_off(
             peer_id, self._config.retry_max if is_hopeless else self._config.retry_min, now
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress
 
 from ..ids import GroupId
+from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .member.member import MemberSpec
 from .shared import GroupState
@@ -60,6 +61,7 @@ class StartReplica:
         state: What its handles read.
         name: The group's name, for people at this node.
         shown_name: Its name in the catalog.
+        tickets: What tickets other members need; None is none.
         after: Done when this node's last member of the group is gone, or will not go;
             None when there was none.
     """
@@ -72,6 +74,7 @@ class StartReplica:
     state: GroupState
     name: str
     shown_name: str
+    tickets: RequiredTickets | None = None
     after: Any = None
 
 

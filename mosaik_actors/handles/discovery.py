@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import timedelta
 from typing import Self
 
 from thespian.actors import ActorAddress
@@ -22,9 +23,10 @@ from ..actors.catalog import CatalogActor
 from ..actors.gossip import GossipActor
 from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
+from ..config import require_above, seconds
 from ..discovery.catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
 from ..discovery.config import DiscoveryConfig
-from ..discovery.entry import PeerEntry, SignedPeerEntry, Ticket
+from ..discovery.entry import PeerEntry, SignedPeerEntry
 from ..discovery.gossip import Gossip
 from ..discovery.messages import (
     AnnounceDeparture,
@@ -45,11 +47,13 @@ from ..events import Events
 from ..ids import PeerId, Tag, UniqueId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskFailed, AskUndeliverable
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr
 from ..transport.interface import Endpoint
 from ..transport.messages import ProtocolServed
 from ..when import Wait
 from .catalog_state import CatalogState
+from .kept_ticket import KeptTicket, TicketBuilder
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +79,8 @@ class Discovery:
         self.catalog_actor = catalog_actor
         self._finders = finders
         self._departure_s = 0.0
+        self._known: tuple[PeerAddr, ...] = ()
+        self._kept: list[KeptTicket] = []
         self._dials: dict[asyncio.Task[None], asyncio.Future[None]] = {}
 
     @classmethod
@@ -147,6 +153,7 @@ class Discovery:
             finders[finder] = LeaveMdns()
             system.tell(finder, StartMdns(node, gossip_actor))
         self = cls(node, catalog, gossip, state, catalog_actor, finders)
+        self._known = known
         self._departure_s = config.graceful_departure_window
         return self
 
@@ -243,7 +250,7 @@ class Discovery:
 
     def add_ticket(self, ticket: Ticket) -> None:
         """Show one more ticket. Raises `EntryTooLarge`, and then changes nothing."""
-        self._change(self._catalog.local.put_ticket(ticket, now=self._now()))
+        self._change_tickets(self._catalog.local.put_ticket(ticket, now=self._now()))
 
     def remove_ticket(self, ticket_id: UniqueId | str) -> None:
         """Stop showing a ticket."""
@@ -255,9 +262,48 @@ class Discovery:
 
     def replace_ticket(self, ticket: Ticket) -> None:
         """Show a ticket instead of all others of its class, in one step."""
-        self._change(self._catalog.local.replace_ticket(ticket, now=self._now()))
+        self._change_tickets(self._catalog.local.replace_ticket(ticket, now=self._now()))
 
-    # Entries that come some other way.
+    def keep_ticket(
+        self,
+        builder: TicketBuilder,
+        before: float | timedelta = 60.0,
+        *,
+        every: float | timedelta | None = None,
+    ) -> KeptTicket:
+        """Show a ticket, and a new one in its place each time before it expires.
+
+        The first one is shown when the call returns, unless the builder is asynchronous;
+        then await the result. A builder that fails later is asked again, after 1 s and
+        up to a minute. Other tickets, of the same class too, are left alone.
+
+        Args:
+            builder: Has ``build(peer_id)``, which returns a `Ticket` or is a coroutine
+                function, such as `JwtTicketBuilder`.
+            before: How many seconds before a ticket expires the next one is made; for one
+                that does not hold twice as long, at half of its time.
+            every: After how many seconds the next one is made. None: as the builder's
+                ``expiration(ticket)`` says, or the token itself if it is one.
+
+        Returns:
+            What keeps it up; `KeptTicket.close` ends that.
+
+        Raises:
+            ConfigError: `before` or `every` is not more than 0; the builder made no
+                ticket; or nobody can tell when it expires.
+            EntryTooLarge: There is no room for it.
+        """
+        self._check_open()
+        before_s = seconds(before)
+        require_above("before", before_s)
+        every_s = None if every is None else seconds(every)
+        if every_s is not None:
+            require_above("every", every_s)
+        kept = KeptTicket(
+            self._node, builder, before_s=before_s, every_s=every_s, show=self._exchange_ticket
+        )
+        self._kept.append(kept)
+        return kept
 
     def feed(self, signed: SignedPeerEntry) -> bool:
         """Take in a signed entry, and tell others of it.
@@ -305,6 +351,7 @@ class Discovery:
             await system.ask(self.catalog_actor, AnnounceDeparture(), limit_s)
         except (AskFailed, ActorSystemClosed) as error:
             logger.info("the departure was not announced: %s", error)
+        self._end_kept()
         dials = list(self._dials)
         for dialling in dials:
             dialling.cancel()
@@ -312,9 +359,26 @@ class Discovery:
 
     def abandon(self) -> None:
         """End all iterations and calls here and now: the actors are gone."""
+        self._end_kept()
         self._state.close()
 
     # Helpers.
+
+    def _end_kept(self) -> None:
+        for kept in self._kept:
+            kept.close()
+        self._kept.clear()
+
+    def _exchange_ticket(self, ticket: Ticket, previous: Ticket | None) -> None:
+        local, now = self._catalog.local, self._now()
+        self._change_tickets(local.exchange_ticket(ticket, previous, now=now))
+
+    def _change_tickets(self, is_changed: bool) -> None:
+        if self._change(is_changed):
+            connected = self._node.endpoint.connected_peers()
+            refused = [addr for addr in self._known if addr.peer_id not in connected]
+            if refused:
+                self.dial(*refused)  # for want of a ticket, maybe; now they may let us in
 
     def _change(self, is_changed: bool) -> bool:
         self._check_open()

@@ -20,7 +20,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.groups import GroupsActor
 from ..actors.replica import ReplicaActor
-from ..config import refuse_tickets, require_above, seconds
+from ..config import require_above, seconds
 from ..errors import (
     Closed,
     ConfigError,
@@ -69,8 +69,11 @@ from ..groups.wire.types import CLIENT_BYTES
 from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
+from ..tickets.messages import RequiredTickets
+from ..tickets.requirement import Validators, as_validators, signatures
 from ..when import Wait
 from .group_waits import GroupWhen, committed_of, log_position_of
+from .required_tickets import TicketChecks
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +159,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         name: str,
         shown_name: str,
         storage: LogStorage,
+        tickets: RequiredTickets | None,
         *,
         after: asyncio.Future[None] | None,
     ) -> None:
@@ -183,6 +187,7 @@ class Group(Typed, Generic[C, Q, A, R]):
             self._state,
             name,
             shown_name,
+            tickets,
             after,
         )
         node.system.tell(self._address, start)
@@ -648,10 +653,14 @@ class Groups:
     Args:
         node: The node.
         catalog: The catalog actor.
+        tickets: What makes requirements of validators.
         settings: The node's settings of groups.
     """
 
-    def __init__(self, node: Node, catalog: ActorAddress, settings: GroupsConfig) -> None:
+    def __init__(
+        self, node: Node, catalog: ActorAddress, tickets: TicketChecks, settings: GroupsConfig
+    ) -> None:
+        self._tickets = tickets
         self._node = node
         self._catalog = catalog
         self._settings = settings
@@ -668,7 +677,7 @@ class Groups:
         *,
         storage: LogStorage | None = None,
         consensus: ConsensusConfig | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         settings: GroupsConfig | None = None,
         name: str = "",
         shown_name: str | None = None,
@@ -689,7 +698,10 @@ class Groups:
             storage: Where the log is kept. None: in memory, and a node that
                 crashes comes back as a new member.
             consensus: What all members agree on; part of the group's id.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several, all of which must
+                accept a member. Part of the group's id by their signatures. A member
+                whose ticket expires loses its bonds at that moment, and its vote by a
+                committed change.
             settings: This member's own settings; None: the node's.
             name: What people call the group. It is in the node's entry, which all of
                 the network can read: no text that makes a key belongs there.
@@ -697,12 +709,13 @@ class Groups:
 
         Raises:
             ConfigError: `machine` is not a machine, or not a whole one; the group is
-                joined already with another storage; or `require_ticket` is not empty.
+                joined already with another storage; or `require_ticket` holds
+                something else than validators.
             Closed: The network handle is closed.
         """
         if self._is_closed:
             raise Closed(reason="the network handle is closed")
-        refuse_tickets(require_ticket)
+        validators = as_validators(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
         check_machine(machine)
@@ -710,7 +723,11 @@ class Groups:
         sync = machine.state_sync or (SnapshotSync() if machine.has_snapshot() else LogReplaySync())
         try:
             group_id = derive_group_id(
-                key, consensus.signature, signature_of(machine), sync.signature
+                key,
+                consensus.signature,
+                signature_of(machine),
+                sync.signature,
+                signatures(validators),
             )
             after: asyncio.Future[None] | None = None
             existing = self._joined.get(group_id)
@@ -721,11 +738,11 @@ class Groups:
                         existing._take_part()
                     return existing
                 after = existing._begin_leave(is_final=False)
-            spec = self._spec(
-                key, group_id, machine, sync, storage, consensus, settings or self._settings
-            )
+            tickets = self._tickets.require(validators)
+            settings = settings or self._settings
+            spec = self._spec(key, group_id, machine, sync, storage, consensus, settings, tickets)
             shown = name if shown_name is None else shown_name
-            group = Group(self, spec, name, shown, storage or InMemory(), after=after)
+            group = Group(self, spec, name, shown, storage or InMemory(), tickets, after=after)
         except TypeError as exc:
             raise ConfigError(str(exc)) from exc
         except ActorSystemClosed:
@@ -762,6 +779,7 @@ class Groups:
         storage: LogStorage | None,
         consensus: ConsensusConfig,
         settings: GroupsConfig,
+        tickets: RequiredTickets | None,
     ) -> MemberSpec:
         node = self._node
         # A member that comes back in the same run must not draw what it drew before: the
@@ -788,13 +806,26 @@ class Groups:
             is_durable=storage is not None and storage.is_durable,
             is_observer=preference.is_observer,
             factor=preference.factor,
-            allow=lambda _peer: None,
+            allow=(lambda _peer: None) if tickets is None else _Allow(tickets),
+            is_excluded=(lambda _peer: False) if tickets is None else tickets.requirement.excludes,
             is_in_reach=node.endpoint.is_answering,
         )
 
     def _forget(self, group: Group) -> None:
         if self._joined.get(group.id) is group:
             del self._joined[group.id]
+
+
+class _Allow:
+    """Why a peer's tickets do not make it a member, None when they do."""
+
+    def __init__(self, tickets: RequiredTickets) -> None:
+        self._requirement = tickets.requirement
+
+    def __call__(self, peer: PeerId) -> str | None:
+        """Return it, cut to what a close reason may carry."""
+        why = self._requirement.why_not(peer)
+        return None if why is None else f"no valid ticket: {why}"[:200]
 
 
 async def _done(leaving: asyncio.Future[None]) -> None:

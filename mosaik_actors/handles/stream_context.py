@@ -13,6 +13,7 @@ from ..node import Node
 from ..streams.criteria_budget import CriteriaBudget
 from ..streams.shared import StreamLedger, StreamState
 from .channels import ChannelInfo
+from .required_tickets import TicketChecks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +25,7 @@ class StreamsContext:
         catalog: The catalog actor.
         actor: The actor that offers subscribers to producers.
         criteria_budget: What each peer's criteria may cost here.
+        tickets: What makes requirements of validators.
         consumers: Those that are open.
         ledger: What went through the channels that ended.
     """
@@ -32,6 +34,7 @@ class StreamsContext:
     catalog: ActorAddress
     actor: ActorAddress
     criteria_budget: CriteriaBudget
+    tickets: TicketChecks
     consumers: WeakKeyDictionary[Any, None]
     ledger: StreamLedger
 

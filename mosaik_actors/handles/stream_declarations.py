@@ -16,12 +16,13 @@ for libraries that must not hand out the other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..config import refuse_tickets
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
+from ..tickets.requirement import Validators, as_validators
+from ..tickets.validator import TicketValidator
 from .consumer import Consumer
 from .producer import Producer
 from .streams import Streams
@@ -120,12 +121,12 @@ class StreamDeclaration(ProducerDeclaration[T], ConsumerDeclaration[T]):
         *,
         producer: Settings | None = None,
         consumer: Settings | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
     ) -> None:
         _Declared.__init__(self, type_, stream_id)
-        refuse_tickets(require_ticket)
-        self._producer_settings = _checked(producer or {}, Streams.producer, "producer")
-        self._consumer_settings = _checked(consumer or {}, Streams.consumer, "consumer")
+        both = as_validators(require_ticket)
+        self._producer_settings = _checked(producer or {}, Streams.producer, "producer", both)
+        self._consumer_settings = _checked(consumer or {}, Streams.consumer, "consumer", both)
 
 
 class _StreamFactory:
@@ -138,7 +139,7 @@ class _StreamFactory:
         *,
         producer: Settings | None = None,
         consumer: Settings | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
     ) -> StreamDeclaration[T]:
         """Return the declaration of a stream.
 
@@ -147,11 +148,12 @@ class _StreamFactory:
             stream_id: The stream, or its name; the type's own by default.
             producer: Settings of its producers, as `Streams.producer` takes them.
             consumer: Settings of its consumers, as `Streams.consumer` takes them.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several: what both sides
+                require of each other, beside what the settings of a side require.
 
         Raises:
             ConfigError: A setting has a name that is not known, or `require_ticket`
-                is not empty.
+                holds something else than validators.
         """
         return StreamDeclaration(
             type_,
@@ -177,7 +179,12 @@ class _StreamFactory:
 stream = _StreamFactory()
 
 
-def _checked(settings: Settings, function: Any, side: str) -> dict[str, Any]:
+def _checked(
+    settings: Settings,
+    function: Any,
+    side: str,
+    validators: tuple[TicketValidator, ...] = (),
+) -> dict[str, Any]:
     known = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -186,5 +193,5 @@ def _checked(settings: Settings, function: Any, side: str) -> dict[str, Any]:
     for name in settings:
         if name not in known:
             raise ConfigError(f"a {side} has no setting {name!r}; it has {', '.join(known)}")
-    refuse_tickets(settings.get("require_ticket", ()))
-    return dict(settings)
+    own = as_validators(settings.get("require_ticket", ()))
+    return {**settings, "require_ticket": (*validators, *own)}

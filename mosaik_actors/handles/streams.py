@@ -20,7 +20,7 @@ disconnected, by the producer's choice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ..actors.streams import StreamsActor
-from ..config import refuse_tickets, require_above, require_between
+from ..config import require_above, require_between
 from ..errors import AlreadyExists, Closed
 from ..ids import StreamId
 from ..metrics.records import StreamStatus
@@ -50,8 +50,10 @@ from ..streams.parts import PartEncoder
 from ..streams.preference import Key, Preference
 from ..streams.schema import describe_items, identify
 from ..streams.shared import StreamLedger
+from ..tickets.requirement import Validators
 from .consumer import Consumer
 from .producer import Producer, SharedProducer
+from .required_tickets import TicketChecks
 from .stream_context import StreamsContext
 from .stream_status import StreamActivity, read_stream
 
@@ -70,11 +72,16 @@ class Streams:
     Args:
         node: The node.
         catalog: The catalog actor.
+        tickets: What makes requirements of validators.
         config: The settings.
     """
 
     def __init__(
-        self, node: Node, catalog: ActorAddress, config: StreamsConfig | None = None
+        self,
+        node: Node,
+        catalog: ActorAddress,
+        tickets: TicketChecks,
+        config: StreamsConfig | None = None,
     ) -> None:
         self._node = node
         self._config = config or StreamsConfig()
@@ -86,7 +93,7 @@ class Streams:
         node.system.tell(actor, StartStreams(node))
         budget = CriteriaBudget(self._config.criteria_share, self._config.criteria_grace)
         self._context = StreamsContext(
-            node, catalog, actor, budget, self._consumers, StreamLedger()
+            node, catalog, actor, budget, tickets, self._consumers, StreamLedger()
         )
 
     def produce(self, type_: type[T], *, stream_id: StreamId | str | None = None) -> Producer[T]:
@@ -114,7 +121,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         online_when: OnlineWhen = _at_least_one,
         max_consumers: int | None = None,
         buffer_size: int | None = None,
@@ -131,7 +138,9 @@ class Streams:
             stream_id: The stream, or its name; the type's own by default.
             require: Who may subscribe. Asked at the subscription and on every
                 catalog change; who does not meet it any more is disconnected.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several, all of which must
+                accept a peer. Asked as `require` is, and when a ticket expires: then
+                the subscription ends with `CloseCode.STREAM_NOT_ALLOWED`.
             online_when: When items are accepted; by default with one consumer or more.
             max_consumers: How many peers may subscribe; None is no limit. One peer
                 may always subscribe 16 times at most.
@@ -153,10 +162,9 @@ class Streams:
             AlreadyExists: There is one; `existing` is another handle of it.
             ConfigError: A number is out of range, a function is a coroutine
                 function, `online_when` returns no condition, or `require_ticket`
-                is not empty.
+                holds something else than validators.
             Closed: The network is closed.
         """
-        refuse_tickets(require_ticket)
         stream, name = identify(type_, stream_id)
         found = self._sources.get(stream)
         if found is not None:
@@ -174,6 +182,7 @@ class Streams:
             schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
+            tickets=self._context.tickets.require(require_ticket),
             online_when=make_condition(online_when),
             max_consumers=max_consumers,
             buffer_size=size,
@@ -198,7 +207,7 @@ class Streams:
         *,
         stream_id: StreamId | str | None = None,
         require: Requirement | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
         criteria: Criteria | None = None,
         prefer: Preference | Key | None = None,
         online_when: OnlineWhen = _at_least_one,
@@ -210,7 +219,9 @@ class Streams:
             type_: What the items are.
             stream_id: The stream, or its name; the type's own by default.
             require: Which producers it wants. Asked on every catalog change.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: Validators of tickets, one or several, all of which must
+                accept a peer. Asked as `require` is, and when a ticket expires: then
+                the subscription ends with `CloseCode.STREAM_NOT_ALLOWED`.
             criteria: Which items it wants, as ``where(...)``; judged by the
                 producers before they encode. None is all.
             prefer: Keep to the best producers only: ``nearest(2)``,
@@ -223,11 +234,11 @@ class Streams:
             CriteriaError: `criteria` name a field the type does not have, or
                 compare one with a value of another type.
             ConfigError: A function is a coroutine function, `online_when`
-                returns no condition, or `require_ticket` is not empty.
+                returns no condition, or `require_ticket` holds something else
+                than validators.
             Closed: The network is closed.
         """
         self._check_open()
-        refuse_tickets(require_ticket)
         require_sync("require", require)
         stream, name = identify(type_, stream_id)
         if prefer is not None and not isinstance(prefer, Preference):
@@ -238,6 +249,7 @@ class Streams:
             schema=describe_items(type_),
             encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
+            tickets=self._context.tickets.require(require_ticket),
             criteria=_encode_criteria(criteria, type_),
             prefer=prefer,
             online_when=make_condition(online_when),

@@ -125,8 +125,8 @@ class Launch:
             self._actors_started += 1
 
     def _show_ticket(self, ticket_class: str, data: bytes) -> None:
-        from ..discovery.entry import Ticket
         from ..ids import UniqueId
+        from ..tickets.ticket import Ticket
 
         self.net.discovery.add_ticket(Ticket(UniqueId(ticket_class), data))
 

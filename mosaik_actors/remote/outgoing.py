@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 # What is written to an open link at the latest, though the turn of the loop goes on.
 _BURST_MAX = 1024
 
+# Who waits longer than that (30 years) waits for ever.
+_LEFT_MAX_S = 1e9
+
 
 class PeerNode(Protocol):
     """This node, as far as its view of another one knows it."""
@@ -197,9 +200,8 @@ class Outgoing:
 
     def left_ms(self, deadline: float | None) -> int:
         """Return how many milliseconds are left; 0 for no limit."""
-        if deadline is None:
-            return 0
-        return max(1, int((deadline - self._host.loop.time()) * 1000))
+        left_s = _LEFT_MAX_S if deadline is None else deadline - self._host.loop.time()
+        return max(1, int(left_s * 1000)) if left_s < _LEFT_MAX_S else 0
 
     def wire_ref(self, address: LocalAddress) -> wire.WireRef:
         """Return a reference as it travels."""

@@ -104,6 +104,8 @@ class RemotePeer(Outgoing):
         if not self._node.may_use(self.peer_id, cell.address):
             return "this node may not use it"
         actor_class = cell.message_class
+        if not isinstance(actor_class, type):
+            return "its class is not known to its node"
         name = actor_class.__name__
         if type_ == PLAIN:
             values = self.codecs.plain.decode_batch(batch)

@@ -27,6 +27,7 @@ from ..ids import id_as_bytes, id_from_bytes
 from ..runtime.messaging.address import LocalAddress
 from ..runtime.messaging.notices import Notice
 from ..schema import type_name
+from .wire import TYPE_MAX
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +143,8 @@ class Codecs:
         found = self._names.get(kind)
         if found is None:
             found = (PLAIN, self.plain) if is_plain(kind) else (wire_name(kind), self.of_type(kind))
+            if len(found[0]) > TYPE_MAX:
+                raise EncodeError(kind, f"the name {found[0][:50]}... is longer than {TYPE_MAX}")
             self._names[kind] = found
         return found
 

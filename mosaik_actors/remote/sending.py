@@ -139,7 +139,7 @@ def _encode(kind: str, group: list[Any], messages: list[Any], peer: Sending) -> 
         tuple(peer.register(item[2]) for item in group),
         tuple(peer.left_ms(question.deadline) for question in questions),
         getattr(questions[0], "window", 0),
-        tuple(map(peer.wire_ref, questions[0].chain)),
+        tuple(map(peer.wire_ref, questions[0].chain[-wire.CHAIN_MAX :])),
         batch,
     )
 

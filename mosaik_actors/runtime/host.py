@@ -235,12 +235,13 @@ class ActorHost:
             self.names.pop(cell.globalName, None)
         self.letters.handlers.pop(address, None)
         self.sources.forget(address)
-        cell.parent.deliver(ChildActorExited(address), self.address)
-        if cell.watchers is not None:
-            reason = cell.reason or ("its node shuts down" if self.stopping else "it exited")
-            watchers, cell.watchers = cell.watchers, None
-            for watcher in watchers:
-                watcher.deliver(ActorGone(address, reason), self.address)
+        reason = cell.reason or ("its node shuts down" if self.stopping else "it exited")
+        notice = ChildActorExited(address)
+        vars(notice)["reason"] = reason  # more than what Thespian says
+        cell.parent.deliver(notice, self.address)
+        watchers, cell.watchers = cell.watchers or {}, None
+        for watcher in watchers:
+            watcher.deliver(ActorGone(address, reason), self.address)
         if self.stopping:
             for child in list(cell.children):
                 child.deliver(ActorExitRequest(recursive=True), self.address)

@@ -186,6 +186,7 @@ class IsolatedCell(ActorCell):
         """Take in what the actor's process sends."""
         if kind == "failed":
             logger.warning("%s cannot start: %s", self, parts[0])
+            self.reason = f"it cannot start: {parts[0].strip().splitlines()[-1]}"
             self._is_asked_to_exit = True
             self._report_ready(parts[0])
         elif kind == "ready":
@@ -248,6 +249,7 @@ class IsolatedCell(ActorCell):
         """End, because the actor's process has ended."""
         if not self._is_asked_to_exit and not self.dead and not self.host.stopping:
             logger.error("the process of %s has ended unasked", self)
+            self.reason = "its process has ended unasked"
         self.end()
 
     def disconnect(self) -> None:

@@ -6,8 +6,8 @@ it adds:
     * Constructor arguments, which are used again when it restarts.
     * A policy for failures (`supervision`): the actor goes on, is made anew in the same
       cell, with its address and what waits in its mailbox, or ends.
-    * A bound on the mailbox (`mailbox`), and a way past it: an exit request and a status
-      request go to the front, past everything that waits. Not so for an actor that
+    * A bound on the mailbox (`mailbox`), and a way past it: an exit request goes to
+      the front, past everything that waits. Not so for an actor that
       `createActor` makes and that is no `MosaikActor`: programs for Thespian rely on it
       that work sent before the request is done.
     * Hooks of a `MosaikActor`: `StartActor` is its first message, and what it has opened
@@ -32,7 +32,6 @@ from thespian.actors import (
     Actor,
     ActorAddress,
     ActorExitRequest,
-    Thespian_StatusReq,
 )
 
 from ..errors import clip
@@ -48,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 RESUME = Resume()
 
-_URGENT = (ActorExitRequest, Thespian_StatusReq)
+_URGENT = (ActorExitRequest,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ Requirement = Callable[["PeerInfo"], bool]
 PEER_SUBSCRIPTIONS_MAX = 16  # of one peer to one producer
 
 NOT_ALLOWED = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "the requirements are not met")
+WITHOUT_TICKET = "no valid ticket: "
 UNKNOWN_PEER = CloseReason(CloseCode.UNKNOWN_PEER, "your entry is not known here, sync first")
 
 
@@ -54,6 +55,11 @@ def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool | None:
             logger.exception("a require predicate failed for peer %s", peer.peer_id.short)
         answer = False
     return None if depends_on_rtt(shown) else answer
+
+
+def without_ticket(reason: str) -> CloseReason:
+    """Return what a peer whose tickets are not accepted is told."""
+    return CloseReason(CloseCode.STREAM_NOT_ALLOWED, clip(WITHOUT_TICKET + reason))
 
 
 def holds(condition: Condition, peers: Iterable[PeerInfo]) -> bool:

@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress
 from ..ids import StreamId
 from ..node import Node
 from ..schema import Schema
+from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
@@ -73,6 +74,7 @@ class ProducerSpec:
         schema: What its items look like.
         encoder: What encoded the items; asked to read those nobody took.
         require: Who may subscribe; None is everybody known.
+        tickets: What tickets they need besides; None is none.
         online_when: When it counts as online.
         max_consumers: How many may subscribe; None is no limit.
         buffer_size: How many items a consumer may be behind.
@@ -88,6 +90,7 @@ class ProducerSpec:
     schema: Schema
     encoder: PartEncoder
     require: Requirement | None
+    tickets: RequiredTickets | None
     online_when: Condition
     max_consumers: int | None
     buffer_size: int
@@ -148,6 +151,7 @@ class ConsumerSpec:
         schema: What it can read.
         encoder: What decodes the items.
         require: Which producers it wants; None is all.
+        tickets: What tickets they need besides; None is none.
         criteria: Which items it wants, encoded; empty is all.
         prefer: How it chooses among producers; None is all of them.
         online_when: When it counts as online.
@@ -160,6 +164,7 @@ class ConsumerSpec:
     schema: Schema
     encoder: PartEncoder
     require: Requirement | None
+    tickets: RequiredTickets | None
     criteria: bytes
     prefer: Preference | None
     online_when: Condition

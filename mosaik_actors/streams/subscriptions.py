@@ -10,7 +10,8 @@ of its links; it answers with what to do (`next_event`) and when to be woken
     ACTIVE    subscribed
 
     WAITING -> OPENING -> ACTIVE -> WAITING -> ...
-                  `-> SYNCING -> OPENING
+          |       `-> SYNCING -> OPENING
+          `-> SYNCING -> WAITING
 
 Rules:
     * A producer is tried as soon as the catalog shows it.
@@ -23,6 +24,8 @@ Rules:
       a good part of it: each return holds the producer up for everybody else.
     * A producer that does not know us (401) is synced with first and tried
       again at once, but only once in a row.
+    * A producer that does not allow us is synced with and tried again at once when
+      our own tickets are other ones.
     * A producer that restarted (another start in its version) is tried at once;
       a link to its former life is dropped. A link that was quicker than gossip and
       leads to its present life already is kept, with the items in it.
@@ -58,6 +61,9 @@ from ..transport.close import CloseCode, CloseReason
 from .config import Backoff
 from .preference import Preference, Rank, is_better
 
+_RESTARTED: Final = CloseReason(CloseCode.CANCELLED, "the producer restarted")
+NOT_WANTED: Final = CloseReason(CloseCode.CANCELLED, "not wanted any more")
+
 
 @dataclass(frozen=True, slots=True)
 class ProducerCandidate:
@@ -67,6 +73,7 @@ class ProducerCandidate:
         addr: Where it is.
         start: The moment its node started.
         allowed: Whether the consumer's own requirements let it in.
+        why_not: With what reason a subscription ends that stands when they do not.
         rank: How good the consumer's preference finds it: less is better, None
             is worse than everything.
     """
@@ -75,6 +82,7 @@ class ProducerCandidate:
     start: int
     allowed: bool = True
     rank: Rank = None
+    why_not: CloseReason = NOT_WANTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,7 @@ _ALLOWED_FROM = {
         SubscriptionState.OPENING,
         SubscriptionState.ACTIVE,
     },
-    SubscriptionState.SYNCING: {SubscriptionState.OPENING},
+    SubscriptionState.SYNCING: {SubscriptionState.OPENING, SubscriptionState.WAITING},
     SubscriptionState.OPENING: {
         SubscriptionState.WAITING,
         SubscriptionState.SYNCING,
@@ -143,8 +151,8 @@ _ALLOWED_FROM = {
 
 class _Producer:
     __slots__ = (
-        "attempts", "better_since", "candidate", "failures", "lags", "listed", "lot", "opened_at",
-        "reached_start", "retry_at", "state", "waited_s", "was_synced",
+        "attempts", "better_since", "candidate", "failures", "is_refused", "lags", "listed", "lot",
+        "opened_at", "reached_start", "retry_at", "state", "waited_s", "was_synced",
     )  # fmt: skip
 
     def __init__(self, candidate: ProducerCandidate, now: float, lot: float = 0.0) -> None:
@@ -155,6 +163,7 @@ class _Producer:
         self.listed = True
         self.retry_at: float | None = now
         self.failures = 0
+        self.is_refused = False  # it did not let us in, for what our entry said
         self.lags = False  # it found us too slow, and we have not done better since
         self.attempts: dict[int, int] = {}  # to the start that the catalog showed then
         self.reached_start = candidate.start  # what the producer itself said
@@ -197,7 +206,7 @@ class Subscriptions:
             known = self._producers.get(peer_id)
             if not candidate.allowed:
                 if known is not None:
-                    self._drop(peer_id, "not wanted any more")
+                    self._drop(peer_id, candidate.why_not)
             elif known is None:
                 self._producers[peer_id] = self._make(candidate, now)
             else:
@@ -236,6 +245,7 @@ class Subscriptions:
         if not self.is_opening(peer_id, attempt):
             return
         producer = self._producers[peer_id]
+        producer.is_refused = reason.remote and reason.code == CloseCode.STREAM_NOT_ALLOWED
         if len(producer.attempts) > 1 or producer.attempts[attempt] != producer.candidate.start:
             self._end_attempt(peer_id, attempt, now)
             return
@@ -278,6 +288,7 @@ class Subscriptions:
         *,
         now: float,
         was_too_slow: bool = False,
+        was_refused: bool = False,
         has_progressed: bool = False,
     ) -> None:
         """Take in that the link of an active subscription ended.
@@ -286,11 +297,13 @@ class Subscriptions:
             peer_id: The producer.
             now: Monotonic time in seconds.
             was_too_slow: Whether the producer ended it because we took too little.
+            was_refused: Whether it ended it because we are not allowed any more.
             has_progressed: Whether the application took a good part of it.
         """
         producer = self._producers.get(peer_id)
         if producer is None or producer.state is not SubscriptionState.ACTIVE:
             return
+        producer.is_refused = was_refused
         if has_progressed:
             producer.lags = False
         elif was_too_slow:
@@ -302,6 +315,18 @@ class Subscriptions:
         else:
             del self._producers[peer_id]
         self.handle_timer(now=now)
+
+    def receive_own_change(self, *, now: float) -> None:
+        """Take in that the own entry shows other tickets: who refused us is tried again.
+
+        It is synced with first, so that it knows of them.
+        """
+        for producer in self._producers.values():
+            if producer.is_refused and producer.state is SubscriptionState.WAITING:
+                producer.is_refused = False
+                producer.failures = 0
+                producer.become(SubscriptionState.SYNCING)
+                self._events.append(SyncWanted(producer.candidate.addr))
 
     def receive_synced(self, peer_id: PeerId, *, now: float) -> None:
         """Take in that the exchange of entries ended, one way or the other."""
@@ -416,7 +441,7 @@ class Subscriptions:
                 and producer.reached_start == candidate.start
             ):
                 return  # to end it would lose what the new one has sent already
-            self._drop(peer_id, "the producer restarted")
+            self._drop(peer_id, _RESTARTED)
             self._producers[peer_id] = self._make(candidate, now)
         elif producer.state is SubscriptionState.WAITING and candidate.addr != before.addr:
             producer.failures = 0
@@ -432,9 +457,8 @@ class Subscriptions:
             producer.waited_s = self._backoff.delay_s(producer.failures, self._rng)
             producer.retry_at = now + producer.waited_s
 
-    def _drop(self, peer_id: PeerId, text: str) -> None:
+    def _drop(self, peer_id: PeerId, reason: CloseReason) -> None:
         if self._producers[peer_id].state is SubscriptionState.ACTIVE:
-            reason = CloseReason(CloseCode.CANCELLED, text)
             self._events.append(SubscriptionDropped(peer_id, reason))
         self._forget(peer_id)
 

@@ -23,13 +23,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from ..clock import Randomness
+from ..clock import Randomness, set_validation_clock
 from ..discovery.config import DiscoveryConfig
 from ..errors import ConfigError, MosaikError
 from ..ids import NetworkId, PeerId, SecretKey
 from ..network import Network
 from ..network_secret import SecretSource
 from ..streams.config import StreamsConfig
+from ..tee.config import TeeConfig
+from ..tickets.requirement import Validators
 from ..transport.address import PeerAddr, SocketAddr
 from ..transport.config import TransportConfig
 from ..transport.interface import Endpoint
@@ -85,6 +87,7 @@ class SimNode:
         disk: Its disk, which outlives crashes.
         clock: Its clocks.
         secret: The network's secret or secrets, from its next start on.
+        require_ticket: What tickets it requires to be connected, from its next start on.
         is_paused: Whether it stands still at present.
     """
 
@@ -96,11 +99,13 @@ class SimNode:
         self.disk = SimDisk(cluster.randomness.branch(f"disk {index}"))
         self.clock = SimClock(cluster.loop)
         self.secret = cluster.secret
+        self.require_ticket = cluster.require_ticket
         self.is_paused = False
         self.run_count = 0
         self._run: _Run | None = None
         self._ending: asyncio.Future[None] | None = None
         self._context = context_of(self)
+        self._context.run(set_validation_clock, self.clock.wall)
 
     @property
     def peer_id(self) -> PeerId:
@@ -162,11 +167,13 @@ class SimNode:
             cluster.network_id,
             secret=self.secret,
             secret_key=self.secret_key,
+            require_ticket=self.require_ticket,
             bootstrap=cluster.bootstrap_for(self.index),
             tags=cluster.tags_for(self.index),
             discovery=cluster.discovery_config,
             streams=cluster.streams_config,
             transport=cluster.transport_config,
+            tee=cluster.tee_for(self.index),
             environment=_NodeEnvironment(self),
         )
         self._run = _Run(network)
@@ -324,6 +331,8 @@ class Cluster:
         network_id: The network's name.
         secret: The network's secret or secrets; each node has its own `secret`, which
             may be changed and holds from the node's next start on.
+        require_ticket: What tickets the nodes require to be connected; each node has its
+            own, likewise.
         program: What each node runs from every start on: ``async def main(node)``.
         tags: The nodes' tags: the same for all, or a function of the index.
         starts: Whether entering starts the nodes.
@@ -333,6 +342,7 @@ class Cluster:
         discovery: The settings of discovery.
         streams: The settings of streams.
         transport: The settings of the transport.
+        tee: The trusted domain that each node runs in, by index; None for none.
         traces_messages: Whether every delivery goes into the trace; without, a
             large simulation is faster and its digest says less.
 
@@ -352,6 +362,7 @@ class Cluster:
         network: NetworkConditions | None = None,
         network_id: NetworkId | str = "simulation",
         secret: SecretSource | Sequence[SecretSource] | None = None,
+        require_ticket: Validators = (),
         program: Program | None = None,
         tags: Iterable[str] | Callable[[int], Iterable[str]] = (),
         starts: bool = True,
@@ -360,6 +371,7 @@ class Cluster:
         discovery: DiscoveryConfig | None = None,
         streams: StreamsConfig | None = None,
         transport: TransportConfig | None = None,
+        tee: Callable[[int], TeeConfig | None] | None = None,
         traces_messages: bool = True,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -388,6 +400,7 @@ class Cluster:
         self.discovery_config = discovery
         self.streams_config = streams
         self.transport_config = transport
+        self._tee = tee
         self._tags = tags
         self._nat = nat
         self._starts = starts
@@ -396,6 +409,8 @@ class Cluster:
         self._applied_cuts: dict[tuple[int, int], None] = {}
         self._faults: FaultRunner | None = None
         self.secret = secret
+        self.require_ticket = require_ticket
+        set_validation_clock(SimClock(loop).wall)
         self.nodes = [SimNode(self, index) for index in range(nodes)]
 
     async def __aenter__(self) -> Self:
@@ -605,6 +620,10 @@ class Cluster:
     def tags_for(self, index: int) -> list[str]:
         """Return a node's tags."""
         return list(self._tags(index) if callable(self._tags) else self._tags)
+
+    def tee_for(self, index: int) -> TeeConfig | None:
+        """Return the trusted domain that a node runs in."""
+        return self._tee(index) if self._tee is not None else None
 
     def nat_of(self, index: int) -> NatKind | None:
         """Return the kind of NAT that a node is behind."""

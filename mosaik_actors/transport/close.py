@@ -25,6 +25,7 @@ class CloseCode(IntEnum):
     GRACEFUL_SHUTDOWN = 204
     PROTOCOL_VIOLATION = 400
     UNKNOWN_PEER = 401
+    NO_TICKET = 402
     NOT_ALLOWED = 403
     KEY_IN_USE = 409
     TOO_MANY_BYTES = 413
@@ -39,6 +40,7 @@ class CloseCode(IntEnum):
     STREAM_INVALID_CRITERIA = 10422
     STREAM_COSTLY_CRITERIA = 10429
     GROUP_INVALID_HANDSHAKE = 30400
+    GROUP_NOT_ALLOWED = 30403
     GROUP_NOT_FOUND = 30404
     GROUP_INVALID_PROOF = 30405
     GROUP_TIMEOUT = 30408
@@ -75,6 +77,7 @@ class CloseReason:
 # The gates of a network, as `NotAdmitted.gate` names them, by what they refuse a peer with.
 GATES: Final = {
     CloseCode.DIFFERENT_NETWORK: "network",
+    CloseCode.NO_TICKET: "ticket",
     CloseCode.NOT_ALLOWED: "allow",
     CloseCode.BANNED: "deny",
     CloseCode.BROKE_RULES: "conduct",

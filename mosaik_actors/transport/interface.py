@@ -57,6 +57,16 @@ class LinkRefused(TransportError):
         return str(self.reason)
 
 
+class NotAllowed(LinkRefused):
+    """Who asked for a stream or a group may not have it, or not any more: `reason` says why not.
+
+    Either side has decided so: see `CloseReason.remote`.
+    """
+
+    def __str__(self) -> str:
+        return f"not allowed: {self.reason.text}"
+
+
 class FramesReceived(msgspec.Struct, frozen=True, eq=False):
     """Frames arrived on `link`, in order; one message for all of one loop turn."""
 

@@ -86,6 +86,16 @@ async def test_stream_filters_send_only_what_was_asked_for(tmp_path: Path) -> No
     assert refused.startswith("refused: no field 'volume' in Trade; it has symbol, price, size")
 
 
+async def test_api_keys_are_of_use_to_their_owners_only(tmp_path: Path) -> None:
+    out = await run(EXAMPLES / "api_keys" / "vendor.py", runtime_dir=tmp_path)
+    assert out.splitlines() == [
+        "customer got ETH",
+        "copycat: not allowed: no valid ticket: no such customer, or another key than the "
+        "customer's",
+        "without its ticket the customer gets nothing",
+    ]
+
+
 async def test_stream_preferences_follow_the_load(tmp_path: Path) -> None:
     out = await run(EXAMPLES / "stream_preferences" / "mirrors.py", runtime_dir=tmp_path)
     assert out.splitlines() == [
@@ -120,3 +130,22 @@ def test_every_program_named_in_a_readme_exists(readme: Path) -> None:
     named = re.findall(r"(?:python|chaos) (\S+\.py)", readme.read_text())
     assert named
     assert all((ROOT / name).is_file() for name in named)
+
+
+async def test_attested_readings_go_to_the_right_software_only(tmp_path: Path) -> None:
+    folder, changed = EXAMPLES / "attested", tmp_path / "changed"
+    changed.mkdir()
+    for file in folder.glob("*.py"):
+        text = file.read_text() + ("# changed\n" if file.name == "reader.py" else "")
+        (changed / file.name).write_text(text)
+    ward, reader, other = await asyncio.gather(
+        run(folder / "ward.py", "--count", "50", runtime_dir=tmp_path),
+        run(folder / "reader.py", runtime_dir=tmp_path),
+        run(changed / "reader.py", "--patience", "3", runtime_dir=tmp_path),
+    )
+    assert "ward: sent 50 readings to 1 readers" in ward
+    assert "got 50 readings" in reader
+    assert "got 0 readings" in other
+    assert "its mrtd is" in other
+    assert "SIMULATED" in ward
+    assert "SIMULATED" in reader

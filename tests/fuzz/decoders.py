@@ -15,6 +15,7 @@ ten minutes tries about a million inputs.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import tracemalloc
@@ -24,13 +25,15 @@ from functools import cache, partial
 from random import Random
 from typing import Any
 
+import jwt
 import msgpack
 import msgspec
+import zstandard
 
 from mosaik_actors import schema
 from mosaik_actors.discovery import entry, mdns, rendezvous
 from mosaik_actors.discovery import wire as discovery_wire
-from mosaik_actors.errors import RemoteError
+from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.machine import ledger, sessions
 from mosaik_actors.groups.mesh import wire as bond_wire
 from mosaik_actors.groups.wire import acts, commands, configuration, stored
@@ -39,8 +42,15 @@ from mosaik_actors.groups.wire import frames as group_frames
 from mosaik_actors.groups.wire import merge as merge_wire
 from mosaik_actors.groups.wire import raft as raft_wire
 from mosaik_actors.groups.wire import sync as sync_wire
+from mosaik_actors.ids import PeerId
 from mosaik_actors.streams import criteria
 from mosaik_actors.streams import wire as streams_wire
+from mosaik_actors.tee import packing, quote, simulated
+from mosaik_actors.tee.ticket import TdxTicket
+from mosaik_actors.tickets import wire as tickets_wire
+from mosaik_actors.tickets.jwt import Jwt
+from mosaik_actors.tickets.keys import Hs256
+from mosaik_actors.tickets.validator import InvalidTicket
 from mosaik_actors.transport import frames, lost
 from mosaik_actors.wire_encoding import BoundedDecoder, check_objects
 
@@ -110,6 +120,7 @@ def list_targets() -> list[Target]:
     add("the header of a discovery link", discovery_wire.decode_purpose)
     add("a peer entry", entry.SignedPeerEntry.decode, bytes(entry.SIGNATURE_BYTES))
     add("a subscription", _subscribe)
+    add("a reply about tickets", tickets_wire.decode_shown)
     add("a frame of the mesh", bond_wire.decode_frame, bond_wire._FIRST)
     add("a message of a bootstrap", bootstrap_wire.decode_message)
     add("a prepare vote", bootstrap_wire.decode_prepare_vote)
@@ -133,9 +144,41 @@ def list_targets() -> list[Target]:
         Target("split_history", group_frames.split_history, lambda _rng: [], b"\x02"),
         Target("parse_notice", _notice, lambda _rng: [], b"mosaik notice 1\n"),
         Target("parse_properties", _properties, lambda _rng: []),
+        Target("TdxTicket", _ticket, _sampler(packing.PackedTicket)),
+        Target("Quote.parse", quote.Quote.parse, lambda _rng: [], _quote_head()),
         Target("decode_hint", lost.decode_hint, lambda _rng: []),
+        Target("a token", _token, lambda _rng: [], b"eyJhbGciOiJIUzI1NiJ9."),
+        Target("the claims of a token", _claims, _claims_sample),
     ]
     return targets
+
+
+TOKEN_KEY = Hs256(bytes(32))
+TOKENS = Jwt(TOKEN_KEY, issuers="a", audiences="b", claims={"c": 1}, max_age=5)
+
+
+def _token(data: bytes) -> None:
+    """A token as it comes; what is refused is a broken rule of the peer's."""
+    try:
+        TOKENS.check(data, PeerId(bytes(32)), now=1.7e9)
+    except InvalidTicket as exc:
+        raise RemoteError(str(exc)) from exc
+
+
+def _claims(data: bytes) -> None:
+    """A signed token that says what the input says, as JSON: the issuer may be hostile."""
+    try:
+        claims = msgpack.unpackb(data, strict_map_key=False)
+        text = json.dumps(claims, default=str).encode()
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as exc:
+        raise RemoteError(str(exc)) from exc
+    signed = jwt.PyJWS().encode(text[:6000], bytes(32), "HS256")
+    _token(signed.encode())
+
+
+def _claims_sample(rng: Random) -> Any:
+    values = ["a", ["b"], 1, 1.7e9 + 60, -1, None, True, {"c": 1}, "1", 1e300]
+    return {name: rng.choice(values) for name in ("iss", "aud", "sub", "exp", "iat", "nbf", "c")}
 
 
 def _subscribe(data: bytes) -> None:
@@ -174,6 +217,18 @@ def _properties(data: bytes) -> None:
     tag = MDNS_SEAL.tag_record("a name", peer, [addr]).encode()  # as a member has it
     said = {b"v": data[:half], b"n": tag, b"p": data[half:], b"a0": data}
     mdns.parse_properties(MDNS_SEAL, "a name", said)
+
+
+def _ticket(data: bytes) -> None:
+    try:
+        TdxTicket.from_data(zstandard.ZstdCompressor(1).compress(data))
+    except InvalidTicket as exc:
+        raise DecodeError(str(exc)) from exc
+
+
+def _quote_head() -> bytes:
+    """Return a quote without its last part, the certificates."""
+    return simulated.SimulatedTd(simulated.SimulatedRoot("fuzz")).quote(bytes(64))[:1252]
 
 
 # Messages that are good, from the type.

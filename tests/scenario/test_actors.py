@@ -321,6 +321,26 @@ def _gone(ref: ActorRef) -> list[ActorGone]:
     return actor.gone
 
 
+@scenario(nodes=2, seeds=SEEDS)
+async def test_an_actor_may_be_for_some_nodes_only(cluster: Cluster) -> None:
+    near, far = cluster.net(0), cluster.net(1)
+    book = await near.actors.spawn(Book, name="book", require=lambda peer: "trader" in peer.tags)
+    hub = await near.actors.spawn(Book, name="hub")
+    with pytest.raises(NotResolved):
+        await far.actors.resolve("book", timeout=2)
+    # A reference alone does not let it in either.
+    shared = await far.actors.spawn(Book, name="shared")
+    _actor(hub).send(await near.actors.resolve("shared"), Introduce(book))
+    await cluster.until(lambda: getattr(_actor(shared), "other", None) is not None)
+    ref: Any = getattr(_actor(shared), "other", None)
+    with pytest.raises(AskRejected, match="may not use it"):
+        await ref.ask(Count())
+    far.discovery.add_tags("trader")
+    await cluster.sleep(5)
+    assert await ref.ask(Count()) == 0
+    assert await far.actors.resolve("book") is ref
+
+
 class Job(Request[int]):
     number: int
 

@@ -127,6 +127,7 @@ class Leading:
                 is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
                 has_acknowledged=progress is not None and progress.match_index > 0,
                 has_left=peer in self._left,
+                is_excluded=parts.is_excluded(peer),
             )
         return GroupView(
             me=parts.me,

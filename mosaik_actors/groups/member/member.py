@@ -117,6 +117,7 @@ class MemberSpec:
         factor: How reluctant it is to lead; 1 is not at all.
         allow: Why a peer is refused although it has the key; None for join_accepted.
         is_in_reach: Whether a peer is connected and answers.
+        is_excluded: Whether it is certain that a peer may not be a member any more.
     """
 
     me: PeerId
@@ -133,6 +134,7 @@ class MemberSpec:
     factor: float
     allow: Allow
     is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
+    is_excluded: Callable[[PeerId], bool] = lambda _peer: False
 
 
 class GroupMember:
@@ -365,6 +367,12 @@ class GroupMember:
     def receive_peers(self, peers: Mapping[PeerId, PeerAddr], *, now: float) -> None:
         """Take in who advertises the group, and where."""
         self._mesh.receive_peers(peers, now=now)
+
+    def recheck_peers(self, *, now: float) -> None:
+        """Ask `MemberSpec.allow` again: it may answer otherwise than before."""
+        self._mesh.recheck(now=now)
+        if self._history is not None:
+            self._history.peers_changed(now=now)
 
     def receive_offer(self, link_id: int, peer: PeerId, header: bytes, *, now: float) -> None:
         """Take in that a peer opened a link for this group."""
@@ -814,6 +822,7 @@ class GroupMember:
             statuses=lambda: self._statuses,
             status=self._my_status,
             factor=spec.factor,
+            is_excluded=spec.is_excluded,
             keeps_log=lambda: self._merging.keeps_log,
             send=self._send,
             emit=self._emit,

@@ -5,8 +5,8 @@ remembered: the leader calls `plan_change` again and again, each step brings the
 group nearer to where no rule applies any more, and a new leader goes on from
 wherever the old one stopped. The rules, the most urgent first:
 
-    1. Voters that leave are removed; a leader that leaves hands over first, and
-       so does one that wants only to observe.
+    1. Voters that leave, or are not allowed in the group any more, are removed; a
+       leader that leaves hands over first, and so does one that wants only to observe.
     2. A voter that has lost its memory, or the end of its log, is removed: it may not
        vote before it has caught up anew (its earlier votes and entries would count
        twice, and what a leader has counted it never takes back).
@@ -59,6 +59,7 @@ class MemberView:
             `lag` is known to be right.
         has_acknowledged: Whether this leader counts anything as saved there.
         has_left: Whether it said good-bye.
+        is_excluded: Whether this leader is certain that it may not be a member any more.
     """
 
     status: Status | None = None
@@ -67,6 +68,7 @@ class MemberView:
     is_replicating: bool = False
     has_acknowledged: bool = False
     has_left: bool = False
+    is_excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +165,7 @@ def explain(view: GroupView) -> str:
         f"voter {peer.short} {what}"
         for peer in group.others
         for what, is_so in (
-            ("has left", group.is_leaving(peer)),
+            ("has left, or is not allowed any more", group.is_leaving(peer)),
             ("has lost its memory", group.is_lost(peer)),
             ("is silent, and nobody can take its place", group.is_dead(peer)),
         )
@@ -199,7 +201,7 @@ def _let_go(group: _Group) -> Step | None:
     leaving = [peer for peer in group.others if group.is_leaving(peer)]
     dead = [peer for peer in group.least_fit() if leaving and group.is_dead(peer)]
     return group.first_change(
-        [(remove(group.current, peer), f"voter {peer.short} leaves") for peer in leaving]
+        [(remove(group.current, peer), group.why_leaving(peer)) for peer in leaving]
         + [(remove(group.current, peer), f"voter {peer.short} is silent") for peer in dead]
     )
 
@@ -292,7 +294,13 @@ class _Group:
 
     def is_leaving(self, peer: PeerId) -> bool:
         seen = self.of(peer)
-        return seen.has_left or (seen.status is not None and seen.status.is_leaving)
+        if seen.has_left or seen.is_excluded:
+            return True
+        return seen.status is not None and seen.status.is_leaving
+
+    def why_leaving(self, peer: PeerId) -> str:
+        verb = "is not allowed any more" if self.of(peer).is_excluded else "leaves"
+        return f"voter {peer.short} {verb}"
 
     def is_observer(self, peer: PeerId) -> bool:
         status = self.of(peer).status
@@ -315,7 +323,9 @@ class _Group:
         silent_s = self.of(peer).silent_s
         if silent_s is None or silent_s > self.view.config.election_timeout:
             return False
-        return not self.is_dead(peer) and not self.is_lost(peer) and not self.of(peer).has_left
+        if self.of(peer).has_left or self.of(peer).is_excluded:
+            return False
+        return not self.is_dead(peer) and not self.is_lost(peer)
 
     def is_fit(self, peer: PeerId) -> bool:
         """Whether a member could vote, or go on voting: it is here, has caught up and wants to."""

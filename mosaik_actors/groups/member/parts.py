@@ -32,6 +32,7 @@ class Parts:
         is_durable: Whether anything is saved.
         is_observer: Whether this member wants only to observe.
         factor: How reluctant this member is to lead.
+        is_excluded: Whether it is certain that a peer may not be a member any more.
         statuses: Who is bonded with this member, and what they say.
         status: What this member says of itself.
         keeps_log: Whether the log must not be cut at the moment.
@@ -50,6 +51,7 @@ class Parts:
     is_durable: bool
     is_observer: Callable[[], bool]
     factor: float
+    is_excluded: Callable[[PeerId], bool]
     statuses: Callable[[], Mapping[PeerId, Status]]
     status: Callable[[], Status]
     keeps_log: Callable[[], bool]

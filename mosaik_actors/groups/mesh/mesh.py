@@ -199,7 +199,7 @@ class Mesh:
         self._redial.hurry_refused(now=now)
         for bond in list(self.bonded.values()):
             if (text := self.allow(bond.peer)) is not None:
-                self._close_bond(bond, CloseReason(CloseCode.GROUP_INVALID_PROOF, text), now=now)
+                self._close_bond(bond, CloseReason(CloseCode.GROUP_NOT_ALLOWED, text), now=now)
                 self._redial.note_failure(bond.peer, now=now, is_refused=True)
         self._dial(now)
 
@@ -394,7 +394,7 @@ class Mesh:
 
     def _check_allowed(self, peer: PeerId) -> None:
         if (text := self.allow(peer)) is not None:
-            raise RemoteError(text, CloseCode.GROUP_INVALID_PROOF)
+            raise RemoteError(text, CloseCode.GROUP_NOT_ALLOWED)
 
     @property
     def _proof_timeout_s(self) -> float:

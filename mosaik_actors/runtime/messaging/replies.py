@@ -17,13 +17,15 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from thespian.actors import ActorAddress, PoisonMessage
 
-from ...config import require_above
+from ...config import require_between
 from ...waiters import Waiters
 from .address import Deliver, LocalAddress
 from .errors import ActorSystemClosed, AskPoisoned, AskRejected, AskUndeliverable
 from .notices import MessageRejected
 
 R = TypeVar("R")
+
+WINDOW_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Replies(AsyncIterator[R], Generic[R]):
     """
 
     def __init__(self, host: RepliesHost, target: Any, message: Any, window: int) -> None:
-        require_above("window", window)
+        require_between("window", window, 1, WINDOW_MAX)
         self._host = host
         self.target = target
         self.message = message

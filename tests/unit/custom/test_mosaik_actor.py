@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from thespian.actors import Actor, ActorAddress, ActorExitRequest, ChildActorExited
+from thespian.actors import Actor, ActorAddress, ActorExitRequest
 
 from mosaik_actors import (
     DROP_NEWEST,
@@ -85,8 +85,9 @@ class Recorder(MosaikActor):
     def receiveMsg_ChildFailed(self, failed: ChildFailed, sender: ActorRef) -> None:
         self.log.append(("failed", failed.reason, failed.decision))
 
-    def receiveMsg_ChildActorExited(self, exited: ChildActorExited, sender: Any) -> None:
+    def receiveMsg_ChildActorExited(self, exited: Any, sender: Any) -> None:
         self.log.append("child exited")
+        self.why = exited.reason
 
     def receiveMsg_MessageRejected(self, rejected: MessageRejected, sender: ActorRef) -> None:
         self.log.append(("rejected", rejected.message))
@@ -196,6 +197,7 @@ async def test_tasks_end_with_the_actor_and_their_errors_are_its_failures() -> N
         await until(lambda: "child exited" in log)
         await ended.wait()
         assert "piped" in log
+        assert actor.actor.why == "failed: ValueError: in a task"
         assert ("failed", "failed: ValueError: in a task", "stopped") in log
         with pytest.raises(AskUndeliverable):
             await child.ask(Log())

@@ -26,7 +26,6 @@ from mosaik_actors.discovery.entry import (
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Ticket,
     Version,
 )
 from mosaik_actors.discovery.errors import DifferentNetwork, SyncError
@@ -59,6 +58,7 @@ from mosaik_actors.ids import NetworkId, SecretKey, StreamId, UniqueId
 from mosaik_actors.node import Node
 from mosaik_actors.runtime import TypeDispatcher
 from mosaik_actors.shared_state import Lagged
+from mosaik_actors.tickets.ticket import Ticket
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
@@ -707,7 +707,7 @@ async def test_a_node_that_has_started_serves_who_dials_at_once(
     monkeypatch.setattr(MemoryEndpoint, "serve", note)
     discovery = await nodes.start("just started")
     # In the very moment that the start returns: a dial alone would often be too slow to tell.
-    assert served == [PROTOCOL]
+    assert PROTOCOL in served
     link = await outsider.link(discovery, LinkPurpose("sync"))
     link.close(SHUTDOWN)
 

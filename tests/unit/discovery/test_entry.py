@@ -21,11 +21,11 @@ from mosaik_actors.discovery.entry import (
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Ticket,
     Version,
 )
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import PeerId, UniqueId
+from mosaik_actors.tickets.ticket import Ticket
 from mosaik_actors.wire_encoding import encode as encode_record
 
 from .helpers import NETWORK, NOW, entry, key, peer, signed

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mosaik_actors.discovery.entry import StreamInfo, Ticket
+from mosaik_actors.discovery.entry import StreamInfo
 from mosaik_actors.discovery.info import IdMap, IdSet, PeerInfo
 from mosaik_actors.ids import StreamId, UniqueId
+from mosaik_actors.tickets.ticket import Ticket
 
 from .helpers import addr, entry, peer
 

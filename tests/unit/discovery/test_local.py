@@ -14,10 +14,10 @@ from mosaik_actors.discovery.entry import (
     EntryTooLarge,
     GroupInfo,
     StreamInfo,
-    Ticket,
 )
 from mosaik_actors.discovery.local import GROUPS_BYTES_RESERVED, LocalEntry
 from mosaik_actors.ids import StreamId, UniqueId
+from mosaik_actors.tickets.ticket import Ticket
 
 from .helpers import NETWORK, NOW, addr, key, signed
 

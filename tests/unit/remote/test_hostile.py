@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
 
-from mosaik_actors import ActorRef, ActorsConfig, AsyncActorSystem, MosaikActor, Request, SecretKey
+from mosaik_actors import (
+    ActorRef,
+    ActorsConfig,
+    AskUndeliverable,
+    AsyncActorSystem,
+    ConfigError,
+    MosaikActor,
+    Request,
+    SecretKey,
+)
 from mosaik_actors.codec import codec_for
 from mosaik_actors.discovery.catalog import CatalogSnapshot
 from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
@@ -18,6 +28,7 @@ from mosaik_actors.remote import wire
 from mosaik_actors.remote.node import RemoteNode
 from mosaik_actors.remote.peer import RemotePeer, batch_count
 from mosaik_actors.remote.registry import handled_types, takes_plain
+from mosaik_actors.runtime.messaging.questions import Question
 from mosaik_actors.runtime.supervised import Spawning
 
 MY_KEY = SecretKey.from_seed("me")
@@ -214,6 +225,30 @@ async def test_references_to_any_number_of_nodes_are_forgotten() -> None:
             peer = PeerId(SecretKey.from_seed(str(number % 50)).peer_id)
             world.node.resolve_ref(wire.WireRef(peer, THEIRS, number))
         assert len(world.node.peers) <= 51
+
+
+async def test_what_is_sent_keeps_to_the_limits_of_the_other_side() -> None:
+    """A time limit without end, and a chain of any length: the link must live on."""
+    async with AsyncActorSystem() as system:
+        world = World(system)
+        far = world.peer.ref(THEIRS, 3)
+        chain = tuple(world.peer.ref(THEIRS, number) for number in range(100))
+        asks = [asyncio.ensure_future(far.ask(Ask(), limit)) for limit in (None, float("inf"), 5)]
+        question = Question(system.host, far, Ask(), chain=chain)
+        far.deliver(question.message, question.address)
+        await asyncio.sleep(0.01)
+        said = [one for one in world.link.said() if isinstance(one, wire.Ask)]
+        left = [ms for one in said for ms in one.left_ms]
+        assert sorted(left)[:3] == [0, 0, 0]
+        assert 0 < max(left) <= 5000
+        assert max(len(one.chain) for one in said) == wire.CHAIN_MAX
+        with pytest.raises(ConfigError):
+            far.stream(Ask(), window=100_000)
+        world.peer.lost("the test is over")
+        outcomes = await asyncio.gather(*asks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {AskUndeliverable}
+        question.close()
+        question.future.exception()
 
 
 def test_a_reference_or_an_incarnation_of_another_form_is_refused() -> None:

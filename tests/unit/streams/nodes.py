@@ -10,6 +10,7 @@ from typing import Any
 from mosaik_actors.clock import LoopClock, Randomness
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.handles.discovery import Discovery
+from mosaik_actors.handles.required_tickets import TicketChecks
 from mosaik_actors.handles.streams import Streams
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.node import Node
@@ -79,7 +80,9 @@ class World:
         )
         made = StreamNode(endpoint, node, discovery)
         config = StreamsConfig(**settings) if settings else self.config
-        made.streams = Streams(node, discovery.catalog_actor, config)
+        tickets = TicketChecks(node)
+        tickets.follow(discovery.catalog_actor)
+        made.streams = Streams(node, discovery.catalog_actor, tickets, config)
         self.nodes.append(made)
         return made
 

@@ -67,6 +67,37 @@ def test_producers_are_tried_as_soon_as_they_are_seen() -> None:
     assert subscriptions.state_of(A) is SubscriptionState.OPENING
 
 
+def test_who_did_not_allow_us_is_tried_at_once_with_other_tickets() -> None:
+    """Synced with first, so that it knows of them; others keep their waits."""
+    subscriptions = core()
+    subscriptions.receive_catalog({A: candidate(A), B: candidate(B)}, now=0)
+    first, second = events(subscriptions)
+    not_allowed = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "no valid ticket", remote=True)
+    subscriptions.receive_failed(A, first.attempt, not_allowed, now=0)
+    subscriptions.receive_failed(B, second.attempt, TIMEOUT, now=0)
+    subscriptions.receive_own_change(now=0.5)
+    assert events(subscriptions) == [SyncWanted(addr(A))]
+    subscriptions.receive_synced(A, now=0.6)
+    (wanted,) = events(subscriptions)
+    assert wanted.addr == addr(A)
+
+    # Also when it was a subscription that ended.
+    assert subscriptions.receive_opened(A, wanted.attempt, 1, now=0.7)
+    subscriptions.receive_closed(A, now=5, was_refused=True)
+    events(subscriptions)  # it is B's turn by now
+    subscriptions.receive_own_change(now=5.1)
+    assert events(subscriptions) == [SyncWanted(addr(A))]
+
+
+def test_a_subscription_that_is_not_allowed_any_more_ends_with_the_reason() -> None:
+    subscriptions = core()
+    opened(subscriptions)
+    reason = CloseReason(CloseCode.STREAM_NOT_ALLOWED, "no valid ticket: expired")
+    refused = ProducerCandidate(addr(A), 1, False, None, reason)
+    subscriptions.receive_catalog({A: refused}, now=1)
+    assert events(subscriptions) == [SubscriptionDropped(A, reason)]
+
+
 def test_failures_are_retried_after_growing_waits() -> None:
     subscriptions = core()
     subscriptions.receive_catalog({A: candidate(A)}, now=0)

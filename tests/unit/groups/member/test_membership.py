@@ -108,6 +108,17 @@ def test_voter_that_leaves_is_removed() -> None:
     assert target_of(view_of(voters_of(0, 1, 2), said_good_bye)) == voters_of(0, 2)
 
 
+def test_voter_that_may_not_be_a_member_any_more_is_removed() -> None:
+    """At once: neither its silence is waited for, nor somebody to take its place."""
+    excluded = {1: replace(DEAD, silent_s=0.1, is_excluded=True)}
+    assert target_of(view_of(voters_of(0, 1, 2), excluded)) == voters_of(0, 2)
+    assert target_of(view_of(voters_of(0, 1, 2), {1: replace(FIT, is_excluded=True)})) == (
+        voters_of(0, 2)
+    )
+    # It does not help to commit that. Half of the voters are no majority.
+    assert plan_change(view_of(voters_of(0, 1), excluded)) is None
+
+
 def test_leader_that_leaves_hands_over_to_the_best_voter() -> None:
     mine = status_of(is_leaving=True)
     peers = {1: fit(leadership_factor=4.0), 2: FIT, 3: fit(is_leaving=True), 4: DEAD}
@@ -331,9 +342,10 @@ def random_member(rng: Random) -> MemberView:
             fit(history=OTHER),
             MemberView(Status(Standing.PREPARED), 0.1, 9),
             MemberView(None, 0.2, 0, is_replicating=True, has_left=True),
+            MemberView(None, 0.2, 0, is_replicating=True, is_excluded=True),
             MemberView(),
         ],
-        weights=[12, 4, 2, 3, 3, 2, 3, 1, 1, 1, 1, 1, 1, 1, 1],
+        weights=[12, 4, 2, 3, 3, 2, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1],
     )[0]
 
 
@@ -367,6 +379,7 @@ def is_here(view: GroupView, member: PeerId) -> bool:
         and seen.silent_s <= 1.0
         and not says_otherwise
         and not seen.has_left
+        and not seen.is_excluded
     )
 
 

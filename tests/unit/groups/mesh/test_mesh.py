@@ -719,7 +719,7 @@ def test_refused_peer_gets_no_bond_until_it_is_welcome() -> None:
     prove = open_link(other, dial(other, SMALL), one, 1, 0.0)
     events = finish(other, prove, one, 1, 0.0)
     assert only(events, CloseLink).reason == CloseReason(
-        CloseCode.GROUP_INVALID_PROOF, "it has no ticket"
+        CloseCode.GROUP_NOT_ALLOWED, "it has no ticket"
     )
     assert not one.bonded
 

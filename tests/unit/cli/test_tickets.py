@@ -1,0 +1,83 @@
+"""``mosaik-actors ticket``: from making one to refusing one."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from mosaik_actors import EdDsaSigningKey, SecretKey
+from mosaik_actors.cli.main import main
+
+PEER = str(SecretKey.from_seed("mine").peer_id)
+OTHER = str(SecretKey.from_seed("another").peer_id)
+SECRET_HEX = "ab" * 32
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[str, str]:
+    private = EdDsaSigningKey(b"\5" * 32)
+    (tmp_path / "private").write_text(private.pem)
+    public = private._signing_key.public_key().public_bytes_raw().hex()
+    (tmp_path / "public").write_text(public + "\n")
+    return str(tmp_path / "private"), str(tmp_path / "public")
+
+
+def test_a_ticket_is_made_inspected_and_verified(
+    keys: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private, public = keys
+    shared = ["--alg", "EdDSA", "--peer", PEER, "--issuer", "acme", "--claim", "level=3"]
+    assert main(["ticket", "new", "--key", private, *shared, "--audience", "a"]) == 0
+    file = tmp_path / "ticket"
+    file.write_text(capsys.readouterr().out)
+    assert main(["ticket", "inspect", str(file)]) == 0
+    shown = capsys.readouterr()
+    assert '"level": 3' in shown.out
+    assert "expires  20" in shown.out
+    assert "not verified" in shown.err
+    verify = ["ticket", "verify", str(file), "--key", public, "--audience", "a"]
+    assert main([*verify, *shared]) == 0
+    assert capsys.readouterr().out.startswith("accepted, expires 20")
+    assert main([*verify, "--alg", "EdDSA", "--peer", OTHER]) == 1
+    assert "about another peer" in capsys.readouterr().err
+    assert main([*verify, *shared, "--claim", "level=4"]) == 1
+    assert "'level'" in capsys.readouterr().err
+
+
+def test_keys_and_tickets_come_from_the_environment_and_from_stdin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ISSUER_SECRET", SECRET_HEX)
+    shared = ["--key", "env:ISSUER_SECRET", "--alg", "HS256", "--peer", PEER]
+    assert main(["ticket", "new", *shared, "--never-expires"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(capsys.readouterr().out))
+    assert main(["ticket", "verify", "-", *shared, "--allow-non-expiring"]) == 0
+    assert capsys.readouterr().out == "accepted, expires never\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["new", "--key", "env:NOT_SET", "--alg", "HS256", "--peer", PEER], 2, "NOT_SET"),
+        (["new", "--key", "missing", "--alg", "HS256", "--peer", PEER], 1, "missing"),
+        (["new", "--key", "env:BAD", "--alg", "HS256", "--peer", PEER], 2, "expected 32"),
+        (["new", "--key", "env:GOOD", "--alg", "HS256", "--peer", "me"], 2, "--peer"),
+        (["new", "--key", "env:GOOD", "--alg", "HS256", "--peer", PEER, "--claim", "a"], 2, "JSON"),
+        (["inspect", "env:GOOD"], 1, "not a token"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line_that_repeats_no_key(
+    arguments: list[str],
+    code: int,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GOOD", SECRET_HEX)
+    monkeypatch.setenv("BAD", "abcd1234" * 4)
+    assert main(["ticket", *arguments]) == code
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert SECRET_HEX not in error
+    assert "abcd1234" not in error
