@@ -19,7 +19,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from .arguments import (
+from .config import require_above, seconds
+from .custom.actors import Actors
+from .discovery.config import DiscoveryConfig
+from .environment import Environment, Machine
+from .errors import Closed, ConfigError
+from .groups.config import GroupsConfig
+from .handles.arguments import (
     as_metrics_addr,
     as_network_id,
     as_peer_addrs,
@@ -29,12 +35,6 @@ from .arguments import (
     as_tags,
     default_bind,
 )
-from .config import require_above, seconds
-from .custom.actors import Actors
-from .discovery.config import DiscoveryConfig
-from .environment import Environment, Machine
-from .errors import Closed, ConfigError
-from .groups.config import GroupsConfig
 from .handles.discovery import Discovery
 from .handles.groups import Groups
 from .handles.required_tickets import TicketChecks, start_gate
@@ -242,13 +242,9 @@ class Network:
         return None if self._status is None else self._status.metrics_addr
 
     def status(self) -> NodeStatus:
-        """Return what this node shows of itself at this moment, as records.
+        """Return what this node shows of itself at this moment. Raises `Closed`.
 
-        They are frozen, and ``msgspec.json.encode`` writes them down. Taking it costs
-        about as much as going through the lists in it once.
-
-        Raises:
-            Closed: The handle is not started, or closed.
+        The records are frozen, and ``msgspec.json.encode`` writes them down.
         """
         if self._status is None:
             raise self._not_running()

@@ -101,6 +101,7 @@ SETTINGS = (
     ("streams", "tables", "streams to open; may be repeated"),
     ("collections", "tables", "collections to open; may be repeated"),
     ("tickets", "tables", "tickets to show; may be repeated"),
+    ("tdx", "bool", "whether to show a TDX ticket of the trusted domain that this is"),
     ("processes", "tables", "processes in place of one; may be repeated"),
     ("logging.level", "text", "debug, info, warning or error"),
     ("logging.format", "text", "text or json"),

@@ -25,6 +25,7 @@ from .types import load_class, load_type
 
 logger = logging.getLogger(__name__)
 
+TDX_TICKET_S: Final = 3600.0
 _POLICIES: Final[dict[str, Policy]] = {
     "resume": Resume(),
     "restart": Restart(),
@@ -96,6 +97,10 @@ class Launch:
             stack.callback(notify, STOPPING)
             for ticket_class, data in self._tickets:
                 self._show_ticket(ticket_class, data)
+            if self._settings.tdx:
+                if not net.tdx.available():
+                    raise self._origins.error(("tdx",), net.tdx.status.reason)
+                await net.discovery.keep_ticket(net.tdx.builder(TDX_TICKET_S))
             held = [self._open_stream(one, kind) for one, kind in self._streams]
             held += [self._open_collection(one, kinds) for one, kinds in self._collections]
             for actor, kind in self.actors:

@@ -157,6 +157,7 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
         streams: The streams to open.
         collections: The collections to open.
         tickets: The tickets to show.
+        tdx: Whether to show a TDX ticket of the trusted domain that this is, renewed by itself.
         processes: Several processes in place of one.
     """
 
@@ -179,6 +180,7 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
     streams: tuple[StreamSettings, ...] = ()
     collections: tuple[CollectionSettings, ...] = ()
     tickets: tuple[TicketSettings, ...] = ()
+    tdx: bool = False
     processes: tuple[ProcessSettings, ...] = ()
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import ConfigError
-from .ids import NetworkId, PeerId, SecretKey, Tag
-from .metrics.exposition import require_prometheus
-from .transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
+from ..errors import ConfigError
+from ..ids import NetworkId, PeerId, SecretKey, Tag
+from ..metrics.exposition import require_prometheus
+from ..transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 
 
 def as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:
