@@ -29,9 +29,9 @@ from typing import Any, Final
 
 from ...errors import DecodeError, RemoteError, clip
 from ...ids import GroupId, NetworkId
-from ..wire.acts import Act, CutSnapshot, decode_act
 from ..wire.commands import Burst, decode_bursts
 from ..wire.records import Entry, EntryKind
+from ..wire.system_entries import SystemEntry, TakeSnapshot, decode_system_entry
 from .initial import InitialState
 from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
@@ -369,7 +369,7 @@ class Host:
         if isinstance(content, tuple):
             self._apply_bursts(content, my_client, applied.answers)
         else:
-            self._apply_act(content, my_client, applied, takes_cuts)
+            self._apply_system_entry(content, my_client, applied, takes_cuts)
         self._runner.end_entry(entry.index, entry.term)
         if self._runner.results.is_wanted:
             self._keep_results()
@@ -407,13 +407,15 @@ class Host:
                 answers += answered
         self.ledger.own_count += self.position - before
 
-    def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
-        if isinstance(act, CutSnapshot):
+    def _apply_system_entry(
+        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_cuts: bool
+    ) -> None:
+        if isinstance(system_entry, TakeSnapshot):
             if takes_cuts:
                 self._runner.flush()
-                applied.cuts.append(self._cut(act.request_id))
+                applied.cuts.append(self._cut(system_entry.request_id))
             return
-        event = self.ledger.apply(act)
+        event = self.ledger.apply(system_entry)
         if isinstance(event, CommandsTaken):
             for burst in event.bursts:
                 self._replay(event, burst, my_client, applied)
@@ -461,12 +463,12 @@ class Host:
             return HostSnapshot(self.index, request_id, None, str(exc))
 
 
-def _read(entry: Entry) -> tuple[Burst, ...] | Act | None:
+def _read(entry: Entry) -> tuple[Burst, ...] | SystemEntry | None:
     """Return what an entry says, None when it is Raft's own. Raises `DecodeError`."""
     if entry.kind is EntryKind.COMMANDS:
         return decode_bursts(entry.data)
-    if entry.kind is EntryKind.ACT:
-        return decode_act(entry.data)
+    if entry.kind is EntryKind.SYSTEM:
+        return decode_system_entry(entry.data)
     return None
 
 

@@ -69,9 +69,9 @@ from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vo
 from ..wire.bootstrap import decode_message as decode_bootstrap
 from ..wire.bootstrap import encode_message as encode_bootstrap
 from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
+from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import Standing, Status
-from ..wire.stored import StoredGroup, decode_stored, encode_stored
 from ..wire.types import HISTORY_BYTES
 from .events import (
     FramesOut,

@@ -6,16 +6,16 @@ the sessions and the ledger over the log once more, without the machine. So the
 whole log is needed, from its first entry on; a history whose log was cut cannot
 be merged into another one.
 
-What comes out is a row of `Replay` acts, alike whoever reads the log:
+What comes out is a row of `Replay` system entries, alike whoever reads the log:
 
     * It holds every command applied up to the `CloseInto` that ended the
       history, once, in order, and nothing that comes after.
     * Commands that the history had itself taken in from others keep their
-      origin, as do those of the histories that it continues. An act is of one
+      origin, as do those of the histories that it continues. A system entry is of one
       origin.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
       nobody may refuse it as expired.
-    * An act takes at most `CHUNK_BYTES`, or one command if that is larger.
+    * A system entry takes at most `CHUNK_BYTES`, or one command if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.
 """
@@ -30,10 +30,10 @@ from typing import Final, Protocol
 from ...errors import DecodeError
 from ..machine.ledger import CommandsTaken, Ledger, skip_commands
 from ..machine.sessions import Answer, Refusal, SessionLimits, Sessions
-from ..wire.acts import FinishMerge, Replay, decode_act
 from ..wire.commands import BURSTS_MAX, Burst, decode_bursts
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
+from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
 from ..wire.types import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -97,9 +97,11 @@ def merged_commands(
     stream = ReplayStream(history, log, limits, ancestors=ancestors)
     stream.read_all()
     return [
-        MergedCommand(act.origin or history, burst.client, burst.first_sequence + n, payload)
-        for act in stream.take_all()
-        for burst in act.bursts
+        MergedCommand(
+            system_entry.origin or history, burst.client, burst.first_sequence + n, payload
+        )
+        for system_entry in stream.take_all()
+        for burst in system_entry.bursts
         for n, payload in enumerate(burst.payloads)
     ]
 
@@ -162,8 +164,8 @@ class ReplayStream:
             self._next_index = entry.index + 1
             if entry.kind is EntryKind.COMMANDS:
                 self._read_commands(entry)
-            elif entry.kind is EntryKind.ACT:
-                self._read_act(entry)
+            elif entry.kind is EntryKind.SYSTEM:
+                self._read_system_entry(entry)
             if self.is_at_end:
                 self._flush()
                 return
@@ -175,17 +177,17 @@ class ReplayStream:
         self._flush()
 
     def take(self) -> Replay | None:
-        """Return the next act to be replayed, None when more must be read first."""
+        """Return the next system entry to be replayed, None when more must be read first."""
         return self._chunks.popleft() if self._chunks else None
 
     def take_all(self) -> list[Replay]:
-        """Return all acts that were read and not taken."""
+        """Return all system entries that were read and not taken."""
         taken = list(self._chunks)
         self._chunks.clear()
         return taken
 
     def finish(self) -> FinishMerge:
-        """Return the act that says that all of it was replayed. At the end only."""
+        """Return the system entry that says that all of it was replayed. At the end only."""
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
         return FinishMerge(self._history, self._position, self._ledger.merged)
 
@@ -201,18 +203,18 @@ class ReplayStream:
             if fresh is not None:
                 self._add_own(fresh)
 
-    def _read_act(self, entry: Entry) -> None:
+    def _read_system_entry(self, entry: Entry) -> None:
         try:
-            act = decode_act(entry.data)
+            system_entry = decode_system_entry(entry.data)
         except DecodeError:
             return
-        event = self._ledger.apply(act)
-        if isinstance(act, Replay) and isinstance(event, CommandsTaken):
+        event = self._ledger.apply(system_entry)
+        if isinstance(system_entry, Replay) and isinstance(event, CommandsTaken):
             for burst in event.bursts:
                 self._fresh_of(burst, entry.index)
             taken = sum(len(burst.payloads) for burst in event.bursts)
-            origin_after = act.origin_after + act.command_count - taken
-            self._add(event.bursts, act.origin or act.history, origin_after)
+            origin_after = system_entry.origin_after + system_entry.command_count - taken
+            self._add(event.bursts, system_entry.origin or system_entry.history, origin_after)
         self.is_at_end = self._ledger.is_closed
 
     def _fresh_of(self, burst: Burst, index: int) -> Burst | None:
@@ -286,7 +288,7 @@ class ReplayStream:
 
 
 class _Chunk:
-    """An act in the making."""
+    """A system entry in the making."""
 
     __slots__ = ("after", "bursts", "command_count", "origin", "origin_after", "size_bytes")
 

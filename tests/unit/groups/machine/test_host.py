@@ -24,17 +24,17 @@ from mosaik_actors.groups.machine.machine import NoOp, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
 from mosaik_actors.groups.machine.snapshot import Header, SnapshotError
-from mosaik_actors.groups.wire.acts import (
-    AcceptMerge,
-    Act,
-    CloseInto,
-    CutSnapshot,
-    FinishMerge,
-    Replay,
-    encode_act,
-)
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.system_entries import (
+    AcceptMerge,
+    CloseInto,
+    FinishMerge,
+    Replay,
+    SystemEntry,
+    TakeSnapshot,
+    encode_system_entry,
+)
 
 from ..host_machines import (
     HISTORY,
@@ -64,8 +64,8 @@ def commands(index: int, *bursts: Burst, term: int = 1) -> Entry:
     return Entry(index, term, EntryKind.COMMANDS, encode_bursts(bursts))
 
 
-def act(index: int, content: Act, term: int = 1) -> Entry:
-    return Entry(index, term, EntryKind.ACT, encode_act(content))
+def system_entry(index: int, content: SystemEntry, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.SYSTEM, encode_system_entry(content))
 
 
 def answer(sequence: int, position: int, *, is_repeated: bool = False) -> Answer:
@@ -170,7 +170,7 @@ def test_entry_that_cannot_be_read_does_nothing() -> None:
     host = host_of(Diary())
     entries = [
         Entry(1, 1, EntryKind.COMMANDS, b"\xc1"),
-        Entry(2, 1, EntryKind.ACT, b"\xc1"),
+        Entry(2, 1, EntryKind.SYSTEM, b"\xc1"),
         commands(3, burst(payloads(host, "a"))),
     ]
     applied = host.apply(entries, ME, 3)
@@ -222,16 +222,16 @@ def test_entries_must_follow_what_is_applied() -> None:
         host.apply([Entry(1, 1, EntryKind.NOOP)], ME, 0)
 
 
-# Acts.
+# System entries.
 
 
 def test_acts_change_the_ledger_and_are_told() -> None:
     host = host_of(Diary())
     applied = host.apply(
         [
-            act(1, AcceptMerge(MERGING_HISTORY)),
-            act(2, FinishMerge(MERGING_HISTORY, 5)),
-            act(3, FinishMerge(MERGING_HISTORY, 0)),
+            system_entry(1, AcceptMerge(MERGING_HISTORY)),
+            system_entry(2, FinishMerge(MERGING_HISTORY, 5)),
+            system_entry(3, FinishMerge(MERGING_HISTORY, 0)),
         ],
         ME,
         3,
@@ -251,11 +251,11 @@ def test_closed_history_applies_no_more_commands_and_says_so() -> None:
     applied = host.apply(
         [
             commands(1, first),
-            act(2, AcceptMerge(MERGING_HISTORY)),
-            act(3, CloseInto(WINNER, accept_count=1)),
+            system_entry(2, AcceptMerge(MERGING_HISTORY)),
+            system_entry(3, CloseInto(WINNER, accept_count=1)),
             commands(4, late, strange),
             commands(5, first),
-            act(6, Replay(MERGING_HISTORY, (strange,))),
+            system_entry(6, Replay(MERGING_HISTORY, (strange,))),
         ],
         ME,
         6,
@@ -278,10 +278,12 @@ def test_replayed_commands_are_applied_once_and_recorded() -> None:
     rest = (burst(theirs, client=OTHER), burst(mine[2:], first=3))
     applied = host.apply(
         [
-            act(1, AcceptMerge(MERGING_HISTORY)),
-            act(2, Replay(MERGING_HISTORY, (burst(mine[:2]), burst(theirs, client=OTHER)))),
-            act(3, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
-            act(4, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
+            system_entry(1, AcceptMerge(MERGING_HISTORY)),
+            system_entry(
+                2, Replay(MERGING_HISTORY, (burst(mine[:2]), burst(theirs, client=OTHER)))
+            ),
+            system_entry(3, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
+            system_entry(4, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
         ],
         ME,
         4,
@@ -300,7 +302,9 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
     host = host_of(Diary())
     mine = payloads(host, "a", "b", "c")
     applied = host.apply(
-        [commands(1, burst(mine[:2])), act(2, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 2
+        [commands(1, burst(mine[:2])), system_entry(2, Replay(MERGING_HISTORY, (burst(mine),)))],
+        ME,
+        2,
     )
     assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 3, 3, mine[2:])]
     again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
@@ -310,7 +314,9 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
 def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
     host = host_of(Diary())
     replay = Replay(MERGING_HISTORY, (burst(payloads(host, "a")),))
-    applied = host.apply([act(1, FinishMerge(MERGING_HISTORY, 0)), act(2, replay)], ME, 2)
+    applied = host.apply(
+        [system_entry(1, FinishMerge(MERGING_HISTORY, 0)), system_entry(2, replay)], ME, 2
+    )
     assert applied.replayed == []
     assert host.position == 0
 
@@ -322,9 +328,9 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
     strange = commands(2, Burst(OTHER, 1, 1, 0, payloads(host, "x")))
     applied = host.apply(
         [
-            act(1, Replay(MERGING_HISTORY, (burst(mine[:1]),))),
+            system_entry(1, Replay(MERGING_HISTORY, (burst(mine[:1]),))),
             strange,
-            act(
+            system_entry(
                 3, Replay(MERGING_HISTORY, (Burst(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1)
             ),
         ],
@@ -342,7 +348,7 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
 def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
     host = host_of(Diary(), limits=SessionLimits(result_count=1))
     mine = payloads(host, "a", "b", "c")
-    applied = host.apply([act(1, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 1)
+    applied = host.apply([system_entry(1, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 1)
     assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 1, 1, mine)]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
     assert host.position == 3
@@ -353,7 +359,7 @@ def test_cut_is_the_state_at_that_very_entry() -> None:
         host, other = host_of(machine), host_of(type(machine)())
         before = commands(1, burst(payloads(host, "a", "b")))
         after = commands(3, burst(payloads(host, "c"), first=3))
-        cut_at = act(2, CutSnapshot(REQUEST))
+        cut_at = system_entry(2, TakeSnapshot(REQUEST))
         applied = host.apply([before, cut_at, after], ME, 3)
         [cut] = applied.cuts
         assert (cut.index, cut.request_id) == (2, REQUEST)
@@ -364,7 +370,7 @@ def test_cut_is_the_state_at_that_very_entry() -> None:
 
 def test_cuts_of_one_call_are_bounded_and_may_be_left_out() -> None:
     host = host_of(Diary())
-    entries = [act(n + 1, CutSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
+    entries = [system_entry(n + 1, TakeSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
     cuts = host.apply(entries, ME, 99).cuts
     assert [cut.index for cut in cuts] == [4, 5, 6, 7]
     host.reset()
@@ -379,7 +385,7 @@ def test_cut_of_a_machine_without_snapshots_says_why() -> None:
     for machine, why in ((Replayer(), "no snapshot"), (Broken(), "KeyError")):
         host = host_of(machine)
         host.apply([commands(1, burst(host.encode_commands([Put("a")])))], ME, 1)
-        [cut] = host.apply([act(2, CutSnapshot(REQUEST))], ME, 2).cuts
+        [cut] = host.apply([system_entry(2, TakeSnapshot(REQUEST))], ME, 2).cuts
         assert cut.parts is None
         assert why in cut.failure
         assert host.apply([Entry(3, 1, EntryKind.NOOP)], ME, 3).index == 3
@@ -395,7 +401,7 @@ class NotCopied:
 
 def test_reset_puts_everything_back() -> None:
     host = host_of(Diary())
-    entries = [commands(1, burst(payloads(host, "a"))), act(2, CloseInto(WINNER))]
+    entries = [commands(1, burst(payloads(host, "a"))), system_entry(2, CloseInto(WINNER))]
     for _ in range(3):
         assert host.apply(entries, ME, 2).answers == [answer(1, 1)]
         host.reset()
@@ -481,7 +487,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
     one, other = host_of(Diary()), host_of(Diary())
     entries = [
         commands(1, burst(payloads(one, *"abcd"))),
-        act(2, AcceptMerge(MERGING_HISTORY)),
+        system_entry(2, AcceptMerge(MERGING_HISTORY)),
         commands(3, burst(payloads(one, "d", "e"), first=4)),
     ]
     one.apply(entries[:2], ME, 2)
@@ -576,7 +582,7 @@ LIMITS = SessionLimits(client_count=3, result_count=6, idle_index_count=30)
 
 
 class Writer:
-    """Writes logs of commands, acts, rubbish and the like, by few clients."""
+    """Writes logs of commands, system entries, rubbish and the like, by few clients."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -599,20 +605,20 @@ class Writer:
         if kind < 0.65:
             return Entry(index, term, rng.choice((EntryKind.NOOP, EntryKind.CONFIGURATION)))
         if kind < 0.75:
-            wrong = rng.choice((EntryKind.COMMANDS, EntryKind.ACT))
+            wrong = rng.choice((EntryKind.COMMANDS, EntryKind.SYSTEM))
             return Entry(index, term, wrong, rng.randbytes(rng.randrange(20)))
-        content = self.act(index)
+        content = self.system_entry(index)
         self.ledger.apply(content)
-        return act(index, content, term)
+        return system_entry(index, content, term)
 
-    def act(self, index: int) -> Act:
+    def system_entry(self, index: int) -> SystemEntry:
         rng, ledger = self.rng, self.ledger
         merging_history = rng.choice((MERGING_HISTORY, WINNER))
         taken = ledger.taken_of(merging_history)
         after = max(0, taken + rng.choice((-1, 0, 0, 0, 1)))
         return rng.choices(
             (
-                CutSnapshot(rng.randbytes(16)),
+                TakeSnapshot(rng.randbytes(16)),
                 AcceptMerge(merging_history),
                 Replay(merging_history, self.bursts(index), after, origin_after=after),
                 FinishMerge(merging_history, taken),
@@ -720,7 +726,7 @@ def test_random_logs_hold_what_they_are_for() -> None:
 @given(st.binary(max_size=60), st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_in_an_entry_are_taken_alike(one: bytes, other: bytes) -> None:
-    for kind in (EntryKind.COMMANDS, EntryKind.ACT):
+    for kind in (EntryKind.COMMANDS, EntryKind.SYSTEM):
         host = host_of(Diary())
         applied = host.apply([Entry(1, 1, kind, one)], ME, 1)
         assert applied.index == 1

@@ -18,18 +18,18 @@ from mosaik_actors.groups.machine.ledger import (
     MergingHistoryAccepted,
     skip_commands,
 )
-from mosaik_actors.groups.wire.acts import (
+from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.status import Ancestor
+from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
     CloseInto,
     ContinueAs,
-    CutSnapshot,
     FinishMerge,
     Replay,
-    decode_act,
-    encode_act,
+    TakeSnapshot,
+    decode_system_entry,
+    encode_system_entry,
 )
-from mosaik_actors.groups.wire.commands import Burst
-from mosaik_actors.groups.wire.status import Ancestor
 
 OWN, ONE, TWO, THREE = (bytes([number]) * 16 for number in range(1, 5))
 CLIENT = b"c" * 16
@@ -38,7 +38,7 @@ CLIENT = b"c" * 16
 def replay(
     history: bytes, first: int, last: int, *, origin: bytes = b"", origin_first: int | None = None
 ) -> Replay:
-    """Return an act with the commands `first` to `last` of a history, named by their numbers."""
+    """Return a system entry with the commands `first` to `last` of a history, by their numbers."""
     payloads = tuple(b"%d" % number for number in range(first, last + 1))
     burst = Burst(CLIENT, 0, first, 0, payloads)
     origin_after = (first if origin_first is None else origin_first) - 1
@@ -163,7 +163,7 @@ def test_old_merging_histories_are_forgotten() -> None:
 def test_cutting_a_snapshot_changes_nothing() -> None:
     ledger = Ledger(OWN)
     before = ledger.to_bytes()
-    assert ledger.apply(CutSnapshot(b"r" * 16)) is None
+    assert ledger.apply(TakeSnapshot(b"r" * 16)) is None
     assert ledger.to_bytes() == before
 
 
@@ -178,7 +178,7 @@ def test_commands_are_skipped_across_bursts() -> None:
 
 def test_ledger_survives_a_snapshot() -> None:
     ledger = Ledger(OWN)
-    for act in (
+    for system_entry in (
         AcceptMerge(ONE),
         replay(ONE, 1, 3),
         FinishMerge(ONE, 3),
@@ -186,7 +186,7 @@ def test_ledger_survives_a_snapshot() -> None:
         replay(TWO, 1, 2, origin=THREE, origin_first=5),
         CloseInto(THREE, 2),
     ):
-        ledger.apply(act)
+        ledger.apply(system_entry)
     copy = Ledger.from_bytes(ledger.to_bytes())
     assert copy.to_bytes() == ledger.to_bytes()
     assert (copy.history, copy.merged, copy.merging_histories) == (OWN, (ONE,), (TWO,))
@@ -210,17 +210,17 @@ def test_any_bytes_are_a_ledger_or_refused(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_act_or_refused(data: bytes) -> None:
     try:
-        act = decode_act(data)
+        system_entry = decode_system_entry(data)
     except DecodeError:
         return
-    assert decode_act(encode_act(act)) == act
+    assert decode_system_entry(encode_system_entry(system_entry)) == system_entry
 
 
 def test_largest_counts_of_a_peer_still_make_a_snapshot() -> None:
     ledger = Ledger(OWN)
-    act = replay(TWO, 1, 3, origin=ONE)
-    largest = Replay(TWO, act.bursts, 0, ONE, (1 << 62) - 1)
-    assert decode_act(encode_act(largest)) == largest
+    system_entry = replay(TWO, 1, 3, origin=ONE)
+    largest = Replay(TWO, system_entry.bursts, 0, ONE, (1 << 62) - 1)
+    assert decode_system_entry(encode_system_entry(largest)) == largest
     ledger.apply(largest)
     assert Ledger.from_bytes(ledger.to_bytes()).to_bytes() == ledger.to_bytes()
 
@@ -247,8 +247,8 @@ def test_each_command_is_taken_once_and_in_order_whatever_way_it_comes(seed: int
         stop = start + 1
         while stop < len(way) and way[stop][0] == origin and rng.random() < 0.6:
             stop += 1
-        act = _act((ONE, TWO, THREE)[number], way, start, stop)
-        event = ledger.apply(act)
+        system_entry = _system_entry((ONE, TWO, THREE)[number], way, start, stop)
+        event = ledger.apply(system_entry)
         assert (event is None) == (start > places[number] or stop <= places[number])
         if event is not None:
             places[number] = stop
@@ -268,7 +268,7 @@ def _woven(
     return woven
 
 
-def _act(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) -> Replay:
+def _system_entry(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) -> Replay:
     payloads = tuple(b"%d" % number for _, number in way[start:stop])
     origin, first = way[start]
     burst = Burst(CLIENT, 0, first, 0, payloads)
@@ -278,8 +278,8 @@ def _act(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) ->
 def continued(own_count: int, through_count: int) -> Ledger:
     """Return the ledger of TWO, which continues OWN after so many commands."""
     ledger = Ledger(OWN)
-    act = ContinueAs(OWN, TWO, 9, through_count, own_count, through_count)
-    assert ledger.apply(act) == HistoryContinued(OWN, TWO)
+    system_entry = ContinueAs(OWN, TWO, 9, through_count, own_count, through_count)
+    assert ledger.apply(system_entry) == HistoryContinued(OWN, TWO)
     return ledger
 
 

@@ -23,9 +23,9 @@ from mosaik_actors.groups.machine.machine import (
 from mosaik_actors.groups.machine.payloads import ResultCodec, encode_position
 from mosaik_actors.groups.machine.sessions import SessionLimits
 from mosaik_actors.groups.position import Position, Positions
-from mosaik_actors.groups.wire.acts import CutSnapshot, Replay, encode_act
 from mosaik_actors.groups.wire.commands import Burst, encode_bursts
 from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.system_entries import Replay, TakeSnapshot, encode_system_entry
 
 from ..host_machines import MERGING_HISTORY, host_of
 
@@ -195,7 +195,7 @@ def test_without_a_result_type_nothing_is_kept_and_snapshots_are_as_before() -> 
 
 def test_result_of_a_snapshot_is_cut_with_its_entry() -> None:
     host = host_of(BatchTotal())
-    cut = Entry(2, 1, EntryKind.ACT, encode_act(CutSnapshot(b"r" * 16)))
+    cut = Entry(2, 1, EntryKind.SYSTEM, encode_system_entry(TakeSnapshot(b"r" * 16)))
     applied = host.apply(
         [entry(1, burst(host, 1, 5)), cut, entry(3, burst(host, 2, 6, answered=1))], ME, 3
     )
@@ -212,7 +212,10 @@ def test_replayed_command_has_the_result_that_it_has_here() -> None:
     host = host_of(Total(), limits=SessionLimits(result_count=1))
     host.apply([entry(1, burst(host, 1, 100, client=OTHER))], ME, 1)
     replay = Entry(
-        2, 1, EntryKind.ACT, encode_act(Replay(MERGING_HISTORY, (burst(host, 1, 5, 6),), 0))
+        2,
+        1,
+        EntryKind.SYSTEM,
+        encode_system_entry(Replay(MERGING_HISTORY, (burst(host, 1, 5, 6),), 0)),
     )
     assert outcomes(host, replay) == [(2, (100, 105), True), (3, (105, 111), True)]
 

@@ -16,8 +16,8 @@ from mosaik_actors.groups.machine.snapshot import (
     PIECE_BYTES,
     Header,
 )
-from mosaik_actors.groups.wire.acts import AcceptMerge
 from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.system_entries import AcceptMerge
 
 from ..host_machines import HISTORY, MERGING_HISTORY
 

@@ -16,8 +16,8 @@ from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import ApplyContext
 from mosaik_actors.groups.member.history import FollowedHistory
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
-from mosaik_actors.groups.wire import acts, frames
 from mosaik_actors.groups.wire import bootstrap as bootstrap
+from mosaik_actors.groups.wire import frames, system_entries
 from mosaik_actors.groups.wire import merge as merge
 from mosaik_actors.groups.wire import raft as wire
 from mosaik_actors.groups.wire import sync as sync
@@ -110,21 +110,21 @@ class Hostile:
         first, answered = self.pick(1, 2, 5, HUGE - 3, HUGE), self.pick(0, 1, 6, HUGE)
         return Burst(client, self.pick(0, 1, HUGE), first, answered, tuple(payloads))
 
-    def act(self) -> acts.Act:
+    def system_entry(self) -> system_entries.SystemEntry:
         count = self.pick(0, 1, 3, HUGE)
-        act: acts.Act = self.pick(
-            acts.CutSnapshot(self.rng.randbytes(16)),
-            acts.AcceptMerge(self.history_id(), self.rng.randbytes(16)),
-            acts.CloseInto(self.history_id(), self.pick(0, 0, 1)),
+        system_entry: system_entries.SystemEntry = self.pick(
+            system_entries.TakeSnapshot(self.rng.randbytes(16)),
+            system_entries.AcceptMerge(self.history_id(), self.rng.randbytes(16)),
+            system_entries.CloseInto(self.history_id(), self.pick(0, 0, 1)),
             self.replay(),
-            acts.FinishMerge(self.history_id(), count, (self.history_id(),) * 2),
+            system_entries.FinishMerge(self.history_id(), count, (self.history_id(),) * 2),
         )
-        return act
+        return system_entry
 
-    def replay(self) -> acts.Replay:
+    def replay(self) -> system_entries.Replay:
         after, origin_after = self.pick(0, 1, 3, HUGE), self.pick(0, 1, HUGE)
         origin = self.pick(b"", b"abc", self.history_id())
-        return acts.Replay(
+        return system_entries.Replay(
             self.history_id(), (self.burst(is_readable=True),), after, origin, origin_after
         )
 
@@ -136,7 +136,9 @@ class Hostile:
                 EntryKind.NOOP: b"",
                 EntryKind.COMMANDS: self.pick(b"junk", encode((self.burst(is_readable=True),))),
                 EntryKind.CONFIGURATION: encode_voters(self.voters()),
-                EntryKind.ACT: self.pick(b"junk", acts.encode_act(self.act())),
+                EntryKind.SYSTEM: self.pick(
+                    b"junk", system_entries.encode_system_entry(self.system_entry())
+                ),
             }[kind]
             made.append(Entry(index, term, kind, data))
         return tuple(made)
@@ -205,7 +207,9 @@ class Hostile:
         request_id = self.pick(bytes(16), self.rng.randbytes(16), *filter(None, [asked]))
         request_id = getattr(request_id, "request_id", request_id)
         run, count = self.pick(0, own._sending._run), self.pick(0, 1, 5, HUGE)
-        finish = acts.FinishMerge(self.history_id(), self.pick(0, 1, 3), (self.history_id(),))
+        finish = system_entries.FinishMerge(
+            self.history_id(), self.pick(0, 1, 3), (self.history_id(),)
+        )
         message = self.pick(
             merge.MergeRequest(self.history_id(), request_id, self.index()),
             merge.MergeAccepted(self.history_id(), request_id),

@@ -1,4 +1,4 @@
-"""Merging, one rule at a time: members whose acts are committed at a word."""
+"""Merging, one rule at a time: members whose system entries are committed at a word."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -20,17 +20,8 @@ from mosaik_actors.groups.merge.view import (
     MergeEvent,
     MergeStarted,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     SendMerge,
-)
-from mosaik_actors.groups.wire.acts import (
-    AcceptMerge,
-    Act,
-    CloseInto,
-    FinishMerge,
-    Replay,
-    decode_act,
-    encode_act,
 )
 from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
 from mosaik_actors.groups.wire.merge import (
@@ -50,6 +41,15 @@ from mosaik_actors.groups.wire.merge import (
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.system_entries import (
+    AcceptMerge,
+    CloseInto,
+    FinishMerge,
+    Replay,
+    SystemEntry,
+    decode_system_entry,
+    encode_system_entry,
+)
 from mosaik_actors.ids import PeerId
 
 M = TypeVar("M", bound=MergeMessage)
@@ -64,7 +64,7 @@ def peer(number: int) -> PeerId:
 
 
 class Member:
-    """A member that is its history's only one, or believed to be: its acts commit when told."""
+    """A member that is its history's only one, or believes so: its entries commit when told."""
 
     def __init__(self, number: int, history: bytes, *, commands: int = 0) -> None:
         self.me = peer(number)
@@ -82,7 +82,7 @@ class Member:
         self.merged: tuple[bytes, ...] = ()
         self.peers: dict[PeerId, Status] = {}
         self.events: list[MergeEvent] = []
-        self.proposed: list[Act] = []
+        self.proposed: list[SystemEntry] = []
         self.mail: list[tuple[PeerId, MergeMessage]] = []
         self.merge = Merge(self.me, Random(number), now=self.now, config=CONFIG)
         for sequence in range(1, commands + 1):
@@ -110,7 +110,7 @@ class Member:
         if kind is EntryKind.COMMANDS:
             bursts = () if self.ledger.is_closed else decode_bursts(data)
         else:
-            event = self.ledger.apply(decode_act(data))
+            event = self.ledger.apply(decode_system_entry(data))
             bursts = event.bursts if isinstance(event, CommandsTaken) else ()
         for burst in bursts:
             self.sessions.apply(burst, entry.index, self._take)
@@ -119,14 +119,14 @@ class Member:
         self.applied += payloads
         return [None] * len(payloads)
 
-    def commit(self, act: Act | None = None) -> Act:
-        """Commit an act, by default the oldest that was proposed."""
-        if act is None:
-            act = self.proposed.pop(0)
-        self.append(EntryKind.ACT, encode_act(act))
-        self.merge.act_applied(act, now=self.now)
+    def commit(self, system_entry: SystemEntry | None = None) -> SystemEntry:
+        """Commit a system entry, by default the oldest that was proposed."""
+        if system_entry is None:
+            system_entry = self.proposed.pop(0)
+        self.append(EntryKind.SYSTEM, encode_system_entry(system_entry))
+        self.merge.act_applied(system_entry, now=self.now)
         self.pump()
-        return act
+        return system_entry
 
     def fail(self) -> None:
         self.merge.act_failed(self.proposed.pop(0), now=self.now)
@@ -173,8 +173,8 @@ class Member:
         while (event := self.merge.next_event()) is not None:
             if isinstance(event, SendMerge):
                 self.mail.append((event.peer, decode_merge(event.data)))
-            elif isinstance(event, ProposeAct):
-                self.proposed.append(event.act)
+            elif isinstance(event, ProposeSystemEntry):
+                self.proposed.append(event.system_entry)
             else:
                 self.events.append(event)
 
@@ -210,7 +210,7 @@ class Member:
 
 
 def exchange(*members: Member, until: Callable[[], bool] | None = None, rounds: int = 200) -> None:
-    """Deliver all mail and commit all acts, until nothing moves, or as long as asked."""
+    """Deliver all mail and commit all system entries, until nothing moves, or as long as asked."""
     by_id = {member.me: member for member in members}
     for _ in range(rounds):
         if until is not None and until():
@@ -474,10 +474,10 @@ def test_few_acts_are_on_their_way_and_the_rest_follows_in_order() -> None:
     assert short.sent(ReplayQuery)
     short.receive(long.me, ReplayState(LARGE, SMALL, 0, False))
     first = short.sent(ReplayCommands)
-    assert [message.act.after for message in first] == list(range(CONFIG.window))
+    assert [message.system_entry.after for message in first] == list(range(CONFIG.window))
     short.receive(long.me, ReplayDone(first[0].run, 1))
     short.receive(long.me, ReplayDone(first[0].run, 2))
-    assert [message.act.after for message in short.sent(ReplayCommands)] == [8, 9]
+    assert [message.system_entry.after for message in short.sent(ReplayCommands)] == [8, 9]
     assert not short.sent(ReplayEnd)
 
 
@@ -490,7 +490,7 @@ def test_end_is_told_only_when_everything_is_there() -> None:
     (commands,) = short.sent(ReplayCommands)
     assert not short.sent(ReplayEnd)
     short.receive(long.me, ReplayDone(commands.run, 3))
-    assert [message.act for message in short.sent(ReplayEnd)] == [FinishMerge(LARGE, 3)]
+    assert [message.system_entry for message in short.sent(ReplayEnd)] == [FinishMerge(LARGE, 3)]
 
 
 def test_replay_goes_on_where_the_other_history_is() -> None:
@@ -499,7 +499,7 @@ def test_replay_goes_on_where_the_other_history_is() -> None:
     short.wait(CONFIG.stall * 3)
     short.receive(long.me, ReplayState(LARGE, SMALL, 2, False))
     (commands,) = short.sent(ReplayCommands)
-    assert (commands.act.after, commands.act.command_count) == (2, 1)
+    assert (commands.system_entry.after, commands.system_entry.command_count) == (2, 1)
 
 
 def test_answer_that_is_lost_begins_another_run() -> None:
@@ -526,30 +526,30 @@ def test_refusal_begins_another_run() -> None:
 
 def test_commands_are_put_into_the_log_once_whoever_sends_them() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
-    long.receive(peer(1), ReplayCommands(10, act))
-    long.receive(peer(3), ReplayCommands(20, act))
-    assert long.proposed == [act]
+    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
+    long.receive(peer(3), ReplayCommands(20, system_entry))
+    assert long.proposed == [system_entry]
     assert not long.mail
     long.commit()
     assert long.mail == [(peer(1), ReplayDone(10, 2)), (peer(3), ReplayDone(20, 2))]
     long.mail.clear()
-    long.receive(peer(1), ReplayCommands(11, act))
+    long.receive(peer(1), ReplayCommands(11, system_entry))
     assert long.mail == [(peer(1), ReplayDone(11, 2))], "it is here"
 
 
 def test_commands_after_a_gap_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.GAP)]
     assert not long.proposed
 
 
 def test_commands_whose_act_fails_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     long.fail()
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.FAILED)]
 
@@ -565,12 +565,12 @@ def test_leader_holds_a_bounded_number_of_acts() -> None:
 
 def test_leader_that_is_replaced_refuses_what_it_held() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     long.is_leader = False
     long.pump()
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.NOT_LEADER)]
-    long.receive(peer(1), ReplayCommands(11, act))
+    long.receive(peer(1), ReplayCommands(11, system_entry))
     assert long.sent(ReplayRefused) == [ReplayRefused(11, MergeRefusal.NOT_LEADER)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.wire import frames
 from mosaik_actors.groups.wire.commands import Burst
-from mosaik_actors.groups.wire.stored import StoredGroup, decode_stored, encode_stored
+from mosaik_actors.groups.wire.group_record import StoredGroup, decode_stored, encode_stored
 from mosaik_actors.groups.wire.types import CLIENT_BYTES
 
 HISTORY = bytes(range(16))
