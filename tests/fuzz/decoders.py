@@ -129,7 +129,7 @@ def list_targets() -> list[Target]:
     add("a request of a sync", sync_wire.decode_request)
     add("an answer of a sync", sync_wire.decode_answer)
     add("a configuration", configuration.decode_voters)
-    add("commands", commands.decode_bursts)
+    add("commands", commands.decode_command_batches)
     add("a system entry", system_entries.decode_system_entry)
     add("a ledger", ledger.Ledger.from_bytes)
     add("a table of sessions", sessions.Sessions.from_bytes)

@@ -30,7 +30,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from ..wire.commands import Burst
+from ..wire.commands import CommandBatch
 from ..wire.status import Ancestor
 from ..wire.system_entries import (
     FINISHED_WITH_MAX,
@@ -72,12 +72,12 @@ class CommandsTaken:
     Attributes:
         history: The history that ended.
         origin: The history that applied them first.
-        bursts: What of the system entry is new here, in order; perhaps nothing.
+        command_batches: What of the system entry is new here, in order; perhaps nothing.
     """
 
     history: bytes
     origin: bytes
-    bursts: tuple[Burst, ...]
+    command_batches: tuple[CommandBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Ledger:
 
         None when it is void or changes nothing.
 
-        Of a `Replay`, apply the bursts of the `CommandsTaken` that is returned,
+        Of a `Replay`, apply the command batches of the `CommandsTaken` that is returned,
         not the system entry's own: some of those may be here already.
         """
         if self.is_closed:
@@ -267,9 +267,9 @@ class Ledger:
             return CommandsTaken(system_entry.history, origin, ())
         skipped = max(skipped, self._came_from.get(origin, 0) - system_entry.origin_after)
         _count_up(self._came_from, origin, system_entry.origin_after + count)
-        bursts = skip_commands(system_entry.bursts, skipped)
-        self.taken_count += sum(len(burst.payloads) for burst in bursts)
-        return CommandsTaken(system_entry.history, origin, bursts)
+        command_batches = skip_commands(system_entry.command_batches, skipped)
+        self.taken_count += sum(len(command_batch.payloads) for command_batch in command_batches)
+        return CommandsTaken(system_entry.history, origin, command_batches)
 
     def _finish(self, system_entry: FinishMerge) -> LedgerEvent | None:
         history = system_entry.history
@@ -305,22 +305,24 @@ class Ledger:
         return HistoryContinued(previous, history)
 
 
-def skip_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
-    """Return bursts without their first `count` commands."""
-    left: list[Burst] = []
-    for burst in bursts:
-        skipped = min(count, len(burst.payloads))
+def skip_commands(
+    command_batches: tuple[CommandBatch, ...], count: int
+) -> tuple[CommandBatch, ...]:
+    """Return command batches without their first `count` commands."""
+    left: list[CommandBatch] = []
+    for command_batch in command_batches:
+        skipped = min(count, len(command_batch.payloads))
         count -= skipped
         if not skipped:
-            left.append(burst)
-        elif skipped < len(burst.payloads):
+            left.append(command_batch)
+        elif skipped < len(command_batch.payloads):
             left.append(
-                Burst(
-                    burst.client,
-                    burst.born_index,
-                    burst.first_sequence + skipped,
-                    burst.answered,
-                    burst.payloads[skipped:],
+                CommandBatch(
+                    command_batch.client,
+                    command_batch.born_index,
+                    command_batch.first_sequence + skipped,
+                    command_batch.answered,
+                    command_batch.payloads[skipped:],
                 )
             )
     return tuple(left)

@@ -44,7 +44,7 @@ from ..raft.ready import (
     SteppedDown,
 )
 from ..storage.interface import SaveBatch
-from ..wire.commands import Burst, decode_bursts
+from ..wire.commands import CommandBatch, decode_command_batches
 from ..wire.configuration import encode_voters, make_voters
 from ..wire.frames import RAFT, with_history
 from ..wire.group_record import StoredGroup, encode_stored
@@ -317,7 +317,10 @@ class FollowedHistory:
         waiting = 0
         for entry in raft.tail(raft.applied_index + 1):
             if entry.kind is EntryKind.COMMANDS:
-                waiting += sum(len(burst.payloads) for burst in decode_bursts(entry.data))
+                waiting += sum(
+                    len(command_batch.payloads)
+                    for command_batch in decode_command_batches(entry.data)
+                )
         return self._parts.host.position + waiting
 
     # What the member passes on.
@@ -333,9 +336,9 @@ class FollowedHistory:
             self._leader_heard_s = now
         self.raft.receive_message(peer, message, now=now)
 
-    def receive_forward(self, peer: PeerId, burst: Burst) -> None:
+    def receive_forward(self, peer: PeerId, command_batch: CommandBatch) -> None:
         """Take in commands of another member, which takes this one for the leader."""
-        self._commands.receive_forward(peer, burst)
+        self._commands.receive_forward(peer, command_batch)
 
     def receive_sync_ask(self, peer: PeerId, data: memoryview, *, now: float) -> None:
         """Serve one that catches up. Raises `RemoteError`."""
@@ -662,7 +665,7 @@ class FollowedHistory:
         if outcome.verdict is ProposalVerdict.COMMITTED or token is None:
             return
         if isinstance(token, CommandProposal):
-            self._commands.refuse(token.bursts, now=self._now)
+            self._commands.refuse(token.command_batches, now=self._now)
         else:
             self._failed_system_entries.append(token)
 

@@ -128,7 +128,9 @@ class Hosting:
             self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
         else:
             size_bytes = sum(
-                len(payload) for burst in system_entry.bursts for payload in burst.payloads
+                len(payload)
+                for command_batch in system_entry.command_batches
+                for payload in command_batch.payloads
             )
             self._held[key] = _Held(upto, size_bytes, {peer: message.run})
             self._emit(ProposeSystemEntry(system_entry))

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .commands import BURSTS_MAX, Burst
+from .commands import COMMAND_BATCHES_MAX, CommandBatch
 from .raft import ENTRY_BYTES_MAX
 from .types import REQUEST_BYTES, HistoryId, Index, KnownHistoryId, RequestId
 
@@ -67,7 +67,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
 
     Attributes:
         history: The history that ended.
-        bursts: Commands in a row, in the order in which they were applied there.
+        command_batches: Commands in a row, in the order in which they were applied there.
         after: How many commands were applied there before them.
         origin: The history that applied them first, when `history` itself had
             taken them in from another one; empty for `history`.
@@ -76,7 +76,9 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     """
 
     history: KnownHistoryId
-    bursts: Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
+    command_batches: Annotated[
+        tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)
+    ]
     after: Index = 0
     origin: HistoryId = b""
     origin_after: Index = 0
@@ -84,7 +86,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     @property
     def command_count(self) -> int:
         """How many commands these are."""
-        return sum(len(burst.payloads) for burst in self.bursts)
+        return sum(len(command_batch.payloads) for command_batch in self.command_batches)
 
 
 class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):

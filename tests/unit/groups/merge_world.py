@@ -35,7 +35,11 @@ from mosaik_actors.groups.merge.view import (
     ProposeSystemEntry,
     SendMerge,
 )
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, Standing, Status
 from mosaik_actors.groups.wire.system_entries import (
@@ -271,17 +275,19 @@ class Node:
     def apply_entry(self, log: History, entry: Entry) -> SystemEntry | None:
         if entry.kind is EntryKind.COMMANDS:
             if not self.ledger.is_closed:
-                for burst in decode_bursts(entry.data):
-                    self.answered(burst, self.sessions.apply(burst, entry.index, self.run))
+                for command_batch in decode_command_batches(entry.data):
+                    self.answered(
+                        command_batch, self.sessions.apply(command_batch, entry.index, self.run)
+                    )
         elif entry.kind is EntryKind.SYSTEM:
             system_entry = decode_system_entry(entry.data)
             event = self.ledger.apply(system_entry)
             if isinstance(event, CommandsTaken):
-                for burst in event.bursts:
-                    answers = self.sessions.apply(burst, entry.index, self.run)
+                for command_batch in event.command_batches:
+                    answers = self.sessions.apply(command_batch, entry.index, self.run)
                     if any(a.refusal is not Refusal.NONE or a.is_repeated for a in answers):
                         raise Violation(f"a replayed command was refused: {answers}")
-                    self.answered(burst, answers)
+                    self.answered(command_batch, answers)
             elif isinstance(event, HistoryClosed):
                 log.closed_into = event.into
                 self.world.saw_closed(log)
@@ -296,8 +302,8 @@ class Node:
 
     # Its client.
 
-    def answered(self, burst: Burst, answers: Sequence[Answer]) -> None:
-        if burst.client == self.client:
+    def answered(self, command_batch: CommandBatch, answers: Sequence[Answer]) -> None:
+        if command_batch.client == self.client:
             for answer in answers:
                 if answer.refusal is Refusal.NONE:
                     self.acknowledged = max(self.acknowledged, answer.sequence)
@@ -316,14 +322,16 @@ class Node:
         payloads = tuple(
             self.client + number.to_bytes(4) for number in range(first, self.submitted + 1)
         )
-        burst = Burst(self.client, self.commit_index, first, self.acknowledged, payloads)
+        command_batch = CommandBatch(
+            self.client, self.commit_index, first, self.acknowledged, payloads
+        )
         leaders = [node for node in log.members if node.is_leader]
         if leaders and not self.world.is_lost():
-            self.world.soon(rng.choice(leaders).propose, log, burst)
+            self.world.soon(rng.choice(leaders).propose, log, command_batch)
 
-    def propose(self, log: History, burst: Burst) -> None:
+    def propose(self, log: History, command_batch: CommandBatch) -> None:
         if self.log is log and self.is_leader and not self.ledger.is_closed:
-            log.propose(self, EntryKind.COMMANDS, encode_bursts([burst]), None)
+            log.propose(self, EntryKind.COMMANDS, encode_command_batches([command_batch]), None)
 
     # Its core.
 
@@ -521,13 +529,13 @@ class World:
         reader.ledger, reader.sessions, reader.applied = Ledger(log.id), Sessions(), []
         for entry in log.entries:
             if entry.kind is EntryKind.COMMANDS and not reader.ledger.is_closed:
-                for burst in decode_bursts(entry.data):
-                    reader.sessions.apply(burst, entry.index, reader.run)
+                for command_batch in decode_command_batches(entry.data):
+                    reader.sessions.apply(command_batch, entry.index, reader.run)
             elif entry.kind is EntryKind.SYSTEM:
                 event = reader.ledger.apply(decode_system_entry(entry.data))
                 if isinstance(event, CommandsTaken):
-                    for burst in event.bursts:
-                        reader.sessions.apply(burst, entry.index, reader.run)
+                    for command_batch in event.command_batches:
+                        reader.sessions.apply(command_batch, entry.index, reader.run)
         return reader.applied
 
     # The run.

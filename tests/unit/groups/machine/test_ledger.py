@@ -18,7 +18,7 @@ from mosaik_actors.groups.machine.ledger import (
     MergingHistoryAccepted,
     skip_commands,
 )
-from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.commands import CommandBatch
 from mosaik_actors.groups.wire.status import Ancestor
 from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
@@ -40,15 +40,19 @@ def replay(
 ) -> Replay:
     """Return a system entry with the commands `first` to `last` of a history, by their numbers."""
     payloads = tuple(b"%d" % number for number in range(first, last + 1))
-    burst = Burst(CLIENT, 0, first, 0, payloads)
+    command_batch = CommandBatch(CLIENT, 0, first, 0, payloads)
     origin_after = (first if origin_first is None else origin_first) - 1
-    return Replay(history, (burst,), first - 1, origin, origin_after)
+    return Replay(history, (command_batch,), first - 1, origin, origin_after)
 
 
 def taken(event: object) -> list[int]:
     """Return the numbers of the commands that are to be applied."""
     assert isinstance(event, CommandsTaken)
-    return [int(payload) for burst in event.bursts for payload in burst.payloads]
+    return [
+        int(payload)
+        for command_batch in event.command_batches
+        for payload in command_batch.payloads
+    ]
 
 
 def test_history_is_closed_once() -> None:
@@ -167,11 +171,11 @@ def test_cutting_a_snapshot_changes_nothing() -> None:
     assert ledger.to_bytes() == before
 
 
-def test_commands_are_skipped_across_bursts() -> None:
-    one = Burst(CLIENT, 7, 1, 0, (b"1", b"2"))
-    two = Burst(CLIENT, 7, 3, 2, (b"3", b"4"))
+def test_commands_are_skipped_across_command_batches() -> None:
+    one = CommandBatch(CLIENT, 7, 1, 0, (b"1", b"2"))
+    two = CommandBatch(CLIENT, 7, 3, 2, (b"3", b"4"))
     assert skip_commands((one, two), 0) == (one, two)
-    assert skip_commands((one, two), 1) == (Burst(CLIENT, 7, 2, 0, (b"2",)), two)
+    assert skip_commands((one, two), 1) == (CommandBatch(CLIENT, 7, 2, 0, (b"2",)), two)
     assert skip_commands((one, two), 2) == (two,)
     assert skip_commands((one, two), 9) == ()
 
@@ -219,7 +223,7 @@ def test_any_bytes_are_an_act_or_refused(data: bytes) -> None:
 def test_largest_counts_of_a_peer_still_make_a_snapshot() -> None:
     ledger = Ledger(OWN)
     system_entry = replay(TWO, 1, 3, origin=ONE)
-    largest = Replay(TWO, system_entry.bursts, 0, ONE, (1 << 62) - 1)
+    largest = Replay(TWO, system_entry.command_batches, 0, ONE, (1 << 62) - 1)
     assert decode_system_entry(encode_system_entry(largest)) == largest
     ledger.apply(largest)
     assert Ledger.from_bytes(ledger.to_bytes()).to_bytes() == ledger.to_bytes()
@@ -271,8 +275,8 @@ def _woven(
 def _system_entry(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) -> Replay:
     payloads = tuple(b"%d" % number for _, number in way[start:stop])
     origin, first = way[start]
-    burst = Burst(CLIENT, 0, first, 0, payloads)
-    return Replay(history, (burst,), start, origin, first - 1)
+    command_batch = CommandBatch(CLIENT, 0, first, 0, payloads)
+    return Replay(history, (command_batch,), start, origin, first - 1)
 
 
 def continued(own_count: int, through_count: int) -> Ledger:

@@ -23,7 +23,11 @@ from mosaik_actors.groups.merge.view import (
     ProposeSystemEntry,
     SendMerge,
 )
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
@@ -101,19 +105,19 @@ class Member:
     def run(self, sequence: int, payload: bytes | None = None) -> None:
         """Commit a command of this member's client."""
         payload = self.client[:1] + bytes([sequence]) if payload is None else payload
-        burst = Burst(self.client, 0, sequence, sequence - 1, (payload,))
-        self.append(EntryKind.COMMANDS, encode_bursts([burst]))
+        command_batch = CommandBatch(self.client, 0, sequence, sequence - 1, (payload,))
+        self.append(EntryKind.COMMANDS, encode_command_batches([command_batch]))
 
     def append(self, kind: EntryKind, data: bytes) -> None:
         entry = Entry(len(self.log) + 1, 1, kind, data)
         self.log.append(entry)
         if kind is EntryKind.COMMANDS:
-            bursts = () if self.ledger.is_closed else decode_bursts(data)
+            command_batches = () if self.ledger.is_closed else decode_command_batches(data)
         else:
             event = self.ledger.apply(decode_system_entry(data))
-            bursts = event.bursts if isinstance(event, CommandsTaken) else ()
-        for burst in bursts:
-            self.sessions.apply(burst, entry.index, self._take)
+            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+        for command_batch in command_batches:
+            self.sessions.apply(command_batch, entry.index, self._take)
 
     def _take(self, payloads: Sequence[bytes]) -> list[bytes | None]:
         self.applied += payloads
@@ -526,7 +530,7 @@ def test_refusal_begins_another_run() -> None:
 
 def test_commands_are_put_into_the_log_once_whoever_sends_them() -> None:
     long = Member(2, SMALL, commands=5)
-    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
     long.receive(peer(1), ReplayCommands(10, system_entry))
     long.receive(peer(3), ReplayCommands(20, system_entry))
     assert long.proposed == [system_entry]
@@ -540,7 +544,7 @@ def test_commands_are_put_into_the_log_once_whoever_sends_them() -> None:
 
 def test_commands_after_a_gap_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
     long.receive(peer(1), ReplayCommands(10, system_entry))
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.GAP)]
     assert not long.proposed
@@ -548,7 +552,7 @@ def test_commands_after_a_gap_are_refused() -> None:
 
 def test_commands_whose_act_fails_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x",)),))
     long.receive(peer(1), ReplayCommands(10, system_entry))
     long.fail()
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.FAILED)]
@@ -557,15 +561,17 @@ def test_commands_whose_act_fails_are_refused() -> None:
 def test_leader_holds_a_bounded_number_of_acts() -> None:
     long = Member(2, SMALL, commands=5)
     for after in range(CONFIG.hosted + 3):
-        burst = Burst(b"c" * 16, 0, after + 1, 0, (b"x",))
-        long.receive(peer(1), ReplayCommands(10, Replay(LARGE, (burst,), after, b"", after)))
+        command_batch = CommandBatch(b"c" * 16, 0, after + 1, 0, (b"x",))
+        long.receive(
+            peer(1), ReplayCommands(10, Replay(LARGE, (command_batch,), after, b"", after))
+        )
     assert len(long.proposed) == CONFIG.hosted
     assert MergeRefusal.BUSY in [message.why for message in long.sent(ReplayRefused)]
 
 
 def test_leader_that_is_replaced_refuses_what_it_held() -> None:
     long = Member(2, SMALL, commands=5)
-    system_entry = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x",)),))
     long.receive(peer(1), ReplayCommands(10, system_entry))
     long.is_leader = False
     long.pump()
@@ -603,7 +609,7 @@ def test_what_is_not_in_a_history_that_ends_too_goes_where_that_goes() -> None:
     """LARGE was closed into MIDDLE, and two of its commands are there, when MIDDLE ends."""
     short, middle = Member(1, LARGE, commands=3), Member(2, MIDDLE, commands=4)
     long = Member(3, SMALL, commands=9)
-    part = Burst(short.client, 0, 1, 0, (b"\x01\x01", b"\x01\x02"))
+    part = CommandBatch(short.client, 0, 1, 0, (b"\x01\x01", b"\x01\x02"))
     short.commit(CloseInto(MIDDLE))
     middle.commit(Replay(LARGE, (part,)))
     middle.commit(CloseInto(SMALL))
@@ -830,7 +836,7 @@ def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
     member.sees(other)
     if is_closed:
         member.commit(CloseInto(SMALL))
-    burst = Burst(b"c" * 16, 0, 1, 0, (b"x",))
+    command_batch = CommandBatch(b"c" * 16, 0, 1, 0, (b"x",))
     requests = [message.request_id for message in member.sent(MergeRequest)] or [b"q" * 16]
     for _ in range(20):
         run = rng.choice([0, *(m.run for m in member.sent(ReplayCommands))])
@@ -840,8 +846,8 @@ def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
             MergeRefused(rng.choice(requests), rng.choice(list(MergeRefusal))),
             ReplayQuery(rng.choice((SMALL, LARGE))),
             ReplayState(LARGE, SMALL, rng.randint(0, 5), False),
-            ReplayCommands(run, Replay(SMALL, (burst,), rng.randint(0, 2))),
-            ReplayCommands(run, Replay(LARGE, (burst,))),
+            ReplayCommands(run, Replay(SMALL, (command_batch,), rng.randint(0, 2))),
+            ReplayCommands(run, Replay(LARGE, (command_batch,))),
             ReplayDone(run, rng.randint(0, 5)),
             ReplayRefused(run, rng.choice(list(MergeRefusal))),
             ReplayEnd(run, FinishMerge(rng.choice((SMALL, LARGE)), rng.randint(0, 2))),

@@ -22,7 +22,11 @@ from mosaik_actors.groups.merge.view import (
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import decode_message, encode_message
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
@@ -114,17 +118,17 @@ class Replica:
         )
 
     def apply(self, entry: Entry, system_entries: list[SystemEntry]) -> None:
-        bursts: tuple[Burst, ...] = ()
+        command_batches: tuple[CommandBatch, ...] = ()
         if entry.kind is EntryKind.COMMANDS and not self.ledger.is_closed:
-            bursts = decode_bursts(entry.data)
+            command_batches = decode_command_batches(entry.data)
         elif entry.kind is EntryKind.SYSTEM:
             system_entry = decode_system_entry(entry.data)
             system_entries.append(system_entry)
             event = self.ledger.apply(system_entry)
-            bursts = event.bursts if isinstance(event, CommandsTaken) else ()
-        for burst in bursts:
-            for answer in self.sessions.apply(burst, entry.index, self.take):
-                if answer.refusal is Refusal.NONE and burst.client == self.client:
+            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+        for command_batch in command_batches:
+            for answer in self.sessions.apply(command_batch, entry.index, self.take):
+                if answer.refusal is Refusal.NONE and command_batch.client == self.client:
                     self.acknowledged = max(self.acknowledged, answer.sequence)
 
     def take(self, payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -137,8 +141,15 @@ class Replica:
         if self.winner or self.sent == self.acknowledged:
             return
         payload = self.client + self.sent.to_bytes(4)
-        burst = Burst(self.client, self.raft.commit_index, self.sent, self.sent - 1, (payload,))
-        self.world.send(self, self.raft.leader or self.me, "burst", encode_bursts([burst]))
+        command_batch = CommandBatch(
+            self.client, self.raft.commit_index, self.sent, self.sent - 1, (payload,)
+        )
+        self.world.send(
+            self,
+            self.raft.leader or self.me,
+            "command batch",
+            encode_command_batches([command_batch]),
+        )
 
     def receive(self, sender: PeerId, kind: str, data: bytes) -> None:
         if self.winner:
