@@ -42,7 +42,7 @@ from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMetadata
 from ..wire.system_entries import TakeSnapshot, encode_system_entry
 from ..wire.types import REQUEST_BYTES
-from .events import Logged, StateReplaced, Told
+from .events import Logged, Notify, StateReplaced
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -278,7 +278,7 @@ class CatchingUp:
             self._restoring = None
             self._keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
-            self._parts.emit(Told(StateReplaced(self._parts.host.position)))
+            self._parts.emit(Notify(StateReplaced(self._parts.host.position)))
             self._is_broken = False
             self._end_install(now)
             return True

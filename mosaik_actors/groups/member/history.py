@@ -55,7 +55,7 @@ from ..wire.system_entries import ContinueAs, SystemEntry, decode_system_entry, 
 from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
 from .compaction import Compaction
-from .events import LeaderElected, Logged, MembersChanged, Told
+from .events import LeaderElected, Logged, MembersChanged, Notify
 from .parts import Parts
 from .saving import DiskState
 from .voter_changes import Joiners, VoterChanges
@@ -679,7 +679,7 @@ class FollowedHistory:
                 self._voter_changes.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
                 self._voter_changes.hurry(now=self._now)
-                self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
+                self._parts.emit(Notify(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded(metadata):
                 self._sync.begin(metadata.index, now=self._now)
             case EntriesLost(last_index, counted_index, counted_by):
@@ -706,5 +706,5 @@ class FollowedHistory:
                 elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
             elections.lost_at_s = None
             self._leader_heard_s = self._now
-        self._parts.emit(Told(LeaderElected(leader, term, elapsed_s)))
+        self._parts.emit(Notify(LeaderElected(leader, term, elapsed_s)))
         self._commands.route(now=self._now)

@@ -31,7 +31,7 @@ from ..merge.view import (
 from ..wire import frames
 from ..wire.status import Status
 from ..wire.system_entries import SystemEntry
-from .events import HistoriesConflicted, HistoryMerged, Logged, Told
+from .events import HistoriesConflicted, HistoryMerged, Logged, Notify
 from .history import FollowedHistory
 
 _KNOWN_KEPT: Final = 2 * MERGED_KEPT_MAX
@@ -151,7 +151,7 @@ class Merging:
                     if loser == history.id:
                         return event, True
                 case HistoriesConflict(other):
-                    self._emit(Told(HistoriesConflicted(history.id, other)))
+                    self._emit(Notify(HistoriesConflicted(history.id, other)))
                     text = f"history {other.hex()} cannot be merged: both logs were cut"
                     self._emit(Logged(True, text))
         return None, has_acted
@@ -179,7 +179,7 @@ class Merging:
             self._note_known(loser)
             if self._has_come_over or not (is_first or history.is_catching_up):
                 commands = tuple(self._host.decode_commands(payloads[loser]))
-                self._emit(Told(HistoryMerged(history.id, loser, commands, is_loser=False)))
+                self._emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
 
     def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
         """Return what came of these histories, and keep what came of others.

@@ -431,12 +431,12 @@ def test_reset_puts_everything_back() -> None:
 
 
 def test_callbacks_stay_what_they_are_when_a_machine_is_put_back() -> None:
-    class Told(Diary):
+    class Notify(Diary):
         def __init__(self) -> None:
             super().__init__()
             self.tell = self.lines.append
 
-    machine = Told()
+    machine = Notify()
     host = host_of(machine)
     later: list[str] = []
     machine.tell = later.append
