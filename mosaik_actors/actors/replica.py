@@ -43,7 +43,7 @@ from ..groups.client.client import ClientRenewed, Failed, Resolved
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
-from ..groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
 from ..groups.messages import (
@@ -497,7 +497,7 @@ class ReplicaActor(TypeDispatcher):
                 if link is not None:
                     del self._link_ids[link]
                     link.close(reason)
-            case Told(told):
+            case Notify(told):
                 self._start.state.publish(told)
             case Logged(is_error, text, None):
                 level = logging.WARNING if is_error else logging.INFO

@@ -36,8 +36,8 @@ from mosaik_actors.discovery import wire as discovery_wire
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.machine import ledger, sessions
 from mosaik_actors.groups.mesh import wire as bond_wire
-from mosaik_actors.groups.wire import acts, commands, configuration, stored
 from mosaik_actors.groups.wire import bootstrap as bootstrap_wire
+from mosaik_actors.groups.wire import commands, configuration, group_record, system_entries
 from mosaik_actors.groups.wire import frames as group_frames
 from mosaik_actors.groups.wire import merge as merge_wire
 from mosaik_actors.groups.wire import raft as raft_wire
@@ -129,11 +129,11 @@ def list_targets() -> list[Target]:
     add("a request of a sync", sync_wire.decode_request)
     add("an answer of a sync", sync_wire.decode_answer)
     add("a configuration", configuration.decode_voters)
-    add("commands", commands.decode_bursts)
-    add("an act", acts.decode_act)
+    add("commands", commands.decode_command_batches)
+    add("a system entry", system_entries.decode_system_entry)
     add("a ledger", ledger.Ledger.from_bytes)
     add("a table of sessions", sessions.Sessions.from_bytes)
-    add("a stored group", stored.decode_stored)
+    add("a stored group", group_record.decode_stored)
     targets += [
         Target("link control", frames.decode_control, _sampler(frames._decoder.kind)),
         Target("decode_criteria", _select, _criteria_sample),

@@ -229,13 +229,13 @@ MUTATIONS = (
     Mutation(
         "repeated command applied again",
         "machine.sessions",
-        "session = self._sessions.get(burst.client)",
+        "session = self._sessions.get(command_batch.client)",
         "session = None",
     ),
     Mutation(
         "forgotten client begins anew",
         "machine.sessions",
-        "if burst.born_index <= self._forgotten_index:",
+        "if command_batch.born_index <= self._forgotten_index:",
         "if False:",
         "machine.test_sessions:test_forgotten_client_is_not_taken_for_a_new_one",
     ),

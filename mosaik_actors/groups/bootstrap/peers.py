@@ -2,7 +2,7 @@
 
 Everybody applies the same rule to what it sees itself: the lowest member that
 may begin does so first, and each further one a step later. When all see the same,
-only the lowest ever acts; when it cannot, because its view is another one or it
+only the lowest ever system entries; when it cannot, because its view is another one or it
 has just died, the next takes its turn. Safety does not rest on any of this.
 """
 

@@ -1,6 +1,6 @@
 """The commands of one member, from its callers to the log and back.
 
-A client numbers its commands from 1 and sends them to the leader in bursts, in
+A client numbers its commands from 1 and sends them to the leader in command batches, in
 order. It learns what became of them from the log as it is applied here. What is
 lost, refused or overtaken by a change of leader is sent again; `sessions` makes
 that exactly once (Raft thesis 6.3).
@@ -16,7 +16,7 @@ Invariants:
     * A command that failed without `may_take_effect` never takes effect.
     * Not answered commands are bounded, those on their way more closely: what
       waits longer than its caller fails while it is still without a number.
-    * `Burst.born_index` is that of the client's first burst, always: a client
+    * `CommandBatch.born_index` is that of the client's first command batch, always: a client
       that was forgotten must not look like a new one.
 
 When the group has forgotten the client, nobody can tell what became of its
@@ -38,7 +38,7 @@ from ...codec import EncodeError
 from ...errors import Full
 from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
 from ..machine.sessions import Answer, Refusal
-from ..wire.commands import Burst
+from ..wire.commands import CommandBatch
 from ..wire.types import CLIENT_BYTES
 from .calls import Deadlines, PendingSubmission
 from .window import ClientWindow
@@ -97,7 +97,7 @@ ClientEvent = Resolved | Failed | ClientRenewed
 class CommandClient:
     """The command client of one member in one group.
 
-    Call `take_bursts` once per turn of the loop, whatever happened, and hand
+    Call `take_command_batches` once per turn of the loop, whatever happened, and hand
     what it returns to the leader, in order. After that, and after any other
     call, drain `next_event` and re-read `get_timer`. `now` is monotonic seconds.
 
@@ -252,7 +252,7 @@ class CommandClient:
     # The group.
 
     def set_leader(self, is_known: bool, epoch: object, now: float) -> None:
-        """Note whether there is a leader that bursts can be handed to.
+        """Note whether there is a leader that command batches can be handed to.
 
         With another one, or one that was out of reach, everything not answered
         is sent again: what the old one took may be lost.
@@ -285,7 +285,7 @@ class CommandClient:
         self._born_index = 0
         self._send_again()
 
-    def take_bursts(self, now: float, born_index: int) -> list[Burst]:
+    def take_command_batches(self, now: float, born_index: int) -> list[CommandBatch]:
         """Return what to hand to the leader now, in order; empty when that is nothing.
 
         Args:
@@ -296,21 +296,21 @@ class CommandClient:
             return []
         if self._born_index is None:
             self._born_index = born_index
-        window, bursts = self._window, []
+        window, command_batches = self._window, []
         while window.may_send:
             self._number_waiting()
             if not window.has_unsent:
                 break
             first, payloads = window.take()
-            bursts.append(
-                Burst(self._client_id, self._born_index, first, window.base - 1, payloads)
+            command_batches.append(
+                CommandBatch(self._client_id, self._born_index, first, window.base - 1, payloads)
             )
-        if bursts and self._resend_at == inf:
+        if command_batches and self._resend_at == inf:
             self._resend_at = now + self._resend_s * (1 << min(self._attempts, _BACKOFFS_MAX))
-        return bursts
+        return command_batches
 
     def may_take(self, now: float) -> bool:
-        """Return whether `take_bursts` would return anything."""
+        """Return whether `take_command_batches` would return anything."""
         return (
             self._has_leader
             and self._has_unsent()
@@ -319,7 +319,7 @@ class CommandClient:
         )
 
     def receive_refused(self, first_sequence: int, now: float) -> None:
-        """Note that the leader did not take the burst that begins with this number.
+        """Note that the leader did not take the command batch that begins with this number.
 
         It and what follows is sent again after a while.
         """
@@ -358,7 +358,7 @@ class CommandClient:
         return None if due_at == inf else due_at
 
     def handle_timer(self, *, now: float) -> None:
-        """Do what is due; then call `take_bursts`. Too early does no harm."""
+        """Do what is due; then call `take_command_batches`. Too early does no harm."""
         if now >= self._paused_until:
             self._paused_until = -inf
         if now >= self._resend_at:

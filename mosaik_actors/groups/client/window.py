@@ -9,7 +9,7 @@ A command gets its number just before it is first sent. `go_back` moves
 Invariants:
     * `base` <= `next_sent` <= `next_number`, after every `settle`.
     * `sent_bytes` and `unsent_bytes` are those of the payloads kept.
-    * No more than `SENT_COMMANDS_MAX` commands and, but for the last burst,
+    * No more than `SENT_COMMANDS_MAX` commands and, but for the last command batch,
       `SENT_BYTES_MAX` bytes are sent and not answered.
 """
 
@@ -19,8 +19,8 @@ from typing import Final
 
 from ..wire.commands import COMMANDS_MAX
 
-BURST_BYTES: Final = 1024 * 1024
-"""Bytes of commands in one burst; one command always fits."""
+COMMAND_BATCH_BYTES: Final = 1024 * 1024
+"""Bytes of commands in one command batch; one command always fits."""
 
 SENT_COMMANDS_MAX: Final = 32_768
 SENT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -77,9 +77,9 @@ class ClientWindow:
 
     @property
     def may_number(self) -> bool:
-        """Whether more would be sent at once: by the next bursts, and without crowding the way."""
+        """Whether the next command batches would send more at once, without crowding the way."""
         return (
-            self.unsent_bytes < BURST_BYTES
+            self.unsent_bytes < COMMAND_BATCH_BYTES
             and self.count < SENT_COMMANDS_MAX
             and self.sent_bytes + self.unsent_bytes < SENT_BYTES_MAX
         )
@@ -92,13 +92,13 @@ class ClientWindow:
         return self.next_number - 1
 
     def take(self) -> tuple[int, tuple[bytes, ...]]:
-        """Return the number and the payloads of the next burst; they count as sent."""
+        """Return the number and the payloads of the next command batch; they count as sent."""
         first, payloads = self.next_sent, self._payloads
         begin = first - self._floor + self._head
         room = min(COMMANDS_MAX, SENT_COMMANDS_MAX - (first - self.base))
         end = min(begin + room, len(payloads))
         byte_count = self.unsent_bytes
-        if byte_count > BURST_BYTES:
+        if byte_count > COMMAND_BATCH_BYTES:
             end, byte_count = _fitting(payloads, begin, end)
         elif end < len(payloads):
             byte_count = sum(map(len, payloads[begin:end]))
@@ -136,11 +136,11 @@ class ClientWindow:
 
 
 def _fitting(payloads: list[bytes], begin: int, end: int) -> tuple[int, int]:
-    """Return where a burst from `begin` ends, and its bytes; one payload always fits."""
+    """Return where a command batch from `begin` ends, and its bytes; one payload always fits."""
     byte_count = len(payloads[begin])
     for offset in range(begin + 1, end):
         size = len(payloads[offset])
-        if byte_count + size > BURST_BYTES:
+        if byte_count + size > COMMAND_BATCH_BYTES:
             return offset, byte_count
         byte_count += size
     return end, byte_count

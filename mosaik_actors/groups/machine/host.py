@@ -29,9 +29,9 @@ from typing import Any, Final
 
 from ...errors import DecodeError, RemoteError, clip
 from ...ids import GroupId, NetworkId
-from ..wire.acts import Act, CutSnapshot, decode_act
-from ..wire.commands import Burst, decode_bursts
+from ..wire.commands import CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
+from ..wire.system_entries import SystemEntry, TakeSnapshot, decode_system_entry
 from .initial import InitialState
 from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
@@ -367,9 +367,9 @@ class Host:
         self._runner.begin_entry()
         answered_count = len(applied.answers)
         if isinstance(content, tuple):
-            self._apply_bursts(content, my_client, applied.answers)
+            self._apply_command_batches(content, my_client, applied.answers)
         else:
-            self._apply_act(content, my_client, applied, takes_cuts)
+            self._apply_system_entry(content, my_client, applied, takes_cuts)
         self._runner.end_entry(entry.index, entry.term)
         if self._runner.results.is_wanted:
             self._keep_results()
@@ -391,58 +391,64 @@ class Host:
             return answer
         return Answer(sequence, position, Refusal.NONE, is_repeated, kept[position])
 
-    def _apply_bursts(
-        self, bursts: Sequence[Burst], my_client: bytes, answers: list[Answer]
+    def _apply_command_batches(
+        self, command_batches: Sequence[CommandBatch], my_client: bytes, answers: list[Answer]
     ) -> None:
         if self.ledger.is_closed:
-            for burst in bursts:
-                if burst.client == my_client:
-                    answers += _closed(burst)
+            for command_batch in command_batches:
+                if command_batch.client == my_client:
+                    answers += _closed(command_batch)
             return
         sessions, index, take = self.sessions, self.index, self._runner.take
         before = self.position
-        for burst in bursts:
-            answered = sessions.apply(burst, index, take)
-            if burst.client == my_client:
+        for command_batch in command_batches:
+            answered = sessions.apply(command_batch, index, take)
+            if command_batch.client == my_client:
                 answers += answered
         self.ledger.own_count += self.position - before
 
-    def _apply_act(self, act: Act, my_client: bytes, applied: Applied, takes_cuts: bool) -> None:
-        if isinstance(act, CutSnapshot):
+    def _apply_system_entry(
+        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_cuts: bool
+    ) -> None:
+        if isinstance(system_entry, TakeSnapshot):
             if takes_cuts:
                 self._runner.flush()
-                applied.cuts.append(self._cut(act.request_id))
+                applied.cuts.append(self._cut(system_entry.request_id))
             return
-        event = self.ledger.apply(act)
+        event = self.ledger.apply(system_entry)
         if isinstance(event, CommandsTaken):
-            for burst in event.bursts:
-                self._replay(event, burst, my_client, applied)
+            for command_batch in event.command_batches:
+                self._replay(event, command_batch, my_client, applied)
         elif event is not None:
             applied.events.append(event)
 
     def _replay(
-        self, taken: CommandsTaken, burst: Burst, my_client: bytes, applied: Applied
+        self, taken: CommandsTaken, command_batch: CommandBatch, my_client: bytes, applied: Applied
     ) -> None:
         """Apply commands that were applied in another history and are new here."""
         begin = self.position
-        answers = self.sessions.apply(burst, self.index, self._runner.take)
+        answers = self.sessions.apply(command_batch, self.index, self._runner.take)
         done = [answer for answer in answers if answer.refusal is Refusal.NONE]
         # That they are new here is for the ledger to say, and they were
         # acknowledged once: a session that is full, or was forgotten since its
         # first commands were replayed, must not lose the rest.
-        if self.position - begin < len(burst.payloads):
-            done += self._apply_refused(burst, answers)
-        if burst.client == my_client:
+        if self.position - begin < len(command_batch.payloads):
+            done += self._apply_refused(command_batch, answers)
+        if command_batch.client == my_client:
             applied.answers += done
         fresh = [answer.sequence for answer in done if not answer.is_repeated]
         if fresh:
-            payloads = burst.payloads[fresh[0] - burst.first_sequence :]
+            payloads = command_batch.payloads[fresh[0] - command_batch.first_sequence :]
             applied.replayed.append(
-                Replayed(taken.history, taken.origin, burst.client, fresh[0], begin + 1, payloads)
+                Replayed(
+                    taken.history, taken.origin, command_batch.client, fresh[0], begin + 1, payloads
+                )
             )
 
-    def _apply_refused(self, burst: Burst, answers: Sequence[Answer]) -> list[Answer]:
-        """Apply what sessions refused of a burst though it was never applied here."""
+    def _apply_refused(
+        self, command_batch: CommandBatch, answers: Sequence[Answer]
+    ) -> list[Answer]:
+        """Apply what sessions refused of a command batch though it was never applied here."""
         refused = [
             answer.sequence
             for answer in answers
@@ -450,7 +456,7 @@ class Host:
         ]
         if not refused:
             return []
-        payloads = burst.payloads[refused[0] - burst.first_sequence :]
+        payloads = command_batch.payloads[refused[0] - command_batch.first_sequence :]
         positions = self._runner.take(payloads)
         return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
 
@@ -461,18 +467,18 @@ class Host:
             return HostSnapshot(self.index, request_id, None, str(exc))
 
 
-def _read(entry: Entry) -> tuple[Burst, ...] | Act | None:
+def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     """Return what an entry says, None when it is Raft's own. Raises `DecodeError`."""
     if entry.kind is EntryKind.COMMANDS:
-        return decode_bursts(entry.data)
-    if entry.kind is EntryKind.ACT:
-        return decode_act(entry.data)
+        return decode_command_batches(entry.data)
+    if entry.kind is EntryKind.SYSTEM:
+        return decode_system_entry(entry.data)
     return None
 
 
-def _closed(burst: Burst) -> list[Answer]:
-    first = burst.first_sequence
-    return [Answer(first + n, None, Refusal.CLOSED) for n in range(len(burst.payloads))]
+def _closed(command_batch: CommandBatch) -> list[Answer]:
+    first = command_batch.first_sequence
+    return [Answer(first + n, None, Refusal.CLOSED) for n in range(len(command_batch.payloads))]
 
 
 def _made(machine: StateMachine) -> Iterator[bytes]:

@@ -30,18 +30,18 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from ..wire.acts import (
+from ..wire.commands import CommandBatch
+from ..wire.status import Ancestor
+from ..wire.system_entries import (
     FINISHED_WITH_MAX,
     AcceptMerge,
-    Act,
     CloseInto,
     ContinueAs,
-    CutSnapshot,
     FinishMerge,
     Replay,
+    SystemEntry,
+    TakeSnapshot,
 )
-from ..wire.commands import Burst
-from ..wire.status import Ancestor
 from ..wire.types import HistoryId, Number
 
 MERGING_COUNT_MAX: Final = 64
@@ -72,12 +72,12 @@ class CommandsTaken:
     Attributes:
         history: The history that ended.
         origin: The history that applied them first.
-        bursts: What of the act is new here, in order; perhaps nothing.
+        command_batches: What of the system entry is new here, in order; perhaps nothing.
     """
 
     history: bytes
     origin: bytes
-    bursts: tuple[Burst, ...]
+    command_batches: tuple[CommandBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,26 +162,28 @@ class Ledger:
         """Whether no more commands are applied in this history."""
         return bool(self.closed_into)
 
-    def apply(self, act: Act) -> LedgerEvent | None:
-        """Take in a committed act; return what came of it, None when it is void or changes nothing.
+    def apply(self, system_entry: SystemEntry) -> LedgerEvent | None:
+        """Take in a committed system entry; return what came of it.
 
-        Of a `Replay`, apply the bursts of the `CommandsTaken` that is returned,
-        not the act's own: some of those may be here already.
+        None when it is void or changes nothing.
+
+        Of a `Replay`, apply the command batches of the `CommandsTaken` that is returned,
+        not the system entry's own: some of those may be here already.
         """
         if self.is_closed:
             return None
-        match act:
+        match system_entry:
             case AcceptMerge(history):
                 return self._accept(history)
             case CloseInto():
-                return self._close(act)
+                return self._close(system_entry)
             case Replay():
-                return self._take(act)
+                return self._take(system_entry)
             case FinishMerge():
-                return self._finish(act)
+                return self._finish(system_entry)
             case ContinueAs():
-                return self._continue_as(act)
-            case CutSnapshot():
+                return self._continue_as(system_entry)
+            case TakeSnapshot():
                 return None
 
     def has_all_of(self, history: bytes) -> bool:
@@ -242,39 +244,39 @@ class Ledger:
         self.merging_histories = (*others, history)[-MERGING_COUNT_MAX:]
         return MergingHistoryAccepted(history)
 
-    def _close(self, act: CloseInto) -> LedgerEvent | None:
-        into, count_max = act.history, act.command_count_max
-        if self.has_all_of(into) or act.accept_count != self.accept_count:
+    def _close(self, system_entry: CloseInto) -> LedgerEvent | None:
+        into, count_max = system_entry.history, system_entry.command_count_max
+        if self.has_all_of(into) or system_entry.accept_count != self.accept_count:
             return None
         if count_max is not None and self.command_count > count_max:
             return None
         self.closed_into = into
         return HistoryClosed(into)
 
-    def _take(self, act: Replay) -> LedgerEvent | None:
+    def _take(self, system_entry: Replay) -> LedgerEvent | None:
         """Take in what of a replay is new: it is once for the way it came, once by its origin."""
-        if self.has_all_of(act.history):
+        if self.has_all_of(system_entry.history):
             return None
-        skipped = self.taken_of(act.history) - act.after
-        count = act.command_count
+        skipped = self.taken_of(system_entry.history) - system_entry.after
+        count = system_entry.command_count
         if not 0 <= skipped < count:
             return None
-        origin = act.origin or act.history
-        _count_up(self._came_through, act.history, act.after + count)
+        origin = system_entry.origin or system_entry.history
+        _count_up(self._came_through, system_entry.history, system_entry.after + count)
         if self.has_all_of(origin):
-            return CommandsTaken(act.history, origin, ())
-        skipped = max(skipped, self._came_from.get(origin, 0) - act.origin_after)
-        _count_up(self._came_from, origin, act.origin_after + count)
-        bursts = skip_commands(act.bursts, skipped)
-        self.taken_count += sum(len(burst.payloads) for burst in bursts)
-        return CommandsTaken(act.history, origin, bursts)
+            return CommandsTaken(system_entry.history, origin, ())
+        skipped = max(skipped, self._came_from.get(origin, 0) - system_entry.origin_after)
+        _count_up(self._came_from, origin, system_entry.origin_after + count)
+        command_batches = skip_commands(system_entry.command_batches, skipped)
+        self.taken_count += sum(len(command_batch.payloads) for command_batch in command_batches)
+        return CommandsTaken(system_entry.history, origin, command_batches)
 
-    def _finish(self, act: FinishMerge) -> LedgerEvent | None:
-        history = act.history
-        if self.has_all_of(history) or self.taken_of(history) != act.command_count:
+    def _finish(self, system_entry: FinishMerge) -> LedgerEvent | None:
+        history = system_entry.history
+        if self.has_all_of(history) or self.taken_of(history) != system_entry.command_count:
             return None
         known = {*self.merged, self.history}
-        whole = [other for other in (*act.merged, history) if other not in known]
+        whole = [other for other in (*system_entry.merged, history) if other not in known]
         self.merged = (*self.merged, *whole)[-MERGED_KEPT_MAX:]
         for other in whole:
             self._came_from.pop(other, None)
@@ -284,39 +286,43 @@ class Ledger:
             for merging_history in self.merging_histories
             if merging_history not in whole
         )
-        return MergeFinished(history, act.command_count)
+        return MergeFinished(history, system_entry.command_count)
 
-    def _continue_as(self, act: ContinueAs) -> LedgerEvent | None:
+    def _continue_as(self, system_entry: ContinueAs) -> LedgerEvent | None:
         """Go on as another history; what is here of the one so far is known by its count."""
-        previous, history = act.previous, act.history
+        previous, history = system_entry.previous, system_entry.history
         if previous != self.history or self.has_all_of(history):
             return None
-        known = Ancestor(previous, act.index, act.position, act.own_count)
+        known = Ancestor(
+            previous, system_entry.index, system_entry.position, system_entry.own_count
+        )
         if len(self.ancestors) >= ANCESTORS_KEPT_MAX:
             self.ancestors = (self.ancestors[0], *self.ancestors[2:])
         self.ancestors = (*self.ancestors, known)
         self.history = history
-        _count_up(self._came_from, previous, act.own_count)
-        _count_up(self._came_through, previous, act.through_count)
+        _count_up(self._came_from, previous, system_entry.own_count)
+        _count_up(self._came_through, previous, system_entry.through_count)
         return HistoryContinued(previous, history)
 
 
-def skip_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
-    """Return bursts without their first `count` commands."""
-    left: list[Burst] = []
-    for burst in bursts:
-        skipped = min(count, len(burst.payloads))
+def skip_commands(
+    command_batches: tuple[CommandBatch, ...], count: int
+) -> tuple[CommandBatch, ...]:
+    """Return command batches without their first `count` commands."""
+    left: list[CommandBatch] = []
+    for command_batch in command_batches:
+        skipped = min(count, len(command_batch.payloads))
         count -= skipped
         if not skipped:
-            left.append(burst)
-        elif skipped < len(burst.payloads):
+            left.append(command_batch)
+        elif skipped < len(command_batch.payloads):
             left.append(
-                Burst(
-                    burst.client,
-                    burst.born_index,
-                    burst.first_sequence + skipped,
-                    burst.answered,
-                    burst.payloads[skipped:],
+                CommandBatch(
+                    command_batch.client,
+                    command_batch.born_index,
+                    command_batch.first_sequence + skipped,
+                    command_batch.answered,
+                    command_batch.payloads[skipped:],
                 )
             )
     return tuple(left)

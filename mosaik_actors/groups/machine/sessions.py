@@ -10,14 +10,14 @@ nothing but the log's content, and it is part of every snapshot.
       that order: one that comes too early is refused and may come again. So
       consecutive calls of a client take effect in order, whatever was lost.
     * A repeated command is not applied; its first position and result are returned,
-      until the client says that it has them (`Burst.answered`).
+      until the client says that it has them (`CommandBatch.answered`).
     * Memory is bounded: in clients, in commands for each, and in bytes of results:
       of those the oldest are dropped, and then only the position is known. A client
       that is silent for `idle_index_count` log positions, or is the longest silent one
       when there are too many, is forgotten.
     * A forgotten client that comes back must not begin anew, for its repeated
       first command may have been applied. It differs from a new one by
-      `Burst.born_index`: where its session began. At or before the last
+      `CommandBatch.born_index`: where its session began. At or before the last
       activity of any client ever forgotten, it is refused as expired.
       (The thesis registers clients through the log, a round trip that this
       saves.)
@@ -38,7 +38,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from ..wire.commands import Burst
+from ..wire.commands import CommandBatch
 from ..wire.types import CLIENT_BYTES
 
 TABLE_BYTES_MAX: Final = 1 << 31
@@ -60,7 +60,7 @@ class Refusal(Enum):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of one command of a burst.
+    """What became of one command of a command batch.
 
     Attributes:
         sequence: The command's number.
@@ -181,34 +181,39 @@ class Sessions:
         return len(self._sessions)
 
     def apply(
-        self, burst: Burst, index: int, machine: Callable[[Sequence[bytes]], Sequence[bytes | None]]
+        self,
+        command_batch: CommandBatch,
+        index: int,
+        machine: Callable[[Sequence[bytes]], Sequence[bytes | None]],
     ) -> list[Answer]:
-        """Apply the commands of a burst that were not applied yet; return what to answer.
+        """Apply the commands of a command batch that were not applied yet; return what to answer.
 
         Args:
-            burst: The commands.
+            command_batch: The commands.
             index: The entry's place in the log; it never goes down.
             machine: Takes payloads to be applied, in order, and returns as many
                 positions. It is called at most once, and not when there is nothing to apply.
         """
         self._expire(index)
-        session = self._find(burst, index)
+        session = self._find(command_batch, index)
         if session is None:
-            return _refuse(burst, 0, Refusal.EXPIRED)
+            return _refuse(command_batch, 0, Refusal.EXPIRED)
         session.active_index = index
-        self._sessions.move_to_end(burst.client)
-        session.forget(min(burst.answered, session.last), self.results)
-        repeated = min(len(burst.payloads), max(0, session.last - burst.first_sequence + 1))
-        answers = [session.answer_of(burst.first_sequence + n) for n in range(repeated)]
-        if repeated == len(burst.payloads):
+        self._sessions.move_to_end(command_batch.client)
+        session.forget(min(command_batch.answered, session.last), self.results)
+        repeated = min(
+            len(command_batch.payloads), max(0, session.last - command_batch.first_sequence + 1)
+        )
+        answers = [session.answer_of(command_batch.first_sequence + n) for n in range(repeated)]
+        if repeated == len(command_batch.payloads):
             return answers
-        if burst.first_sequence + repeated != session.last + 1:
-            return _refuse(burst, 0, Refusal.GAP)
+        if command_batch.first_sequence + repeated != session.last + 1:
+            return _refuse(command_batch, 0, Refusal.GAP)
         room = self._limits.result_count - len(session.positions)
-        fresh = burst.payloads[repeated : repeated + room]
+        fresh = command_batch.payloads[repeated : repeated + room]
         if fresh:
             self._apply_fresh(session, fresh, machine, answers)
-        return answers + _refuse(burst, repeated + len(fresh), Refusal.OVERFLOW)
+        return answers + _refuse(command_batch, repeated + len(fresh), Refusal.OVERFLOW)
 
     def to_bytes(self) -> bytes:
         """Return the table for a snapshot: the same bytes on every replica."""
@@ -253,13 +258,13 @@ class Sessions:
             answers.append(Answer(session.last, position))
         session.positions.extend(positions)
 
-    def _find(self, burst: Burst, index: int) -> _Session | None:
+    def _find(self, command_batch: CommandBatch, index: int) -> _Session | None:
         """Return the client's session, a new one if it may begin, None if it is expired."""
-        session = self._sessions.get(burst.client)
+        session = self._sessions.get(command_batch.client)
         if session is None:
-            if burst.born_index <= self._forgotten_index:
+            if command_batch.born_index <= self._forgotten_index:
                 return None
-            session = self._sessions[burst.client] = _Session()
+            session = self._sessions[command_batch.client] = _Session()
             session.active_index = index
             if len(self._sessions) > self._limits.client_count:
                 self._forget_oldest()
@@ -277,9 +282,9 @@ class Sessions:
         self._forgotten_index = max(self._forgotten_index, session.active_index)
 
 
-def _refuse(burst: Burst, from_: int, refusal: Refusal) -> list[Answer]:
-    first = burst.first_sequence
-    return [Answer(first + n, None, refusal) for n in range(from_, len(burst.payloads))]
+def _refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[Answer]:
+    first = command_batch.first_sequence
+    return [Answer(first + n, None, refusal) for n in range(from_, len(command_batch.payloads))]
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):

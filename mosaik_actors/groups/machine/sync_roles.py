@@ -86,8 +86,8 @@ class RequestedSnapshot:
     """A snapshot that this member takes because the log said so.
 
     Attributes:
-        metadata: Where it stands: at the entry of the act.
-        request_id: The act's.
+        metadata: Where it stands: at the entry of the system entry.
+        request_id: The system entry's.
         parts: Its parts, which may be made lazily while the state moves on. At
             most `PARTS_COUNT_MAX` of at most `PART_BYTES_MAX` (`machine`).
     """
@@ -163,21 +163,21 @@ TaskEvent = (
 
 
 @dataclass(frozen=True, slots=True)
-class CutWanted:
-    """This member leads and shall propose `CutSnapshot(request_id)`. It may be lost."""
+class SnapshotWanted:
+    """This member leads and shall propose `TakeSnapshot(request_id)`. It may be lost."""
 
     request_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class CutFailed:
+class SnapshotFailed:
     """The snapshot could not be made here; others may have made theirs. For the log."""
 
     request_id: bytes
     reason: str
 
 
-ProviderEvent = SendSync | CutWanted | CutFailed
+ProviderEvent = SendSync | SnapshotWanted | SnapshotFailed
 
 
 class SyncTask(Protocol):
@@ -228,9 +228,9 @@ class SyncProvider(Protocol):
         """
 
     def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
-        """Take over a snapshot that a `CutSnapshot` in the log asked for.
+        """Take over a snapshot that a `TakeSnapshot` in the log asked for.
 
-        Every member calls this when it applies the act, the leader or not.
+        Every member calls this when it applies the system entry, the leader or not.
         """
 
     def get_timer(self) -> float | None:

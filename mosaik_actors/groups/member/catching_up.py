@@ -21,13 +21,13 @@ from ..machine.runner import MachineFailed
 from ..machine.snapshot import SnapshotError
 from ..machine.state_sync import StateSync
 from ..machine.sync_roles import (
-    CutFailed,
-    CutWanted,
     Holder,
     InstallEntries,
     InstallSnapshot,
     RequestedSnapshot,
     SendSync,
+    SnapshotFailed,
+    SnapshotWanted,
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
@@ -37,12 +37,12 @@ from ..machine.sync_roles import (
 )
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
-from ..wire.acts import CutSnapshot, encode_act
 from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
 from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMetadata
+from ..wire.system_entries import TakeSnapshot, encode_system_entry
 from ..wire.types import REQUEST_BYTES
-from .events import Logged, StateReplaced, Told
+from .events import Logged, Notify, StateReplaced
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -190,7 +190,7 @@ class CatchingUp:
         )
 
     def _cut_alone(self, now: float) -> None:
-        """Cut the state here and now: the act that would have all members do so is not committed.
+        """Cut the state here and now: no system entry that has all members do so is committed.
 
         It may be that those who need the snapshot are needed to commit anything.
         """
@@ -214,11 +214,13 @@ class CatchingUp:
                 case SendSync(peer, data):
                     self.served_bytes += len(data)
                     self._parts.send(peer, with_history(SYNC_ANSWER, self._history, data))
-                case CutWanted(request_id):
-                    act = CutSnapshot(request_id)
-                    self._raft.propose(encode_act(act), act, EntryKind.ACT)
+                case SnapshotWanted(request_id):
+                    system_entry = TakeSnapshot(request_id)
+                    self._raft.propose(
+                        encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM
+                    )
                     self._cut_by_s = now + _CUT_WAIT_S
-                case CutFailed(_, reason):
+                case SnapshotFailed(_, reason):
                     self._parts.emit(Logged(True, f"a snapshot could not be made: {reason}"))
 
     def _ask(self, now: float) -> None:
@@ -276,7 +278,7 @@ class CatchingUp:
             self._restoring = None
             self._keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
-            self._parts.emit(Told(StateReplaced(self._parts.host.position)))
+            self._parts.emit(Notify(StateReplaced(self._parts.host.position)))
             self._is_broken = False
             self._end_install(now)
             return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ...errors import DecodeError
 from ...ids import PeerId
 from ..raft.raft import Raft
-from ..wire.commands import BURSTS_MAX, Burst, encode_bursts
+from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, encode_command_batches
 from ..wire.frames import ForwardRefused, encode_control, encode_forward
 from .events import Logged
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
 
-Origin = tuple[PeerId | None, Burst]
-"""A burst, and the peer that forwarded it; None for one's own."""
+Origin = tuple[PeerId | None, CommandBatch]
+"""A command batch, and the peer that forwarded it; None for one's own."""
 
 
 @dataclass(slots=True)
 class CommandProposal:
-    """The token of a proposal: the bursts in one entry."""
+    """The token of a proposal: the command batches in one entry."""
 
-    bursts: Sequence[Origin]
+    command_batches: Sequence[Origin]
 
 
 class Commands:
@@ -59,7 +59,7 @@ class Commands:
         """Return whether another `send` would find commands: answers have made room."""
         return self._raft.leader is not None and self._parts.client.may_take(now)
 
-    def receive_forward(self, peer: PeerId, burst: Burst) -> None:
+    def receive_forward(self, peer: PeerId, command_batch: CommandBatch) -> None:
         """Take in commands of another member, which takes this one for the leader.
 
         None of them are taken in where one could not be decoded: committed, it would
@@ -67,11 +67,11 @@ class Commands:
         that gives up: what is refused comes again at once.
         """
         try:
-            self._parts.host.check_readable(burst.payloads)
+            self._parts.host.check_readable(command_batch.payloads)
         except DecodeError as exc:
             self._note_unreadable(peer, exc)
             return
-        self._waiting.append((peer, burst))
+        self._waiting.append((peer, command_batch))
 
     def route(self, *, now: float) -> None:
         """Tell those who ask the leader when there is another one, or it is out of reach."""
@@ -90,12 +90,12 @@ class Commands:
         raft, parts = self._raft, self._parts
         leader = raft.leader
         if leader is not None:
-            bursts = parts.client.take_bursts(now, raft.commit_index)
+            command_batches = parts.client.take_command_batches(now, raft.commit_index)
             if leader == parts.me:
-                self._waiting.extend((None, burst) for burst in bursts)
+                self._waiting.extend((None, command_batch) for command_batch in command_batches)
             else:
-                for burst in bursts:
-                    parts.send(leader, encode_forward(self._history, burst))
+                for command_batch in command_batches:
+                    parts.send(leader, encode_forward(self._history, command_batch))
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             if raft.is_leader and not parts.host.ledger.is_closed:
@@ -103,13 +103,15 @@ class Commands:
             else:
                 self.refuse(waiting, now=now)
 
-    def refuse(self, bursts: Sequence[Origin], *, now: float) -> None:
-        """Tell whose they are that these bursts are not in the log."""
-        for peer, burst in bursts:
+    def refuse(self, command_batches: Sequence[Origin], *, now: float) -> None:
+        """Tell whose they are that these command batches are not in the log."""
+        for peer, command_batch in command_batches:
             if peer is None:
-                self._parts.client.receive_refused(burst.first_sequence, now)
+                self._parts.client.receive_refused(command_batch.first_sequence, now)
             else:
-                refusal = ForwardRefused(self._history, burst.client, burst.first_sequence)
+                refusal = ForwardRefused(
+                    self._history, command_batch.client, command_batch.first_sequence
+                )
                 self._parts.send(peer, encode_control(refusal))
 
     def _note_unreadable(self, peer: PeerId, error: DecodeError) -> None:
@@ -121,16 +123,19 @@ class Commands:
     def _propose(self, waiting: list[Origin]) -> None:
         """Propose them in entries of a good size."""
         start, size_bytes = 0, 0
-        for number, (_, burst) in enumerate(waiting):
-            burst_bytes = sum(map(len, burst.payloads))
-            is_full = size_bytes + burst_bytes > ENTRY_BYTES or number - start == BURSTS_MAX
+        for number, (_, command_batch) in enumerate(waiting):
+            command_batch_bytes = sum(map(len, command_batch.payloads))
+            is_full = (
+                size_bytes + command_batch_bytes > ENTRY_BYTES
+                or number - start == COMMAND_BATCHES_MAX
+            )
             if number > start and is_full:
                 self._propose_entry(waiting[start:number])
                 start, size_bytes = number, 0
-            size_bytes += burst_bytes
+            size_bytes += command_batch_bytes
         self._propose_entry(waiting[start:])
 
-    def _propose_entry(self, bursts: list[Origin]) -> None:
-        is_awaited = any(peer is not None for peer, _ in bursts)
-        data = encode_bursts([burst for _, burst in bursts])
-        self._raft.propose(data, CommandProposal(bursts), is_awaited=is_awaited)
+    def _propose_entry(self, command_batches: list[Origin]) -> None:
+        is_awaited = any(peer is not None for peer, _ in command_batches)
+        data = encode_command_batches([command_batch for _, command_batch in command_batches])
+        self._raft.propose(data, CommandProposal(command_batches), is_awaited=is_awaited)

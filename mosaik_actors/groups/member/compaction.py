@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..machine.snapshot import SnapshotError
 from ..raft.raft import Raft
+from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.records import SnapshotMetadata
-from ..wire.stored import StoredGroup, encode_stored
 from .events import Logged
 
 if TYPE_CHECKING:

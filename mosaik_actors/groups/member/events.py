@@ -1,4 +1,4 @@
-"""What a member wants done, and what it has to tell: the events of `Member`."""
+"""What a member wants done, and what it notifies of: the events of `Member`."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ GroupEvent = (
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Tell the users of the group."""
+class Notify:
+    """Notify the users of the group of an event."""
 
     event: GroupEvent
 

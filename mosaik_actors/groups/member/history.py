@@ -7,7 +7,7 @@ node, state sync, and the policy of membership:
     * Commands leave for the leader once per `pump`, all that piled up as one
       entry or one frame; what comes back is learnt by applying the log here.
     * What the log says is applied here, and only here.
-    * What a leader does about the members is in `leading`, cutting the log in
+    * What a leader does about the members is in `voter_changes`, cutting the log in
       `compaction`, serving and catching up in `catching_up`.
 
 Until the log has reached the place where its join was accepted, a member is non-voting: see
@@ -44,21 +44,21 @@ from ..raft.ready import (
     SteppedDown,
 )
 from ..storage.interface import SaveBatch
-from ..wire.acts import Act, ContinueAs, decode_act, encode_act
-from ..wire.commands import Burst, decode_bursts
+from ..wire.commands import CommandBatch, decode_command_batches
 from ..wire.configuration import encode_voters, make_voters
 from ..wire.frames import RAFT, with_history
+from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.raft import Message, decode_message, encode_message
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
-from ..wire.stored import StoredGroup, encode_stored
+from ..wire.system_entries import ContinueAs, SystemEntry, decode_system_entry, encode_system_entry
 from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
 from .compaction import Compaction
-from .events import LeaderElected, Logged, MembersChanged, Told
-from .leading import Joiners, Leading
+from .events import LeaderElected, Logged, MembersChanged, Notify
 from .parts import Parts
 from .saving import DiskState
+from .voter_changes import Joiners, VoterChanges
 
 _CONTINUED: Final = "the voters have lost what they had; who is left goes on without them"
 _MAJORITY_LOST: Final = (
@@ -138,7 +138,7 @@ class FollowedHistory:
         self._replayed: list[Replayed] = []
         self._compaction = Compaction(parts, raft, self.id, begin.join_index)
         self._commands = Commands(parts, raft, self.id)
-        self._leading = Leading(parts, raft, self.id, now=now)
+        self._voter_changes = VoterChanges(parts, raft, self.id, now=now)
         self._loaded_index = raft.last_index
         self._leader_heard_s = now
         self._is_caught_up = False
@@ -147,8 +147,8 @@ class FollowedHistory:
         self._is_admitted = is_voter and not raft.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
-        self._acts: list[Act] = []
-        self._failed_acts: list[Act] = []
+        self._system_entries: list[SystemEntry] = []
+        self._failed_system_entries: list[SystemEntry] = []
         self._has_told_lost = False
         self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
         if begin.join_index > raft.commit_index:
@@ -165,7 +165,7 @@ class FollowedHistory:
     @property
     def is_member(self) -> bool:
         """Whether the configuration names this member."""
-        return self._leading.is_named(self._parts.me)
+        return self._voter_changes.is_named(self._parts.me)
 
     @property
     def is_voter(self) -> bool:
@@ -317,7 +317,10 @@ class FollowedHistory:
         waiting = 0
         for entry in raft.tail(raft.applied_index + 1):
             if entry.kind is EntryKind.COMMANDS:
-                waiting += sum(len(burst.payloads) for burst in decode_bursts(entry.data))
+                waiting += sum(
+                    len(command_batch.payloads)
+                    for command_batch in decode_command_batches(entry.data)
+                )
         return self._parts.host.position + waiting
 
     # What the member passes on.
@@ -333,9 +336,9 @@ class FollowedHistory:
             self._leader_heard_s = now
         self.raft.receive_message(peer, message, now=now)
 
-    def receive_forward(self, peer: PeerId, burst: Burst) -> None:
+    def receive_forward(self, peer: PeerId, command_batch: CommandBatch) -> None:
         """Take in commands of another member, which takes this one for the leader."""
-        self._commands.receive_forward(peer, burst)
+        self._commands.receive_forward(peer, command_batch)
 
     def receive_sync_ask(self, peer: PeerId, data: memoryview, *, now: float) -> None:
         """Serve one that catches up. Raises `RemoteError`."""
@@ -350,18 +353,21 @@ class FollowedHistory:
         if leader == self.raft.leader:
             self._admitted_index = index
 
-    def propose_act(self, act: Act) -> None:
-        """Put an act into the log; it comes back through `take_acts` or `take_failed_acts`."""
-        self.raft.propose(encode_act(act), act, EntryKind.ACT)
+    def propose_system_entry(self, system_entry: SystemEntry) -> None:
+        """Put a system entry into the log.
+
+        It comes back through `take_system_entries` or `take_failed_system_entries`.
+        """
+        self.raft.propose(encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM)
 
     @property
     def has_news(self) -> bool:
         """Whether one of the `take_` methods would return anything."""
-        return bool(self._acts or self._failed_acts or self._replayed)
+        return bool(self._system_entries or self._failed_system_entries or self._replayed)
 
-    def take_acts(self) -> list[Act]:
-        """Return the acts applied since the last call."""
-        taken, self._acts = self._acts, []
+    def take_system_entries(self) -> list[SystemEntry]:
+        """Return the system entries applied since the last call."""
+        taken, self._system_entries = self._system_entries, []
         return taken
 
     def take_replayed(self) -> list[Replayed]:
@@ -369,19 +375,19 @@ class FollowedHistory:
         taken, self._replayed = self._replayed, []
         return taken
 
-    def take_failed_acts(self) -> list[Act]:
-        """Return the acts proposed here that are not in the log, or not known to be."""
-        taken, self._failed_acts = self._failed_acts, []
+    def take_failed_system_entries(self) -> list[SystemEntry]:
+        """Return the system entries proposed here that are not in the log, or not known to be."""
+        taken, self._failed_system_entries = self._failed_system_entries, []
         return taken
 
     def peer_left(self, peer: PeerId) -> None:
         """Note that a member took its leave; `peers_changed` follows."""
-        self._leading.peer_left(peer)
+        self._voter_changes.peer_left(peer)
 
     def peers_changed(self, *, now: float) -> None:
         """Somebody was bonded or lost, or says something new of itself."""
         self._now = now
-        self._leading.hurry(now=now)
+        self._voter_changes.hurry(now=now)
         self._sync.holders_changed(now=now)
         self._commands.route(now=now)
         if self._majority_is_lost != self._has_told_lost:
@@ -392,7 +398,7 @@ class FollowedHistory:
     def continued(self, history: bytes, *, keeps_tail: bool) -> tuple[Begin, SaveBatch]:
         """Return where a history begins in which this member continues this one, and its save.
 
-        It has all that is committed here; then an act that says where the two part, and a
+        It has all that is committed here; then a system entry that says where the two part, and a
         configuration of this member alone.
 
         Args:
@@ -404,7 +410,7 @@ class FollowedHistory:
         ledger = host.ledger
         kept = self._kept_entries(keeps_tail=keeps_tail)
         index, term = kept[-1].index if kept else raft.first_index - 1, raft.term + 1
-        act = ContinueAs(
+        system_entry = ContinueAs(
             self.id,
             history,
             raft.commit_index,
@@ -414,7 +420,7 @@ class FollowedHistory:
         )
         alone = encode_voters(make_voters([me]))
         added = (
-            Entry(index + 1, term, EntryKind.ACT, encode_act(act)),
+            Entry(index + 1, term, EntryKind.SYSTEM, encode_system_entry(system_entry)),
             Entry(index + 2, term, EntryKind.CONFIGURATION, alone),
         )
         return self._go_on_as(history, HardState(term, me, index + 2), kept, added)
@@ -471,7 +477,7 @@ class FollowedHistory:
     ) -> tuple[SnapshotMetadata, bytes] | None:
         """Return what says on the disk which history it is from now on.
 
-        The header still names the one so far, until the act in the log is applied again.
+        The header still names the one so far, until the system entry in the log is applied again.
         """
         raft = self.raft
         if not self._parts.is_durable:
@@ -528,7 +534,7 @@ class FollowedHistory:
         raft = self.raft
         due_s = min(self._sync.get_timer(), raft.get_timer())
         if raft.is_leader and not self._is_closed:
-            due_s = min(due_s, self._leading.look_at_s)
+            due_s = min(due_s, self._voter_changes.look_at_s)
         return min(due_s, self._now) if self._compaction.is_active else due_s
 
     def handle_timer(self, *, now: float) -> None:
@@ -548,7 +554,7 @@ class FollowedHistory:
         if self.is_stalled:
             return
         if not self._is_closed:
-            self._leading.look(now=now)
+            self._voter_changes.look(now=now)
         self._note_caught_up()
         self._note_admitted()
         self._commands.send(now=now)
@@ -610,7 +616,7 @@ class FollowedHistory:
             if not isinstance(read.request_id, Joiners):
                 self._parts.reads.receive_state(read)
             elif read.index is not None:
-                self._leading.join_accepted(read.request_id)
+                self._voter_changes.join_accepted(read.request_id)
         for event in ready.events:
             was_told = ready.number <= self._told_number
             if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
@@ -640,8 +646,8 @@ class FollowedHistory:
             text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
             parts.emit(Logged(True, text))
         for entry in entries:
-            if entry.kind is EntryKind.ACT:
-                self._take_act(entry)
+            if entry.kind is EntryKind.SYSTEM:
+                self._take_system_entry(entry)
 
     def _take_cut(self, cut: HostCut) -> None:
         if cut.parts is None:
@@ -650,30 +656,30 @@ class FollowedHistory:
             made = RequestedSnapshot(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
             self._sync.cut_made(made, now=self._now)
 
-    def _take_act(self, entry: Entry) -> None:
+    def _take_system_entry(self, entry: Entry) -> None:
         with suppress(RemoteError):  # void for everybody, and counted by the host
-            self._acts.append(decode_act(entry.data))
+            self._system_entries.append(decode_system_entry(entry.data))
 
     def _take_outcome(self, outcome: ProposalOutcome) -> None:
         token = outcome.token
         if outcome.verdict is ProposalVerdict.COMMITTED or token is None:
             return
         if isinstance(token, CommandProposal):
-            self._commands.refuse(token.bursts, now=self._now)
+            self._commands.refuse(token.command_batches, now=self._now)
         else:
-            self._failed_acts.append(token)
+            self._failed_system_entries.append(token)
 
     def _take_event(self, event: Any) -> None:
         match event:
             case LeaderChanged(leader, term):
                 self._note_leader(leader, term)
             case BecameLeader():
-                self._leading.hurry(now=self._now)
+                self._voter_changes.hurry(now=self._now)
             case ConfigurationKnown():
-                self._leading.hurry(now=self._now)
+                self._voter_changes.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
-                self._leading.hurry(now=self._now)
-                self._parts.emit(Told(MembersChanged(voters.voters, voters.learners)))
+                self._voter_changes.hurry(now=self._now)
+                self._parts.emit(Notify(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded(metadata):
                 self._sync.begin(metadata.index, now=self._now)
             case EntriesLost(last_index, counted_index, counted_by):
@@ -700,5 +706,5 @@ class FollowedHistory:
                 elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
             elections.lost_at_s = None
             self._leader_heard_s = self._now
-        self._parts.emit(Told(LeaderElected(leader, term, elapsed_s)))
+        self._parts.emit(Notify(LeaderElected(leader, term, elapsed_s)))
         self._commands.route(now=self._now)

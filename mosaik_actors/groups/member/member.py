@@ -69,9 +69,9 @@ from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vo
 from ..wire.bootstrap import decode_message as decode_bootstrap
 from ..wire.bootstrap import encode_message as encode_bootstrap
 from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
+from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import Standing, Status
-from ..wire.stored import StoredGroup, decode_stored, encode_stored
 from ..wire.types import HISTORY_BYTES
 from .events import (
     FramesOut,
@@ -80,9 +80,9 @@ from .events import (
     HistoryMerged,
     Logged,
     MemberLeft,
+    Notify,
     SaveWanted,
     StateReplaced,
-    Told,
 )
 from .history import Begin, FollowedHistory
 from .leaving import Leaving
@@ -177,8 +177,8 @@ class GroupMember:
         )
         self._term = stored.hard_state.term
         self._vote = stored.hard_state.vote
-        self._told_key: object = None
-        self._tell_again_at_s = now
+        self._published_key: object = None
+        self._publish_again_at_s = now
         self._takeover = Takeover(spec.me, spec.consensus, spec.settings)
         self._seen_voters: object = None
         self._sought: dict[bytes, None] = {}
@@ -199,7 +199,7 @@ class GroupMember:
             allow=spec.allow,
         )
         self._begin_from(stored, now)
-        self._tell_status()
+        self._publish_status()
 
     # Views.
 
@@ -359,7 +359,7 @@ class GroupMember:
         fresh = self._rng.randbytes(HISTORY_BYTES)
         begin, batch = history.continued(fresh, keeps_tail=True)
         self._client.change_history()
-        self._emit(Told(GroupForced(fresh, history.id)))
+        self._emit(Notify(GroupForced(fresh, history.id)))
         self._go_on(begin, batch, is_founder=True)
 
     # What comes from links and the catalog.
@@ -524,7 +524,7 @@ class GroupMember:
             self._reads.hold(now=now)
         self._meet_others(now)
         self._see_to_voters(now)
-        self._tell_status()
+        self._publish_status()
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
@@ -585,7 +585,7 @@ class GroupMember:
         if waiting:
             self._events.append(FramesOut(link_id, waiting))
 
-    def _tell_status(self) -> None:
+    def _publish_status(self) -> None:
         """Have the mesh tell what this member is: now if others may act on it, else now and then.
 
         What changes with every command, as the commit index, is looked at only
@@ -600,8 +600,8 @@ class GroupMember:
         )
         if self._history is not None:
             key += self._history.standing_key
-        if key != self._told_key or self._now >= self._tell_again_at_s:
-            self._told_key, self._tell_again_at_s = key, self._now + _STATUS_EVERY_S
+        if key != self._published_key or self._now >= self._publish_again_at_s:
+            self._published_key, self._publish_again_at_s = key, self._now + _STATUS_EVERY_S
             status = self._my_status()
             if status.is_leaving and not self._leaving.is_final:
                 # It comes back with its log, as the voter that it is: nobody shall replace it.
@@ -677,7 +677,7 @@ class GroupMember:
             begin, batch = history.continued(followed, keeps_tail=history.counts_tail)
         text = f"the voters are out of reach: going on from position {position} without them"
         self._emit(Logged(True, text))
-        self._emit(Told(GroupTakenOver(followed, history.id, position)))
+        self._emit(Notify(GroupTakenOver(followed, history.id, position)))
         self._go_on(begin, batch, is_founder=isinstance(step, ContinueHistory))
 
     def _go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
@@ -784,7 +784,7 @@ class GroupMember:
             for ancestor in status.ancestors:
                 if status.history == history and ancestor.history in self._sought:
                     event = GroupTakenOver(history, ancestor.history, ancestor.position)
-                    self._emit(Told(event))
+                    self._emit(Notify(event))
                     return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
@@ -850,7 +850,7 @@ class GroupMember:
         commands = tuple(self._spec.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
         self._give_up(is_merged=True)
-        self._emit(Told(HistoryMerged(winner, loser, commands, is_loser=True)))
+        self._emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
 
     def _give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -874,7 +874,7 @@ class GroupMember:
         batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)
         self._bootstrap = self._new_bootstrap(self._now, StoredGroup())
-        self._emit(Told(StateReplaced(0)))
+        self._emit(Notify(StateReplaced(0)))
 
     def _meet_others(self, now: float) -> None:
         """See to other histories in sight; give this one up when all of it is in another."""

@@ -25,13 +25,13 @@ from ..merge.view import (
     HistoryAbandoned,
     MergeStarted,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     SendMerge,
 )
 from ..wire import frames
-from ..wire.acts import Act
 from ..wire.status import Status
-from .events import HistoriesConflicted, HistoryMerged, Logged, Told
+from ..wire.system_entries import SystemEntry
+from .events import HistoriesConflicted, HistoryMerged, Logged, Notify
 from .history import FollowedHistory
 
 _KNOWN_KEPT: Final = 2 * MERGED_KEPT_MAX
@@ -116,21 +116,21 @@ class Merging:
         """
         core, raft = self._core, history.raft
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, status_count)
-        failed: list[Act] = []
-        applied: list[Act] = []
+        failed: list[SystemEntry] = []
+        applied: list[SystemEntry] = []
         if history.has_news:
             self._replayed += history.take_replayed()
-            failed, applied = history.take_failed_acts(), history.take_acts()
+            failed, applied = history.take_failed_system_entries(), history.take_system_entries()
         if self._host.ledger.merged is not self._merged:
             self._note_merged(history)
         if not (failed or applied) and seen == self._seen and core.is_resting:
             return None, False
         self._seen = seen
-        for act in failed:
-            core.act_failed(act, now=now)
+        for system_entry in failed:
+            core.act_failed(system_entry, now=now)
         core.update(self._view(history), now=now)
-        for act in applied:
-            core.act_applied(act, now=now)
+        for system_entry in applied:
+            core.act_applied(system_entry, now=now)
         return self._carry_out(history)
 
     def _carry_out(self, history: FollowedHistory) -> tuple[HistoryAbandoned | None, bool]:
@@ -140,8 +140,8 @@ class Merging:
             match event:
                 case SendMerge(peer, data):
                     self._send(peer, frames.plain(frames.MERGE, data))
-                case ProposeAct(act):
-                    history.propose_act(act)
+                case ProposeSystemEntry(system_entry):
+                    history.propose_system_entry(system_entry)
                 case HandOver(to):
                     history.raft.transfer_leadership(to)
                 case MergeStarted(winner, loser):
@@ -151,7 +151,7 @@ class Merging:
                     if loser == history.id:
                         return event, True
                 case HistoriesConflict(other):
-                    self._emit(Told(HistoriesConflicted(history.id, other)))
+                    self._emit(Notify(HistoriesConflicted(history.id, other)))
                     text = f"history {other.hex()} cannot be merged: both logs were cut"
                     self._emit(Logged(True, text))
         return None, has_acted
@@ -179,7 +179,7 @@ class Merging:
             self._note_known(loser)
             if self._has_come_over or not (is_first or history.is_catching_up):
                 commands = tuple(self._host.decode_commands(payloads[loser]))
-                self._emit(Told(HistoryMerged(history.id, loser, commands, is_loser=False)))
+                self._emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
 
     def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
         """Return what came of these histories, and keep what came of others.

@@ -23,8 +23,8 @@ from enum import Enum
 from random import Random
 
 from ...ids import PeerId
-from ..wire.acts import CloseInto
 from ..wire.merge import MergeAccepted, MergeRefusal, MergeRefused, MergeRequest
+from ..wire.system_entries import CloseInto
 from ..wire.types import REQUEST_BYTES
 from .replay import is_whole
 from .view import (
@@ -34,7 +34,7 @@ from .view import (
     MergeEvent,
     MergeView,
     Other,
-    ProposeAct,
+    ProposeSystemEntry,
     best_of,
     find_transfer_target,
     is_contained,
@@ -147,7 +147,7 @@ class Asking:
         # The count is the one at the time of the request: whoever was accepted
         # since makes this void.
         self._closing = CloseInto(message.history, self._accept_count, self._count_max)
-        self._emit(ProposeAct(self._closing))
+        self._emit(ProposeSystemEntry(self._closing))
 
     def receive_refused(self, message: MergeRefused, *, now: float) -> None:
         """Try again later; give a shorter history time to ask by itself."""
@@ -156,9 +156,9 @@ class Asking:
             if message.why is MergeRefusal.SHORTER:
                 self._next_at_s = max(self._next_at_s, now + self._config.patience)
 
-    def act_settled(self, act: CloseInto, *, now: float) -> None:
+    def act_settled(self, system_entry: CloseInto, *, now: float) -> None:
         """Note that the fate of a `CloseInto` is known: applied, void, or not in the log."""
-        if self.phase is MergePhase.CLOSING and act == self._closing:
+        if self.phase is MergePhase.CLOSING and system_entry == self._closing:
             self._back_off(now)
 
     # Helpers.

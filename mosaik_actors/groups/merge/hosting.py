@@ -1,7 +1,7 @@
 """The leader of a history that goes on: it accepts merging histories and takes in their commands.
 
 It puts into the log what it is asked to, and answers when that is applied. It
-need not get anything right beyond that: an act that comes too early, too late
+need not get anything right beyond that: a system entry that comes too early, too late
 or twice is void by the ledger's rules. So nothing here has to survive a change
 of the leader; whoever replays asks the next one how far it is, and goes on.
 """
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...ids import PeerId
-from ..wire.acts import AcceptMerge, FinishMerge, Replay
 from ..wire.merge import (
     MergeAccepted,
     MergeMessage,
@@ -26,12 +25,13 @@ from ..wire.merge import (
     ReplayRefused,
     ReplayState,
 )
+from ..wire.system_entries import AcceptMerge, FinishMerge, Replay
 from .asking import Asking, MergePhase
 from .view import (
     MergeConfig,
     MergeEvent,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     others_of,
     own_rank,
     rank_of,
@@ -45,7 +45,7 @@ HELD_BYTES_MAX = 32 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Held:
-    """An act that was proposed for somebody, and who waits for it, by run."""
+    """A system entry that was proposed for somebody, and who waits for it, by run."""
 
     upto: int
     size_bytes: int = 0
@@ -89,7 +89,7 @@ class Hosting:
     def receive_request(
         self, peer: PeerId, request: MergeRequest, view: MergeView, asking: Asking, *, now: float
     ) -> None:
-        """Accept a shorter history, with an act in the log, or say why not."""
+        """Accept a shorter history, with a system entry in the log, or say why not."""
         if view.is_open and view.ledger.has_all_of(request.history):
             if request.history != view.history:
                 self._send_state(peer, request.history, view)
@@ -102,7 +102,7 @@ class Hosting:
             return
         if request.request_id not in self._accepting:
             self._accepting[request.request_id] = peer
-            self._emit(ProposeAct(AcceptMerge(request.history, request.request_id)))
+            self._emit(ProposeSystemEntry(AcceptMerge(request.history, request.request_id)))
 
     def receive_query(self, peer: PeerId, query: ReplayQuery, view: MergeView) -> None:
         """Say how much of another history is here."""
@@ -111,75 +111,83 @@ class Hosting:
 
     def receive_commands(self, peer: PeerId, message: ReplayCommands, view: MergeView) -> None:
         """Put commands of a history that ended into the log."""
-        act, ledger = message.act, view.ledger
-        upto = act.after + act.command_count
-        key = (act.history, act.after, upto)
+        system_entry, ledger = message.system_entry, view.ledger
+        upto = system_entry.after + system_entry.command_count
+        key = (system_entry.history, system_entry.after, upto)
         if not view.is_leading:
             self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
-        elif _is_here(view, act.history, upto):
+        elif _is_here(view, system_entry.history, upto):
             self._send(peer, ReplayDone(message.run, upto))
         elif key in self._held:
             self._wait(self._held[key], peer, message.run)
-        elif act.after > max(ledger.taken_of(act.history), self._held_upto(act.history)):
+        elif system_entry.after > max(
+            ledger.taken_of(system_entry.history), self._held_upto(system_entry.history)
+        ):
             self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
         elif not self._has_room():
             self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
         else:
-            size_bytes = sum(len(payload) for burst in act.bursts for payload in burst.payloads)
+            size_bytes = sum(
+                len(payload)
+                for command_batch in system_entry.command_batches
+                for payload in command_batch.payloads
+            )
             self._held[key] = _Held(upto, size_bytes, {peer: message.run})
-            self._emit(ProposeAct(act))
+            self._emit(ProposeSystemEntry(system_entry))
 
     def receive_end(self, peer: PeerId, message: ReplayEnd, view: MergeView) -> None:
         """Note in the log that a history is here whole, if it is."""
-        act = message.act
+        system_entry = message.system_entry
         if not view.is_leading:
             self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
-        elif view.ledger.has_all_of(act.history):
-            self._send_state(peer, act.history, view)
-        elif view.ledger.taken_of(act.history) != act.command_count:
+        elif view.ledger.has_all_of(system_entry.history):
+            self._send_state(peer, system_entry.history, view)
+        elif view.ledger.taken_of(system_entry.history) != system_entry.command_count:
             self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
-        elif act in self._ending:
-            self._wait(self._ending[act], peer, message.run)
+        elif system_entry in self._ending:
+            self._wait(self._ending[system_entry], peer, message.run)
         elif len(self._ending) >= ACCEPTING_MAX:
             self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
         else:
-            self._ending[act] = _Held(act.command_count, 0, {peer: message.run})
-            self._emit(ProposeAct(act))
+            self._ending[system_entry] = _Held(system_entry.command_count, 0, {peer: message.run})
+            self._emit(ProposeSystemEntry(system_entry))
 
-    # What became of acts.
+    # What became of system entries.
 
-    def accept_settled(self, act: AcceptMerge, view: MergeView, *, is_applied: bool) -> None:
-        """Answer a request: its act is applied, or is not in the log."""
-        peer = self._accepting.pop(act.request_id, None)
+    def accept_settled(
+        self, system_entry: AcceptMerge, view: MergeView, *, is_applied: bool
+    ) -> None:
+        """Answer a request: its system entry is applied, or is not in the log."""
+        peer = self._accepting.pop(system_entry.request_id, None)
         if peer is None:
             return
-        if is_applied and view.is_open and not view.ledger.has_all_of(act.history):
-            self._send(peer, MergeAccepted(view.history, act.request_id))
+        if is_applied and view.is_open and not view.ledger.has_all_of(system_entry.history):
+            self._send(peer, MergeAccepted(view.history, system_entry.request_id))
         else:
-            self._send(peer, MergeRefused(act.request_id, MergeRefusal.FAILED))
+            self._send(peer, MergeRefused(system_entry.request_id, MergeRefusal.FAILED))
 
-    def replay_settled(self, act: Replay, view: MergeView) -> None:
+    def replay_settled(self, system_entry: Replay, view: MergeView) -> None:
         """Answer those who wait for commands: they are applied, void, or not in the log."""
-        upto = act.after + act.command_count
-        held = self._held.pop((act.history, act.after, upto), None)
+        upto = system_entry.after + system_entry.command_count
+        held = self._held.pop((system_entry.history, system_entry.after, upto), None)
         if held is None:
             return
-        if not _is_here(view, act.history, upto):
+        if not _is_here(view, system_entry.history, upto):
             self._refuse(held, MergeRefusal.FAILED)
             return
         for peer, run in held.waiting.items():
             self._send(peer, ReplayDone(run, upto))
 
-    def finish_settled(self, act: FinishMerge, view: MergeView) -> None:
+    def finish_settled(self, system_entry: FinishMerge, view: MergeView) -> None:
         """Answer those who wait for the end of a merge."""
-        held = self._ending.pop(act, None)
+        held = self._ending.pop(system_entry, None)
         if held is None:
             return
-        if not view.ledger.has_all_of(act.history):
+        if not view.ledger.has_all_of(system_entry.history):
             self._refuse(held, MergeRefusal.FAILED)
             return
         for peer in held.waiting:
-            self._send_state(peer, act.history, view)
+            self._send_state(peer, system_entry.history, view)
 
     # Helpers.
 

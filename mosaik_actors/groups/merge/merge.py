@@ -4,7 +4,7 @@ With `initial_voters == 1` members that start apart each begin a history. When
 their members are bonded, the leader of the shorter one asks the leader of the
 longer one to take it in, closes its own with a `CloseInto` in its own log, and
 replays what was applied before that entry. Then its members abandon it and join
-the other. Everything that decides is an act, committed in a log:
+the other. Everything that decides is a system entry, committed in a log:
 
     shorter history S                      longer history L
     MergeRequest              ------->
@@ -62,7 +62,6 @@ from random import Random
 
 from ...ids import PeerId
 from ..machine.sessions import SessionLimits
-from ..wire.acts import AcceptMerge, Act, CloseInto, FinishMerge, Replay
 from ..wire.merge import (
     MergeAccepted,
     MergeRefused,
@@ -75,6 +74,7 @@ from ..wire.merge import (
     ReplayState,
     decode_merge,
 )
+from ..wire.system_entries import AcceptMerge, CloseInto, FinishMerge, Replay, SystemEntry
 from .asking import Asking, MergePhase
 from .hosting import Hosting
 from .replay import is_whole
@@ -211,19 +211,19 @@ class Merge:
                 self._hosting.receive_end(peer, message, view)
         self._look()
 
-    def act_applied(self, act: Act, *, now: float) -> None:
-        """Note that an act of this history was applied here, whoever proposed it.
+    def act_applied(self, system_entry: SystemEntry, *, now: float) -> None:
+        """Note that a system entry of this history was applied here, whoever proposed it.
 
         The view's ledger has it, perhaps with later ones.
         """
         self._now = now
-        self._note_started(act)
-        self._settle(act, is_applied=True)
+        self._note_started(system_entry)
+        self._settle(system_entry, is_applied=True)
 
-    def act_failed(self, act: Act, *, now: float) -> None:
-        """Note that an act proposed here is not in the log, or not known to be."""
+    def act_failed(self, system_entry: SystemEntry, *, now: float) -> None:
+        """Note that a system entry proposed here is not in the log, or not known to be."""
         self._now = now
-        self._settle(act, is_applied=False)
+        self._settle(system_entry, is_applied=False)
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`; infinity for never."""
@@ -274,32 +274,32 @@ class Merge:
         is_idle = self._asking.phase is MergePhase.IDLE and self._hosting.is_idle
         return is_idle and view.is_open and not self._winner
 
-    def _settle(self, act: Act, *, is_applied: bool) -> None:
+    def _settle(self, system_entry: SystemEntry, *, is_applied: bool) -> None:
         view = self._view
         if view is None:
             return
-        match act:
+        match system_entry:
             case AcceptMerge():
-                self._hosting.accept_settled(act, view, is_applied=is_applied)
+                self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
             case CloseInto():
-                self._asking.act_settled(act, now=self._now)
+                self._asking.act_settled(system_entry, now=self._now)
             case Replay():
-                self._hosting.replay_settled(act, view)
+                self._hosting.replay_settled(system_entry, view)
             case FinishMerge():
-                self._hosting.finish_settled(act, view)
+                self._hosting.finish_settled(system_entry, view)
             case _:
                 return
         self._look()
 
-    def _note_started(self, act: Act) -> None:
+    def _note_started(self, system_entry: SystemEntry) -> None:
         """Tell that a merge has begun: once in the history that ends, once in the other."""
         view = self._view
         if view is None:
             return
-        if isinstance(act, CloseInto) and act.history == view.ledger.closed_into:
-            winner, loser = act.history, view.history
-        elif isinstance(act, Replay | FinishMerge):
-            winner, loser = view.history, act.history
+        if isinstance(system_entry, CloseInto) and system_entry.history == view.ledger.closed_into:
+            winner, loser = system_entry.history, view.history
+        elif isinstance(system_entry, Replay | FinishMerge):
+            winner, loser = view.history, system_entry.history
         else:
             return
         if loser not in self._started:

@@ -6,16 +6,16 @@ the sessions and the ledger over the log once more, without the machine. So the
 whole log is needed, from its first entry on; a history whose log was cut cannot
 be merged into another one.
 
-What comes out is a row of `Replay` acts, alike whoever reads the log:
+What comes out is a row of `Replay` system entries, alike whoever reads the log:
 
     * It holds every command applied up to the `CloseInto` that ended the
       history, once, in order, and nothing that comes after.
     * Commands that the history had itself taken in from others keep their
-      origin, as do those of the histories that it continues. An act is of one
+      origin, as do those of the histories that it continues. A system entry is of one
       origin.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
       nobody may refuse it as expired.
-    * An act takes at most `CHUNK_BYTES`, or one command if that is larger.
+    * A system entry takes at most `CHUNK_BYTES`, or one command if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.
 """
@@ -30,10 +30,10 @@ from typing import Final, Protocol
 from ...errors import DecodeError
 from ..machine.ledger import CommandsTaken, Ledger, skip_commands
 from ..machine.sessions import Answer, Refusal, SessionLimits, Sessions
-from ..wire.acts import FinishMerge, Replay, decode_act
-from ..wire.commands import BURSTS_MAX, Burst, decode_bursts
+from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
+from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
 from ..wire.types import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -43,7 +43,7 @@ SLICE_BYTES: Final = 256 * 1024
 BORN_LATEST: Final = INDEX_MAX
 
 _COMMAND_OVERHEAD_BYTES: Final = 5
-_BURST_OVERHEAD_BYTES: Final = 64
+_COMMAND_BATCH_OVERHEAD_BYTES: Final = 64
 
 
 class CommittedLog(Protocol):
@@ -97,10 +97,15 @@ def merged_commands(
     stream = ReplayStream(history, log, limits, ancestors=ancestors)
     stream.read_all()
     return [
-        MergedCommand(act.origin or history, burst.client, burst.first_sequence + n, payload)
-        for act in stream.take_all()
-        for burst in act.bursts
-        for n, payload in enumerate(burst.payloads)
+        MergedCommand(
+            system_entry.origin or history,
+            command_batch.client,
+            command_batch.first_sequence + n,
+            payload,
+        )
+        for system_entry in stream.take_all()
+        for command_batch in system_entry.command_batches
+        for n, payload in enumerate(command_batch.payloads)
     ]
 
 
@@ -162,8 +167,8 @@ class ReplayStream:
             self._next_index = entry.index + 1
             if entry.kind is EntryKind.COMMANDS:
                 self._read_commands(entry)
-            elif entry.kind is EntryKind.ACT:
-                self._read_act(entry)
+            elif entry.kind is EntryKind.SYSTEM:
+                self._read_system_entry(entry)
             if self.is_at_end:
                 self._flush()
                 return
@@ -175,17 +180,17 @@ class ReplayStream:
         self._flush()
 
     def take(self) -> Replay | None:
-        """Return the next act to be replayed, None when more must be read first."""
+        """Return the next system entry to be replayed, None when more must be read first."""
         return self._chunks.popleft() if self._chunks else None
 
     def take_all(self) -> list[Replay]:
-        """Return all acts that were read and not taken."""
+        """Return all system entries that were read and not taken."""
         taken = list(self._chunks)
         self._chunks.clear()
         return taken
 
     def finish(self) -> FinishMerge:
-        """Return the act that says that all of it was replayed. At the end only."""
+        """Return the system entry that says that all of it was replayed. At the end only."""
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
         return FinishMerge(self._history, self._position, self._ledger.merged)
 
@@ -193,90 +198,96 @@ class ReplayStream:
 
     def _read_commands(self, entry: Entry) -> None:
         try:
-            bursts = decode_bursts(entry.data)
+            command_batches = decode_command_batches(entry.data)
         except DecodeError:
             return  # void on every member
-        for burst in bursts:
-            fresh = self._fresh_of(burst, entry.index)
+        for command_batch in command_batches:
+            fresh = self._fresh_of(command_batch, entry.index)
             if fresh is not None:
                 self._add_own(fresh)
 
-    def _read_act(self, entry: Entry) -> None:
+    def _read_system_entry(self, entry: Entry) -> None:
         try:
-            act = decode_act(entry.data)
+            system_entry = decode_system_entry(entry.data)
         except DecodeError:
             return
-        event = self._ledger.apply(act)
-        if isinstance(act, Replay) and isinstance(event, CommandsTaken):
-            for burst in event.bursts:
-                self._fresh_of(burst, entry.index)
-            taken = sum(len(burst.payloads) for burst in event.bursts)
-            origin_after = act.origin_after + act.command_count - taken
-            self._add(event.bursts, act.origin or act.history, origin_after)
+        event = self._ledger.apply(system_entry)
+        if isinstance(system_entry, Replay) and isinstance(event, CommandsTaken):
+            for command_batch in event.command_batches:
+                self._fresh_of(command_batch, entry.index)
+            taken = sum(len(command_batch.payloads) for command_batch in event.command_batches)
+            origin_after = system_entry.origin_after + system_entry.command_count - taken
+            self._add(
+                event.command_batches, system_entry.origin or system_entry.history, origin_after
+            )
         self.is_at_end = self._ledger.is_closed
 
-    def _fresh_of(self, burst: Burst, index: int) -> Burst | None:
-        """Return what of a burst was applied, None for nothing."""
-        answers = self._sessions.apply(burst, index, _do_nothing)
-        answered = max(burst.answered, self._answered.get(burst.client, 0))
-        self._answered[burst.client] = answered
+    def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:
+        """Return what of a command batch was applied, None for nothing."""
+        answers = self._sessions.apply(command_batch, index, _do_nothing)
+        answered = max(command_batch.answered, self._answered.get(command_batch.client, 0))
+        self._answered[command_batch.client] = answered
         fresh = [answer for answer in answers if _was_applied(answer)]
         if not fresh:
             return None
         first = fresh[0].sequence
-        start = first - burst.first_sequence
+        start = first - command_batch.first_sequence
         # What the client had claimed to know by then frees the same room for
-        # results as it did here, though the burst that said so is left out.
-        return Burst(
-            burst.client,
+        # results as it did here, though the command batch that said so is left out.
+        return CommandBatch(
+            command_batch.client,
             BORN_LATEST,
             first,
             min(answered, first - 1),
-            burst.payloads[start : start + len(fresh)],
+            command_batch.payloads[start : start + len(fresh)],
         )
 
-    def _add_own(self, burst: Burst) -> None:
+    def _add_own(self, command_batch: CommandBatch) -> None:
         """Add commands that were first applied in this log, by whichever history it then was."""
-        bursts: tuple[Burst, ...] = (burst,)
-        end = self._own_count + len(burst.payloads)
+        command_batches: tuple[CommandBatch, ...] = (command_batch,)
+        end = self._own_count + len(command_batch.payloads)
         for ancestor in self._ancestors:
             count = min(end, ancestor.own_count) - self._own_count
             if count > 0:
-                self._add(_first_commands(bursts, count), ancestor.history, self._own_count)
-                bursts = skip_commands(bursts, count)
+                self._add(
+                    _first_commands(command_batches, count), ancestor.history, self._own_count
+                )
+                command_batches = skip_commands(command_batches, count)
                 self._own_count += count
-        self._add(bursts, b"", self._own_count)
+        self._add(command_batches, b"", self._own_count)
         self._own_count = self._ledger.own_count = end
 
-    def _add(self, bursts: Sequence[Burst], origin: bytes, origin_after: int) -> None:
+    def _add(
+        self, command_batches: Sequence[CommandBatch], origin: bytes, origin_after: int
+    ) -> None:
         """Add commands of one origin, in a row, to the chunks."""
-        for burst in bursts:
-            for piece in _split(burst):
+        for command_batch in command_batches:
+            for piece in _split(command_batch):
                 count = len(piece.payloads)
                 self._add_piece(piece, count, origin, origin_after)
                 origin_after += count
 
-    def _add_piece(self, piece: Burst, count: int, origin: bytes, origin_after: int) -> None:
+    def _add_piece(self, piece: CommandBatch, count: int, origin: bytes, origin_after: int) -> None:
         skipped = min(count, max(0, self._skip_count - self._position))
-        for burst in skip_commands((piece,), skipped):
+        for command_batch in skip_commands((piece,), skipped):
             chunk = self._open
-            size_bytes = _size(burst)
+            size_bytes = _size(command_batch)
             if chunk.origin != origin or chunk.is_full(size_bytes, count):
                 self._flush()
-            if not self._open.bursts:
+            if not self._open.command_batches:
                 self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
-            self._open.bursts.append(burst)
+            self._open.command_batches.append(command_batch)
             self._open.size_bytes += size_bytes
-            self._open.command_count += len(burst.payloads)
+            self._open.command_count += len(command_batch.payloads)
         self._position += count
 
     def _flush(self) -> None:
         chunk = self._open
-        if chunk.bursts:
+        if chunk.command_batches:
             self._chunks.append(
                 Replay(
                     self._history,
-                    tuple(chunk.bursts),
+                    tuple(chunk.command_batches),
                     chunk.after,
                     chunk.origin,
                     chunk.origin_after,
@@ -286,32 +297,49 @@ class ReplayStream:
 
 
 class _Chunk:
-    """An act in the making."""
+    """A system entry in the making."""
 
-    __slots__ = ("after", "bursts", "command_count", "origin", "origin_after", "size_bytes")
+    __slots__ = (
+        "after",
+        "command_batches",
+        "command_count",
+        "origin",
+        "origin_after",
+        "size_bytes",
+    )
 
     def __init__(self, origin: bytes, after: int, origin_after: int) -> None:
         self.origin = origin
         self.after = after
         self.origin_after = origin_after
-        self.bursts: list[Burst] = []
+        self.command_batches: list[CommandBatch] = []
         self.size_bytes = 0
         self.command_count = 0
 
     def is_full(self, more_bytes: int, more_commands: int) -> bool:
         """Return whether so much more would be too much."""
-        return bool(self.bursts) and (
+        return bool(self.command_batches) and (
             self.size_bytes + more_bytes > CHUNK_BYTES
             or self.command_count + more_commands > CHUNK_COMMANDS
-            or len(self.bursts) >= BURSTS_MAX
+            or len(self.command_batches) >= COMMAND_BATCHES_MAX
         )
 
 
-def _first_commands(bursts: tuple[Burst, ...], count: int) -> tuple[Burst, ...]:
-    """Return the first commands of a single burst."""
-    (burst,) = bursts
-    kept = burst.payloads[:count]
-    return (Burst(burst.client, burst.born_index, burst.first_sequence, burst.answered, kept),)
+def _first_commands(
+    command_batches: tuple[CommandBatch, ...], count: int
+) -> tuple[CommandBatch, ...]:
+    """Return the first commands of a single command batch."""
+    (command_batch,) = command_batches
+    kept = command_batch.payloads[:count]
+    return (
+        CommandBatch(
+            command_batch.client,
+            command_batch.born_index,
+            command_batch.first_sequence,
+            command_batch.answered,
+            kept,
+        ),
+    )
 
 
 def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -322,19 +350,27 @@ def _was_applied(answer: Answer) -> bool:
     return answer.refusal is Refusal.NONE and not answer.is_repeated
 
 
-def _size(burst: Burst) -> int:
-    payload_bytes = sum(map(len, burst.payloads))
-    return payload_bytes + _COMMAND_OVERHEAD_BYTES * len(burst.payloads) + _BURST_OVERHEAD_BYTES
-
-
-def _split(burst: Burst) -> list[Burst]:
-    """Return a burst in pieces that fit a chunk, or have one command."""
-    if len(burst.payloads) <= CHUNK_COMMANDS and _size(burst) <= CHUNK_BYTES:
-        return [burst]
-    half = len(burst.payloads) // 2
-    if not half:
-        return [burst]
-    first = Burst(
-        burst.client, burst.born_index, burst.first_sequence, burst.answered, burst.payloads[:half]
+def _size(command_batch: CommandBatch) -> int:
+    payload_bytes = sum(map(len, command_batch.payloads))
+    return (
+        payload_bytes
+        + _COMMAND_OVERHEAD_BYTES * len(command_batch.payloads)
+        + _COMMAND_BATCH_OVERHEAD_BYTES
     )
-    return [*_split(first), *_split(skip_commands((burst,), half)[0])]
+
+
+def _split(command_batch: CommandBatch) -> list[CommandBatch]:
+    """Return a command batch in pieces that fit a chunk, or have one command."""
+    if len(command_batch.payloads) <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES:
+        return [command_batch]
+    half = len(command_batch.payloads) // 2
+    if not half:
+        return [command_batch]
+    first = CommandBatch(
+        command_batch.client,
+        command_batch.born_index,
+        command_batch.first_sequence,
+        command_batch.answered,
+        command_batch.payloads[:half],
+    )
+    return [*_split(first), *_split(skip_commands((command_batch,), half)[0])]

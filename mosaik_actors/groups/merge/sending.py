@@ -2,7 +2,7 @@
 
     RESTING  nothing to do, or nobody to send to, or it is another one's turn
     ASKING   the leader of the open history is asked how much it has
-    SENDING  commands are on their way, a few acts at a time, in order
+    SENDING  commands are on their way, a few system entries at a time, in order
     ENDING   all are there; the leader puts the end of the merge into the log
 
 A closed history's commands do not change any more, so anybody who has its whole
@@ -10,7 +10,7 @@ log can replay it, with or without a leader or a majority. The leader does;
 others with the log step in when nothing moves for a while. That two do it at
 once costs traffic, and nothing else.
 
-Whatever goes wrong (a message lost, a leader changed, an act not taken), the
+Whatever goes wrong (a message lost, a leader changed, a system entry not taken), the
 attempt, called a run, is given up and the next one begins with the question.
 
 The commands go to the history that this one was closed into, or to the one that
@@ -199,11 +199,11 @@ class Sending:
         assert target is not None, "sends to nobody"
         slices = 0
         while len(self._on_their_way) < self._config.window:
-            act = stream.take()
-            if act is not None:
-                self._on_their_way[act.after + act.command_count] = None
+            system_entry = stream.take()
+            if system_entry is not None:
+                self._on_their_way[system_entry.after + system_entry.command_count] = None
                 self._deadline_s = now + self._config.stall
-                self._emit(to_peer(target[1], ReplayCommands(self._run, act)))
+                self._emit(to_peer(target[1], ReplayCommands(self._run, system_entry)))
             elif not stream.has_more:
                 break
             elif slices == SLICES_PER_TURN:

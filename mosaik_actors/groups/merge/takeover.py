@@ -298,7 +298,7 @@ def _find_continued(view: SurvivorView) -> FollowHistory | None:
             status.position,
             status.history,
             ancestor.position,
-            # Its act and its first configuration come right after what both have.
+            # Its system entry and its first configuration come right after what both have.
             max(status.commit_index, ancestor.index + 2),
         )
         for status in view.peers.values()

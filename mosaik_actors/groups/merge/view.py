@@ -14,9 +14,9 @@ from typing import Final
 from ...config import as_seconds, require_above
 from ...ids import PeerId
 from ..machine.ledger import Ledger
-from ..wire.acts import Act
 from ..wire.merge import MergeMessage, encode_merge
 from ..wire.status import Ancestor, Standing, Status
+from ..wire.system_entries import SystemEntry
 from .replay import CommittedLog, is_whole
 
 HOPS_MAX: Final = 64
@@ -47,8 +47,8 @@ class MergeConfig:
         hold: How long the log is kept whole, in case it must be replayed, after
             another history came in sight.
         repeat: Time between two notices about the same trouble.
-        window: Acts of a replay on their way at a time.
-        hosted: Acts of replays that a leader holds before they are committed.
+        window: System entries of a replay on their way at a time.
+        hosted: System entries of replays that a leader holds before they are committed.
     """
 
     request_timeout: float = 3.0
@@ -249,10 +249,10 @@ class SendMerge:
 
 
 @dataclass(frozen=True, slots=True)
-class ProposeAct:
-    """Put an act into this member's log, as its leader; say so when that fails."""
+class ProposeSystemEntry:
+    """Put a system entry into this member's log, as its leader; say so when that fails."""
 
-    act: Act
+    system_entry: SystemEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,9 @@ class HistoriesConflict:
     other: bytes
 
 
-MergeEvent = SendMerge | ProposeAct | HandOver | MergeStarted | HistoryAbandoned | HistoriesConflict
+MergeEvent = (
+    SendMerge | ProposeSystemEntry | HandOver | MergeStarted | HistoryAbandoned | HistoriesConflict
+)
 
 
 def to_peer(peer: PeerId, message: MergeMessage) -> SendMerge:

@@ -18,7 +18,7 @@ One bond for each pair, though both may dial at once:
       that was overtaken by another bond does not replace it.
 
 Over each bond go heartbeats with the member's status, at once when it matters,
-and what changed in its bonds (`bonds`, `topology`). A bond that is silent for
+and what changed in its bonds (`standing_bonds`, `topology`). A bond that is silent for
 too long is closed; anything that comes over it counts as a sign of life. When
 this member itself was paused, the others are given as much more time.
 
@@ -55,10 +55,10 @@ from .bond import (
     StatusChanged,
     TopologyChanged,
 )
-from .bonds import Bonds
 from .handshake import AcceptorHandshake, Credentials, OpenerHandshake
 from .key import GroupKey
 from .redial import Redial
+from .standing_bonds import StandingBonds
 from .topology import Bond
 from .wire import (
     MEMBERS_MAX,
@@ -145,7 +145,7 @@ class Mesh:
         self._events: deque[MeshEvent] = deque()
         self._redial = Redial(me, rng)
         self._attempts = Attempts()
-        self._bonds = Bonds(me, config, rng, self._events, status, now=now)
+        self._bonds = StandingBonds(me, config, rng, self._events, status, now=now)
         self._bond_of_link = self._bonds.by_link
         self._has_left = False
         self._timer_at: float | None = None

@@ -304,7 +304,7 @@ class Raft:
         *,
         is_awaited: bool = False,
     ) -> bool:
-        """Propose an entry of commands, or an act; return whether it is in the leader's log.
+        """Propose commands or a system entry; return whether it is in the leader's log.
 
         An `Outcome` with the token follows in a `Ready`, in any case that can be
         known: committed; not taken, at once or when a later leader committed
@@ -315,7 +315,7 @@ class Raft:
         Args:
             data: The entry's content. It is never looked at here.
             token: What the outcome is told with.
-            kind: COMMANDS or ACT.
+            kind: COMMANDS or SYSTEM.
             is_awaited: Whether another replica waits for it: then all are told
                 at once that it is committed, not after `RaftConfig.commit_delay`.
         """

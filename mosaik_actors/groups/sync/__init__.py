@@ -2,8 +2,8 @@
 
 `settings` has the two ways, `SnapshotSync` and `LogReplaySync`. Of each there is a task (the
 side that fetches: `snapshot_sync`, `log_replay`) and a provider (the side that serves:
-`provider`). `fetch_plan` shares the parts out among peers, `parts_fetch` follows them, `cuts`
-holds the snapshots that a provider serves.
+`provider`). `fetch_plan` shares the parts out among peers, `parts_fetch` follows them,
+`kept_snapshot` holds what a provider serves.
 
 Start with `settings`, then `snapshot_sync`. Imports `wire`, `machine` and `raft`.
 """

@@ -5,8 +5,8 @@ with snapshots:
 
     1. A member that has to catch up asks the leader for a snapshot. The leader
        names one that is still kept, when the log continues it, or has
-       `CutSnapshot` proposed (`CutWanted`); many who ask share one.
-    2. Every member that applies the act cuts its state there, and calls
+       `TakeSnapshot` proposed (`SnapshotWanted`); many who ask share one.
+    2. Every member that applies the system entry cuts its state there, and calls
        `cut_made`. Those who asked are told the metadata.
     3. They fetch the parts from whom they like. A request for what is not made
        yet, or of a snapshot that this member has not come to yet, waits here
@@ -29,12 +29,12 @@ from typing import Final
 
 from ...ids import PeerId
 from ..machine.sync_roles import (
-    CutFailed,
-    CutWanted,
     LogReader,
     ProviderEvent,
     RequestedSnapshot,
     SendSync,
+    SnapshotFailed,
+    SnapshotWanted,
     SyncContext,
 )
 from ..wire.sync import (
@@ -51,7 +51,7 @@ from ..wire.sync import (
     encode_message,
 )
 from ..wire.types import REQUEST_BYTES
-from .cuts import KeptCut
+from .kept_snapshot import KeptSnapshot
 
 HOLD_S: Final = 1.0
 CUTS_MAX: Final = 2
@@ -137,7 +137,7 @@ class SnapshotProvider:
         self._wanted_timeout_s = snapshot_request_timeout
         self._wanted_s: float | None = None
         self._asking: dict[PeerId, WantSnapshot] = {}
-        self._cuts: dict[bytes, KeptCut] = {}
+        self._cuts: dict[bytes, KeptSnapshot] = {}
         self._gone: deque[bytes] = deque(maxlen=GONE_MAX)
         self._held: dict[PeerId, tuple[FetchParts, float]] = {}
         self._events: deque[ProviderEvent] = deque()
@@ -145,7 +145,7 @@ class SnapshotProvider:
         self._now = context.now
 
     @property
-    def cuts(self) -> Mapping[bytes, KeptCut]:
+    def cuts(self) -> Mapping[bytes, KeptSnapshot]:
         """The snapshots that are kept, by request id."""
         return self._cuts
 
@@ -177,7 +177,7 @@ class SnapshotProvider:
             return
         while len(self._cuts) >= CUTS_MAX:
             self._forget(next(iter(self._cuts)))
-        kept = KeptCut(cut, expires_s=self._now + self._ttl_s)
+        kept = KeptSnapshot(cut, expires_s=self._now + self._ttl_s)
         self._cuts[cut.request_id] = kept
         self._make(kept)
         self._wanted_s = None
@@ -227,16 +227,16 @@ class SnapshotProvider:
         self._asking[peer] = request
         if self._wanted_s is None or self._now >= self._wanted_s + self._wanted_timeout_s:
             self._wanted_s = self._now
-            self._events.append(CutWanted(self._rng.randbytes(REQUEST_BYTES)))
+            self._events.append(SnapshotWanted(self._rng.randbytes(REQUEST_BYTES)))
 
-    def _is_continued(self, cut: KeptCut) -> bool:
+    def _is_continued(self, cut: KeptSnapshot) -> bool:
         """Return whether the log still has what comes after a snapshot, and so it is of use."""
         return cut.metadata.index + 1 >= self._log.first_index and not cut.failure
 
-    def _make(self, cut: KeptCut) -> None:
+    def _make(self, cut: KeptSnapshot) -> None:
         cut.make()
         if cut.failure:
-            self._events.append(CutFailed(cut.request_id, cut.failure))
+            self._events.append(SnapshotFailed(cut.request_id, cut.failure))
 
     def _forget(self, request_id: bytes) -> None:
         del self._cuts[request_id]

@@ -6,8 +6,8 @@ is built. Nothing here decides anything.
 
 Start with `frames` (which kinds of frame a bond carries) and `records` (what a log is
 made of). `raft` has the messages of replicas; `bootstrap`, `merge` and `sync` those of the
-rooms with these names; `acts` the entries by which a group changes itself; `status` what a
-member tells of its standing; `stored` what it must remember beside its log.
+rooms with these names; `system_entries` those by which a group changes itself; `status` what a
+member tells of its standing; `group_record` what it must remember beside its log.
 
 Imports no other room.
 """

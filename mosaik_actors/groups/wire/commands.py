@@ -1,7 +1,7 @@
-"""The content of an entry of commands: bursts of commands of one client each.
+"""The content of an entry of commands: command batches of commands of one client each.
 
-A burst carries consecutive commands of one client, so the price of knowing
-whose they are is paid once per burst. An entry may hold several bursts, of
+A command batch carries consecutive commands of one client, so the price of knowing
+whose they are is paid once per command batch. An entry may hold several command batches, of
 different clients. Only the machine knows what a command means; here it is
 bytes.
 """
@@ -18,12 +18,12 @@ from .raft import ENTRY_BYTES_MAX
 from .types import ClientId, Index, Place
 
 COMMANDS_MAX: Final = 65_536
-BURSTS_MAX: Final = 4096
+COMMAND_BATCHES_MAX: Final = 4096
 
 _Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=COMMANDS_MAX)]
 
 
-class Burst(msgspec.Struct, frozen=True, array_like=True):
+class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
     """Consecutive commands of one client.
 
     Attributes:
@@ -44,15 +44,19 @@ class Burst(msgspec.Struct, frozen=True, array_like=True):
     payloads: _Payloads
 
 
-_Bursts = Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
-_decoder: BoundedDecoder[tuple[Burst, ...]] = BoundedDecoder(_Bursts, "commands", ENTRY_BYTES_MAX)
+_CommandBatches = Annotated[
+    tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)
+]
+_decoder: BoundedDecoder[tuple[CommandBatch, ...]] = BoundedDecoder(
+    _CommandBatches, "commands", ENTRY_BYTES_MAX
+)
 
 
-def encode_bursts(bursts: Sequence[Burst]) -> bytes:
-    """Return bursts as the content of an entry."""
-    return encode(bursts)
+def encode_command_batches(command_batches: Sequence[CommandBatch]) -> bytes:
+    """Return command batches as the content of an entry."""
+    return encode(command_batches)
 
 
-def decode_bursts(data: bytes) -> tuple[Burst, ...]:
-    """Return the bursts in an entry. Raises `DecodeError` when there are none."""
+def decode_command_batches(data: bytes) -> tuple[CommandBatch, ...]:
+    """Return the command batches in an entry. Raises `DecodeError` when there are none."""
     return _decoder.decode(data)

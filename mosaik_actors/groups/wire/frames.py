@@ -3,7 +3,7 @@
 * ``MESH``: the bond's own frames (`mesh`).
 * ``RAFT``: a message of Raft, after the history's id. Raft of one history
   never sees a message of another.
-* ``FORWARD``: a burst of commands for the leader, after the history's id.
+* ``FORWARD``: a command batch of commands for the leader, after the history's id.
 * ``SYNC``: state sync, after the history's id.
 * ``MERGE``: between the leaders of two histories.
 * ``Bootstrap``: between members that have no history yet.
@@ -18,7 +18,7 @@ import msgspec
 
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
-from .commands import Burst
+from .commands import CommandBatch
 from .raft import ENTRY_BYTES_MAX
 from .types import HISTORY_BYTES, ClientId, HistoryId, Index, KnownHistoryId
 
@@ -66,7 +66,7 @@ class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
 
 
 class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """A burst that was forwarded is not in the log, and will not be: send it again later."""
+    """A forwarded command batch is not in the log, and will not be: send it again later."""
 
     history: KnownHistoryId
     client: ClientId
@@ -78,8 +78,8 @@ Control = JoinAccepted | Admitted | ForwardRefused
 _control_decoder: BoundedDecoder[Control] = BoundedDecoder(
     Control, "a control frame", CONTROL_BYTES_MAX
 )
-_burst_decoder: BoundedDecoder[Burst] = BoundedDecoder(
-    Burst, "a burst of commands", ENTRY_BYTES_MAX
+_command_batch_decoder: BoundedDecoder[CommandBatch] = BoundedDecoder(
+    CommandBatch, "a command batch of commands", ENTRY_BYTES_MAX
 )
 
 
@@ -110,11 +110,11 @@ def decode_control(frame: bytes) -> Control:
     return _control_decoder.decode(memoryview(frame)[1:])
 
 
-def encode_forward(history: bytes, burst: Burst) -> bytes:
-    """Return a frame with a burst for the leader."""
-    return with_history(FORWARD, history, encode(burst))
+def encode_forward(history: bytes, command_batch: CommandBatch) -> bytes:
+    """Return a frame with a command batch for the leader."""
+    return with_history(FORWARD, history, encode(command_batch))
 
 
-def decode_forward(body: memoryview) -> Burst:
-    """Return the burst in the body of a frame. Raises `DecodeError`."""
-    return _burst_decoder.decode(body)
+def decode_forward(body: memoryview) -> CommandBatch:
+    """Return the command batch in the body of a frame. Raises `DecodeError`."""
+    return _command_batch_decoder.decode(body)

@@ -22,8 +22,8 @@ from typing import Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .acts import FinishMerge, Replay
 from .raft import MESSAGE_BYTES_MAX
+from .system_entries import FinishMerge, Replay
 from .types import Index, KnownHistoryId, RequestId
 
 MERGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX
@@ -109,11 +109,11 @@ class ReplayCommands(msgspec.Struct, frozen=True, array_like=True, tag="replay")
 
     Attributes:
         run: Which attempt of the sender's this belongs to.
-        act: What to put into the log.
+        system_entry: What to put into the log.
     """
 
     run: Index
-    act: Replay
+    system_entry: Replay
 
 
 class ReplayDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
@@ -134,7 +134,7 @@ class ReplayEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     """That was all: note that the sender's history is merged."""
 
     run: Index
-    act: FinishMerge
+    system_entry: FinishMerge
 
 
 MergeMessage = (

@@ -21,7 +21,7 @@ class EntryKind(IntEnum):
     NOOP = 0
     COMMANDS = 1
     CONFIGURATION = 2
-    ACT = 3
+    SYSTEM = 3
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

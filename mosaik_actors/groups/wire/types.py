@@ -30,7 +30,7 @@ KnownHistoryId = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_len
 """Which history of a group, where there is one."""
 
 RequestId = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
-"""Which act was asked for; drawn at random."""
+"""Which system entry was asked for; drawn at random."""
 
 ClientId = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
 """Whose commands these are; drawn at random by each member as it starts."""

@@ -1,6 +1,6 @@
 """A group around one command client, as bad as it may be, with the real `Sessions`.
 
-Bursts to the leader are lost, doubled, delayed and overtaken; the leader
+Command batches to the leader are lost, doubled, delayed and overtaken; the leader
 changes, and what it had not committed is gone; the client's member misses
 answers, as when a snapshot takes their place; other clients come and go, until
 ours is forgotten, when there is little room for clients. Submissions are
@@ -17,7 +17,7 @@ from mosaik_actors.errors import Full
 from mosaik_actors.groups.client.client import ClientRenewed, CommandClient, Failed, Resolved
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
-from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.commands import CommandBatch
 
 STEP_S = 0.01
 STRANGER = b"strange client.."
@@ -25,7 +25,7 @@ STRANGER = b"strange client.."
 
 @dataclass(frozen=True)
 class Faults:
-    """How bad it is; shares of bursts or chances per step."""
+    """How bad it is; shares of command batches or chances per step."""
 
     loss: float = 0.1
     doubling: float = 0.1
@@ -69,9 +69,9 @@ class Model:
             rng=self.rng,
         )
         self.index = 0
-        self.log: list[Burst] = []
-        self.uncommitted: list[Burst] = []
-        self.mail: list[tuple[float, int, Burst]] = []
+        self.log: list[CommandBatch] = []
+        self.uncommitted: list[CommandBatch] = []
+        self.mail: list[tuple[float, int, CommandBatch]] = []
         self.epoch = 0
         self.has_leader = False
         self.payload_count = 0
@@ -101,8 +101,8 @@ class Model:
             self.client.handle_timer(now=self.now)
         if self.is_faulty:
             self.disturb()
-        for burst in self.client.take_bursts(self.now, self.index):
-            self.send(burst)
+        for command_batch in self.client.take_command_batches(self.now, self.index):
+            self.send(command_batch)
         self.deliver()
         self.commit()
         self.take_events()
@@ -143,27 +143,29 @@ class Model:
         self.has_leader = is_known
         self.client.set_leader(is_known, self.epoch, self.now)
 
-    def stranger(self) -> Burst:
+    def stranger(self) -> CommandBatch:
         """Return a command of some other client, which the group has to remember."""
-        return Burst(self.rng.randbytes(16), self.index, 1, 0, (STRANGER,))
+        return CommandBatch(self.rng.randbytes(16), self.index, 1, 0, (STRANGER,))
 
-    def send(self, burst: Burst) -> None:
+    def send(self, command_batch: CommandBatch) -> None:
         rng, faults = self.rng, self.faults
         if not self.is_faulty:
-            self.mail.append((self.now, self.epoch, burst))
+            self.mail.append((self.now, self.epoch, command_batch))
         elif rng.random() < faults.refusal:
-            self.client.receive_refused(burst.first_sequence, self.now)
+            self.client.receive_refused(command_batch.first_sequence, self.now)
         else:
             copies = 0 if rng.random() < faults.loss else 1 + (rng.random() < faults.doubling)
             for _ in range(copies):
                 delay_s = rng.random() * rng.choice((0, faults.delay_s, 10 * faults.delay_s))
-                self.mail.append((self.now + delay_s, self.epoch, burst))
+                self.mail.append((self.now + delay_s, self.epoch, command_batch))
 
     def deliver(self) -> None:
         due = [item for item in self.mail if item[0] <= self.now]
         self.mail = [item for item in self.mail if item[0] > self.now]
         # Delayed copies reach whoever leads by then: worse than what links do.
-        self.uncommitted += [burst for _, _, burst in sorted(due, key=lambda item: item[0])]
+        self.uncommitted += [
+            command_batch for _, _, command_batch in sorted(due, key=lambda item: item[0])
+        ]
 
     def commit(self) -> None:
         count = len(self.uncommitted)
@@ -171,10 +173,10 @@ class Model:
             count = self.rng.randrange(count + 1)
         entries, self.uncommitted = self.uncommitted[:count], self.uncommitted[count:]
         answers: list[Answer] = []
-        for burst in entries:
+        for command_batch in entries:
             self.index += 1
-            answered = self.sessions.apply(burst, self.index, self.machine)
-            if burst.client == self.client.client_id:
+            answered = self.sessions.apply(command_batch, self.index, self.machine)
+            if command_batch.client == self.client.client_id:
                 answers += answered
         if self.is_faulty and self.rng.random() < self.faults.missed_answers:
             return

@@ -16,7 +16,7 @@ from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
 from mosaik_actors.groups.machine.machine import StateMachine
-from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, SaveWanted, Told
+from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from mosaik_actors.groups.member.member import GroupMember, MemberSpec
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
@@ -122,7 +122,7 @@ class Node:
                 self.reads[token] = False
             case Logged(_, text):
                 self.logged.append(text)
-            case Told(told):
+            case Notify(told):
                 self.told.append(told)
             case MemberLeft():
                 self.has_left = True

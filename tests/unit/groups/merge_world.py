@@ -32,13 +32,21 @@ from mosaik_actors.groups.merge.view import (
     MergeConfig,
     MergeStarted,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     SendMerge,
 )
-from mosaik_actors.groups.wire.acts import Act, decode_act, encode_act
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, Standing, Status
+from mosaik_actors.groups.wire.system_entries import (
+    SystemEntry,
+    decode_system_entry,
+    encode_system_entry,
+)
 from mosaik_actors.ids import PeerId
 
 
@@ -78,7 +86,7 @@ class History:
         self.entries: list[Entry] = []
         self.term = 1
         self.leader: Node | None = None
-        self.proposed: list[tuple[EntryKind, bytes, Act | None]] = []
+        self.proposed: list[tuple[EntryKind, bytes, SystemEntry | None]] = []
         self.closed_into = b""
         self.may_compact = False
         self.is_committing = False
@@ -87,13 +95,15 @@ class History:
     def members(self) -> list[Node]:
         return [node for node in self.world.nodes if node.log is self]
 
-    def propose(self, node: Node, kind: EntryKind, data: bytes, act: Act | None) -> None:
+    def propose(
+        self, node: Node, kind: EntryKind, data: bytes, system_entry: SystemEntry | None
+    ) -> None:
         """Take in a proposal, of the leader or of one that has been replaced and does not know."""
         if node is not self.leader:
-            if act is not None:
-                self.world.soon(node.act_failed, node.life, act)
+            if system_entry is not None:
+                self.world.soon(node.act_failed, node.life, system_entry)
             return
-        self.proposed.append((kind, data, act))
+        self.proposed.append((kind, data, system_entry))
         if not self.is_committing:
             self.is_committing = True
             self.world.soon(self.commit)
@@ -111,9 +121,9 @@ class History:
         self._commit(rng.randint(0, len(self.proposed)))
         old, failed = self.leader, self.proposed
         self.proposed = []
-        for _, _, act in failed:
-            if old is not None and act is not None:
-                self.world.later(rng.random(), old.act_failed, old.life, act)
+        for _, _, system_entry in failed:
+            if old is not None and system_entry is not None:
+                self.world.later(rng.random(), old.act_failed, old.life, system_entry)
         self.term += 1
         self.leader = node
         if old is not None:
@@ -230,9 +240,9 @@ class Node:
             self.leads_term = 0
             self.pump()
 
-    def act_failed(self, life: int, act: Act) -> None:
+    def act_failed(self, life: int, system_entry: SystemEntry) -> None:
         if life == self.life:
-            self.merge.act_failed(act, now=self.world.now)
+            self.merge.act_failed(system_entry, now=self.world.now)
             self.pump()
 
     def apply_soon(self) -> None:
@@ -251,33 +261,39 @@ class Node:
         stop = self.world.rng.randint(self.commit_index + 1, len(log.entries))
         batch = log.entries[self.commit_index : stop]
         self.commit_index = stop
-        acts = [act for entry in batch if (act := self.apply_entry(log, entry)) is not None]
-        for act in acts:
+        system_entries = [
+            system_entry
+            for entry in batch
+            if (system_entry := self.apply_entry(log, entry)) is not None
+        ]
+        for system_entry in system_entries:
             if self.log is log:
-                self.merge.act_applied(act, now=self.world.now)
+                self.merge.act_applied(system_entry, now=self.world.now)
         self.pump()
         self.apply_soon()
 
-    def apply_entry(self, log: History, entry: Entry) -> Act | None:
+    def apply_entry(self, log: History, entry: Entry) -> SystemEntry | None:
         if entry.kind is EntryKind.COMMANDS:
             if not self.ledger.is_closed:
-                for burst in decode_bursts(entry.data):
-                    self.answered(burst, self.sessions.apply(burst, entry.index, self.run))
-        elif entry.kind is EntryKind.ACT:
-            act = decode_act(entry.data)
-            event = self.ledger.apply(act)
+                for command_batch in decode_command_batches(entry.data):
+                    self.answered(
+                        command_batch, self.sessions.apply(command_batch, entry.index, self.run)
+                    )
+        elif entry.kind is EntryKind.SYSTEM:
+            system_entry = decode_system_entry(entry.data)
+            event = self.ledger.apply(system_entry)
             if isinstance(event, CommandsTaken):
-                for burst in event.bursts:
-                    answers = self.sessions.apply(burst, entry.index, self.run)
+                for command_batch in event.command_batches:
+                    answers = self.sessions.apply(command_batch, entry.index, self.run)
                     if any(a.refusal is not Refusal.NONE or a.is_repeated for a in answers):
                         raise Violation(f"a replayed command was refused: {answers}")
-                    self.answered(burst, answers)
+                    self.answered(command_batch, answers)
             elif isinstance(event, HistoryClosed):
                 log.closed_into = event.into
                 self.world.saw_closed(log)
             elif isinstance(event, MergeFinished):
                 self.world.counts["merges seen"] += 1
-            return act
+            return system_entry
         return None
 
     def run(self, payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -286,8 +302,8 @@ class Node:
 
     # Its client.
 
-    def answered(self, burst: Burst, answers: Sequence[Answer]) -> None:
-        if burst.client == self.client:
+    def answered(self, command_batch: CommandBatch, answers: Sequence[Answer]) -> None:
+        if command_batch.client == self.client:
             for answer in answers:
                 if answer.refusal is Refusal.NONE:
                     self.acknowledged = max(self.acknowledged, answer.sequence)
@@ -306,14 +322,16 @@ class Node:
         payloads = tuple(
             self.client + number.to_bytes(4) for number in range(first, self.submitted + 1)
         )
-        burst = Burst(self.client, self.commit_index, first, self.acknowledged, payloads)
+        command_batch = CommandBatch(
+            self.client, self.commit_index, first, self.acknowledged, payloads
+        )
         leaders = [node for node in log.members if node.is_leader]
         if leaders and not self.world.is_lost():
-            self.world.soon(rng.choice(leaders).propose, log, burst)
+            self.world.soon(rng.choice(leaders).propose, log, command_batch)
 
-    def propose(self, log: History, burst: Burst) -> None:
+    def propose(self, log: History, command_batch: CommandBatch) -> None:
         if self.log is log and self.is_leader and not self.ledger.is_closed:
-            log.propose(self, EntryKind.COMMANDS, encode_bursts([burst]), None)
+            log.propose(self, EntryKind.COMMANDS, encode_command_batches([command_batch]), None)
 
     # Its core.
 
@@ -354,9 +372,11 @@ class Node:
             match event:
                 case SendMerge(to, data):
                     self.world.transmit(self, to, data)
-                case ProposeAct(act):
+                case ProposeSystemEntry(system_entry):
                     if self.log is not None:
-                        self.log.propose(self, EntryKind.ACT, encode_act(act), act)
+                        self.log.propose(
+                            self, EntryKind.SYSTEM, encode_system_entry(system_entry), system_entry
+                        )
                 case HandOver(to):
                     self.world.counts["handovers"] += 1
                     transfer_target = self.world.node_of(to)
@@ -509,13 +529,13 @@ class World:
         reader.ledger, reader.sessions, reader.applied = Ledger(log.id), Sessions(), []
         for entry in log.entries:
             if entry.kind is EntryKind.COMMANDS and not reader.ledger.is_closed:
-                for burst in decode_bursts(entry.data):
-                    reader.sessions.apply(burst, entry.index, reader.run)
-            elif entry.kind is EntryKind.ACT:
-                event = reader.ledger.apply(decode_act(entry.data))
+                for command_batch in decode_command_batches(entry.data):
+                    reader.sessions.apply(command_batch, entry.index, reader.run)
+            elif entry.kind is EntryKind.SYSTEM:
+                event = reader.ledger.apply(decode_system_entry(entry.data))
                 if isinstance(event, CommandsTaken):
-                    for burst in event.bursts:
-                        reader.sessions.apply(burst, entry.index, reader.run)
+                    for command_batch in event.command_batches:
+                        reader.sessions.apply(command_batch, entry.index, reader.run)
         return reader.applied
 
     # The run.

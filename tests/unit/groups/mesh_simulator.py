@@ -234,8 +234,8 @@ class Simulation:
 
     # Time.
 
-    def at(self, when: float, act: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (max(when, self.now), next(self._count), act))
+    def at(self, when: float, system_entry: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (max(when, self.now), next(self._count), system_entry))
 
     def wake(self, node: Node) -> None:
         if (due_at := node.mesh.get_timer()) is not None:
@@ -245,8 +245,8 @@ class Simulation:
     def run_for(self, seconds: float) -> None:
         end_at = self.now + seconds
         while self._queue and self._queue[0][0] <= end_at:
-            self.now, _, act = heapq.heappop(self._queue)
-            act()
+            self.now, _, system_entry = heapq.heappop(self._queue)
+            system_entry()
             self.check()
         self.now = end_at
 

@@ -28,7 +28,7 @@ from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict, Ready, SnapshotNeeded
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.configuration import (
     demote,
     make_voters,
@@ -645,8 +645,10 @@ class Client:
     def _write(self, node: Node, number: int) -> None:
         token = (self._id, self._sequence, number)
         payload = msgspec.msgpack.encode((self._id, self._sequence, self._value, number))
-        burst = Burst(self._id, self._born, self._sequence, self._sequence - 1, (payload,))
-        data = encode_bursts([burst])
+        command_batch = CommandBatch(
+            self._id, self._born, self._sequence, self._sequence - 1, (payload,)
+        )
+        data = encode_command_batches([command_batch])
         undecided, call = self._undecided, self._call
         undecided.add(number)
 

@@ -17,7 +17,7 @@ from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Session
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
 from mosaik_actors.groups.storage.interface import LogState, Stored
-from mosaik_actors.groups.wire.commands import decode_bursts
+from mosaik_actors.groups.wire.commands import decode_command_batches
 from mosaik_actors.groups.wire.configuration import decode_voters
 from mosaik_actors.groups.wire.raft import Message, VoteReply, VoteRequest
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
@@ -81,10 +81,10 @@ class Machine:
         answers: dict[tuple[bytes, int], Answer] = {}
         if entry.kind is EntryKind.COMMANDS:
             returned: dict[bytes, bytes] = {}
-            for burst in decode_bursts(entry.data):
+            for command_batch in decode_command_batches(entry.data):
                 write = partial(self._write, returned)
-                for answer in self.sessions.apply(burst, entry.index, write):
-                    answers[(burst.client, answer.sequence)] = answer
+                for answer in self.sessions.apply(command_batch, entry.index, write):
+                    answers[(command_batch.client, answer.sequence)] = answer
             for position, result in returned.items():
                 self.sessions.results.add(position, result)
         kept = self.sessions.results.kept

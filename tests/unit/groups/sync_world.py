@@ -17,13 +17,13 @@ from random import Random
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.state_sync import StateSync
 from mosaik_actors.groups.machine.sync_roles import (
-    CutFailed,
-    CutWanted,
     Holder,
     InstallEntries,
     InstallSnapshot,
     RequestedSnapshot,
     SendSync,
+    SnapshotFailed,
+    SnapshotWanted,
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
@@ -32,7 +32,6 @@ from mosaik_actors.groups.machine.sync_roles import (
 )
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.wire.acts import CutSnapshot, encode_act
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     Answer,
@@ -43,6 +42,7 @@ from mosaik_actors.groups.wire.sync import (
     decode_request,
     encode_message,
 )
+from mosaik_actors.groups.wire.system_entries import TakeSnapshot, encode_system_entry
 from mosaik_actors.ids import PeerId
 
 from .cores import peer, voters_of
@@ -103,7 +103,7 @@ class Server:
     parts_served: int = 0
     requests: int = 0
     free_at_s: float = 0.0
-    failures: list[CutFailed] = field(default_factory=list)
+    failures: list[SnapshotFailed] = field(default_factory=list)
 
     @property
     def id(self) -> PeerId:
@@ -321,10 +321,10 @@ class World:
                 case SendSync(to, data):
                     assert to == peer(0)
                     self._answer(self.servers[number], data)
-                case CutWanted(request_id):
+                case SnapshotWanted(request_id):
                     assert self.leader == number, "only the leader proposes"
                     self.at(self.now + 0.02, lambda rid=request_id: self._cut(rid))  # type: ignore[misc]
-                case CutFailed():
+                case SnapshotFailed():
                     self.servers[number].failures.append(event)
 
     def _answer(self, server: Server, data: bytes) -> None:
@@ -357,16 +357,16 @@ class World:
         self._pump_task()
 
     def _cut(self, request_id: bytes) -> None:
-        """Commit the act everywhere; each member applies it when it gets to it."""
+        """Commit the system entry everywhere; each member applies it when it gets to it."""
         for number, server in self.servers.items():
             last = server.raft.commit_index
-            act = Entry(
+            system_entry = Entry(
                 last + 1,
                 server.raft.term_at(last) or 1,
-                EntryKind.ACT,
-                encode_act(CutSnapshot(request_id)),
+                EntryKind.SYSTEM,
+                encode_system_entry(TakeSnapshot(request_id)),
             )
-            server.raft.install(None, [act])
+            server.raft.install(None, [system_entry])
             do_pending_io(server.raft)
             metadata = server.raft.metadata_at(last + 1)
             if number == 1:

@@ -1,4 +1,4 @@
-"""The commands of one member: numbers, bursts, answers, failures."""
+"""The commands of one member: numbers, command batches, answers, failures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from mosaik_actors.groups.client.client import (
     Failed,
     Resolved,
 )
-from mosaik_actors.groups.client.window import BURST_BYTES, SENT_BYTES_MAX, SENT_COMMANDS_MAX
+from mosaik_actors.groups.client.window import (
+    COMMAND_BATCH_BYTES,
+    SENT_BYTES_MAX,
+    SENT_COMMANDS_MAX,
+)
 from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX, encode_position
 from mosaik_actors.groups.machine.sessions import Answer, Refusal
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
 
 ID = b"i" * 16
@@ -59,8 +63,10 @@ def events(of: CommandClient) -> list[ClientEvent]:
     return found
 
 
-def sent(bursts: list[Burst]) -> list[tuple[int, tuple[bytes, ...]]]:
-    return [(burst.first_sequence, burst.payloads) for burst in bursts]
+def sent(command_batches: list[CommandBatch]) -> list[tuple[int, tuple[bytes, ...]]]:
+    return [
+        (command_batch.first_sequence, command_batch.payloads) for command_batch in command_batches
+    ]
 
 
 def applied(first: int, *positions: int) -> list[Answer]:
@@ -74,13 +80,13 @@ def refused(refusal: Refusal, *sequences: int) -> list[Answer]:
 # The way there and back.
 
 
-def test_commands_of_one_turn_travel_in_one_burst_and_are_resolved_when_applied() -> None:
+def test_commands_of_one_turn_travel_in_one_command_batch_and_are_resolved_when_applied() -> None:
     c = client()
     submit(c, b"a", token=1)
     submit(c, b"b", b"c", token=2)
-    [burst] = c.take_bursts(0.0, born_index=7)
-    assert burst == Burst(ID, 7, 1, 0, (b"a", b"b", b"c"))
-    assert c.take_bursts(0.0, born_index=7) == []
+    [command_batch] = c.take_command_batches(0.0, born_index=7)
+    assert command_batch == CommandBatch(ID, 7, 1, 0, (b"a", b"b", b"c"))
+    assert c.take_command_batches(0.0, born_index=7) == []
     c.receive_answers(applied(1, 11, 12), 0.1)
     assert events(c) == [Resolved(1, [11])]
     c.receive_answers(applied(3, 15), 0.1)
@@ -92,39 +98,41 @@ def test_commands_of_one_turn_travel_in_one_burst_and_are_resolved_when_applied(
 def test_nothing_is_numbered_before_there_is_a_leader() -> None:
     c = client(has_leader=False)
     submit(c, b"a")
-    assert c.take_bursts(0.0, born_index=0) == []
+    assert c.take_command_batches(0.0, born_index=0) == []
     assert c.cancel("t")
     c.set_leader(True, 1, 0.0)
-    assert c.take_bursts(0.0, born_index=0) == []
+    assert c.take_command_batches(0.0, born_index=0) == []
     assert c.is_idle
 
 
-def test_burst_says_what_was_answered() -> None:
+def test_command_batch_says_what_was_answered() -> None:
     c = client()
     submit(c, b"a", b"b", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(1, 1), 0.0)
     submit(c, b"c", token=2)
-    assert [burst.answered for burst in c.take_bursts(0.0, born_index=0)] == [1]
+    assert [
+        command_batch.answered for command_batch in c.take_command_batches(0.0, born_index=0)
+    ] == [1]
 
 
-def test_born_index_stays_that_of_the_first_burst() -> None:
+def test_born_index_stays_that_of_the_first_command_batch() -> None:
     """A client that was forgotten must not look like a new one."""
     c = client()
     for born_index in (3, 9):
         submit(c, b"a", token=born_index)
-        assert [b.born_index for b in c.take_bursts(0.0, born_index=born_index)] == [3]
+        assert [b.born_index for b in c.take_command_batches(0.0, born_index=born_index)] == [3]
 
 
 def test_feeding_is_done_when_a_leader_is_handed_it() -> None:
     c = client()
     submit(c, b"a", waits=False)
     assert events(c) == []
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     assert events(c) == [Resolved("t")]
     assert c.pending_count == 1
     c.set_leader(True, 2, 0.1)
-    assert sent(c.take_bursts(0.1, born_index=0)) == [(1, (b"a",))]
+    assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a",))]
     c.receive_answers(applied(1, 1), 0.2)
     assert events(c) == []
     assert c.is_idle
@@ -143,7 +151,7 @@ def test_beyond_the_limits_nothing_is_accepted() -> None:
         submit(c, b"b", b"c", token=2)
     assert caught.value.value == (b"b", b"c")
     assert c.pending_count == 1
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     assert not c.has_room(2, 2)
     c.receive_answers(applied(1, 1), 0.0)
     assert c.has_room(2, 2)
@@ -152,7 +160,7 @@ def test_beyond_the_limits_nothing_is_accepted() -> None:
 def test_one_submission_of_any_size_fits_into_an_empty_client() -> None:
     c = client(pending_commands=2)
     submit(c, *[b"x"] * 5)
-    assert sent(c.take_bursts(0.0, born_index=0)) == [(1, (b"x",) * 5)]
+    assert sent(c.take_command_batches(0.0, born_index=0)) == [(1, (b"x",) * 5)]
 
 
 def test_command_larger_than_an_entry_may_be_is_not_accepted() -> None:
@@ -162,43 +170,51 @@ def test_command_larger_than_an_entry_may_be_is_not_accepted() -> None:
     assert c.is_idle
 
 
-def test_bursts_are_bounded_in_bytes_but_one_command_always_fits() -> None:
+def test_command_batches_are_bounded_in_bytes_but_one_command_always_fits() -> None:
     c = client(pending_bytes=1 << 30)
-    sizes = (BURST_BYTES // 2, BURST_BYTES // 2, 1, COMMAND_BYTES_MAX, 5, 6)
+    sizes = (COMMAND_BATCH_BYTES // 2, COMMAND_BATCH_BYTES // 2, 1, COMMAND_BYTES_MAX, 5, 6)
     for token, size in enumerate(sizes):
         submit(c, bytes(size), token=token)
-    bursts = c.take_bursts(0.0, born_index=0)
-    assert [list(map(len, burst.payloads)) for burst in bursts] == [
-        [BURST_BYTES // 2] * 2,
+    command_batches = c.take_command_batches(0.0, born_index=0)
+    assert [list(map(len, command_batch.payloads)) for command_batch in command_batches] == [
+        [COMMAND_BATCH_BYTES // 2] * 2,
         [1],
         [COMMAND_BYTES_MAX],
         [5, 6],
     ]
-    assert [burst.first_sequence for burst in bursts] == [1, 3, 4, 5]
-    assert all(len(encode_bursts([burst])) < ENTRY_BYTES_MAX for burst in bursts)
+    assert [command_batch.first_sequence for command_batch in command_batches] == [1, 3, 4, 5]
+    assert all(
+        len(encode_command_batches([command_batch])) < ENTRY_BYTES_MAX
+        for command_batch in command_batches
+    )
 
 
 def test_what_is_on_its_way_is_bounded_and_the_rest_has_no_number() -> None:
     c = client(pending_bytes=1 << 30)
     for token in range(12):
-        submit(c, bytes(BURST_BYTES), token=token)
-    assert len(c.take_bursts(0.0, born_index=0)) == SENT_BYTES_MAX // BURST_BYTES
-    assert c.take_bursts(0.0, born_index=0) == []
+        submit(c, bytes(COMMAND_BATCH_BYTES), token=token)
+    assert len(c.take_command_batches(0.0, born_index=0)) == SENT_BYTES_MAX // COMMAND_BATCH_BYTES
+    assert c.take_command_batches(0.0, born_index=0) == []
     assert c.cancel(11)
     assert not c.cancel(0)
     c.receive_answers(applied(1, 1, 2), 0.0)
-    assert [burst.first_sequence for burst in c.take_bursts(0.0, born_index=0)] == [9, 10]
+    assert [
+        command_batch.first_sequence for command_batch in c.take_command_batches(0.0, born_index=0)
+    ] == [9, 10]
 
 
 def test_commands_on_their_way_are_bounded_in_number_too() -> None:
     c = client(pending_commands=1_000_000)
     submit(c, *[b"x"] * (SENT_COMMANDS_MAX + 10), token=1)
     submit(c, b"y", token=2)
-    [burst] = c.take_bursts(0.0, born_index=0)
-    assert len(burst.payloads) == SENT_COMMANDS_MAX
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert len(command_batch.payloads) == SENT_COMMANDS_MAX
     c.receive_answers(applied(1, *range(1, 6)), 0.0)
-    [burst] = c.take_bursts(0.0, born_index=0)
-    assert (burst.first_sequence, burst.payloads) == (SENT_COMMANDS_MAX + 1, (b"x",) * 5)
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert (command_batch.first_sequence, command_batch.payloads) == (
+        SENT_COMMANDS_MAX + 1,
+        (b"x",) * 5,
+    )
     assert c.cancel(2), "it is not on its way, so it has no number"
 
 
@@ -208,38 +224,38 @@ def test_commands_on_their_way_are_bounded_in_number_too() -> None:
 def test_another_leader_is_sent_everything_again_in_order() -> None:
     c = client()
     submit(c, b"a", b"b", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(1, 1), 0.0)
     submit(c, b"c", token=2)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.set_leader(True, 1, 0.1)
-    assert c.take_bursts(0.1, born_index=0) == []
+    assert c.take_command_batches(0.1, born_index=0) == []
     c.set_leader(True, 2, 0.1)
-    assert sent(c.take_bursts(0.1, born_index=0)) == [(2, (b"b", b"c"))]
+    assert sent(c.take_command_batches(0.1, born_index=0)) == [(2, (b"b", b"c"))]
 
 
 def test_leader_that_was_out_of_reach_is_sent_everything_again() -> None:
     c = client()
     submit(c, b"a")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.set_leader(False, 1, 0.1)
-    assert c.take_bursts(0.1, born_index=0) == []
+    assert c.take_command_batches(0.1, born_index=0) == []
     c.set_leader(True, 1, 0.2)
-    assert sent(c.take_bursts(0.2, born_index=0)) == [(1, (b"a",))]
+    assert sent(c.take_command_batches(0.2, born_index=0)) == [(1, (b"a",))]
 
 
 def test_silence_makes_it_send_again_less_and_less_often() -> None:
     c = client()
     submit(c, b"a")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     gaps, now = [], 0.0
     for _ in range(6):
         due_at = c.get_timer()
         assert due_at is not None
         c.handle_timer(now=due_at - 0.001)
-        assert c.take_bursts(due_at - 0.001, born_index=0) == []
+        assert c.take_command_batches(due_at - 0.001, born_index=0) == []
         c.handle_timer(now=due_at)
-        assert sent(c.take_bursts(due_at, born_index=0)) == [(1, (b"a",))]
+        assert sent(c.take_command_batches(due_at, born_index=0)) == [(1, (b"a",))]
         gaps.append(due_at - now)
         now = due_at
     assert gaps == [1, 2, 4, 8, 16, 16]
@@ -248,64 +264,64 @@ def test_silence_makes_it_send_again_less_and_less_often() -> None:
 def test_answers_restart_the_time_for_the_rest() -> None:
     c = client()
     submit(c, b"a", b"b")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(1, 1), 0.9)
     assert c.get_timer() == 1.9
     c.receive_answers(applied(2, 2), 1.0)
     assert c.get_timer() is None
 
 
-def test_refused_burst_is_sent_again_after_a_pause_with_what_follows() -> None:
+def test_refused_command_batch_is_sent_again_after_a_pause_with_what_follows() -> None:
     c = client()
     submit(c, b"a", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     submit(c, b"b", token=2)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_refused(2, 0.0)
     submit(c, b"c", token=3)
-    assert c.take_bursts(0.0, born_index=0) == []
+    assert c.take_command_batches(0.0, born_index=0) == []
     due_at = c.get_timer()
     assert due_at is not None
     assert 0 < due_at < RESEND_S / 8
     c.handle_timer(now=due_at)
-    assert sent(c.take_bursts(due_at, born_index=0)) == [(2, (b"b", b"c"))]
+    assert sent(c.take_command_batches(due_at, born_index=0)) == [(2, (b"b", b"c"))]
 
 
 def test_refusal_of_what_is_answered_or_was_not_sent_changes_nothing() -> None:
     c = client()
     submit(c, b"a", b"b")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(1, 1), 0.0)
     timer = c.get_timer()
     for sequence in (0, 1, 3, 99):
         c.receive_refused(sequence, 0.0)
-    assert c.take_bursts(0.0, born_index=0) == []
+    assert c.take_command_batches(0.0, born_index=0) == []
     assert c.get_timer() == timer
 
 
 def test_new_commands_wait_out_the_pause_when_everything_before_was_answered() -> None:
     c = client()
     submit(c, b"a", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_refused(1, 0.0)
     c.receive_answers(applied(1, 1), 0.0)
     submit(c, b"b", token=2)
     due_at = c.get_timer()
     assert due_at is not None
     c.handle_timer(now=due_at)
-    assert sent(c.take_bursts(due_at, born_index=0)) == [(2, (b"b",))]
+    assert sent(c.take_command_batches(due_at, born_index=0)) == [(2, (b"b",))]
 
 
 def test_gap_is_filled_at_once_and_its_echoes_do_not_send_more() -> None:
     c = client()
     for token in (1, 2, 3):
         submit(c, b"%d" % token, token=token)
-        c.take_bursts(0.0, born_index=0)
-    # The first burst was lost; the second and the third are refused.
+        c.take_command_batches(0.0, born_index=0)
+    # The first command batch was lost; the second and the third are refused.
     c.receive_answers(refused(Refusal.GAP, 2), 0.1)
-    assert sent(c.take_bursts(0.1, born_index=0)) == [(1, (b"1", b"2", b"3"))]
+    assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"1", b"2", b"3"))]
     c.receive_answers(refused(Refusal.GAP, 3), 0.1)
-    assert c.take_bursts(0.1, born_index=0) == []
+    assert c.take_command_batches(0.1, born_index=0) == []
     c.receive_answers(applied(1, 1, 2, 3), 0.2)
     assert [type(event) for event in events(c)] == [Resolved] * 3
     assert c.get_timer() is None
@@ -314,17 +330,17 @@ def test_gap_is_filled_at_once_and_its_echoes_do_not_send_more() -> None:
 def test_gap_that_stays_is_filled_again_after_a_while() -> None:
     c = client()
     submit(c, b"a", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     submit(c, b"b", token=2)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     for _ in range(2):
         c.receive_answers(refused(Refusal.GAP, 2), 0.0)
-        c.take_bursts(0.0, born_index=0)
+        c.take_command_batches(0.0, born_index=0)
     due_at = c.get_timer()
     assert due_at is not None
     assert 0 < due_at < RESEND_S / 4
     c.handle_timer(now=due_at)
-    assert sent(c.take_bursts(due_at, born_index=0)) == [(1, (b"a", b"b"))]
+    assert sent(c.take_command_batches(due_at, born_index=0)) == [(1, (b"a", b"b"))]
 
 
 def test_answers_that_were_missed_are_asked_for_again() -> None:
@@ -332,10 +348,10 @@ def test_answers_that_were_missed_are_asked_for_again() -> None:
     c = client()
     submit(c, b"a", token=1)
     submit(c, b"b", token=2)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(2, 2), 0.1)
     assert events(c) == []
-    assert sent(c.take_bursts(0.1, born_index=0)) == [(1, (b"a", b"b"))]
+    assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a", b"b"))]
     repeated = [
         Answer(1, encode_position(1), is_repeated=True),
         Answer(2, encode_position(2), is_repeated=True),
@@ -348,7 +364,7 @@ def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
     c = client()
     submit(c, b"a", b"b", b"c")
     submit(c, b"d", token=2, waits=False)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     one, two, three, four = applied(1, 4, 5, 7, 8)
     answers = [
         msgspec.structs.replace(one, result=b"1", is_repeated=True),
@@ -363,38 +379,38 @@ def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
     c = client()
     submit(c, b"a", b"bb", token=1)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.set_leader(False, 1, 0.0)
     c.set_leader(True, 2, 0.0)
     c.receive_answers(applied(1, 1), 0.0)
     assert c.pending_bytes == 2
-    assert sent(c.take_bursts(0.0, born_index=0)) == [(2, (b"bb",))]
+    assert sent(c.take_command_batches(0.0, born_index=0)) == [(2, (b"bb",))]
 
 
 def test_overflow_is_sent_again_later() -> None:
     c = client()
     submit(c, b"a", b"b")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers([*applied(1, 1), *refused(Refusal.OVERFLOW, 2)], 0.0)
-    assert c.take_bursts(0.0, born_index=0) == []
+    assert c.take_command_batches(0.0, born_index=0) == []
     due_at = c.get_timer()
     assert due_at is not None
     assert due_at < RESEND_S / 8
     c.handle_timer(now=due_at)
-    [burst] = c.take_bursts(due_at, born_index=0)
-    assert (burst.first_sequence, burst.answered) == (2, 1)
+    [command_batch] = c.take_command_batches(due_at, born_index=0)
+    assert (command_batch.first_sequence, command_batch.answered) == (2, 1)
 
 
 def test_closed_history_is_asked_again_later() -> None:
     c = client()
     submit(c, b"a")
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(refused(Refusal.CLOSED, 1), 0.0)
     assert events(c) == []
     due_at = c.get_timer()
     assert due_at is not None
     c.handle_timer(now=due_at)
-    assert sent(c.take_bursts(due_at, born_index=0)) == [(1, (b"a",))]
+    assert sent(c.take_command_batches(due_at, born_index=0)) == [(1, (b"a",))]
 
 
 # Failures.
@@ -411,7 +427,7 @@ def test_caller_of_a_command_without_a_number_is_told_that_it_never_takes_effect
     assert isinstance(failed, Failed)
     assert (failed.token, failed.may_take_effect) == ("t", False)
     c.set_leader(True, 1, 2.0)
-    assert c.take_bursts(2.0, born_index=0) == []
+    assert c.take_command_batches(2.0, born_index=0) == []
     assert c.get_timer() is None
 
 
@@ -419,14 +435,14 @@ def test_numbered_command_is_offered_though_its_caller_was_told_that_it_failed()
     """Later commands stand on it."""
     c = client()
     submit(c, b"a", timeout_s=0.5)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.handle_timer(now=0.5)
     [failed] = events(c)
     assert isinstance(failed, Failed)
     assert failed.may_take_effect
     c.set_leader(True, 2, 0.6)
     submit(c, b"b", token=2)
-    assert sent(c.take_bursts(0.6, born_index=0)) == [(1, (b"a", b"b"))]
+    assert sent(c.take_command_batches(0.6, born_index=0)) == [(1, (b"a", b"b"))]
     c.receive_answers(applied(1, 1, 2), 0.7)
     assert events(c) == [Resolved(2, [2])]
 
@@ -434,7 +450,7 @@ def test_numbered_command_is_offered_though_its_caller_was_told_that_it_failed()
 def test_cancelled_command_with_a_number_goes_on_and_nobody_is_told() -> None:
     c = client()
     submit(c, b"a", timeout_s=0.5)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     assert not c.cancel("t")
     c.handle_timer(now=0.6)
     assert c.pending_count == 1
@@ -447,7 +463,7 @@ def test_cancelling_what_is_not_pending_is_ignored() -> None:
     c = client()
     assert not c.cancel("t")
     submit(c, b"a", waits=False)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     assert not c.cancel("t")
     assert c.pending_count == 1
 
@@ -456,7 +472,7 @@ def test_token_may_be_used_again_when_it_is_done() -> None:
     c = client()
     for number in (1, 2):
         submit(c, b"a")
-        c.take_bursts(0.0, born_index=0)
+        c.take_command_batches(0.0, born_index=0)
         c.receive_answers(applied(number, number), 0.0)
     assert events(c) == [Resolved("t", [1]), Resolved("t", [2])]
 
@@ -468,7 +484,7 @@ def test_forgotten_client_fails_what_is_numbered_and_begins_anew(refusal: Refusa
     submit(c, b"a", token="awaited")
     submit(c, b"b", b"c", token="fed", waits=False)
     submit(c, b"d", token="late", timeout_s=0.1)
-    c.take_bursts(0.0, born_index=3)
+    c.take_command_batches(0.0, born_index=3)
     c.handle_timer(now=0.1)
     events(c)
     submit(c, b"e", token="waiting")
@@ -479,8 +495,8 @@ def test_forgotten_client_fails_what_is_numbered_and_begins_anew(refusal: Refusa
     assert isinstance(renewed, ClientRenewed)
     assert renewed.client_id == c.client_id != ID
     assert renewed.unknown_count == 3
-    [burst] = c.take_bursts(0.2, born_index=9)
-    assert burst == Burst(c.client_id, 9, 1, 0, (b"e",))
+    [command_batch] = c.take_command_batches(0.2, born_index=9)
+    assert command_batch == CommandBatch(c.client_id, 9, 1, 0, (b"e",))
 
 
 def test_answer_without_a_position_is_not_taken_for_one() -> None:
@@ -488,7 +504,7 @@ def test_answer_without_a_position_is_not_taken_for_one() -> None:
     for result in (None, b"", b"123"):
         c = client()
         submit(c, b"a")
-        c.take_bursts(0.0, born_index=0)
+        c.take_command_batches(0.0, born_index=0)
         c.receive_answers([Answer(1, result, is_repeated=True)], 0.0)
         failed, renewed = events(c)
         assert isinstance(failed, Failed)
@@ -499,7 +515,7 @@ def test_answer_without_a_position_is_not_taken_for_one() -> None:
 def test_leaving_fails_everything_and_says_what_may_take_effect() -> None:
     c = client()
     submit(c, b"a", token=1, timeout_s=1.0)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     submit(c, b"b", token=2, timeout_s=1.0)
     c.fail_all("left")
     first, renewed, second = events(c)
@@ -519,10 +535,10 @@ def test_other_history_is_offered_what_is_not_answered_under_the_same_numbers() 
     c = client()
     submit(c, b"a", token=1)
     submit(c, b"b", token=2)
-    c.take_bursts(0.0, born_index=50)
+    c.take_command_batches(0.0, born_index=50)
     c.receive_answers(applied(1, 1), 0.0)
     c.change_history()
-    assert c.take_bursts(0.1, born_index=9) == [Burst(ID, 0, 2, 1, (b"b",))]
+    assert c.take_command_batches(0.1, born_index=9) == [CommandBatch(ID, 0, 2, 1, (b"b",))]
 
 
 def test_client_without_commands_begins_anew_in_another_history() -> None:
@@ -530,12 +546,14 @@ def test_client_without_commands_begins_anew_in_another_history() -> None:
     c.change_history()
     assert c.client_id == ID
     submit(c, b"a", token=1)
-    c.take_bursts(0.0, born_index=50)
+    c.take_command_batches(0.0, born_index=50)
     c.receive_answers(applied(1, 1), 0.0)
     c.change_history()
     assert c.client_id != ID
     submit(c, b"b", token=2)
-    assert c.take_bursts(0.1, born_index=9) == [Burst(c.client_id, 9, 1, 0, (b"b",))]
+    assert c.take_command_batches(0.1, born_index=9) == [
+        CommandBatch(c.client_id, 9, 1, 0, (b"b",))
+    ]
 
 
 # Memory.
@@ -544,11 +562,11 @@ def test_client_without_commands_begins_anew_in_another_history() -> None:
 def test_deadlines_of_what_is_done_do_not_pile_up() -> None:
     c = client()
     submit(c, b"x", token="long", timeout_s=5000.0)
-    c.take_bursts(0.0, born_index=0)
+    c.take_command_batches(0.0, born_index=0)
     c.receive_answers(applied(1, 1), 0.0)
     for number in range(2, 20_000):
         submit(c, b"x", token=number, timeout_s=1000.0)
-        c.take_bursts(0.0, born_index=0)
+        c.take_command_batches(0.0, born_index=0)
         c.receive_answers(applied(number, number), 0.0)
     assert len(c._deadlines) < 5000
     assert c.get_timer() is None

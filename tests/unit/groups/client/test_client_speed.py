@@ -21,7 +21,7 @@ from mosaik_actors.groups.client.client import CommandClient, Resolved
 from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 
 from ..host_machines import Put, host_of
@@ -56,13 +56,15 @@ def client_us(in_flight: int) -> float:
         began_s = process_time()
         for number in range(in_flight):
             client.submit((payload,), token + number, now=0.0, timeout_s=2.0, waits=True)
-        bursts = client.take_bursts(0.0, 1)
+        command_batches = client.take_command_batches(0.0, 1)
         cost_s += process_time() - began_s
         answers = []
-        for burst in bursts:
-            for offset in range(len(burst.payloads)):
+        for command_batch in command_batches:
+            for offset in range(len(command_batch.payloads)):
                 position += 1
-                answers.append(Answer(burst.first_sequence + offset, encode_position(position)))
+                answers.append(
+                    Answer(command_batch.first_sequence + offset, encode_position(position))
+                )
         began_s = process_time()
         client.receive_answers(answers, 0.0)
         client.get_timer()
@@ -79,12 +81,14 @@ def host_us(per_entry: int) -> float:
     machine = Tally()
     host = host_of(machine)
     payloads = tuple(host.encode_commands([Put(str(number)) for number in range(256)]))
-    bursts = [payloads[at : at + per_entry] for at in range(0, 256, per_entry)]
+    command_batches = [payloads[at : at + per_entry] for at in range(0, 256, per_entry)]
     entries: list[Entry] = []
     sequence = 1
     for number in range(COMMANDS // per_entry):
-        chosen = bursts[number % len(bursts)]
-        data = encode_bursts([Burst(CLIENT, 0, sequence, max(0, sequence - 300), chosen)])
+        chosen = command_batches[number % len(command_batches)]
+        data = encode_command_batches(
+            [CommandBatch(CLIENT, 0, sequence, max(0, sequence - 300), chosen)]
+        )
         entries.append(Entry(number + 1, 1, EntryKind.COMMANDS, data))
         sequence += len(chosen)
     began_s = process_time()
@@ -134,7 +138,7 @@ def idle_us(_size: int) -> float:
     client.set_leader(True, 1, 0.0)
     began_s = process_time()
     for _ in range(10_000):
-        client.take_bursts(0.0, 1)
+        client.take_command_batches(0.0, 1)
     return (process_time() - began_s) / 10_000 * 1e6
 
 

@@ -24,17 +24,17 @@ from mosaik_actors.groups.machine.machine import NoOp, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
 from mosaik_actors.groups.machine.snapshot import Header, SnapshotError
-from mosaik_actors.groups.wire.acts import (
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
+from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
-    Act,
     CloseInto,
-    CutSnapshot,
     FinishMerge,
     Replay,
-    encode_act,
+    SystemEntry,
+    TakeSnapshot,
+    encode_system_entry,
 )
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
-from mosaik_actors.groups.wire.records import Entry, EntryKind
 
 from ..host_machines import (
     HISTORY,
@@ -56,16 +56,16 @@ def payloads(host: Host, *texts: str) -> tuple[bytes, ...]:
     return tuple(host.encode_commands([Put(text) for text in texts]))
 
 
-def burst(payloads: Sequence[bytes], first: int = 1, client: bytes = ME) -> Burst:
-    return Burst(client, 0, first, 0, tuple(payloads))
+def command_batch(payloads: Sequence[bytes], first: int = 1, client: bytes = ME) -> CommandBatch:
+    return CommandBatch(client, 0, first, 0, tuple(payloads))
 
 
-def commands(index: int, *bursts: Burst, term: int = 1) -> Entry:
-    return Entry(index, term, EntryKind.COMMANDS, encode_bursts(bursts))
+def commands(index: int, *command_batches: CommandBatch, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.COMMANDS, encode_command_batches(command_batches))
 
 
-def act(index: int, content: Act, term: int = 1) -> Entry:
-    return Entry(index, term, EntryKind.ACT, encode_act(content))
+def system_entry(index: int, content: SystemEntry, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.SYSTEM, encode_system_entry(content))
 
 
 def answer(sequence: int, position: int, *, is_repeated: bool = False) -> Answer:
@@ -85,8 +85,12 @@ def test_commands_are_applied_in_order_and_mine_are_answered_with_positions() ->
     applied = host.apply(
         [
             Entry(1, 1, EntryKind.NOOP),
-            commands(2, burst(payloads(host, "a", "b")), burst(payloads(host, "x"), client=OTHER)),
-            commands(3, burst(payloads(host, "c"), first=3), term=2),
+            commands(
+                2,
+                command_batch(payloads(host, "a", "b")),
+                command_batch(payloads(host, "x"), client=OTHER),
+            ),
+            commands(3, command_batch(payloads(host, "c"), first=3), term=2),
         ],
         ME,
         3,
@@ -108,7 +112,7 @@ def test_entries_without_commands_move_only_the_index() -> None:
 
 def test_repeated_command_is_answered_with_its_first_position() -> None:
     host = host_of(Diary())
-    twice = burst(payloads(host, "a"))
+    twice = command_batch(payloads(host, "a"))
     applied = host.apply([commands(1, twice), commands(2, twice)], ME, 2)
     assert applied.answers == [answer(1, 1), answer(1, 1, is_repeated=True)]
     assert host.position == 1
@@ -118,9 +122,11 @@ def test_machine_with_batches_gets_a_run_across_entries_in_one_call() -> None:
     machine = BatchDiary()
     host = host_of(machine)
     entries = [
-        commands(1, burst(payloads(host, "a")), burst(payloads(host, "x"), client=OTHER)),
+        commands(
+            1, command_batch(payloads(host, "a")), command_batch(payloads(host, "x"), client=OTHER)
+        ),
         Entry(2, 2, EntryKind.NOOP),
-        commands(3, burst(payloads(host, "b", "c"), first=2), term=2),
+        commands(3, command_batch(payloads(host, "b", "c"), first=2), term=2),
     ]
     host.apply(entries, ME, 3)
     assert machine.batches == [4]
@@ -131,7 +137,9 @@ def test_very_long_run_is_cut() -> None:
     machine = BatchDiary()
     host = host_of(machine)
     texts = ["x"] * 5000
-    entries = [commands(n + 1, burst(payloads(host, *texts), first=1 + n * 5000)) for n in range(3)]
+    entries = [
+        commands(n + 1, command_batch(payloads(host, *texts), first=1 + n * 5000)) for n in range(3)
+    ]
     host.apply(entries, ME, 3)
     assert machine.batches == [10_000, 5000]
 
@@ -143,7 +151,10 @@ def test_command_that_could_not_be_decoded_ends_the_member(kind: Any, bad: bytes
     machine = kind()
     host = host_of(machine)
     good = payloads(host, "a", "b")
-    entries = [commands(1, burst((good[0], bad, good[1]))), commands(2, burst(good, first=4))]
+    entries = [
+        commands(1, command_batch((good[0], bad, good[1]))),
+        commands(2, command_batch(good, first=4)),
+    ]
     with pytest.raises(MachineFailed, match="committed command 2 could not be decoded at entry 1"):
         host.apply(entries, ME, 2)
     assert [line.split()[-1] for line in machine.lines] == ["a"]
@@ -162,7 +173,7 @@ def test_two_broken_payloads_are_not_read_as_two_good_ones() -> None:
     one, other = payloads(host, "a", "b")
     shifted = (one[:-1], other[:2] + one[-1:] + other[2:])
     with pytest.raises(MachineFailed):
-        host.apply([commands(1, burst(shifted))], ME, 1)
+        host.apply([commands(1, command_batch(shifted))], ME, 1)
     assert machine.lines == []
 
 
@@ -170,8 +181,8 @@ def test_entry_that_cannot_be_read_does_nothing() -> None:
     host = host_of(Diary())
     entries = [
         Entry(1, 1, EntryKind.COMMANDS, b"\xc1"),
-        Entry(2, 1, EntryKind.ACT, b"\xc1"),
-        commands(3, burst(payloads(host, "a"))),
+        Entry(2, 1, EntryKind.SYSTEM, b"\xc1"),
+        commands(3, command_batch(payloads(host, "a"))),
     ]
     applied = host.apply(entries, ME, 3)
     assert applied.bad_count == 2
@@ -181,8 +192,8 @@ def test_entry_that_cannot_be_read_does_nothing() -> None:
 
 def test_machine_that_fails_is_given_nothing_more_until_it_is_put_back() -> None:
     host = host_of(Diary())
-    good = commands(1, burst(payloads(host, "a")))
-    bad = commands(2, burst(host.encode_commands([Fail("broken")]), first=2))
+    good = commands(1, command_batch(payloads(host, "a")))
+    bad = commands(2, command_batch(host.encode_commands([Fail("broken")]), first=2))
     with pytest.raises(MachineFailed, match="entry 2: RuntimeError: broken") as caught:
         host.apply([good, bad], ME, 2)
     assert caught.value.index == 2
@@ -207,7 +218,7 @@ def test_commands_are_validated_before_they_are_sent() -> None:
 
 def test_query_says_how_many_commands_the_state_has_seen() -> None:
     host = host_of(Diary())
-    host.apply([commands(1, burst(payloads(host, "a", "b")))], ME, 1)
+    host.apply([commands(1, command_batch(payloads(host, "a", "b")))], ME, 1)
     found = host.query(1)
     assert (found.result, found.at_position) == ("2 1 1 2 b", 2)
     with pytest.raises(IndexError):
@@ -222,16 +233,16 @@ def test_entries_must_follow_what_is_applied() -> None:
         host.apply([Entry(1, 1, EntryKind.NOOP)], ME, 0)
 
 
-# Acts.
+# System entries.
 
 
 def test_acts_change_the_ledger_and_are_told() -> None:
     host = host_of(Diary())
     applied = host.apply(
         [
-            act(1, AcceptMerge(MERGING_HISTORY)),
-            act(2, FinishMerge(MERGING_HISTORY, 5)),
-            act(3, FinishMerge(MERGING_HISTORY, 0)),
+            system_entry(1, AcceptMerge(MERGING_HISTORY)),
+            system_entry(2, FinishMerge(MERGING_HISTORY, 5)),
+            system_entry(3, FinishMerge(MERGING_HISTORY, 0)),
         ],
         ME,
         3,
@@ -245,17 +256,17 @@ def test_acts_change_the_ledger_and_are_told() -> None:
 
 def test_closed_history_applies_no_more_commands_and_says_so() -> None:
     host = host_of(Diary())
-    first = burst(payloads(host, "a"))
-    late = burst(payloads(host, "b", "c"), first=2)
-    strange = burst(payloads(host, "x"), client=OTHER)
+    first = command_batch(payloads(host, "a"))
+    late = command_batch(payloads(host, "b", "c"), first=2)
+    strange = command_batch(payloads(host, "x"), client=OTHER)
     applied = host.apply(
         [
             commands(1, first),
-            act(2, AcceptMerge(MERGING_HISTORY)),
-            act(3, CloseInto(WINNER, accept_count=1)),
+            system_entry(2, AcceptMerge(MERGING_HISTORY)),
+            system_entry(3, CloseInto(WINNER, accept_count=1)),
             commands(4, late, strange),
             commands(5, first),
-            act(6, Replay(MERGING_HISTORY, (strange,))),
+            system_entry(6, Replay(MERGING_HISTORY, (strange,))),
         ],
         ME,
         6,
@@ -275,13 +286,18 @@ def test_replayed_commands_are_applied_once_and_recorded() -> None:
     host = host_of(Diary())
     mine = payloads(host, "a", "b", "c")
     theirs = payloads(host, "x")
-    rest = (burst(theirs, client=OTHER), burst(mine[2:], first=3))
+    rest = (command_batch(theirs, client=OTHER), command_batch(mine[2:], first=3))
     applied = host.apply(
         [
-            act(1, AcceptMerge(MERGING_HISTORY)),
-            act(2, Replay(MERGING_HISTORY, (burst(mine[:2]), burst(theirs, client=OTHER)))),
-            act(3, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
-            act(4, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
+            system_entry(1, AcceptMerge(MERGING_HISTORY)),
+            system_entry(
+                2,
+                Replay(
+                    MERGING_HISTORY, (command_batch(mine[:2]), command_batch(theirs, client=OTHER))
+                ),
+            ),
+            system_entry(3, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
+            system_entry(4, Replay(MERGING_HISTORY, rest, after=2, origin_after=2)),
         ],
         ME,
         4,
@@ -300,7 +316,12 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
     host = host_of(Diary())
     mine = payloads(host, "a", "b", "c")
     applied = host.apply(
-        [commands(1, burst(mine[:2])), act(2, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 2
+        [
+            commands(1, command_batch(mine[:2])),
+            system_entry(2, Replay(MERGING_HISTORY, (command_batch(mine),))),
+        ],
+        ME,
+        2,
     )
     assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 3, 3, mine[2:])]
     again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
@@ -309,8 +330,10 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
 
 def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
     host = host_of(Diary())
-    replay = Replay(MERGING_HISTORY, (burst(payloads(host, "a")),))
-    applied = host.apply([act(1, FinishMerge(MERGING_HISTORY, 0)), act(2, replay)], ME, 2)
+    replay = Replay(MERGING_HISTORY, (command_batch(payloads(host, "a")),))
+    applied = host.apply(
+        [system_entry(1, FinishMerge(MERGING_HISTORY, 0)), system_entry(2, replay)], ME, 2
+    )
     assert applied.replayed == []
     assert host.position == 0
 
@@ -319,13 +342,16 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
     """It was acknowledged in the other history, so it must be here."""
     host = host_of(Diary(), limits=SessionLimits(client_count=1))
     mine = payloads(host, "a", "b")
-    strange = commands(2, Burst(OTHER, 1, 1, 0, payloads(host, "x")))
+    strange = commands(2, CommandBatch(OTHER, 1, 1, 0, payloads(host, "x")))
     applied = host.apply(
         [
-            act(1, Replay(MERGING_HISTORY, (burst(mine[:1]),))),
+            system_entry(1, Replay(MERGING_HISTORY, (command_batch(mine[:1]),))),
             strange,
-            act(
-                3, Replay(MERGING_HISTORY, (Burst(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1)
+            system_entry(
+                3,
+                Replay(
+                    MERGING_HISTORY, (CommandBatch(ME, 1 << 60, 2, 0, mine[1:]),), 1, origin_after=1
+                ),
             ),
         ],
         ME,
@@ -342,7 +368,7 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
 def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
     host = host_of(Diary(), limits=SessionLimits(result_count=1))
     mine = payloads(host, "a", "b", "c")
-    applied = host.apply([act(1, Replay(MERGING_HISTORY, (burst(mine),)))], ME, 1)
+    applied = host.apply([system_entry(1, Replay(MERGING_HISTORY, (command_batch(mine),)))], ME, 1)
     assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, ME, 1, 1, mine)]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
     assert host.position == 3
@@ -351,9 +377,9 @@ def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
 def test_cut_is_the_state_at_that_very_entry() -> None:
     for machine in (Diary(), BatchDiary()):
         host, other = host_of(machine), host_of(type(machine)())
-        before = commands(1, burst(payloads(host, "a", "b")))
-        after = commands(3, burst(payloads(host, "c"), first=3))
-        cut_at = act(2, CutSnapshot(REQUEST))
+        before = commands(1, command_batch(payloads(host, "a", "b")))
+        after = commands(3, command_batch(payloads(host, "c"), first=3))
+        cut_at = system_entry(2, TakeSnapshot(REQUEST))
         applied = host.apply([before, cut_at, after], ME, 3)
         [cut] = applied.cuts
         assert (cut.index, cut.request_id) == (2, REQUEST)
@@ -364,7 +390,7 @@ def test_cut_is_the_state_at_that_very_entry() -> None:
 
 def test_cuts_of_one_call_are_bounded_and_may_be_left_out() -> None:
     host = host_of(Diary())
-    entries = [act(n + 1, CutSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
+    entries = [system_entry(n + 1, TakeSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
     cuts = host.apply(entries, ME, 99).cuts
     assert [cut.index for cut in cuts] == [4, 5, 6, 7]
     host.reset()
@@ -378,8 +404,8 @@ def test_cut_of_a_machine_without_snapshots_says_why() -> None:
 
     for machine, why in ((Replayer(), "no snapshot"), (Broken(), "KeyError")):
         host = host_of(machine)
-        host.apply([commands(1, burst(host.encode_commands([Put("a")])))], ME, 1)
-        [cut] = host.apply([act(2, CutSnapshot(REQUEST))], ME, 2).cuts
+        host.apply([commands(1, command_batch(host.encode_commands([Put("a")])))], ME, 1)
+        [cut] = host.apply([system_entry(2, TakeSnapshot(REQUEST))], ME, 2).cuts
         assert cut.parts is None
         assert why in cut.failure
         assert host.apply([Entry(3, 1, EntryKind.NOOP)], ME, 3).index == 3
@@ -395,7 +421,7 @@ class NotCopied:
 
 def test_reset_puts_everything_back() -> None:
     host = host_of(Diary())
-    entries = [commands(1, burst(payloads(host, "a"))), act(2, CloseInto(WINNER))]
+    entries = [commands(1, command_batch(payloads(host, "a"))), system_entry(2, CloseInto(WINNER))]
     for _ in range(3):
         assert host.apply(entries, ME, 2).answers == [answer(1, 1)]
         host.reset()
@@ -405,16 +431,16 @@ def test_reset_puts_everything_back() -> None:
 
 
 def test_callbacks_stay_what_they_are_when_a_machine_is_put_back() -> None:
-    class Told(Diary):
+    class Notify(Diary):
         def __init__(self) -> None:
             super().__init__()
             self.tell = self.lines.append
 
-    machine = Told()
+    machine = Notify()
     host = host_of(machine)
     later: list[str] = []
     machine.tell = later.append
-    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    host.apply([commands(1, command_batch(payloads(host, "a")))], ME, 1)
     host.reset()
     machine.tell("x")
     assert later == ["x"]
@@ -432,7 +458,7 @@ def test_machine_may_know_itself_how_to_begin_anew() -> None:
 
     machine = Own()
     host = host_of(machine)
-    host.apply([commands(1, burst(host.encode_commands([1, 2])))], ME, 1)
+    host.apply([commands(1, command_batch(host.encode_commands([1, 2])))], ME, 1)
     assert machine.count == 2
     host.reset()
     assert (machine.count, host.position) == (0, 0)
@@ -446,7 +472,7 @@ def test_machine_that_cannot_be_copied_says_so_when_it_would_have_to_be_put_back
 
     host = host_of(Stuck())
     host.reset()  # nothing was applied yet
-    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
     with pytest.raises(ConfigError, match=r"Stuck cannot be copied, expected a reset\(\)"):
         host.reset()
 
@@ -456,11 +482,11 @@ def test_machine_that_cannot_be_copied_says_so_when_it_would_have_to_be_put_back
 
 def test_snapshot_stays_what_it_was_while_commands_are_applied() -> None:
     host = host_of(Diary())
-    host.apply([commands(1, burst(payloads(host, *"abcdefgh")))], ME, 1)
+    host.apply([commands(1, command_batch(payloads(host, *"abcdefgh")))], ME, 1)
     expected = list(host.snapshot_parts())
     parts = host.snapshot_parts()
     made = [next(parts)]
-    host.apply([commands(2, burst(payloads(host, "i"), first=9))], ME, 2)
+    host.apply([commands(2, command_batch(payloads(host, "i"), first=9))], ME, 2)
     made += parts
     assert made == expected
     assert len(made) == 4
@@ -473,19 +499,19 @@ def test_single_part_made_by_a_generator_is_of_the_moment_of_the_call() -> None:
 
     host = host_of(Lazy())
     parts = host.snapshot_parts()
-    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    host.apply([commands(1, command_batch(payloads(host, "a")))], ME, 1)
     assert list(parts)[-1] == b"[]"
 
 
 def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
     one, other = host_of(Diary()), host_of(Diary())
     entries = [
-        commands(1, burst(payloads(one, *"abcd"))),
-        act(2, AcceptMerge(MERGING_HISTORY)),
-        commands(3, burst(payloads(one, "d", "e"), first=4)),
+        commands(1, command_batch(payloads(one, *"abcd"))),
+        system_entry(2, AcceptMerge(MERGING_HISTORY)),
+        commands(3, command_batch(payloads(one, "d", "e"), first=4)),
     ]
     one.apply(entries[:2], ME, 2)
-    other.apply([commands(1, burst(payloads(one, "old"), client=OTHER))], ME, 1)
+    other.apply([commands(1, command_batch(payloads(one, "old"), client=OTHER))], ME, 1)
     take_in(other, list(one.snapshot_parts()))
     assert (other.index, other.position) == (2, 4)
     assert other.ledger.history == HISTORY
@@ -496,7 +522,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
 
 def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None:
     host = host_of(Replayer())
-    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
     take_in(host, Header(ledger=Ledger(WINNER)).to_parts())
     assert (host.index, host.position, host.ledger.history) == (0, 0, WINNER)
     assert host.machine.count == 0  # type: ignore[attr-defined]
@@ -505,14 +531,14 @@ def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None
 def test_machine_without_snapshots_makes_none_once_commands_were_applied() -> None:
     host = host_of(Replayer())
     assert len(list(host.snapshot_parts())) == 1
-    host.apply([commands(1, burst(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
     with pytest.raises(SnapshotError, match="no snapshot"):
         host.snapshot_parts()
 
 
 def test_machine_without_parts_survives_a_snapshot() -> None:
     one, other = host_of(NoOp()), host_of(NoOp())
-    one.apply([commands(1, burst(one.encode_commands(["any"])))], ME, 1)
+    one.apply([commands(1, command_batch(one.encode_commands(["any"])))], ME, 1)
     take_in(other, list(one.snapshot_parts()))
     assert other.position == 1
 
@@ -531,7 +557,7 @@ def test_part_that_no_peer_would_take_is_not_made(part: Any) -> None:
 
 def test_snapshot_that_is_none_changes_nothing() -> None:
     host = host_of(Diary())
-    host.apply([commands(1, burst(payloads(host, "a")))], ME, 1)
+    host.apply([commands(1, command_batch(payloads(host, "a")))], ME, 1)
     before = list(host.snapshot_parts())
     for parts in ([], [b""], [b"\xc1"], [before[1]], [bytes(5 << 20)], ["text"]):
         with pytest.raises(DecodeError):
@@ -576,7 +602,7 @@ LIMITS = SessionLimits(client_count=3, result_count=6, idle_index_count=30)
 
 
 class Writer:
-    """Writes logs of commands, acts, rubbish and the like, by few clients."""
+    """Writes logs of commands, system entries, rubbish and the like, by few clients."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -595,36 +621,36 @@ class Writer:
     def entry(self, index: int, term: int) -> Entry:
         rng, kind = self.rng, self.rng.random()
         if kind < 0.6:
-            return commands(index, *self.bursts(index), term=term)
+            return commands(index, *self.command_batches(index), term=term)
         if kind < 0.65:
             return Entry(index, term, rng.choice((EntryKind.NOOP, EntryKind.CONFIGURATION)))
         if kind < 0.75:
-            wrong = rng.choice((EntryKind.COMMANDS, EntryKind.ACT))
+            wrong = rng.choice((EntryKind.COMMANDS, EntryKind.SYSTEM))
             return Entry(index, term, wrong, rng.randbytes(rng.randrange(20)))
-        content = self.act(index)
+        content = self.system_entry(index)
         self.ledger.apply(content)
-        return act(index, content, term)
+        return system_entry(index, content, term)
 
-    def act(self, index: int) -> Act:
+    def system_entry(self, index: int) -> SystemEntry:
         rng, ledger = self.rng, self.ledger
         merging_history = rng.choice((MERGING_HISTORY, WINNER))
         taken = ledger.taken_of(merging_history)
         after = max(0, taken + rng.choice((-1, 0, 0, 0, 1)))
         return rng.choices(
             (
-                CutSnapshot(rng.randbytes(16)),
+                TakeSnapshot(rng.randbytes(16)),
                 AcceptMerge(merging_history),
-                Replay(merging_history, self.bursts(index), after, origin_after=after),
+                Replay(merging_history, self.command_batches(index), after, origin_after=after),
                 FinishMerge(merging_history, taken),
                 CloseInto(merging_history, ledger.accept_count),
             ),
             (5, 4, 8, 1, 0.8),
         )[0]
 
-    def bursts(self, index: int) -> tuple[Burst, ...]:
-        return tuple(self.burst(index) for _ in range(self.rng.randrange(1, 4)))
+    def command_batches(self, index: int) -> tuple[CommandBatch, ...]:
+        return tuple(self.command_batch(index) for _ in range(self.rng.randrange(1, 4)))
 
-    def burst(self, index: int) -> Burst:
+    def command_batch(self, index: int) -> CommandBatch:
         rng, numbers = self.rng, self.numbers
         texts = [str(rng.randrange(100)) for _ in range(rng.randrange(1, 6))]
         encoded = list(payloads(self.host, *texts))
@@ -635,7 +661,7 @@ class Writer:
         numbers[client] = first + len(encoded)
         answered = max(0, first - rng.choice((1, 2, 9)))
         born = max(0, index - rng.randrange(40))
-        return Burst(client, born, first, answered, tuple(encoded))
+        return CommandBatch(client, born, first, answered, tuple(encoded))
 
 
 def random_log(rng: Random) -> list[Entry]:
@@ -720,15 +746,15 @@ def test_random_logs_hold_what_they_are_for() -> None:
 @given(st.binary(max_size=60), st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_in_an_entry_are_taken_alike(one: bytes, other: bytes) -> None:
-    for kind in (EntryKind.COMMANDS, EntryKind.ACT):
+    for kind in (EntryKind.COMMANDS, EntryKind.SYSTEM):
         host = host_of(Diary())
         applied = host.apply([Entry(1, 1, kind, one)], ME, 1)
         assert applied.index == 1
     machines = [BatchDiary(), BatchDiary()]
     hosts = list(map(host_of, machines))
     entries = [
-        commands(1, burst((*payloads(hosts[0], "a"), one, other))),
-        commands(2, burst((other, one), first=4)),
+        commands(1, command_batch((*payloads(hosts[0], "a"), one, other))),
+        commands(2, command_batch((other, one), first=4)),
     ]
     with suppress(MachineFailed):
         hosts[0].apply(entries, ME, 2)

@@ -18,18 +18,18 @@ from mosaik_actors.groups.machine.ledger import (
     MergingHistoryAccepted,
     skip_commands,
 )
-from mosaik_actors.groups.wire.acts import (
+from mosaik_actors.groups.wire.commands import CommandBatch
+from mosaik_actors.groups.wire.status import Ancestor
+from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
     CloseInto,
     ContinueAs,
-    CutSnapshot,
     FinishMerge,
     Replay,
-    decode_act,
-    encode_act,
+    TakeSnapshot,
+    decode_system_entry,
+    encode_system_entry,
 )
-from mosaik_actors.groups.wire.commands import Burst
-from mosaik_actors.groups.wire.status import Ancestor
 
 OWN, ONE, TWO, THREE = (bytes([number]) * 16 for number in range(1, 5))
 CLIENT = b"c" * 16
@@ -38,17 +38,21 @@ CLIENT = b"c" * 16
 def replay(
     history: bytes, first: int, last: int, *, origin: bytes = b"", origin_first: int | None = None
 ) -> Replay:
-    """Return an act with the commands `first` to `last` of a history, named by their numbers."""
+    """Return a system entry with the commands `first` to `last` of a history, by their numbers."""
     payloads = tuple(b"%d" % number for number in range(first, last + 1))
-    burst = Burst(CLIENT, 0, first, 0, payloads)
+    command_batch = CommandBatch(CLIENT, 0, first, 0, payloads)
     origin_after = (first if origin_first is None else origin_first) - 1
-    return Replay(history, (burst,), first - 1, origin, origin_after)
+    return Replay(history, (command_batch,), first - 1, origin, origin_after)
 
 
 def taken(event: object) -> list[int]:
     """Return the numbers of the commands that are to be applied."""
     assert isinstance(event, CommandsTaken)
-    return [int(payload) for burst in event.bursts for payload in burst.payloads]
+    return [
+        int(payload)
+        for command_batch in event.command_batches
+        for payload in command_batch.payloads
+    ]
 
 
 def test_history_is_closed_once() -> None:
@@ -163,22 +167,22 @@ def test_old_merging_histories_are_forgotten() -> None:
 def test_cutting_a_snapshot_changes_nothing() -> None:
     ledger = Ledger(OWN)
     before = ledger.to_bytes()
-    assert ledger.apply(CutSnapshot(b"r" * 16)) is None
+    assert ledger.apply(TakeSnapshot(b"r" * 16)) is None
     assert ledger.to_bytes() == before
 
 
-def test_commands_are_skipped_across_bursts() -> None:
-    one = Burst(CLIENT, 7, 1, 0, (b"1", b"2"))
-    two = Burst(CLIENT, 7, 3, 2, (b"3", b"4"))
+def test_commands_are_skipped_across_command_batches() -> None:
+    one = CommandBatch(CLIENT, 7, 1, 0, (b"1", b"2"))
+    two = CommandBatch(CLIENT, 7, 3, 2, (b"3", b"4"))
     assert skip_commands((one, two), 0) == (one, two)
-    assert skip_commands((one, two), 1) == (Burst(CLIENT, 7, 2, 0, (b"2",)), two)
+    assert skip_commands((one, two), 1) == (CommandBatch(CLIENT, 7, 2, 0, (b"2",)), two)
     assert skip_commands((one, two), 2) == (two,)
     assert skip_commands((one, two), 9) == ()
 
 
 def test_ledger_survives_a_snapshot() -> None:
     ledger = Ledger(OWN)
-    for act in (
+    for system_entry in (
         AcceptMerge(ONE),
         replay(ONE, 1, 3),
         FinishMerge(ONE, 3),
@@ -186,7 +190,7 @@ def test_ledger_survives_a_snapshot() -> None:
         replay(TWO, 1, 2, origin=THREE, origin_first=5),
         CloseInto(THREE, 2),
     ):
-        ledger.apply(act)
+        ledger.apply(system_entry)
     copy = Ledger.from_bytes(ledger.to_bytes())
     assert copy.to_bytes() == ledger.to_bytes()
     assert (copy.history, copy.merged, copy.merging_histories) == (OWN, (ONE,), (TWO,))
@@ -210,17 +214,17 @@ def test_any_bytes_are_a_ledger_or_refused(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_act_or_refused(data: bytes) -> None:
     try:
-        act = decode_act(data)
+        system_entry = decode_system_entry(data)
     except DecodeError:
         return
-    assert decode_act(encode_act(act)) == act
+    assert decode_system_entry(encode_system_entry(system_entry)) == system_entry
 
 
 def test_largest_counts_of_a_peer_still_make_a_snapshot() -> None:
     ledger = Ledger(OWN)
-    act = replay(TWO, 1, 3, origin=ONE)
-    largest = Replay(TWO, act.bursts, 0, ONE, (1 << 62) - 1)
-    assert decode_act(encode_act(largest)) == largest
+    system_entry = replay(TWO, 1, 3, origin=ONE)
+    largest = Replay(TWO, system_entry.command_batches, 0, ONE, (1 << 62) - 1)
+    assert decode_system_entry(encode_system_entry(largest)) == largest
     ledger.apply(largest)
     assert Ledger.from_bytes(ledger.to_bytes()).to_bytes() == ledger.to_bytes()
 
@@ -247,8 +251,8 @@ def test_each_command_is_taken_once_and_in_order_whatever_way_it_comes(seed: int
         stop = start + 1
         while stop < len(way) and way[stop][0] == origin and rng.random() < 0.6:
             stop += 1
-        act = _act((ONE, TWO, THREE)[number], way, start, stop)
-        event = ledger.apply(act)
+        system_entry = _system_entry((ONE, TWO, THREE)[number], way, start, stop)
+        event = ledger.apply(system_entry)
         assert (event is None) == (start > places[number] or stop <= places[number])
         if event is not None:
             places[number] = stop
@@ -268,18 +272,18 @@ def _woven(
     return woven
 
 
-def _act(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) -> Replay:
+def _system_entry(history: bytes, way: list[tuple[bytes, int]], start: int, stop: int) -> Replay:
     payloads = tuple(b"%d" % number for _, number in way[start:stop])
     origin, first = way[start]
-    burst = Burst(CLIENT, 0, first, 0, payloads)
-    return Replay(history, (burst,), start, origin, first - 1)
+    command_batch = CommandBatch(CLIENT, 0, first, 0, payloads)
+    return Replay(history, (command_batch,), start, origin, first - 1)
 
 
 def continued(own_count: int, through_count: int) -> Ledger:
     """Return the ledger of TWO, which continues OWN after so many commands."""
     ledger = Ledger(OWN)
-    act = ContinueAs(OWN, TWO, 9, through_count, own_count, through_count)
-    assert ledger.apply(act) == HistoryContinued(OWN, TWO)
+    system_entry = ContinueAs(OWN, TWO, 9, through_count, own_count, through_count)
+    assert ledger.apply(system_entry) == HistoryContinued(OWN, TWO)
     return ledger
 
 

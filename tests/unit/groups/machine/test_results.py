@@ -23,9 +23,9 @@ from mosaik_actors.groups.machine.machine import (
 from mosaik_actors.groups.machine.payloads import ResultCodec, encode_position
 from mosaik_actors.groups.machine.sessions import SessionLimits
 from mosaik_actors.groups.position import Position, Positions
-from mosaik_actors.groups.wire.acts import CutSnapshot, Replay, encode_act
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.system_entries import Replay, TakeSnapshot, encode_system_entry
 
 from ..host_machines import MERGING_HISTORY, host_of
 
@@ -68,13 +68,15 @@ class BatchTotal(Total):
         return [self.apply(command, ctx) for command in commands]
 
 
-def entry(index: int, *bursts: Burst) -> Entry:
-    return Entry(index, 1, EntryKind.COMMANDS, encode_bursts(bursts))
+def entry(index: int, *command_batches: CommandBatch) -> Entry:
+    return Entry(index, 1, EntryKind.COMMANDS, encode_command_batches(command_batches))
 
 
-def burst(host: Host, first: int, *amounts: Any, client: bytes = ME, answered: int = 0) -> Burst:
+def command_batch(
+    host: Host, first: int, *amounts: Any, client: bytes = ME, answered: int = 0
+) -> CommandBatch:
     payloads = host.encode_commands([Add(amount) for amount in amounts])
-    return Burst(client, 0, first, answered, tuple(payloads))
+    return CommandBatch(client, 0, first, answered, tuple(payloads))
 
 
 def outcomes(host: Host, *entries: Entry) -> list[tuple[int, Any, bool]]:
@@ -94,8 +96,8 @@ def test_answers_have_what_apply_returned(kind: type[Total]) -> None:
     host = host_of(kind())
     found = outcomes(
         host,
-        entry(1, burst(host, 1, 5, 7), burst(host, 1, 100, client=OTHER)),
-        entry(2, burst(host, 3, 1, None)),
+        entry(1, command_batch(host, 1, 5, 7), command_batch(host, 1, 100, client=OTHER)),
+        entry(2, command_batch(host, 3, 1, None)),
     )
     assert found == [
         (1, (0, 5), True),
@@ -109,8 +111,10 @@ def test_answers_have_what_apply_returned(kind: type[Total]) -> None:
 def test_repeated_command_has_the_result_of_its_one_run(kind: type[Total]) -> None:
     """In the same entry, in a later one, and after a snapshot took the place of the log."""
     host = host_of(kind())
-    mine = burst(host, 1, 5)
-    found = outcomes(host, entry(1, mine, mine), entry(2, burst(host, 1, 9, client=OTHER), mine))
+    mine = command_batch(host, 1, 5)
+    found = outcomes(
+        host, entry(1, mine, mine), entry(2, command_batch(host, 1, 9, client=OTHER), mine)
+    )
     assert found == [(1, (0, 5), True)] * 3
     other = host_of(kind())
     for _ in other.restore(list(host.snapshot_parts())):
@@ -121,7 +125,11 @@ def test_repeated_command_has_the_result_of_its_one_run(kind: type[Total]) -> No
 
 def test_answered_results_are_dropped() -> None:
     host = host_of(Total())
-    host.apply([entry(1, burst(host, 1, 5, 6)), entry(2, burst(host, 3, 7, answered=2))], ME, 2)
+    host.apply(
+        [entry(1, command_batch(host, 1, 5, 6)), entry(2, command_batch(host, 3, 7, answered=2))],
+        ME,
+        2,
+    )
     assert list(host.sessions.results.kept) == [encode_position(3)]
 
 
@@ -132,7 +140,7 @@ def test_results_do_not_depend_on_how_many_entries_come_in_one_call() -> None:
     source = host_of(BatchTotal())
     entries = [
         entry(index, *(
-            burst(source, 1 + index // 4, rng.randrange(9), rng.randrange(9), client=client)
+            command_batch(source, 1 + index // 4, rng.randrange(9), rng.randrange(9), client=client)
             for client in rng.sample([ME, OTHER, b"x" * 16, b"y" * 16], 2)
         ))
         for index in range(1, 80)
@@ -151,13 +159,13 @@ def test_result_that_is_too_large_is_not_known() -> None:
         Result = str
 
     host = host_of(Echo(), limits=SessionLimits(result_bytes=10))
-    found = outcomes(host, entry(1, burst(host, 1, "short", "much too long for that")))
+    found = outcomes(host, entry(1, command_batch(host, 1, "short", "much too long for that")))
     assert found == [(1, "short", True), (2, None, False)]
 
 
 def test_command_whose_result_does_not_fit_is_applied_and_its_caller_is_told() -> None:
     host = host_of(Total())
-    applied = host.apply([entry(1, burst(host, 1, 5, "five", 6))], ME, 1)
+    applied = host.apply([entry(1, command_batch(host, 1, 5, "five", 6))], ME, 1)
     assert "Expected `array`" in applied.mismatch_why
     assert host.query(None).result == 11
     results = {
@@ -169,7 +177,7 @@ def test_command_whose_result_does_not_fit_is_applied_and_its_caller_is_told() -
     with pytest.raises(ResultError, match="apply returned a str for the command at position 2"):
         _ = positions[1].result
     # Said once.
-    assert not host.apply([entry(2, burst(host, 4, "six"))], ME, 2).mismatch_why
+    assert not host.apply([entry(2, command_batch(host, 4, "six"))], ME, 2).mismatch_why
 
 
 def test_batch_with_too_few_results_ends_the_member() -> None:
@@ -179,7 +187,7 @@ def test_batch_with_too_few_results_ends_the_member() -> None:
 
     host = host_of(Short())
     with pytest.raises(Exception, match="apply_batch returned 1 results of 2 commands"):
-        host.apply([entry(1, burst(host, 1, 5, 6))], ME, 1)
+        host.apply([entry(1, command_batch(host, 1, 5, 6))], ME, 1)
 
 
 def test_without_a_result_type_nothing_is_kept_and_snapshots_are_as_before() -> None:
@@ -187,17 +195,22 @@ def test_without_a_result_type_nothing_is_kept_and_snapshots_are_as_before() -> 
         Result = None
 
     host, plain = host_of(Silent()), host_of(Silent())
-    assert outcomes(host, entry(1, burst(host, 1, 5, "x"))) == [(1, None, False), (2, None, False)]
+    assert outcomes(host, entry(1, command_batch(host, 1, 5, "x"))) == [
+        (1, None, False),
+        (2, None, False),
+    ]
     assert not host.sessions.results.kept
-    plain.apply([entry(1, burst(host, 1, 5, "x"))], OTHER, 1)
+    plain.apply([entry(1, command_batch(host, 1, 5, "x"))], OTHER, 1)
     assert list(plain.snapshot_parts()) == list(host.snapshot_parts())
 
 
 def test_result_of_a_snapshot_is_cut_with_its_entry() -> None:
     host = host_of(BatchTotal())
-    cut = Entry(2, 1, EntryKind.ACT, encode_act(CutSnapshot(b"r" * 16)))
+    cut = Entry(2, 1, EntryKind.SYSTEM, encode_system_entry(TakeSnapshot(b"r" * 16)))
     applied = host.apply(
-        [entry(1, burst(host, 1, 5)), cut, entry(3, burst(host, 2, 6, answered=1))], ME, 3
+        [entry(1, command_batch(host, 1, 5)), cut, entry(3, command_batch(host, 2, 6, answered=1))],
+        ME,
+        3,
     )
     [made] = applied.cuts
     assert made.parts is not None
@@ -210,9 +223,12 @@ def test_result_of_a_snapshot_is_cut_with_its_entry() -> None:
 def test_replayed_command_has_the_result_that_it_has_here() -> None:
     """A history that ended may have answered otherwise; who has no answer yet gets this one."""
     host = host_of(Total(), limits=SessionLimits(result_count=1))
-    host.apply([entry(1, burst(host, 1, 100, client=OTHER))], ME, 1)
+    host.apply([entry(1, command_batch(host, 1, 100, client=OTHER))], ME, 1)
     replay = Entry(
-        2, 1, EntryKind.ACT, encode_act(Replay(MERGING_HISTORY, (burst(host, 1, 5, 6),), 0))
+        2,
+        1,
+        EntryKind.SYSTEM,
+        encode_system_entry(Replay(MERGING_HISTORY, (command_batch(host, 1, 5, 6),), 0)),
     )
     assert outcomes(host, replay) == [(2, (100, 105), True), (3, (105, 111), True)]
 

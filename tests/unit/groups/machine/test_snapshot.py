@@ -16,8 +16,8 @@ from mosaik_actors.groups.machine.snapshot import (
     PIECE_BYTES,
     Header,
 )
-from mosaik_actors.groups.wire.acts import AcceptMerge
-from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.commands import CommandBatch
+from mosaik_actors.groups.wire.system_entries import AcceptMerge
 
 from ..host_machines import HISTORY, MERGING_HISTORY
 
@@ -25,8 +25,8 @@ from ..host_machines import HISTORY, MERGING_HISTORY
 def sessions_of(clients: int, results: int = 1) -> Sessions:
     sessions = Sessions()
     for number in range(clients):
-        burst = Burst(number.to_bytes(16), 0, 1, 0, (b"x",) * results)
-        sessions.apply(burst, number + 1, lambda payloads: [b"12345678"] * len(payloads))
+        command_batch = CommandBatch(number.to_bytes(16), 0, 1, 0, (b"x",) * results)
+        sessions.apply(command_batch, number + 1, lambda payloads: [b"12345678"] * len(payloads))
     return sessions
 
 

@@ -10,7 +10,7 @@ from mosaik_actors.groups.mesh.handshake import NONCE_BYTES, VERSION, Hello
 from mosaik_actors.groups.sync.provider import ANSWERS_MAX, LogProvider, SnapshotProvider
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire import frames
-from mosaik_actors.groups.wire.commands import BURSTS_MAX, Burst
+from mosaik_actors.groups.wire.commands import COMMAND_BATCHES_MAX, CommandBatch
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.sync import FetchEntries, encode_message
 from mosaik_actors.transport.close import CloseCode
@@ -70,8 +70,8 @@ def test_frame_before_the_proof_ends_the_link() -> None:
     assert not member.member.statuses
 
 
-def test_many_small_bursts_at_once_are_all_applied() -> None:
-    """An entry holds so many bursts and no more: what is joined must be read again."""
+def test_many_small_command_batches_at_once_are_all_applied() -> None:
+    """An entry holds so many command batches and no more: what is joined must be read again."""
     world = World(3, Journal)
     leader = world.form(0, 1, 2)
     history = leader.member.history
@@ -79,9 +79,11 @@ def test_many_small_bursts_at_once_are_all_applied() -> None:
     link_id = leader.member.mesh.link_of(peer((leader.number + 1) % 3))
     assert link_id is not None
     (payload,) = leader.member.host.encode_commands([Put("many", 0)])
-    count = BURSTS_MAX + 10
+    count = COMMAND_BATCHES_MAX + 10
     forwarded = [
-        frames.encode_forward(history.id, Burst(b"one of many bran", 0, number + 1, 0, (payload,)))
+        frames.encode_forward(
+            history.id, CommandBatch(b"one of many bran", 0, number + 1, 0, (payload,))
+        )
         for number in range(count)
     ]
     token = world.submit(leader.number, Put("own", 0))

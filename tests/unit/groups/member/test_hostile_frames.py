@@ -16,12 +16,12 @@ from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import ApplyContext
 from mosaik_actors.groups.member.history import FollowedHistory
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
-from mosaik_actors.groups.wire import acts, frames
 from mosaik_actors.groups.wire import bootstrap as bootstrap
+from mosaik_actors.groups.wire import frames, system_entries
 from mosaik_actors.groups.wire import merge as merge
 from mosaik_actors.groups.wire import raft as wire
 from mosaik_actors.groups.wire import sync as sync
-from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.commands import CommandBatch
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.groups.wire.status import Standing, Status
@@ -101,31 +101,31 @@ class Hostile:
         left = [peer for peer in self.peers() if peer not in chosen]
         return make_voters(chosen, left[: self.rng.randint(0, 2)])
 
-    def burst(self, *, is_readable: bool = False) -> Burst:
+    def command_batch(self, *, is_readable: bool = False) -> CommandBatch:
         """Return commands; what a leader commits is readable, or it would end the victim."""
         (command,) = self.victim.member.host.encode_commands([Put("hostile", 1)])
         junk = () if is_readable else (b"", b"x", b"\x91\x01")
         payloads = [self.pick(*junk, command) for _ in range(3)]
         client = self.pick(self.victim.client.client_id, bytes(16), self.rng.randbytes(16))
         first, answered = self.pick(1, 2, 5, HUGE - 3, HUGE), self.pick(0, 1, 6, HUGE)
-        return Burst(client, self.pick(0, 1, HUGE), first, answered, tuple(payloads))
+        return CommandBatch(client, self.pick(0, 1, HUGE), first, answered, tuple(payloads))
 
-    def act(self) -> acts.Act:
+    def system_entry(self) -> system_entries.SystemEntry:
         count = self.pick(0, 1, 3, HUGE)
-        act: acts.Act = self.pick(
-            acts.CutSnapshot(self.rng.randbytes(16)),
-            acts.AcceptMerge(self.history_id(), self.rng.randbytes(16)),
-            acts.CloseInto(self.history_id(), self.pick(0, 0, 1)),
+        system_entry: system_entries.SystemEntry = self.pick(
+            system_entries.TakeSnapshot(self.rng.randbytes(16)),
+            system_entries.AcceptMerge(self.history_id(), self.rng.randbytes(16)),
+            system_entries.CloseInto(self.history_id(), self.pick(0, 0, 1)),
             self.replay(),
-            acts.FinishMerge(self.history_id(), count, (self.history_id(),) * 2),
+            system_entries.FinishMerge(self.history_id(), count, (self.history_id(),) * 2),
         )
-        return act
+        return system_entry
 
-    def replay(self) -> acts.Replay:
+    def replay(self) -> system_entries.Replay:
         after, origin_after = self.pick(0, 1, 3, HUGE), self.pick(0, 1, HUGE)
         origin = self.pick(b"", b"abc", self.history_id())
-        return acts.Replay(
-            self.history_id(), (self.burst(is_readable=True),), after, origin, origin_after
+        return system_entries.Replay(
+            self.history_id(), (self.command_batch(is_readable=True),), after, origin, origin_after
         )
 
     def entries(self, after: int, term: int) -> tuple[Entry, ...]:
@@ -134,9 +134,13 @@ class Hostile:
             kind = self.pick(*EntryKind)
             data = {
                 EntryKind.NOOP: b"",
-                EntryKind.COMMANDS: self.pick(b"junk", encode((self.burst(is_readable=True),))),
+                EntryKind.COMMANDS: self.pick(
+                    b"junk", encode((self.command_batch(is_readable=True),))
+                ),
                 EntryKind.CONFIGURATION: encode_voters(self.voters()),
-                EntryKind.ACT: self.pick(b"junk", acts.encode_act(self.act())),
+                EntryKind.SYSTEM: self.pick(
+                    b"junk", system_entries.encode_system_entry(self.system_entry())
+                ),
             }[kind]
             made.append(Entry(index, term, kind, data))
         return tuple(made)
@@ -205,7 +209,9 @@ class Hostile:
         request_id = self.pick(bytes(16), self.rng.randbytes(16), *filter(None, [asked]))
         request_id = getattr(request_id, "request_id", request_id)
         run, count = self.pick(0, own._sending._run), self.pick(0, 1, 5, HUGE)
-        finish = acts.FinishMerge(self.history_id(), self.pick(0, 1, 3), (self.history_id(),))
+        finish = system_entries.FinishMerge(
+            self.history_id(), self.pick(0, 1, 3), (self.history_id(),)
+        )
         message = self.pick(
             merge.MergeRequest(self.history_id(), request_id, self.index()),
             merge.MergeAccepted(self.history_id(), request_id),
@@ -258,7 +264,7 @@ class Hostile:
         )
 
     def forward(self) -> bytes:
-        return frames.encode_forward(self.history_id(), self.burst())
+        return frames.encode_forward(self.history_id(), self.command_batch())
 
     def beat(self) -> bytes:
         status = Status(
@@ -300,9 +306,9 @@ def test_member_bears_whatever_a_bonded_peer_says(seed: int) -> None:
         link_id = victim.member.mesh.link_of(source)
         assert link_id is not None
         hostile = Hostile(rng, victim, source)
-        burst = [hostile.frame() for _ in range(rng.choice([1, 1, 1, 3]))]
-        said += len(burst)
-        victim.pump(victim.member.receive_frames, link_id, burst)
+        command_batch = [hostile.frame() for _ in range(rng.choice([1, 1, 1, 3]))]
+        said += len(command_batch)
+        victim.pump(victim.member.receive_frames, link_id, command_batch)
         world.run(rng.choice([0, 0, 0.001, 0.01, 0.1, 0.5]))
         if number % 10 == 0:
             world.submit(victim.number, Put("own", number))

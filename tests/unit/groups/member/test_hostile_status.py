@@ -2,7 +2,7 @@
 
 import pytest
 
-from mosaik_actors.groups.member.leading import CHANGES_MAX
+from mosaik_actors.groups.member.voter_changes import CHANGES_MAX
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
 from mosaik_actors.groups.wire.status import Standing, Status
 from tests.scenario.groups_machines import Journal, Put

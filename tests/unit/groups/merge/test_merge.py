@@ -1,4 +1,4 @@
-"""Merging, one rule at a time: members whose acts are committed at a word."""
+"""Merging, one rule at a time: members whose system entries are committed at a word."""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -20,19 +20,14 @@ from mosaik_actors.groups.merge.view import (
     MergeEvent,
     MergeStarted,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     SendMerge,
 )
-from mosaik_actors.groups.wire.acts import (
-    AcceptMerge,
-    Act,
-    CloseInto,
-    FinishMerge,
-    Replay,
-    decode_act,
-    encode_act,
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
 )
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
@@ -50,6 +45,15 @@ from mosaik_actors.groups.wire.merge import (
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.system_entries import (
+    AcceptMerge,
+    CloseInto,
+    FinishMerge,
+    Replay,
+    SystemEntry,
+    decode_system_entry,
+    encode_system_entry,
+)
 from mosaik_actors.ids import PeerId
 
 M = TypeVar("M", bound=MergeMessage)
@@ -64,7 +68,7 @@ def peer(number: int) -> PeerId:
 
 
 class Member:
-    """A member that is its history's only one, or believed to be: its acts commit when told."""
+    """A member that is its history's only one, or believes so: its entries commit when told."""
 
     def __init__(self, number: int, history: bytes, *, commands: int = 0) -> None:
         self.me = peer(number)
@@ -82,7 +86,7 @@ class Member:
         self.merged: tuple[bytes, ...] = ()
         self.peers: dict[PeerId, Status] = {}
         self.events: list[MergeEvent] = []
-        self.proposed: list[Act] = []
+        self.proposed: list[SystemEntry] = []
         self.mail: list[tuple[PeerId, MergeMessage]] = []
         self.merge = Merge(self.me, Random(number), now=self.now, config=CONFIG)
         for sequence in range(1, commands + 1):
@@ -101,32 +105,32 @@ class Member:
     def run(self, sequence: int, payload: bytes | None = None) -> None:
         """Commit a command of this member's client."""
         payload = self.client[:1] + bytes([sequence]) if payload is None else payload
-        burst = Burst(self.client, 0, sequence, sequence - 1, (payload,))
-        self.append(EntryKind.COMMANDS, encode_bursts([burst]))
+        command_batch = CommandBatch(self.client, 0, sequence, sequence - 1, (payload,))
+        self.append(EntryKind.COMMANDS, encode_command_batches([command_batch]))
 
     def append(self, kind: EntryKind, data: bytes) -> None:
         entry = Entry(len(self.log) + 1, 1, kind, data)
         self.log.append(entry)
         if kind is EntryKind.COMMANDS:
-            bursts = () if self.ledger.is_closed else decode_bursts(data)
+            command_batches = () if self.ledger.is_closed else decode_command_batches(data)
         else:
-            event = self.ledger.apply(decode_act(data))
-            bursts = event.bursts if isinstance(event, CommandsTaken) else ()
-        for burst in bursts:
-            self.sessions.apply(burst, entry.index, self._take)
+            event = self.ledger.apply(decode_system_entry(data))
+            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+        for command_batch in command_batches:
+            self.sessions.apply(command_batch, entry.index, self._take)
 
     def _take(self, payloads: Sequence[bytes]) -> list[bytes | None]:
         self.applied += payloads
         return [None] * len(payloads)
 
-    def commit(self, act: Act | None = None) -> Act:
-        """Commit an act, by default the oldest that was proposed."""
-        if act is None:
-            act = self.proposed.pop(0)
-        self.append(EntryKind.ACT, encode_act(act))
-        self.merge.act_applied(act, now=self.now)
+    def commit(self, system_entry: SystemEntry | None = None) -> SystemEntry:
+        """Commit a system entry, by default the oldest that was proposed."""
+        if system_entry is None:
+            system_entry = self.proposed.pop(0)
+        self.append(EntryKind.SYSTEM, encode_system_entry(system_entry))
+        self.merge.act_applied(system_entry, now=self.now)
         self.pump()
-        return act
+        return system_entry
 
     def fail(self) -> None:
         self.merge.act_failed(self.proposed.pop(0), now=self.now)
@@ -173,8 +177,8 @@ class Member:
         while (event := self.merge.next_event()) is not None:
             if isinstance(event, SendMerge):
                 self.mail.append((event.peer, decode_merge(event.data)))
-            elif isinstance(event, ProposeAct):
-                self.proposed.append(event.act)
+            elif isinstance(event, ProposeSystemEntry):
+                self.proposed.append(event.system_entry)
             else:
                 self.events.append(event)
 
@@ -210,7 +214,7 @@ class Member:
 
 
 def exchange(*members: Member, until: Callable[[], bool] | None = None, rounds: int = 200) -> None:
-    """Deliver all mail and commit all acts, until nothing moves, or as long as asked."""
+    """Deliver all mail and commit all system entries, until nothing moves, or as long as asked."""
     by_id = {member.me: member for member in members}
     for _ in range(rounds):
         if until is not None and until():
@@ -474,10 +478,10 @@ def test_few_acts_are_on_their_way_and_the_rest_follows_in_order() -> None:
     assert short.sent(ReplayQuery)
     short.receive(long.me, ReplayState(LARGE, SMALL, 0, False))
     first = short.sent(ReplayCommands)
-    assert [message.act.after for message in first] == list(range(CONFIG.window))
+    assert [message.system_entry.after for message in first] == list(range(CONFIG.window))
     short.receive(long.me, ReplayDone(first[0].run, 1))
     short.receive(long.me, ReplayDone(first[0].run, 2))
-    assert [message.act.after for message in short.sent(ReplayCommands)] == [8, 9]
+    assert [message.system_entry.after for message in short.sent(ReplayCommands)] == [8, 9]
     assert not short.sent(ReplayEnd)
 
 
@@ -490,7 +494,7 @@ def test_end_is_told_only_when_everything_is_there() -> None:
     (commands,) = short.sent(ReplayCommands)
     assert not short.sent(ReplayEnd)
     short.receive(long.me, ReplayDone(commands.run, 3))
-    assert [message.act for message in short.sent(ReplayEnd)] == [FinishMerge(LARGE, 3)]
+    assert [message.system_entry for message in short.sent(ReplayEnd)] == [FinishMerge(LARGE, 3)]
 
 
 def test_replay_goes_on_where_the_other_history_is() -> None:
@@ -499,7 +503,7 @@ def test_replay_goes_on_where_the_other_history_is() -> None:
     short.wait(CONFIG.stall * 3)
     short.receive(long.me, ReplayState(LARGE, SMALL, 2, False))
     (commands,) = short.sent(ReplayCommands)
-    assert (commands.act.after, commands.act.command_count) == (2, 1)
+    assert (commands.system_entry.after, commands.system_entry.command_count) == (2, 1)
 
 
 def test_answer_that_is_lost_begins_another_run() -> None:
@@ -526,30 +530,30 @@ def test_refusal_begins_another_run() -> None:
 
 def test_commands_are_put_into_the_log_once_whoever_sends_them() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
-    long.receive(peer(1), ReplayCommands(10, act))
-    long.receive(peer(3), ReplayCommands(20, act))
-    assert long.proposed == [act]
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x", b"y")),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
+    long.receive(peer(3), ReplayCommands(20, system_entry))
+    assert long.proposed == [system_entry]
     assert not long.mail
     long.commit()
     assert long.mail == [(peer(1), ReplayDone(10, 2)), (peer(3), ReplayDone(20, 2))]
     long.mail.clear()
-    long.receive(peer(1), ReplayCommands(11, act))
+    long.receive(peer(1), ReplayCommands(11, system_entry))
     assert long.mail == [(peer(1), ReplayDone(11, 2))], "it is here"
 
 
 def test_commands_after_a_gap_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 3, 0, (b"x",)),), 2, b"", 2)
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.GAP)]
     assert not long.proposed
 
 
 def test_commands_whose_act_fails_are_refused() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x",)),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     long.fail()
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.FAILED)]
 
@@ -557,20 +561,22 @@ def test_commands_whose_act_fails_are_refused() -> None:
 def test_leader_holds_a_bounded_number_of_acts() -> None:
     long = Member(2, SMALL, commands=5)
     for after in range(CONFIG.hosted + 3):
-        burst = Burst(b"c" * 16, 0, after + 1, 0, (b"x",))
-        long.receive(peer(1), ReplayCommands(10, Replay(LARGE, (burst,), after, b"", after)))
+        command_batch = CommandBatch(b"c" * 16, 0, after + 1, 0, (b"x",))
+        long.receive(
+            peer(1), ReplayCommands(10, Replay(LARGE, (command_batch,), after, b"", after))
+        )
     assert len(long.proposed) == CONFIG.hosted
     assert MergeRefusal.BUSY in [message.why for message in long.sent(ReplayRefused)]
 
 
 def test_leader_that_is_replaced_refuses_what_it_held() -> None:
     long = Member(2, SMALL, commands=5)
-    act = Replay(LARGE, (Burst(b"c" * 16, 0, 1, 0, (b"x",)),))
-    long.receive(peer(1), ReplayCommands(10, act))
+    system_entry = Replay(LARGE, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x",)),))
+    long.receive(peer(1), ReplayCommands(10, system_entry))
     long.is_leader = False
     long.pump()
     assert long.sent(ReplayRefused) == [ReplayRefused(10, MergeRefusal.NOT_LEADER)]
-    long.receive(peer(1), ReplayCommands(11, act))
+    long.receive(peer(1), ReplayCommands(11, system_entry))
     assert long.sent(ReplayRefused) == [ReplayRefused(11, MergeRefusal.NOT_LEADER)]
 
 
@@ -603,7 +609,7 @@ def test_what_is_not_in_a_history_that_ends_too_goes_where_that_goes() -> None:
     """LARGE was closed into MIDDLE, and two of its commands are there, when MIDDLE ends."""
     short, middle = Member(1, LARGE, commands=3), Member(2, MIDDLE, commands=4)
     long = Member(3, SMALL, commands=9)
-    part = Burst(short.client, 0, 1, 0, (b"\x01\x01", b"\x01\x02"))
+    part = CommandBatch(short.client, 0, 1, 0, (b"\x01\x01", b"\x01\x02"))
     short.commit(CloseInto(MIDDLE))
     middle.commit(Replay(LARGE, (part,)))
     middle.commit(CloseInto(SMALL))
@@ -830,7 +836,7 @@ def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
     member.sees(other)
     if is_closed:
         member.commit(CloseInto(SMALL))
-    burst = Burst(b"c" * 16, 0, 1, 0, (b"x",))
+    command_batch = CommandBatch(b"c" * 16, 0, 1, 0, (b"x",))
     requests = [message.request_id for message in member.sent(MergeRequest)] or [b"q" * 16]
     for _ in range(20):
         run = rng.choice([0, *(m.run for m in member.sent(ReplayCommands))])
@@ -840,8 +846,8 @@ def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
             MergeRefused(rng.choice(requests), rng.choice(list(MergeRefusal))),
             ReplayQuery(rng.choice((SMALL, LARGE))),
             ReplayState(LARGE, SMALL, rng.randint(0, 5), False),
-            ReplayCommands(run, Replay(SMALL, (burst,), rng.randint(0, 2))),
-            ReplayCommands(run, Replay(LARGE, (burst,))),
+            ReplayCommands(run, Replay(SMALL, (command_batch,), rng.randint(0, 2))),
+            ReplayCommands(run, Replay(LARGE, (command_batch,))),
             ReplayDone(run, rng.randint(0, 5)),
             ReplayRefused(run, rng.choice(list(MergeRefusal))),
             ReplayEnd(run, FinishMerge(rng.choice((SMALL, LARGE)), rng.randint(0, 2))),

@@ -16,18 +16,26 @@ from mosaik_actors.groups.merge.view import (
     HistoryAbandoned,
     MergeConfig,
     MergeView,
-    ProposeAct,
+    ProposeSystemEntry,
     SendMerge,
 )
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict
-from mosaik_actors.groups.wire.acts import Act, decode_act, encode_act
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import decode_message, encode_message
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.system_entries import (
+    SystemEntry,
+    decode_system_entry,
+    encode_system_entry,
+)
 from mosaik_actors.ids import PeerId
 
 RAFT = RaftConfig(heartbeat_interval=0.1, election_timeout=0.4, election_timeout_jitter=0.3)
@@ -58,29 +66,33 @@ class Replica:
     def pump(self) -> None:
         if self.winner:
             return
-        failed: list[Act] = []
-        acts: list[Act] = []
+        failed: list[SystemEntry] = []
+        system_entries: list[SystemEntry] = []
         while (ready := self.raft.next_ready()) is not None:
             self.raft.persisted(ready)
             for to, message in (*ready.early_messages, *ready.messages):
                 self.world.send(self, to, "raft", encode_message(message))
             for entry in ready.committed:
-                self.apply(entry, acts)
+                self.apply(entry, system_entries)
             if ready.committed:
                 self.raft.applied(ready.committed[-1].index)
-            failed += [act for outcome in ready.outcomes for act in _failed(outcome)]
+            failed += [
+                system_entry for outcome in ready.outcomes for system_entry in _failed(outcome)
+            ]
         self.look()
-        for act in acts:
-            self.merge.act_applied(act, now=self.world.now)
-        for act in failed:
-            self.merge.act_failed(act, now=self.world.now)
+        for system_entry in system_entries:
+            self.merge.act_applied(system_entry, now=self.world.now)
+        for system_entry in failed:
+            self.merge.act_failed(system_entry, now=self.world.now)
         again = False
         while (event := self.merge.next_event()) is not None:
             match event:
                 case SendMerge(to, data):
                     self.world.send(self, to, "merge", data)
-                case ProposeAct(act):
-                    self.raft.propose(encode_act(act), act, EntryKind.ACT)
+                case ProposeSystemEntry(system_entry):
+                    self.raft.propose(
+                        encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM
+                    )
                     again = True
                 case HandOver(to):
                     self.raft.transfer_leadership(to)
@@ -105,18 +117,18 @@ class Replica:
             now=self.world.now,
         )
 
-    def apply(self, entry: Entry, acts: list[Act]) -> None:
-        bursts: tuple[Burst, ...] = ()
+    def apply(self, entry: Entry, system_entries: list[SystemEntry]) -> None:
+        command_batches: tuple[CommandBatch, ...] = ()
         if entry.kind is EntryKind.COMMANDS and not self.ledger.is_closed:
-            bursts = decode_bursts(entry.data)
-        elif entry.kind is EntryKind.ACT:
-            act = decode_act(entry.data)
-            acts.append(act)
-            event = self.ledger.apply(act)
-            bursts = event.bursts if isinstance(event, CommandsTaken) else ()
-        for burst in bursts:
-            for answer in self.sessions.apply(burst, entry.index, self.take):
-                if answer.refusal is Refusal.NONE and burst.client == self.client:
+            command_batches = decode_command_batches(entry.data)
+        elif entry.kind is EntryKind.SYSTEM:
+            system_entry = decode_system_entry(entry.data)
+            system_entries.append(system_entry)
+            event = self.ledger.apply(system_entry)
+            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+        for command_batch in command_batches:
+            for answer in self.sessions.apply(command_batch, entry.index, self.take):
+                if answer.refusal is Refusal.NONE and command_batch.client == self.client:
                     self.acknowledged = max(self.acknowledged, answer.sequence)
 
     def take(self, payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -129,8 +141,15 @@ class Replica:
         if self.winner or self.sent == self.acknowledged:
             return
         payload = self.client + self.sent.to_bytes(4)
-        burst = Burst(self.client, self.raft.commit_index, self.sent, self.sent - 1, (payload,))
-        self.world.send(self, self.raft.leader or self.me, "burst", encode_bursts([burst]))
+        command_batch = CommandBatch(
+            self.client, self.raft.commit_index, self.sent, self.sent - 1, (payload,)
+        )
+        self.world.send(
+            self,
+            self.raft.leader or self.me,
+            "command batch",
+            encode_command_batches([command_batch]),
+        )
 
     def receive(self, sender: PeerId, kind: str, data: bytes) -> None:
         if self.winner:
@@ -169,7 +188,7 @@ class Replica:
         )
 
 
-def _failed(outcome: ProposalOutcome) -> list[Act]:
+def _failed(outcome: ProposalOutcome) -> list[SystemEntry]:
     if outcome.token is None or outcome.verdict is ProposalVerdict.COMMITTED:
         return []
     return [outcome.token]

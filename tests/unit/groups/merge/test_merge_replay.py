@@ -18,20 +18,24 @@ from mosaik_actors.groups.merge.replay import (
     is_whole,
     merged_commands,
 )
-from mosaik_actors.groups.wire.acts import (
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    decode_command_batches,
+    encode_command_batches,
+)
+from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
+from mosaik_actors.groups.wire.records import Entry, EntryKind
+from mosaik_actors.groups.wire.status import Ancestor
+from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
-    Act,
     CloseInto,
     ContinueAs,
     FinishMerge,
     Replay,
-    decode_act,
-    encode_act,
+    SystemEntry,
+    decode_system_entry,
+    encode_system_entry,
 )
-from mosaik_actors.groups.wire.commands import Burst, decode_bursts, encode_bursts
-from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
-from mosaik_actors.groups.wire.records import Entry, EntryKind
-from mosaik_actors.groups.wire.status import Ancestor
 
 OWN, ONE, WINNER = (bytes([number]) * 16 for number in range(1, 4))
 ALICE, BOB = b"a" * 16, b"b" * 16
@@ -40,20 +44,22 @@ ALICE, BOB = b"a" * 16, b"b" * 16
 class Log:
     """A committed log, perhaps without its beginning."""
 
-    def __init__(self, *contents: Act | list[Burst] | bytes, first_index: int = 1) -> None:
+    def __init__(
+        self, *contents: SystemEntry | list[CommandBatch] | bytes, first_index: int = 1
+    ) -> None:
         self.first_index = first_index
         self.all: list[Entry] = []
         for content in contents:
             self.add(content)
 
-    def add(self, content: Act | list[Burst] | bytes) -> None:
+    def add(self, content: SystemEntry | list[CommandBatch] | bytes) -> None:
         index = len(self.all) + 1
         if isinstance(content, bytes):
             self.all.append(Entry(index, 1, EntryKind.COMMANDS, content))
         elif isinstance(content, list):
-            self.all.append(Entry(index, 1, EntryKind.COMMANDS, encode_bursts(content)))
+            self.all.append(Entry(index, 1, EntryKind.COMMANDS, encode_command_batches(content)))
         else:
-            self.all.append(Entry(index, 1, EntryKind.ACT, encode_act(content)))
+            self.all.append(Entry(index, 1, EntryKind.SYSTEM, encode_system_entry(content)))
 
     @property
     def commit_index(self) -> int:
@@ -65,10 +71,10 @@ class Log:
         return self.all[first_index - 1 :][:count_max]
 
 
-def burst(
+def command_batch(
     first: int, *payloads: bytes, client: bytes = ALICE, answered: int = 0, born: int = 0
-) -> Burst:
-    return Burst(client, born, first, answered, payloads)
+) -> CommandBatch:
+    return CommandBatch(client, born, first, answered, payloads)
 
 
 def acts_of(log: Log, *, skip: int = 0, limits: SessionLimits | None = None) -> list[Replay]:
@@ -77,23 +83,32 @@ def acts_of(log: Log, *, skip: int = 0, limits: SessionLimits | None = None) -> 
     return stream.take_all()
 
 
-def payloads_of(acts: Sequence[Replay]) -> list[bytes]:
-    return [payload for act in acts for burst in act.bursts for payload in burst.payloads]
+def payloads_of(system_entries: Sequence[Replay]) -> list[bytes]:
+    return [
+        payload
+        for system_entry in system_entries
+        for command_batch in system_entry.command_batches
+        for payload in command_batch.payloads
+    ]
 
 
 def test_only_what_was_applied_is_replayed() -> None:
     """Not a repetition, not what came too early, not what came after the end."""
     log = Log(
-        [burst(1, b"1", b"2")],
-        [burst(2, b"2", b"3")],
-        [burst(9, b"9")],
-        [burst(1, b"b1", client=BOB), burst(4, b"4")],
+        [command_batch(1, b"1", b"2")],
+        [command_batch(2, b"2", b"3")],
+        [command_batch(9, b"9")],
+        [command_batch(1, b"b1", client=BOB), command_batch(4, b"4")],
         CloseInto(WINNER),
-        [burst(5, b"5")],
+        [command_batch(5, b"5")],
     )
-    acts = acts_of(log)
-    assert payloads_of(acts) == [b"1", b"2", b"3", b"b1", b"4"]
-    assert [(b.client, b.first_sequence) for act in acts for b in act.bursts] == [
+    system_entries = acts_of(log)
+    assert payloads_of(system_entries) == [b"1", b"2", b"3", b"b1", b"4"]
+    assert [
+        (b.client, b.first_sequence)
+        for system_entry in system_entries
+        for b in system_entry.command_batches
+    ] == [
         (ALICE, 1),
         (ALICE, 3),
         (BOB, 1),
@@ -102,17 +117,17 @@ def test_only_what_was_applied_is_replayed() -> None:
 
 
 def test_replayed_commands_are_never_expired() -> None:
-    (act,) = acts_of(Log([burst(1, b"1", born=0)], CloseInto(WINNER)))
-    assert [b.born_index for b in act.bursts] == [BORN_LATEST]
+    (system_entry,) = acts_of(Log([command_batch(1, b"1", born=0)], CloseInto(WINNER)))
+    assert [b.born_index for b in system_entry.command_batches] == [BORN_LATEST]
 
 
 def test_act_with_the_latest_birth_can_be_encoded() -> None:
-    (act,) = acts_of(Log([burst(1, b"1")], CloseInto(WINNER)))
-    assert len(encode_act(act)) < 100
+    (system_entry,) = acts_of(Log([command_batch(1, b"1")], CloseInto(WINNER)))
+    assert len(encode_system_entry(system_entry)) < 100
 
 
 def test_end_says_how_much_there_was() -> None:
-    log = Log([burst(1, b"1", b"2")], FinishMerge(ONE, 0), CloseInto(WINNER))
+    log = Log([command_batch(1, b"1", b"2")], FinishMerge(ONE, 0), CloseInto(WINNER))
     stream = ReplayStream(OWN, log)
     stream.read_all()
     assert stream.is_at_end
@@ -120,47 +135,60 @@ def test_end_says_how_much_there_was() -> None:
 
 
 def test_void_close_does_not_end_a_history() -> None:
-    log = Log(AcceptMerge(ONE), CloseInto(WINNER, 0), [burst(1, b"1")], CloseInto(WINNER, 1))
+    log = Log(
+        AcceptMerge(ONE), CloseInto(WINNER, 0), [command_batch(1, b"1")], CloseInto(WINNER, 1)
+    )
     assert payloads_of(acts_of(log)) == [b"1"]
 
 
 def test_commands_of_an_earlier_merging_history_keep_their_origin() -> None:
-    merging_history = burst(1, b"g1", b"g2", b"g3", client=BOB, born=BORN_LATEST)
+    merging_history = command_batch(1, b"g1", b"g2", b"g3", client=BOB, born=BORN_LATEST)
     log = Log(
-        [burst(1, b"1")],
+        [command_batch(1, b"1")],
         Replay(ONE, (merging_history,), 0),
-        [burst(2, b"2")],
+        [command_batch(2, b"2")],
         Replay(ONE, (merging_history,), 0),
         CloseInto(WINNER),
     )
-    acts = acts_of(log)
-    assert [(act.after, act.origin, act.origin_after) for act in acts] == [
+    system_entries = acts_of(log)
+    assert [
+        (system_entry.after, system_entry.origin, system_entry.origin_after)
+        for system_entry in system_entries
+    ] == [
         (0, b"", 0),
         (1, ONE, 0),
         (4, b"", 1),
     ]
-    assert payloads_of(acts) == [b"1", b"g1", b"g2", b"g3", b"2"]
+    assert payloads_of(system_entries) == [b"1", b"g1", b"g2", b"g3", b"2"]
 
 
 def test_only_the_new_part_of_an_earlier_replay_counts() -> None:
-    first = burst(1, b"g1", b"g2", client=BOB, born=BORN_LATEST)
-    again = burst(2, b"g2", b"g3", client=BOB, born=BORN_LATEST)
+    first = command_batch(1, b"g1", b"g2", client=BOB, born=BORN_LATEST)
+    again = command_batch(2, b"g2", b"g3", client=BOB, born=BORN_LATEST)
     log = Log(Replay(ONE, (first,), 0), Replay(ONE, (again,), 1, b"", 1), CloseInto(WINNER))
-    acts = acts_of(log)
-    assert payloads_of(acts) == [b"g1", b"g2", b"g3"]
-    assert [(act.after, act.origin_after) for act in acts] == [(0, 0)]
+    system_entries = acts_of(log)
+    assert payloads_of(system_entries) == [b"g1", b"g2", b"g3"]
+    assert [(system_entry.after, system_entry.origin_after) for system_entry in system_entries] == [
+        (0, 0)
+    ]
 
 
 def test_what_is_there_already_is_skipped() -> None:
-    log = Log([burst(1, b"1", b"2", b"3")], [burst(4, b"4")], CloseInto(WINNER))
-    acts = acts_of(log, skip=2)
-    assert payloads_of(acts) == [b"3", b"4"]
-    assert (acts[0].after, acts[0].origin_after, acts[0].bursts[0].first_sequence) == (2, 2, 3)
+    log = Log([command_batch(1, b"1", b"2", b"3")], [command_batch(4, b"4")], CloseInto(WINNER))
+    system_entries = acts_of(log, skip=2)
+    assert payloads_of(system_entries) == [b"3", b"4"]
+    assert (
+        system_entries[0].after,
+        system_entries[0].origin_after,
+        system_entries[0].command_batches[0].first_sequence,
+    ) == (2, 2, 3)
     assert acts_of(log, skip=4) == []
 
 
 def test_log_is_read_in_slices() -> None:
-    log = Log(*([burst(n, b"x")] for n in range(1, 2 * SLICE_ENTRIES + 1)), CloseInto(WINNER))
+    log = Log(
+        *([command_batch(n, b"x")] for n in range(1, 2 * SLICE_ENTRIES + 1)), CloseInto(WINNER)
+    )
     stream = ReplayStream(OWN, log)
     turns = 0
     while stream.has_more:
@@ -171,7 +199,7 @@ def test_log_is_read_in_slices() -> None:
 
 
 def test_log_that_was_cut_cannot_be_replayed() -> None:
-    log = Log([burst(1, b"1")], CloseInto(WINNER), first_index=2)
+    log = Log([command_batch(1, b"1")], CloseInto(WINNER), first_index=2)
     assert not is_whole(log)
     stream = ReplayStream(OWN, log)
     stream.read_all()
@@ -181,7 +209,7 @@ def test_log_that_was_cut_cannot_be_replayed() -> None:
 
 
 def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
-    log = Log(*([burst(n, b"x")] for n in range(1, 200)), CloseInto(WINNER))
+    log = Log(*([command_batch(n, b"x")] for n in range(1, 200)), CloseInto(WINNER))
     stream = ReplayStream(OWN, log)
     stream.read()
     log.first_index = 150
@@ -191,34 +219,38 @@ def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
 
 
 def test_acts_stay_small() -> None:
-    large = [burst(n, bytes(CHUNK_BYTES // 3)) for n in range(1, 8)]
-    many = burst(1, *([b"x"] * (2 * CHUNK_COMMANDS + 5)), client=BOB)
+    large = [command_batch(n, bytes(CHUNK_BYTES // 3)) for n in range(1, 8)]
+    many = command_batch(1, *([b"x"] * (2 * CHUNK_COMMANDS + 5)), client=BOB)
     log = Log(*([one] for one in large), [many], CloseInto(WINNER))
-    acts = acts_of(log)
-    assert all(len(encode_act(act)) <= CHUNK_BYTES for act in acts)
-    assert all(act.command_count <= CHUNK_COMMANDS for act in acts)
-    assert len(payloads_of(acts)) == 7 + 2 * CHUNK_COMMANDS + 5
-    assert [act.after for act in acts] == _sums(act.command_count for act in acts)
+    system_entries = acts_of(log)
+    assert all(
+        len(encode_system_entry(system_entry)) <= CHUNK_BYTES for system_entry in system_entries
+    )
+    assert all(system_entry.command_count <= CHUNK_COMMANDS for system_entry in system_entries)
+    assert len(payloads_of(system_entries)) == 7 + 2 * CHUNK_COMMANDS + 5
+    assert [system_entry.after for system_entry in system_entries] == _sums(
+        system_entry.command_count for system_entry in system_entries
+    )
 
 
 def test_command_larger_than_an_act_should_be_goes_alone() -> None:
     huge = bytes(ENTRY_BYTES_MAX - 1024)
-    acts = acts_of(Log([burst(1, b"1", huge, b"3")], CloseInto(WINNER)))
-    assert [act.command_count for act in acts] == [1, 1, 1]
-    assert len(encode_act(acts[1])) <= ENTRY_BYTES_MAX
+    system_entries = acts_of(Log([command_batch(1, b"1", huge, b"3")], CloseInto(WINNER)))
+    assert [system_entry.command_count for system_entry in system_entries] == [1, 1, 1]
+    assert len(encode_system_entry(system_entries[1])) <= ENTRY_BYTES_MAX
 
 
 def test_entries_that_nobody_can_read_are_void() -> None:
-    log = Log(b"no bursts", [burst(1, b"1")])
-    log.all.append(Entry(3, 1, EntryKind.ACT, b"no act"))
+    log = Log(b"no command batches", [command_batch(1, b"1")])
+    log.all.append(Entry(3, 1, EntryKind.SYSTEM, b"no system entry"))
     log.all.append(Entry(4, 1, EntryKind.NOOP))
     log.add(CloseInto(WINNER))
     assert payloads_of(acts_of(log)) == [b"1"]
 
 
 def test_user_sees_whose_commands_were_merged() -> None:
-    merging_history = burst(1, b"g", client=BOB, born=BORN_LATEST)
-    log = Log([burst(1, b"1", b"2")], Replay(ONE, (merging_history,), 0))
+    merging_history = command_batch(1, b"g", client=BOB, born=BORN_LATEST)
+    log = Log([command_batch(1, b"1", b"2")], Replay(ONE, (merging_history,), 0))
     assert merged_commands(OWN, log) == [
         MergedCommand(OWN, ALICE, 1, b"1"),
         MergedCommand(OWN, ALICE, 2, b"2"),
@@ -227,38 +259,38 @@ def test_user_sees_whose_commands_were_merged() -> None:
 
 
 def test_results_that_were_said_to_be_known_leave_the_same_room() -> None:
-    """A burst that only repeats says how far the client knows; the room it made counts."""
+    """A command batch that only repeats says how far the client knows; the room it made counts."""
     limits = SessionLimits(result_count=2)
     log = Log(
-        [burst(1, b"1", b"2")],
-        [burst(2, b"2", answered=2)],
-        [burst(3, b"3", b"4")],
+        [command_batch(1, b"1", b"2")],
+        [command_batch(2, b"2", answered=2)],
+        [command_batch(3, b"3", b"4")],
         CloseInto(WINNER),
     )
-    acts = acts_of(log, limits=limits)
-    assert payloads_of(acts) == [b"1", b"2", b"3", b"4"]
-    assert _replayed(acts, limits) == [b"1", b"2", b"3", b"4"]
+    system_entries = acts_of(log, limits=limits)
+    assert payloads_of(system_entries) == [b"1", b"2", b"3", b"4"]
+    assert _replayed(system_entries, limits) == [b"1", b"2", b"3", b"4"]
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.integers(0, 1 << 32))
 def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
-    """Random bursts, some repeated, with merging histories; replayed in pieces, some twice."""
+    """Random command batches, some repeated, with merging histories; in pieces and twice."""
     rng = Random(seed)
     limits = SessionLimits(result_count=rng.choice((3, 65_536)))
     log = _random_log(rng)
     applied = _applied(log, limits)
-    acts = acts_of(log, limits=limits)
-    assert payloads_of(acts) == applied
+    system_entries = acts_of(log, limits=limits)
+    assert payloads_of(system_entries) == applied
     assert [c.payload for c in merged_commands(OWN, log, limits)] == applied
     ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
     index = 0
     while ledger.taken_of(OWN) < len(applied):
         # A run is given up somewhere; the next one begins where the ledger is, or before.
         skip = max(0, ledger.taken_of(OWN) - rng.randint(0, 3))
-        for act in acts_of(log, skip=skip, limits=limits)[: rng.randint(1, 4)]:
+        for system_entry in acts_of(log, skip=skip, limits=limits)[: rng.randint(1, 4)]:
             index += 1
-            _apply(ledger, sessions, act, index, state)
+            _apply(ledger, sessions, system_entry, index, state)
     assert state == applied
     stream = ReplayStream(OWN, log, limits)
     stream.read_all()
@@ -275,20 +307,22 @@ def _random_log(rng: Random) -> Log:
         length = rng.randint(1, 4)
         payloads = tuple(client[:1] + bytes([first + n]) for n in range(length))
         answered = rng.randint(0, max(0, first - 1))
-        log.add([Burst(client, len(log.all), first, answered, payloads)])
+        log.add([CommandBatch(client, len(log.all), first, answered, payloads)])
         if first <= sent[client] + 1:
             sent[client] = max(sent[client], first + length - 1)
         if rng.random() < 0.2:
             payloads = tuple(
                 b"g%d" % n for n in range(merging_history_count + 1, merging_history_count + 4)
             )
-            burst_ = Burst(
+            command_batch_ = CommandBatch(
                 BOB, BORN_LATEST, merging_history_count + 1, merging_history_count, payloads
             )
-            log.add(Replay(ONE, (burst_,), merging_history_count, ONE, merging_history_count))
+            log.add(
+                Replay(ONE, (command_batch_,), merging_history_count, ONE, merging_history_count)
+            )
             merging_history_count += 3
     log.add(CloseInto(WINNER))
-    log.add([burst(1, b"late")])
+    log.add([command_batch(1, b"late")])
     return log
 
 
@@ -296,25 +330,27 @@ def _applied(log: Log, limits: SessionLimits) -> list[bytes]:
     """Apply a log as a member does."""
     ledger, sessions, state = Ledger(OWN), Sessions(limits), list[bytes]()
     for entry in log.all:
-        if entry.kind is EntryKind.ACT:
-            _apply(ledger, sessions, decode_act(entry.data), entry.index, state)
+        if entry.kind is EntryKind.SYSTEM:
+            _apply(ledger, sessions, decode_system_entry(entry.data), entry.index, state)
         elif not ledger.is_closed:
-            for one in decode_bursts(entry.data):
+            for one in decode_command_batches(entry.data):
                 sessions.apply(one, entry.index, _into(state))
     return state
 
 
-def _replayed(acts: Sequence[Replay], limits: SessionLimits) -> list[bytes]:
+def _replayed(system_entries: Sequence[Replay], limits: SessionLimits) -> list[bytes]:
     ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
-    for index, act in enumerate(acts, 1):
-        _apply(ledger, sessions, act, index, state)
+    for index, system_entry in enumerate(system_entries, 1):
+        _apply(ledger, sessions, system_entry, index, state)
     return state
 
 
-def _apply(ledger: Ledger, sessions: Sessions, act: Act, index: int, state: list[bytes]) -> None:
-    event = ledger.apply(act)
+def _apply(
+    ledger: Ledger, sessions: Sessions, system_entry: SystemEntry, index: int, state: list[bytes]
+) -> None:
+    event = ledger.apply(system_entry)
     if isinstance(event, CommandsTaken):
-        for one in event.bursts:
+        for one in event.command_batches:
             answers = sessions.apply(one, index, _into(state))
             assert all(answer.refusal is Refusal.NONE for answer in answers)
 
@@ -336,20 +372,28 @@ def _sums(counts: Iterable[int]) -> list[int]:
 
 
 def test_commands_of_a_continued_history_keep_their_origin() -> None:
-    """Those up to where it was continued, also within one burst; what it had taken in as well."""
+    """Those up to where it was continued, within one batch as well; what it had taken in, too."""
     log = Log(
-        [burst(1, b"a1", b"a2", b"a3")],
-        Replay(WINNER, (burst(1, b"b1", client=BOB),)),
+        [command_batch(1, b"a1", b"a2", b"a3")],
+        Replay(WINNER, (command_batch(1, b"b1", client=BOB),)),
         # What is not known to be committed there is of the history that goes on.
-        [burst(4, b"a4", b"a5")],
+        [command_batch(4, b"a4", b"a5")],
         ContinueAs(ONE, OWN, 3, 5, 4, 5),
-        [burst(6, b"a6")],
+        [command_batch(6, b"a6")],
     )
     ancestors = (Ancestor(ONE, 3, 5, 4),)
     stream = ReplayStream(OWN, log, ancestors=ancestors)
     stream.read_all()
-    acts = stream.take_all()
-    assert [(act.origin, act.after, act.origin_after, payloads_of([act])) for act in acts] == [
+    system_entries = stream.take_all()
+    assert [
+        (
+            system_entry.origin,
+            system_entry.after,
+            system_entry.origin_after,
+            payloads_of([system_entry]),
+        )
+        for system_entry in system_entries
+    ] == [
         (ONE, 0, 0, [b"a1", b"a2", b"a3"]),
         (WINNER, 3, 0, [b"b1"]),
         (ONE, 4, 3, [b"a4"]),
@@ -366,8 +410,10 @@ def test_commands_of_a_continued_history_keep_their_origin() -> None:
 
 def test_log_is_read_as_it_was_applied_by_the_history_it_then_was() -> None:
     """What came back to a history that another one continues later was void, and stays so."""
-    back = Replay(WINNER, (burst(1, b"a1"),), origin=ONE)
-    log = Log([burst(1, b"a1")], back, ContinueAs(ONE, OWN, 2, 1, 1, 1), [burst(2, b"a2")])
+    back = Replay(WINNER, (command_batch(1, b"a1"),), origin=ONE)
+    log = Log(
+        [command_batch(1, b"a1")], back, ContinueAs(ONE, OWN, 2, 1, 1, 1), [command_batch(2, b"a2")]
+    )
     stream = ReplayStream(OWN, log, ancestors=(Ancestor(ONE, 2, 1, 1),))
     stream.read_all()
     assert payloads_of(stream.take_all()) == [b"a1", b"a2"]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from mosaik_actors.groups.config import ConsensusConfig
 from mosaik_actors.groups.mesh.attempts import INCOMING_MAX
-from mosaik_actors.groups.mesh.bonds import NEWS_DELAY_S
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import (
     DIAL_TIMEOUT_S,
@@ -33,6 +32,7 @@ from mosaik_actors.groups.mesh.mesh import (
     is_mesh_frame,
 )
 from mosaik_actors.groups.mesh.redial import FIRST_WAIT_S, WAIT_S_MAX, YIELD_S
+from mosaik_actors.groups.mesh.standing_bonds import NEWS_DELAY_S
 from mosaik_actors.groups.mesh.wire import (
     MEMBERS_MAX,
     Beat,

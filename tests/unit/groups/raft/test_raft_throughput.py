@@ -14,7 +14,7 @@ from time import process_time
 
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import Message, decode_message, encode_message
 from mosaik_actors.groups.wire.records import SnapshotMetadata
@@ -78,8 +78,10 @@ def commands_per_second(batches: int, *, entry_per_command: bool) -> float:
             for _ in range(BATCH):
                 loop.leader.propose(COMMAND)
         else:
-            burst = Burst(bytes(16), 0, number * BATCH + 1, number * BATCH, (COMMAND,) * BATCH)
-            loop.leader.propose(encode_bursts([burst]), number)
+            command_batch = CommandBatch(
+                bytes(16), 0, number * BATCH + 1, number * BATCH, (COMMAND,) * BATCH
+            )
+            loop.leader.propose(encode_command_batches([command_batch]), number)
         loop.run()
         if number % 16 == 15:
             loop.compact()

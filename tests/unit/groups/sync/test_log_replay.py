@@ -24,7 +24,7 @@ from mosaik_actors.groups.raft.log import cost_of
 from mosaik_actors.groups.sync.log_replay import BUFFER_BYTES, INSTALL_BYTES, LogReplayTask
 from mosaik_actors.groups.sync.provider import LogProvider
 from mosaik_actors.groups.sync.settings import LogReplaySync
-from mosaik_actors.groups.wire.commands import Burst, encode_bursts
+from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     ANSWER_BYTES,
@@ -554,7 +554,12 @@ def test_hundred_thousand_commands_take_far_less_than_a_second(commands_per_entr
     """CPU time of both cores, with everything encoded and decoded."""
     payloads = (bytes(50),) * commands_per_entry
     log = [
-        Entry(n, 1, EntryKind.COMMANDS, encode_bursts([Burst(bytes(16), 0, n, 0, payloads)]))
+        Entry(
+            n,
+            1,
+            EntryKind.COMMANDS,
+            encode_command_batches([CommandBatch(bytes(16), 0, n, 0, payloads)]),
+        )
         for n in range(1, 100_000 // commands_per_entry + 1)
     ]
     best_s = min(seconds_to_pass(log) for _ in range(3))

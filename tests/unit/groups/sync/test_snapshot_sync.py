@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.sync_roles import (
-    CutWanted,
     ProviderEvent,
     RequestedSnapshot,
     SendSync,
+    SnapshotWanted,
     StateSyncFailed,
     StateSyncFinished,
     SyncContext,
 )
-from mosaik_actors.groups.sync.cuts import TURN_BYTES, TURN_PARTS, KeptCut
+from mosaik_actors.groups.sync.kept_snapshot import TURN_BYTES, TURN_PARTS, KeptSnapshot
 from mosaik_actors.groups.sync.provider import CUTS_MAX, HOLD_S, SnapshotProvider
 from mosaik_actors.groups.sync.settings import SnapshotSync
 from mosaik_actors.groups.sync.snapshot_sync import ATTEMPTS_MAX, SnapshotTask
@@ -150,7 +150,7 @@ def test_all_others_dying_leaves_the_leader_to_serve() -> None:
 
 
 def test_member_that_lags_behind_the_metadata_is_waited_for() -> None:
-    """It has not come to the act when it is asked; the request waits there."""
+    """It has not come to the system entry when it is asked; the request waits there."""
     world = World(SMALL, [LOG] * 3, part_count=200, part_bytes=20_000)
     world.servers[2].apply_delay_s = 0.4
     world.servers[3].apply_delay_s = 0.4
@@ -259,7 +259,7 @@ def test_snapshot_that_replication_has_passed_is_not_fetched() -> None:
         world.own.install(None, log)
         world.task.installed(world.own.commit_index, now=world.now)
 
-    # The act is committed at 0.03 and the answer comes at 0.04.
+    # The system entry is committed at 0.03 and the answer comes at 0.04.
     world.at(0.035, replicate)
     world.run()
     assert world.ended == StateSyncFinished()
@@ -405,7 +405,7 @@ def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
     ],
 )
 def test_parts_beyond_the_limits_end_the_cut(parts: list[bytes], why: str) -> None:
-    cut = KeptCut(RequestedSnapshot(METADATA, bytes(16), iter(parts)), expires_s=1.0)
+    cut = KeptSnapshot(RequestedSnapshot(METADATA, bytes(16), iter(parts)), expires_s=1.0)
     cut.make()
     assert not cut.is_making
     assert why in cut.failure
@@ -457,7 +457,7 @@ class Provider:
 
 def test_all_who_ask_share_one_cut() -> None:
     provider = Provider()
-    assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.0)[0], CutWanted)
+    assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.0)[0], SnapshotWanted)
     assert provider.ask(3, WantSnapshot(2, 1), now=0.1) == []
     request_id = provider.cut(iter([b"a"]), now=0.2)
     told = [SnapshotCut(n, request_id, METADATA) for n in (1, 2)]
@@ -485,11 +485,11 @@ def test_cut_that_the_log_no_longer_continues_is_not_offered() -> None:
     provider = Provider(log=log)
     provider.cut(iter([b"a"]), now=0.0)
     assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.1)[0], SnapshotCut)
-    assert isinstance(provider.ask(2, WantSnapshot(1, 101), now=0.1)[0], CutWanted)
+    assert isinstance(provider.ask(2, WantSnapshot(1, 101), now=0.1)[0], SnapshotWanted)
     provider.raft.compact(provider.raft.metadata_at(120))
     assert provider.ask(3, WantSnapshot(1, 1), now=0.1) == []
     provider.core.handle_timer(now=20.0)
-    assert isinstance(provider.ask(3, WantSnapshot(1, 1), now=20.0)[0], CutWanted)
+    assert isinstance(provider.ask(3, WantSnapshot(1, 1), now=20.0)[0], SnapshotWanted)
 
 
 def test_only_the_leader_has_a_snapshot_cut() -> None:
@@ -503,7 +503,7 @@ def test_cut_that_does_not_come_is_wanted_again() -> None:
     provider = Provider()
     assert len(provider.ask(2, WantSnapshot(1, 1), now=0.0)) == 1
     assert provider.ask(2, WantSnapshot(2, 1), now=14.9) == []
-    assert isinstance(provider.ask(2, WantSnapshot(3, 1), now=15.0)[0], CutWanted)
+    assert isinstance(provider.ask(2, WantSnapshot(3, 1), now=15.0)[0], SnapshotWanted)
 
 
 def test_few_cuts_are_kept() -> None:
@@ -549,7 +549,7 @@ def test_parts_are_made_in_portions_and_only_when_wanted() -> None:
 
 def test_large_parts_end_a_portion_early() -> None:
     large = bytes(TURN_BYTES // 2)
-    cut = KeptCut(RequestedSnapshot(METADATA, bytes(16), iter([large] * 20)), expires_s=1.0)
+    cut = KeptSnapshot(RequestedSnapshot(METADATA, bytes(16), iter([large] * 20)), expires_s=1.0)
     cut.make()
     assert cut.part_count == 2
 

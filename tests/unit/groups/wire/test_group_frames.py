@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.groups.wire import frames
-from mosaik_actors.groups.wire.commands import Burst
-from mosaik_actors.groups.wire.stored import StoredGroup, decode_stored, encode_stored
+from mosaik_actors.groups.wire.commands import CommandBatch
+from mosaik_actors.groups.wire.group_record import StoredGroup, decode_stored, encode_stored
 from mosaik_actors.groups.wire.types import CLIENT_BYTES
 
 HISTORY = bytes(range(16))
-BURST = Burst(bytes(CLIENT_BYTES), 3, 1, 0, (b"a", b"b"))
+COMMAND_BATCH = CommandBatch(bytes(CLIENT_BYTES), 3, 1, 0, (b"a", b"b"))
 
 
 def test_a_frame_names_its_history() -> None:
@@ -28,10 +28,10 @@ def test_a_frame_too_short_for_a_history_is_refused() -> None:
         frames.split_history(bytes(16))
 
 
-def test_a_burst_is_forwarded_whole() -> None:
-    history, body = frames.split_history(frames.encode_forward(HISTORY, BURST))
+def test_a_command_batch_is_forwarded_whole() -> None:
+    history, body = frames.split_history(frames.encode_forward(HISTORY, COMMAND_BATCH))
     assert history == HISTORY
-    assert frames.decode_forward(body) == BURST
+    assert frames.decode_forward(body) == COMMAND_BATCH
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.wire.acts import FinishMerge, Replay
-from mosaik_actors.groups.wire.commands import Burst
+from mosaik_actors.groups.wire.commands import CommandBatch
 from mosaik_actors.groups.wire.merge import (
     MergeAccepted,
     MergeMessage,
@@ -22,17 +21,18 @@ from mosaik_actors.groups.wire.merge import (
     decode_merge,
     encode_merge,
 )
+from mosaik_actors.groups.wire.system_entries import FinishMerge, Replay
 from mosaik_actors.wire_encoding import encode
 
 ID = b"h" * 16
-ACT = Replay(ID, (Burst(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2)
+SYSTEM = Replay(ID, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2)
 MESSAGES: list[MergeMessage] = [
     MergeRequest(ID, b"r" * 16, 7),
     MergeAccepted(ID, b"r" * 16),
     MergeRefused(b"r" * 16, MergeRefusal.SHORTER),
     ReplayQuery(ID),
     ReplayState(ID, b"w" * 16, 5, False),
-    ReplayCommands(1, ACT),
+    ReplayCommands(1, SYSTEM),
     ReplayDone(1, 5),
     ReplayRefused(1, MergeRefusal.GAP),
     ReplayEnd(1, FinishMerge(ID, 5, (b"m" * 16,))),

@@ -53,7 +53,7 @@ def test_requests_survive_the_wire(request_: Request) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        EntryRange(1, 1, 9, 0, (Entry(1, 1, EntryKind.ACT, b"x"), Entry(2, 1, EntryKind.NOOP))),
+        EntryRange(1, 1, 9, 0, (Entry(1, 1, EntryKind.SYSTEM, b"x"), Entry(2, 1, EntryKind.NOOP))),
         EntryRange(1, 1, 0, 0, ()),
         SnapshotCut(2, ID, METADATA),
         PartRange(3, (b"", b"part"), SnapshotSummary(2, bytes(32))),

@@ -42,7 +42,7 @@ class Joiners:
     statuses: Mapping[PeerId, Status]
 
 
-class Leading:
+class VoterChanges:
     """The membership of one history, as its leader sees to it.
 
     Args:

@@ -1,11 +1,11 @@
-"""What a group decides about itself: the content of entries of kind ACT.
+"""What a group decides about itself: the content of entries of kind SYSTEM.
 
-Acts are ordered, committed and applied with everything else, so every member
+System entries are ordered, committed and applied with everything else, so every member
 comes to the same conclusion at the same place in the log. They change the
 `ledger`, or tell every member to do one thing at the same index.
 
-Whoever proposes an act may be wrong about the state it will be applied to: a
-leader that was replaced, a message that took its time. So an act names what it
+Whoever proposes a system entry may be wrong about the state it will be applied to: a
+leader that was replaced, a message that took its time. So a system entry names what it
 stands on (`CloseInto.accept_count`, `Replay.after`, `FinishMerge.command_count`),
 and the ledger finds it void, alike on every member, when that is not so.
 """
@@ -17,14 +17,14 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
-from .commands import BURSTS_MAX, Burst
+from .commands import COMMAND_BATCHES_MAX, CommandBatch
 from .raft import ENTRY_BYTES_MAX
 from .types import REQUEST_BYTES, HistoryId, Index, KnownHistoryId, RequestId
 
 FINISHED_WITH_MAX: Final = 4096
 
 
-class CutSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
+class TakeSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="cut"):
     """Every member takes a snapshot of the state at this very entry.
 
     Attributes:
@@ -39,7 +39,7 @@ class AcceptMerge(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
 
     Attributes:
         history: The merging history.
-        request_id: The request that it answers; another request needs another act.
+        request_id: The request that it answers; another request needs another system entry.
     """
 
     history: KnownHistoryId
@@ -67,7 +67,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
 
     Attributes:
         history: The history that ended.
-        bursts: Commands in a row, in the order in which they were applied there.
+        command_batches: Commands in a row, in the order in which they were applied there.
         after: How many commands were applied there before them.
         origin: The history that applied them first, when `history` itself had
             taken them in from another one; empty for `history`.
@@ -76,7 +76,9 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     """
 
     history: KnownHistoryId
-    bursts: Annotated[tuple[Burst, ...], msgspec.Meta(min_length=1, max_length=BURSTS_MAX)]
+    command_batches: Annotated[
+        tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)
+    ]
     after: Index = 0
     origin: HistoryId = b""
     origin_after: Index = 0
@@ -84,7 +86,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     @property
     def command_count(self) -> int:
         """How many commands these are."""
-        return sum(len(burst.payloads) for burst in self.bursts)
+        return sum(len(command_batch.payloads) for command_batch in self.command_batches)
 
 
 class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
@@ -122,16 +124,18 @@ class ContinueAs(msgspec.Struct, frozen=True, array_like=True, tag="continue"):
     through_count: Index
 
 
-Act = CutSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
+SystemEntry = TakeSnapshot | AcceptMerge | CloseInto | Replay | FinishMerge | ContinueAs
 
-_decoder: BoundedDecoder[Act] = BoundedDecoder(Act, "an act", ENTRY_BYTES_MAX)
-
-
-def encode_act(act: Act) -> bytes:
-    """Return an act as the content of an entry."""
-    return encode(act)
+_decoder: BoundedDecoder[SystemEntry] = BoundedDecoder(
+    SystemEntry, "a system entry", ENTRY_BYTES_MAX
+)
 
 
-def decode_act(data: bytes) -> Act:
-    """Return the act in an entry. Raises `DecodeError` when there is none."""
+def encode_system_entry(system_entry: SystemEntry) -> bytes:
+    """Return a system entry as the content of an entry."""
+    return encode(system_entry)
+
+
+def decode_system_entry(data: bytes) -> SystemEntry:
+    """Return the system entry in an entry. Raises `DecodeError` when there is none."""
     return _decoder.decode(data)

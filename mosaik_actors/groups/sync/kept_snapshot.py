@@ -21,7 +21,7 @@ TURN_BYTES: Final = 1024 * 1024
 _PART_OVERHEAD_BYTES: Final = 8
 
 
-class KeptCut:
+class KeptSnapshot:
     """One cut.
 
     Args:
@@ -30,7 +30,7 @@ class KeptCut:
 
     Attributes:
         metadata: Where it stands in the log.
-        request_id: The act's.
+        request_id: The system entry's.
         expires_s: Until when it is kept; moved on by whoever is asked for it.
         is_wanted: Somebody asked for parts: then all of them are made.
         whole: The number of its parts and their digest, once all are made.

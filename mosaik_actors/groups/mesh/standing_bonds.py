@@ -37,7 +37,7 @@ from .wire import Beat, MeshFrame, Peers, encode_frame
 NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to tell of them
 
 
-class Bonds:
+class StandingBonds:
     """The bonds of one member.
 
     Args:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.wire.stored import StoredGroup, decode_stored, encode_stored
+from mosaik_actors.groups.wire.group_record import StoredGroup, decode_stored, encode_stored
 
 STORED = st.builds(
     StoredGroup,
