@@ -1,0 +1,479 @@
+"""One connection over a byte stream (a Unix socket, TLS over TCP), without its socket.
+
+It has the face of `engine.Engine`, so that everything above, connections, links, proofs
+and limits, is the same on every carrier. Bytes and time go in, bytes and events come out.
+Streams of this engine share the byte stream in *parts*, each with a head of nine bytes:
+what it is (1), the stream (4), the length of what follows (4), big-endian.
+
+    DATA, DATA_END    bytes of a stream; the last ones
+    ABORT             a stream is given up by this side, both ways: the code (8)
+    PING, PONG        a number (8), and the same number back
+    CLOSE             the connection ends: the code (8) and a text
+    HELLO, PROOF      who is there (`stream_identity`), before anything else
+
+A stream that has much to send takes turns with the others: nobody waits behind more than
+`PART_BYTES_MAX` of each. What a socket does not take stays here, by stream (`is_blocked`),
+but for the few bytes that it holds itself. The byte stream is reliable, so what its socket
+has taken counts as acknowledged.
+
+``now`` is monotonic time in seconds.
+
+Invariants:
+    * Nothing is held of what comes in but a part's head, and a short part that is no data.
+    * Before `set_held_bytes` is called with 0, no more than `UNPROVEN_BYTES_MAX` come in;
+      later, no more than `HELD_BYTES_MAX` may wait for the rest above.
+    * The peer has no more than `streams_max` streams at a time.
+    * Whatever comes in gives events, at last one `ConnectionEnded`; nothing raises.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import RemoteError
+from .address import SocketAddr
+from .close import CloseCode, CloseReason
+from .engine import (
+    UNPROVEN_BYTES_MAX,
+    ConnectionEnded,
+    EngineEvent,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from .frames import clip_text
+from .identity import ProvenPeer
+
+HEAD_BYTES: Final = 9
+PART_BYTES_MAX: Final = 128 * 1024
+BURST_BYTES_MAX: Final = 512 * 1024
+SHORT_BYTES_MAX: Final = 1024
+HELD_BYTES_MAX: Final = 8 * 1024 * 1024
+PINGS_MAX: Final = 8
+
+DATA: Final = 0
+DATA_END: Final = 1
+ABORT: Final = 2
+PING: Final = 3
+PONG: Final = 4
+CLOSE: Final = 5
+HELLO: Final = 6
+PROOF: Final = 7
+
+_HEAD: Final = struct.Struct(">BII")
+_NUMBER: Final = struct.Struct(">Q")
+_NUMBER_MAX: Final = 2**62
+
+Identify = Callable[[int, bytes], list[tuple[int, bytes]] | HandshakeDone | None]
+"""Takes a `HELLO` or `PROOF`; returns what to answer, who is there, or nothing.
+
+Raises `RemoteError` for what proves nothing.
+"""
+
+
+class _Stream:
+    """One stream: what waits to be sent, and which ends are still to come."""
+
+    __slots__ = ("is_ended_here", "is_ended_there", "is_finishing", "pieces", "sent_at", "waiting")
+
+    def __init__(self) -> None:
+        self.pieces: deque[bytes | memoryview] = deque()
+        self.waiting = 0
+        self.is_finishing = False
+        self.is_ended_here = False
+        self.is_ended_there = False
+        self.sent_at = 0  # how much had been sent of all, with the last of this stream
+
+
+class StreamEngine:
+    """One connection over a byte stream.
+
+    Args:
+        is_initiator: Whether this side dialled.
+        idle_timeout: Seconds of silence after which the connection ends.
+        streams_max: How many streams the peer may have at a time.
+        remote: Where the peer is, if that is an address.
+        now: The time.
+
+    Attributes:
+        is_blocked: Whether the socket takes nothing at present.
+        untaken_bytes: What it was given and has not taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_initiator: bool,
+        idle_timeout: float,
+        streams_max: int,
+        remote: SocketAddr | None = None,
+        now: float,
+    ) -> None:
+        self.is_blocked = False
+        self.untaken_bytes = 0
+        self._is_initiator = is_initiator
+        self._idle_timeout = idle_timeout
+        self._streams_max = streams_max
+        self._remote = remote
+        self._heard_at = now
+        self._identify: Identify | None = None
+        self._events: deque[EngineEvent] = deque()
+        self._streams: dict[int, _Stream] = {}
+        self._next_id = 0 if is_initiator else 1
+        self._last_theirs = -1
+        self._their_count = 0
+        self._ready: dict[int, None] = {}
+        self._control: list[bytes] = []
+        self._given_bytes = 0
+        self._is_over = False
+        self._is_closing = False
+        self._received_bytes = 0
+        self._unproven_max: int | None = UNPROVEN_BYTES_MAX
+        self._rtt: float | None = None
+        self._pings: dict[int, float] = {}
+        self._ping_number = 0
+        # The part that is being taken in: its kind, its stream, and what is still to come.
+        self._head = b""
+        self._kind = DATA
+        self._part_stream = 0
+        self._left = 0
+        self._short = b""
+
+    # What `engine.Engine` has too.
+
+    @property
+    def remote(self) -> SocketAddr | None:
+        """Where the peer is; None where that is no address."""
+        return self._remote
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds (RFC 6298), None while unmeasured."""
+        return self._rtt
+
+    @property
+    def probe_count(self) -> int:
+        """How many pings are not answered."""
+        return len(self._pings)
+
+    @property
+    def blocked_stream_count(self) -> int:
+        """How many streams wait until the peer lets more be opened: none ever does."""
+        return 0
+
+    def begin(self, identify: Identify, parts: list[tuple[int, bytes]]) -> None:
+        """Say who is here with these parts, and have what comes back looked at."""
+        self._identify = identify
+        for kind, data in parts:
+            self._put_control(kind, 0, data)
+
+    def begin_proven(self, peer: ProvenPeer, binding: bytes) -> None:
+        """Take it as proven who is there: what carries the bytes has seen to it."""
+        self._events.append(HandshakeDone(peer, binding))
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Take in bytes of the byte stream."""
+        if self._is_over:
+            return
+        self._heard_at = now
+        try:
+            self._count_unproven(len(data))
+            self._take_in(data, now)
+        except RemoteError as error:
+            self._fail(error)
+
+    def receive_end(self) -> None:
+        """Take in that the byte stream ended, or broke."""
+        self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "the connection broke", remote=True))
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Return what may be given to the socket now, to be sent in one go."""
+        pieces: list[bytes | memoryview] = list(self._control)
+        self._control.clear()
+        total = sum(map(len, pieces))
+        while self._ready and total < BURST_BYTES_MAX and not self.is_blocked:
+            stream_id = next(iter(self._ready))
+            del self._ready[stream_id]
+            total += self._take_part(stream_id, pieces)
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.sent_at = self._given_bytes + total
+        self._given_bytes += total
+        self.untaken_bytes += total
+        return pieces
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return bool(self._control) or (bool(self._ready) and not self.is_blocked)
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, None for never."""
+        return None if self._is_over else self._heard_at + self._idle_timeout
+
+    def handle_timer(self, *, now: float) -> None:
+        """End the connection if nothing was heard for too long."""
+        if not self._is_over and now >= self._heard_at + self._idle_timeout:
+            self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True))
+
+    def next_event(self) -> EngineEvent | None:
+        """Return the next thing that happened, None when there is none left."""
+        return self._events.popleft() if self._events else None
+
+    def open_stream(self) -> int:
+        """Return the id of a new stream."""
+        stream_id = self._next_id
+        self._next_id += 4  # ids as in QUIC (RFC 9000 section 2.1)
+        if not self._is_over:
+            self._streams[stream_id] = _Stream()
+            self._ready[stream_id] = None  # so that the peer hears of streams in their order
+        return stream_id
+
+    def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
+        """Append to a stream. Dropped when either side has given it up."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.is_finishing:
+            return
+        if data:
+            stream.pieces.append(data)
+            stream.waiting += len(data)
+        stream.is_finishing = is_end
+        if data or is_end:
+            self._ready[stream_id] = None
+
+    def unacked_bytes(self, stream_id: int) -> int:
+        """Return how much of what was written to a stream the socket has not taken."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return 0
+        taken = self._given_bytes - self.untaken_bytes
+        return stream.waiting + min(self.untaken_bytes, max(0, stream.sent_at - taken))
+
+    def note_taken(self, count: int) -> None:
+        """Take in that the socket took so many of the bytes it was given."""
+        self.untaken_bytes -= count
+
+    def may_receive(self, stream_id: int) -> bool:
+        """Return whether more of a stream may come."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.is_ended_there
+
+    def abort_stream(self, stream_id: int, code: int) -> None:
+        """Send no more and hear no more of a stream, and drop what was not sent."""
+        if self._drop(stream_id) is not None:
+            self._put_control(ABORT, stream_id, _NUMBER.pack(code))
+
+    def set_link_count(self, count: int) -> None:
+        """Take in how many links the peer has opened: here all streams count."""
+
+    def set_held_bytes(self, count: int) -> None:
+        """Take in how many bytes wait above for the rest; too many are against the rules."""
+        self._unproven_max = None
+        if count > HELD_BYTES_MAX:
+            self._fail(RemoteError(f"{count} bytes that open no link"))
+
+    def release(self) -> None:
+        """Drop all streams and what they hold: the connection is over, nothing is written."""
+        self._is_over = True
+        self._streams.clear()
+        self._ready.clear()
+
+    def ping(self, *, now: float) -> None:
+        """Make the peer answer, which keeps the connection alive and measures the way."""
+        if len(self._pings) < PINGS_MAX:
+            self._ping_number += 1
+            self._pings[self._ping_number] = now
+            self._put_control(PING, 0, _NUMBER.pack(self._ping_number))
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection; the peer is told with the next bytes."""
+        if not self._is_closing:
+            self._is_closing = True
+            text = clip_text(reason.text).encode(errors="replace")
+            self._put_control(CLOSE, 0, _NUMBER.pack(int(reason.code)) + text)
+
+    # What goes out.
+
+    def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
+        self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
+
+    def _take_part(self, stream_id: int, pieces: list[bytes | memoryview]) -> int:
+        """Move the next part of a stream to what leaves now; return how long it is."""
+        stream = self._streams[stream_id]
+        count = min(stream.waiting, PART_BYTES_MAX)
+        is_last = stream.is_finishing and count == stream.waiting
+        pieces.append(_HEAD.pack(DATA_END if is_last else DATA, stream_id, count))
+        stream.waiting -= count
+        left = count
+        while left:
+            piece = stream.pieces[0]
+            if len(piece) <= left:
+                pieces.append(piece)
+                left -= len(piece)
+                stream.pieces.popleft()
+            else:
+                view = memoryview(piece)
+                pieces.append(view[:left])
+                stream.pieces[0] = view[left:]
+                left = 0
+        if is_last:
+            stream.is_ended_here = True
+            self._forget_ended(stream_id, stream)
+        elif stream.waiting or stream.is_finishing:
+            self._ready[stream_id] = None
+        return HEAD_BYTES + count
+
+    # What comes in.
+
+    def _count_unproven(self, count: int) -> None:
+        if self._unproven_max is None:
+            return
+        self._received_bytes += count
+        if self._received_bytes > self._unproven_max:
+            raise RemoteError("more than a proof, before there was one")
+
+    def _take_in(self, data: bytes, now: float) -> None:
+        at, end = 0, len(data)
+        while at < end and not self._is_over:
+            if self._left:
+                count = min(self._left, end - at)
+                piece = data if count == end else data[at : at + count]
+                self._left -= count
+                at += count
+                self._take_piece(piece, now)
+                continue
+            if self._head or end - at < HEAD_BYTES:
+                missing = HEAD_BYTES - len(self._head)
+                self._head += data[at : at + missing]
+                at += missing
+                if len(self._head) < HEAD_BYTES:
+                    return
+                head, self._head = self._head, b""
+                self._begin_part(*_HEAD.unpack(head))
+            else:
+                self._begin_part(*_HEAD.unpack_from(data, at))
+                at += HEAD_BYTES
+            if not self._left:
+                self._take_piece(b"", now)
+
+    def _begin_part(self, kind: int, stream_id: int, length: int) -> None:
+        limit = PART_BYTES_MAX if kind in (DATA, DATA_END) else SHORT_BYTES_MAX
+        if length > limit:
+            raise RemoteError(f"a part of {length} bytes, at most {limit}")
+        if self._identify is not None and kind not in (HELLO, PROOF, CLOSE):
+            raise RemoteError("something else than who is there")
+        self._kind, self._part_stream, self._left = kind, stream_id, length
+
+    def _take_piece(self, piece: bytes, now: float) -> None:
+        kind = self._kind
+        if kind in (DATA, DATA_END):
+            self._take_data(piece, is_end=kind == DATA_END and not self._left)
+            return
+        self._short += piece
+        if self._left:
+            return
+        short, self._short = self._short, b""
+        match kind:
+            case 2:
+                self._take_abort(_read_number(short))
+            case 3:
+                self._put_control(PONG, 0, _NUMBER.pack(_read_number(short)))
+            case 4:
+                self._take_pong(_read_number(short), now)
+            case 5:
+                code = _read_number(short[:8])
+                text = clip_text(short[8:].decode(errors="replace"))
+                self._end(CloseReason(code, text, remote=True))
+            case 6 | 7:
+                self._take_identity(kind, short)
+            case _:
+                raise RemoteError(f"a part of an unknown kind, {kind}")
+
+    def _take_data(self, piece: bytes, *, is_end: bool) -> None:
+        stream_id = self._part_stream
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._open_theirs(stream_id)
+            if stream is None:
+                return
+        if stream.is_ended_there:
+            raise RemoteError("more of a stream that ended")
+        if is_end:
+            stream.is_ended_there = True
+            self._forget_ended(stream_id, stream)
+        if piece or is_end:
+            self._events.append(StreamData(stream_id, piece, is_end))
+
+    def _open_theirs(self, stream_id: int) -> _Stream | None:
+        """Return the stream that the peer opens, None for one that ended here."""
+        first = 1 if self._is_initiator else 0
+        if stream_id & 3 != first:
+            if stream_id & 3 == 1 - first and stream_id < self._next_id:
+                return None  # ours, and given up
+            raise RemoteError(f"a stream with the number {stream_id}")
+        if stream_id <= self._last_theirs:
+            return None  # theirs, and given up
+        if self._their_count >= self._streams_max:
+            raise RemoteError(f"more than {self._streams_max} streams")
+        self._last_theirs = stream_id
+        self._their_count += 1
+        stream = self._streams[stream_id] = _Stream()
+        return stream
+
+    def _take_abort(self, code: int) -> None:
+        if self._drop(self._part_stream) is not None:
+            self._events.append(StreamAborted(self._part_stream, code, is_reset=True))
+
+    def _take_pong(self, number: int, now: float) -> None:
+        sent_at = self._pings.pop(number, None)
+        if sent_at is not None:
+            rtt = now - sent_at
+            self._rtt = rtt if self._rtt is None else self._rtt + (rtt - self._rtt) / 8
+
+    def _take_identity(self, kind: int, data: bytes) -> None:
+        if self._identify is None:
+            raise RemoteError("says twice who it is")
+        answer = self._identify(kind, data)
+        if isinstance(answer, HandshakeDone):
+            self._identify = None
+            self._events.append(answer)
+        else:
+            for one, part in answer or ():
+                self._put_control(one, 0, part)
+
+    # Ends.
+
+    def _forget_ended(self, stream_id: int, stream: _Stream) -> None:
+        if stream.is_ended_here and stream.is_ended_there:
+            self._drop(stream_id)
+
+    def _drop(self, stream_id: int) -> _Stream | None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._ready.pop(stream_id, None)
+            if bool(stream_id & 1) == self._is_initiator:
+                self._their_count -= 1
+        return stream
+
+    def _fail(self, error: RemoteError) -> None:
+        """End the connection with somebody who breaks the rules, and say so."""
+        if not self._is_over:
+            self.close(CloseReason(error.close_code, error.text))
+            self._end(CloseReason(error.close_code, error.text))
+
+    def _end(self, reason: CloseReason) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._events.append(ConnectionEnded(reason))
+
+
+def _read_number(data: bytes) -> int:
+    if len(data) != _NUMBER.size:
+        raise RemoteError(f"a number of {len(data)} bytes")
+    number: int = _NUMBER.unpack(data)[0]
+    if number >= _NUMBER_MAX:
+        raise RemoteError("a number that is too large")
+    return number
