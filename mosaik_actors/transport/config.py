@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from .frames import LENGTH_MAX
 from .interface import FRAME_BYTES_MAX, LINKS_RESERVED
 
+CARRIERS = ("unix", "quic")
 DATAGRAM_BYTES_MIN = 1200
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
 DATAGRAM_BYTES_MAX = 65_000
@@ -23,6 +24,9 @@ class TransportConfig:
     Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
+        carriers: What may carry connections: ``unix`` sockets between processes of one user
+            on one machine, in the private folder of the rendezvous; ``quic`` over UDP
+            between all others. ``auto``, the default, is all of them, the quickest first.
         idle_timeout: A connection that hears nothing for so many seconds is
             given up. The smaller value of both sides counts.
         keep_alive_interval: A connection with links on it pings when it was silent
@@ -95,6 +99,7 @@ class TransportConfig:
             Room for a few dead processes beside one that lives.
     """
 
+    carriers: str | tuple[str, ...] = "auto"
     idle_timeout: float = 10.0
     keep_alive_interval: float = 2.5
     dial_timeout: float = 10.0
@@ -124,7 +129,20 @@ class TransportConfig:
     stranger_dials_per_s: float = 4.0
     stranger_host_dials_max: int = 4
 
+    def carries(self, carrier: str) -> bool:
+        """Return whether connections may be carried by this."""
+        return self.carriers == "auto" or carrier in self.carriers
+
     def __post_init__(self) -> None:
+        if self.carriers != "auto" and (
+            isinstance(self.carriers, str)
+            or not self.carriers
+            or not set(self.carriers) <= set(CARRIERS)
+        ):
+            raise ConfigError(
+                f"carriers is {self.carriers!r}, expected 'auto' or some of {', '.join(CARRIERS)}, "
+                "as in carriers=('quic',)"
+            )
         as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
         as_seconds(self, "stranger_retry_min", "stranger_retry_max")
         as_seconds(self, "fault_half_life", "refusal_min", "refusal_max")

@@ -1,6 +1,7 @@
 """One connection to one peer: the links on it, and what leaves with a loop turn.
 
-The connection drives its engine. Bytes that links write in one loop turn are
+What carries its bytes is a subclass's: `QuicConnection` here, `StreamConnection` in
+`stream_connection`. The connection drives its engine. Bytes that links write in one loop turn are
 joined and given to the engine once; frames that arrive in one turn reach each
 link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
 `process` and `flush`; it learns what happened through `ConnectionOwner`.
@@ -23,9 +24,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..errors import DecodeError, RemoteError
 from ..ids import PeerId
@@ -42,6 +44,7 @@ from .engine import (
     StreamAborted,
     StreamData,
 )
+from .engine_face import ConnectionEngine
 from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
 from .identity import ProvenPeer
 from .interface import Link, LinkRefused
@@ -173,7 +176,7 @@ class QuicLink(FramedLink):
             self.connection.owner.on_violation(self.connection, RemoteError(reason.text))
         super().close(reason)
 
-    def flush(self, engine: Engine) -> None:
+    def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""
         data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
         self._outbox.clear()
@@ -205,7 +208,7 @@ class QuicLink(FramedLink):
 class EndedStreams(dict[int, tuple[float, int]]):
     """Streams of links that ended here, with when that was and how much was unsent then."""
 
-    def drop_stalled(self, engine: Engine, *, now: float) -> bool:
+    def drop_stalled(self, engine: ConnectionEngine, *, now: float) -> bool:
         """Give up those of which the peer takes nothing; return whether there were any."""
         is_any = False
         for stream_id, (since, unsent_bytes) in list(self.items()):
@@ -243,32 +246,32 @@ class Proving:
         return self.admission.receive_data(event.data, is_end=event.is_end)
 
 
-class Connection:
-    """One QUIC connection and its links.
+class Connection(ABC):
+    """One connection and its links.
 
     Args:
         owner: The endpoint.
-        engine: The QUIC connection.
+        engine: The connection without its sockets.
         config: The transport's settings.
-        send: What its datagrams leave by.
         is_initiator: Whether this side dialled.
 
     Attributes:
+        carrier: What carries its bytes, such as ``quic``.
+        cids: The connection ids that datagrams for it carry.
         expected_id: Who must be at the other end, when this side dialled.
         is_retiring: Another connection to the same peer is used instead; this
             one ends with its last link.
         is_doubted: The peer has hinted that it lost this connection.
         handshake_done: Resolved when the connection is ready, for the dialler.
-        unheard_max: How many more datagrams may leave before something comes back;
-            None for any. What is too much is as good as lost on its way.
     """
+
+    carrier: ClassVar[str]
 
     def __init__(
         self,
         owner: ConnectionOwner,
-        engine: Engine,
+        engine: ConnectionEngine,
         config: TransportConfig,
-        send: Callable[[bytes, Any], None],
         *,
         is_initiator: bool,
     ) -> None:
@@ -278,7 +281,7 @@ class Connection:
         self.is_initiator = is_initiator
         self.state = ConnectionState.HANDSHAKE
         self.peer: ProvenPeer | None = None
-        self.cids: dict[bytes, None] = {engine.host_cid: None}
+        self.cids: dict[bytes, None] = {}
         self.expected_id: PeerId | None = None
         self.is_retiring = False
         self.is_doubted = False
@@ -288,8 +291,6 @@ class Connection:
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None
-        self.unheard_max: int | None = None
-        self._send = send
         self._proving: Proving | None = None
         self._links: dict[int, QuicLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
@@ -354,12 +355,6 @@ class Connection:
         link.send_open(opening)
         return link
 
-    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
-        """Take in a datagram; call `process` when this loop turn has no more."""
-        self.last_heard_at = now
-        self.unheard_max = None
-        self.engine.receive_datagram(data, remote, now=now)
-
     def handle_timer(self, *, now: float) -> None:
         """Do what is due, then call `process`."""
         self.engine.handle_timer(now=now)
@@ -402,23 +397,14 @@ class Connection:
                 link.flush(self.engine)
                 if self.engine.unacked_bytes(link.stream_id) > self.config.high_water_bytes:
                     self._congested[link.stream_id] = link
-        datagrams = self.engine.datagrams_to_send(now=now)
-        if self.unheard_max is not None:
-            # A goodbye to nobody is not worth a datagram either.
-            is_over = self.state is ConnectionState.CLOSED
-            datagrams = [] if is_over else datagrams[: self.unheard_max]
-            self.unheard_max -= len(datagrams)
-        if datagrams:
+        if self._transmit(now=now):
             self.last_sent_at = now
-            send = self._send
-            for data, remote in datagrams:
-                send(data, remote)
 
     def keep_alive(self, *, now: float) -> bool:
         """Ping the peer if links need the connection and it was silent; return whether it did."""
         silent_since = max(self.last_heard_at, self.last_sent_at)
         if self._links and now - silent_since >= self.config.keep_alive_interval:
-            self.engine.ping()
+            self.engine.ping(now=now)
             return True
         return False
 
@@ -644,3 +630,58 @@ class Connection:
             if self.engine.unacked_bytes(stream_id) < low_water_bytes:
                 del self._congested[stream_id]
                 link.emit_drained()
+
+    @abstractmethod
+    def _transmit(self, *, now: float) -> bool:
+        """Send what the engine has, as far as that goes; return whether anything left."""
+
+
+class QuicConnection(Connection):
+    """One connection over QUIC.
+
+    Args:
+        owner: The endpoint.
+        engine: The QUIC connection.
+        config: The transport's settings.
+        send: What its datagrams leave by.
+        is_initiator: Whether this side dialled.
+
+    Attributes:
+        quic: The engine again, with what only QUIC has.
+        unheard_max: How many more datagrams may leave before something comes back;
+            None for any. What is too much is as good as lost on its way.
+    """
+
+    carrier: ClassVar[str] = "quic"
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        engine: Engine,
+        config: TransportConfig,
+        send: Callable[[bytes, Any], None],
+        *,
+        is_initiator: bool,
+    ) -> None:
+        super().__init__(owner, engine, config, is_initiator=is_initiator)
+        self.quic = engine
+        self.cids[engine.host_cid] = None
+        self.unheard_max: int | None = None
+        self._send = send
+
+    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
+        """Take in a datagram; call `process` when this loop turn has no more."""
+        self.last_heard_at = now
+        self.unheard_max = None
+        self.quic.receive_datagram(data, remote, now=now)
+
+    def _transmit(self, *, now: float) -> bool:
+        datagrams = self.quic.datagrams_to_send(now=now)
+        if self.unheard_max is not None:
+            # A goodbye to nobody is not worth a datagram either.
+            datagrams = [] if self.is_over else datagrams[: self.unheard_max]
+            self.unheard_max -= len(datagrams)
+        send = self._send
+        for data, remote in datagrams:
+            send(data, remote)
+        return bool(datagrams)

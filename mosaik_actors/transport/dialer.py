@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from ..ids import PeerId
 from .address import PeerAddr, SocketAddr, format_socket_addr
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
-from .connection import Connection
+from .connection import Connection, QuicConnection
 from .dial_budget import DialBudget
 from .interface import LinkRefused
 
@@ -37,6 +37,8 @@ class Dialer:
         start: Sends the first datagram to an address and returns the
             connection, its `handshake_done` to be resolved. The number is how
             many datagrams may go there before something comes back; None for any.
+        dial_local: Returns a connection to a peer on this machine by a shorter way; None
+            where there is none.
         config: The transport's settings.
         budget: How much strangers may get.
         clock: Where `now` comes from.
@@ -46,7 +48,8 @@ class Dialer:
         self,
         own_id: PeerId,
         can_dial: Callable[[SocketAddr], bool],
-        start: Callable[[PeerId, SocketAddr, int | None], Connection],
+        start: Callable[[PeerId, SocketAddr, int | None], QuicConnection],
+        dial_local: Callable[[PeerId], Awaitable[Connection | None]],
         config: TransportConfig,
         budget: DialBudget,
         clock: Clock,
@@ -54,6 +57,7 @@ class Dialer:
         self._own_id = own_id
         self._can_dial = can_dial
         self._start = start
+        self._dial_local = dial_local
         self._config = config
         self._budget = budget
         self._clock = clock
@@ -107,6 +111,8 @@ class Dialer:
     async def _race(self, to: PeerAddr) -> Connection:
         if to.peer_id == self._own_id:
             raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
+        if (near := await self._dial_local(to.peer_id)) is not None:
+            return near
         addrs = [addr for addr in dict.fromkeys(to.direct) if self._can_dial(addr)]
         if not addrs:
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, self._why_not(to)))
@@ -224,5 +230,5 @@ class _Try:
     """A handshake with one address; `is_counted` when it is within the budget."""
 
     addr: SocketAddr
-    connection: Connection
+    connection: QuicConnection
     is_counted: bool

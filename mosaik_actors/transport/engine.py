@@ -432,7 +432,7 @@ class Engine:
         self._is_over = True
         self._quic.release()
 
-    def ping(self) -> None:
+    def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive."""
         self._quic.send_ping(0)
 

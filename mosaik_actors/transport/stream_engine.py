@@ -440,6 +440,7 @@ class StreamEngine:
         if isinstance(answer, HandshakeDone):
             self._identify = None
             self._events.append(answer)
+            self.ping(now=self._heard_at)  # how far it is, is asked again and again later
         else:
             for one, part in answer or ():
                 self._put_control(one, 0, part)

@@ -54,10 +54,13 @@ class StreamPort:
         keep_from_children(sock, lambda one: [one.fileno()])
         self._loop.add_reader(sock, self._read)
 
-    def flush(self) -> None:
-        """Send what the engine has, as far as the socket takes it."""
+    def flush(self) -> bool:
+        """Send what the engine has, as far as the socket takes it; return whether it had any."""
+        has_sent = False
         while not self._is_closed and not self._rest and self._engine.has_data_to_send:
             self._send(self._engine.data_to_send())
+            has_sent = True
+        return has_sent
 
     def finish(self) -> None:
         """Send what waits here, then close; the other side reads to the end."""

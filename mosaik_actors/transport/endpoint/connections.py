@@ -9,6 +9,7 @@ Only who is through the second is told what the third one says.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,9 +30,11 @@ from ..gate import Gate
 from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
+from ..stream_connection import StreamConnection
+from ..stream_engine import StreamEngine
 from .datagrams import Demultiplexer
 from .log import BoundedLog
-from .outbound import Outbound
+from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
 
 CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
@@ -116,6 +119,7 @@ class Connections:
         self._log = parts.log
         self._budget = parts.budget
         self._outbound = outbound
+        self._after_read = after_read
         self._answer = answer
         self._listeners: list[Callable[[ConnectionEvent], None]] = []
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
@@ -128,6 +132,38 @@ class Connections:
         """Who this side is."""
         return self._peer_id
 
+    def adopt(self, engine: StreamEngine, sock: socket.socket) -> None:
+        """Take in a connection that a peer opened on a socket, if there is room for it."""
+        if self.is_closing or len(self.datagrams.connections) >= self._config.connections_max:
+            self._counters.connections_refused += 1
+            sock.close()
+            return
+        self.add_stream(engine, sock, is_initiator=False).port.flush()
+
+    def add_stream(
+        self, engine: StreamEngine, sock: socket.socket, *, is_initiator: bool
+    ) -> StreamConnection:
+        """Return the connection of an engine on a socket."""
+        connection = StreamConnection(
+            self,
+            engine,
+            self._config,
+            sock,
+            self._clock,
+            self._react,
+            is_initiator=is_initiator,
+        )
+        self.datagrams.connections[connection] = None
+        self._outbound.arm(connection)
+        return connection
+
+    def _react(self, connection: Connection) -> None:
+        """Have a connection react to what a socket brought."""
+        process(connection)
+        if not connection.is_over:
+            self.mark_dirty(connection)
+        self._after_read()
+
     def stop(self) -> None:
         """Begin nothing any more."""
         self.is_closing = self.datagrams.is_closing = True
@@ -136,6 +172,9 @@ class Connections:
         """Give the timer back, and read nothing from now on."""
         self._tick_handle.cancel()
         self.datagrams.release()
+        for connection in self:
+            if isinstance(connection, StreamConnection):
+                connection.port.close()
 
     def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
         """Call `listener` when peers connect and disconnect."""

@@ -23,7 +23,7 @@ from typing import Final
 from ...clock import Clock
 from ..address import SocketAddr
 from ..config import DATAGRAM_BYTES_MIN, TransportConfig
-from ..connection import Connection, ConnectionOwner, ConnectionState
+from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..dialer import NOT_NEEDED
 from ..engine import DatagramHead, Engine, EngineFactory
@@ -89,20 +89,22 @@ class Demultiplexer:
         self._context = copy_context()
         self._budget = HandshakeBudget(config)
         self._charged: dict[Connection, str] = {}  # the host of each that has a place there
-        self._by_cid: dict[bytes, Connection] = {}
+        self._by_cid: dict[bytes, QuicConnection] = {}
         # By where their datagrams go, with which of them is listed where.
-        self._by_remote: dict[SocketAddr, dict[Connection, None]] = {}
-        self._remotes: dict[Connection, SocketAddr] = {}
+        self._by_remote: dict[SocketAddr, dict[QuicConnection, None]] = {}
+        self._remotes: dict[QuicConnection, SocketAddr] = {}
         self._next_hint_at = 0.0
         self._alone_count = 0
         self._is_released = False
 
     def add(
         self, engine: Engine, port: DatagramPort, remote: SocketAddr, *, is_initiator: bool
-    ) -> Connection:
+    ) -> QuicConnection:
         """Return the connection of an engine, its datagrams from `remote` being its own."""
         send = partial(self._outbound.send, port)
-        connection = Connection(self._owner, engine, self._config, send, is_initiator=is_initiator)
+        connection = QuicConnection(
+            self._owner, engine, self._config, send, is_initiator=is_initiator
+        )
         self.connections[connection] = None
         self._by_cid[engine.host_cid] = connection
         self._list(connection, remote)
@@ -115,7 +117,8 @@ class Demultiplexer:
         self.connections.pop(connection, None)
         self.slots.forget(connection)
         self._charged.pop(connection, None)
-        self._unlist(connection)
+        if isinstance(connection, QuicConnection):
+            self._unlist(connection)
 
     def receive_ready(self, connection: Connection) -> None:
         """Take in that a connection's peer is of the network."""
@@ -125,13 +128,15 @@ class Demultiplexer:
 
     def set_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
         """Route datagrams for `cid` to a connection, or not any more."""
-        if is_live:
+        if is_live and isinstance(connection, QuicConnection):
             self._by_cid[cid] = connection
         else:
             self._by_cid.pop(cid, None)
 
     def follow(self, connection: Connection) -> None:
         """Look where the datagrams of a connection go by now."""
+        if not isinstance(connection, QuicConnection):
+            return
         remote = connection.remote
         if remote is not None and remote != self._remotes.get(connection):
             self._unlist(connection)
@@ -162,7 +167,7 @@ class Demultiplexer:
     def _take_in(self, port: DatagramPort, count_max: int) -> int:
         """Take in datagrams, then let each connection react once; return how many there were."""
         now = self._clock.monotonic()
-        touched: dict[Connection, None] = {}
+        touched: dict[QuicConnection, None] = {}
         counters = self._counters
         count = 0
         while count < count_max:
@@ -190,7 +195,7 @@ class Demultiplexer:
 
     def _receive(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
-    ) -> Connection | None:
+    ) -> QuicConnection | None:
         """Feed a datagram to its connection and return that, None when it has none."""
         if data and not data[0] & 0x40:
             self._receive_other(data, remote, port, now)
@@ -206,7 +211,7 @@ class Demultiplexer:
 
     def _route(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
-    ) -> Connection | None:
+    ) -> QuicConnection | None:
         """Return the connection of a datagram with a long header, or open one for it."""
         head = self._factory.read_head(data)
         if head is None:
@@ -227,7 +232,7 @@ class Demultiplexer:
 
     def _begin(
         self, head: DatagramHead, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
-    ) -> Connection | None:
+    ) -> QuicConnection | None:
         """Return a new connection for a peer that opens one, None where it cannot have one now."""
         is_full = self.slots.is_full(len(self.connections), remote)
         if is_full and not self.slots.has_evictable(remote):
@@ -287,7 +292,7 @@ class Demultiplexer:
         there = self._by_remote.get(remote, ())
         if lost_cid is not None:
             for connection in there:
-                if connection.engine.peer_cid == lost_cid:
+                if connection.quic.peer_cid == lost_cid:
                     self._on_lost(connection, remote)
                     return
         elif answer is not None:
@@ -308,11 +313,11 @@ class Demultiplexer:
             self._next_hint_at = now + HINT_INTERVAL_S
             self._outbound.send(port, hint, remote)
 
-    def _list(self, connection: Connection, remote: SocketAddr) -> None:
+    def _list(self, connection: QuicConnection, remote: SocketAddr) -> None:
         self._remotes[connection] = remote
         self._by_remote.setdefault(remote, {})[connection] = None
 
-    def _unlist(self, connection: Connection) -> None:
+    def _unlist(self, connection: QuicConnection) -> None:
         remote = self._remotes.pop(connection, None)
         if remote is None:
             return

@@ -19,7 +19,7 @@ from ...clock import Clock
 from ..address import SocketAddr, is_loopback
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
-from ..connection import Connection, ConnectionState
+from ..connection import Connection, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..sockets import DatagramPort, family_of
@@ -68,7 +68,7 @@ class Outbound:
         self._is_flush_scheduled = False
         # With when it goes off, which not every loop's handles tell.
         self._timers: dict[Connection, tuple[float, asyncio.TimerHandle]] = {}
-        self._paths: dict[Connection, PathProber] = {}
+        self._paths: dict[QuicConnection, PathProber] = {}
         self._is_released = False
 
     def mark_dirty(self, connection: Connection) -> None:
@@ -112,7 +112,8 @@ class Outbound:
 
     def forget(self, connection: Connection) -> None:
         """Drop the timer and the path of a connection that ended."""
-        self._paths.pop(connection, None)
+        if isinstance(connection, QuicConnection):
+            self._paths.pop(connection, None)
         if armed := self._timers.pop(connection, None):
             armed[1].cancel()
 
@@ -128,7 +129,8 @@ class Outbound:
     def arm(self, connection: Connection) -> None:
         """Wake up when a connection's timer is due; an earlier wake-up is kept as it is."""
         due = connection.engine.get_timer()
-        if (path := self._paths.get(connection)) and (probe_at := path.mtu.get_timer()) is not None:
+        path = self._paths.get(connection) if isinstance(connection, QuicConnection) else None
+        if path is not None and (probe_at := path.mtu.get_timer()) is not None:
             due = probe_at if due is None else min(due, probe_at)
         if due is None:
             return
@@ -147,7 +149,7 @@ class Outbound:
         self._timers.pop(connection, None)
         now = self._clock.monotonic()
         due = connection.engine.get_timer()
-        if path := self._paths.get(connection):
+        if isinstance(connection, QuicConnection) and (path := self._paths.get(connection)):
             self._search_path(connection, path, now)
         if due is not None and due <= now:
             connection.handle_timer(now=now)
@@ -163,11 +165,11 @@ class Outbound:
         """Look for larger datagrams, now that both ends are known to be there."""
         remote = connection.remote
         limit = self._config.datagram_bytes_max
-        if remote is None:
+        if remote is None or not isinstance(connection, QuicConnection):
             return
         if is_loopback(remote[0]) and self._config.datagram_bytes_loopback > BASE:
             # No handshake is larger than `BASE`: nobody may have been there.
-            connection.engine.set_first_datagram_bytes(self._config.datagram_bytes_loopback)
+            connection.quic.set_first_datagram_bytes(self._config.datagram_bytes_loopback)
             return
         if limit <= BASE:
             return
@@ -176,19 +178,19 @@ class Outbound:
         mtu = PathMtu(limit, now=self._clock.monotonic())
         self._paths[connection] = PathProber(mtu, self._rng.randbytes(TOKEN_BYTES))
 
-    def receive_path_answer(self, connection: Connection, data: bytes, *, now: float) -> bool:
+    def receive_path_answer(self, connection: QuicConnection, data: bytes, *, now: float) -> bool:
         """Take in the answer to a path probe of ours; return whether `data` is one."""
         path = self._paths.get(connection)
         if path is None or not path.receive_datagram(data, now=now):
             return False
-        connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+        connection.quic.set_datagram_bytes(path.mtu.current_bytes)
         self.arm(connection)
         return True
 
-    def _search_path(self, connection: Connection, path: PathProber, now: float) -> None:
+    def _search_path(self, connection: QuicConnection, path: PathProber, now: float) -> None:
         if connection.engine.probe_count >= BLACK_HOLE_PROBES:
             path.mtu.receive_black_hole(now=now)
-            connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+            connection.quic.set_datagram_bytes(path.mtu.current_bytes)
         probe = path.mtu.handle_timer(now=now)
         if probe is not None and connection.remote is not None:
             port = self.ports[family_of(connection.remote[0])]
@@ -198,7 +200,7 @@ class Outbound:
         for connection, path in self._paths.items():
             if connection.remote == (remote[0], remote[1]):
                 path.mtu.receive_black_hole(now=self._clock.monotonic())
-                connection.engine.set_datagram_bytes(path.mtu.current_bytes)
+                connection.quic.set_datagram_bytes(path.mtu.current_bytes)
 
 
 def process(connection: Connection) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Final, Self
 
@@ -22,9 +23,9 @@ from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
 from ..admission import NetworkKeys
-from ..close import CloseCode, CloseReason
+from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
-from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
+from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicConnection, QuicLink
 from ..counters import TransportCounters
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
@@ -33,6 +34,7 @@ from ..frames import OpenFrame, encode_control
 from ..gate import Gate, Standing
 from ..interface import ConnectionEvent, Link, LinkRefused
 from ..link_limit import why_too_many
+from ..local_sockets import LocalSockets
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import CLOSING, Connections, Parts
 from .log import BoundedLog
@@ -91,8 +93,17 @@ class QuicEndpoint:
             on_lost=self._dial_anew,
             after_read=self._check_drained,
         )
+        self._local = LocalSockets(
+            secret_key, parts.instance, config, clock, rng, self._connections.adopt
+        )
         self._dialer = Dialer(
-            self._peer_id, self._can_dial, self._start_dial, config, self._budget, clock
+            self._peer_id,
+            self._can_dial,
+            self._start_dial,
+            self._dial_local,
+            config,
+            self._budget,
+            clock,
         )
         self._acceptors: dict[str, Callable[[Link], None]] = {}
         self._essential: set[str] = set()
@@ -148,6 +159,11 @@ class QuicEndpoint:
             for port in ports:
                 port.close()
             raise
+
+    def listen_local(self, folder: Path) -> None:
+        """Let processes of this user reach this one by a Unix socket in their private folder."""
+        if self.config.carries("unix") and not self._is_closing:
+            self._local.listen(folder)
 
     @property
     def network_id(self) -> NetworkId:
@@ -286,6 +302,11 @@ class QuicEndpoint:
         connection = self._connections.peers.usable(peer_id)
         return connection.engine.rtt if connection else None
 
+    def carrier(self, peer_id: PeerId) -> str | None:
+        """Return what carries the connection to a peer: ``unix`` or ``quic``; None without one."""
+        connection = self._connections.peers.usable(peer_id)
+        return None if connection is None else connection.carrier
+
     def is_answering(self, peer_id: PeerId) -> bool:
         """Return whether a peer is connected, and nothing says that it has stopped answering."""
         connection = self._connections.peers.usable(peer_id)
@@ -299,6 +320,8 @@ class QuicEndpoint:
     def may_be_local(self, peer_id: PeerId) -> bool:
         """Return whether a peer may be on this machine, and so know its loopback interface."""
         connection = self._connections.peers.usable(peer_id)
+        if connection is not None and connection.carrier == "unix":
+            return True
         remote = None if connection is None else connection.remote
         if remote is not None and is_loopback(remote[0]):
             return True
@@ -379,13 +402,33 @@ class QuicEndpoint:
 
     def _can_dial(self, addr: SocketAddr) -> bool:
         port = self._ports.get(family_of(addr[0]))
-        if port is None:
+        if port is None or not self.config.carries("quic"):
             return False
         return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
 
+    async def _dial_local(self, peer_id: PeerId) -> Connection | None:
+        """Return a connection to a peer on this machine, None where it listens to none."""
+        found = await self._local.connect(peer_id)
+        if found is None:
+            return None
+        connection = self._connections.add_stream(*found, is_initiator=True)
+        connection.expected_id = peer_id
+        done: asyncio.Future[Connection] = self._loop.create_future()
+        connection.handshake_done = done
+        connection.port.flush()
+        try:
+            return await done
+        except LinkRefused as refused:
+            if gate_of(refused.reason.code) is not None:
+                raise  # it is there, and says no
+            return None
+        finally:
+            if done.cancelled():
+                connection.close(NOT_NEEDED)
+
     def _start_dial(
         self, peer_id: PeerId, addr: SocketAddr, datagrams_max: int | None
-    ) -> Connection:
+    ) -> QuicConnection:
         port = self._ports[family_of(addr[0])]
         now = self._clock.monotonic()
         engine = self._factory.dial(addr, now=now)
@@ -418,6 +461,7 @@ class QuicEndpoint:
 
     def _release(self) -> None:
         """Give the sockets and timers back; nothing is sent or heard from now on."""
+        self._local.close()
         self._outbound.release()
         self._connections.release()
         for port in self._ports.values():

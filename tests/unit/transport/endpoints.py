@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from mosaik_actors.clock import LoopClock, Randomness
 from mosaik_actors.ids import NetworkId, SecretKey
@@ -11,6 +13,7 @@ from mosaik_actors.testing import NetworkConditions, SimNetwork, Trace
 from mosaik_actors.testing.network import Fidelity
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.connection import QuicConnection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import (
     Endpoint,
@@ -22,7 +25,7 @@ from mosaik_actors.transport.interface import (
 )
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 
-KINDS = ("memory", "quic")
+KINDS = ("memory", "quic", "unix")
 SIMULATED: tuple[Fidelity, ...] = ("link", "quic")
 MakeEndpoint = Callable[..., Awaitable[Endpoint]]
 
@@ -32,6 +35,7 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
     """Give ``make(name, network="net", config=None, secrets=())``; all it made is closed."""
     memory = MemoryNetwork()
     async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
 
         async def make(
             name: str,
@@ -52,6 +56,8 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
                     config=config,
                     secrets=secrets,
                 )
+                if kind == "unix":
+                    endpoint.listen_local(folder)
             stack.push_async_callback(endpoint.close, SHUTDOWN)
             return endpoint
 
@@ -154,3 +160,8 @@ class Server:
                 self._came.clear()
                 await self._came.wait()
         return self.inboxes[number]
+
+
+def quic_connections(endpoint: QuicEndpoint) -> list[QuicConnection]:
+    """Return the connections of an endpoint that QUIC carries."""
+    return [one for one in endpoint._connections if isinstance(one, QuicConnection)]

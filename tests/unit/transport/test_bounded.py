@@ -151,7 +151,7 @@ def test_idle_connection_has_nothing_to_send(
         elif kind == "stop" and stream_id in quic._streams:
             quic.stop_stream(stream_id, 5)
         elif kind == "ping":
-            engine.ping()
+            engine.ping(now=0.0)
         elif kind == "new id":
             quic.change_connection_id()
         pair.run(0.0005 * which)

@@ -26,7 +26,7 @@ from mosaik_actors.transport.interface import (
 from mosaik_actors.transport.sockets import UdpPort
 from tests.waiting import until
 
-from .endpoints import Inbox, Server, endpoint_maker
+from .endpoints import Inbox, Server, endpoint_maker, quic_connections
 
 QUICK = TransportConfig(idle_timeout=0.6, keep_alive_interval=0.15)
 
@@ -178,10 +178,10 @@ async def test_forged_hint_of_loss_ends_nothing() -> None:
         b = cast(QuicEndpoint, await make("b"))
         server = Server(b, "p")
         link = await a.open_link(b.addr, "p")
-        [connection] = a._connections
+        [connection] = quic_connections(a)
         b._outbound.send(
             next(iter(b._ports.values())),
-            b"\x03mosaik-lost" + connection.engine.peer_cid,
+            b"\x03mosaik-lost" + connection.quic.peer_cid,
             a.addr.direct[0],
         )
         await until(lambda: connection.is_doubted)
@@ -228,8 +228,8 @@ async def test_path_is_searched_for_larger_datagrams() -> None:
         b = await make("b", config=config)
         server = Server(b, "p")
         link = await a.open_link(b.addr, "p")
-        [connection] = a._connections
-        await until(lambda: connection.engine.datagram_bytes == 8000)
+        [connection] = quic_connections(a)
+        await until(lambda: connection.quic.datagram_bytes == 8000)
         before = a.counters.datagrams_sent
         link.write(bytes(80_000))
         await (await server.inbox()).until_frames(1)
@@ -243,12 +243,12 @@ async def test_datagram_too_large_for_the_interface_shrinks_the_path() -> None:
         b = await make("b")
         server = Server(b, "p")
         link = await a.open_link(b.addr, "p")
-        [connection] = a._connections
-        await until(lambda: connection.engine.datagram_bytes == 8000)
+        [connection] = quic_connections(a)
+        await until(lambda: connection.quic.datagram_bytes == 8000)
         # What the interface would say, had its MTU become smaller.
-        connection.engine.set_datagram_bytes(65_500)
+        connection.quic.set_datagram_bytes(65_500)
         a._outbound.send(next(iter(a._ports.values())), bytes(65_530), connection.remote)
-        assert connection.engine.datagram_bytes == 1200
+        assert connection.quic.datagram_bytes == 1200
         link.write(bytes(50_000))
         await (await server.inbox()).until_frames(1)
 

@@ -55,7 +55,7 @@ class Pair:
         for engine in (self.a, self.b):
             assert engine is not None
             engine.set_held_bytes(0)
-            engine.ping()
+            engine.ping(now=0.0)
         self.run()
 
     def _exchange(self) -> bool:
@@ -127,7 +127,7 @@ def test_unproven_peer_may_send_little() -> None:
     pair.run()
     assert len(data_of(pair.events_b, stream_id)) == UNPROVEN_BYTES_MAX
     b.set_held_bytes(0)
-    b.ping()
+    b.ping(now=0.0)
     pair.run()
     assert len(data_of(pair.events_b, stream_id)) == 100_000
 
@@ -200,7 +200,7 @@ def test_close_carries_code_and_text() -> None:
 def test_silence_ends_the_connection_and_a_ping_keeps_it() -> None:
     pair, _ = ready()
     for _ in range(5):
-        pair.a.ping()
+        pair.a.ping(now=0.0)
         pair.run(8.0)
     assert not [event for event in pair.events_b if isinstance(event, ConnectionEnded)]
     pair.run(25.0)

@@ -28,7 +28,7 @@ from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.interface import FRAME_BYTES_MAX, Endpoint, LinkRefused
 from tests.waiting import until
 
-from .endpoints import Inbox, Server, endpoint_maker
+from .endpoints import Inbox, Server, endpoint_maker, quic_connections
 from .raw import (
     MALLORY,
     RawPeer,
@@ -214,7 +214,7 @@ async def test_far_ahead_bytes_do_not_move_the_limits(attacked: Scene, mallory: 
     stream_id = mallory.send(open_bytes())
     await attacked.server.inbox(1)
     stream = mallory._quic._streams[stream_id]
-    [connection] = [c for c in attacked.victim._connections if c.peer_id == MALLORY.peer_id]
+    [connection] = [c for c in quic_connections(attacked.victim) if c.peer_id == MALLORY.peer_id]
     for _ in range(5):
         before = attacked.victim.counters.datagrams_received
         limit = min(stream.max_stream_data_remote, mallory._quic._remote_max_data)
@@ -222,7 +222,7 @@ async def test_far_ahead_bytes_do_not_move_the_limits(attacked: Scene, mallory: 
         mallory.send(b"x", stream_id=stream_id)
         await until(lambda before=before: attacked.victim.counters.datagrams_received > before)  # type: ignore[misc]
         await attacked.check_undisturbed()
-    held = connection.engine._quic._streams[stream_id].receiver._buffer
+    held = connection.quic._quic._streams[stream_id].receiver._buffer
     assert len(held) <= WINDOW_BYTES_MIN
     assert stream.max_stream_data_remote <= 2 * WINDOW_BYTES_MIN
 
@@ -815,7 +815,7 @@ async def test_forged_hints_probes_and_answers_cost_the_same_with_any_number_of_
 
 async def test_connection_that_moved_is_found_by_where_it_leads_now(attacked: Scene) -> None:
     datagrams = attacked.victim._connections.datagrams
-    [connection] = datagrams.connections
+    [connection] = quic_connections(attacked.victim)
     there = connection.remote
     datagrams._unlist(connection)
     datagrams._list(connection, ("192.0.2.1", 1))

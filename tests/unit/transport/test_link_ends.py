@@ -11,13 +11,13 @@ import pytest
 
 from mosaik_actors.transport import connection as connection_module
 from mosaik_actors.transport.close import CloseReason
-from mosaik_actors.transport.connection import Connection
+from mosaik_actors.transport.connection import QuicConnection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.frames import OpenFrame, encode_control, encode_word
 from mosaik_actors.transport.interface import Link
 from tests.waiting import until
 
-from .endpoints import Server, endpoint_maker
+from .endpoints import Server, endpoint_maker, quic_connections
 from .raw import RawPeer, open_bytes, raw_client
 
 HALF_FRAME = encode_word(1 << 20) + bytes(600_000)
@@ -37,11 +37,11 @@ class Taker:
         self._answer(link)
 
 
-def connection_of(endpoint: QuicEndpoint) -> Connection:
-    return next(iter(endpoint._connections))
+def connection_of(endpoint: QuicEndpoint) -> QuicConnection:
+    return quic_connections(endpoint)[0]
 
 
-def holds_nothing(connection: Connection) -> bool:
+def holds_nothing(connection: QuicConnection) -> bool:
     held = (
         connection._links,
         connection._unopened,
@@ -49,20 +49,20 @@ def holds_nothing(connection: Connection) -> bool:
         connection._congested,
         connection._dirty,
         connection._touched,
-        connection.engine._quic._streams,
+        connection.quic._quic._streams,
     )
     return not any(held) and connection.peer_link_count == connection.own_link_count == 0
 
 
-async def until_freed(connection: Connection, taker: Taker | None = None) -> None:
+async def until_freed(connection: QuicConnection, taker: Taker | None = None) -> None:
     await until(lambda: holds_nothing(connection))
     assert connection._unopened_bytes == 0
     gc.collect()
     assert taker is None or [link() for link in taker.links if link() is not None] == []
 
 
-async def until_taken_in(connection: Connection, stream_id: int, size: int) -> None:
-    streams = connection.engine._quic._streams
+async def until_taken_in(connection: QuicConnection, stream_id: int, size: int) -> None:
+    streams = connection.quic._quic._streams
 
     def has_come() -> bool:
         stream = streams.get(stream_id)
@@ -130,7 +130,7 @@ async def test_what_waits_for_a_peer_that_reads_no_more_is_freed() -> None:
             await until(lambda: taker.links)
             connection = connection_of(victim)
             await until(lambda: connection.engine.unacked_bytes(stream_id))
-            sender = connection.engine._quic._streams[stream_id].sender
+            sender = connection.quic._quic._streams[stream_id].sender
             mallory._quic.stop_stream(stream_id, 7)
             mallory.transmit()
             await until(lambda: not connection._links)
@@ -160,7 +160,7 @@ async def test_what_a_peer_never_takes_after_the_end_is_given_up(
             await until(lambda: victim.connection_count)
             connection = connection_of(victim)
             await until(lambda: connection.engine.unacked_bytes(stream_id))
-            sender = connection.engine._quic._streams[stream_id].sender
+            sender = connection.quic._quic._streams[stream_id].sender
 
             def gave_up() -> bool:
                 connection.drop_lingering(now=victim._clock.monotonic())

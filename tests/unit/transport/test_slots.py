@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.slots import Slots
@@ -17,7 +19,8 @@ class FakeSlot:
 
 
 def made(**settings: int) -> Slots[FakeSlot]:
-    return Slots(TransportConfig(**{"known_reserve": 0, **settings}))
+    values: dict[str, Any] = {"known_reserve": 0, **settings}
+    return Slots(TransportConfig(**values))
 
 
 def ready(slots: Slots[FakeSlot], count: int = 1) -> list[FakeSlot]:

@@ -18,6 +18,8 @@ from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Link, LinkRefused
 
+from .endpoints import quic_connections
+
 BRIEF = TransportConfig(dial_timeout=0.5)
 
 
@@ -96,7 +98,7 @@ async def test_many_honest_nodes_behind_one_address_are_dialled_at_once() -> Non
         links = await asyncio.gather(*(dialler.open_link(one.addr, "chat") for one in others))
         assert [link.peer_id for link in links] == [one.peer_id for one in others]
         # With the path known, datagrams are as large as it bears.
-        assert {one.engine.datagram_bytes for one in dialler._connections} == {16_384}
+        assert {one.quic.datagram_bytes for one in quic_connections(dialler)} == {16_384}
 
 
 async def test_a_node_that_others_pose_as_is_not_dialled_for_each_of_them() -> None:

@@ -176,7 +176,7 @@ def test_what_flow_control_holds_back_goes_on_when_the_limit_is_raised(limit: st
         server._local_max_data.value += 1
     else:
         pair.server.set_link_count(2 * SILENT_COUNT)
-    pair.server.ping()
+    pair.server.ping(now=0.0)
     pair.run(3.0)
     assert data_of(pair.events_b, stream_id).endswith(b"held back")
     assert queued(pair.a) == []

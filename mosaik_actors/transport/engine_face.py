@@ -1,0 +1,73 @@
+"""What a connection needs of the engine under it, whatever carries the bytes.
+
+`engine.Engine` speaks QUIC over datagrams, `stream_engine.StreamEngine` shares one
+reliable byte stream. Both are driven alike: after bytes or time were put in, or something
+was written, drain `next_event`, send what is to be sent, and re-read `get_timer`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .address import SocketAddr
+from .close import CloseReason
+from .engine import EngineEvent
+
+
+class ConnectionEngine(Protocol):
+    """One connection without its sockets. ``now`` is monotonic time in seconds."""
+
+    @property
+    def remote(self) -> SocketAddr | None:
+        """Where the peer is; None where that is no address."""
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds, None while unmeasured."""
+
+    @property
+    def probe_count(self) -> int:
+        """How many probes in a row went unanswered."""
+
+    @property
+    def blocked_stream_count(self) -> int:
+        """How many streams wait until the peer lets more be opened."""
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, None for never."""
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+
+    def next_event(self) -> EngineEvent | None:
+        """Return the next thing that happened, None when there is none left."""
+
+    def open_stream(self) -> int:
+        """Return the id of a new bidirectional stream."""
+
+    def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
+        """Append to a stream. Dropped when either side gave it up."""
+
+    def unacked_bytes(self, stream_id: int) -> int:
+        """Return how much of what was written to a stream has not got anywhere yet."""
+
+    def may_receive(self, stream_id: int) -> bool:
+        """Return whether more of a stream may come."""
+
+    def abort_stream(self, stream_id: int, code: int) -> None:
+        """Send no more and hear no more of a stream, and drop what was not sent."""
+
+    def set_link_count(self, count: int) -> None:
+        """Take in how many of the streams that the peer opened are links."""
+
+    def set_held_bytes(self, count: int) -> None:
+        """Take in how many bytes wait above for the rest."""
+
+    def release(self) -> None:
+        """Drop all streams and what they hold: the connection is over."""
+
+    def ping(self, *, now: float) -> None:
+        """Make the peer answer."""
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection; the peer is told with what is sent next."""

@@ -1,0 +1,195 @@
+"""Unix sockets between the processes of one user on one machine.
+
+A node listens in the private folder of its network, where its rendezvous notice is
+(`discovery.rendezvous`); the socket's name is made of its PeerId, so that whoever knows a
+peer knows where it would listen. Where nobody does, it is dialled by its addresses.
+
+The kernel says who is at the other end: another user's process is hung up on before a
+byte is read. What is left to prove, the key and the network, is proven as everywhere.
+Nothing is encrypted: the bytes never leave the kernel, and who could read them there, the
+same user or root, could as well read the memory of the processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from ..clock import Clock
+from ..forking import keep_from_children
+from ..ids import PeerId, SecretKey
+from .config import TransportConfig
+from .stream_engine import StreamEngine
+from .stream_identity import NONCE_BYTES, LocalIdentity
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 128
+ACCEPTS_PER_TURN: Final = 64
+PATH_BYTES_MAX: Final = 100  # of the 104 to 108 that systems have room for
+_NAME_DIGITS: Final = 32
+_CREDENTIALS: Final = struct.Struct("3i")  # ucred of unix(7): process, user, group
+
+
+class LocalSockets:
+    """Where one endpoint listens on this machine, and how it dials there.
+
+    Args:
+        secret_key: The identity that is proven.
+        instance: Which run of the endpoint this is.
+        config: The transport's settings.
+        clock: Where `now` comes from.
+        rng: Where random numbers are drawn from.
+        adopt: Takes a new connection that a peer opened.
+    """
+
+    def __init__(
+        self,
+        secret_key: SecretKey,
+        instance: int,
+        config: TransportConfig,
+        clock: Clock,
+        rng: Random,
+        adopt: Callable[[StreamEngine, socket.socket], None],
+    ) -> None:
+        self._secret_key = secret_key
+        self._instance = instance
+        self._config = config
+        self._clock = clock
+        self._rng = rng
+        self._adopt = adopt
+        self._loop = asyncio.get_running_loop()
+        self._folders: list[Path] = []
+        self._listeners: list[tuple[socket.socket, Path, int]] = []
+
+    def listen(self, folder: Path) -> None:
+        """Listen in a folder that is this user's alone, and dial peers that do.
+
+        Where that is not possible, it is said in the log, and addresses are used.
+        """
+        if not hasattr(socket, "AF_UNIX") or folder in self._folders:
+            return
+        self._folders.append(folder)
+        path = folder / socket_name(self._secret_key.peer_id)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            path.unlink(missing_ok=True)
+            with _Reachable(path) as name:
+                sock.bind(name)
+            sock.listen(BACKLOG)
+            file_number = path.stat().st_ino
+        except OSError as exc:
+            sock.close()
+            logger.info("no Unix socket at %s (%s): peers here are reached by UDP", path, exc)
+            return
+        keep_from_children(sock, lambda one: [one.fileno()])
+        self._listeners.append((sock, path, file_number))
+        self._loop.add_reader(sock, self._accept, sock)
+
+    async def connect(self, peer_id: PeerId) -> tuple[StreamEngine, socket.socket] | None:
+        """Return a connection to a peer that listens on this machine, None where it does not."""
+        for folder in self._folders:
+            path = folder / socket_name(peer_id)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                with _Reachable(path) as name:
+                    await self._loop.sock_connect(sock, name)
+                if is_own(sock):
+                    return self._engine(is_initiator=True), sock
+            except OSError as exc:
+                if isinstance(exc, ConnectionRefusedError):  # left by a process that died
+                    path.unlink(missing_ok=True)
+            except BaseException:
+                sock.close()
+                raise
+            sock.close()
+        return None
+
+    def close(self) -> None:
+        """Listen no more, and leave nothing behind."""
+        for sock, path, file_number in self._listeners:
+            self._loop.remove_reader(sock)
+            sock.close()
+            with suppress(OSError):
+                if path.stat().st_ino == file_number:  # or it is a successor's
+                    path.unlink()
+        self._listeners.clear()
+        self._folders.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                logger.warning("accepting on a Unix socket failed: %s", exc)
+                return
+            sock.setblocking(False)
+            if is_own(sock):
+                self._adopt(self._engine(is_initiator=False), sock)
+            else:
+                sock.close()
+
+    def _engine(self, *, is_initiator: bool) -> StreamEngine:
+        engine = StreamEngine(
+            is_initiator=is_initiator,
+            idle_timeout=self._config.idle_timeout,
+            streams_max=2 * self._config.links_max,  # links, and streams that are just ending
+            now=self._clock.monotonic(),
+        )
+        identity = LocalIdentity(
+            self._secret_key,
+            self._instance,
+            self._rng.randbytes(NONCE_BYTES),
+            is_initiator=is_initiator,
+        )
+        engine.begin(identity.receive, identity.begin())
+        return engine
+
+
+def socket_name(peer_id: PeerId) -> str:
+    """Return the name of the socket that a peer listens on."""
+    return f"{str(peer_id)[:_NAME_DIGITS]}.sock"
+
+
+def is_own(sock: socket.socket) -> bool:
+    """Return whether the process at the other end is of this user, as the kernel says."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:  # elsewhere the folder, which is this user's alone, has to be enough
+        return True
+    data = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(data)
+    return bool(user == os.geteuid())
+
+
+class _Reachable:
+    """A name for a socket's path that is short enough, while the block lasts.
+
+    Systems have room for about a hundred bytes; Linux knows an open folder by a short name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder: int | None = None
+
+    def __enter__(self) -> str:
+        name = str(self._path)
+        if len(os.fsencode(name)) <= PATH_BYTES_MAX:
+            return name
+        self._folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._folder}/{self._path.name}"
+
+    def __exit__(self, *_error: object) -> None:
+        if self._folder is not None:
+            os.close(self._folder)
