@@ -55,6 +55,7 @@ from ..errors import DecodeError
 from ..forking import keep_from_children
 from ..node import Node
 from ..runtime import TypeDispatcher
+from ..transport.local_sockets import socket_name
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,9 @@ class RendezvousActor(TypeDispatcher):
         notice = Notice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
         for folder_name in folder_names(node.endpoint.keys):
             try:
+                path = await asyncio.to_thread(_make_network_folder, folder_name)
+                # Before the notice: who reads it finds the socket.
+                node.endpoint.listen_local(path)
                 folder = await asyncio.to_thread(
                     NoticeFolder, folder_name, make_name(node.peer_id, rng), notice
                 )
@@ -113,6 +117,7 @@ class RendezvousActor(TypeDispatcher):
         self, _message: LeaveRendezvous, sender: ActorAddress
     ) -> None:
         """Take the notice away."""
+        self._node.endpoint.leave_local()
         folders, self._folders = self._folders, []
         for folder in folders:
             await asyncio.to_thread(folder.close)
@@ -122,6 +127,8 @@ class RendezvousActor(TypeDispatcher):
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Take the notice away, if nobody asked for it before."""
+        if self._folders:
+            self._node.endpoint.leave_local()
         folders, self._folders = self._folders, []
         for folder in folders:
             folder.close()
@@ -284,7 +291,11 @@ class NoticeFolder:
         if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
             return None
         if _can_lock(fd):
-            os.unlink(name, dir_fd=self._fd)  # its owner is gone
+            os.unlink(name, dir_fd=self._fd)  # its owner is gone, and so is who listened
+            peer_id = parse_name(name)
+            assert peer_id is not None, "it is read for its name"
+            with suppress(FileNotFoundError):
+                os.unlink(socket_name(peer_id), dir_fd=self._fd)
             return None
         return parse_notice(name, os.read(fd, NOTICE_BYTES_MAX + 1))
 
@@ -303,6 +314,12 @@ def _open_network_folder(folder_name: str) -> int:
         return _open_private(folder_name, f"{user_path}/{folder_name}", user_fd)
     finally:
         os.close(user_fd)
+
+
+def _make_network_folder(folder_name: str) -> Path:
+    """Return where a network's folder is, which is made where needed."""
+    os.close(_open_network_folder(folder_name))
+    return _find_user_folder() / folder_name
 
 
 def _remove_network_folder(folder_name: str) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -285,6 +286,19 @@ class Endpoint(Protocol):
 
         A peer that lives is heard every few seconds while there are links to it.
         """
+
+    def listen_local(self, folder: Path) -> None:
+        """Let processes of this user reach this one by a Unix socket in their private folder.
+
+        And dial those that listen there. Does nothing where sockets may not carry
+        connections; says in the log where one cannot be had.
+        """
+
+    def leave_local(self) -> None:
+        """Listen in no folder any more, and leave nothing there. Connections stay."""
+
+    def carrier(self, peer_id: PeerId) -> str | None:
+        """Return what carries the connection to a peer, such as ``quic``; None without one."""
 
     def may_be_local(self, peer_id: PeerId) -> bool:
         """Return whether a peer may be on this machine, and so know its loopback interface.

@@ -23,6 +23,7 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
@@ -500,6 +501,16 @@ class MemoryEndpoint:
         """Return when a connected peer was heard last, in seconds of the loop, else None."""
         connection = self._connections.get(peer_id)
         return None if connection is None else connection.heard_at
+
+    def listen_local(self, folder: Path) -> None:
+        """Do nothing: there are no sockets here."""
+
+    def leave_local(self) -> None:
+        """Do nothing."""
+
+    def carrier(self, peer_id: PeerId) -> str | None:
+        """Return ``memory`` for a peer that is connected."""
+        return "memory" if peer_id in self.connected_peers() else None
 
     def may_be_local(self, peer_id: PeerId) -> bool:
         """Return True: all are on one loopback interface."""

@@ -165,6 +165,10 @@ class QuicEndpoint:
         if self.config.carries("unix") and not self._is_closing:
             self._local.listen(folder)
 
+    def leave_local(self) -> None:
+        """Listen in no folder any more, and leave nothing there. Connections stay."""
+        self._local.close()
+
     @property
     def network_id(self) -> NetworkId:
         """The network whose links are accepted here."""
