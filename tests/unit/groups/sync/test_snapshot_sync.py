@@ -639,6 +639,7 @@ def test_answers_that_were_not_asked_for_are_ignored() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 1 << 32))
 @example(212812851)  # entries are committed just before the end
+@example(1044429)  # one sends wrong parts, and the leader is away
 def test_whatever_happens_the_state_is_that_of_the_others(seed: int) -> None:
     rng = Random(seed)
     server_count = rng.randint(2, 5)
@@ -682,4 +683,7 @@ def test_whatever_happens_the_state_is_that_of_the_others(seed: int) -> None:
     world.run()
     # An answer that was on its way when they were committed says nothing of them.
     is_late = world.now - commits_s < 1.0
+    if world.servers[2].lie is not None and isinstance(world.ended, StateSyncFailed):
+        assert world.restored is None  # it is tried again, later, and perhaps without that one
+        return
     assert is_synced(world, late_count=count if is_late else 0), seed
