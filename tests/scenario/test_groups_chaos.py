@@ -55,20 +55,20 @@ async def play_one_history(cluster: Cluster, *, is_durable: bool, calls_min: int
 
 
 @scenario(
-    nodes=5, seeds=[*range(40), 43, 262, 319], faults=plan(*HARMLESS), network=NET, **SETTINGS
+    nodes=5, seeds=[*range(24), 43, 262, 319], faults=plan(*HARMLESS), network=NET, **SETTINGS
 )
 async def test_members_in_memory(cluster: Cluster) -> None:
     await play_one_history(cluster, is_durable=False)
 
 
 @scenario(
-    nodes=5, seeds=[*range(40), 229], faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS
+    nodes=5, seeds=[*range(24), 229], faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS
 )
 async def test_durable_members(cluster: Cluster) -> None:
     await play_one_history(cluster, is_durable=True)
 
 
-@scenario(nodes=4, seeds=range(40), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(nodes=4, seeds=range(24), faults=plan(*HARMLESS), network=NET, **SETTINGS)
 async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -82,7 +82,7 @@ async def test_histories_that_merge_in_memory(cluster: Cluster) -> None:
     await play_many_histories(cluster, world)
 
 
-@scenario(nodes=4, seeds=range(40), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
+@scenario(nodes=4, seeds=range(24), faults=plan(*KINDS, *DISK_KINDS), network=NET, **SETTINGS)
 async def test_histories_that_merge_durably(cluster: Cluster) -> None:
     world = World(
         cluster=cluster,
@@ -112,7 +112,7 @@ async def play_many_histories(cluster: Cluster, world: World) -> None:
         world.check_linearizable_in(history)
 
 
-@scenario(nodes=5, seeds=range(30), faults=plan(*HARMLESS), network=NET, **SETTINGS)
+@scenario(nodes=5, seeds=range(20), faults=plan(*HARMLESS), network=NET, **SETTINGS)
 async def test_observers_that_are_left(cluster: Cluster) -> None:
     world = SurvivorWorld(
         cluster=cluster,
