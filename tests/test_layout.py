@@ -44,14 +44,16 @@ TRANSPORT_CORES = (
     "dial_budget",
     "frames",
     "gate",
-    "handshake_budget",
+    "endpoint/handshake_budget",
     "identity",
     "link",
     "link_limit",
-    "lost",
+    "local/engine",
+    "local/identity",
+    "endpoint/lost",
     "path_mtu",
     "scores",
-    "slots",
+    "endpoint/slots",
 )
 TESTING_CORES = (
     "conditions",
@@ -156,7 +158,7 @@ def test_only_the_engine_knows_aioquic(path: Path) -> None:
     assert uses == (path in ALLOWED_TO_USE_AIOQUIC)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "transport").glob("*.py")), ids=name_of)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "transport").rglob("*.py")), ids=name_of)
 def test_transport_knows_nothing_above_it(path: Path) -> None:
     for module, _ in imports(path):
         for above in (*SUBSYSTEMS, "actors", "runtime", "handles", "network", "cli"):

@@ -55,7 +55,7 @@ from ..errors import DecodeError
 from ..forking import keep_from_children
 from ..node import Node
 from ..runtime import TypeDispatcher
-from ..transport.local_sockets import socket_name
+from ..transport.local.sockets import socket_name
 
 logger = logging.getLogger(__name__)
 

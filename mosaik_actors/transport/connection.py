@@ -1,7 +1,7 @@
 """One connection to one peer: the links on it, and what leaves with a loop turn.
 
 What carries its bytes is a subclass's: `QuicConnection` here, `StreamConnection` in
-`stream_connection`. The connection drives its engine. Bytes that links write in one loop turn are
+`local.connection`. The connection drives its engine. Bytes that links write in one loop turn are
 joined and given to the engine once; frames that arrive in one turn reach each
 link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
 `process` and `flush`; it learns what happened through `ConnectionOwner`.

@@ -127,7 +127,7 @@ async def test_a_users_own_modules_and_ours_do_not_meet(tmp_path: Path) -> None:
     "readme", sorted(EXAMPLES.glob("*/README.md")), ids=lambda p: p.parent.name
 )
 def test_every_program_named_in_a_readme_exists(readme: Path) -> None:
-    named = re.findall(r"(?:python|chaos) (\S+\.py)", readme.read_text())
+    named = re.findall(r"(?:python|chaos|run) (\S+\.(?:py|toml))", readme.read_text())
     assert named
     assert all((ROOT / name).is_file() for name in named)
 

@@ -51,7 +51,8 @@ from mosaik_actors.tickets import wire as tickets_wire
 from mosaik_actors.tickets.jwt import Jwt
 from mosaik_actors.tickets.keys import Hs256
 from mosaik_actors.tickets.validator import InvalidTicket
-from mosaik_actors.transport import frames, lost
+from mosaik_actors.transport import frames
+from mosaik_actors.transport.endpoint import lost
 from mosaik_actors.wire_encoding import BoundedDecoder, check_objects
 
 INPUT_BYTES = 64 * 1024

@@ -30,8 +30,8 @@ from ..gate import Gate
 from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
-from ..stream_connection import StreamConnection
-from ..stream_engine import StreamEngine
+from ..local.connection import StreamConnection
+from ..local.engine import StreamEngine
 from .datagrams import Demultiplexer
 from .log import BoundedLog
 from .outbound import Outbound, process

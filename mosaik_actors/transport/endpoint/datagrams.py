@@ -27,13 +27,13 @@ from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConne
 from ..counters import TransportCounters
 from ..dialer import NOT_NEEDED
 from ..engine import DatagramHead, Engine, EngineFactory
-from ..handshake_budget import HandshakeBudget
-from ..lost import decode_hint, encode_hint
 from ..path_mtu import answer_probe
-from ..slots import Slots
 from ..sockets import DatagramPort
+from .handshake_budget import HandshakeBudget
 from .log import BoundedLog
+from .lost import decode_hint, encode_hint
 from .outbound import Outbound, process
+from .slots import Slots
 
 READS_PER_TURN: Final = 64
 ALONE_MIN: Final = 8  # datagrams in a row without company: the next one comes alone as well

@@ -34,7 +34,7 @@ from ..frames import OpenFrame, encode_control
 from ..gate import Gate, Standing
 from ..interface import ConnectionEvent, Link, LinkRefused
 from ..link_limit import why_too_many
-from ..local_sockets import LocalSockets
+from ..local.sockets import LocalSockets
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import CLOSING, Connections, Parts
 from .log import BoundedLog

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaik_actors.transport import handshake_budget
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.handshake_budget import HandshakeBudget
+from mosaik_actors.transport.endpoint import handshake_budget
+from mosaik_actors.transport.endpoint.handshake_budget import HandshakeBudget
 
 CONFIG = TransportConfig(
     stranger_handshakes_max=8,

@@ -20,7 +20,7 @@ from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
-from mosaik_actors.transport.local_sockets import socket_name
+from mosaik_actors.transport.local.sockets import socket_name
 from tests.waiting import until
 
 from .endpoints import Inbox, Server

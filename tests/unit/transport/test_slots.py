@@ -6,7 +6,7 @@ from typing import Any
 
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.slots import Slots
+from mosaik_actors.transport.endpoint.slots import Slots
 
 STRANGER = ("192.0.2.1", 1)
 NEIGHBOUR = ("192.0.2.2", 2)

@@ -24,8 +24,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from .config import TransportConfig
-from .dial_budget import LeakyBucket
+from ..config import TransportConfig
+from ..dial_budget import LeakyBucket
 
 HOSTS_MAX: Final = 4096
 

@@ -28,8 +28,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-from .address import SocketAddr
-from .config import TransportConfig
+from ..address import SocketAddr
+from ..config import TransportConfig
 
 RESERVE_SHARE = 4  # the reserve is at most one of so many
 

@@ -1,6 +1,6 @@
 """One connection over a byte stream (a Unix socket, TLS over TCP), without its socket.
 
-It has the face of `engine.Engine`, so that everything above, connections, links, proofs
+It has the face of `transport.engine.Engine`, so that everything above, connections, links, proofs
 and limits, is the same on every carrier. Bytes and time go in, bytes and events come out.
 Streams of this engine share the byte stream in *parts*, each with a head of nine bytes:
 what it is (1), the stream (4), the length of what follows (4), big-endian.
@@ -9,7 +9,7 @@ what it is (1), the stream (4), the length of what follows (4), big-endian.
     ABORT             a stream is given up by this side, both ways: the code (8)
     PING, PONG        a number (8), and the same number back
     CLOSE             the connection ends: the code (8) and a text
-    HELLO, PROOF      who is there (`stream_identity`), before anything else
+    HELLO, PROOF      who is there (`identity`), before anything else
 
 A stream that has much to send takes turns with the others: nobody waits behind more than
 `PART_BYTES_MAX` of each. What a socket does not take stays here, by stream (`is_blocked`),
@@ -33,10 +33,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import RemoteError
-from .address import SocketAddr
-from .close import CloseCode, CloseReason
-from .engine import (
+from ...errors import RemoteError
+from ..address import SocketAddr
+from ..close import CloseCode, CloseReason
+from ..engine import (
     UNPROVEN_BYTES_MAX,
     ConnectionEnded,
     EngineEvent,
@@ -44,8 +44,8 @@ from .engine import (
     StreamAborted,
     StreamData,
 )
-from .frames import clip_text
-from .identity import ProvenPeer
+from ..frames import clip_text
+from ..identity import ProvenPeer
 
 HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024
@@ -142,7 +142,7 @@ class StreamEngine:
         self._left = 0
         self._short = b""
 
-    # What `engine.Engine` has too.
+    # What `transport.engine.Engine` has too.
 
     @property
     def remote(self) -> SocketAddr | None:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
-from ..clock import Clock
-from ..forking import keep_from_children
-from .stream_engine import StreamEngine
+from ...clock import Clock
+from ...forking import keep_from_children
+from .engine import StreamEngine
 
 READ_BYTES_MAX: Final = 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024

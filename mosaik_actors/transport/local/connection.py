@@ -6,12 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import ClassVar
 
-from ..clock import Clock
-from .close import CloseReason
-from .config import TransportConfig
-from .connection import Connection, ConnectionOwner
-from .stream_engine import StreamEngine
-from .stream_port import StreamPort
+from ...clock import Clock
+from ..close import CloseReason
+from ..config import TransportConfig
+from ..connection import Connection, ConnectionOwner
+from .engine import StreamEngine
+from .port import StreamPort
 
 
 class StreamConnection(Connection):

@@ -23,12 +23,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from ..clock import Clock
-from ..forking import keep_from_children
-from ..ids import PeerId, SecretKey
-from .config import TransportConfig
-from .stream_engine import StreamEngine
-from .stream_identity import NONCE_BYTES, LocalIdentity
+from ...clock import Clock
+from ...forking import keep_from_children
+from ...ids import PeerId, SecretKey
+from ..config import TransportConfig
+from .engine import StreamEngine
+from .identity import NONCE_BYTES, LocalIdentity
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from mosaik_actors.transport.engine import (
     StreamData,
 )
 from mosaik_actors.transport.identity import ProvenPeer
-from mosaik_actors.transport.stream_engine import (
+from mosaik_actors.transport.local.engine import (
     ABORT,
     DATA,
     DATA_END,
@@ -30,7 +30,7 @@ from mosaik_actors.transport.stream_engine import (
     PROOF,
     StreamEngine,
 )
-from mosaik_actors.transport.stream_identity import NONCE_BYTES, LocalIdentity
+from mosaik_actors.transport.local.identity import NONCE_BYTES, LocalIdentity
 
 KEYS = (SecretKey.from_seed("dialler"), SecretKey.from_seed("acceptor"))
 BYE = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "bye")

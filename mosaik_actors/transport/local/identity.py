@@ -21,13 +21,13 @@ from typing import Annotated, Final
 import msgspec
 from blake3 import blake3
 
-from ..errors import RemoteError
-from ..ids import PeerId, SecretKey
-from ..wire_encoding import BoundedDecoder, encode
-from .close import CloseCode
-from .engine import HandshakeDone
-from .identity import ProvenPeer
-from .stream_engine import HELLO, PROOF
+from ...errors import RemoteError
+from ...ids import PeerId, SecretKey
+from ...wire_encoding import BoundedDecoder, encode
+from ..close import CloseCode
+from ..engine import HandshakeDone
+from ..identity import ProvenPeer
+from .engine import HELLO, PROOF
 
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
