@@ -80,7 +80,8 @@ async def _list(options: argparse.Namespace) -> int:
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)
             if options.json:
-                record = json.dumps(as_record(peer, leaders), ensure_ascii=False)
+                carrier = net.node.endpoint.carrier(peer.peer_id)
+                record = json.dumps(as_record(peer, leaders, carrier), ensure_ascii=False)
                 print(json_printable(record))
             else:
                 print(describe(peer, standing, is_long=options.long, leaders=leaders))
@@ -122,11 +123,14 @@ async def _find_leaders(net: Network) -> dict[str, str]:
     return {group.group_id: group.leader for group in ordered if group.leader}
 
 
-def as_record(peer: PeerInfo, leaders: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is known of a peer, for JSON."""
+def as_record(
+    peer: PeerInfo, leaders: Mapping[str, str], carrier: str | None = None
+) -> dict[str, Any]:
+    """Return what is known of a peer, for JSON, with what carries this node's connection to it."""
     return {
         "peer": str(peer.peer_id),
         "addr": str(peer.addr),
+        "carrier": carrier,
         "rtt_ms": None if peer.rtt is None else peer.rtt * 1000,
         "is_reachable": peer.is_reachable,
         "last_heard_s": peer.last_heard_s,
