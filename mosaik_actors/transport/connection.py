@@ -178,10 +178,9 @@ class QuicLink(FramedLink):
 
     def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""
-        data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
-        self._outbox.clear()
+        pieces, self._outbox = self._outbox, []
         self._outbox_bytes = 0
-        engine.write(self.stream_id, data, is_end=self._is_finishing)
+        engine.write_many(self.stream_id, pieces, is_end=self._is_finishing)
 
     def _send_frame(self, frame: bytes) -> None:
         if not self._outbox:
@@ -243,7 +242,7 @@ class Proving:
             return None
         if event.stream_id != PROOF_STREAM or isinstance(event, StreamAborted):
             raise RemoteError("something else than a proof of the network")
-        return self.admission.receive_data(event.data, is_end=event.is_end)
+        return self.admission.receive_data(bytes(event.data), is_end=event.is_end)
 
 
 class Connection(ABC):

@@ -94,7 +94,7 @@ class StreamData(msgspec.Struct, frozen=True):
     """Bytes of a stream, in order. `is_end`: no more will come."""
 
     stream_id: int
-    data: bytes
+    data: bytes | memoryview
     is_end: bool
 
 
@@ -390,6 +390,11 @@ class Engine:
             stream.sender.write(data, end_stream=is_end)
             self._quic.touch(stream_id)
             self._has_written = True
+
+    def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
+        """Append several pieces to a stream at once."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.write(stream_id, data, is_end=is_end)
 
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the peer has not acknowledged."""

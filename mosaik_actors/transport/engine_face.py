@@ -48,6 +48,9 @@ class ConnectionEngine(Protocol):
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
         """Append to a stream. Dropped when either side gave it up."""
 
+    def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
+        """Append several pieces to a stream at once."""
+
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream has not got anywhere yet."""
 

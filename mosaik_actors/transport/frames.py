@@ -114,7 +114,7 @@ class FrameDecoder:
         self._chunks.clear()
         self._held_bytes = 0
 
-    def receive_data(self, data: bytes) -> list[bytes | ControlFrame]:
+    def receive_data(self, data: bytes | memoryview) -> list[bytes | ControlFrame]:
         """Take in the next bytes of the stream and return the frames they complete.
 
         Raises:
@@ -123,7 +123,7 @@ class FrameDecoder:
         """
         self._held_bytes += len(data)
         if self._chunks:
-            self._chunks.append(data)
+            self._chunks.append(bytes(data))  # a view would hold more than its bytes
             if self._held_bytes < self._needed_bytes:
                 return []
             data = b"".join(self._chunks)
@@ -131,10 +131,10 @@ class FrameDecoder:
         frames, taken_bytes = self._cut(data)
         self._held_bytes -= taken_bytes
         if self._held_bytes:
-            self._chunks.append(data[taken_bytes:] if taken_bytes else data)
+            self._chunks.append(bytes(data[taken_bytes:] if taken_bytes else data))
         return frames
 
-    def _cut(self, data: bytes) -> tuple[list[bytes | ControlFrame], int]:
+    def _cut(self, data: bytes | memoryview) -> tuple[list[bytes | ControlFrame], int]:
         """Return the whole frames at the head of `data`, and how many bytes they take."""
         frames: list[bytes | ControlFrame] = []
         start, end = 0, len(data)
@@ -149,7 +149,7 @@ class FrameDecoder:
             if stop > end:
                 self._needed_bytes = stop - start
                 return frames, start
-            payload = data[start + WORD_BYTES : stop]
+            payload = bytes(data[start + WORD_BYTES : stop])
             frames.append(decode_control(payload) if is_control else payload)
             start = stop
         self._needed_bytes = WORD_BYTES

@@ -51,6 +51,8 @@ HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024
 BURST_BYTES_MAX: Final = 512 * 1024
 SHORT_BYTES_MAX: Final = 1024
+JOINED_BYTES_MAX: Final = 16 * 1024  # below this it is cheaper to join pieces than to keep them
+COPIED_BYTES_MAX: Final = 4 * 1024  # and below this to copy a piece than to look at it
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 PINGS_MAX: Final = 8
 
@@ -244,6 +246,14 @@ class StreamEngine:
         if data or is_end:
             self._ready[stream_id] = None
 
+    def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
+        """Append several pieces to a stream at once: the large ones as they are."""
+        if len(pieces) > 1 and sum(map(len, pieces)) <= JOINED_BYTES_MAX:
+            pieces = [b"".join(pieces)]
+        for piece in pieces[:-1]:
+            self.write(stream_id, piece)
+        self.write(stream_id, pieces[-1] if pieces else b"", is_end=is_end)
+
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the socket has not taken."""
         stream = self._streams.get(stream_id)
@@ -337,10 +347,15 @@ class StreamEngine:
 
     def _take_in(self, data: bytes, now: float) -> None:
         at, end = 0, len(data)
+        view = memoryview(data)
         while at < end and not self._is_over:
             if self._left:
                 count = min(self._left, end - at)
-                piece = data if count == end else data[at : at + count]
+                piece: bytes | memoryview
+                if count == end:
+                    piece = data
+                else:
+                    piece = (data if count <= COPIED_BYTES_MAX else view)[at : at + count]
                 self._left -= count
                 at += count
                 self._take_piece(piece, now)
@@ -367,7 +382,7 @@ class StreamEngine:
             raise RemoteError("something else than who is there")
         self._kind, self._part_stream, self._left = kind, stream_id, length
 
-    def _take_piece(self, piece: bytes, now: float) -> None:
+    def _take_piece(self, piece: bytes | memoryview, now: float) -> None:
         kind = self._kind
         if kind in (DATA, DATA_END):
             self._take_data(piece, is_end=kind == DATA_END and not self._left)
@@ -392,7 +407,7 @@ class StreamEngine:
             case _:
                 raise RemoteError(f"a part of an unknown kind, {kind}")
 
-    def _take_data(self, piece: bytes, *, is_end: bool) -> None:
+    def _take_data(self, piece: bytes | memoryview, *, is_end: bool) -> None:
         stream_id = self._part_stream
         stream = self._streams.get(stream_id)
         if stream is None:
