@@ -58,13 +58,15 @@ class Expiration(msgspec.Struct, frozen=True):
         if type(self.seconds) not in (float, int, type(None)):
             kind = type(self.seconds).__name__
             raise TypeError(f"the end is a {kind}, expected seconds or None")
+        if self.seconds != self.seconds:  # no moment is after it, so it would never be over
+            raise ConfigError("the end is nan, expected seconds or None")
 
     @classmethod
     def at(cls, moment: datetime | float) -> Self:
         """Return the end at `moment`, an aware `datetime` or seconds since the Unix epoch.
 
         Raises:
-            ConfigError: The `datetime` has no time zone.
+            ConfigError: The `datetime` has no time zone, or the number is nan.
         """
         if isinstance(moment, datetime):
             if moment.tzinfo is None:
@@ -167,9 +169,11 @@ def ask_validator(validator: TicketValidator, data: bytes, peer: TicketHolder) -
     """
     try:
         expiration: object = validator.validate(data, peer)
-    except InvalidTicket:
+    except (InvalidTicket, KeyboardInterrupt):
         raise
-    except Exception as exc:
+    # A panic in Rust, and SystemExit, are no `Exception`: nobody's tickets would be validated
+    # any more after one.
+    except BaseException as exc:
         _log_failure(validator, f"raised {type(exc).__name__}: {clip(exc)}", exc)
         raise InvalidTicket(f"the validator failed: {type(exc).__name__}") from exc
     if not isinstance(expiration, Expiration):
@@ -179,7 +183,7 @@ def ask_validator(validator: TicketValidator, data: bytes, peer: TicketHolder) -
     return expiration
 
 
-def _log_failure(validator: TicketValidator, what: str, error: Exception | None) -> None:
+def _log_failure(validator: TicketValidator, what: str, error: BaseException | None) -> None:
     """Say that a validator has a mistake, once for each class: anybody may run into it."""
     name = type(validator).__qualname__
     if name in _failed or len(_failed) >= FAILED_LOGGED_MAX:

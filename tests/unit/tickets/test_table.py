@@ -1,6 +1,7 @@
 """The table of tickets: who holds a valid one, and until when."""
 
 import time
+from asyncio import CancelledError
 from datetime import UTC, datetime
 from math import inf
 from typing import Any
@@ -23,7 +24,7 @@ from mosaik_actors import (
 )
 from mosaik_actors.clock import validating_at
 from mosaik_actors.tickets.requirement import TicketRequirement, as_validators
-from mosaik_actors.tickets.table import GONE_MAX, Shown, TicketTable, do_jobs
+from mosaik_actors.tickets.table import GONE_MAX, Shown, TicketJob, TicketTable, do_jobs
 from mosaik_actors.tickets.validator import find_valid
 from mosaik_actors.tickets.wire import ShownTickets, decode_shown, encode_shown
 
@@ -205,9 +206,9 @@ def test_who_shows_others_again_and_again_has_few_waiting() -> None:
 
 
 def test_a_validators_odd_moments_do_no_harm() -> None:
-    for odd in (float("nan"), float("inf"), 1e300, -1e300):
+    for odd in (float("inf"), 1e300, -1e300):
         assert str(Expiration.at(odd))
-    for wrong in ("soon", True, [1]):
+    for wrong in ("soon", True, [1], float("nan")):
         with pytest.raises((TypeError, ValueError)):
             Expiration(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="time zone"):
@@ -281,6 +282,50 @@ def test_what_is_required_is_read_strictly() -> None:
     nameless.signature = 5
     with pytest.raises(ConfigError, match="no class_id or signature"):
         as_validators(nameless)
+
+
+class _Panic(BaseException):
+    """As what a panic in a library written in Rust raises: no `Exception`."""
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), _Panic("x"), SystemExit(1), CancelledError()])
+def test_whatever_a_validator_raises_refuses_that_ticket_only(error: BaseException) -> None:
+    class Odd(Until):
+        def validate(self, data: bytes, peer: Any) -> Expiration:
+            if data == b"odd":
+                raise error
+            return super().validate(data, peer)
+
+    holder = Shown(A, NETWORK, (1, 1), ())
+    validator = Odd()
+    jobs = [
+        TicketJob(validator, validator.signature, one, holder, A)
+        for one in map(ticket, ("odd", "5"))
+    ]
+    refused, accepted = do_jobs(jobs, 0)
+    assert isinstance(refused, InvalidTicket)
+    assert "the validator failed" in refused.reason
+    assert accepted == Expiration.at(5)
+
+
+def test_who_interrupts_the_program_is_not_held_up_by_a_validator() -> None:
+    class Interrupted(Until):
+        def validate(self, data: bytes, peer: Any) -> Expiration:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_valid(Interrupted(), [ticket("1")], Shown(A, NETWORK, (1, 1), ()))
+
+
+def test_an_end_that_is_no_number_is_refused() -> None:
+    """Nothing is later than nan, so a ticket would hold for ever."""
+
+    class Odd(Until):
+        def validate(self, data: bytes, peer: Any) -> Expiration:
+            return Expiration.at(float("nan"))
+
+    with pytest.raises(InvalidTicket, match="the validator failed: ConfigError"):
+        find_valid(Odd(), [ticket("1")], Shown(A, NETWORK, (1, 1), ()))
 
 
 def test_a_validator_that_answers_nonsense_refuses() -> None:
