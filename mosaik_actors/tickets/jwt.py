@@ -239,7 +239,7 @@ class JwtTicketBuilder:
         """Return a new ticket for a peer, issued now.
 
         Raises:
-            ConfigError: The token would be larger than validators accept.
+            ConfigError: The token would be larger than validators accept, or end after 9999.
         """
         peer_id = PeerId(peer_id) if isinstance(peer_id, str) else peer_id
         now = validation_time()
@@ -319,6 +319,10 @@ def _instant(claims: dict[str, Any], name: str) -> float | None:
 
 def _instant_of(moment: float) -> int | float:
     """Return a moment as a token says it: to the millisecond, never after the moment."""
+    if not 0 <= moment <= INSTANT_MAX:  # no validator would accept it
+        raise ConfigError(
+            f"{moment:g} s is not within the years 1970 to 9999, as tokens have to be"
+        )
     rounded = floor(moment * 1000) / 1000
     return int(rounded) if rounded.is_integer() else rounded
 

@@ -25,6 +25,8 @@ from blake3 import blake3
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
 
 from ..errors import ConfigError
 
@@ -82,6 +84,12 @@ class _SharedSecret(TokenKey, TokenSigningKey):
         if raw.lstrip().startswith(_PEM_START):
             # A public key as the secret of an HMAC is a secret that everybody has.
             raise ConfigError(f"the secret of {name} is PEM, expected bytes or hexadecimal digits")
+        try:
+            HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(raw)
+        except InvalidKeyError:  # what it does not sign with it would refuse as a bad signature
+            raise ConfigError(
+                f"the secret of {name} is a public key or a certificate, which everybody has"
+            ) from None
         if len(raw) < self._secret_bytes_min:
             raise ConfigError(
                 f"the secret of {name} has {len(raw)} bytes, expected {self._secret_bytes_min} "

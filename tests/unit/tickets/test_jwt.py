@@ -219,6 +219,8 @@ def _any(kind: Any) -> Any:
         (lambda: Jwt(SECRET, leeway=601), "leeway"),
         (lambda: _any(JwtTicketBuilder)(SIGNER.verifying_key), "signs nothing"),
         (lambda: JwtTicketBuilder(SECRET, expires_in=0), "expires_in"),
+        (lambda: JwtTicketBuilder(SECRET, expires_in=float("inf")).build(PEER), "1970 to 9999"),
+        (lambda: JwtTicketBuilder(SECRET, expires_in=1e13).build(PEER), "1970 to 9999"),
         (lambda: JwtTicketBuilder(SECRET, claims={"sub": 1}), "'sub'"),
         (lambda: JwtTicketBuilder(SECRET, claims={"a": "x" * 9000}).build(PEER), "at most 8192"),
     ],
