@@ -99,7 +99,10 @@ def load_certificate(data: bytes) -> x509.Certificate:
     """Return a certificate, DER or PEM. Raises `ConfigError` when it is none."""
     try:
         if data.lstrip().startswith(b"-----"):
-            return x509.load_pem_x509_certificate(data)
+            found = x509.load_pem_x509_certificates(data)
+            if len(found) != 1:  # to take the first one would leave out the others unsaid
+                raise ConfigError(f"a root has {len(found)} certificates, expected one for each")
+            return found[0]
         return x509.load_der_x509_certificate(data)
     except ValueError as exc:
         raise ConfigError(f"a root's certificate could not be read: {exc}") from exc

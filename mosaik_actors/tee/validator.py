@@ -103,7 +103,7 @@ class Tdx:
         self._max_time_drift_s = seconds(max_time_drift)
         if self._max_age_s is not None:
             require_above("max_age", self._max_age_s)
-        if self._max_time_drift_s < 0:
+        if not self._max_time_drift_s >= 0:  # nan neither: nothing is later than that
             raise ConfigError(f"max_time_drift is {self._max_time_drift_s}, expected 0 or more")
         self._collateral = collateral
         self._checker = QuoteChecker(self._roots, self._accept_status, _as_source(collateral))
@@ -160,8 +160,10 @@ class Tdx:
         return any(root.is_simulated for root in self._roots)
 
     def __repr__(self) -> str:
-        required = ", ".join(f"{name}={value.short}" for name, value in self._baseline.items())
-        return f"Tdx({required}{', SIMULATED roots' if self.is_simulated else ''})"
+        parts = [f"{name}={value.short}" for name, value in self._baseline.items()]
+        if self.is_simulated:
+            parts.append("SIMULATED roots")
+        return f"Tdx({', '.join(parts)})"
 
     def validate(self, data: bytes, peer: TicketHolder) -> Expiration:
         """Return until when a ticket holds. Blocks for a millisecond: the quote is checked.

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey, unique_id
 from mosaik_actors.tee.measurements import Measurements
 from mosaik_actors.tee.packing import TdxBinding, pack
-from mosaik_actors.tee.roots import INTEL_ROOT
+from mosaik_actors.tee.roots import INTEL_ROOT, load_certificate
 from mosaik_actors.tee.simulated import SimulatedRoot, SimulatedTd
 from mosaik_actors.tee.sources import TdxUnavailable
 from mosaik_actors.tee.validator import Tdx
@@ -29,6 +30,11 @@ def validate(
     data = make_ticket(td, binding).to_ticket().data
     with at(NOW):
         return validator.validate(data, Holder())
+
+
+def two_certificates() -> bytes:
+    both = (root(), SimulatedRoot("another one"))
+    return b"".join(load_certificate(one.certificate).public_bytes(Encoding.PEM) for one in both)
 
 
 def tdx(*args: Any, **settings: Any) -> Tdx:
@@ -189,6 +195,8 @@ def test_signature_is_the_same_for_the_same_rules(tmp_path: Path) -> None:
         {"accept_status": ["Revoked"]},
         {"max_age": 0},
         {"max_time_drift": -1},
+        {"max_time_drift": float("nan")},
+        {"roots": [two_certificates()]},
         {"collateral": 5},
     ],
 )
