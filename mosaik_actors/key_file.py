@@ -28,7 +28,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-FILE_BYTES_MAX = 4096
+FILE_BYTES_MAX = 8192
 KEY_DIGITS = 64
 
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]*")
@@ -53,22 +53,28 @@ def read_private_file(path: Path, what: str) -> bytes | None:
         what: What it holds, for messages: "key" or "secret".
 
     Raises:
-        ConfigError: The file cannot be read, or is not this user's alone.
+        ConfigError: The file cannot be read, is larger, or is not this user's alone.
     """
     try:
         # Without O_NONBLOCK a FIFO would be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    except OSError as exc:
-        raise ConfigError(f"cannot read the {what} file {path}: {exc.strerror}") from exc
+    except (OSError, ValueError) as exc:  # a name with a zero byte in it is a ValueError
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError(f"cannot read the {what} file {path}: {why}") from exc
     try:
         _check_owner(path, os.fstat(descriptor), what)
-        return os.read(descriptor, FILE_BYTES_MAX)
+        content = os.read(descriptor, FILE_BYTES_MAX + 1)
     except OSError as exc:
         raise ConfigError(f"cannot read the {what} file {path}: {exc.strerror}") from exc
     finally:
         os.close(descriptor)
+    if len(content) > FILE_BYTES_MAX:  # what is cut off would be another secret
+        raise ConfigError(
+            f"the {what} file {path} has more than {FILE_BYTES_MAX} bytes; it is no {what} file"
+        )
+    return content
 
 
 def create_key_file(path: Path, digits: str, what: str = "key") -> bool:

@@ -91,7 +91,7 @@ def _from_file(path: Path) -> list[bytes]:
     if content is None:
         raise ConfigError(f"there is no secret file {path}; {_ADVICE}")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # editors begin a file with a mark that nobody sees
     except UnicodeDecodeError:
         raise ConfigError(f"the secret file {path} is not text; {_ADVICE}") from None
     return _from_text(text, f"the secret file {path}")
@@ -99,14 +99,19 @@ def _from_file(path: Path) -> list[bytes]:
 
 def _from_text(text: str, source: str) -> list[bytes]:
     lines = [line.strip() for line in text.splitlines()]
-    secrets = [_check_length(_decode(line), source) for line in lines if line]
+    secrets = [_check_length(_decode(line, source), source) for line in lines if line]
     if not secrets:
         raise ConfigError(f"{source} is empty, expected a secret; {_ADVICE}")
     return secrets
 
 
-def _decode(line: str) -> bytes:
-    return bytes.fromhex(line) if _HEX_DIGITS.fullmatch(line) else line.encode()
+def _decode(line: str, source: str) -> bytes:
+    if _HEX_DIGITS.fullmatch(line):
+        return bytes.fromhex(line)
+    try:
+        return line.encode()
+    except UnicodeEncodeError:  # bytes in the environment that are not UTF-8; it has the secret
+        raise ConfigError(f"{source} is not text; {_ADVICE}") from None
 
 
 def _check_length(secret: bytes, source: str) -> bytes:

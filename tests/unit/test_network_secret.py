@@ -49,6 +49,14 @@ def test_several_are_kept_in_order(tmp_path: Path) -> None:
     assert load_secrets([TWO, ONE], {}) == wanted[::-1]
 
 
+def test_file_of_an_editor_or_of_the_longest_secrets_is_read_whole(tmp_path: Path) -> None:
+    marked = write(tmp_path / "marked", b"\xef\xbb\xbf" + b"ab" * 32 + b"\r\n")
+    assert load_secrets(marked, {}) == (b"\xab" * 32,)
+    longest = [letter * 1024 for letter in "abcd"]
+    file = write(tmp_path / "longest", "\n".join(longest))
+    assert load_secrets(file, {}) == tuple(one.encode() for one in longest)
+
+
 def test_the_environment_counts_where_nothing_is_given() -> None:
     assert load_secrets(None, {}) == ()
     assert load_secrets(None, {VARIABLE: f"{ONE}\n{TWO}"}) == (ONE.encode(), TWO.encode())
@@ -69,6 +77,8 @@ def test_the_environment_counts_where_nothing_is_given() -> None:
         (7, "secret is a int"),
         ([7], "secret has a int in it"),
         ([None], "secret has a NoneType in it"),
+        ("hunter2" * 3 + "\udcff", "secret is not text"),
+        (Path("hunter\0"), "cannot read the secret file"),
     ],
 )
 def test_what_closes_no_network_is_refused_and_not_repeated(given: Any, text: str) -> None:
@@ -90,6 +100,7 @@ def test_empty_variable_does_not_open_the_network(monkeypatch: pytest.MonkeyPatc
         ("", 0o600, "is empty, expected a secret"),
         (b"\xff" * 40, 0o600, "is not text"),
         ("hunter2", 0o600, "has a secret of 7 bytes"),
+        (f"{ONE}\n" * 500, 0o600, "has more than 8192 bytes"),
         (ONE, 0o644, "has mode 0644, expected 0600"),
     ],
 )
