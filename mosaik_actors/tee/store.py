@@ -51,7 +51,8 @@ class CollateralStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read: dict[CollateralKey, tuple[tuple[int, int], Collateral | None]] = {}
+        self._read: dict[CollateralKey, tuple[tuple[int, int, int], Collateral | None]] = {}
+        self._failed: dict[CollateralKey, str] = {}
         self._wanted: dict[CollateralKey, None] = {}
 
     def find(self, key: CollateralKey) -> Collateral | None:
@@ -70,13 +71,26 @@ class CollateralStore:
         path = self._path(key)
         try:
             status = path.stat()
-        except OSError:
+            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+            known = self._read.get(key)
+            if known is None or known[0] != stamp:
+                known = self._read[key] = (stamp, _load(path))
+        except FileNotFoundError:
             return None
-        stamp = (status.st_mtime_ns, status.st_size)
-        known = self._read.get(key)
-        if known is None or known[0] != stamp:
-            known = self._read[key] = (stamp, _load(path))
+        except OSError as exc:  # not kept: it may be another one's mode, or too many open files
+            self._log_failure(key, exc)
+            return None
+        self._failed.pop(key, None)
         return known[1]
+
+    def _log_failure(self, key: CollateralKey, error: OSError) -> None:
+        """Say why a file could not be read, until another reason, or until it could."""
+        reason = str(error)
+        if self._failed.get(key) != reason and (
+            key in self._failed or len(self._failed) < WANTED_MAX
+        ):
+            self._failed[key] = reason
+            logger.warning("%s is skipped: %s", self._path(key), reason)
 
     def save(self, key: CollateralKey, collateral: Collateral) -> None:
         """Write the file of `key`. Raises `OSError`."""
@@ -105,9 +119,12 @@ def default_store() -> CollateralStore:
 
 
 def _load(path: Path) -> Collateral | None:
+    """Return what a file has, None when it is no collateral. Raises `OSError`."""
+    # Without O_NONBLOCK a FIFO would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with path.open("rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             return Collateral.parse(file.read(COLLATERAL_BYTES_MAX + 1))
-    except (OSError, DecodeError) as exc:
+    except DecodeError as exc:
         logger.warning("%s is skipped: %s", path, exc)
         return None

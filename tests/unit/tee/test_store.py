@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +62,30 @@ def test_file_that_is_no_collateral_is_skipped(
         assert store.load(KEY) is None
         assert store.load(KEY) is None
     assert caplog.text.count("is skipped") == 1
+
+
+def test_file_that_could_not_be_read_is_read_when_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a process has too many open files for a moment: the file does not change then."""
+    store = CollateralStore(tmp_path)
+    store.save(KEY, collateral())
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(os, "open", refuse)
+        assert store.load(KEY) is None
+        assert store.load(KEY) is None
+    assert caplog.text.count("Too many open files") == 1
+    assert store.load(KEY) is not None
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / f"{KEY}.json")
+    assert CollateralStore(tmp_path).load(KEY) is None
 
 
 def test_only_so_many_kinds_of_machines_are_asked_for(tmp_path: Path) -> None:
