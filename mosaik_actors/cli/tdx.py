@@ -27,6 +27,7 @@ examples:
   mosaik-actors tdx measure                                what this trusted domain runs
   mosaik-actors tdx inspect quote.bin                      what a quote or a ticket says
   mosaik-actors tdx verify quote.bin --mrtd 91eb...        whether it is genuine, and runs that
+  mosaik-actors tdx verify node.ticket --peer ID --network my-app --collateral folder
   mosaik-actors tdx predict --firmware OVMF.fd --kernel vmlinuz --initrd initrd --cmdline "..."
 
 A file is a quote or the data of a ticket, as bytes or as hexadecimal digits.
@@ -45,11 +46,11 @@ def add(subparsers: Subparsers) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     inspect = verbs.add_parser("inspect", help="show what a quote or a ticket says, unchecked")
-    inspect.add_argument("file", type=Path)
+    inspect.add_argument("file", type=Path, help="a quote, or a ticket's data")
     inspect.set_defaults(run=run_inspect)
 
     verify = verbs.add_parser("verify", help="check a quote or a ticket in full")
-    verify.add_argument("file", type=Path)
+    verify.add_argument("file", type=Path, help="a quote, or a ticket's data")
     for name in REGISTERS:
         verify.add_argument(f"--{name}", metavar="HEX", help=f"what {name} has to be")
     verify.add_argument(

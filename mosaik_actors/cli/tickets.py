@@ -25,6 +25,7 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "ES256", "ES256K", "ES384", "ES512", "E
 
 _EPILOG = """\
 examples:
+  mosaik-actors key new node.key        # prints the node's id: PEER below is its 64 digits
   openssl ecparam -name prime256v1 -genkey -noout -out issuer.pem
   openssl ec -in issuer.pem -pubout -out issuer.pub
   mosaik-actors ticket new --key issuer.pem --alg ES256 --peer PEER --issuer acme > node.ticket
