@@ -7,7 +7,6 @@ handler for the type. Whatever is refused is said to the sender, with the reason
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage, PoisonMessage
@@ -115,9 +114,7 @@ class RemotePeer(Outgoing):
             return cell, values
         kind = handled_types(actor_class).get(type_)
         if kind is None:
-            return (
-                f"{name} has no handler for {type_}{near_miss(type_, handled_types(actor_class))}"
-            )
+            return f"{name} has no handler for {type_}{near_miss(type_, actor_class)}"
         try:
             return cell, self.codecs.of_type(kind).decode_batch(batch)
         except EncodeError as error:
@@ -266,11 +263,20 @@ class RemotePeer(Outgoing):
             self._fail(question.number, "gone", reason)
 
 
-def near_miss(type_: str, handled: Iterable[str]) -> str:
-    """Return a hint at a type that is called the same in another module; empty without one."""
+def near_miss(type_: str, actor_class: type) -> str:
+    """Return a hint at a handler that was probably meant; empty without one.
+
+    It is for a type that is called the same in another module, or it names no type: then it
+    takes messages of its own node only.
+    """
     last = type_.rpartition(".")[2]
+    handled = handled_types(actor_class)
     other = next((name for name in handled if name.rpartition(".")[2] == last), None)
-    return "" if other is None else f", but for {other}: import both from the same module"
+    if other is not None:
+        return f", but for {other}: import both from the same module"
+    if callable(getattr(actor_class, f"receiveMsg_{last}", None)):
+        return f" from other nodes: annotate the message of receiveMsg_{last} with its class"
+    return ""
 
 
 def batch_count(batch: bytes) -> int:
