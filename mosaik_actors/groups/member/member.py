@@ -358,18 +358,8 @@ class GroupMember:
 
     def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
         match data[0]:
-            case frames.RAFT:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_raft(peer, body, now=now)
-            case frames.FORWARD:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_forward(peer, frames.decode_forward(body))
-            case frames.SYNC_ASK:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_sync_ask(peer, body, now=now)
-            case frames.SYNC_ANSWER:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_sync_answer(peer, body, now=now)
+            case frames.RAFT | frames.FORWARD | frames.SYNC_ASK | frames.SYNC_ANSWER:
+                self._receive_of_history(peer, data, now)
             case frames.MERGE:
                 self._merging.receive(peer, data[1:], now=now)
             case frames.BOOTSTRAP:
@@ -379,15 +369,21 @@ class GroupMember:
             case _:
                 pass  # of a later version
 
-    def _body(self, data: bytes) -> memoryview | None:
-        """Return the body of a frame of the history that is followed here, None of another."""
+    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> None:
+        """Take in a frame of the history that is followed here; ignore one of another."""
         history, body = frames.split_history(data)
-        return body if self._history is not None and history == self._history.id else None
-
-    @property
-    def _followed(self) -> FollowedHistory:
-        assert self._history is not None, "checked by `_body`"
-        return self._history
+        followed = self._history
+        if followed is None or history != followed.id:
+            return
+        match data[0]:
+            case frames.RAFT:
+                followed.receive_raft(peer, body, now=now)
+            case frames.FORWARD:
+                followed.receive_forward(peer, frames.decode_forward(body))
+            case frames.SYNC_ASK:
+                followed.receive_sync_ask(peer, body, now=now)
+            case frames.SYNC_ANSWER:
+                followed.receive_sync_answer(peer, body, now=now)
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)
