@@ -10,7 +10,7 @@ from thespian.actors import ActorAddress
 from ..ids import GroupId
 from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
-from .member.member import MemberSpec
+from .member.context import MemberSpec
 from .shared import GroupState
 from .storage.interface import LogStorage
 

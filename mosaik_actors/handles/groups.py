@@ -44,8 +44,8 @@ from ..groups.machine.machine import (
 )
 from ..groups.machine.state_sync import StateSync
 from ..groups.machine.types import A, C, Q, R, Typed
+from ..groups.member.context import MemberSpec
 from ..groups.member.events import GroupEvent
-from ..groups.member.member import MemberSpec
 from ..groups.mesh.key import GroupKey, derive_group_id
 from ..groups.mesh.mesh import Bond
 from ..groups.messages import (

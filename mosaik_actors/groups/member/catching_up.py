@@ -45,7 +45,7 @@ from ..wire.types import REQUEST_BYTES
 from .events import Logged, Notify, StateReplaced
 
 if TYPE_CHECKING:
-    from .parts import Parts
+    from .context import Context
 
 KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
 
@@ -57,7 +57,7 @@ class CatchingUp:
     """Both sides of state sync at one member.
 
     Args:
-        parts: What the member lends.
+        context: What the pieces of this member share.
         raft: The log.
         history: The history's id.
         keep_snapshot: Takes a snapshot that is to be saved with its metadata.
@@ -69,16 +69,22 @@ class CatchingUp:
     """
 
     def __init__(
-        self, parts: Parts, raft: Raft, history: bytes, keep_snapshot: KeepSnapshot, *, now: float
+        self,
+        context: Context,
+        raft: Raft,
+        history: bytes,
+        keep_snapshot: KeepSnapshot,
+        *,
+        now: float,
     ) -> None:
         self.served_bytes = 0
         self.mismatch_count = 0
-        self._parts = parts
+        self._context = context
         self._raft = raft
         self._history = history
         self._keep_snapshot = keep_snapshot
-        self._sync: StateSync = parts.sync
-        self._provider = self._sync.provider(self._context(now))
+        self._sync: StateSync = context.sync
+        self._provider = self._sync.provider(self._sync_context(now))
         self._task: SyncTask | None = None
         self._again_at_s: float | None = None
         self._wanted_index = 0
@@ -100,7 +106,7 @@ class CatchingUp:
         self._wanted_index = max(self._wanted_index, index)
         if self._task is None:
             self._again_at_s = None
-            self._task = self._sync.requester(self._context(now))
+            self._task = self._sync.requester(self._sync_context(now))
             self.holders_changed(now=now)
 
     def holds_back(self, message: Message) -> bool:
@@ -122,7 +128,7 @@ class CatchingUp:
             return
         holders = {
             peer: Holder(status.first_index, status.commit_index, status.is_catching_up)
-            for peer, status in self._parts.statuses().items()
+            for peer, status in self._context.statuses.items()
             if status.history == self._history
         }
         self._task.update_holders(holders, self._raft.leader or self._leader_by_hearsay(), now=now)
@@ -130,7 +136,7 @@ class CatchingUp:
     def _leader_by_hearsay(self) -> PeerId | None:
         """Return who leads as others say: one that joins has not heard of a leader yet."""
         said = [
-            status for status in self._parts.statuses().values() if status.history == self._history
+            status for status in self._context.statuses.values() if status.history == self._history
         ]
         return max(said, key=lambda status: status.term).leader if said else None
 
@@ -178,12 +184,12 @@ class CatchingUp:
 
     # Helpers.
 
-    def _context(self, now: float) -> SyncContext:
+    def _sync_context(self, now: float) -> SyncContext:
         raft = self._raft
         return SyncContext(
-            me=self._parts.me,
+            me=self._context.me,
             log=raft,
-            rng=self._parts.rng,
+            rng=self._context.rng,
             now=now,
             is_leader=lambda: raft.is_leader,
             next_index=raft.commit_index + 1,
@@ -199,11 +205,11 @@ class CatchingUp:
         if not raft.is_leader or not raft.applied_index:
             return
         try:
-            parts = self._parts.host.snapshot_parts()
+            parts = self._context.host.snapshot_parts()
         except SnapshotError as exc:
-            self._parts.emit(Logged(True, f"a snapshot could not be made: {exc}"))
+            self._context.emit(Logged(True, f"a snapshot could not be made: {exc}"))
             return
-        request_id = self._parts.rng.randbytes(REQUEST_BYTES)
+        request_id = self._context.rng.randbytes(REQUEST_BYTES)
         self._provider.cut_made(
             RequestedSnapshot(raft.metadata_at(raft.applied_index), request_id, parts), now=now
         )
@@ -213,7 +219,7 @@ class CatchingUp:
             match event:
                 case SendSync(peer, data):
                     self.served_bytes += len(data)
-                    self._parts.send(peer, with_history(SYNC_ANSWER, self._history, data))
+                    self._context.send(peer, with_history(SYNC_ANSWER, self._history, data))
                 case SnapshotWanted(request_id):
                     system_entry = TakeSnapshot(request_id)
                     self._raft.propose(
@@ -221,7 +227,7 @@ class CatchingUp:
                     )
                     self._cut_by_s = now + _CUT_WAIT_S
                 case SnapshotFailed(_, reason):
-                    self._parts.emit(Logged(True, f"a snapshot could not be made: {reason}"))
+                    self._context.emit(Logged(True, f"a snapshot could not be made: {reason}"))
 
     def _ask(self, now: float) -> None:
         while self._task is not None and self._to_install is None:
@@ -230,20 +236,20 @@ class CatchingUp:
                 case None:
                     return
                 case SendSync(peer, data):
-                    self._parts.send(peer, with_history(SYNC_ASK, self._history, data))
+                    self._context.send(peer, with_history(SYNC_ASK, self._history, data))
                 case InstallEntries() | InstallSnapshot():
                     self._to_install = event
                 case SyncProgress():
                     pass
                 case SyncMismatch(what):
                     self.mismatch_count += 1
-                    self._parts.emit(Logged(True, f"{what}; it is fetched anew"))
+                    self._context.emit(Logged(True, f"{what}; it is fetched anew"))
                 case StateSyncFinished():
                     self._task = None
                     if self._raft.commit_index < self._wanted_index:
                         self._again_at_s = now + _AGAIN_S
                 case StateSyncFailed(reason):
-                    self._parts.emit(Logged(True, f"catching up failed, trying again: {reason}"))
+                    self._context.emit(Logged(True, f"catching up failed, trying again: {reason}"))
                     self._task = None
                     self._again_at_s = now + _AGAIN_S
 
@@ -260,7 +266,7 @@ class CatchingUp:
             return False
         if isinstance(waiting, InstallSnapshot):
             if waiting.metadata.index > raft.commit_index:
-                steps = self._parts.host.restore(waiting.parts, waiting.metadata.index)
+                steps = self._context.host.restore(waiting.parts, waiting.metadata.index)
                 self._restoring = (waiting.metadata, waiting.parts, steps)
                 return self._restore_on(now)
         else:
@@ -278,7 +284,7 @@ class CatchingUp:
             self._restoring = None
             self._keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
-            self._parts.emit(Notify(StateReplaced(self._parts.host.position)))
+            self._context.emit(Notify(StateReplaced(self._context.host.position)))
             self._is_broken = False
             self._end_install(now)
             return True
@@ -289,7 +295,7 @@ class CatchingUp:
                 ) from exc
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
-            self._parts.emit(Logged(True, f"a snapshot was refused: {exc}"))
+            self._context.emit(Logged(True, f"a snapshot was refused: {exc}"))
             self._end_install(now)
             return True
         return False
@@ -298,7 +304,7 @@ class CatchingUp:
         try:
             install()
         except RemoteError as exc:
-            self._parts.emit(Logged(True, f"what was fetched does not fit: {exc}"))
+            self._context.emit(Logged(True, f"what was fetched does not fit: {exc}"))
 
     def _end_install(self, now: float) -> None:
         self._to_install = None

@@ -20,7 +20,7 @@ from ..wire.frames import ForwardRefused, encode_control, encode_forward
 from .events import Logged
 
 if TYPE_CHECKING:
-    from .parts import Parts
+    from .context import Context
 
 ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
 
@@ -39,7 +39,7 @@ class Commands:
     """The commands of one member on their way.
 
     Args:
-        parts: What the member lends.
+        context: What the pieces of this member share.
         raft: The log.
         history: The history's id.
 
@@ -47,8 +47,8 @@ class Commands:
         unreadable_count: How often commands of others could not be decoded; the first is logged.
     """
 
-    def __init__(self, parts: Parts, raft: Raft, history: bytes) -> None:
-        self._parts = parts
+    def __init__(self, context: Context, raft: Raft, history: bytes) -> None:
+        self._context = context
         self._raft = raft
         self._history = history
         self._waiting: list[Origin] = []
@@ -57,7 +57,7 @@ class Commands:
 
     def has_more(self, *, now: float) -> bool:
         """Return whether another `send` would find commands: answers have made room."""
-        return self._raft.leader is not None and self._parts.client.may_take(now)
+        return self._raft.leader is not None and self._context.client.may_take(now)
 
     def receive_forward(self, peer: PeerId, command_batch: CommandBatch) -> None:
         """Take in commands of another member, which takes this one for the leader.
@@ -67,7 +67,7 @@ class Commands:
         that gives up: what is refused comes again at once.
         """
         try:
-            self._parts.host.check_readable(command_batch.payloads)
+            self._context.host.check_readable(command_batch.payloads)
         except DecodeError as exc:
             self._note_unreadable(peer, exc)
             return
@@ -75,30 +75,30 @@ class Commands:
 
     def route(self, *, now: float) -> None:
         """Tell those who ask the leader when there is another one, or it is out of reach."""
-        raft, parts = self._raft, self._parts
+        raft, context = self._raft, self._context
         leader = raft.leader
-        is_near = leader == parts.me or leader in parts.statuses()
+        is_near = leader == context.me or leader in context.statuses
         route = (leader, raft.term, is_near)
         if route != self._route:
             self._route = route
             epoch = (self._history, leader, raft.term)
-            parts.client.set_leader(leader is not None and is_near, epoch, now)
-            parts.reads.retry_now(now=now)
+            context.client.set_leader(leader is not None and is_near, epoch, now)
+            context.reads.retry_now(now=now)
 
     def send(self, *, now: float) -> None:
         """Put what has piled up on its way."""
-        raft, parts = self._raft, self._parts
+        raft, context = self._raft, self._context
         leader = raft.leader
         if leader is not None:
-            command_batches = parts.client.take_command_batches(now, raft.commit_index)
-            if leader == parts.me:
+            command_batches = context.client.take_command_batches(now, raft.commit_index)
+            if leader == context.me:
                 self._waiting.extend((None, command_batch) for command_batch in command_batches)
             else:
                 for command_batch in command_batches:
-                    parts.send(leader, encode_forward(self._history, command_batch))
+                    context.send(leader, encode_forward(self._history, command_batch))
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            if raft.is_leader and not parts.host.ledger.is_closed:
+            if raft.is_leader and not context.host.ledger.is_closed:
                 self._propose(waiting)
             else:
                 self.refuse(waiting, now=now)
@@ -107,18 +107,18 @@ class Commands:
         """Tell whose they are that these command batches are not in the log."""
         for peer, command_batch in command_batches:
             if peer is None:
-                self._parts.client.receive_refused(command_batch.first_sequence, now)
+                self._context.client.receive_refused(command_batch.first_sequence, now)
             else:
                 refusal = ForwardRefused(
                     self._history, command_batch.client, command_batch.first_sequence
                 )
-                self._parts.send(peer, encode_control(refusal))
+                self._context.send(peer, encode_control(refusal))
 
     def _note_unreadable(self, peer: PeerId, error: DecodeError) -> None:
         self.unreadable_count += 1
         if self.unreadable_count == 1:
             text = f"commands of peer {peer.short} are not taken in: {error}"
-            self._parts.emit(Logged(True, text))
+            self._context.emit(Logged(True, text))
 
     def _propose(self, waiting: list[Origin]) -> None:
         """Propose them in entries of a good size."""

@@ -20,7 +20,7 @@ from ..wire.records import SnapshotMetadata
 from .events import Logged
 
 if TYPE_CHECKING:
-    from .parts import Parts
+    from .context import Context
 
 _PARTS_PER_STEP: Final = 4
 
@@ -39,14 +39,14 @@ class Compaction:
     """Cuts one member's log.
 
     Args:
-        parts: What the member lends.
+        context: What the pieces of this member share.
         raft: The log.
         history: The history's id, saved with each snapshot.
         join_index: Saved likewise.
     """
 
-    def __init__(self, parts: Parts, raft: Raft, history: bytes, join_index: int) -> None:
-        self._parts = parts
+    def __init__(self, context: Context, raft: Raft, history: bytes, join_index: int) -> None:
+        self._context = context
         self._raft = raft
         self._history = history
         self._join_index = join_index
@@ -65,21 +65,21 @@ class Compaction:
 
     def consider(self) -> bool:
         """Begin to cut the log when it has grown; return whether it was cut at once."""
-        raft, parts = self._raft, self._parts
-        settings = parts.settings
+        raft, context = self._raft, self._context
+        settings = context.settings
         is_heavy = self._applied_bytes > settings.compact_bytes
         if not is_heavy and raft.applied_index - raft.metadata.index <= settings.compact_entries:
             return False
-        if self._work is not None or not parts.host.has_snapshot or parts.keeps_log():
+        if self._work is not None or not context.host.has_snapshot or context.keeps_log():
             return False
         self._applied_bytes = 0
         keep_count = 0 if is_heavy else settings.keep_entries
         metadata = raft.metadata_at(raft.applied_index)
-        if not parts.is_durable:
+        if not context.is_durable:
             raft.compact(metadata, keep_count=keep_count)
             return True
         try:
-            making = parts.host.snapshot_parts()
+            making = context.host.snapshot_parts()
         except SnapshotError as exc:
             self._fail(exc)
         else:
@@ -91,7 +91,7 @@ class Compaction:
         work = self._work
         if work is None:
             return
-        if self._parts.keeps_log():
+        if self._context.keeps_log():
             self._work = None
             return
         try:
@@ -106,7 +106,7 @@ class Compaction:
 
     def keep_snapshot(self, metadata: SnapshotMetadata, parts: Sequence[bytes]) -> None:
         """Keep a snapshot until it is saved with its metadata."""
-        if self._parts.is_durable:
+        if self._context.is_durable:
             stored = StoredGroup(self._history, self._join_index, b"", tuple(parts))
             self._snapshots = {metadata.index: encode_stored(stored)}
 
@@ -121,4 +121,4 @@ class Compaction:
 
     def _fail(self, error: SnapshotError) -> None:
         self._work = None
-        self._parts.emit(Logged(True, f"the log is not cut: {error}"))
+        self._context.emit(Logged(True, f"the log is not cut: {error}"))

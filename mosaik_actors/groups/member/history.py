@@ -55,8 +55,8 @@ from ..wire.system_entries import ContinueAs, SystemEntry, decode_system_entry, 
 from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
 from .compaction import Compaction
+from .context import Context
 from .events import LeaderElected, Logged, MembersChanged, Notify
-from .parts import Parts
 from .saving import DiskState
 from .voter_changes import Joiners, VoterChanges
 
@@ -103,7 +103,7 @@ class FollowedHistory:
     """See the module's docstring.
 
     Args:
-        parts: What the member lends it.
+        context: What the pieces of this member share.
         begin: Where it begins.
         now: Monotonic time in seconds.
 
@@ -113,44 +113,44 @@ class FollowedHistory:
         elections: Counts for people.
     """
 
-    def __init__(self, parts: Parts, begin: Begin, *, now: float) -> None:
+    def __init__(self, context: Context, begin: Begin, *, now: float) -> None:
         self.id = begin.history
         self.elections = Elections()
         self._disk = DiskState.FINE
         self._told_number = 0
-        self._parts = parts
+        self._context = context
         self.raft = raft = Raft(
-            parts.me,
-            parts.consensus.raft(parts.factor),
-            parts.rng,
+            context.me,
+            context.consensus.raft(context.factor),
+            context.rng,
             now=now,
             join_index=begin.join_index,
             **begin.raft,
         )
         self._pending_io = PendingIo(
             raft,
-            is_durable=parts.is_durable,
+            is_durable=context.is_durable,
             send=self._send_messages,
             finish=self._finish,
             snapshot_of=lambda metadata: self._compaction.take_snapshot(metadata),
         )
         self._now = now
         self._replayed: list[Replayed] = []
-        self._compaction = Compaction(parts, raft, self.id, begin.join_index)
-        self._commands = Commands(parts, raft, self.id)
-        self._voter_changes = VoterChanges(parts, raft, self.id, now=now)
+        self._compaction = Compaction(context, raft, self.id, begin.join_index)
+        self._commands = Commands(context, raft, self.id)
+        self._voter_changes = VoterChanges(context, raft, self.id, now=now)
         self._loaded_index = raft.last_index
         self._leader_heard_s = now
         self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
-        is_voter = parts.me in raft.final_configuration[1].voters
+        is_voter = context.me in raft.final_configuration[1].voters
         self._is_admitted = is_voter and not raft.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
         self._system_entries: list[SystemEntry] = []
         self._failed_system_entries: list[SystemEntry] = []
         self._has_told_lost = False
-        self._sync = CatchingUp(parts, raft, self.id, self._compaction.keep_snapshot, now=now)
+        self._sync = CatchingUp(context, raft, self.id, self._compaction.keep_snapshot, now=now)
         if begin.join_index > raft.commit_index:
             self._sync.begin(now=now)
         self._commands.route(now=now)
@@ -165,12 +165,12 @@ class FollowedHistory:
     @property
     def is_member(self) -> bool:
         """Whether the configuration names this member."""
-        return self._voter_changes.is_named(self._parts.me)
+        return self._voter_changes.is_named(self._context.me)
 
     @property
     def is_voter(self) -> bool:
         """Whether this member counts for quorums."""
-        return self._parts.me in self.raft.configuration.voters
+        return self._context.me in self.raft.configuration.voters
 
     @property
     def is_stalled(self) -> bool:
@@ -195,8 +195,8 @@ class FollowedHistory:
             if self._majority_is_lost:
                 return f"no leader: {_MAJORITY_LOST}"
             return "no leader: a majority of the voters is not in reach"
-        if leader != self._parts.me:
-            status = self._parts.statuses().get(leader)
+        if leader != self._context.me:
+            status = self._context.statuses.get(leader)
             if status is None:
                 return f"no bond with the leader, {leader.short}"
             if status.history != self.id:
@@ -212,9 +212,9 @@ class FollowedHistory:
     @property
     def _is_continued(self) -> bool:
         """Whether those that are left go on by themselves, without the voters (`takeover`)."""
-        parts, deciding = self._parts, self.raft.deciding
-        may_be = parts.consensus.initial_voters == 1
-        return may_be and are_forgotten(self.id, deciding, parts.statuses())
+        context, deciding = self._context, self.raft.deciding
+        may_be = context.consensus.initial_voters == 1
+        return may_be and are_forgotten(self.id, deciding, context.statuses)
 
     @property
     def _majority_is_lost(self) -> bool:
@@ -227,14 +227,14 @@ class FollowedHistory:
             return False  # unknown yet, or the first voters may not have begun
         lost_count = int(raft.has_lost_entries)
         for peer in raft.configuration.voters:
-            status = self._parts.statuses().get(peer)
+            status = self._context.statuses.get(peer)
             lost_count += status is not None and status.standing is Standing.SEEKING
         return voter_count - lost_count < majority(voter_count)
 
     @property
     def _is_closed(self) -> bool:
         """Whether the history has ended: it takes nobody in, and what it shows is of the past."""
-        return self._parts.host.ledger.is_closed
+        return self._context.host.ledger.is_closed
 
     @property
     def is_restoring(self) -> bool:
@@ -263,7 +263,7 @@ class FollowedHistory:
         A voter may have acknowledged it. What a member had on its disk when it started it
         may have applied in an earlier life: the disk does not say how far that went.
         """
-        is_voter = any(self._parts.me in voters for voters in self.raft.deciding)
+        is_voter = any(self._context.me in voters for voters in self.raft.deciding)
         return is_voter or self.raft.commit_index < self._loaded_index
 
     @property
@@ -278,7 +278,7 @@ class FollowedHistory:
 
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
-        raft, ledger = self.raft, self._parts.host.ledger
+        raft, ledger = self.raft, self._context.host.ledger
         standing = Standing.VOTER if self.is_voter else Standing.LEARNER
         return {
             "standing": Standing.SEEKING if raft.has_lost_entries else standing,
@@ -290,7 +290,7 @@ class FollowedHistory:
             "is_catching_up": self.is_catching_up or raft.has_lost_entries,
             "closed_into": ledger.closed_into,
             "merged": ledger.merged[-MERGED_COUNT_MAX:],
-            "position": self._parts.host.position,
+            "position": self._context.host.position,
             "ancestors": ledger.ancestors[-ANCESTOR_COUNT_MAX:],
             "is_admitted": self._is_admitted,
         }
@@ -298,7 +298,7 @@ class FollowedHistory:
     @property
     def standing_key(self) -> tuple[Any, ...]:
         """Return what differs when others may have to act on something in `status`."""
-        ledger = self._parts.host.ledger
+        ledger = self._context.host.ledger
         return (
             self.raft.configuration_index,
             self.raft.leader,
@@ -321,7 +321,7 @@ class FollowedHistory:
                     len(command_batch.payloads)
                     for command_batch in decode_command_batches(entry.data)
                 )
-        return self._parts.host.position + waiting
+        return self._context.host.position + waiting
 
     # What the member passes on.
 
@@ -393,7 +393,7 @@ class FollowedHistory:
         if self._majority_is_lost != self._has_told_lost:
             self._has_told_lost = not self._has_told_lost
             if self._has_told_lost:
-                self._parts.emit(Logged(True, f"the group cannot go on: {_MAJORITY_LOST}"))
+                self._context.emit(Logged(True, f"the group cannot go on: {_MAJORITY_LOST}"))
 
     def continued(self, history: bytes, *, keeps_tail: bool) -> tuple[Begin, SaveBatch]:
         """Return where a history begins in which this member continues this one, and its save.
@@ -406,7 +406,7 @@ class FollowedHistory:
             keeps_tail: Whether what is in the log and not known to be committed counts as
                 committed, as commands of the new history.
         """
-        raft, host, me = self.raft, self._parts.host, self._parts.me
+        raft, host, me = self.raft, self._context.host, self._context.me
         ledger = host.ledger
         kept = self._kept_entries(keeps_tail=keeps_tail)
         index, term = kept[-1].index if kept else raft.first_index - 1, raft.term + 1
@@ -449,7 +449,7 @@ class FollowedHistory:
         added: tuple[Entry, ...],
         join_index: int = 0,
     ) -> tuple[Begin, SaveBatch]:
-        raft, root = self.raft, self._parts.host.ledger.root
+        raft, root = self.raft, self._context.host.ledger.root
         base_index = raft.first_index - 1
         begin = Begin(
             history,
@@ -480,18 +480,18 @@ class FollowedHistory:
         The header still names the one so far, until the system entry in the log is applied again.
         """
         raft = self.raft
-        if not self._parts.is_durable:
+        if not self._context.is_durable:
             return None
         if not raft.metadata.index:
             return raft.metadata, encode_stored(StoredGroup(history, join_index, root=root))
-        parts = tuple(self._parts.host.snapshot_parts())
+        parts = tuple(self._context.host.snapshot_parts())
         return raft.metadata_at(raft.applied_index), encode_stored(
             StoredGroup(history, join_index, b"", parts)
         )
 
     def campaign_if_alone(self, *, now: float) -> None:
         """Lead at once where no other vote is needed."""
-        if self.raft.configuration.voters == (self._parts.me,):
+        if self.raft.configuration.voters == (self._context.me,):
             self.raft.campaign(now=now)
 
     def note_disk(self, disk: DiskState, *, now: float) -> None:
@@ -559,9 +559,9 @@ class FollowedHistory:
         self._note_admitted()
         self._commands.send(now=now)
         if self._is_closed:
-            self._parts.reads.hold(now=now)
+            self._context.reads.hold(now=now)
         else:
-            self._parts.reads.ask(self.raft.read, now=now)
+            self._context.reads.ask(self.raft.read, now=now)
         self._pending_io.run()
         self._sync.pump(self._pending_io, now=now)
         if self._compaction.consider():
@@ -584,7 +584,7 @@ class FollowedHistory:
         if raft.leader is None or raft.term_at(raft.applied_index) != raft.term:
             return  # nothing of this term is applied: what was committed before may lack too
         if self._caught_up_index is None:
-            status = self._parts.statuses().get(raft.leader)
+            status = self._context.statuses.get(raft.leader)
             self._caught_up_index = 0 if status is None else status.commit_index
         self._is_caught_up = raft.applied_index >= self._caught_up_index
 
@@ -595,14 +595,14 @@ class FollowedHistory:
         raft, index = self.raft, self._admitted_index
         has_place = index is not None and raft.commit_index >= index
         # An observer never is to vote, and a leader is one of the voters.
-        is_observer = self._is_caught_up and self._parts.is_observer()
+        is_observer = self._is_caught_up and self._context.is_observer
         self._is_admitted = has_place or is_observer or raft.is_leader
 
     # What Raft says.
 
     def _send_messages(self, messages: tuple[tuple[PeerId, Message], ...]) -> None:
         for peer, message in messages:
-            self._parts.send(peer, with_history(RAFT, self.id, encode_message(message)))
+            self._context.send(peer, with_history(RAFT, self.id, encode_message(message)))
 
     def _finish(self, ready: Ready) -> None:
         """Steps 4 to 6 of a `Ready`, which is saved."""
@@ -614,7 +614,7 @@ class FollowedHistory:
             self._take_outcome(outcome)
         for read in ready.reads:
             if not isinstance(read.request_id, Joiners):
-                self._parts.reads.receive_state(read)
+                self._context.reads.receive_state(read)
             elif read.index is not None:
                 self._voter_changes.join_accepted(read.request_id)
         for event in ready.events:
@@ -623,35 +623,35 @@ class FollowedHistory:
                 self._take_event(event)
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
-        parts = self._parts
-        applied = parts.host.apply(
+        context = self._context
+        applied = context.host.apply(
             entries,
-            parts.client.client_id,
+            context.client.client_id,
             self.raft.commit_index,
             takes_cuts=not self.is_catching_up,
         )
         self.raft.applied(entries[-1].index)
         self._compaction.note_applied(sum([len(entry.data) for entry in entries]))
         if applied.answers:
-            parts.client.receive_answers(applied.answers, self._now)
+            context.client.receive_answers(applied.answers, self._now)
         for cut in applied.cuts:
             self._take_cut(cut)
         if applied.replayed:
             self._replayed += applied.replayed
         if applied.bad_count:
-            parts.emit(
+            context.emit(
                 Logged(True, f"{applied.bad_count} entries could not be read: {applied.bad_why}")
             )
         if applied.mismatch_why:
             text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
-            parts.emit(Logged(True, text))
+            context.emit(Logged(True, text))
         for entry in entries:
             if entry.kind is EntryKind.SYSTEM:
                 self._take_system_entry(entry)
 
     def _take_cut(self, cut: HostCut) -> None:
         if cut.parts is None:
-            self._parts.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
+            self._context.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
         else:
             made = RequestedSnapshot(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
             self._sync.cut_made(made, now=self._now)
@@ -679,7 +679,7 @@ class FollowedHistory:
                 self._voter_changes.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
                 self._voter_changes.hurry(now=self._now)
-                self._parts.emit(Notify(MembersChanged(voters.voters, voters.learners)))
+                self._context.emit(Notify(MembersChanged(voters.voters, voters.learners)))
             case SnapshotNeeded(metadata):
                 self._sync.begin(metadata.index, now=self._now)
             case EntriesLost(last_index, counted_index, counted_by):
@@ -687,13 +687,13 @@ class FollowedHistory:
                     f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
                     f"has counted {counted_index} as saved here: waiting to be taken in anew"
                 )
-                self._parts.emit(Logged(True, text))
+                self._context.emit(Logged(True, text))
             case SteppedDown(term, why):
                 self._note_stepped_down(term, why)
 
     def _note_stepped_down(self, term: int, why: str) -> None:
         self._leader_heard_s = self._now
-        self._parts.emit(Logged(False, f"leads no more in term {term}: {why}"))
+        self._context.emit(Logged(False, f"leads no more in term {term}: {why}"))
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:
         elections = self.elections
@@ -706,5 +706,5 @@ class FollowedHistory:
                 elapsed_s = elections.last_elapsed_s = self._now - elections.lost_at_s
             elections.lost_at_s = None
             self._leader_heard_s = self._now
-        self._parts.emit(Notify(LeaderElected(leader, term, elapsed_s)))
+        self._context.emit(Notify(LeaderElected(leader, term, elapsed_s)))
         self._commands.route(now=self._now)

@@ -31,9 +31,7 @@ The caller passes links' frames and ``now`` (monotonic seconds), then drains
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import inf
 from random import Random
 from types import MappingProxyType
@@ -42,7 +40,7 @@ from typing import Any, Final
 import msgspec
 
 from ...errors import ConfigError, RemoteError
-from ...ids import GroupId, NetworkId, PeerId
+from ...ids import PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import CloseCode, CloseReason
 from ..bootstrap.bootstrap import (
@@ -53,16 +51,13 @@ from ..bootstrap.bootstrap import (
     SavePrepareVote,
     SendBootstrap,
 )
-from ..client.client import CommandClient, Failed, Resolved
-from ..client.reads import ReadFailed, ReadGranted, Reads
-from ..config import ConsensusConfig, GroupsConfig
+from ..client.client import Failed, Resolved
+from ..client.reads import ReadFailed, ReadGranted
 from ..machine.host import Host
 from ..machine.ledger import Ledger
-from ..machine.state_sync import StateSync
 from ..merge.replay import is_whole, merged_commands
 from ..merge.takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
-from ..mesh.key import GroupKey
-from ..mesh.mesh import Allow, BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
+from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_prepare_vote
@@ -73,6 +68,7 @@ from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import Standing, Status
 from ..wire.types import HISTORY_BYTES
+from .context import Context, MemberSpec
 from .events import (
     FramesOut,
     GroupForced,
@@ -87,7 +83,6 @@ from .events import (
 from .history import Begin, FollowedHistory
 from .leaving import Leaving
 from .merging import Merging
-from .parts import Parts
 from .saving import DiskState, Saving
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
@@ -96,45 +91,6 @@ _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be take
 _SOUGHT_KEPT: Final = 16
 _VIOLATION: Final = "breaks the protocol: "
 _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberSpec:
-    """What a member is made of.
-
-    Attributes:
-        me: This peer.
-        network_id: The network.
-        group_id: The group.
-        key: The group's key.
-        consensus: What all members agree on.
-        settings: This member's own settings.
-        host: The machine, new.
-        client: This node's commands.
-        sync: How state is synchronised.
-        is_durable: Whether the storage survives a crash.
-        is_observer: It does not vote, until `GroupMember.take_part`.
-        factor: How reluctant it is to lead; 1 is not at all.
-        allow: Why a peer is refused although it has the key; None for join_accepted.
-        is_in_reach: Whether a peer is connected and answers.
-        is_excluded: Whether it is certain that a peer may not be a member any more.
-    """
-
-    me: PeerId
-    network_id: NetworkId
-    group_id: GroupId
-    key: GroupKey
-    consensus: ConsensusConfig
-    settings: GroupsConfig
-    host: Host
-    client: CommandClient
-    sync: StateSync
-    is_durable: bool
-    is_observer: bool
-    factor: float
-    allow: Allow
-    is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
-    is_excluded: Callable[[PeerId], bool] = lambda _peer: False
 
 
 class GroupMember:
@@ -151,23 +107,24 @@ class GroupMember:
     """
 
     def __init__(self, spec: MemberSpec, rng: Random, *, now: float, stored: Stored) -> None:
-        self._spec = spec
-        self._rng = rng
         self._now = now
-        self._events: deque[Any] = deque()
-        self._out: dict[int, list[bytes]] = {}
-        self._reads = Reads(spec.consensus.heartbeat_interval)
-        self._client = spec.client
-        self._history: FollowedHistory | None = None
-        self._merging = Merging(
+        self._mesh = Mesh(
             spec.me,
+            spec.network_id,
+            spec.group_id,
+            spec.key,
+            spec.consensus,
             rng,
-            spec.host,
-            statuses=lambda: self._statuses,
-            send=self._send,
-            emit=self._emit,
             now=now,
+            status=Status(),
+            is_in_reach=spec.is_in_reach,
+            allow=spec.allow,
         )
+        self._context = context = Context(spec, rng, self._mesh, self._my_status)
+        self._host, self._client, self._reads = context.host, context.client, context.reads
+        self._history: FollowedHistory | None = None
+        self._merging = Merging(context, now=now)
+        context.keeps_log = lambda: self._merging.keeps_log
         self._went_into = b""
         self._waits_until_s = now
         self._prepare_vote = b""
@@ -183,21 +140,7 @@ class GroupMember:
         self._seen_voters: object = None
         self._sought: dict[bytes, None] = {}
         self._leaving = Leaving()
-        self._is_observer = spec.is_observer
-        self._statuses: dict[PeerId, Status] = {}
         self._status_count = 0
-        self._mesh = Mesh(
-            spec.me,
-            spec.network_id,
-            spec.group_id,
-            spec.key,
-            spec.consensus,
-            rng,
-            now=now,
-            status=Status(),
-            is_in_reach=spec.is_in_reach,
-            allow=spec.allow,
-        )
         self._begin_from(stored, now)
         self._publish_status()
 
@@ -216,12 +159,12 @@ class GroupMember:
     @property
     def host(self) -> Host:
         """The machine."""
-        return self._spec.host
+        return self._host
 
     @property
     def statuses(self) -> Mapping[PeerId, Status]:
         """What each bonded member says of itself."""
-        return MappingProxyType(self._statuses)
+        return MappingProxyType(self._context.statuses)
 
     @property
     def status(self) -> Status:
@@ -279,7 +222,7 @@ class GroupMember:
             self.why_offline,
             raft.leader,
             raft.term,
-            self._spec.host.position,
+            self._host.position,
             raft.last_index,
             raft.configuration_index,
             raft.final_configuration[0],
@@ -295,8 +238,8 @@ class GroupMember:
         self._reads.fail_all()
         self._take_client()
         outcomes = Resolved | Failed | ReadGranted | ReadFailed
-        ended = [event for event in self._events if isinstance(event, outcomes)]
-        self._events.clear()
+        ended = [event for event in self._context.events if isinstance(event, outcomes)]
+        self._context.events.clear()
         return ended
 
     # What comes from this node.
@@ -318,7 +261,7 @@ class GroupMember:
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more: the leader may make this member a voter. May be repeated."""
-        self._is_observer = False
+        self._context.is_observer = False
         self._bootstrap.take_part(now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
@@ -335,8 +278,8 @@ class GroupMember:
         if self._leaving.has_begun:
             return
         self._leaving.begin(
-            until_s=now + self._spec.settings.leave_timeout,
-            is_final=is_final or not self._spec.is_durable,
+            until_s=now + self._context.settings.leave_timeout,
+            is_final=is_final or not self._context.is_durable,
         )
         if self._history is not None:
             self._history.peers_changed(now=now)
@@ -354,12 +297,12 @@ class GroupMember:
         history = self._history
         if history is None or not history.is_settled_here or history.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
-        if self._spec.host.ledger.is_closed:
+        if self._host.ledger.is_closed:
             raise ConfigError("the history here is closed: it is in another one, or will be")
-        fresh = self._rng.randbytes(HISTORY_BYTES)
+        fresh = self._context.rng.randbytes(HISTORY_BYTES)
         begin, batch = history.continued(fresh, keeps_tail=True)
         self._client.change_history()
-        self._emit(Notify(GroupForced(fresh, history.id)))
+        self._context.emit(Notify(GroupForced(fresh, history.id)))
         self._go_on(begin, batch, is_founder=True)
 
     # What comes from links and the catalog.
@@ -408,25 +351,15 @@ class GroupMember:
                 self._receive(peer, data, now)
             except RemoteError as exc:
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
-                self._emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
+                self._context.emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)
 
     def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
         match data[0]:
-            case frames.RAFT:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_raft(peer, body, now=now)
-            case frames.FORWARD:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_forward(peer, frames.decode_forward(body))
-            case frames.SYNC_ASK:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_sync_ask(peer, body, now=now)
-            case frames.SYNC_ANSWER:
-                if (body := self._body(data)) is not None:
-                    self._followed.receive_sync_answer(peer, body, now=now)
+            case frames.RAFT | frames.FORWARD | frames.SYNC_ASK | frames.SYNC_ANSWER:
+                self._receive_of_history(peer, data, now)
             case frames.MERGE:
                 self._merging.receive(peer, data[1:], now=now)
             case frames.BOOTSTRAP:
@@ -436,15 +369,21 @@ class GroupMember:
             case _:
                 pass  # of a later version
 
-    def _body(self, data: bytes) -> memoryview | None:
-        """Return the body of a frame of the history that is followed here, None of another."""
+    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> None:
+        """Take in a frame of the history that is followed here; ignore one of another."""
         history, body = frames.split_history(data)
-        return body if self._history is not None and history == self._history.id else None
-
-    @property
-    def _followed(self) -> FollowedHistory:
-        assert self._history is not None, "checked by `_body`"
-        return self._history
+        followed = self._history
+        if followed is None or history != followed.id:
+            return
+        match data[0]:
+            case frames.RAFT:
+                followed.receive_raft(peer, body, now=now)
+            case frames.FORWARD:
+                followed.receive_forward(peer, frames.decode_forward(body))
+            case frames.SYNC_ASK:
+                followed.receive_sync_ask(peer, body, now=now)
+            case frames.SYNC_ANSWER:
+                followed.receive_sync_answer(peer, body, now=now)
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)
@@ -529,12 +468,12 @@ class GroupMember:
         self._take_client()
         self._leave_on(now)
         if (batch := self._saving.next_batch(self._history, now=now)) is not None:
-            self._emit(SaveWanted(batch))
+            self._context.emit(SaveWanted(batch))
         self._flush()
 
     def next_event(self) -> Any | None:
         """Return what to do next, None for nothing."""
-        return self._events.popleft() if self._events else None
+        return self._context.events.popleft() if self._context.events else None
 
     # Bonds.
 
@@ -544,46 +483,40 @@ class GroupMember:
         while (event := self._mesh.next_event()) is not None:
             match event:
                 case SendBondFrame(link_id, data):
-                    self._out.setdefault(link_id, []).append(data)
+                    self._context.out.setdefault(link_id, []).append(data)
                 case CloseLink(link_id, _):
                     self._flush_link(link_id)
-                    self._emit(event)
+                    self._context.emit(event)
                 case BondFormed(peer, _, status) | StatusChanged(peer, status):
-                    self._statuses[peer] = status
+                    self._context.statuses[peer] = status
                     have_changed = True
                 case BondLost(peer, _, was_graceful):
-                    self._statuses.pop(peer, None)
+                    self._context.statuses.pop(peer, None)
                     if was_graceful and self._history is not None:
                         self._history.peer_left(peer)
                     have_changed = True
                 case _:
-                    self._emit(event)
+                    self._context.emit(event)
         if have_changed:
             self._status_count += 1
             self._note_statuses(now)
 
     def _note_statuses(self, now: float) -> None:
         if self._history is None:
-            seen = [status.history for status in self._statuses.values() if status.history]
+            seen = [status.history for status in self._context.statuses.values() if status.history]
             self._sought = dict.fromkeys([*self._sought, *seen][-_SOUGHT_KEPT:])
-        self._bootstrap.update_peers(self._statuses, now=now)
+        self._bootstrap.update_peers(self._context.statuses, now=now)
         if self._history is not None:
             self._history.peers_changed(now=now)
 
-    def _send(self, peer: PeerId, data: bytes) -> None:
-        """Send a frame to a bonded member; without a bond it is lost, as frames may be."""
-        link_id = self._mesh.link_of(peer)
-        if link_id is not None:
-            self._out.setdefault(link_id, []).append(data)
-
     def _flush(self) -> None:
-        for link_id in list(self._out):
+        for link_id in list(self._context.out):
             self._flush_link(link_id)
 
     def _flush_link(self, link_id: int) -> None:
-        waiting = self._out.pop(link_id, None)
+        waiting = self._context.out.pop(link_id, None)
         if waiting:
-            self._events.append(FramesOut(link_id, waiting))
+            self._context.events.append(FramesOut(link_id, waiting))
 
     def _publish_status(self) -> None:
         """Have the mesh tell what this member is: now if others may act on it, else now and then.
@@ -595,7 +528,7 @@ class GroupMember:
             self._history,
             self._bootstrap.standing,
             self._leaving.has_begun,
-            self._is_observer,
+            self._context.is_observer,
             self._takeover.is_abandoned,
         )
         if self._history is not None:
@@ -609,17 +542,17 @@ class GroupMember:
             self._mesh.set_status(status, now=self._now)
 
     def _my_status(self) -> Status:
-        spec = self._spec
+        context = self._context
         said: dict[str, Any] = {}
         if self._history is not None:
             said = self._history.status() | {"is_abandoned": self._takeover.is_abandoned}
         else:
             said = {"standing": self._bootstrap.standing}
         return Status(
-            is_observer=self._is_observer,
-            leadership_factor=spec.factor,
+            is_observer=self._context.is_observer,
+            leadership_factor=context.factor,
             is_leaving=self._leaving.has_begun,
-            is_durable=spec.is_durable,
+            is_durable=context.is_durable,
             **said,
         )
 
@@ -637,14 +570,16 @@ class GroupMember:
             raft.leader,
             raft.configuration_index,
             history.is_restoring,
-            self._is_observer,
+            self._context.is_observer,
         )
         if seen == self._seen_voters and now < takeover.timer_s:
             return
         self._seen_voters = seen
         step = takeover.look(self._survivor_view(history), now=now)
         if isinstance(step, DropHistory):
-            self._emit(Logged(True, "the members that had the state are gone: looking for others"))
+            self._context.emit(
+                Logged(True, "the members that had the state are gone: looking for others")
+            )
             self._give_up()
         elif step is not None and history.is_settled_here:
             self._take_over(history, step)
@@ -653,18 +588,18 @@ class GroupMember:
 
     def _survivor_view(self, history: FollowedHistory) -> SurvivorView:
         raft = history.raft
-        leading = None if raft.leader is None else self._statuses.get(raft.leader)
+        leading = None if raft.leader is None else self._context.statuses.get(raft.leader)
         return SurvivorView(
             history=history.id,
             deciding=raft.deciding,
             commit_index=raft.commit_index,
             is_led=raft.is_leader or (leading is not None and leading.history == history.id),
-            is_closed=self._spec.host.ledger.is_closed,
-            is_observer=self._is_observer,
+            is_closed=self._host.ledger.is_closed,
+            is_observer=self._context.is_observer,
             is_non_voting=history.raft.is_non_voting,
             is_leaving=self._leaving.has_begun,
             is_restoring=history.is_restoring,
-            peers=self._statuses,
+            peers=self._context.statuses,
         )
 
     def _take_over(self, history: FollowedHistory, step: ContinueHistory | FollowHistory) -> None:
@@ -673,11 +608,11 @@ class GroupMember:
             followed, position = step.history, step.position
             begin, batch = history.followed(followed, step.commit_index)
         else:
-            followed, position = self._rng.randbytes(HISTORY_BYTES), self._spec.host.position
+            followed, position = self._context.rng.randbytes(HISTORY_BYTES), self._host.position
             begin, batch = history.continued(followed, keeps_tail=history.counts_tail)
         text = f"the voters are out of reach: going on from position {position} without them"
-        self._emit(Logged(True, text))
-        self._emit(Notify(GroupTakenOver(followed, history.id, position)))
+        self._context.emit(Logged(True, text))
+        self._context.emit(Notify(GroupTakenOver(followed, history.id, position)))
         self._go_on(begin, batch, is_founder=isinstance(step, ContinueHistory))
 
     def _go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
@@ -695,7 +630,7 @@ class GroupMember:
         self._bootstrap = self._new_bootstrap(now, kept)
         if not kept.history:
             return
-        host = self._spec.host
+        host = self._host
         host.reset(Ledger(kept.root or kept.history))
         if kept.parts:
             for _ in host.restore(kept.parts):
@@ -710,25 +645,27 @@ class GroupMember:
         self._follow(begin, now, is_founder=False)
 
     def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
-        spec = self._spec
+        context = self._context
         bootstrap = Bootstrap(
-            spec.me,
-            spec.consensus,
-            self._rng,
+            context.me,
+            context.consensus,
+            self._context.rng,
             now=now,
-            is_observer=self._is_observer,
+            is_observer=self._context.is_observer,
             prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
             history=kept.history,
             is_apart=lambda: bool(self._mesh.list_apart()),
         )
-        bootstrap.update_peers(self._statuses, now=now)
+        bootstrap.update_peers(self._context.statuses, now=now)
         return bootstrap
 
     def _take_bootstrap(self, now: float) -> None:
         while (event := self._bootstrap.next_event()) is not None:
             match event:
                 case SendBootstrap(peer, message):
-                    self._send(peer, frames.plain(frames.BOOTSTRAP, encode_bootstrap(message)))
+                    self._context.send(
+                        peer, frames.plain(frames.BOOTSTRAP, encode_bootstrap(message))
+                    )
                 case SavePrepareVote(prepare_vote):
                     self._save_prepare_vote(prepare_vote)
                 case Founded(history, voters, is_founder):
@@ -737,7 +674,9 @@ class GroupMember:
                     if self._history is not None and self._history.id == history:
                         self._give_up()
                 case BootstrapStuck(why):
-                    self._emit(Logged(True, f"there is no history yet: {self._why_apart or why}"))
+                    self._context.emit(
+                        Logged(True, f"there is no history yet: {self._why_apart or why}")
+                    )
         followed = self._history
         if followed is not None and followed.raft.last_index:
             self._bootstrap.log_began(now=now)
@@ -749,7 +688,7 @@ class GroupMember:
         metadata = SnapshotMetadata() if history is None else history.raft.metadata
         stored = StoredGroup(prepare_vote=self._prepare_vote)
         if history is not None:
-            stored = StoredGroup(history.id, 0, self._prepare_vote, (), self._spec.host.ledger.root)
+            stored = StoredGroup(history.id, 0, self._prepare_vote, (), self._host.ledger.root)
         # After a first snapshot there is nothing to change: that was saved without a prepare vote,
         # and none is made in a history.
         batch = (
@@ -760,7 +699,7 @@ class GroupMember:
 
     def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
         """Begin a history with these voters, one of them this member."""
-        self._spec.host.reset(Ledger(history))
+        self._host.reset(Ledger(history))
         metadata = SnapshotMetadata(0, 0, voters)
         self._begin(Begin(history, {"metadata": metadata}), is_founder=is_founder)
 
@@ -770,7 +709,7 @@ class GroupMember:
         if not is_free or self._bootstrap.standing is not Standing.SEEKING:
             return
         history, root = join_accepted.history, join_accepted.root
-        self._spec.host.reset(Ledger(root or history))
+        self._host.reset(Ledger(root or history))
         self._prepare_vote = b""
         begin = Begin(history, {"metadata": SnapshotMetadata()}, join_accepted.index, root)
         self._note_taken_over(history)
@@ -780,11 +719,11 @@ class GroupMember:
 
     def _note_taken_over(self, history: bytes) -> None:
         """Notify that a history goes on that was without voters while this member waited."""
-        for status in self._statuses.values():
+        for status in self._context.statuses.values():
             for ancestor in status.ancestors:
                 if status.history == history and ancestor.history in self._sought:
                     event = GroupTakenOver(history, ancestor.history, ancestor.position)
-                    self._emit(Notify(event))
+                    self._context.emit(Notify(event))
                     return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
@@ -794,7 +733,7 @@ class GroupMember:
         """
         if now >= self._waits_until_s or history == self._went_into:
             return True
-        status = self._statuses.get(peer)
+        status = self._context.statuses.get(peer)
         return status is not None and self._went_into in status.merged
 
     def _begin(self, begin: Begin, *, is_founder: bool) -> None:
@@ -807,28 +746,8 @@ class GroupMember:
         self._saving.add(batch, lambda: self._follow(begin, self._now, is_founder=is_founder))
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
-        spec = self._spec
-        parts = Parts(
-            me=spec.me,
-            consensus=spec.consensus,
-            settings=spec.settings,
-            rng=self._rng,
-            host=spec.host,
-            client=self._client,
-            reads=self._reads,
-            sync=spec.sync,
-            is_durable=spec.is_durable,
-            is_observer=lambda: self._is_observer,
-            statuses=lambda: self._statuses,
-            status=self._my_status,
-            factor=spec.factor,
-            is_excluded=spec.is_excluded,
-            keeps_log=lambda: self._merging.keeps_log,
-            send=self._send,
-            emit=self._emit,
-        )
         self._is_beginning = False
-        self._history = history = FollowedHistory(parts, begin, now=now)
+        self._history = history = FollowedHistory(self._context, begin, now=now)
         history.note_disk(self._saving.disk, now=now)
         if is_founder:
             history.raft.campaign(now=now)
@@ -844,13 +763,13 @@ class GroupMember:
             return
         payloads: list[bytes] = []
         if is_whole(history.raft):
-            ancestors = self._spec.host.ledger.ancestors
+            ancestors = self._host.ledger.ancestors
             merged = merged_commands(loser, history.raft, ancestors=ancestors)
             payloads = [command.payload for command in merged]
-        commands = tuple(self._spec.host.decode_commands(payloads))
+        commands = tuple(self._host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self._now + _WAITS_S
         self._give_up(is_merged=True)
-        self._emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
+        self._context.emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
 
     def _give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -864,17 +783,17 @@ class GroupMember:
         """Forget the log and the state, but not the term and the vote."""
         history = self._history
         assert history is not None, "there is no history to drop"
-        if self._spec.is_durable:
+        if self._context.is_durable:
             # What a storage remembers of terms and votes never goes back.
             self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
         self._history = None
         self._prepare_vote = b""
-        self._spec.host.reset(Ledger())
+        self._host.reset(Ledger())
         self._client.set_leader(False, None, self._now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)
         self._bootstrap = self._new_bootstrap(self._now, StoredGroup())
-        self._emit(Notify(StateReplaced(0)))
+        self._context.emit(Notify(StateReplaced(0)))
 
     def _meet_others(self, now: float) -> None:
         """See to other histories in sight; give this one up when all of it is in another."""
@@ -896,7 +815,7 @@ class GroupMember:
             return
         is_late = leaving.until_s is not None and now >= leaving.until_s
         is_needed = self._saving.is_busy or leaving.is_needed(
-            self._spec.me, self._history, self._statuses
+            self._context.me, self._history, self._context.statuses
         )
         if is_needed and not is_late:
             return
@@ -907,15 +826,12 @@ class GroupMember:
         self._mesh.leave(now=now, is_final=leaving.is_final)
         self._take_mesh(now)
         self._flush()
-        self._emit(MemberLeft())
+        self._context.emit(MemberLeft())
 
     # Events.
 
     def _take_client(self) -> None:
         while (outcome := self._client.next_event()) is not None:
-            self._emit(outcome)
+            self._context.emit(outcome)
         while (read := self._reads.next_event()) is not None:
-            self._emit(read)
-
-    def _emit(self, event: Any) -> None:
-        self._events.append(event)
+            self._context.emit(read)

@@ -11,12 +11,10 @@ come over from a history that ended is, for it may wait for just that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from random import Random
-from typing import Any, Final
+from typing import Final
 
 from ...ids import PeerId
-from ..machine.host import Host, Replayed
+from ..machine.host import Replayed
 from ..machine.ledger import MERGED_KEPT_MAX
 from ..merge.merge import Merge
 from ..merge.view import (
@@ -29,8 +27,8 @@ from ..merge.view import (
     SendMerge,
 )
 from ..wire import frames
-from ..wire.status import Status
 from ..wire.system_entries import SystemEntry
+from .context import Context
 from .events import HistoriesConflicted, HistoryMerged, Logged, Notify
 from .history import FollowedHistory
 
@@ -41,33 +39,13 @@ class Merging:
     """The meeting of histories, as one member sees it.
 
     Args:
-        me: This member.
-        rng: Draws ids and waits.
-        host: The machine.
-        statuses: Who is bonded with this member, and what they say.
-        send: Sends a frame to a bonded member.
-        emit: Takes events for the caller.
+        context: What the pieces of this member share.
         now: Monotonic time in seconds.
     """
 
-    def __init__(
-        self,
-        me: PeerId,
-        rng: Random,
-        host: Host,
-        *,
-        statuses: Callable[[], Mapping[PeerId, Status]],
-        send: Callable[[PeerId, bytes], None],
-        emit: Callable[[Any], None],
-        now: float,
-    ) -> None:
-        self._me = me
-        self._rng = rng
-        self._host = host
-        self._statuses = statuses
-        self._send = send
-        self._emit = emit
-        self._core = Merge(me, rng, now=now)
+    def __init__(self, context: Context, *, now: float) -> None:
+        self._context = context
+        self._core = Merge(context.me, context.rng, now=now)
         self._seen: object = None
         self._replayed: list[Replayed] = []
         self._merged: tuple[bytes, ...] | None = None
@@ -102,7 +80,7 @@ class Merging:
         self._note_known(history)
         self._has_come_over = self._has_come_over or is_merged
         self._replayed.clear()
-        self._core = Merge(self._me, self._rng, now=now)
+        self._core = Merge(self._context.me, self._context.rng, now=now)
 
     def look(
         self, history: FollowedHistory, status_count: int, *, now: float
@@ -121,7 +99,7 @@ class Merging:
         if history.has_news:
             self._replayed += history.take_replayed()
             failed, applied = history.take_failed_system_entries(), history.take_system_entries()
-        if self._host.ledger.merged is not self._merged:
+        if self._context.host.ledger.merged is not self._merged:
             self._note_merged(history)
         if not (failed or applied) and seen == self._seen and core.is_resting:
             return None, False
@@ -139,21 +117,21 @@ class Merging:
             has_acted = True
             match event:
                 case SendMerge(peer, data):
-                    self._send(peer, frames.plain(frames.MERGE, data))
+                    self._context.send(peer, frames.plain(frames.MERGE, data))
                 case ProposeSystemEntry(system_entry):
                     history.propose_system_entry(system_entry)
                 case HandOver(to):
                     history.raft.transfer_leadership(to)
                 case MergeStarted(winner, loser):
                     text = f"history {loser.hex()} goes into {winner.hex()}"
-                    self._emit(Logged(False, text))
+                    self._context.emit(Logged(False, text))
                 case HistoryAbandoned(loser, _):
                     if loser == history.id:
                         return event, True
                 case HistoriesConflict(other):
-                    self._emit(Notify(HistoriesConflicted(history.id, other)))
+                    self._context.emit(Notify(HistoriesConflicted(history.id, other)))
                     text = f"history {other.hex()} cannot be merged: both logs were cut"
-                    self._emit(Logged(True, text))
+                    self._context.emit(Logged(True, text))
         return None, has_acted
 
     def _view(self, history: FollowedHistory) -> MergeView:
@@ -163,23 +141,25 @@ class Merging:
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
-            position_of=lambda: self._host.position,
-            ledger=self._host.ledger,
+            position_of=lambda: self._context.host.position,
+            ledger=self._context.host.ledger,
             log=raft,
-            peers=self._statuses(),
+            peers=self._context.statuses,
         )
 
     def _note_merged(self, history: FollowedHistory) -> None:
         """Notify of the histories that the ledger names as merged since it was looked at."""
         is_first = self._merged is None
-        self._merged = merged = self._host.ledger.merged
+        self._merged = merged = self._context.host.ledger.merged
         new = [loser for loser in merged if loser not in self._known]
         payloads = self._take_replayed(new)
         for loser in new:
             self._note_known(loser)
             if self._has_come_over or not (is_first or history.is_catching_up):
-                commands = tuple(self._host.decode_commands(payloads[loser]))
-                self._emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
+                commands = tuple(self._context.host.decode_commands(payloads[loser]))
+                self._context.emit(
+                    Notify(HistoryMerged(history.id, loser, commands, is_loser=False))
+                )
 
     def _take_replayed(self, losers: list[bytes]) -> dict[bytes, list[bytes]]:
         """Return what came of these histories, and keep what came of others.

@@ -30,7 +30,7 @@ from .membership import (
 )
 
 if TYPE_CHECKING:
-    from .parts import Parts
+    from .context import Context
 
 CHANGES_MAX: Final = 64
 
@@ -46,7 +46,7 @@ class VoterChanges:
     """The membership of one history, as its leader sees to it.
 
     Args:
-        parts: What the member lends.
+        context: What the pieces of this member share.
         raft: The log.
         history: The history's id.
         now: Monotonic time in seconds.
@@ -55,9 +55,9 @@ class VoterChanges:
         look_at_s: When to look next, if this member leads.
     """
 
-    def __init__(self, parts: Parts, raft: Raft, history: bytes, *, now: float) -> None:
+    def __init__(self, context: Context, raft: Raft, history: bytes, *, now: float) -> None:
         self.look_at_s = now
-        self._parts = parts
+        self._context = context
         self._raft = raft
         self._history = history
         self._handed_over_s = float("-inf")
@@ -78,7 +78,7 @@ class VoterChanges:
         """Look at the next opportunity: something has changed."""
         earliest_s = now
         if len(self._changed_s) == CHANGES_MAX:
-            earliest_s = max(now, self._changed_s[0] + self._parts.consensus.election_timeout)
+            earliest_s = max(now, self._changed_s[0] + self._context.consensus.election_timeout)
         self.look_at_s = min(self.look_at_s, earliest_s)
 
     def look(self, *, now: float) -> None:
@@ -86,7 +86,7 @@ class VoterChanges:
         raft = self._raft
         if not raft.is_leader or now < self.look_at_s:
             return
-        self.look_at_s = now + self._parts.consensus.heartbeat_interval
+        self.look_at_s = now + self._context.consensus.heartbeat_interval
         self._accept_joiners()
         view = self._view()
         change = plan_change(view)
@@ -95,9 +95,9 @@ class VoterChanges:
             raft.transfer_leadership(change.peer)
         elif change is not None:
             if raft.change_configuration(change.target):
-                self._parts.emit(Logged(False, f"changes the members: {change.why}"))
+                self._context.emit(Logged(False, f"changes the members: {change.why}"))
             self._changed_s.append(now)
-        elif now - self._handed_over_s > self._parts.consensus.election_timeout:
+        elif now - self._handed_over_s > self._context.consensus.election_timeout:
             transfer_target = prefer_leader(view)
             if transfer_target is not None and raft.transfer_leadership(transfer_target):
                 self._handed_over_s = now
@@ -108,16 +108,16 @@ class VoterChanges:
         if peers and raft.final_configuration[0] == raft.configuration_index:
             admitted = encode_control(Admitted(self._history, raft.configuration_index))
             for peer in peers:
-                self._parts.send(peer, admitted)
+                self._context.send(peer, admitted)
 
     def _view(self) -> GroupView:
-        raft, parts = self._raft, self._parts
-        statuses = parts.statuses()
+        raft, context = self._raft, self._context
+        statuses = context.statuses
         configuration = raft.configuration
         self._left = {p: None for p in self._left if self.is_named(p) and p not in statuses}
         peers: dict[PeerId, MemberView] = {}
         for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
-            if peer == parts.me:
+            if peer == context.me:
                 continue
             progress = raft.progress.get(peer)
             peers[peer] = MemberView(
@@ -127,14 +127,14 @@ class VoterChanges:
                 is_replicating=progress is not None and progress.state is ProgressState.REPLICATE,
                 has_acknowledged=progress is not None and progress.match_index > 0,
                 has_left=peer in self._left,
-                is_excluded=parts.is_excluded(peer),
+                is_excluded=context.is_excluded(peer),
             )
         return GroupView(
-            me=parts.me,
-            my_status=self._parts.status(),
+            me=context.me,
+            my_status=self._context.status(),
             history=self._history,
-            config=parts.consensus,
-            settings=parts.settings,
+            config=context.consensus,
+            settings=context.settings,
             voters=configuration,
             is_pending=raft.is_configuration_pending,
             peers=peers,
@@ -150,7 +150,7 @@ class VoterChanges:
         learners, progress = self._raft.configuration.learners, self._raft.progress
         joiners = {
             peer: status
-            for peer, status in self._parts.statuses().items()
+            for peer, status in self._context.statuses.items()
             if status.standing is Standing.SEEKING
             and peer in learners
             # One that has acknowledged anything is removed first: that holds no more.
@@ -161,12 +161,12 @@ class VoterChanges:
 
     def join_accepted(self, joiners: Joiners) -> None:
         """JoinAccepted them: this member was the leader after the read was asked."""
-        raft, statuses = self._raft, self._parts.statuses()
+        raft, statuses = self._raft, self._context.statuses
         if not raft.is_leader or raft.is_configuration_pending:
             return
         for peer, status in joiners.statuses.items():
             # The very same status: so also the same bond, and the same life of the peer.
             if statuses.get(peer) is status and peer in raft.configuration.learners:
-                root = self._parts.host.ledger.root
+                root = self._context.host.ledger.root
                 join_accepted = JoinAccepted(self._history, raft.configuration_index, root)
-                self._parts.send(peer, encode_control(join_accepted))
+                self._context.send(peer, encode_control(join_accepted))

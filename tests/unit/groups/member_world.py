@@ -16,8 +16,9 @@ from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
 from mosaik_actors.groups.machine.machine import StateMachine
+from mosaik_actors.groups.member.context import MemberSpec
 from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
-from mosaik_actors.groups.member.member import GroupMember, MemberSpec
+from mosaik_actors.groups.member.member import GroupMember
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
