@@ -168,6 +168,7 @@ def _token(data: bytes) -> None:
 
 def _claims(data: bytes) -> None:
     """A signed token that says what the input says, as JSON: the issuer may be hostile."""
+    check_objects(data, objects_max=6000, depth_max=64)  # msgpack believes what heads claim
     try:
         claims = msgpack.unpackb(data, strict_map_key=False)
         text = json.dumps(claims, default=str).encode()
