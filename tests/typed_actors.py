@@ -29,6 +29,12 @@ async def use(net: Network, ref: ActorRef, pool: Pool) -> None:
     assert_type(await net.actors.resolve("a"), ActorRef)
     load = await ref.ask(Load())
     load.upper()  # type: ignore[attr-defined]
+    text: str = await ref.ask(Load())  # type: ignore[assignment]
+    text = await pool.ask(Load())  # type: ignore[assignment]
+    text = await ref.ask("text")
+    number: int = await ref.ask(Load())
+    wider: float = await ref.ask(Load())
+    assert text, number + wider
     Rows(5)  # type: ignore[arg-type]
 
 

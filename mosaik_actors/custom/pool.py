@@ -138,6 +138,15 @@ class Pool:
         repeatable: bool = ...,
     ) -> R: ...
 
+    @overload  # a request whose answer is taken for another type than it has
+    async def ask(
+        self,
+        message: Request[Any],
+        timeout: float | timedelta | None = ...,
+        *,
+        repeatable: bool = ...,
+    ) -> object: ...
+
     @overload
     async def ask(
         self, message: object, timeout: float | timedelta | None = ..., *, repeatable: bool = ...

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, dataclass_transform, ge
 
 import msgspec
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 if TYPE_CHECKING:
     from msgspec import StructMeta as _StructMeta

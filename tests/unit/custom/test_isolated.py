@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mosaik_actors import (
@@ -20,7 +24,7 @@ from mosaik_actors import (
 )
 from tests.waiting import until
 
-from .isolated_bodies import Alone, Crash, Fail, Pid
+from .isolated_bodies import Alone, Crash, Fail, Pid, Spin
 
 
 class Watcher(MosaikActor):
@@ -69,3 +73,44 @@ async def test_an_isolated_actor_is_named_asked_restarted_and_watched(
         assert "its process has ended" in actor.gone[0].reason
         with pytest.raises(ProcessEnded, match="cannot start"):
             await here.actors.spawn(Alone, args=("x",), kwargs={"fails": True}, isolated=True)
+
+
+def _processes_of(folder: Path) -> set[int]:
+    """Return the processes that were started with a runtime folder."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("MOSAIK_RUNTIME_DIR") == str(folder):
+                found.add(process.pid)
+    return found
+
+
+async def test_a_busy_loop_in_an_isolated_actor_does_not_touch_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
+    async with Network("isolated-busy") as net:
+        busy = await net.actors.spawn(Alone, args=("busy",), isolated=True)
+        local = await net.actors.spawn(Watcher, args=(busy,))
+        pid = await busy.ask(Pid())
+        # The keeper, Thespian's admin and logger, and a tracker of multiprocessing.
+        assert len(_processes_of(tmp_path) - {pid}) <= 4
+        host = net.node.system.host
+        monkeypatch.setattr(host, "config", replace(host.config, exit_grace_s=0.2))
+        spinning = asyncio.create_task(busy.ask(Spin(), None))
+        process = psutil.Process(pid)
+        used = process.cpu_times().user
+        await until(lambda: process.cpu_times().user > used + 0.1)  # it spins
+
+        assert await net.actors.resolve_all("nobody") == []
+        other = await net.actors.spawn(Watcher, args=(local,))
+        await other.stop()
+        assert not spinning.done()
+
+        # It takes no message any more, so its process is killed.
+        await busy.stop()
+        with pytest.raises(AskUndeliverable):
+            await spinning
+        await until(lambda: not process.is_running())
+        actor: Any = net.node.system.host.cells[local.number].actor
+        await until(lambda: actor.gone)
