@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mosaik_actors.discovery.catalog import (
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.view import (
     DepartureReason,
     PeerDeparted,
     PeerDiscovered,
     PeerUpdated,
 )
-from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
 from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.testing.cluster import Cluster

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mosaik_actors.discovery.catalog import Verdict
+from mosaik_actors.discovery.verdict import Verdict
 from mosaik_actors.ids import UniqueId
 
 from .helpers import NOW, catalog, peer, signed
@@ -75,4 +75,4 @@ def test_a_departure_cannot_be_undone_by_what_was_said_before_it() -> None:
             Verdict.OUTDATED,
         )
     assert peer("a") not in core.snapshot()
-    assert len(core._signed) == 0  # the notice is forgotten when nobody accepts the entry
+    assert len(core.store) == 0  # the notice is forgotten when nobody accepts the entry
