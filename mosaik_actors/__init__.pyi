@@ -96,21 +96,6 @@ from .custom.pool import (
 from .custom.timers import (
     Timer as Timer,
 )
-from .discovery.catalog import (
-    CatalogSnapshot as CatalogSnapshot,
-)
-from .discovery.catalog import (
-    PeerDeparted as PeerDeparted,
-)
-from .discovery.catalog import (
-    PeerDiscovered as PeerDiscovered,
-)
-from .discovery.catalog import (
-    PeerUpdated as PeerUpdated,
-)
-from .discovery.catalog import (
-    SecretKeyShared as SecretKeyShared,
-)
 from .discovery.config import (
     DiscoveryConfig as DiscoveryConfig,
 )
@@ -129,6 +114,11 @@ from .discovery.errors import (
 from .discovery.info import (
     PeerInfo as PeerInfo,
 )
+from .discovery.view import CatalogSnapshot as CatalogSnapshot
+from .discovery.view import PeerDeparted as PeerDeparted
+from .discovery.view import PeerDiscovered as PeerDiscovered
+from .discovery.view import PeerUpdated as PeerUpdated
+from .discovery.view import SecretKeyShared as SecretKeyShared
 from .errors import (
     AlreadyExists as AlreadyExists,
 )

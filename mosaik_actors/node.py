@@ -6,7 +6,7 @@ through it, and take time and randomness from nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from thespian.actors import ActorAddress
 
@@ -29,7 +29,6 @@ class Node:
         system: Its actor system.
         endpoint: Its presence on the network; closed by whoever made it.
         transport: The transport actor, which opens and offers links.
-        peer_log: Where its parts log what peers did.
     """
 
     network_id: NetworkId
@@ -39,9 +38,13 @@ class Node:
     system: AsyncActorSystem
     endpoint: Endpoint
     transport: ActorAddress
-    peer_log: PeerLog = field(default_factory=PeerLog)
 
     @property
     def peer_id(self) -> PeerId:
         """The public identity."""
         return self.secret_key.peer_id
+
+    @property
+    def peer_log(self) -> PeerLog:
+        """Where its parts, and its endpoint, log what peers did."""
+        return self.endpoint.peer_log

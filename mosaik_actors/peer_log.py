@@ -3,9 +3,11 @@
 A peer can cause as many reasons for a warning as it sends frames, and comes back
 under as many keys as it likes. So for each kind of line:
 
-    * A peer gets one line in `QUIET_S` seconds, or a few where it is only informed
-      of what happens.
-    * All peers together get `LINES_MAX`.
+    * A peer gets one line in `QUIET_S` seconds about each thing of ours, or a few where
+      it is only informed of what happens, and `PEER_LINES_MAX` about all of them: it can
+      name as many streams as it likes.
+    * All peers together get `BURST_LINES_MAX` at once, and as many again spread over the
+      time: when a hundred keys have used up the first, another peer waits for seconds.
     * What was held back is counted, and said in one line when the time is over. Then
       the kind starts anew.
 
@@ -13,11 +15,12 @@ A kind is a logger and the text of the line before values are put in, which is a
 constant of the program: there are as many kinds as places that log, and no peer uses up another
 kind's lines. Values are escaped and cut (`peer_text`).
 
-One per node, for all its actors. ``now`` is monotonic time in seconds; `flush` is to
-be called now and then, so that a summary comes out though nothing else happens.
+One per node: the endpoint has it, and all its actors use it. ``now`` is monotonic time
+in seconds; `flush` is to be called now and then, so that a summary comes out though
+nothing else happens.
 
 Invariants:
-    * At most `LINES_MAX` + 1 lines a kind in `QUIET_S` seconds, whatever peers do.
+    * At most `LINES_MAX` + 1 lines a kind from one summary to the next, whatever peers do.
     * At most `LINES_MAX` entries a kind are remembered.
 """
 
@@ -32,8 +35,10 @@ from .ids import PeerId
 from .peer_text import printable
 
 QUIET_S: Final = 600.0
-LINES_MAX: Final = 100
-INFO_LINES_MAX: Final = 5  # for one peer
+BURST_LINES_MAX: Final = 100
+LINES_MAX: Final = 2 * BURST_LINES_MAX
+INFO_LINES_MAX: Final = 5  # for one peer, about one thing
+PEER_LINES_MAX: Final = 10
 VALUE_CHARACTERS_MAX: Final = 400
 
 
@@ -46,7 +51,23 @@ class _Kind:
     since: float
     line_count: int = 0
     held_back: int = 0
-    by_peer: dict[tuple[PeerId | None, object], int] = field(default_factory=dict)
+    by_peer: dict[PeerId | None, dict[object, int]] = field(default_factory=dict)
+
+    def take(self, peer_id: PeerId | None, about: object, now: float) -> bool:
+        """Return whether a peer may have one more line, and count it."""
+        spread = (LINES_MAX - BURST_LINES_MAX) * (now - self.since) / QUIET_S
+        lines = self.by_peer.get(peer_id, {})
+        limit = INFO_LINES_MAX if self.level <= logging.INFO else 1
+        if (
+            self.line_count >= min(LINES_MAX, BURST_LINES_MAX + int(spread))
+            or lines.get(about, 0) >= limit
+            or sum(lines.values()) >= PEER_LINES_MAX
+        ):
+            self.held_back += 1
+            return False
+        self.by_peer.setdefault(peer_id, lines)[about] = lines.get(about, 0) + 1
+        self.line_count += 1
+        return True
 
 
 class PeerLog:
@@ -135,15 +156,8 @@ class PeerLog:
         if kind is None:
             kind = self._kinds[logger.name, text] = _Kind(logger, level, now)
             self._flush_at = min(self._flush_at, now + QUIET_S)
-        key = (peer_id, about)
-        said = kind.by_peer.get(key, 0)
-        limit = INFO_LINES_MAX if level <= logging.INFO else 1
-        if said >= limit or kind.line_count >= LINES_MAX:
-            kind.held_back += 1
-            return
-        kind.by_peer[key] = said + 1
-        kind.line_count += 1
-        logger.log(level, text, *map(_shown, values))
+        if kind.take(peer_id, about, now):
+            logger.log(level, text, *map(_shown, values))
 
 
 def _shown(value: object) -> object:

@@ -25,15 +25,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress, WakeupMessage
 
-from ..discovery.catalog import (
-    EXPECTED_VERDICTS,
-    Catalog,
-    CatalogEvent,
-    PeerDeparted,
-    PeerDiscovered,
-    PeerUpdated,
-    SecretKeyShared,
-)
+from ..discovery.catalog import Catalog
 from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
     AdvertiseActor,
@@ -67,6 +59,14 @@ from ..discovery.messages import (
     WithdrawActor,
     WithdrawGroup,
     WithdrawStream,
+)
+from ..discovery.verdict import EXPECTED_VERDICTS
+from ..discovery.view import (
+    CatalogEvent,
+    PeerDeparted,
+    PeerDiscovered,
+    PeerUpdated,
+    SecretKeyShared,
 )
 from ..ids import PeerId, StreamId
 from ..node import Node
@@ -297,7 +297,10 @@ class CatalogActor(TypeDispatcher):
 
     def _pump(self, source: PeerId | None = None) -> None:
         self._now()
-        probes, dials = self._catalog.take_probes(), self._catalog.take_dials()
+        probes, dials = (
+            self._catalog.reachability.take_probes(),
+            self._catalog.reachability.take_dials(),
+        )
         if probes or dials:
             self.send(self._gossip, ProbeSuspects(tuple(probes), tuple(dials)))
         fresh = self._catalog.take_fresh()
@@ -323,7 +326,7 @@ class CatalogActor(TypeDispatcher):
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
             self.send(watcher, changed)
-        self.send(self._gossip, PeersKnown(snapshot, self._catalog.hidden_entries()))
+        self.send(self._gossip, PeersKnown(snapshot, self._catalog.store.hidden()))
 
     def _read_rtts(self) -> None:
         endpoint = self._node.endpoint

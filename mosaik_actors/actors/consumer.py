@@ -26,7 +26,6 @@ from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.catalog import CatalogSnapshot
 from ..discovery.info import PeerInfo
 from ..discovery.messages import (
     CatalogChanged,
@@ -36,6 +35,7 @@ from ..discovery.messages import (
     UnwatchCatalog,
     WatchCatalog,
 )
+from ..discovery.view import CatalogSnapshot
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher

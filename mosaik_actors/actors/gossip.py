@@ -26,7 +26,7 @@ from functools import partial
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
 from ..discovery.broadcast import RefreshOwnEntry, SendFrames
-from ..discovery.catalog import EXPECTED_VERDICTS, Catalog, Verdict
+from ..discovery.catalog import Catalog
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
 from ..discovery.gossip import (
@@ -60,6 +60,7 @@ from ..discovery.messages import (
 )
 from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.rtt import ProbesDue, RttSampled
+from ..discovery.verdict import EXPECTED_VERDICTS, Verdict
 from ..discovery.wire import (
     FRAME_BYTES_MAX,
     GUEST,
@@ -403,7 +404,10 @@ class GossipActor(TypeDispatcher):
 
     def _spread_claims(self, source: PeerId | None) -> None:
         """Pass on what was accepted; what this node says for itself follows at once."""
-        claims, accused = self._core.take_claims(), self._core.take_accused()
+        claims, accused = (
+            self._core.reachability.take_claims(),
+            self._core.reachability.take_accused(),
+        )
         if not accused:
             return
         self._gossip.receive_claims(claims, accused, source, now=self._now())
@@ -414,7 +418,7 @@ class GossipActor(TypeDispatcher):
 
     def _verify(self, peers: Iterable[PeerId]) -> None:
         """Try to reach peers soon, and accuse those that do not answer."""
-        addrs = self._core.live_addrs()
+        addrs = self._core.store.live_addrs()
         limit_s = min(_VERIFY_S, self._config.dial_timeout)
         config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
         for peer_id in peers:
@@ -481,7 +485,7 @@ class GossipActor(TypeDispatcher):
     def _probe_some(self) -> None:
         """Measure a few of those that there is no connection with."""
         core, connected = self._core, set(self._node.endpoint.connected_peers())
-        addrs = core.live_addrs()
+        addrs = core.store.live_addrs()
         candidates = [peer_id for peer_id in addrs if peer_id not in connected]
         prober, now = self._gossip.rtt, self._now()
         for peer_id in prober.choose_probes(candidates, core.is_measured, now=now):
@@ -581,7 +585,7 @@ class GossipActor(TypeDispatcher):
 
     def _tell_claims(self, link: Link) -> None:
         """Tell a new neighbour who does not answer."""
-        held = self._core.held_claims()
+        held = self._core.reachability.held_claims()
         if held:
             link.write_many(suspect_frames(held))
 

@@ -26,7 +26,6 @@ import logging
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.catalog import CatalogSnapshot
 from ..discovery.entry import StreamInfo
 from ..discovery.info import PeerInfo
 from ..discovery.messages import (
@@ -36,6 +35,7 @@ from ..discovery.messages import (
     UnwatchCatalog,
     WatchCatalog,
 )
+from ..discovery.view import CatalogSnapshot
 from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher

@@ -29,7 +29,6 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..codec import EncodeError
-from ..discovery.catalog import CatalogSnapshot
 from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import (
     AdvertiseGroup,
@@ -38,6 +37,7 @@ from ..discovery.messages import (
     WatchCatalog,
     WithdrawGroup,
 )
+from ..discovery.view import CatalogSnapshot
 from ..errors import Full, GroupTerminated
 from ..groups.client.client import ClientRenewed, Failed, Resolved
 from ..groups.client.reads import ReadFailed, ReadGranted

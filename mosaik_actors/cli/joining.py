@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..discovery.catalog import CatalogSnapshot
+    from ..discovery.view import CatalogSnapshot
     from ..network import Network
 
 OBSERVER_TAG = "observer"

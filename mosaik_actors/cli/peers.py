@@ -17,8 +17,8 @@ from . import joining
 from .failure import CommandFailed
 
 if TYPE_CHECKING:
-    from ..discovery.catalog import CatalogSnapshot
     from ..discovery.info import PeerInfo
+    from ..discovery.view import CatalogSnapshot
     from ..network import Network
     from ..transport.gate import Standing
     from . import Subparsers

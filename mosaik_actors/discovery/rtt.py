@@ -31,6 +31,7 @@ from .config import DiscoveryConfig
 _SMOOTHED_GAIN = 1 / 8  # RFC 6298: alpha
 _VARIATION_GAIN = 1 / 4  # RFC 6298: beta
 _BACKOFF_ROUNDS_MAX = 32
+_RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,41 @@ class RttEstimate:
 
     def _vary(self, deviation_s: float) -> None:
         self.variation_s += _VARIATION_GAIN * (deviation_s - self.variation_s)
+
+
+class RttTable:
+    """The round-trip times of peers, as they are shown: a small change of one is none."""
+
+    def __init__(self) -> None:
+        self._shown: dict[PeerId, float] = {}
+        self._estimates: dict[PeerId, RttEstimate] = {}
+
+    def find(self, peer_id: PeerId) -> float | None:
+        """Return the round-trip time of a peer in seconds, None while it is not known."""
+        return self._shown.get(peer_id)
+
+    def receive_smoothed(self, peer_id: PeerId, rtt_s: float) -> bool:
+        """Take in what the transport has smoothed; return whether it shows another one now."""
+        return self._note(peer_id, self._estimate(peer_id).receive_smoothed(rtt_s))
+
+    def receive_sample(self, peer_id: PeerId, rtt_s: float) -> bool:
+        """Take in one measurement; return whether it shows another one now."""
+        return self._note(peer_id, self._estimate(peer_id).receive_sample(rtt_s))
+
+    def forget(self, peer_id: PeerId) -> None:
+        """Forget a peer."""
+        self._shown.pop(peer_id, None)
+        self._estimates.pop(peer_id, None)
+
+    def _estimate(self, peer_id: PeerId) -> RttEstimate:
+        return self._estimates.setdefault(peer_id, RttEstimate())
+
+    def _note(self, peer_id: PeerId, rtt_s: float) -> bool:
+        known_s = self._shown.get(peer_id)
+        if known_s is not None and abs(rtt_s - known_s) <= known_s * _RTT_CHANGE_SHOWN:
+            return False
+        self._shown[peer_id] = rtt_s
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,31 @@ _SLEW_S = 1.0  # differences below this are followed at once
 
 
 class SteadyClock:
-    """Turns readings of both clocks into wall-clock time that does not follow short jumps."""
+    """Turns readings of both clocks into wall-clock time that does not follow short jumps.
+
+    Attributes:
+        shift_s: The sum of the jumps that were followed, in seconds.
+        due_at: When to read again because the wall clock has jumped, and it is not clear
+            yet whether it means it; None for never.
+    """
 
     def __init__(self) -> None:
+        self.shift_s = 0.0
+        self.due_at: float | None = None
         self._offset_s: float | None = None
         self._jumped: tuple[float, float] | None = None  # to which offset, and since when
 
-    @property
-    def is_unsettled(self) -> bool:
-        """Whether the wall clock has jumped and it is not clear yet whether it means it."""
-        return self._jumped is not None
-
     def read(self, wall: float, monotonic: float) -> tuple[float, float]:
         """Return the time to go by, and by how much it has just jumped, both in seconds."""
+        now, jump_s = self._follow(wall, monotonic)
+        self.shift_s += jump_s
+        if self._jumped is None:
+            self.due_at = None
+        elif self.due_at is None:
+            self.due_at = now + SETTLE_S
+        return now, jump_s
+
+    def _follow(self, wall: float, monotonic: float) -> tuple[float, float]:
         offset_s = wall - monotonic
         if self._offset_s is None or abs(offset_s - self._offset_s) < _SLEW_S:
             self._offset_s, self._jumped = offset_s, None

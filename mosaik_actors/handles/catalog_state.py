@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..discovery.catalog import CatalogEvent, CatalogSnapshot
+from ..discovery.view import CatalogEvent, CatalogSnapshot
 from ..errors import Closed
 from ..shared_state import SharedState
 

@@ -24,7 +24,7 @@ from ..actors.gossip import GossipActor
 from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..config import require_above, seconds
-from ..discovery.catalog import Catalog, CatalogEvent, CatalogSnapshot, Verdict
+from ..discovery.catalog import Catalog
 from ..discovery.config import DiscoveryConfig
 from ..discovery.entry import PeerEntry, SignedPeerEntry
 from ..discovery.gossip import Gossip
@@ -42,6 +42,8 @@ from ..discovery.messages import (
     SyncFinished,
     SyncWith,
 )
+from ..discovery.verdict import Verdict
+from ..discovery.view import CatalogEvent, CatalogSnapshot
 from ..errors import Closed, NotAdmitted
 from ..events import Events
 from ..ids import PeerId, Tag, UniqueId

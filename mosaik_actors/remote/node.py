@@ -11,8 +11,8 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from ..discovery.catalog import CatalogSnapshot
 from ..discovery.info import PeerInfo
+from ..discovery.view import CatalogSnapshot
 from ..errors import AlreadyExists
 from ..ids import PeerId
 from ..runtime import ActorGone, ActorRef

@@ -32,6 +32,7 @@ import msgspec
 
 from ..errors import TransportError
 from ..ids import NetworkId, PeerId
+from ..peer_log import PeerLog
 from .address import PeerAddr, SocketAddr
 from .admission import NetworkKeys
 from .close import SUCCESS, CloseReason
@@ -183,10 +184,12 @@ class Endpoint(Protocol):
     Attributes:
         keys: What connections prove, and what else is derived from the same.
         counters: What it has seen so far.
+        peer_log: Where it, and all of its node, logs what peers did.
     """
 
     keys: NetworkKeys
     counters: TransportCounters
+    peer_log: PeerLog
 
     @property
     def gate(self) -> Gate:

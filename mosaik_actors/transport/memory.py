@@ -27,6 +27,7 @@ from pathlib import Path
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
+from ..peer_log import PeerLog
 from .address import PeerAddr, SocketAddr
 from .admission import Admission, NetworkKeys, bind_channel
 from .close import SUCCESS, CloseCode, CloseReason
@@ -403,6 +404,7 @@ class MemoryEndpoint:
         self.keys = NetworkKeys(NetworkId(network_id), secrets)
         self.gate = Gate(self.config)
         self.counters = TransportCounters()  # there are no datagrams to count
+        self.peer_log = PeerLog()
         self._peer_id = secret_key.peer_id
         self._acceptors: dict[str, Callable[[Link], None]] = {}
         self._essential: set[str] = set()

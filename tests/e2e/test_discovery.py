@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mosaik_actors.discovery.catalog import DepartureReason, PeerDeparted, PeerDiscovered
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.errors import DifferentNetwork
+from mosaik_actors.discovery.view import DepartureReason, PeerDeparted, PeerDiscovered
 from mosaik_actors.ids import PeerId
 from mosaik_actors.network import Network
 from tests.waiting import until
@@ -21,7 +21,7 @@ from tests.waiting import until
 # A node in a process of its own: it prints whom it discovers, and ends with its input.
 NODE = """
 import asyncio, sys
-from mosaik_actors.discovery.catalog import PeerDiscovered
+from mosaik_actors.discovery.view import PeerDiscovered
 from mosaik_actors.network import Network
 
 async def main():

@@ -6,18 +6,14 @@ who lives is ever given up, and the links of the overlay join all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from mosaik_actors.discovery.catalog import (
-    DepartureReason,
-    PeerDeparted,
-    PeerDiscovered,
-    PeerUpdated,
-)
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.view import DepartureReason, PeerDeparted, PeerDiscovered, PeerUpdated
 from mosaik_actors.handles.discovery import Discovery
-from mosaik_actors.ids import PeerId, SecretKey
+from mosaik_actors.ids import PeerId, SecretKey, UniqueId
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario
@@ -339,3 +335,73 @@ async def test_a_flood_of_self_signed_entries_keeps_no_newcomer_out(cluster: Clu
     before = [discovery(cluster, index).catalog().keys() for index in range(4)]
     await cluster.sleep(10)
     assert [discovery(cluster, index).catalog().keys() for index in range(4)] == before
+
+
+BYTES_MAX = 128 * 1024
+FLOODED = DiscoveryConfig(
+    announce_interval=4, purge_after=40, peers_max=100, catalog_bytes_max=BYTES_MAX
+)
+
+
+@scenario(
+    nodes=60,
+    seeds=range(1),
+    network=PATHS,
+    discovery=FLOODED,
+    bootstrap="first",
+    starts=False,
+    traces_messages=False,
+)
+async def test_a_flood_among_many_nodes_is_bounded_everywhere_and_keeps_nobody_out(
+    cluster: Cluster,
+) -> None:
+    """The attacker spends 300 signatures and 750 KB; each node keeps 100 entries in 128 KiB."""
+    last = len(cluster.nodes) - 1
+    newcomers = range(last - 5, last + 1)
+    residents = range(last - 5)
+    await cluster.start(*residents)
+    await cluster.until(lambda: knows_all(cluster), timeout=30)
+
+    # One node has hundreds of keys, and its neighbours pass on what it signed with them.
+    evil = discovery(cluster, residents[-1])
+    now_ms, spent = evil.me.version.update, 0
+    tags = tuple(sorted(UniqueId(number.to_bytes(32)) for number in range(150)))
+    for number in range(300):
+        key = SecretKey.from_seed(f"flood {number}")
+        version = Version(now_ms, now_ms + 1)
+        few = tags if number % 2 else ()
+        entry = PeerEntry(network=evil.me.network_id, peer=key.peer_id, version=version, tags=few)
+        signed = SignedPeerEntry.sign(entry, key)
+        spent += len(signed.encode())
+        evil.feed(signed)
+    assert spent > 5 * BYTES_MAX
+
+    # In the midst of it newcomers begin. Within ten seconds nine in ten nodes or more know each
+    # of them. A node far from the one that floods cannot tell whose entries its neighbours
+    # pass on: it may drop honest ones, few, until their next sign of life.
+    await cluster.start(*newcomers)
+    honest = {cluster.nodes[i].peer_id for i in (*residents[:-1], *newcomers)}
+
+    everybody = (*residents[:-1], *newcomers)
+
+    def missing(wanted: set[PeerId]) -> list[set[PeerId]]:
+        """Return whom of these each node does not show, and hold the bounds of all."""
+        cores = [discovery(cluster, index)._catalog for index in everybody]
+        for core in cores:
+            assert len(core.store) <= FLOODED.peers_max
+            assert core.store.byte_count <= BYTES_MAX
+        return [wanted - core.snapshot().keys() - {core.peer_id} for core in cores]
+
+    def newcomers_are_in() -> bool:
+        new = {cluster.nodes[index].peer_id for index in newcomers}
+        lost = Counter(peer_id for peers in missing(new) for peer_id in peers)
+        return all(10 * count <= len(everybody) for count in lost.values())
+
+    await cluster.until(newcomers_are_in, timeout=10, what="newcomers are in")
+    assert max(map(len, missing(honest))) <= len(honest) // 10
+    await cluster.until(lambda: not any(missing(honest)), timeout=20, what="all know all")
+    for index in everybody:
+        core = discovery(cluster, index)._catalog
+        assert core.store.byte_count == sum(
+            len(one.encode()) for peer_id in core.store if (one := core.store.find(peer_id))
+        )

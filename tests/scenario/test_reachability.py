@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mosaik_actors.discovery.catalog import PeerUpdated
+from mosaik_actors.discovery.view import PeerUpdated
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.scenario import scenario

@@ -5,7 +5,14 @@ import logging
 import pytest
 
 from mosaik_actors.ids import PeerId, SecretKey
-from mosaik_actors.peer_log import INFO_LINES_MAX, LINES_MAX, QUIET_S, PeerLog
+from mosaik_actors.peer_log import (
+    BURST_LINES_MAX,
+    INFO_LINES_MAX,
+    LINES_MAX,
+    PEER_LINES_MAX,
+    QUIET_S,
+    PeerLog,
+)
 
 logger = logging.getLogger("tests.peer_log")
 ONE, OTHER = (SecretKey.from_seed(seed).peer_id for seed in ("one", "other"))
@@ -46,14 +53,48 @@ def test_a_million_keys_cost_a_hundred_lines_and_leave_other_kinds_alone(
     log = PeerLog()
     for number in range(20_000):
         log.warning(logger, fake_peer(number), BROKEN, "prices", number, "wrong", now=1.0)
-    assert len(caplog.messages) == LINES_MAX
-    assert len(log._kinds[logger.name, BROKEN].by_peer) == LINES_MAX
+    assert len(caplog.messages) == BURST_LINES_MAX
+    assert len(log._kinds[logger.name, BROKEN].by_peer) == BURST_LINES_MAX
     log.warning(logger, ONE, "peer %s does not read", ONE.short, now=2.0)
     assert caplog.messages[-1] == f"peer {ONE.short} does not read"
     for second in range(3, 3 * int(QUIET_S), 30):
         log.warning(logger, ONE, "peer %s does not read", ONE.short, now=float(second))
-    assert f"{20_000 - LINES_MAX} more like this" in caplog.text
+    assert f"{20_000 - BURST_LINES_MAX} more like this" in caplog.text
     assert sum("does not read" in line for line in caplog.messages) <= 6
+
+
+def test_a_hundred_keys_do_not_silence_other_peers(caplog: pytest.LogCaptureFixture) -> None:
+    """All do the same all the time; the honest peer's line comes within ten seconds."""
+    log = PeerLog()
+    for second in range(10):
+        for number in range(100):
+            log.warning(logger, fake_peer(number), BROKEN, "x", number, "wrong", now=second)
+        log.warning(logger, ONE, BROKEN, "prices", ONE.short, "wrong", now=second)
+    assert f"prices: peer {ONE.short}: wrong" in caplog.messages
+    assert len(caplog.messages) == BURST_LINES_MAX + 1
+
+
+def test_new_keys_all_the_time_stay_within_the_limit(caplog: pytest.LogCaptureFixture) -> None:
+    log = PeerLog()
+    for number in range(5_000):
+        log.warning(
+            logger, fake_peer(number), BROKEN, "x", number, "wrong", now=number * QUIET_S / 5_001
+        )
+    assert LINES_MAX - 1 <= len(caplog.messages) <= LINES_MAX
+    assert len(log._kinds[logger.name, BROKEN].by_peer) <= LINES_MAX
+    log.flush(now=QUIET_S)
+    assert "more like this were held back" in caplog.messages[-1]
+
+
+def test_a_peer_that_names_many_things_has_its_share(caplog: pytest.LogCaptureFixture) -> None:
+    log = PeerLog()
+    for number in range(10_000):
+        log.warning(logger, ONE, BROKEN, "x", ONE.short, "wrong", now=1.0, about=number)
+    assert len(caplog.messages) == PEER_LINES_MAX
+    log.warning(logger, OTHER, BROKEN, "prices", OTHER.short, "wrong", now=1.0)
+    assert caplog.messages[-1] == f"prices: peer {OTHER.short}: wrong"
+    kind = log._kinds[logger.name, BROKEN]
+    assert sum(map(len, kind.by_peer.values())) == PEER_LINES_MAX + 1
 
 
 def test_what_is_only_informed_of_has_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:

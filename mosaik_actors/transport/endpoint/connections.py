@@ -9,6 +9,7 @@ Only who is through the second is told what the third one says.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from ...clock import Clock
 from ...errors import RemoteError
 from ...ids import PeerId
+from ...peer_log import PeerLog
 from ..address import PeerAddr, SocketAddr, format_socket_addr
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason, gate_of
@@ -33,9 +35,10 @@ from ..link_limit import why_too_many
 from ..local.connection import StreamConnection
 from ..local.engine import StreamEngine
 from .datagrams import Demultiplexer
-from .log import BoundedLog
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
+
+logger = logging.getLogger(__name__)
 
 CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
 UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
@@ -62,7 +65,7 @@ class Parts:
     config: TransportConfig
     counters: TransportCounters
     clock: Clock
-    log: BoundedLog
+    log: PeerLog
     budget: DialBudget
 
 
@@ -231,9 +234,9 @@ class Connections:
         self._counters.violations += 1
         now = self._clock.monotonic()
         who = peer_id.short
-        self._log.warn(f"violation {who}", "peer %s broke a rule: %s", who, text, now=now)
+        self._log.warning(logger, peer_id, "peer %s broke a rule: %s", who, text, now=now)
         if reason := self.gate.receive_fault(peer_id, now=now):
-            self._log.warn(f"conduct {who}", "peer %s is refused: %s", who, reason.text, now=now)
+            self._log.warning(logger, peer_id, "peer %s is refused: %s", who, reason.text, now=now)
             self._loop.call_soon(self._recheck, peer_id)  # not in the midst of what it sent
 
     def _recheck(self, peer_id: PeerId) -> None:
@@ -254,8 +257,8 @@ class Connections:
             reason = self.objection(connection)
         if reason is not None:
             now = self._clock.monotonic()
-            kind = f"identity {peer.peer_id}"
-            self._log.warn(kind, "refused a connection: %s", reason.text, now=now)
+            text = "refused a connection: %s"
+            self._log.warning(logger, peer.peer_id, text, reason.text, now=now)
             connection.close(reason)
 
     def objection(self, connection: Connection) -> CloseReason | None:
@@ -271,11 +274,11 @@ class Connections:
                 "connected"
             )
             who, where = peer.peer_id.short, format_socket_addr(connection.remote or ("", 0))
-            self._log.error(f"key {peer.peer_id}", text, who, where, now=now)
+            self._log.error(logger, peer.peer_id, text, who, where, now=now)
         elif reason is not None:
             who = peer.peer_id.short
-            kind = f"refused {who} {reason.code}"
-            self._log.warn(kind, "refused peer %s: %s", who, reason.text, now=now)
+            text, code = "refused peer %s: %s", reason.code
+            self._log.warning(logger, peer.peer_id, text, who, reason.text, now=now, about=code)
         if reason is not None:
             self._counters.peers_refused += 1
         return reason
@@ -288,12 +291,14 @@ class Connections:
         else:
             why = "it does not know this network, or has another secret"
         peer = connection.peer_id
-        self._log.warn(
-            f"refused {peer} {error.close_code}",
+        self._log.warning(
+            logger,
+            peer,
             "refused a connection with peer %s: %s",
             peer.short,
             why,
             now=self._clock.monotonic(),
+            about=error.close_code,
         )
 
     def on_ready(self, connection: Connection) -> None:
@@ -334,9 +339,9 @@ class Connections:
 
     def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
         """Log that a link was closed for what it held."""
-        who = connection.peer_id.short
+        who, now = connection.peer_id, self._clock.monotonic()
         text = "closed a link of peer %s: %s"
-        self._log.warn(f"bytes {who}", text, who, reason.text, now=self._clock.monotonic())
+        self._log.warning(logger, who, text, who.short, reason.text, now=now)
 
     def on_used(self, connection: Connection) -> None:
         """Let a connection be."""
@@ -402,7 +407,7 @@ class Connections:
     def _warn_of_copy(self, connection: Connection) -> None:
         where = format_socket_addr(connection.remote or ("", 0))
         text = "another node has the key of this one, as %s shows; give each node its own key"
-        self._log.error("own key", text, where, now=self._clock.monotonic())
+        self._log.error(logger, None, text, where, now=self._clock.monotonic())
 
     def _note_refusal(self, connection: Connection, reason: CloseReason) -> None:
         """Say that a peer does not admit this node, where that is why a connection ended."""
@@ -411,10 +416,9 @@ class Connections:
         if reason.code == CloseCode.KEY_IN_USE:
             self._warn_of_copy(connection)
         elif gate_of(reason.code) not in (None, "network"):  # of which discovery says more
-            who = connection.peer_id.short
-            kind = f"refused by {who} {reason.code}"
-            text = "peer %s does not admit this node: %s"
-            self._log.warn(kind, text, who, reason.text, now=self._clock.monotonic())
+            who, now = connection.peer_id, self._clock.monotonic()
+            text, code = "peer %s does not admit this node: %s", reason.code
+            self._log.warning(logger, who, text, who.short, reason.text, now=now, about=code)
 
     def _notify(self, event: ConnectionEvent) -> None:
         for listener in self._listeners:

@@ -15,12 +15,14 @@ connection it came on.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Final
 
 from ...clock import Clock
+from ...peer_log import PeerLog
 from ..address import SocketAddr
 from ..config import DATAGRAM_BYTES_MIN, TransportConfig
 from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConnection
@@ -30,10 +32,11 @@ from ..engine import DatagramHead, Engine, EngineFactory
 from ..path_mtu import answer_probe
 from ..sockets import DatagramPort
 from .handshake_budget import HandshakeBudget
-from .log import BoundedLog
 from .lost import decode_hint, encode_hint
 from .outbound import Outbound, process
 from .slots import Slots
+
+logger = logging.getLogger(__name__)
 
 READS_PER_TURN: Final = 64
 ALONE_MIN: Final = 8  # datagrams in a row without company: the next one comes alone as well
@@ -68,7 +71,7 @@ class Demultiplexer:
         config: TransportConfig,
         counters: TransportCounters,
         clock: Clock,
-        log: BoundedLog,
+        log: PeerLog,
         *,
         on_lost: Callable[[Connection, SocketAddr], None],
         after_read: Callable[[], None],
@@ -174,7 +177,8 @@ class Demultiplexer:
             try:
                 datagram = port.read()
             except OSError as exc:
-                self._log.warn(f"read {exc.errno}", "reading a UDP socket failed: %s", exc, now=now)
+                text, about = "reading a UDP socket failed: %s", exc.errno
+                self._log.warning(logger, None, text, exc, now=now, about=about)
                 break
             if datagram is None:
                 break
@@ -238,7 +242,7 @@ class Demultiplexer:
         if is_full and not self.slots.has_evictable(remote):
             self._counters.connections_refused += 1
             text = "refusing connections: %d stand"
-            self._log.warn("connections", text, len(self.connections), now=now)
+            self._log.warning(logger, None, text, len(self.connections), now=now)
             return None
         checked = self._factory.check_token(head, remote, now=now) if head.token else head
         if checked is None or not self._factory.can_decrypt(head, data):
@@ -257,7 +261,7 @@ class Demultiplexer:
         if is_charged and not self._budget.take(remote[0], now=now):
             self._counters.handshakes_deferred += 1
             text = "too many handshakes come to nothing: newcomers have to wait"
-            self._log.warn("handshakes", text, now=now)
+            self._log.warning(logger, None, text, now=now)
             return None
         if is_full:
             self._evict(remote, now)
@@ -276,11 +280,11 @@ class Demultiplexer:
         if victim.state is ConnectionState.READY:
             self._counters.connections_evicted += 1
             text = "connections without links end for newcomers: %d stand"
-            self._log.warn("evicted connections", text, len(self.connections), now=now)
+            self._log.warning(logger, None, text, len(self.connections), now=now)
         else:
             self._counters.handshakes_evicted += 1
             text = "unfinished handshakes are given up for newcomers: there are %d"
-            self._log.warn("evicted handshakes", text, self.slots.half_open_count, now=now)
+            self._log.warning(logger, None, text, self.slots.half_open_count, now=now)
         victim.close(NOT_NEEDED)
 
     def _receive_other(

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final
 
 from ...clock import Clock
+from ...peer_log import PeerLog
 from ..address import SocketAddr, is_loopback
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
@@ -23,7 +24,6 @@ from ..connection import Connection, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..sockets import DatagramPort, family_of
-from .log import BoundedLog
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Outbound:
         counters: TransportCounters,
         clock: Clock,
         rng: Random,
-        log: BoundedLog,
+        log: PeerLog,
         after_timer: Callable[[], None],
     ) -> None:
         self.ports = ports
@@ -99,12 +99,14 @@ class Outbound:
             if exc.errno == errno.EMSGSIZE and len(data) > BASE:
                 self._shrink(remote)
             elif exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
-                self._log.warn(
-                    f"send {exc.errno}",
+                self._log.warning(
+                    logger,
+                    None,
                     "sending to %s failed: %s",
                     remote,
                     exc,
                     now=self._clock.monotonic(),
+                    about=exc.errno,
                 )
             return
         self._counters.datagrams_sent += 1

@@ -21,6 +21,7 @@ from typing import Final, Self
 from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
+from ...peer_log import PeerLog
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason, gate_of
@@ -37,7 +38,6 @@ from ..link_limit import why_too_many
 from ..local.sockets import LocalSockets
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import CLOSING, Connections, Parts
-from .log import BoundedLog
 from .outbound import Outbound
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class QuicEndpoint:
         self._ports = {port.family: port for port in ports}
         direct = [addr for port in ports for addr in port.addrs]
         self._addr = PeerAddr(self._peer_id, tuple(direct))
-        self._log = BoundedLog(logger)
+        self.peer_log = PeerLog()
         self._budget = DialBudget(config)
         parts = Parts(
             peer_id=self._peer_id,
@@ -78,7 +78,7 @@ class QuicEndpoint:
             config=config,
             counters=self.counters,
             clock=clock,
-            log=self._log,
+            log=self.peer_log,
             budget=self._budget,
         )
         self._factory = EngineFactory(secret_key, parts.instance, config.idle_timeout, rng)
@@ -395,12 +395,14 @@ class QuicEndpoint:
 
     def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
         self.counters.links_refused += 1
-        self._log.warn(
-            f"refused {link.peer_id} {reason.code}",
+        self.peer_log.warning(
+            logger,
+            link.peer_id,
             "refused a link of peer %s: %s",
             link.peer_id.short,
             reason.text or reason.name,
             now=self._clock.monotonic(),
+            about=reason.code,
         )
         link.close(reason)
 

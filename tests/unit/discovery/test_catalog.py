@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import (
-    Catalog,
+from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
+from mosaik_actors.discovery.verdict import Verdict
+from mosaik_actors.discovery.view import (
     CatalogEvent,
     DepartureReason,
     PeerDeparted,
     PeerDiscovered,
     PeerUpdated,
-    Verdict,
 )
-from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
 from mosaik_actors.ids import NetworkId, UniqueId
 
 from .helpers import NETWORK, NOW, addr, catalog, entry, key, peer, signed
@@ -124,12 +124,12 @@ def test_a_silent_peer_is_hidden_then_forgotten() -> None:
         (PeerDeparted, DepartureReason.SILENT)
     ]
     assert core.receive_entry(signed("a"), now=NOW + 300) is Verdict.OUTDATED
-    assert [one.peer_id for one in core.hidden_entries()] == [peer("a")]
+    assert [one.peer_id for one in core.store.hidden()] == [peer("a")]
 
     # Forgotten.
     assert core.get_timer() == NOW + 600
     core.handle_timer(now=NOW + 600)
-    assert core.hidden_entries() == ()
+    assert core.store.hidden() == ()
     assert core.get_timer() is None
 
 
@@ -239,8 +239,8 @@ def test_what_another_machine_says_of_the_loopback_interface_is_not_dialled() ->
     core.receive_entry(signed("a", direct=both), source=peer("b"), is_from_afar=True, now=NOW)
     core.receive_entry(signed("c", direct=both), source=peer("b"), now=NOW)
     found = core.snapshot()
-    assert found[peer("a")].addr.direct == core.live_addrs()[peer("a")].direct == both[1:]
-    assert found[peer("c")].addr.direct == core.live_addrs()[peer("c")].direct == both
+    assert found[peer("a")].addr.direct == core.store.live_addrs()[peer("a")].direct == both[1:]
+    assert found[peer("c")].addr.direct == core.store.live_addrs()[peer("c")].direct == both
     # A neighbour on this machine may say it.
     core.receive_entry(signed("a", update=NOW + 1, direct=both), source=peer("c"), now=NOW + 1)
     assert core.snapshot()[peer("a")].addr.direct == both
@@ -337,7 +337,7 @@ def test_samples_are_smoothed_and_forgotten_with_the_peer() -> None:
     # Too far, it is not shown, and it is still somebody to be measured.
     assert core.receive_rtt_sample(peer("a"), 0.9)
     assert peer("a") not in core.snapshot()
-    assert list(core.live_addrs()) == [peer("a")]
+    assert list(core.store.live_addrs()) == [peer("a")]
     # Who comes back is measured anew; of strangers nothing is kept.
     assert core.remove(peer("a"))
     assert not core.is_measured(peer("a"))
@@ -423,7 +423,7 @@ def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int, i
             if known != peer("me"):
                 newest.setdefault(known, told[known].version)
         # What was forgotten may start again from any version.
-        newest = {k: v for k, v in newest.items() if k in core._signed}
+        newest = {k: v for k, v in newest.items() if k in core.store}
 
 
 def test_deadlines_do_not_pile_up_when_peers_come_and_go() -> None:
@@ -431,7 +431,7 @@ def test_deadlines_do_not_pile_up_when_peers_come_and_go() -> None:
     for n in range(200):
         core.receive_entry(signed("a", update=NOW + n), now=NOW + n)
         core.remove(peer("a"))
-    assert len(core._deadlines) <= 2
+    assert len(core.store._deadlines) <= 2
     assert key("a").peer_id not in core.snapshot()
 
 

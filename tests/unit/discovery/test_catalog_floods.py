@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mosaik_actors.discovery.catalog import Verdict
+from mosaik_actors.discovery.verdict import Verdict
 from mosaik_actors.ids import UniqueId
 
 from .helpers import NOW, catalog, peer, signed
@@ -75,4 +75,37 @@ def test_a_departure_cannot_be_undone_by_what_was_said_before_it() -> None:
             Verdict.OUTDATED,
         )
     assert peer("a") not in core.snapshot()
-    assert len(core._signed) == 0  # the notice is forgotten when nobody accepts the entry
+    assert len(core.store) == 0  # the notice is forgotten when nobody accepts the entry
+
+
+def test_departures_in_number_take_no_room_from_those_who_live() -> None:
+    """Tombstones: the attacker spends 2,000 signatures and 350 KB; the node keeps 36 KB in all.
+
+    Each departure costs it a signature, the node one check and at most one entry. None of
+    the honest goes for it, and all that is kept of them is over after `purge_after`.
+    """
+    core = catalog(peers_max=200)
+    for number in range(100):
+        offered = signed(f"honest {number}")
+        core.receive_entry(offered, source=peer("friend"), now=NOW)
+    spent = kept_max = 0
+    for number in range(2000):
+        notice = signed(f"gone {number % 500}", update=NOW + number / 100, direct=(), departed=True)
+        spent += len(notice.encode())
+        core.receive_entry(notice, source=peer("evil"), now=NOW + number / 100)
+        kept_max = max(kept_max, core.store.byte_count)
+        assert len(core.store) <= 200
+    assert all(peer(f"honest {number}") in core.snapshot() for number in range(100))
+    assert spent > 9 * kept_max
+    assert core.refused.keys() <= {Verdict.FULL}
+
+    # A newcomer takes the place of a departure, not of somebody who lives.
+    newcomer = signed("newcomer", start=NOW + 20, update=NOW + 20)
+    assert core.receive_entry(newcomer, source=peer("friend"), now=NOW + 20) is Verdict.ACCEPTED
+    assert len(core.snapshot()) == 101
+    due_at = core.get_timer()
+    while due_at is not None:
+        core.handle_timer(now=due_at)
+        due_at = core.get_timer()
+    assert len(core.store) == 0
+    assert core.store.byte_count == 0

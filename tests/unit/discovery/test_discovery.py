@@ -12,14 +12,6 @@ from typing import Any
 import pytest
 from thespian.actors import ActorAddress
 
-from mosaik_actors.discovery.catalog import (
-    CatalogSnapshot,
-    DepartureReason,
-    PeerDeparted,
-    PeerDiscovered,
-    PeerUpdated,
-    Verdict,
-)
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import (
     SIGNATURE_BYTES,
@@ -39,6 +31,14 @@ from mosaik_actors.discovery.messages import (
     UnwatchCatalog,
     WatchCatalog,
     WithdrawStream,
+)
+from mosaik_actors.discovery.verdict import Verdict
+from mosaik_actors.discovery.view import (
+    CatalogSnapshot,
+    DepartureReason,
+    PeerDeparted,
+    PeerDiscovered,
+    PeerUpdated,
 )
 from mosaik_actors.discovery.wire import (
     PROTOCOL,

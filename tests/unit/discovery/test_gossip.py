@@ -117,7 +117,7 @@ class SimNode:
         while self.catalog.next_event() is not None:
             pass
         self.gossip.receive_known(
-            self.catalog.snapshot(), self.catalog.hidden_entries(), now=world.now
+            self.catalog.snapshot(), self.catalog.store.hidden(), now=world.now
         )
         while (event := self.gossip.next_event()) is not None:
             match event:

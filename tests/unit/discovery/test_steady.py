@@ -44,4 +44,4 @@ def test_a_clock_that_jumps_about_is_followed_when_it_rests() -> None:
 
 
 def is_unsettled(clock: SteadyClock) -> bool:
-    return clock.is_unsettled
+    return clock.due_at is not None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import Catalog, PeerUpdated, SecretKeyShared, Verdict
+from mosaik_actors.discovery.catalog import Catalog
 from mosaik_actors.discovery.entry import Version
 from mosaik_actors.discovery.suspicion import (
     CLAIM_BYTES_MAX,
@@ -17,6 +17,8 @@ from mosaik_actors.discovery.suspicion import (
     is_signed,
     sign_claim,
 )
+from mosaik_actors.discovery.verdict import Verdict
+from mosaik_actors.discovery.view import PeerUpdated, SecretKeyShared
 from mosaik_actors.discovery.wire import Suspect, decode_frame, encode_frame
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import NetworkId
@@ -60,11 +62,11 @@ def test_two_accusers_make_a_peer_unreachable_after_a_while() -> None:
     events_before = core.version
     assert core.receive_claim(claim_of("a", "d"), now=NOW) is Verdict.ACCEPTED
     assert core.receive_claim(claim_of("b", "d"), now=NOW + 1) is Verdict.ACCEPTED
-    assert len(core.take_claims()) == 2
-    assert core.take_accused() == [peer("d")]
+    assert len(core.reachability.take_claims()) == 2
+    assert core.reachability.take_accused() == [peer("d")]
     assert core.get_urgent_timer() == NOW + PROBE_AFTER_S
     core.handle_timer(now=NOW + PROBE_AFTER_S)
-    assert core.take_probes() == []  # two are enough
+    assert core.reachability.take_probes() == []  # two are enough
     core.handle_timer(now=NOW + CONFIRM_S - 0.1)
     assert reaches(core, "d")
     core.handle_timer(now=NOW + CONFIRM_S)
@@ -74,7 +76,7 @@ def test_two_accusers_make_a_peer_unreachable_after_a_while() -> None:
     assert [(one.peer_id, one.peer.is_reachable) for one in updates] == [(peer("d"), False)]
     # It is known still, and told to newcomers with the claims.
     assert peer("d") in core.told_entries()
-    assert len(core.held_claims()) == 2
+    assert len(core.reachability.held_claims()) == 2
 
 
 def test_one_accuser_is_not_enough_and_makes_some_look_themselves() -> None:
@@ -83,9 +85,9 @@ def test_one_accuser_is_not_enough_and_makes_some_look_themselves() -> None:
         core.receive_claim(claim_of("a", "d"), now=NOW)
         # Not at once: others may claim it as well.
         core.handle_timer(now=NOW + PROBE_AFTER_S - 0.01)
-        assert core.take_probes() == []
+        assert core.reachability.take_probes() == []
         core.handle_timer(now=NOW + PROBE_AFTER_S)
-        assert core.take_probes() == probes
+        assert core.reachability.take_probes() == probes
         core.handle_timer(now=NOW + 60)
         assert reaches(core, "d")
     # Who looked and got no answer believes itself, at once.
@@ -109,7 +111,7 @@ def test_a_newer_entry_refutes_before_and_after() -> None:
     assert not reaches(core, "d")
     core.receive_entry(signed("d", update=NOW + 21), now=NOW + 21)
     assert reaches(core, "d")
-    assert core.held_claims() == []
+    assert core.reachability.held_claims() == []
 
 
 def test_the_accused_refutes_at_once_but_not_in_a_storm() -> None:
@@ -119,8 +121,8 @@ def test_the_accused_refutes_at_once_but_not_in_a_storm() -> None:
     assert core.receive_claim(claim_of("a", "me"), now=NOW + 1) is Verdict.ACCEPTED
     assert core.me.version > first
     assert core.take_fresh() == [core.me]
-    assert core.take_accused() == [peer("me")]
-    assert core.take_claims() == []
+    assert core.reachability.take_accused() == [peer("me")]
+    assert core.reachability.take_claims() == []
     # A claim about what it said before is void; one about the new entry waits for its turn.
     assert core.receive_claim(claim_of("b", "me"), now=NOW + 1.1) is Verdict.NOT_NEWER
     second = core.me.version
@@ -153,7 +155,7 @@ def test_hostile_claims_are_refused() -> None:
         (claim_of("a", "d", NOW + 3600), Verdict.NOT_NEWER),
     ):
         assert core.receive_claim(encoded, now=NOW) is verdict
-    assert core.take_claims() == []
+    assert core.reachability.take_claims() == []
     # Nobody can use up the budget of another one.
     for n in range(60):
         fake = claim_of("b", f"unknown {n}")
@@ -184,7 +186,7 @@ def test_claims_may_come_before_their_accusers_are_known() -> None:
         assert core.receive_claim(claim_of(accuser, "d"), now=NOW) is Verdict.NOT_NEWER
     for n in range(40):
         core.receive_claim(claim_of(f"stranger {n % 5}", "d"), now=NOW)
-    assert sum(map(len, core._early.values())) <= 40
+    assert sum(map(len, core.reachability._early.values())) <= 40
     for accuser in ("a", "b"):
         core.receive_entry(signed(accuser), now=NOW)
     core.handle_timer(now=NOW + 60)
@@ -208,11 +210,11 @@ def test_a_departure_and_time_end_every_suspicion() -> None:
             core.receive_claim(claim_of(accuser, accused), now=NOW)
     core.receive_entry(signed("c", update=NOW + 1, departed=True), now=NOW + 1)
     core.handle_timer(now=NOW + 299)
-    assert core.held_claims()
+    assert core.reachability.held_claims()
     assert peer("c") not in core.snapshot()
     core.handle_timer(now=NOW + 300)  # purge_after
     assert peer("d") not in core.snapshot()
-    assert core.held_claims() == []
+    assert core.reachability.held_claims() == []
 
 
 def test_two_nodes_with_one_key_both_notice_and_a_restart_is_none() -> None:

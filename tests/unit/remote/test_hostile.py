@@ -20,8 +20,8 @@ from mosaik_actors import (
     SecretKey,
 )
 from mosaik_actors.codec import codec_for
-from mosaik_actors.discovery.catalog import CatalogSnapshot
 from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.ids import NetworkId, PeerId
 from mosaik_actors.remote import wire

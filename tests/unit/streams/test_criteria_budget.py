@@ -58,6 +58,28 @@ def test_buckets_are_bounded_and_the_fullest_stay() -> None:
     assert budget.is_over(ALICE, now=0.0)
 
 
+def test_a_peer_gets_its_share_of_the_seconds_however_long_it_goes_on() -> None:
+    """The attacker subscribes anew every five seconds, 10 KB each; the node spends its share.
+
+    The criteria cost a second of work each second while they are judged. Over ten minutes
+    that is about 150 s and not 600, as `share` and `grace_s` say.
+    """
+    budget = CriteriaBudget(0.25, 2.0)
+    spent_s, sent_bytes, is_subscribed = 0.0, 0, False
+    for tenth in range(6000):
+        now = tenth / 10
+        if not is_subscribed and budget.may_subscribe(ALICE, now=now):
+            is_subscribed = True
+            sent_bytes += 10_000
+        if is_subscribed:
+            budget.charge(ALICE, 0.1, 0, now=now)
+            spent_s += 0.1
+            is_subscribed = not budget.is_over(ALICE, now=now)
+    assert 0.9 * 0.25 * 600 <= spent_s <= 0.25 * 600 + 2.0 + 0.1
+    assert spent_s / sent_bytes <= 3e-4  # 300 us for each byte that it sends
+    assert not budget._held_by(BOB, 600.0)
+
+
 def sieve_with(times: Iterator[float], spent: list[int]) -> Sieve:
     return Sieve(Reading, lambda: None, lambda: spent.append(1), lambda: next(times))
 

@@ -347,4 +347,4 @@ async def test_closed_endpoint_does_not_look_for_more() -> None:
         link.write(b"crash")
         await until(lambda: server._outbound._is_released)
         await asyncio.sleep(0)
-        assert not server._connections._log.kinds
+        assert not server.peer_log._kinds

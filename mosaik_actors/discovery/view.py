@@ -1,0 +1,195 @@
+"""What is shown of the catalog: snapshots, and the events of what changes in them.
+
+A pure state machine. `CatalogView` is given what is to be shown of a peer now and
+finds out what that changes: nothing, a new snapshot only, or an event besides.
+
+Invariants:
+    * A snapshot never changes after it was taken.
+    * The version grows with each change that can be seen in a snapshot, except that
+      a peer is heard of again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..ids import PeerId
+from .entry import SignedPeerEntry
+from .info import PeerInfo
+
+
+class DepartureReason(StrEnum):
+    """Why a peer is not shown any more."""
+
+    LEFT = "left"
+    SILENT = "silent"
+    REMOVED = "removed"
+    TOO_FAR = "too far"
+    NO_ROOM = "no room"
+
+
+@dataclass(frozen=True, slots=True)
+class _PeerEvent:
+    """Something about a peer, as it is known after the event or was last known."""
+
+    peer: PeerInfo
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Which peer."""
+        return self.peer.peer_id
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDiscovered(_PeerEvent):
+    """A peer is shown that was not shown before."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUpdated(_PeerEvent):
+    """A peer says something else about itself than before."""
+
+    previous: PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDeparted(_PeerEvent):
+    """A peer is not shown any more; `peer` is the last that was known."""
+
+    reason: DepartureReason
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeyShared:
+    """Another node that lives uses the same secret key as this one."""
+
+    peer_id: PeerId
+
+
+CatalogEvent = PeerDiscovered | PeerUpdated | PeerDeparted | SecretKeyShared
+
+
+class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
+    """The peers that were known at one moment, without this node itself.
+
+    Immutable; look up by id or by its hexadecimal digits.
+
+    Attributes:
+        me: This node's own entry at that moment.
+        version: Grows with each change that can be seen in a snapshot.
+    """
+
+    __slots__ = ("_peers", "me", "version")
+
+    def __init__(self, peers: dict[PeerId, PeerInfo], me: SignedPeerEntry, version: int) -> None:
+        self._peers = peers
+        self.me = me
+        self.version = version
+
+    def __getitem__(self, key: PeerId | str) -> PeerInfo:
+        return self._peers[PeerId(key) if isinstance(key, str) else key]
+
+    def __contains__(self, key: object) -> bool:
+        return (PeerId(key) if isinstance(key, str) else key) in self._peers
+
+    def __iter__(self) -> Iterator[PeerId]:
+        return iter(self._peers)
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CatalogSnapshot):
+            return NotImplemented
+        return self.me == other.me and self._peers == other._peers
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, like every mapping
+
+    def __repr__(self) -> str:
+        return f"CatalogSnapshot(version {self.version}, {len(self)} peers)"
+
+
+class CatalogView:
+    """The state machine of this module's docstring."""
+
+    def __init__(self) -> None:
+        self._shown: dict[PeerId, PeerInfo] = {}
+        self._shown_is_shared = False
+        self._snapshot: CatalogSnapshot | None = None
+        self._version = 0
+        self._events: deque[CatalogEvent] = deque()
+
+    @property
+    def version(self) -> int:
+        """Grows with each change that can be seen in a snapshot."""
+        return self._version
+
+    def __contains__(self, peer_id: object) -> bool:
+        return peer_id in self._shown
+
+    def snapshot(self, me: SignedPeerEntry) -> CatalogSnapshot:
+        """Return the peers that are shown now. Costs nothing while nothing changes.
+
+        Taking one makes the next change copy the table, once.
+        """
+        if self._snapshot is None or self._snapshot.me is not me:
+            self._shown_is_shared = True
+            self._snapshot = CatalogSnapshot(self._shown, me, self._version)
+        return self._snapshot
+
+    def show(self, peer_id: PeerId, info: PeerInfo | None, reason: DepartureReason) -> bool:
+        """Show this of a peer, or nothing more; return whether a reader has to look.
+
+        Args:
+            peer_id: Which peer.
+            info: What is known of it; None when it is not to be shown.
+            reason: Why not, if it was shown before.
+        """
+        shown = self._shown.get(peer_id)
+        if info is shown or info == shown:
+            return False
+        self.replace(peer_id, info)
+        if info is None:
+            assert shown is not None
+            self._events.append(PeerDeparted(shown, reason))
+        elif shown is None:
+            self._events.append(PeerDiscovered(info))
+        elif (
+            info.is_signed != shown.is_signed
+            or info.is_reachable != shown.is_reachable
+            or not info.entry.says_the_same_as(shown.entry)
+        ):
+            self._events.append(PeerUpdated(info, shown))
+        elif info.rtt == shown.rtt:
+            return False  # only the time of writing differs: nothing to look at
+        self._version += 1
+        return True
+
+    def replace(self, peer_id: PeerId, info: PeerInfo | None) -> None:
+        """Show this of a peer without looking at what differs from before."""
+        if self._shown_is_shared:
+            self._shown = dict(self._shown)
+            self._shown_is_shared = False
+        self._snapshot = None
+        if info is None:
+            del self._shown[peer_id]
+        else:
+            self._shown[peer_id] = info
+
+    def note_own_change(self) -> None:
+        """Note that this node says something else about itself."""
+        self._version += 1
+        self._snapshot = None
+
+    def note_shared_key(self, peer_id: PeerId) -> None:
+        """Note that another node that lives uses this node's key."""
+        self._events.append(SecretKeyShared(peer_id))
+        self._version += 1
+        self._snapshot = None
+
+    def next_event(self) -> CatalogEvent | None:
+        """Return the oldest event not yet handed out, or None."""
+        return self._events.popleft() if self._events else None
