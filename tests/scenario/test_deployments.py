@@ -1,0 +1,138 @@
+"""Services that share a network: they coexist, and configurations that differ never meet."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from mosaik_actors import (
+    Deployment,
+    DeploymentConfig,
+    Map,
+    MosaikActor,
+    Network,
+    actor,
+    collection,
+    migrate,
+    public,
+    stream,
+)
+from mosaik_actors.testing.cluster import Cluster
+from mosaik_actors.testing.scenario import scenario
+
+
+class Order(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Keeper(MosaikActor):
+    def receiveMsg_Order(self, message: Order, sender: object) -> None:  # noqa: N802
+        self.send(sender, message.number + 1)
+
+
+class ShopConfig(DeploymentConfig):
+    window_s: float = 3.0
+
+
+class Shop(Deployment[ShopConfig]):
+    service = "test.shop"
+    orders = public(stream(Order))
+    stock = public(collection(Map[str, int], "stock"))
+    keeper = public(actor(Keeper, messages=[Order]))
+
+
+class Bank(Deployment[DeploymentConfig]):
+    service = "test.bank"
+    orders = public(stream(Order))
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """Collect the near misses that are told."""
+    told: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler = Collect(logging.WARNING)
+    logger = logging.getLogger("mosaik_actors.deployment")
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+
+
+def streams_of(net: Network) -> int:
+    return len({stream for peer in net.discovery.catalog().values() for stream in peer.streams})
+
+
+@scenario(nodes=7, seeds=range(1))
+async def test_two_services_of_three_instances_share_a_network(cluster: Cluster) -> None:
+    nets = [cluster.net(index) for index in range(7)]
+    configs = [DeploymentConfig(name=f"{index}") for index in range(3)]
+    shop_configs = [ShopConfig(name=f"{index}") for index in range(3)]
+    shops = [Shop.bind(net, one) for net, one in zip(nets, shop_configs, strict=False)]
+    banks = [Bank.bind(net, one) for net, one in zip(nets[3:], configs, strict=False)]
+    shop_producers = [shop.orders.producer() for shop in shops]
+    bank_producers = [bank.orders.producer() for bank in banks]
+
+    # An agent of one instance gets that one's items only.
+    agent = Shop.bind(nets[6], shop_configs[1])
+    consumer = await agent.orders.online_consumer()
+    await shop_producers[1].when().online()
+    await shop_producers[1].send(Order(1))
+    assert (await consumer.recv()) == Order(1)
+    await cluster.until(lambda: streams_of(nets[6]) == 6)
+
+    # What the agent pays for the others is their catalog entries: no connection, no item.
+    assert [len(producer.consumers()) for producer in bank_producers] == [0, 0, 0]
+    assert [len(producer.consumers()) for producer in shop_producers] == [0, 1, 0]
+    others = [nets[6].discovery.catalog()[net.peer_id] for net in (nets[0], *nets[2:6])]
+    cost = sum(len(msgspec.msgpack.encode(one.entry, enc_hook=bytes)) for one in others)
+    assert cost < 5 * 1500
+    await consumer.close()
+
+
+@scenario(nodes=2, seeds=range(1))
+async def test_configurations_that_differ_never_meet_and_a_warning_names_the_field(
+    cluster: Cluster,
+) -> None:
+    with warnings() as told:
+        here = Shop.bind(cluster.net(0), ShopConfig(name="acme"))
+        there = Shop.bind(cluster.net(1), ShopConfig(name="acme", window_s=4))
+        producer, consumer = here.orders.producer(), there.orders.consumer()
+        assert here.fingerprint() != there.fingerprint()
+        # Both are told, and once each, however often they are bound.
+        await cluster.until(lambda: len(told) >= 2)
+        Shop.bind(cluster.net(0), ShopConfig(name="acme"))
+        await cluster.sleep(120)
+        assert len(told) == 2
+        assert all("it differs in: window_s. The two never meet" in one for one in told)
+        assert not producer.consumers()
+        assert not consumer.is_online
+
+
+@scenario(nodes=2, seeds=range(1))
+async def test_an_old_and_a_new_version_run_side_by_side_and_state_moves(cluster: Cluster) -> None:
+    with warnings() as told:
+        net = cluster.net(0)
+        old = Shop.bind(net, ShopConfig(name="acme"))
+        new = Shop.bind(net, ShopConfig(name="acme", version=2))
+        before = await old.stock.online_writer()
+        after = await new.stock.online_writer()
+        await before.extend({"apple": 1, "pear": 2})
+        assert await migrate(before, after) == 2
+        assert await migrate(before, after, convert=lambda pair: (pair[0], pair[1] * 10)) == 2
+        assert dict(after) == {"apple": 10, "pear": 20}
+        assert dict(before) == {"apple": 1, "pear": 2}
+        # An actor of one version is not found through the other one.
+        await old.keeper.spawn()
+        found = await Shop.bind(cluster.net(1), ShopConfig(name="acme")).keeper.resolve()
+        assert await found.ask(Order(1), timeout=5) == 2
+        with pytest.raises(TimeoutError):
+            await new.keeper.resolve(timeout=5)
+        assert told == []  # another version is no mistake
