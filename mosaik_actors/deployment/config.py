@@ -8,7 +8,8 @@
 
 A subclass is a frozen, keyword-only dataclass without a decorator, so that none can be
 forgotten. There is no way to leave a field out: what two parties need not agree on is no
-field of it (`bind` takes that). Nor is it a place for secrets: hashes of single fields are shown to peers.
+field of it (`bind` takes that). Nor is it a place for secrets: hashes of single fields are shown to
+peers.
 
 The identity is ``blake3(intent || content || acl)``, each in the canonical encoding of
 `encoding`:
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
+from inspect import get_annotations
 from typing import Final, NamedTuple, dataclass_transform
 
 from blake3 import blake3
@@ -43,7 +45,7 @@ class _ConfigBase:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=True)(cls)
-        found = cls.__dict__.get("__annotations__", {})
+        found = get_annotations(cls)
         for name, annotation in found.items():
             if isinstance(annotation, InitVar) or "InitVar" in str(annotation):
                 raise ConfigError(f"{cls.__name__}.{name} is an InitVar, expected a field")
@@ -67,10 +69,12 @@ class DeploymentConfig(_ConfigBase):
     acl: Validators = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= NAME_CHARACTERS_MAX:
+        name: object = self.name  # callers without a type checker hand in anything
+        version: object = self.version
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARACTERS_MAX:
             wanted = f"a text of 1 to {NAME_CHARACTERS_MAX} characters"
             raise ConfigError(f"name is {self.name!r}, expected {wanted}")
-        if isinstance(self.version, bool) or not isinstance(self.version, int):
+        if type(version) is not int:
             raise ConfigError(f"version is {self.version!r}, expected an integer")
         object.__setattr__(self, "acl", as_validators(self.acl))
         self.inputs()
@@ -86,7 +90,7 @@ class DeploymentConfig(_ConfigBase):
             ConfigError: A field's value has none; says which.
         """
         found: dict[str, bytes] = {}
-        for one in fields(self):  # type: ignore[arg-type]  # `_ConfigBase` makes it a dataclass
+        for one in fields(self):
             try:
                 value = getattr(self, one.name)
                 is_acl = one.name == "acl"

@@ -107,11 +107,14 @@ def _encode_fields(pairs: Iterable[tuple[str, Any]], depth: int) -> bytes:
 
 
 def _fields_of(value: Any) -> list[tuple[str, Any]]:
-    if is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    params = getattr(type(value), "__dataclass_params__", None)
+    if is_dataclass(value) and params is not None and params.frozen:
         return [(one.name, getattr(value, one.name)) for one in fields(value)]
     if isinstance(value, msgspec.Struct) and value.__struct_config__.frozen:
         return [(name, getattr(value, name)) for name in value.__struct_fields__]
-    hint = {list: "a tuple", set: "a frozenset", dict: "a tuple of pairs", bytearray: "bytes"}
+    hint: dict[type, str] = {
+        list: "a tuple", set: "a frozenset", dict: "a tuple of pairs", bytearray: "bytes",
+    }  # fmt: skip
     wanted = hint.get(type(value), "a value that cannot change and has a canonical encoding")
     raise ConfigError(f"a {type(value).__name__} takes no part in an identity, expected {wanted}")
 

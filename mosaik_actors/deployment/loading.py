@@ -121,7 +121,7 @@ def _from_file(source: str, other: Loaded | None) -> Loaded:
 
 
 def _convert(source: str, given: dict[str, Any], kind: type[DeploymentConfig]) -> DeploymentConfig:
-    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    known = kind.__dataclass_fields__
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ConfigError(f"{source}: {kind.__name__} has no field {', '.join(unknown)}")

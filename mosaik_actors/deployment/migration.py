@@ -13,9 +13,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ConfigError
-from ..handles.collections import Cell, CellReader, Map, MapReader, Once, OnceReader, PriorityQueue
+from ..handles.collections import (
+    Cell,
+    CellReader,
+    Map,
+    MapReader,
+    Once,
+    OnceReader,
+    PriorityQueue,
+    Set,
+    SetReader,
+    Vec,
+    VecReader,
+)
 from ..handles.collections import PriorityQueueReader as QueueReader
-from ..handles.collections import Set, SetReader, Vec, VecReader
 
 
 async def migrate(old: Any, new: Any, *, convert: Callable[[Any], Any] | None = None) -> int:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import msgspec
 import pytest
+from thespian.actors import ActorAddress
 
 from mosaik_actors import (
     Deployment,
@@ -28,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Keeper(MosaikActor):
-    def receiveMsg_Order(self, message: Order, sender: object) -> None:  # noqa: N802
+    def receiveMsg_Order(self, message: Order, sender: ActorAddress) -> None:
         self.send(sender, message.number + 1)
 
 

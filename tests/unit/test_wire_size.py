@@ -75,7 +75,7 @@ def test_the_size_is_part_of_the_schema() -> None:
 
     schemas = [describe(one) for one in (Cell, Wide, Free)]
     assert len({fingerprint(one) for one in schemas}) == 3
-    with pytest.raises(SchemaMismatch, match="array of 35 bytes.*array of 67 bytes"):
+    with pytest.raises(SchemaMismatch, match=r"array of 35 bytes.*array of 67 bytes"):
         check_compatible(schemas[0], schemas[1])
 
 

@@ -55,7 +55,7 @@ def test_diff_names_each_field_that_differs(
     (tmp_path / "b.json").write_text('{"name": "acme", "slots": 8, "window_s": 4}')
     assert diff(f"{module}:ONE", "a.toml")[0] == 0
     assert diff("a.toml", f"{module}:Small@ONE")[0] == 0
-    assert diff(f"{module}:ONE", "b.json") == (1, both)
+    assert diff(f"{module}:ONE", "b.json") == (1, [both[0], "window_s: 3.0 | 4.0"])
 
 
 def test_id_is_what_the_service_computes(module: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,7 +134,7 @@ OTHERS: dict[str, Any] = {
 
 
 def test_every_field_takes_part() -> None:
-    names = [one.name for one in fields(Config)]  # type: ignore[arg-type]
+    names = [one.name for one in fields(Config)]
     assert sorted(names) == sorted(OTHERS)
     given_ids = {Shop.deployment_id(Config(name="a"))}
     for name in names:
