@@ -9,17 +9,25 @@ import pytest
 from thespian.actors import ActorAddress
 
 from mosaik_actors import (
+    ConfigError,
     Deployment,
     DeploymentConfig,
+    Expiration,
+    InvalidTicket,
     Map,
     MosaikActor,
     Network,
+    NotResolved,
+    Ticket,
     actor,
     collection,
+    deployment_directory,
     migrate,
     public,
     stream,
+    unique_id,
 )
+from mosaik_actors.deployment.directory import make_listing
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
@@ -31,6 +39,16 @@ class Order(msgspec.Struct, frozen=True):
 class Keeper(MosaikActor):
     def receiveMsg_Order(self, message: Order, sender: ActorAddress) -> None:
         self.send(sender, message.number + 1)
+
+
+class Pass:
+    class_id = unique_id("test.pass")
+    signature = unique_id("test.pass v1")
+
+    def validate(self, data: bytes, peer: object) -> Expiration:
+        if data != b"let me in":
+            raise InvalidTicket("no pass")
+        return Expiration.NEVER
 
 
 class ShopConfig(DeploymentConfig):
@@ -137,3 +155,37 @@ async def test_an_old_and_a_new_version_run_side_by_side_and_state_moves(cluster
         with pytest.raises(TimeoutError):
             await new.keeper.resolve(timeout=5)
         assert told == []  # another version is no mistake
+
+
+@scenario(nodes=2, seeds=range(1))
+async def test_an_actor_hears_only_those_with_tickets(cluster: Cluster) -> None:
+    config = ShopConfig(name="acme", acl=[Pass()])
+    shop, agent = (Shop.bind(cluster.net(index), config) for index in range(2))
+    await shop.keeper.spawn()
+    with pytest.raises(NotResolved):
+        await agent.keeper.resolve(timeout=5)
+    cluster.net(1).discovery.add_ticket(Ticket(Pass.class_id, b"let me in"))
+    entry = cluster.net(1).discovery.me
+    peers = cluster.net(0).discovery
+    await cluster.until(lambda: entry.entry.tickets == peers.catalog()[entry.entry.peer].tickets)
+    keeper = await agent.keeper.resolve()
+    assert await keeper.ask(Order(1), timeout=5) == 2
+
+
+@scenario(nodes=1, seeds=range(1))
+async def test_private_networks_and_the_directory(cluster: Cluster) -> None:
+    net = cluster.net(0)
+    one, other = (Shop.bind(net, ShopConfig(name=name)) for name in ("one", "other"))
+    secret = "a secret of the operator"
+    networks = [shop.private_network(secret) for shop in (one, one, other)]
+    ids = [made.id for made in networks]
+    assert ids[0] == ids[1]
+    assert len({*ids, net.id}) == 3
+    with pytest.raises(ConfigError, match="expected 16 or more"):
+        one.private_network("short")
+    with pytest.raises(ConfigError, match="part of a deployment's identity"):
+        one.stock.writer(consensus=None)  # type: ignore[call-arg]
+    directory = await deployment_directory.online_writer(net)
+    await directory.insert(one.fingerprint(), make_listing(one, "ours"))
+    listing = directory[one.fingerprint()]
+    assert (listing.name, listing.parts) == ("one", ("orders", "stock", "keeper"))

@@ -191,6 +191,36 @@ def test_public_parts_take_part() -> None:
     assert len(ids) == 10
 
 
+def test_the_acl_is_required_by_every_part_beside_its_own() -> None:
+    class Guarded(Deployment[Config]):
+        service = "test"
+        orders = public(stream(Small, require_ticket=Staff("own")))
+        stock = public(collection(Map[str, int], "stock"))
+        keeper = public(actor(MosaikActor, require_ticket=Staff("own")))
+
+    config = Config(name="a", acl=[Staff("all")], consensus=ConsensusConfig(heartbeat_interval=0.1))
+    id_ = Guarded.deployment_id(config)
+    moved = {name: part.move(id_, config) for name, part in Guarded.parts.items()}
+
+    def of(validators: Any) -> list[UniqueId]:
+        return [one.signature for one in validators]
+
+    both = [UniqueId("all"), UniqueId("own")]
+    sides = moved["orders"].sides()
+    assert {name: of(one["require_ticket"]) for name, one in sides.items()} == {
+        "producer": both,
+        "consumer": both,
+    }
+    assert moved["orders"].stream_id == id_.derive("orders")
+    assert moved["stock"].store_id == id_.derive("stock")
+    assert of(moved["stock"].settings["require_ticket"]) == both[:1]
+    assert moved["stock"].settings["consensus"] == config.consensus
+    assert of(moved["keeper"].validators) == both
+    assert moved["keeper"].name == id_.derive("keeper").hex
+    # What was declared stays as it was.
+    assert Guarded.orders.declaration.stream_id is None
+
+
 def test_a_part_is_called_what_its_attribute_is_called() -> None:
     with pytest.raises((ConfigError, RuntimeError)) as caught:
 
