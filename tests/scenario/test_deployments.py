@@ -1,6 +1,7 @@
 """Services that share a network: they coexist, and configurations that differ never meet."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,7 @@ from mosaik_actors import (
     unique_id,
 )
 from mosaik_actors.deployment.directory import make_listing
+from mosaik_actors.discovery.entry import encode_entry
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
 
@@ -85,6 +87,16 @@ def warnings() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
+def bytes_to(cluster: Cluster, index: int, since: float) -> int:
+    """Return how many bytes reached a node since a moment."""
+    found = 0
+    for line in cluster.trace.lines("message"):
+        match = re.search(rf"> n{index}  .*?(\d+) bytes", line.text)
+        if match is not None and line.at >= since:
+            found += int(match[1])
+    return found
+
+
 def streams_of(net: Network) -> int:
     return len({stream for peer in net.discovery.catalog().values() for stream in peer.streams})
 
@@ -111,8 +123,19 @@ async def test_two_services_of_three_instances_share_a_network(cluster: Cluster)
     assert [len(producer.consumers()) for producer in bank_producers] == [0, 0, 0]
     assert [len(producer.consumers()) for producer in shop_producers] == [0, 1, 0]
     others = [nets[6].discovery.catalog()[net.peer_id] for net in (nets[0], *nets[2:6])]
-    cost = sum(len(msgspec.msgpack.encode(one.entry, enc_hook=bytes)) for one in others)
-    assert cost < 5 * 1500
+    entry_bytes = [len(encode_entry(one.entry)) for one in others]
+    assert max(entry_bytes) < 1024
+
+    # While two others exchange items, nothing of it reaches the agent, and it sends them nothing.
+    neighbour = await Shop.bind(nets[2], shop_configs[0]).orders.online_consumer()
+    await cluster.sleep(5)  # what a new producer says of itself has come round
+    began = cluster.now
+    await shop_producers[0].send_many([Order(number) for number in range(2000)])
+    received = [await neighbour.recv() for _ in range(2000)]
+    assert received[-1] == Order(1999)
+    carried = {node: bytes_to(cluster, node, began) for node in (2, 6)}
+    assert carried[2] > 10_000
+    assert carried[6] < 100, carried
     await consumer.close()
 
 
