@@ -96,6 +96,33 @@ from .custom.pool import (
 from .custom.timers import (
     Timer as Timer,
 )
+from .deployment.config import (
+    DeploymentConfig as DeploymentConfig,
+)
+from .deployment.directory import (
+    DeploymentListing as DeploymentListing,
+)
+from .deployment.directory import (
+    deployment_directory as deployment_directory,
+)
+from .deployment.migration import (
+    migrate as migrate,
+)
+from .deployment.receipts import (
+    ReceiptKey as ReceiptKey,
+)
+from .deployment.receipts import (
+    seal as seal,
+)
+from .deployment.service import (
+    Deployment as Deployment,
+)
+from .deployment.surface import (
+    actor as actor,
+)
+from .deployment.surface import (
+    public as public,
+)
 from .discovery.config import (
     DiscoveryConfig as DiscoveryConfig,
 )

@@ -19,6 +19,9 @@ Form of a batch: one byte that says how, then a MessagePack array of items.
       means the same: a value never depends on what it travels with.
     * ``UNTYPED``: the untyped codec's extensions.
 
+A type with a class variable ``WIRE_SIZE`` has a codec that refuses, in both directions,
+each item that is not that many bytes of MessagePack; see `SizedCodec`.
+
 Bytes from a peer are hostile: decoding reads at most what is there, never
 nests deeper than `NESTING_MAX`, makes no sets of members that were chosen to
 hash alike (`wire_limits`), builds nothing but the types above, and raises
@@ -40,7 +43,7 @@ import msgspec.inspect as mi
 
 from .errors import DecodeError, MosaikError, clip
 from .ids import PeerId, UniqueId, id_as_bytes, id_from_bytes
-from .wire_limits import ANY, WireLimits, is_any, parts_of
+from .wire_limits import ANY, WireLimits, is_any, parts_of, wire_size_of
 
 T = TypeVar("T")
 
@@ -186,6 +189,35 @@ class TypedCodec(Codec[T]):
         return batch
 
 
+class SizedCodec(TypedCodec[T]):
+    """The codec of a type with a `WIRE_SIZE`: each item is that many bytes, or refused."""
+
+    def __init__(self, type_: Any, size: int, *, is_ordered: bool = False) -> None:
+        super().__init__(type_, is_ordered=is_ordered)
+        self._size = size
+
+    def encode_batch(self, items: Sequence[T]) -> bytes:
+        """Return several items as bytes. Raises `EncodeError`."""
+        batch = super().encode_batch(items)
+        if why := self._why_refused(batch):
+            raise EncodeError(items, why)
+        return batch
+
+    def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[T]:
+        """Return the items in `data`. Raises `DecodeError`."""
+        items = super().decode_batch(data, count_max=count_max)
+        if why := self._why_refused(data):
+            raise DecodeError(why)
+        return items
+
+    def _why_refused(self, batch: bytes) -> str:
+        for raw in _split_items(memoryview(batch)[1:]):
+            size = len(memoryview(raw))
+            if size != self._size:
+                return f"{_name(self._type)} is {size} bytes, its WIRE_SIZE is {self._size}"
+        return ""
+
+
 class UntypedCodec(Codec[Any]):
     """The codec of values that no type describes: written by msgpack, read by msgspec."""
 
@@ -233,7 +265,8 @@ def codec_for(type_: Any) -> Codec[Any]:
     """
     if type_ is object or type_ is Any:
         return UntypedCodec()
-    return TypedCodec(type_)
+    size = wire_size_of(type_)
+    return TypedCodec(type_) if size is None else SizedCodec(type_, size)
 
 
 def ordered_codec_for(type_: Any) -> Codec[Any]:
@@ -244,6 +277,9 @@ def ordered_codec_for(type_: Any) -> Codec[Any]:
     """
     if type_ is object or type_ is Any:
         return codec_for(type_)
+    size = wire_size_of(type_)
+    if size is not None:
+        return SizedCodec(type_, size, is_ordered=True)
     return TypedCodec(type_, is_ordered=True)
 
 
@@ -272,6 +308,7 @@ def _fast_decoder(
     ).decode
 
 
+_split_items: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_plain: Final = msgspec.msgpack.Decoder(list[Any], ext_hook=_only_integers).decode
 
 

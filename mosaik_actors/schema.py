@@ -47,7 +47,7 @@ from blake3 import blake3
 
 from .errors import RemoteError
 from .transport.close import CloseCode
-from .wire_limits import is_any, parts_of
+from .wire_limits import is_any, parts_of, wire_size_of
 
 RECORDS_MAX = 256
 FIELDS_MAX = 1024
@@ -102,7 +102,7 @@ class RecordSchema(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         name: What it is called, for people.
-        form: How it travels: ``map`` or ``array``, and its tag.
+        form: How it travels: ``map`` or ``array``, its tag, and its `WIRE_SIZE`.
         fields: Its fields in order.
         omits_defaults: Whether its writer leaves out fields that have their default.
         is_strict: Whether its reader refuses fields it does not know.
@@ -527,6 +527,8 @@ class _Walk:
     ) -> TypeSchema:
         number = self._numbers.get(cls)
         if number is None:
+            size = wire_size_of(cls)
+            form += "" if size is None else f" of {size} bytes"
             number = self._numbers[cls] = len(self._records)
             self._records.append(None)
             described = tuple(

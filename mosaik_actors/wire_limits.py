@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import accumulate, groupby, pairwise
-from typing import Any, Final, Literal, Union
+from typing import Any, Final, Literal, Union, get_origin
 from uuid import UUID
 
 import msgspec
@@ -452,6 +452,19 @@ def inner_types(part: mi.Type) -> list[mi.Type]:
 def is_any(part: mi.Type) -> bool:
     """Return whether a type says nothing: ``Any`` or ``object``."""
     return isinstance(part, mi.AnyType) or (isinstance(part, mi.CustomType) and part.cls is object)
+
+
+def wire_size_of(type_: Any) -> int | None:
+    """Return the bytes that each item of a type takes, as its ``WIRE_SIZE`` says; None if any.
+
+    Raises:
+        TypeError: Its ``WIRE_SIZE`` is no number of bytes.
+    """
+    size = getattr(get_origin(type_) or type_, "WIRE_SIZE", None)
+    if size is None or (type(size) is int and size > 0):
+        return size
+    name = getattr(type_, "__qualname__", str(type_))
+    raise TypeError(f"{name}.WIRE_SIZE is {size!r}, expected a number of bytes")
 
 
 def _is_recursive(info: mi.Type) -> bool:

@@ -13,6 +13,8 @@ import msgspec
 from mosaik_actors import (
     Cell,
     Consumer,
+    Deployment,
+    DeploymentConfig,
     Map,
     MapReader,
     Network,
@@ -28,6 +30,7 @@ from mosaik_actors import (
     Vec,
     Version,
     collection,
+    public,
     run,
     stream,
 )
@@ -42,6 +45,36 @@ class Price(msgspec.Struct, frozen=True):
 
 Prices = stream(Price, "prices")
 Stock = collection(Map[str, int], "stock")
+
+
+class ShopConfig(DeploymentConfig):
+    """What the parties agree on."""
+
+    slots: int = 64
+
+
+class Shop(Deployment[ShopConfig]):
+    """A service."""
+
+    service = "shop"
+    prices = public(stream(Price))
+    stock = public(collection(Map[str, int], "stock"))
+    seen = public(collection.reader_only(Map[str, int], "seen"))
+
+
+async def deployments(net: Network) -> None:
+    """Binding gives handles of the declared types."""
+    shop = Shop.bind(net, ShopConfig(name="acme", slots=8))
+    assert_type(shop, Shop)
+    assert_type(shop.config, ShopConfig)
+    assert_type(shop.prices.producer(), Producer[Price])
+    assert_type(await shop.prices.online_consumer(), Consumer[Price])
+    assert_type(await shop.stock.online_writer(), Map[str, int])
+    assert_type(shop.stock.reader(write_timeout=3), MapReader[str, int])
+    shop.seen.writer()  # type: ignore[attr-defined]
+    Shop.bind(net, ShopConfig(name="acme", slots="8"))  # type: ignore[arg-type]
+    ShopConfig(slots=8)  # type: ignore[call-arg]
+    shop.config.slots = 9  # type: ignore[misc]
 
 
 def is_near(peer: PeerInfo) -> bool:

@@ -16,8 +16,9 @@ for libraries that must not hand out the other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
@@ -46,6 +47,21 @@ class _Declared(Generic[T]):
     def __init__(self, type_: type[T], stream_id: StreamId | str | None) -> None:
         self.type = type_
         self.stream_id = stream_id
+
+    def moved(self, stream_id: StreamId, validators: Sequence[TicketValidator] = ()) -> Self:
+        """Return the declaration of another stream, which requires more tickets on each side."""
+        made = copy(self)
+        made.stream_id = stream_id
+        for side, settings in self.sides().items():
+            both = (*validators, *settings["require_ticket"])
+            setattr(made, f"_{side}_settings", {**settings, "require_ticket": both})
+        return made
+
+    def sides(self) -> dict[str, Settings]:
+        """Return the settings of each declared side, by its name, with all validators."""
+        sides = ("producer", "consumer")
+        found = {side: getattr(self, f"_{side}_settings", None) for side in sides}
+        return {side: settings for side, settings in found.items() if settings is not None}
 
     def __repr__(self) -> str:
         name = getattr(self.type, "__qualname__", None) or str(self.type)

@@ -137,6 +137,8 @@ def clip(text: str, bytes_max: int = 250) -> str:
 
 def near_miss(name: str, stream_id: StreamId, peers: Iterable[PeerInfo]) -> str | None:
     """Return a hint when a peer offers a stream that is probably meant, None when none does."""
+    if StreamId(name) != stream_id:
+        return None  # it was chosen by its id, so no name is wrong
     last = name.rpartition(".")[2]
     for peer in peers:
         if not peer.is_reachable:

@@ -36,7 +36,7 @@ from ..errors import DecodeError, RemoteError
 from ..ids import PeerId, UniqueId
 from ..transport.interface import FRAME_BYTES_MAX
 from ..wire_encoding import encode as encode_any
-from ..wire_limits import NESTING_MAX, WireLimits, opening_count
+from ..wire_limits import NESTING_MAX, WireLimits, opening_count, wire_size_of
 from .fanout import Batch
 from .runs import Part, Run, WholeBatch, array_header, decode_raw
 from .wire import DATA_HEADER_BYTES
@@ -94,7 +94,8 @@ class PartEncoder:
             may_nest = self._limits.may_nest
             self.encode_unchecked = self._encode_nested if may_nest else self._encode_any
         self._validate = validate
-        if validate:
+        self._checks_each = validate or wire_size_of(type_) is not None
+        if self._checks_each:
             self.encode_unchecked = self.encode
         self._checked_classes: dict[type, str] = {}
 
@@ -136,7 +137,7 @@ class PartEncoder:
         Raises:
             EncodeError, TooLargeError: As for `encode`, for the first item it holds for.
         """
-        plain = None if self._validate else self.record_class
+        plain = None if self._checks_each else self.record_class
         if plain is not None and list(map(type, items)).count(plain) == len(items):
             with suppress(Exception):
                 return self._encode_runs(items)

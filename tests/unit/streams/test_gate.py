@@ -136,6 +136,8 @@ def test_a_near_miss_is_explained() -> None:
     assert hint.startswith("no producer of myapp.Price; peer ")
     assert hint.endswith(" offers feeds.Price; give both the same stream_id")
     assert near_miss("myapp.Cost", StreamId("myapp.Cost"), peers) is None
+    # Who was chosen by its id, as streams of deployments are, has no wrong name.
+    assert near_miss("myapp.Price", StreamId("chosen by its id"), peers) is None
     # What a peer offered that does not answer is away.
     away = [replace(one, is_reachable=False) for one in peers]
     assert near_miss("myapp.Price", StreamId("myapp.Price"), away) is None
