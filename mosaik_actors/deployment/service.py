@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, ref
 
 from blake3 import blake3
 
-from ..discovery.catalog import PeerDiscovered, PeerUpdated
+from ..discovery.view import PeerDiscovered, PeerUpdated
 from ..errors import ConfigError
 from ..handles.discovery import Discovery
 from ..ids import UniqueId
