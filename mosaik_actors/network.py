@@ -472,7 +472,7 @@ class Network:
             node, discovery, self._tee_config, has_machine=environment.has_machine
         )
         self._actors = actors = await Actors.start(
-            node, self, discovery.catalog_actor, self._actors_config
+            node, self, discovery.catalog_actor, tickets.require, self._actors_config
         )
         self._undo.append(actors.close)
         self._status = status = await StatusService.start(

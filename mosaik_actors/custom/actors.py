@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -22,7 +22,7 @@ from typing import Any, Self
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from ..actors.remote import RemoteActor
-from ..config import refuse_tickets, seconds
+from ..config import seconds
 from ..discovery.entry import NAME_CHARACTERS_MAX, ActorInfo
 from ..discovery.messages import AdvertiseActor, WithdrawActor
 from ..errors import Closed, ConfigError, MosaikError
@@ -36,6 +36,8 @@ from ..runtime import ActorRef, ActorSystemClosed, DeadLetter, Mailbox, Resume
 from ..runtime.messaging.supervision import Policy
 from ..runtime.supervised import Spawning
 from ..streams.gate import require_sync
+from ..tickets.messages import RequiredTickets, TicketsTouched
+from ..tickets.requirement import Validators
 from ..transport.messages import ProtocolServed
 from ..when import Wait
 from .isolation import StandIn
@@ -59,13 +61,24 @@ class NotResolved(MosaikError, TimeoutError):
         return f"no node has an actor named {self.name!r}, or none answered within {self.timeout}s"
 
 
+RequireTickets = Callable[[Any], RequiredTickets | None]
+"""Returns what to ask about peers where tickets are required. Raises `ConfigError`."""
+
+
 class Actors:
     """The actors of a node, and the way to those of others: ``net.actors``."""
 
     def __init__(
-        self, node: Node, remote: RemoteNode, actor: ActorAddress, catalog: ActorAddress, net: Net
+        self,
+        node: Node,
+        remote: RemoteNode,
+        actor: ActorAddress,
+        catalog: ActorAddress,
+        net: Net,
+        require_tickets: RequireTickets,
     ) -> None:
         self._node = node
+        self._require_tickets = require_tickets
         self._remote = remote
         self._actor = actor
         self._catalog = catalog
@@ -77,7 +90,12 @@ class Actors:
 
     @classmethod
     async def start(
-        cls, node: Node, net: Net, catalog: ActorAddress, config: ActorsConfig | None = None
+        cls,
+        node: Node,
+        net: Net,
+        catalog: ActorAddress,
+        require_tickets: RequireTickets,
+        config: ActorsConfig | None = None,
     ) -> Self:
         """Serve other nodes from now on. `close` it in the end."""
         remote = RemoteNode(
@@ -91,7 +109,7 @@ class Actors:
         actor = node.system.createActor(RemoteActor)
         served = await node.system.ask(actor, StartRemote(node, remote, catalog))
         assert isinstance(served, ProtocolServed), served
-        return cls(node, remote, actor, catalog, net)
+        return cls(node, remote, actor, catalog, net, require_tickets)
 
     # --- making actors ---
 
@@ -107,7 +125,7 @@ class Actors:
         isolated: bool = False,
         serves: str | None = None,
         require: Requirement | None = None,
-        require_ticket: Sequence[Any] = (),
+        require_ticket: Validators = (),
     ) -> ActorRef:
         """Create an actor, wait until it has started, and return its reference.
 
@@ -126,7 +144,10 @@ class Actors:
                 failure, for the policy to decide on.
             serves: The pool that it is a member of; see `pool`.
             require: Which nodes may send to it; None is all. Asked for each burst.
-            require_ticket: Empty: tickets are not checked yet.
+            require_ticket: A validator, or several, which all must accept a ticket of the
+                node that sends to it; see `Jwt`. Looked up for each burst, so who has none,
+                or whose ticket is over, is refused with the reason: an ask fails with it,
+                and what was told is a dead letter there. This node needs none.
 
         Raises:
             AlreadyExists: An actor of this node has the name; `existing` is it.
@@ -135,7 +156,6 @@ class Actors:
             ConfigError: A setting is wrong.
             Closed: The network is closed.
         """
-        refuse_tickets(require_ticket)
         require_sync("require", require)
         self._check_open()
         if getattr(supervision, "all_for_one", False):
@@ -143,6 +163,7 @@ class Actors:
         if name is not None:
             check_name(name)
             self._remote.check_free(name)
+        tickets = self._require_tickets(require_ticket)
         started: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         spawning = Spawning(
             args=args,
@@ -160,6 +181,9 @@ class Actors:
         try:
             if require is not None:
                 self._remote.require(ref, require)
+            if tickets is not None:
+                self._remote.require_tickets(ref, tickets.requirement)
+                self._node.system.tell(tickets.actor, TicketsTouched())
             if name is not None:
                 self._remote.put_name(name, ref)  # taken from now on, told when it has started
             error = await started

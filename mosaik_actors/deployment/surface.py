@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from ..collections.config import CollectionSettings
-from ..discovery.info import PeerInfo
 from ..errors import ConfigError
 from ..groups.config import GroupsConfig
 from ..groups.storage.interface import LogStorage
@@ -40,7 +39,7 @@ from ..ids import StoreId, UniqueId
 from ..network import Network
 from ..runtime import ActorRef
 from ..tickets.requirement import Validators, as_validators
-from ..tickets.validator import InvalidTicket, TicketValidator
+from ..tickets.validator import TicketValidator
 from .encoding import encode_record, encode_validators, encode_value
 
 H = TypeVar("H")
@@ -181,18 +180,20 @@ class ActorHandle:
         self._declaration = declaration
 
     async def spawn(self, **settings: Any) -> ActorRef:
-        """Create the actor here; `settings` as for `Actors.spawn`, but for its name and `require`.
+        """Create the actor here; `settings` as for `Actors.spawn`, but for its name and tickets.
 
         Raises:
             ConfigError, AlreadyExists, Closed: As for `Actors.spawn`.
         """
-        for taken in ("name", "require", "require_ticket"):
+        for taken in ("name", "require_ticket"):
             if taken in settings:
                 raise ConfigError(f"{taken} is given, but the deployment's declaration sets it")
         declared = self._declaration
-        require = _TicketsOfSender(declared.validators) if declared.validators else None
         return await self._net.actors.spawn(
-            declared.actor_class, name=declared.name, require=require, **settings
+            declared.actor_class,
+            name=declared.name,
+            require_ticket=declared.validators,
+            **settings,
         )
 
     async def resolve(self, *, nearest: bool = False, timeout: float | None = None) -> ActorRef:
@@ -200,21 +201,6 @@ class ActorHandle:
         return await self._net.actors.resolve(
             self._declaration.name, nearest=nearest, timeout=timeout
         )
-
-
-class _TicketsOfSender:
-    """Whether a peer shows a ticket that each validator accepts."""
-
-    def __init__(self, validators: tuple[TicketValidator, ...]) -> None:
-        self._validators = validators
-
-    def __call__(self, peer: PeerInfo) -> bool:
-        try:
-            for one in self._validators:
-                peer.validate_ticket(one)
-        except InvalidTicket:
-            return False
-        return True
 
 
 class Part(Generic[H]):

@@ -7,7 +7,7 @@ handle (``net.actors``), which both run on the loop's thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from thespian.actors import ActorAddress
 
@@ -29,6 +29,16 @@ from .wire import INCARNATION_BYTES, WireRef, decode_ref, encode_ref
 _PEERS_KEPT = 1024
 
 Requirement = Callable[[PeerInfo], bool]
+
+
+class RequiredOfSenders(Protocol):
+    """The tickets that an actor requires of the nodes that send to it."""
+
+    def why_not(self, peer_id: PeerId) -> str | None:
+        """Return why a node is not allowed at this moment, None when it is."""
+
+    def release(self) -> None:
+        """Take in that nobody asks any more."""
 
 
 class RemoteNode:
@@ -72,6 +82,7 @@ class RemoteNode:
         self.withdraw: Callable[[str], None] = lambda name: None
         self._peers: dict[PeerId, RemotePeer] = {}
         self._requirements: dict[int, Requirement] = {}
+        self._tickets: dict[int, RequiredOfSenders] = {}
         self._name_ends = host.new_address(self._actor_ended)
         host.home = self
         host.letters.listener = self.state.publish
@@ -141,6 +152,8 @@ class RemoteNode:
             return
         ref = message.ref
         self._requirements.pop(ref.number, None)
+        if (tickets := self._tickets.pop(ref.number, None)) is not None:
+            tickets.release()
         if ref.name is not None and self.names.get(ref.name) is ref:
             del self.names[ref.name]
             self.withdraw(ref.name)
@@ -153,13 +166,27 @@ class RemoteNode:
         self._requirements[ref.number] = requirement
         self._host.watch(ref, self._name_ends)
 
-    def may_use(self, peer_id: PeerId, target: ActorRef) -> bool:
-        """Return whether a node may send to an actor: who is not known yet may not."""
-        requirement = self._requirements.get(target.number)
-        if requirement is None:
-            return True
+    def require_tickets(self, ref: ActorRef, tickets: RequiredOfSenders) -> None:
+        """Let only nodes with valid tickets send to an actor."""
+        self._tickets[ref.number] = tickets
+        self._host.watch(ref, self._name_ends)
+
+    def why_not(self, peer_id: PeerId, target: ActorRef) -> str | None:
+        """Return why a node may not send to an actor, None when it may.
+
+        Who is not known yet may not, where anything is required.
+        """
+        requirement, tickets = (
+            self._requirements.get(target.number),
+            self._tickets.get(target.number),
+        )
+        if requirement is None and tickets is None:
+            return None
         info = self.catalog.get(peer_id)
-        return info is not None and requirement(info)
+        if info is None or (requirement is not None and not requirement(info)):
+            return "this node may not use it"
+        why = None if tickets is None else tickets.why_not(peer_id)
+        return None if why is None else f"this node may not use it: no valid ticket: {why}"[:200]
 
     # --- who is there ---
 

@@ -72,8 +72,8 @@ class PeerNode(Protocol):
     def find_name(self, name: str) -> ActorRef | None:
         """Return the actor of this node that has a name."""
 
-    def may_use(self, peer_id: PeerId, target: ActorRef) -> bool:
-        """Return whether a node may send to an actor."""
+    def why_not(self, peer_id: PeerId, target: ActorRef) -> str | None:
+        """Return why a node may not send to an actor, None when it may."""
 
 
 class Outgoing:

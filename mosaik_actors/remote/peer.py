@@ -55,7 +55,7 @@ class RemotePeer(Outgoing):
                         question.credit.grant(count)
                 case wire.Resolve(number, name):
                     found = self._node.find_name(name)
-                    if found is not None and not self._node.may_use(self.peer_id, found):
+                    if found is not None and self._node.why_not(self.peer_id, found) is not None:
                         found = None
                     ref = None if found is None else to_wire(found, self._node)
                     self._say(wire.Resolved(number, ref))
@@ -88,7 +88,7 @@ class RemotePeer(Outgoing):
                     self._gone(gone, reason)
             case wire.Exit(number):
                 cell = self._find(number)
-                if cell is not None and self._node.may_use(self.peer_id, cell.address):
+                if cell is not None and self._node.why_not(self.peer_id, cell.address) is None:
                     cell.address.deliver(ActorExitRequest(), self._host.address)
 
     def _find(self, number: int) -> ActorCell | None:
@@ -100,8 +100,8 @@ class RemotePeer(Outgoing):
         cell = self._find(target)
         if cell is None:
             return "it has exited, or was never told of to other nodes"
-        if not self._node.may_use(self.peer_id, cell.address):
-            return "this node may not use it"
+        if (why := self._node.why_not(self.peer_id, cell.address)) is not None:
+            return why
         actor_class = cell.message_class
         if not isinstance(actor_class, type):
             return "its class is not known to its node"
