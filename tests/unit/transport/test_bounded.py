@@ -69,8 +69,9 @@ class LossyPair:
         self.asked_count += 1
         if not engine._has_written and quic.is_idle(self.now):
             self.idle_count += 1
-            assert self._ask_with_every_stream(quic) == []
             assert quic._pacing_at is None  # or a timer would stand in the past
+            assert self._ask_with_every_stream(quic) == []
+            quic._pacing_at = None  # where the pacer held back nothing: it was asked here alone
         quic._renew_queue()
         for stream in dict.values(quic._streams):
             assert stream in quic._streams_queue or not _has_turn(stream)
