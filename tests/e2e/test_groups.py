@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from mosaik_actors.testing import TIME_FACTOR
 
@@ -120,12 +121,18 @@ class Worker:
 
 
 class Workers:
-    """Starts members, and sees to it that none outlives the test."""
+    """Starts members, and sees to it that none outlives the test.
+
+    Attributes:
+        quic_only: The names of those that use no Unix sockets.
+    """
 
     def __init__(self, stack: AsyncExitStack) -> None:
+        self.quic_only = ""
         self._stack = stack
 
     async def start(self, name: str, log: Path | None = None) -> Worker:
+        quic = {"GROUPS_WORKER_QUIC": "1"} if name in self.quic_only else {}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -135,7 +142,7 @@ class Workers:
             stdin=PIPE,
             stdout=PIPE,
             limit=16 * 1024 * 1024,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | quic,
         )
         worker = Worker(name, process)
         self._stack.push_async_callback(worker.abandon)
@@ -180,8 +187,11 @@ def leader_of(members: list[Worker]) -> Worker:
     return found
 
 
-async def test_a_killed_leader_loses_nothing_that_was_acknowledged() -> None:
+@pytest.mark.parametrize("quic_only", ["", "b", "abc"])
+async def test_a_killed_leader_loses_nothing_that_was_acknowledged(quic_only: str) -> None:
+    """Over Unix sockets, over QUIC, and over both."""
     async with workers() as run:
+        run.quic_only = quic_only
         members = await run.start_group("abc")
         for member in members:
             member.order("load")
