@@ -54,13 +54,6 @@ from .timers import Timer, TimerFired
 
 logger = logging.getLogger(__name__)
 
-C = TypeVar("C")
-Q = TypeVar("Q")
-A = TypeVar("A")
-R = TypeVar("R")
-K = TypeVar("K")
-V = TypeVar("V")
-P = TypeVar("P")
 T = TypeVar("T")
 
 Handlers = tuple[Callable[[Any, Any, ActorAddress], Any], ...]

@@ -45,7 +45,6 @@ from ..engine import (
     StreamData,
 )
 from ..frames import clip_text
-from ..identity import ProvenPeer
 
 HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024
@@ -97,7 +96,6 @@ class StreamEngine:
         is_initiator: Whether this side dialled.
         idle_timeout: Seconds of silence after which the connection ends.
         streams_max: How many streams the peer may have at a time.
-        remote: Where the peer is, if that is an address.
         now: The time.
 
     Attributes:
@@ -111,7 +109,6 @@ class StreamEngine:
         is_initiator: bool,
         idle_timeout: float,
         streams_max: int,
-        remote: SocketAddr | None = None,
         now: float,
     ) -> None:
         self.is_blocked = False
@@ -119,7 +116,6 @@ class StreamEngine:
         self._is_initiator = is_initiator
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max
-        self._remote = remote
         self._heard_at = now
         self._identify: Identify | None = None
         self._events: deque[EngineEvent] = deque()
@@ -148,8 +144,8 @@ class StreamEngine:
 
     @property
     def remote(self) -> SocketAddr | None:
-        """Where the peer is; None where that is no address."""
-        return self._remote
+        """None: the peer is on this machine, at no address."""
+        return None
 
     @property
     def rtt(self) -> float | None:
@@ -171,10 +167,6 @@ class StreamEngine:
         self._identify = identify
         for kind, data in parts:
             self._put_control(kind, 0, data)
-
-    def begin_proven(self, peer: ProvenPeer, binding: bytes) -> None:
-        """Take it as proven who is there: what carries the bytes has seen to it."""
-        self._events.append(HandshakeDone(peer, binding))
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Take in bytes of the byte stream."""
