@@ -14,7 +14,8 @@ observer that had to take over hands over to the first of them.
        everything, nor if it does not know a majority of them to be in memory.
        It also says so, though voters are here, when so many of the others have
        no memory of the history any more, or have gone on in another one, that
-       there never can be a majority again.
+       there never can be a majority again; or when a voter that is here says so,
+       whose log may have a later change of the voters than the log here.
     2. When all survivors in sight say so, and a member that may vote is in
        sight, or is among them, the one that has applied most continues the
        history; of several alike one that may vote, then the lowest id. The
@@ -195,7 +196,8 @@ class Takeover:
         members = {
             peer: status for peer, status in view.peers.items() if status.history == view.history
         }
-        if not view.is_dead and self._has_voter(view, members):
+        is_dead = view.is_dead or _is_given_up(members)
+        if not is_dead and self._has_voter(view, members):
             self._note_alive()
             return None
         if self._gone_since_s is None:
@@ -210,7 +212,7 @@ class Takeover:
             # It was taken in, and has not got one entry: there is nothing to wait with.
             has_log = any(status.commit_index for status in members.values())
             return None if has_log else DropHistory()
-        self.is_abandoned = self._are_gone_for_good(view)
+        self.is_abandoned = is_dead or self._are_gone_for_good(view)
         follow = None if view.is_restoring else _find_continued(view)
         if follow is not None or not self.is_abandoned:
             return follow
@@ -239,12 +241,7 @@ class Takeover:
         )
 
     def _are_gone_for_good(self, view: SurvivorView) -> bool:
-        """Whether no voter is known to be durable, and a majority is known not to be.
-
-        Where there never is a majority again, there is nothing to be waited for.
-        """
-        if view.is_dead:
-            return True
+        """Whether no voter is known to be durable, and a majority is known not to be."""
         known = [self._is_durable(peer, view) for peer in view.voters]
         return True not in known and known.count(False) >= majority(len(known))
 
@@ -289,6 +286,14 @@ class Takeover:
             self.timer_s = due_s
             return None
         return ContinueHistory()
+
+
+def _is_given_up(members: Mapping[PeerId, Status]) -> bool:
+    """Whether a voter in reach says that there never can be a majority again."""
+    return any(
+        status.is_abandoned and status.standing is Standing.VOTER and not status.is_observer
+        for status in members.values()
+    )
 
 
 def _find_continued(view: SurvivorView) -> FollowHistory | None:

@@ -243,12 +243,39 @@ def test_history_without_a_majority_for_ever_goes_on_though_voters_are_here() ->
     # Of three one may be lost.
     survivor = Survivor()
     survivor.sees(both, deciding=((VOTER, OTHER, peer(3)),))
-    survivor.sees(left)
+    survivor.sees({VOTER: LEADING, OTHER: SEEKING})
     assert survivor.waits(100) is None
     # While a change of the voters is not committed, both sets must be able to decide.
     survivor.sees(left, deciding=((VOTER,), (VOTER, OTHER)))
     survivor.waits(5)
     assert survivor.takeover.is_abandoned
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_voter_that_gives_the_history_up_is_believed(is_durable: bool) -> None:
+    """Its log may have a change of the voters that never came here."""
+    leading = msgspec.structs.replace(LEADING, is_durable=is_durable)
+    given_up = msgspec.structs.replace(leading, leader=None, is_abandoned=True)
+    survivor = Survivor()
+    survivor.sees({VOTER: leading})
+    assert survivor.sees({VOTER: given_up}) is None
+    assert survivor.waits(4.9) is None
+    given_up_early = survivor.takeover.is_abandoned
+    survivor.waits(0.1)
+    assert (given_up_early, survivor.takeover.is_abandoned) == (False, True)
+    # The voter may vote, hence it goes on, and this one follows it.
+    assert survivor.waits(0.9) is None
+    goes_on = msgspec.structs.replace(
+        leading, history=NEXT, commit_index=12, ancestors=(Ancestor(OWN, 9, 4, 4),)
+    )
+    assert survivor.sees({VOTER: goes_on}) == FollowHistory(NEXT, 4, 12)
+    # What it sees of its leader meanwhile counts.
+    survivor = Survivor()
+    survivor.sees({VOTER: given_up})
+    survivor.waits(4)
+    assert survivor.sees({VOTER: leading}) is None
+    assert survivor.waits(100) is None
+    assert not survivor.takeover.is_abandoned
 
 
 def test_half_a_state_is_dropped_when_nobody_is_left_to_complete_it() -> None:
