@@ -77,7 +77,7 @@ def encode_record(
             dns.message.ANSWER, owner, dns.rdataclass.IN, dns.rdatatype.TXT, create=True
         )
         rrset.add(TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [text]), TTL_S)
-    packet = message.to_wire()
+    packet = message.to_wire(want_shuffle=False)  # the most likely address comes first
     if seal_key is None:
         return packet
     return _SEALED + nonce + ChaCha20Poly1305(seal_key).encrypt(nonce, packet, slot_key)
