@@ -226,6 +226,10 @@ class SlotChain:
         if self._own is not None and not self._is_writing:
             self._write_at = now
 
+    def believe_private(self) -> None:
+        """Believe and tell private addresses: the DHT is a private one."""
+        self._is_private = True
+
     def note_reached(self, peers: Set[PeerId]) -> None:
         """Take in which other peers this node knows to be there: all of them."""
         self._reached = peers

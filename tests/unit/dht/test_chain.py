@@ -118,9 +118,10 @@ def test_nothing_is_claimed_without_an_address() -> None:
 
 
 def test_claim_replaces_what_is_dead() -> None:
-    dead: dict[int, Item] = {
-        n: record(SLOTS[n], at=-LIFE_S - 1) for n in range(0, SLOT_COUNT, 2)
-    } | {n: MutableItem.sign(SLOTS[n].private_key, 5, b"nonsense") for n in range(1, SLOT_COUNT, 2)}
+    dead: dict[int, Item] = {}
+    for number, slot in enumerate(SLOTS):
+        nonsense = MutableItem.sign(slot.private_key, 5, b"nonsense")
+        dead[number] = nonsense if number % 2 else record(slot, at=-LIFE_S - 1)
     node = Alone(dict(dead))
     node.run()
     [claim] = node.writes

@@ -64,7 +64,9 @@ def test_sealed_record_shows_nothing() -> None:
 
 def packet(*lines: str) -> bytes:
     message = dns.message.Message(id=0)
-    message.answer = [dns.rrset.from_text(*line.split(" ", 4)) for line in lines]
+    for line in lines:
+        name, ttl, kind, rdtype, text = line.split(" ", 4)
+        message.answer.append(dns.rrset.from_text(name, int(ttl), kind, rdtype, text))
     return message.to_wire()
 
 
