@@ -123,6 +123,9 @@ from .deployment.surface import (
 from .deployment.surface import (
     public as public,
 )
+from .dht.config import (
+    DhtConfig as DhtConfig,
+)
 from .discovery.config import (
     DiscoveryConfig as DiscoveryConfig,
 )

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from .config import require_above, seconds
 from .custom.actors import Actors
+from .dht.config import DhtConfig, own_config
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
@@ -83,12 +84,15 @@ class Network:
         bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
             them, at most one per address family. Port 0 takes any free one.
             None hears this machine only, unless `bootstrap` names a peer on
-            another one, or with `mdns`; then all of IPv4. ``"0.0.0.0:4433"`` hears everybody
-            at a port that others can be told.
+            another one, or with `mdns` or `dht`; then all of IPv4. ``"0.0.0.0:4433"``
+            hears everybody at a port that others can be told.
         rendezvous: Find, and be found by, nodes of the same user on this
             machine through a private directory.
         mdns: Find, and be found by, nodes on the local network (multicast
             DNS, on the interfaces of `bind`). Needs the extra ``mdns``.
+        dht: Find, and be found by, nodes anywhere through the Mainline DHT; a `DhtConfig`
+            has its settings. With a secret, strangers learn nothing from it. Needs the
+            extra ``dht``.
         allow: The only peers that may take part with this node, by `PeerId`; None for
             all. It can be changed while the node runs, with `allow` and `ban`.
         deny: Peers that may not. Each node has its own lists, and keeps them as long as
@@ -123,6 +127,7 @@ class Network:
         bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
         mdns: bool = False,
+        dht: bool | DhtConfig = False,
         allow: Iterable[PeerId | str] | None = None,
         deny: Iterable[PeerId | str] = (),
         require_ticket: Validators = (),
@@ -146,9 +151,14 @@ class Network:
         self._deny = as_peer_ids("deny", deny)
         self._bootstrap = as_peer_addrs(bootstrap)
         self._tags = as_tags(tags)
-        self._bind = default_bind(self._bootstrap, mdns) if bind is None else as_socket_addrs(bind)
+        self._bind = (
+            default_bind(self._bootstrap, mdns or dht is not False)
+            if bind is None
+            else as_socket_addrs(bind)
+        )
         self._rendezvous = rendezvous
         self._mdns = mdns
+        self._dht = own_config(dht)
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
         self._groups_config = groups or GroupsConfig()
@@ -458,6 +468,7 @@ class Network:
             tags=self._tags,
             rendezvous=self._rendezvous and environment.has_machine,
             mdns=self._mdns and environment.has_machine,
+            dht=self._dht if environment.has_machine else None,
             network_name=self._name,
         )
         self._undo.append(discovery.close)

@@ -17,6 +17,7 @@ from mosaik_actors import (
     Backoff,
     CollectionConfig,
     ConsensusConfig,
+    DhtConfig,
     DiscoveryConfig,
     GroupsConfig,
     LogReplaySync,
@@ -35,6 +36,7 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
 SETTINGS: Final[tuple[tuple[type, str], ...]] = (
     (Network, "Given to `Network(...)` or `Network.start(...)`."),
     (DiscoveryConfig, "Given as `Network(discovery=...)`."),
+    (DhtConfig, "Given as `Network(dht=...)`."),
     (StreamsConfig, "Given as `Network(streams=...)`."),
     (Backoff, "Given as `StreamsConfig(backoff=...)`."),
     (Preference, "Given as `prefer=`; made by `nearest()`, `best()`, `with_tags()`."),

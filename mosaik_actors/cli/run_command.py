@@ -92,6 +92,8 @@ SETTINGS = (
     ("bind", "texts", "where to listen, as host:port; may be repeated"),
     ("rendezvous", "bool", "whether nodes of this user on this machine are found"),
     ("mdns", "bool", "whether nodes on the local network are found"),
+    ("dht", "bool", "whether nodes anywhere are found through the Mainline DHT"),
+    ("dht_bootstrap", "texts", "a node of the DHT to begin with, as host:port; may be repeated"),
     ("storage", "text", "the folder of durable logs"),
     ("share_status", "bool", "whether peers may read the node's status"),
     ("metrics_addr", "text", "where to serve metrics and health"),

@@ -24,6 +24,8 @@ from ..actors.gossip import GossipActor
 from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..config import require_above, seconds
+from ..dht.config import DhtConfig, require_dnspython
+from ..dht.messages import LeaveDht, StartDht
 from ..discovery.catalog import Catalog
 from ..discovery.config import DiscoveryConfig
 from ..discovery.entry import PeerEntry, SignedPeerEntry
@@ -61,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_SLACK_S = 2.0
 
+LeaveFinder = LeaveRendezvous | LeaveMdns | LeaveDht
+
 
 class Discovery:
     """Who is on the network. Made by `start`; ends with its `Network`."""
@@ -72,7 +76,7 @@ class Discovery:
         gossip: Gossip,
         state: CatalogState,
         catalog_actor: ActorAddress,
-        finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns],
+        finders: dict[ActorAddress, LeaveFinder],
     ) -> None:
         self._node = node
         self._catalog = catalog
@@ -96,6 +100,7 @@ class Discovery:
         tags: Iterable[Tag | str] = (),
         rendezvous: bool = True,
         mdns: bool = False,
+        dht: DhtConfig | None = None,
         network_name: str = "",
     ) -> Self:
         """Start the actors of discovery, and begin to look for peers. `close` it in the end.
@@ -110,15 +115,18 @@ class Discovery:
             tags: Labels of this node.
             rendezvous: Whether to look for nodes on this machine.
             mdns: Whether to look for nodes on the local network.
+            dht: How to look for nodes in the Mainline DHT; None does not.
             network_name: The network's name, for messages to people.
 
         Raises:
-            ConfigError: The package for mDNS is not installed.
+            ConfigError: The package for mDNS or the DHT is not installed.
             ValueError: A bootstrap text is not an address.
             EntryTooLarge: There are too many tags.
         """
         if mdns:
             require_zeroconf()
+        if dht is not None:
+            require_dnspython()
         config = config or DiscoveryConfig()
         known = tuple(map(_as_addr, bootstrap))
         catalog = Catalog(
@@ -145,7 +153,7 @@ class Discovery:
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known, name)
         served = await system.ask(gossip_actor, start)
         assert isinstance(served, ProtocolServed), served
-        finders: dict[ActorAddress, LeaveRendezvous | LeaveMdns] = {}
+        finders: dict[ActorAddress, LeaveFinder] = {}
         if rendezvous:
             finder = system.createActor(RendezvousActor)
             finders[finder] = LeaveRendezvous()
@@ -154,6 +162,13 @@ class Discovery:
             finder = system.createActor(MdnsActor)
             finders[finder] = LeaveMdns()
             system.tell(finder, StartMdns(node, gossip_actor))
+        if dht is not None:
+            from ..actors.dht import DhtActor  # with the package for records
+
+            finder = system.createActor(DhtActor)
+            finders[finder] = LeaveDht()
+            start_dht = StartDht(node, gossip_actor, dht, lambda: catalog.snapshot().keys())
+            system.tell(finder, start_dht)
         self = cls(node, catalog, gossip, state, catalog_actor, finders)
         self._known = known
         self._departure_s = config.graceful_departure_window

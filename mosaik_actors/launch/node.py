@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from ..dht.config import DhtConfig
 from ..errors import ConfigError
 from ..network import Network
 from ..runtime import Restart, Resume, Stop
@@ -173,6 +174,7 @@ class Launch:
                 bind=(own.bind or top.bind or None),
                 rendezvous=top.rendezvous,
                 mdns=top.mdns,
+                dht=self._dht(),
                 metrics_addr=self._metrics_addr(own.metrics_addr or top.metrics_addr),
                 share_status=top.share_status,
             )
@@ -184,6 +186,10 @@ class Launch:
             if path not in LaunchSettings.__struct_fields__ and top.secret_file:
                 path = "secret_file"  # errors of files begin otherwise
             raise self._origins.error((path,), text) from exc
+
+    def _dht(self) -> bool | DhtConfig:
+        names = self._settings.dht_bootstrap
+        return DhtConfig(bootstrap=names) if self._settings.dht and names else self._settings.dht
 
     def _metrics_addr(self, text: str) -> str | None:
         if not text or not self._index:

@@ -147,6 +147,8 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
         bind: Where to listen, as host:port.
         rendezvous: Whether nodes of this user on this machine are found.
         mdns: Whether nodes on the local network are found.
+        dht: Whether nodes anywhere are found through the Mainline DHT.
+        dht_bootstrap: Nodes of the DHT to begin with, as host:port; none for public ones.
         storage: The folder of durable logs, made where there is none.
         share_status: Whether peers may read the node's status.
         metrics_addr: Where to serve metrics and health; empty for nowhere.
@@ -170,6 +172,8 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
     bind: Names = ()
     rendezvous: bool = True
     mdns: bool = False
+    dht: bool = False
+    dht_bootstrap: Names = ()
     storage: str = ""
     share_status: bool = True
     metrics_addr: str = ""
