@@ -1,0 +1,8 @@
+"""The examples that are systems: cores and scenarios. Modules are imported as they do it."""
+
+import sys
+from pathlib import Path
+
+for _folder in sorted((Path(__file__).parents[2] / "examples").iterdir()):
+    if str(_folder) not in sys.path:
+        sys.path.append(str(_folder))  # at the end: nothing of theirs hides anything else
