@@ -76,7 +76,7 @@ class SealedQuote(msgspec.Struct, frozen=True, tag=True):
 
 
 Submission = Intent | Quote | SealedQuote
-S = TypeVar("S", Intent, Quote, SealedQuote)
+S = TypeVar("S", bound=Submission)
 
 
 class Leg(msgspec.Struct, frozen=True, array_like=True):

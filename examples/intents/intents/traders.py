@@ -61,7 +61,7 @@ def make_intents(
         amount = units(given, dollars * 1_000_000 / PRICES[given])
         diff = {given: -amount, wanted: fair_amount(given, amount, wanted, 50)}
         if number == 2:  # nobody gives that much: it expires
-            diff[wanted], lives_ms = diff[wanted] * 2, window_ms + 2000
+            diff[wanted], lives_ms = diff[wanted] * 2, window_ms + 3000
         if number % 6 == 5:
             diff = {USDC: -units(USDC, dollars)}
             kind, receiver = (
