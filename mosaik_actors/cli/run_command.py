@@ -29,8 +29,8 @@ Each setting is a flag, an environment variable (MOSAIK_ and its name), or a key
 file, in this order. A list of tables is given as TOML: --actors '{class = "shop:Matcher"}'.
 
 SIGTERM and Ctrl-C end it in order, within --drain-timeout; a second one at once.
-Exit codes: 0 it was checked, or a main actor exited, 1 it failed, 2 a setting is wrong (the message says where),
-130 and 143 after Ctrl-C and SIGTERM.
+Exit codes: 0 it was checked, or a main actor exited, 1 it failed, 2 a setting is wrong (the
+message says where), 130 and 143 after Ctrl-C and SIGTERM.
 """
 
 

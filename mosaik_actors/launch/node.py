@@ -137,7 +137,8 @@ class Launch:
             )
             self._actors_started += 1
             if actor.main:
-                ref.watch(ref.host.new_address(lambda gone, _sender: _end_with(gone, ended)))
+                host = self.net.node.system.host
+                ref.watch(host.new_address(lambda gone, _sender: _end_with(gone, ended)))
 
     def _show_ticket(self, ticket_class: str, data: bytes) -> None:
         from ..ids import UniqueId

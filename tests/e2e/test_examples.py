@@ -162,3 +162,15 @@ async def test_intents_are_settled_and_checked_by_seven_processes(tmp_path: Path
     rows = [line for line in shown if re.match(r"\d+ +(alice|bob|carol|\w{6}) ", line)]
     assert len(rows) == 6
     assert re.search("checked: 5 settled once each, .* 1 expired; flows sum to zero", shown[-1])
+
+
+async def test_a_day_of_orders_ends_with_three_identical_books(tmp_path: Path) -> None:
+    plot = tmp_path / "day.svg"
+    environment = {"ORDERBOOK_SECONDS": "1", "ORDERBOOK_PLOT": str(plot)}
+    file = str(EXAMPLES / "orderbook" / "launch.toml")
+    async with command("run", file, runtime_dir=tmp_path, environment=environment) as running:
+        assert await running.end() == 0, running.transcript()
+    shown = "\n".join(running.out)
+    assert re.search(r"5000 orders in [\d.]+ s: \d+ a second, 5000 wanted", shown)
+    assert "checked: 3 identical books" in shown
+    assert plot.read_text().startswith("<svg")
