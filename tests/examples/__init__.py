@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
-for _folder in sorted((Path(__file__).parents[2] / "examples").iterdir()):
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+for _folder in (_EXAMPLES, *sorted(_EXAMPLES.iterdir())):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))  # at the end: nothing of theirs hides anything else
