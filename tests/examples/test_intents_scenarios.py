@@ -38,7 +38,8 @@ async def start(
     for index, (name, third) in enumerate((("north", STNEAR), ("south", WETH)), start=3):
         arguments = (name, [USDC, WRAP, third], 5, config)
         await cluster.net(index).actors.spawn(Solver, args=arguments)
-    await cluster.net(5).actors.spawn(Users, args=(config, COUNT))
+    # The users send nothing again: what is through was heard the first time.
+    await cluster.net(5).actors.spawn(Users, args=(config, COUNT, 4.0, 3600.0))
     return made
 
 
@@ -53,7 +54,8 @@ async def read_all(cluster: Cluster, config: AuctionConfig, count: int) -> list[
             seen += 1
             assert audit.receive(one), "published twice"
         if audit.finished_count < count:
-            await updated
+            async with asyncio.timeout(30):
+                await updated
     return list(settlements)
 
 
