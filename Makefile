@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench chaos clean
+.PHONY: help install demo examples test lint format bench chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ install: $(STAMP)  ## make the virtual environment in .venv
 
 demo: $(STAMP)  ## watch five processes find each other and stream real readings
 	$(BIN)/mosaik-actors demo $(ARGS)
+
+examples: $(STAMP)  ## run all examples in short form, and show what each proved
+	$(BIN)/python examples/run_all.py $(ARGS)
 
 # One worker for each core, but two at least, since many tests wait for processes of their own.
 WORKERS := $(shell $(PYTHON) -c 'import os; print(max(2, os.cpu_count() or 1))')

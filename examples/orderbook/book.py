@@ -128,6 +128,10 @@ class OrderBook(StateMachine[Command, Query, Any, Done]):
         self.volume = 0
 
     def apply(self, command: Command, ctx: ApplyContext) -> Done:
+        return self.execute(command)
+
+    def execute(self, command: Command) -> Done:
+        """Do what a command says; the book needs nothing else to know."""
         if command.number <= self.last_numbers.get(command.trader, 0):
             return Done(is_new=False)  # sent again by a trader that had no answer
         self.last_numbers[command.trader] = command.number

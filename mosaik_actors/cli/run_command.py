@@ -29,8 +29,8 @@ Each setting is a flag, an environment variable (MOSAIK_ and its name), or a key
 file, in this order. A list of tables is given as TOML: --actors '{class = "shop:Matcher"}'.
 
 SIGTERM and Ctrl-C end it in order, within --drain-timeout; a second one at once.
-Exit codes: 0 it was checked, 1 it failed, 2 a setting is wrong (the message says where),
-130 and 143 after Ctrl-C and SIGTERM.
+Exit codes: 0 it was checked, or a main actor exited, 1 it failed, 2 a setting is wrong (the
+message says where), 130 and 143 after Ctrl-C and SIGTERM.
 """
 
 
@@ -148,12 +148,12 @@ def run(options: argparse.Namespace) -> int:
     launch = Launch(settings, origins, folder, process=process, index=options.child or 0)
     is_child = options.child is not None
 
-    async def main() -> None:
+    async def main() -> int:
         if is_child:
             from ..launch.processes import end_with_parent
 
             end_with_parent(asyncio.get_running_loop())
-        await launch.run()
+        return await launch.run()
 
     return running.run(main, close_timeout=settings.drain_timeout)
 

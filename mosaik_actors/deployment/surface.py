@@ -31,6 +31,7 @@ from ..handles.collections.declarations import (
 from ..handles.consumer import Consumer
 from ..handles.producer import Producer
 from ..handles.stream_declarations import (
+    ConsumerChoice,
     ConsumerDeclaration,
     ProducerDeclaration,
     StreamDeclaration,
@@ -85,14 +86,14 @@ class ConsumerHandle(Generic[T]):
         self._net = net
         self._declaration = declaration
 
-    def consumer(self) -> Consumer[T]:
-        """Return a new consumer."""
-        made: Consumer[T] = self._declaration.consumer(self._net)
+    def consumer(self, **choice: Unpack[ConsumerChoice]) -> Consumer[T]:
+        """Return a new consumer; `choice` as for `Streams.consumer`."""
+        made: Consumer[T] = self._declaration.consumer(self._net, **choice)
         return made
 
-    async def online_consumer(self) -> Consumer[T]:
+    async def online_consumer(self, **choice: Unpack[ConsumerChoice]) -> Consumer[T]:
         """Return a new consumer once it is online. When cancelled, it is closed."""
-        made: Consumer[T] = await self._declaration.online_consumer(self._net)
+        made: Consumer[T] = await self._declaration.online_consumer(self._net, **choice)
         return made
 
 

@@ -18,19 +18,33 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
+from ..streams.config import Backoff
+from ..streams.criteria import Criteria
+from ..streams.gate import Requirement
+from ..streams.preference import Key, Preference
 from ..tickets.requirement import Validators, as_validators
 from ..tickets.validator import TicketValidator
 from .consumer import Consumer
 from .producer import Producer
-from .streams import Streams
+from .streams import OnlineWhen, Streams
 
 T = TypeVar("T")
 
 Settings = Mapping[str, Any]
+
+
+class ConsumerChoice(TypedDict, total=False):
+    """What each consumer of a declared stream may choose for itself; see `Streams.consumer`."""
+
+    require: Requirement | None
+    criteria: Criteria | None
+    prefer: Preference | Key | None
+    online_when: OnlineWhen
+    backoff: Backoff | None
 
 
 class HasStreams(Protocol):
@@ -112,13 +126,26 @@ class ConsumerDeclaration(_Declared[T]):
         super().__init__(type_, stream_id)
         self._consumer_settings = _checked(settings, Streams.consumer, "consumer")
 
-    def consumer(self, net: HasStreams) -> Consumer[T]:
-        """Return a new consumer."""
-        return net.streams.consumer(self.type, stream_id=self.stream_id, **self._consumer_settings)
+    def consumer(self, net: HasStreams, **choice: Unpack[ConsumerChoice]) -> Consumer[T]:
+        """Return a new consumer. `choice` is beside what is declared.
 
-    async def online_consumer(self, net: HasStreams) -> Consumer[T]:
+        Raises:
+            ConfigError: `choice` holds what a consumer cannot choose, or what is declared.
+        """
+        declared = self._consumer_settings
+        for name in choice:
+            if name not in ConsumerChoice.__annotations__:
+                own = ", ".join(ConsumerChoice.__annotations__)
+                raise ConfigError(f"{name} is for the declaration; a consumer may choose {own}")
+            if name in declared:
+                raise ConfigError(f"{name} is given, but the declaration sets it")
+        return net.streams.consumer(self.type, stream_id=self.stream_id, **{**declared, **choice})
+
+    async def online_consumer(
+        self, net: HasStreams, **choice: Unpack[ConsumerChoice]
+    ) -> Consumer[T]:
         """Return a new consumer once it is online. When cancelled, it is closed."""
-        consumer = self.consumer(net)
+        consumer = self.consumer(net, **choice)
         try:
             await consumer.when().online()
         except BaseException:

@@ -17,7 +17,8 @@ from typing import Any, Final
 from ..dht.config import DhtConfig
 from ..errors import ConfigError
 from ..network import Network
-from ..runtime import Restart, Resume, Stop
+from ..runtime import ActorGone, Restart, Resume, Stop
+from ..runtime.host import EXITED_BY_ITSELF
 from ..runtime.messaging.supervision import Policy
 from .notify import READY, STOPPING, notify
 from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
@@ -88,10 +89,14 @@ class Launch:
         self._actors_started = 0
         self.net = self._make_network()
 
-    async def run(self, on_ready: Callable[[Network], None] | None = None) -> None:
-        """Run the node until this is cancelled. `on_ready` is called when it is ready."""
+    async def run(self, on_ready: Callable[[Network], None] | None = None) -> int:
+        """Run the node until this is cancelled, or a `main` actor ends; return the exit code.
+
+        `on_ready` is called when it is ready.
+        """
         count = sum(actor.count for actor, _ in self.actors)
         net = self.net
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         net.add_readiness_check("actors", lambda: self._why_waiting(count))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(net)
@@ -105,21 +110,23 @@ class Launch:
             held = [self._open_stream(one, kind) for one, kind in self._streams]
             held += [self._open_collection(one, kinds) for one, kinds in self._collections]
             for actor, kind in self.actors:
-                await self._start_actors(actor, kind)
+                await self._start_actors(actor, kind, ended)
             logger.info("ready: node %s at %s", net.peer_id.short, net.addr)
             notify(READY, f"STATUS=node {net.peer_id.short}, {count} actors")
             if on_ready is not None:
                 on_ready(net)
-            await asyncio.get_running_loop().create_future()
+            return await ended
 
     def _why_waiting(self, count: int) -> str | None:
         if self._actors_started == count:
             return None
         return f"{self._actors_started} of {count} started"
 
-    async def _start_actors(self, actor: ActorSettings, kind: Any) -> None:
+    async def _start_actors(
+        self, actor: ActorSettings, kind: Any, ended: asyncio.Future[int]
+    ) -> None:
         for _ in range(actor.count):
-            await self.net.actors.spawn(
+            ref = await self.net.actors.spawn(
                 kind,
                 args=actor.args,
                 kwargs=actor.kwargs,
@@ -129,6 +136,9 @@ class Launch:
                 supervision=_POLICIES[actor.supervision],
             )
             self._actors_started += 1
+            if actor.main:
+                host = self.net.node.system.host
+                ref.watch(host.new_address(lambda gone, _sender: _end_with(gone, ended)))
 
     def _show_ticket(self, ticket_class: str, data: bytes) -> None:
         from ..ids import UniqueId
@@ -232,6 +242,14 @@ class Launch:
             return load(text)
         except ConfigError as exc:
             raise self._origins.error(setting, str(exc)) from exc
+
+
+def _end_with(gone: ActorGone, ended: asyncio.Future[int]) -> None:
+    if ended.done():
+        return
+    if gone.reason != EXITED_BY_ITSELF:
+        logger.error("%s has ended: %s", gone.ref.label, gone.reason)
+    ended.set_result(0 if gone.reason == EXITED_BY_ITSELF else 1)
 
 
 def _find_process(settings: LaunchSettings, name: str) -> ProcessSettings:

@@ -111,7 +111,8 @@ class Processes:
                 wait.cancel()
         ended = next(iter(done))
         code = ended.result()
-        logger.error("%s ended with exit code %d; ending the others", waits[ended], code)
+        level = logging.ERROR if code else logging.INFO
+        logger.log(level, "%s ended with exit code %d; ending the others", waits[ended], code)
         return code if code >= 0 else 128 - code
 
     async def _run_again_and_again(self, changes: Changes) -> int:

@@ -50,6 +50,7 @@ class ActorSettings(Settings, frozen=True, kw_only=True, rename={"actor_class": 
         kwargs: Its keyword arguments.
         isolated: Whether each runs in an operating system process of its own.
         supervision: What comes of its failures: resume, restart or stop.
+        main: Whether its node ends when it does: with exit code 0 when it exits, 1 when it failed.
         process: Only in the process of that name; empty for all.
     """
 
@@ -61,6 +62,7 @@ class ActorSettings(Settings, frozen=True, kw_only=True, rename={"actor_class": 
     kwargs: dict[str, Any] = {}
     isolated: bool = False
     supervision: Literal["resume", "restart", "stop"] = "resume"
+    main: bool = False
     process: str = ""
 
 

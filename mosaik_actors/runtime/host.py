@@ -53,6 +53,9 @@ from .supervised import SupervisedCell
 
 logger = logging.getLogger(__name__)
 
+EXITED_BY_ITSELF = "it exited"
+"""The reason of an end that was asked for."""
+
 
 class ActorHost:
     """The actors of one system, and what they share.
@@ -235,7 +238,7 @@ class ActorHost:
             self.names.pop(cell.globalName, None)
         self.letters.handlers.pop(address, None)
         self.sources.forget(address)
-        reason = cell.reason or ("its node shuts down" if self.stopping else "it exited")
+        reason = cell.reason or ("its node shuts down" if self.stopping else EXITED_BY_ITSELF)
         notice = ChildActorExited(address)
         vars(notice)["reason"] = reason  # more than what Thespian says
         cell.parent.deliver(notice, self.address)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .command import command
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 TIMEOUT_S = 40.0
@@ -149,3 +151,27 @@ async def test_attested_readings_go_to_the_right_software_only(tmp_path: Path) -
     assert "its mrtd is" in other
     assert "SIMULATED" in ward
     assert "SIMULATED" in reader
+
+
+async def test_intents_are_settled_and_checked_by_seven_processes(tmp_path: Path) -> None:
+    environment = {"INTENTS_COUNT": "6", "INTENTS_WINDOW_S": "0.8"}
+    file = str(EXAMPLES / "intents" / "launch.toml")
+    async with command("run", file, runtime_dir=tmp_path, environment=environment) as running:
+        assert await running.end() == 0, running.transcript()
+    shown = [line.partition("| ")[2] for line in running.out]
+    rows = [line for line in shown if re.match(r"\d+ +(alice|bob|carol|\w{6}) ", line)]
+    assert len(rows) == 6, running.transcript()
+    checked = "checked: 5 settled once each, .* 1 expired; flows sum to zero"
+    assert any(re.match(checked, line) for line in shown), running.transcript()
+
+
+async def test_a_day_of_orders_ends_with_three_identical_books(tmp_path: Path) -> None:
+    plot = tmp_path / "day.svg"
+    environment = {"ORDERBOOK_SECONDS": "1", "ORDERBOOK_PLOT": str(plot)}
+    file = str(EXAMPLES / "orderbook" / "launch.toml")
+    async with command("run", file, runtime_dir=tmp_path, environment=environment) as running:
+        assert await running.end() == 0, running.transcript()
+    shown = "\n".join(running.out)
+    assert re.search(r"5000 orders in [\d.]+ s: \d+ a second, 5000 wanted", shown)
+    assert "checked: 3 identical books" in shown
+    assert plot.read_text().startswith("<svg")

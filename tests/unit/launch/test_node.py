@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from thespian.actors import Actor
+from thespian.actors import Actor, ActorExitRequest
 
+from mosaik_actors import MosaikActor
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.launch.node import Launch
 from mosaik_actors.launch.sources import Source, load
@@ -16,6 +17,21 @@ HERE = "tests.unit.launch.test_node"
 class Worker(Actor):
     def __init__(self, market: str = "", *, size: int = 0) -> None:
         self.given = (market, size)
+
+
+class Job(MosaikActor):
+    """Does what it was started for, and is done, or fails."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+
+    def started(self) -> None:
+        self.start_task(self.work())
+
+    async def work(self) -> None:
+        if self.fails:
+            raise ValueError("it does not add up")
+        self.send(self.ref, ActorExitRequest())
 
 
 def make(text: str, folder: Path, **given: Any) -> Launch:
@@ -72,3 +88,21 @@ def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:
     for index in (0, 1, 1):
         make('key_file = "node.key"', tmp_path, index=index)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["node.key", "node.key.1"]
+
+
+@pytest.mark.parametrize(("fails", "code"), [("false", 0), ("true", 1)])
+async def test_a_node_ends_with_its_main_actor(
+    fails: str, code: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f"""rendezvous = false
+[[actors]]
+class = "{HERE}:Worker"
+[[actors]]
+class = "{HERE}:Job"
+args = [{fails}]
+main = true
+supervision = "stop"
+"""
+    assert await make(text, tmp_path).run() == code
+    said = [one.getMessage() for one in caplog.records if "does not add up" in one.getMessage()]
+    assert bool(said) == bool(code)

@@ -9,6 +9,7 @@ import pytest
 import mosaik_actors
 from mosaik_actors.errors import AlreadyExists, ConfigError
 from mosaik_actors.handles.stream_declarations import stream
+from mosaik_actors.streams.criteria import where
 
 from .nodes import world
 from .test_streams import Tick
@@ -59,6 +60,20 @@ async def test_the_type_names_the_stream_where_nothing_else_does() -> None:
     async with world() as nodes:
         a = await nodes.start("a")
         assert stream(Tick).producer(a).stream_id == a.streams.produce(Tick).stream_id
+
+
+async def test_a_consumer_chooses_what_the_declaration_leaves_open() -> None:
+    async with world() as nodes:
+        a, b = await nodes.start("a"), await nodes.start("b")
+        criteria = where(lambda tick: tick.n > 3)
+        consumer = TICKS.consumer(b, criteria=criteria)
+        producer = await TICKS.online_producer(a)
+        await producer.send_many([Tick(1), Tick(5)])
+        assert await consumer.recv() == Tick(5)
+        with pytest.raises(ConfigError, match="online_when is given, but the declaration sets"):
+            TICKS.consumer(b, online_when=lambda c: c.minimum_of(2))
+        with pytest.raises(ConfigError, match="require_ticket is for the declaration"):
+            TICKS.consumer(b, require_ticket=())  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
