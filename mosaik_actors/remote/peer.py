@@ -169,6 +169,7 @@ class RemotePeer(Outgoing):
                 self._say(wire.Failed(number, "circle", "", names))
                 continue
             question = RemoteQuestion(self._host, self, number, cell.address)
+            question.message = message
             if isinstance(message, Request):
                 question.expected = answer_type(type(message))
             question.chain = chain
