@@ -216,7 +216,7 @@ class Actors:
             if error is not None:
                 raise error
             if running is not None:
-                await running
+                await self._until_running(running, ref)
             if name is not None:
                 await self._advertise(name)
             if serves is not None:
@@ -225,6 +225,13 @@ class Actors:
             ref.deliver(ActorExitRequest(), self._node.system.host.address)
             raise
         return ref
+
+    async def _until_running(self, running: asyncio.Future[None], ref: ActorRef) -> None:
+        try:
+            await running
+        except Exception:
+            await _stop(ref, self._node.system.host.config.shutdown_timeout_s)  # frees the name
+            raise
 
     def _create(self, actor_class: type[Any], spawning: Spawning) -> ActorRef:
         try:
