@@ -31,7 +31,7 @@ from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOf
 from ..groups.config import ConsensusConfig
 from ..groups.machine.machine import Consistency
 from ..groups.mesh.key import GroupKey
-from ..handles.groups import Group
+from ..handles.groups import Group, Member
 from ..ids import PeerId, UniqueId
 from ..node import Node
 from ..remote.node import RemoteNode, Requirement
@@ -170,6 +170,7 @@ class Keeper(MosaikActor):
         self._lapse_timer: asyncio.TimerHandle | None = None
         self._forwards_to: Host | None = None
         self._again_s = 0.0
+        self._bonded: set[PeerId] = set()
 
     def started(self) -> None:
         """Join the group, and contend."""
@@ -416,8 +417,7 @@ class Keeper(MosaikActor):
         claims: Any = group.machine
         history = group.history
         members = {member.peer_id: member for member in group.members}
-        voter_count = sum(member.is_voter for member in members.values())
-        if claims.trusted != history and group.is_leader and voter_count >= _TRUSTED_VOTERS:
+        if group.is_leader and self._is_to_trust(members, history):
             return Trust(history, claims.trusted)
         if not self._is_trusted():
             return None
@@ -440,7 +440,20 @@ class Keeper(MosaikActor):
         claims: Any = self._group.machine
         return claims.trusted in (b"", self._group.history)
 
-    def _is_in_reach(self, host: Host | None, members: Any) -> bool:
+    def _is_to_trust(self, members: Mapping[PeerId, Member], history: bytes) -> bool:
+        """Whether the leader is to say that three vote in this history, maybe once more.
+
+        Who is cut off goes on in a history of its own. Of two that took no commands either may
+        go on when they meet; so this one takes one when somebody is lost.
+        """
+        claims: Any = self._group.machine
+        bonded = {peer for peer, member in members.items() if member.is_bonded}
+        has_lost, self._bonded = not self._bonded <= bonded, bonded
+        if claims.trusted == history:
+            return has_lost
+        return sum(member.is_voter for member in members.values()) >= _TRUSTED_VOTERS
+
+    def _is_in_reach(self, host: Host | None, members: Mapping[PeerId, Member]) -> bool:
         if host is None or host == self._contender.me:
             return True
         member = members.get(PeerId(host.peer))

@@ -144,6 +144,7 @@ async def test_paused_host_is_replaced_and_its_late_writes_are_refused(cluster: 
     at_host = await cluster.net(host).actors.resolve("ledger")
     assert await at_host.ask(Write(old)) == 1
     await cluster.until(lambda: sum(m.is_voter for m in groups(cluster, others[0]).members) == 3)
+    await cluster.until(lambda: acts.hosts == [host])
 
     cluster.pause(host)
     node, new = await ask(cluster, refs[others[0]], 12)
