@@ -91,12 +91,13 @@ class RemoteQuestion:
         delegate: Who was given the question to answer, by the target.
         expected: What the answer is to be; ``Any`` where the question does not say.
         message: What is asked, where the target may pass it on to another node.
+        window: How many answers of a stream may be under way; 0 where one is wanted.
         is_cancelled: Whether the asker has given up.
     """
 
     __slots__ = (
         "_asker", "_loop", "address", "chain", "credit", "deadline", "delegate", "expected",
-        "is_cancelled", "message", "number", "target",
+        "is_cancelled", "message", "number", "target", "window",
     )  # fmt: skip
 
     def __init__(self, host: QuestionHost, asker: Asker, number: int, target: ActorRef) -> None:
@@ -110,6 +111,7 @@ class RemoteQuestion:
         self.delegate: ActorAddress | None = None
         self.expected: Any = Any
         self.message: Any = None
+        self.window = 0
         self.is_cancelled = False
         self.address = host.new_address(self._deliver)
         self.address.question = self
@@ -121,6 +123,14 @@ class RemoteQuestion:
         if self.is_cancelled:
             return True
         return self.deadline is not None and self._loop.time() >= self.deadline
+
+    def grant(self, count: int) -> None:
+        """Let more answers of a stream come, from whoever was given the question."""
+        remote = getattr(self.delegate, "remote", None)
+        if remote is not None:
+            remote.grant(self.address, count)
+        elif self.credit is not None:
+            self.credit.grant(count)
 
     def fail(self, error: Exception) -> None:
         """Say why there is no answer: it was passed on to another node, and none came."""

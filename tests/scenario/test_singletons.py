@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from mosaik_actors import (
     ActorRef,
     AskFailed,
+    AskPoisoned,
+    AskTimeout,
     ConfigError,
     Fence,
     LeaseOver,
@@ -32,6 +35,7 @@ class Acts:
     """What the instances did, in order of time, as only a simulation can know."""
 
     all: list[tuple[float, int, int]] = field(default_factory=list)
+    cancelled: int = 0
 
     def note(self, node: int, token: int) -> None:
         self.all.append((asyncio.get_running_loop().time(), node, token))
@@ -53,6 +57,20 @@ class Acts:
 
 class Where(Request[list[int]]):
     """On which node, with which token?"""
+
+
+class Rows(Request[int]):
+    """So many numbers."""
+
+    count: int
+
+
+class Fail(Request[int]):
+    """Fail."""
+
+
+class Never(Request[int]):
+    """Answer never."""
 
 
 class Quit(Request[None]):
@@ -86,6 +104,20 @@ class Billing(MosaikActor):
 
     def receiveMsg_Where(self, message: Where, sender: ActorRef) -> list[int]:
         return [self.node, self.fencing_token]
+
+    async def receiveMsg_Rows(self, rows: Rows, sender: ActorRef) -> AsyncIterator[int]:
+        for number in range(rows.count):
+            yield number
+
+    def receiveMsg_Fail(self, message: Fail, sender: ActorRef) -> int:
+        raise ValueError("on purpose")
+
+    async def receiveMsg_Never(self, message: Never, sender: ActorRef) -> int:
+        try:
+            await asyncio.sleep(10_000)
+        finally:
+            self.acts.cancelled += 1
+        return 0
 
     def receiveMsg_Quit(self, message: Quit, sender: ActorRef) -> None:
         raise SystemExit(0)
@@ -177,6 +209,28 @@ async def test_paused_host_is_replaced_and_its_late_writes_are_refused(cluster: 
 
 def groups(cluster: Cluster, index: int) -> Any:
     return next(iter(cluster.net(index).groups))
+
+
+@scenario(nodes=4, seeds=SEEDS)
+async def test_asks_are_passed_on_with_all_that_belongs_to_them(cluster: Cluster) -> None:
+    """By the host's own reference, by that of another candidate, and from a fourth node."""
+    acts = Acts()
+    refs = await spawn_all(cluster, acts, 0, 1, 2)
+    host, _ = await refs[0].ask(Where())
+    for index in (0, 1, 2):  # by its name there, whichever the fourth node would choose
+        name = await cluster.net(3).actors._ask_holder(NAME, cluster.nodes[index].peer_id)
+        assert name is not None
+        refs.append(name)
+    for number, ref in enumerate(refs):
+        assert (await ref.ask(Where()))[0] == host
+        assert [row async for row in ref.stream(Rows(300))] == list(range(300))
+        with pytest.raises(AskPoisoned, match="on purpose"):
+            await ref.ask(Fail())
+        with pytest.raises(AskFailed):
+            await ref.ask(Write(1), timeout=1)  # it has no handler for it
+        with pytest.raises(AskTimeout):
+            await ref.ask(Never(), timeout=0.5)
+        await cluster.until(lambda number=number: acts.cancelled == number + 1)  # type: ignore[misc]
 
 
 @scenario(nodes=4, seeds=SEEDS)
