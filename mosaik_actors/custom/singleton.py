@@ -9,7 +9,7 @@ lease, and makes the instance, its child, when it may act. Messages to a keeper 
 instance: its own, or by the *entrance* of the keeper that holds the name. While nobody
 does, they wait.
 
-The instance is of a subclass of the user's class (`Guarded`), which asks its `Tenure` before each
+The instance is of a subclass of the user's class (`guarded`), which asks its `Tenure` before each
 message, timer and sending. When the lease is over the instance ends at once, without
 `stopping`: it may not act any more. On a hand-over it exits as any actor does, and the name is
 released when it has.
@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
@@ -54,6 +54,7 @@ from ..singletons.config import Singleton
 from ..singletons.contender import Check, Contender, Step
 from ..singletons.tenure import Tenure
 from .actor import MosaikActor
+from .guarded import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -91,46 +92,6 @@ class Kept:
     remote: RemoteNode
     require: Requirement | None
     running: asyncio.Future[None]
-
-
-class Guarded:
-    """What is put before the class of an instance: nothing is done when its lease is over."""
-
-    _tenure: ClassVar[Tenure]
-    _myRef: Any
-    myAddress: Any
-
-    def receiveMessage(self, message: Any, sender: ActorAddress, /) -> Any:
-        """Handle a message, or send it back."""
-        if self._tenure.is_over and not isinstance(message, ActorSystemMessage):
-            host, reason = self._myRef.host, "the lease of its host is over"
-            if getattr(sender, "question", None) is not None:
-                host.send(sender, MessageRejected(message, self.myAddress, reason), self.myAddress)
-            else:
-                host.dead_letter(message, self.myAddress, sender, reason)
-            return None
-        return super().receiveMessage(message, sender)  # type: ignore[misc]
-
-    def receive_hook(self, message: HookMessage, sender: ActorAddress) -> Any:
-        """Start, or take a timer, unless the time for that is over."""
-        if self._tenure.is_over:
-            return None
-        return super().receive_hook(message, sender)  # type: ignore[misc]
-
-    def send(self, target: ActorAddress, message: Any) -> None:
-        """Send a message, unless the time for that is over."""
-        if self._tenure.is_over:
-            reason = "the lease of its sender is over"
-            self._myRef.host.dead_letter(message, target, self.myAddress, reason)
-        else:
-            super().send(target, message)  # type: ignore[misc]
-
-
-def guarded(actor_class: type[Any], tenure: Tenure) -> type[Any]:
-    """Return a subclass that acts in a tenure only."""
-    named = {"_tenure": tenure, "__module__": actor_class.__module__}
-    named["__qualname__"] = actor_class.__qualname__
-    return type(actor_class.__name__, (Guarded, actor_class), named)
 
 
 class Entered(HookMessage):

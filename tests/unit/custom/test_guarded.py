@@ -15,7 +15,7 @@ from mosaik_actors import (
     MosaikActor,
     Request,
 )
-from mosaik_actors.custom.singleton import guarded
+from mosaik_actors.custom.guarded import guarded
 from mosaik_actors.runtime.messaging.hooks import StartActor
 from mosaik_actors.runtime.supervised import Spawning
 from mosaik_actors.singletons.tenure import Tenure
