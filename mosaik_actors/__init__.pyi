@@ -488,6 +488,18 @@ from .schema import (
 from .shared_state import (
     Lagged as Lagged,
 )
+from .singletons.config import (
+    Singleton as Singleton,
+)
+from .singletons.fence import (
+    Fence as Fence,
+)
+from .singletons.fence import (
+    OutdatedToken as OutdatedToken,
+)
+from .singletons.tenure import (
+    LeaseOver as LeaseOver,
+)
 from .streams.config import (
     Backoff as Backoff,
 )

@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mosaik_actors"
 
-SUBSYSTEMS = ("dht", "discovery", "streams", "groups", "collections", "tickets", "tee")
+SUBSYSTEMS = (
+    "dht",
+    "discovery",
+    "streams",
+    "groups",
+    "collections",
+    "singletons",
+    "tickets",
+    "tee",
+)
 NOT_CORES = ("messages", "__init__")
 GROUPS = PACKAGE / "groups"
 

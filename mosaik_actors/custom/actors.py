@@ -35,6 +35,7 @@ from ..remote.node import RemoteNode, Requirement
 from ..runtime import ActorRef, ActorSystemClosed, DeadLetter, Mailbox, Resume
 from ..runtime.messaging.supervision import Policy
 from ..runtime.supervised import Spawning
+from ..singletons.config import Singleton
 from ..streams.gate import require_sync
 from ..tickets.messages import RequiredTickets, TicketsTouched
 from ..tickets.requirement import Validators
@@ -43,6 +44,7 @@ from ..when import Wait
 from .isolation import StandIn
 from .pool import LEAST_LOADED, PREFIX, AddMember, Balance, Holders, Pool, PoolFront
 from .services import Net, Services
+from .singleton import Keeper, Kept, check_singleton
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ class Actors:
         serves: str | None = None,
         require: Requirement | None = None,
         require_ticket: Validators = (),
+        singleton: Singleton | bool = False,
     ) -> ActorRef:
         """Create an actor, wait until it has started, and return its reference.
 
@@ -148,6 +151,9 @@ class Actors:
                 node that sends to it; see `Jwt`. Looked up for each burst, so who has none,
                 or whose ticket is over, is refused with the reason: an ask fails with it,
                 and what was told is a dead letter there. This node needs none.
+            singleton: Whether one instance of all those of the name runs in the network; a
+                `Singleton` says more about it. Returns when it runs, here or on another
+                node. The reference is good wherever it runs, and ends with this node.
 
         Raises:
             AlreadyExists: An actor of this node has the name; `existing` is it.
@@ -164,6 +170,8 @@ class Actors:
             check_name(name)
             self._remote.check_free(name)
         tickets = self._require_tickets(require_ticket)
+        others = {"isolated": isolated, "serves": serves, "require_ticket": tickets}
+        moves = check_singleton(singleton, name, others=others)
         started: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         spawning = Spawning(
             args=args,
@@ -176,6 +184,24 @@ class Actors:
         if isolated:
             made, stood_in = StandIn, (actor_class, spawning.args, spawning.kwargs)
             spawning = replace(spawning, args=stood_in, kwargs={}, stands_for=actor_class)
+        running: asyncio.Future[None] | None = None
+        if moves is not None:
+            assert name is not None, "a singleton has a name"
+            running = asyncio.get_running_loop().create_future()
+            kept = Kept(
+                name=name,
+                actor_class=actor_class,
+                spawning=spawning,
+                settings=moves,
+                node=self._node,
+                remote=self._remote,
+                require=require,
+                running=running,
+            )
+            made = Keeper
+            spawning = Spawning(
+                args=(kept,), on_started=spawning.on_started, stands_for=actor_class
+            )
         ref = self._create(made, spawning)
         ref.class_name = actor_class.__name__
         try:
@@ -189,6 +215,8 @@ class Actors:
             error = await started
             if error is not None:
                 raise error
+            if running is not None:
+                await self._until_running(running, ref)
             if name is not None:
                 await self._advertise(name)
             if serves is not None:
@@ -197,6 +225,13 @@ class Actors:
             ref.deliver(ActorExitRequest(), self._node.system.host.address)
             raise
         return ref
+
+    async def _until_running(self, running: asyncio.Future[None], ref: ActorRef) -> None:
+        try:
+            await running
+        except Exception:
+            await _stop(ref, self._node.system.host.config.shutdown_timeout_s)  # frees the name
+            raise
 
     def _create(self, actor_class: type[Any], spawning: Spawning) -> ActorRef:
         try:

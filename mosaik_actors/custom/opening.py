@@ -27,6 +27,7 @@ from ..handles.groups import Group
 from ..handles.producer import Producer
 from ..runtime import ActorRef, LocalAddress, TypeDispatcher
 from ..runtime.messaging.hooks import HookMessage, Hooks
+from ..singletons.tenure import Tenure
 from .resources import Close, Resources
 from .services import Net, Services
 
@@ -75,6 +76,21 @@ class Opening(TypeDispatcher, Hooks):
             Closed: The actor runs on an actor system without a node.
         """
         return self._services.net
+
+    @property
+    def fencing_token(self) -> int:
+        """The token of a singleton: higher with each move, for a `Fence` to refuse lower ones.
+
+        Read it anew for each thing that is done: it is given only while the lease lasts.
+
+        Raises:
+            LeaseOver: This instance may not act any more.
+            ConfigError: The actor is no singleton.
+        """
+        tenure: Tenure | None = getattr(type(self), "_tenure", None)
+        if tenure is None:
+            raise ConfigError(f"{type(self).__name__} is no singleton: spawn(..., singleton=True)")
+        return tenure.token
 
     @property
     def _services(self) -> Services:

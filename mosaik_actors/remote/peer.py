@@ -51,8 +51,8 @@ class RemotePeer(Outgoing):
                         address.deliver(StreamEnded(), self._host.address)
                 case wire.Grant(number, count):
                     question = self._theirs.get(number)
-                    if question is not None and question.credit is not None:
-                        question.credit.grant(count)
+                    if question is not None:
+                        question.grant(count)
                 case wire.Resolve(number, name):
                     found = self._node.find_name(name)
                     if found is not None and self._node.why_not(self.peer_id, found) is not None:
@@ -169,10 +169,12 @@ class RemotePeer(Outgoing):
                 self._say(wire.Failed(number, "circle", "", names))
                 continue
             question = RemoteQuestion(self._host, self, number, cell.address)
+            question.message = message
             if isinstance(message, Request):
                 question.expected = answer_type(type(message))
             question.chain = chain
             question.deadline = now + left_ms / 1000 if left_ms else None
+            question.window = ask.window
             question.credit = Credit(self._host.loop, ask.window) if ask.window else None
             self._theirs[number] = question
             cell.address.deliver(message, question.address)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, PoisonMessage
 
 from ..ids import PeerId
 from ..runtime import ActorRef
 from ..runtime.messaging.address import Deliver, LocalAddress
+from ..runtime.messaging.errors import AskPoisoned, AskRejected
+from ..runtime.messaging.notices import MessageRejected
 from ..runtime.messaging.reference import ReferenceOwner
 from ..runtime.messaging.replies import Credit
 
@@ -88,12 +90,14 @@ class RemoteQuestion:
         target: The actor.
         delegate: Who was given the question to answer, by the target.
         expected: What the answer is to be; ``Any`` where the question does not say.
+        message: What is asked, where the target may pass it on to another node.
+        window: How many answers of a stream may be under way; 0 where one is wanted.
         is_cancelled: Whether the asker has given up.
     """
 
     __slots__ = (
         "_asker", "_loop", "address", "chain", "credit", "deadline", "delegate", "expected",
-        "is_cancelled", "number", "target",
+        "is_cancelled", "message", "number", "target", "window",
     )  # fmt: skip
 
     def __init__(self, host: QuestionHost, asker: Asker, number: int, target: ActorRef) -> None:
@@ -106,6 +110,8 @@ class RemoteQuestion:
         self.credit: Credit | None = None
         self.delegate: ActorAddress | None = None
         self.expected: Any = Any
+        self.message: Any = None
+        self.window = 0
         self.is_cancelled = False
         self.address = host.new_address(self._deliver)
         self.address.question = self
@@ -117,6 +123,23 @@ class RemoteQuestion:
         if self.is_cancelled:
             return True
         return self.deadline is not None and self._loop.time() >= self.deadline
+
+    def grant(self, count: int) -> None:
+        """Let more answers of a stream come, from whoever was given the question."""
+        remote = getattr(self.delegate, "remote", None)
+        if remote is not None:
+            remote.grant(self.address, count)
+        elif self.credit is not None:
+            self.credit.grant(count)
+
+    def fail(self, error: Exception) -> None:
+        """Say why there is no answer: it was passed on to another node, and none came."""
+        if isinstance(error, AskRejected):
+            self._asker.answer(self, MessageRejected(self.message, self.target, error.reason))
+        elif isinstance(error, AskPoisoned):
+            self._asker.answer(self, PoisonMessage(self.message, error.details))
+        else:
+            self._asker.cannot_answer(self, getattr(error, "reason", "") or str(error))
 
     def _deliver(self, message: Any, sender: ActorAddress) -> None:
         self._asker.answer(self, message)

@@ -145,7 +145,7 @@ class Replies(AsyncIterator[R], Generic[R]):
         self._host.send(self.target, self.message, self.address)
 
     def _grant(self, count: int) -> None:
-        remote = self.target.remote
+        remote = getattr(self.delegate or self.target, "remote", None)
         if remote is None:
             self.credit.grant(count)
         else:
