@@ -129,6 +129,7 @@ class GroupMetrics:
         elections: Leaders seen to take over.
         last_election_s: Seconds the group was last without one.
         served_bytes: What this member has handed to those who catch up.
+        sync_mismatches: How often a state that it fetched did not fit together.
     """
 
     term: int
@@ -144,6 +145,7 @@ class GroupMetrics:
     elections: int
     last_election_s: float
     served_bytes: int
+    sync_mismatches: int
 
 
 class Group(Typed, Generic[C, Q, A, R]):
@@ -316,6 +318,7 @@ class Group(Typed, Generic[C, Q, A, R]):
             elections=elections.count,
             last_election_s=elections.last_elapsed_s,
             served_bytes=core.history.served_bytes,
+            sync_mismatches=core.history.sync_mismatches,
         )
 
     def when(self) -> GroupWhen:

@@ -37,6 +37,7 @@ from ..transport.interface import FramesReceived, LinkClosed, LinkEvent
 from .discovery import Discovery
 from .group_status import read_collection, read_group
 from .groups import Groups
+from .required_tickets import TicketChecks
 from .streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class StatusService:
         discovery: Its discovery.
         streams: Its streams.
         groups: Its groups.
+        tickets: What it makes of tickets.
         delay: Measures its loop; None in a simulation.
     """
 
@@ -59,12 +61,14 @@ class StatusService:
         discovery: Discovery,
         streams: Streams,
         groups: Groups,
+        tickets: TicketChecks,
         delay: LoopDelay | None,
     ) -> None:
         self._node = node
         self._discovery = discovery
         self._streams = streams
         self._groups = groups
+        self._tickets = tickets
         self._delay = delay
         self._server: HttpServer | None = None
         self._started_at = node.clock.monotonic()
@@ -77,6 +81,7 @@ class StatusService:
         discovery: Discovery,
         streams: Streams,
         groups: Groups,
+        tickets: TicketChecks,
         *,
         measures_loop: bool,
         is_shared: bool,
@@ -90,6 +95,7 @@ class StatusService:
             discovery: Its discovery.
             streams: Its streams.
             groups: Its groups.
+            tickets: What it makes of tickets.
             measures_loop: Whether the loop's delay is measured.
             is_shared: Whether peers get the snapshot.
             metrics_bind: Where to serve metrics; None for nowhere.
@@ -99,7 +105,7 @@ class StatusService:
             TransportError: The address of the metrics cannot be bound.
         """
         delay = LoopDelay(node.system.loop) if measures_loop else None
-        self = cls(node, discovery, streams, groups, delay)
+        self = cls(node, discovery, streams, groups, tickets, delay)
         start = StartStatus(node, self.read if is_shared else None)
         node.system.tell(node.system.createActor(StatusActor), start)
         if metrics_bind is not None:
@@ -160,6 +166,7 @@ class StatusService:
             ),
             actors=_read_actors(node),
             loop=None if self._delay is None else self._delay.status(),
+            tickets=self._tickets.read_status(len(self._discovery.me.entry.tickets)),
         )
 
 
