@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -33,10 +32,10 @@ from ..metrics.wire import PROTOCOL, decode_status
 from ..node import Node
 from ..runtime.status import MailboxStats
 from ..transport.address import PeerAddr, SocketAddr
-from ..transport.interface import FramesReceived, LinkClosed, LinkEvent
 from .discovery import Discovery
 from .group_status import read_collection, read_group
 from .groups import Groups
+from .one_answer import ask_once
 from .required_tickets import TicketChecks
 from .streams import Streams
 
@@ -178,26 +177,11 @@ async def ask_status(node: Node, addr: PeerAddr, timeout_s: float) -> NodeStatus
         TransportError: It ended the link without an answer, or sent something else.
         TimeoutError: No answer in time.
     """
-    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def take(event: LinkEvent) -> None:
-        if answer.done():
-            return
-        if isinstance(event, FramesReceived):
-            answer.set_result(event.frames[0])
-        elif isinstance(event, LinkClosed):
-            answer.set_exception(TransportError(f"no status from peer: {event.reason}"))
-
-    async with asyncio.timeout(timeout_s):
-        link = await node.endpoint.open_link(addr, PROTOCOL, timeout=timeout_s)
-        try:
-            link.attach(take)
-            return decode_status(await answer)
-        except DecodeError as exc:
-            raise TransportError(f"the status of the peer could not be decoded: {exc}") from exc
-        finally:
-            answer.cancel()
-            link.close()
+    frame = await ask_once(node, addr, PROTOCOL, timeout_s=timeout_s)
+    try:
+        return decode_status(frame)
+    except DecodeError as exc:
+        raise TransportError(f"the status of the peer could not be decoded: {exc}") from exc
 
 
 def peer_addr(discovery: Discovery, peer_id: PeerId | str) -> PeerAddr:
