@@ -2,7 +2,7 @@
 
 In the node's process an isolated actor is an `IsolatedCell`: it forwards each
 message to the actor's process, and delivers what comes back as the actor's own.
-The processes are started by a keeper process (keeper.py, isolated_process.py).
+The processes are started by a keeper process (keeper.py, keeper_process.py).
 This side needs no thread.
 
 There is one actor system, the node's. What an isolated actor asks of the system

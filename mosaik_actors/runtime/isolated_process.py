@@ -1,13 +1,11 @@
-"""What runs outside the node's process: the keeper, and one shell per isolated actor.
+"""What runs in the process of an isolated actor: a shell.
 
-The keeper (`main`) forks a process for each isolated actor when the node says so, and does
-nothing else. It ends, and with it all of them, when the node ends the connection or dies.
-
-A `Shell` runs in each of these processes. It connects to the node, creates the user's
-actor, and waits for what the node sends, for the actor's wake-ups and for what it watches;
-what the actor sends goes out the same way. To the user's actor the shell is invisible.
-All else that it asks of its actor system is done by its cell at the node
-(`Shell.call`). What comes meanwhile waits. What the process logs is handled at the node.
+Each of these processes is forked by the keeper (`keeper_process`). Its `Shell` connects to
+the node, creates the user's actor, and waits for what the node sends, for the actor's
+wake-ups and for what it watches; what the actor sends goes out the same way. To the
+user's actor the shell is invisible. All else that it asks of its actor system is done by
+its cell at the node (`Shell.call`). What comes meanwhile waits. What the process logs is
+handled at the node.
 """
 
 from __future__ import annotations
@@ -19,10 +17,8 @@ import inspect
 import io
 import itertools
 import math
-import multiprocessing
 import os
 import select
-import shutil
 import socket
 import threading
 import time
@@ -33,8 +29,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +53,6 @@ from .portable import FrameReader, RemoteAddress, dumps, frame, importable, load
 
 READ_BYTES = 1 << 20
 ATTEMPTS_MAX = 2
-# For so long processes may end by themselves, once the node is gone.
-END_GRACE_S = 1.0
 
 
 # What an actor asks of the system it runs in: done by its cell at the node.
@@ -342,61 +334,3 @@ def _wait_for(descriptors: Sequence[int] | set[int], seconds: float | None) -> s
     for one in descriptors:
         poll.register(one, select.POLLIN)
     return {one for one, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}
-
-
-# --- the keeper ---
-
-
-def main(path: str, descriptor: int) -> None:
-    """Keep the processes of the isolated actors of one node.
-
-    Args:
-        path: Where the node listens.
-        descriptor: The connection with the node.
-    """
-    context = multiprocessing.get_context("fork")
-    children: dict[int, BaseProcess] = {}  # by what can be read when they have ended
-    frames = FrameReader()
-    with socket.socket(fileno=descriptor) as node, suppress(ConnectionError):
-        while True:
-            ready = wait([node, *children])
-            for sentinel in ready:
-                if isinstance(sentinel, int):
-                    _end_all([children.pop(sentinel)], 0)
-            if node not in ready:
-                continue
-            data = node.recv(READ_BYTES)
-            if not data:
-                break
-            for (number,) in frames.feed(data):
-                child = context.Process(target=_run, args=(node, path, number), name="actor")
-                try:
-                    child.start()
-                except OSError as error:
-                    node.sendall(frame(number, f"no process can be started: {error}"))
-                else:
-                    children[child.sentinel] = child
-    _end_all(list(children.values()), END_GRACE_S)
-    # The node does this too, if it can.
-    shutil.rmtree(Path(path).parent, ignore_errors=True)
-
-
-def _run(keeper_socket: socket.socket, path: str, number: int) -> None:
-    """Run one actor, in a process of its own."""
-    keeper_socket.close()  # or the node would not notice the keeper's end
-    node = socket.socket(socket.AF_UNIX)
-    try:
-        node.connect(path)
-    except OSError:
-        return  # the node is gone already
-    Shell(node, number).run()
-
-
-def _end_all(children: Sequence[BaseProcess], patience_s: float) -> None:
-    """Wait for the end of processes, and kill those that have not ended after this time."""
-    give_up_at = time.monotonic() + patience_s
-    for child in children:
-        child.join(max(0.0, give_up_at - time.monotonic()))
-        if child.exitcode is None:
-            child.kill()
-            child.join()

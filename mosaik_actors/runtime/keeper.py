@@ -1,7 +1,7 @@
 """The keeper, seen from the node: the one process that starts those of isolated actors.
 
 A node has a keeper while it has isolated actors, and it is the only process beside theirs.
-The keeper (`isolated_process.main`) is small, has one thread and imports nothing of a
+The keeper (`keeper_process`) is small, has one thread and imports nothing of a
 user's, so it can fork: a process for an actor is there within a few milliseconds. What it
 runs it gets from the node, over a connection of its own to a socket in a folder that
 only this user can enter; the keeper learns no more than a number. Neither listens on any
@@ -26,11 +26,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from .isolated_process import main
 from .portable import FrameReader, frame
 
 # How often the end of the keeper process is looked for, once it must come.
 _POLL_S = 0.01
+_PROGRAM = f"{__package__}.keeper_process"  # nothing of it is of use in the node
 
 
 class KeeperOwner(Protocol):
@@ -150,7 +150,7 @@ def _start_process(path: str, descriptor: int) -> subprocess.Popen[bytes]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
     }
-    program = f"from {main.__module__} import main; main({path!r}, {descriptor})"
+    program = f"from {_PROGRAM} import main; main({path!r}, {descriptor})"
     return subprocess.Popen(
         [sys.executable, "-c", program],
         env=environment,
