@@ -472,18 +472,16 @@ class Network:
             network_name=self._name,
         )
         self._undo.append(discovery.close)
-        tickets.follow(discovery.catalog_actor)
-        self._streams = streams = Streams(
-            node, discovery.catalog_actor, tickets, self._streams_config
-        )
+        tickets.follow(catalog := discovery.catalog_actor)
+        self._streams = streams = Streams(node, catalog, tickets, self._streams_config)
         self._undo.append(streams.close)
-        self._groups = groups = Groups(node, discovery.catalog_actor, tickets, self._groups_config)
+        self._groups = groups = Groups(node, catalog, tickets, self._groups_config)
         self._undo.append(groups.close)
         self._tdx = TrustedDomain.start(
             node, discovery, self._tee_config, has_machine=environment.has_machine
         )
         self._actors = actors = await Actors.start(
-            node, self, discovery.catalog_actor, tickets.require, self._actors_config
+            node, self, catalog, tickets.require, self._actors_config
         )
         self._undo.append(actors.close)
         self._status = status = await StatusService.start(
@@ -491,6 +489,7 @@ class Network:
             discovery,
             streams,
             groups,
+            tickets,
             measures_loop=environment.has_machine,
             is_shared=self._share_status,
             metrics_bind=self._metrics_bind,

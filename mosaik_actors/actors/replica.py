@@ -1,13 +1,13 @@
 """The replica actor: this node's member of one group.
 
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
-    `TakePart`, `ForceNewGroup`, `LeaveGroup` from its handles; `BondOffered` from the groups
-    actor; `LinkOpened` and `LinkFailed` from the transport; `FramesReceived` and
-    `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`; `SaveDone` from the thread that
-    writes the log.
+    `TakePart`, `TransferLeadership`, `ForceNewGroup`, `LeaveGroup` from its handles;
+    `BondOffered` from the groups actor; `LinkOpened` and `LinkFailed` from the transport;
+    `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`;
+    `SaveDone` from the thread that writes the log.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
-    opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft` and
-    `GroupWasForced` to who asked.
+    opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft`,
+    `TransferBegun` and `GroupWasForced` to who asked.
 Owns: the `GroupMember`, the links of its bonds, the storage, the shared state of its handles.
 Failure: a machine that raises, or a storage that fails for another reason than
     want of room, ends the member: its handles get `GroupTerminated` with the
@@ -58,6 +58,8 @@ from ..groups.messages import (
     RegisterReplica,
     StartReplica,
     TakePart,
+    TransferBegun,
+    TransferLeadership,
     UnregisterReplica,
 )
 from ..groups.storage.interface import LogOwner, SaveBatch, StorageError, StorageFull, Stored
@@ -244,6 +246,16 @@ class ReplicaActor(TypeDispatcher):
         """Vote from now on, if the leader wants it."""
         if self._member is not None and not self._is_over:
             self._pump(self._member.take_part)
+
+    def receiveMsg_TransferLeadership(
+        self, message: TransferLeadership, sender: ActorAddress
+    ) -> None:
+        """Let another voter lead."""
+        has_begun = False
+        if self._member is not None and not self._is_over:
+            has_begun = self._member.transfer_leadership(message.to)
+        self.send(sender, TransferBegun(has_begun))
+        self._pump()
 
     def receiveMsg_ForceNewGroup(self, _message: ForceNewGroup, sender: ActorAddress) -> None:
         """Begin a new history."""

@@ -93,7 +93,9 @@ class TicketsActor(TypeDispatcher):
     def receiveMsg_TicketsValidated(self, message: TicketsValidated, _sender: ActorAddress) -> None:
         """Take in answers, and ask the next questions."""
         self._asking = None
-        self._start.table.receive_answers(message.jobs, message.answers, now=self._wall())
+        self._start.table.receive_answers(
+            message.jobs, message.answers, took_s=message.took_s, now=self._wall()
+        )
         self._pump()
 
     # Timers.
@@ -121,9 +123,15 @@ class TicketsActor(TypeDispatcher):
     def _ask(self, jobs: list[TicketJob]) -> None:
         """Have validators asked in a thread; `TicketsValidated` follows."""
         tell, me, now = self._start.node.system.tell, self.myAddress, self._wall()
+        monotonic = self._start.node.clock.monotonic
+
+        def validate() -> TicketsValidated:
+            began_at = monotonic()
+            answers = do_jobs(jobs, now)
+            return TicketsValidated(jobs, answers, monotonic() - began_at)
 
         async def ask() -> None:
-            tell(me, TicketsValidated(jobs, await asyncio.to_thread(do_jobs, jobs, now)))
+            tell(me, await asyncio.to_thread(validate))
 
         self._asking = asyncio.get_running_loop().create_task(ask(), name="validate tickets")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import running
+from . import joining
 
 if TYPE_CHECKING:
     from . import Subparsers
@@ -35,18 +36,13 @@ def add(subparsers: Subparsers) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", help="the network's name, or its id")
+    joining.add_options(parser, bind="0.0.0.0:4433")
     parser.add_argument(
         "--key-file",
         type=Path,
         default=Path("beacon.key"),
         help="its identity, made where there is none (default: %(default)s)",
     )
-    parser.add_argument(
-        "--bind", metavar="HOST:PORT", default="0.0.0.0:4433", help="(default: %(default)s)"
-    )
-    parser.add_argument("--bootstrap", action="append", default=[], help="another beacon")
-    parser.add_argument("--secret-file", metavar="FILE", type=Path, help="the network's secret")
     parser.add_argument("--metrics-addr", metavar="HOST:PORT", help="where to serve metrics")
     parser.set_defaults(run=run)
 
@@ -59,17 +55,10 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from ..ids import SecretKey
     from ..launch.notify import READY, STOPPING, notify
-    from ..network import Network
 
-    async with Network(
-        options.network,
-        secret=options.secret_file,
-        secret_key=SecretKey.load_or_create(options.key_file),
-        bootstrap=options.bootstrap,
-        bind=options.bind,
-        tags=[BEACON_TAG],
-        metrics_addr=options.metrics_addr,
-    ) as net:
+    key = SecretKey.load_or_create(options.key_file)
+    settings = {"secret_key": key, "tags": [BEACON_TAG], "metrics_addr": options.metrics_addr}
+    async with joining.joined(options, **settings) as net:
         print(net.addr, flush=True)
         notify(READY)
         try:

@@ -84,10 +84,8 @@ async def _run(options: argparse.Namespace) -> int:
     settings: dict[str, Any] = {}
     if options.collection_secret_file is not None:
         settings["secret"] = options.collection_secret_file.read_bytes().strip()
-    async with joining.joined(options) as net:
-        # To open it before others are known would begin a history of its own.
-        if not await joining.settled(net, joining.WAIT_S):
-            raise CommandFailed(joining.nobody(options.network, joining.WAIT_S))
+    # To open it before others are known would begin a history of its own.
+    async with joining.joined_and_settled(options) as (net, _):
         typed = kind[types]
         opened = typed.reader(net, options.name, **settings)
         if not any(opened.group_id in peer.groups for peer in net.discovery.catalog().values()):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .failure import CommandFailed
 
 if TYPE_CHECKING:
     from ..discovery.view import CatalogSnapshot
@@ -18,7 +21,7 @@ WAIT_S = 3.0
 SETTLED_S = 0.5
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> None:
     """Add what says which network to join, and how."""
     parser.add_argument("network", help="the network's name, or its id")
     parser.add_argument(
@@ -37,22 +40,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
-        default="127.0.0.1:0",
+        default=bind,
         help="where to listen; port 0 takes any free one (default: %(default)s)",
     )
 
 
-def joined(options: argparse.Namespace) -> Network:
-    """Return the node that the options ask for, not started yet. Raises `ConfigError`."""
+def joined(options: argparse.Namespace, **settings: Any) -> Network:
+    """Return the node that the options ask for, not started yet. Raises `ConfigError`.
+
+    Args:
+        options: What `add_options` has added.
+        settings: More settings of the node; also others in place of those.
+    """
     from ..network import Network
 
-    return Network(
-        options.network,
-        secret=options.secret_file,
-        bootstrap=options.bootstrap,
-        bind=options.bind,
-        tags=[OBSERVER_TAG],
-    )
+    chosen: dict[str, Any] = {
+        "secret": options.secret_file,
+        "bootstrap": options.bootstrap,
+        "bind": options.bind,
+        "tags": [OBSERVER_TAG],
+    }
+    return Network(options.network, **chosen | settings)
+
+
+@asynccontextmanager
+async def joined_and_settled(
+    options: argparse.Namespace, wait_s: float = WAIT_S, **settings: Any
+) -> AsyncIterator[tuple[Network, CatalogSnapshot]]:
+    """Run a node while inside; give it, and who is there, which is somebody.
+
+    Raises:
+        CommandFailed: Nobody is, after `wait_s`.
+    """
+    async with joined(options, **settings) as net:
+        if not (snapshot := await settled(net, wait_s)):
+            raise CommandFailed(
+                f"nobody else found on network {options.network!r} within {wait_s:g} s; nodes of "
+                "this user on this machine are found by name and secret, others need --bootstrap"
+            )
+        yield net, snapshot
 
 
 def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
@@ -85,11 +111,3 @@ async def settled(net: Network, wait_s: float) -> CatalogSnapshot:
         if snapshot and set(snapshot) != known:
             known = set(snapshot)
             settled_at = loop.time() + SETTLED_S
-
-
-def nobody(network: str, wait_s: float) -> str:
-    """Return what to say when nobody is there."""
-    return (
-        f"nobody else found on network {network!r} within {wait_s:g} s; nodes of this user on "
-        "this machine are found by name and secret, others need --bootstrap"
-    )

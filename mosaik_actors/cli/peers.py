@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from .. import running
 from ..peer_text import json_printable, printable
 from . import joining
-from .failure import CommandFailed
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -72,10 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _list(options: argparse.Namespace) -> int:
-    async with joining.joined(options) as net:
-        catalog = await joining.settled(net, options.wait)
-        if not catalog:
-            raise CommandFailed(joining.nobody(options.network, options.wait))
+    async with joining.joined_and_settled(options, options.wait) as (net, catalog):
         leaders = await _find_leaders(net)
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)

@@ -76,9 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    async with joining.joined(options) as net:
-        if not await joining.settled(net, joining.WAIT_S):
-            raise CommandFailed(joining.nobody(options.network, joining.WAIT_S))
+    async with joining.joined_and_settled(options) as (net, _):
         if options.json:
             return _print_json(*await ask_all(net))
         top = Top(sort=options.sort)

@@ -4,7 +4,7 @@ The stand-in has the name, the mailbox and the policy, and is what others watch.
 message on, with its sender, so answers come from the isolated actor itself. When the
 process ends unasked, the stand-in has failed: a restart starts another process.
 
-What is in the other process is a plain Thespian process (``runtime/isolated.py``): messages
+What is in the other process is a plain Thespian actor (``runtime/isolated.py``): messages
 to it are pickled, by the node, for a process of the same user.
 """
 

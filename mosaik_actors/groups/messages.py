@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorAddress
 
-from ..ids import GroupId
+from ..ids import GroupId, PeerId
 from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .member.context import MemberSpec
 from .shared import GroupState
 from .storage.interface import LogStorage
+from .wire.control import ControlAnswer, ControlRequest
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -118,6 +120,28 @@ class CallCancelled:
 @dataclass(frozen=True, slots=True)
 class TakePart:
     """Be an observer no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLeadership:
+    """Hand leadership to another voter; the sender gets `TransferBegun`."""
+
+    to: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBegun:
+    """The leader takes no commands until another one is elected; or `has_begun` is False."""
+
+    has_begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartGroupControl:
+    """Do for the node's operator what `carry_out` does. First message of that actor."""
+
+    node: Node
+    carry_out: Callable[[ControlRequest], Awaitable[ControlAnswer]]
 
 
 @dataclass(frozen=True, slots=True)

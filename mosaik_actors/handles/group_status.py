@@ -26,6 +26,7 @@ def read_group(group: Group[Any, Any, Any, Any]) -> GroupStatus:
             "pending_commands": metrics.pending_commands,
             "elections": metrics.elections,
             "served_bytes": metrics.served_bytes,
+            "sync_mismatches": metrics.sync_mismatches,
         }
     return GroupStatus(
         name=clip_text(group.shown_name),

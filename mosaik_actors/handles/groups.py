@@ -58,6 +58,7 @@ from ..groups.messages import (
     StartReplica,
     Submission,
     TakePart,
+    TransferLeadership,
 )
 from ..groups.position import Position, Positions
 from ..groups.shared import GroupState
@@ -72,6 +73,7 @@ from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..tickets.messages import RequiredTickets
 from ..tickets.requirement import Validators, as_validators, signatures
 from ..when import Wait
+from .group_control import GroupControl
 from .group_waits import GroupWhen, committed_of, log_position_of
 from .required_tickets import TicketChecks
 
@@ -129,6 +131,7 @@ class GroupMetrics:
         elections: Leaders seen to take over.
         last_election_s: Seconds the group was last without one.
         served_bytes: What this member has handed to those who catch up.
+        sync_mismatches: How often a state that it fetched did not fit together.
     """
 
     term: int
@@ -144,6 +147,7 @@ class GroupMetrics:
     elections: int
     last_election_s: float
     served_bytes: int
+    sync_mismatches: int
 
 
 class Group(Typed, Generic[C, Q, A, R]):
@@ -316,6 +320,7 @@ class Group(Typed, Generic[C, Q, A, R]):
             elections=elections.count,
             last_election_s=elections.last_elapsed_s,
             served_bytes=core.history.served_bytes,
+            sync_mismatches=core.history.sync_mismatches,
         )
 
     def when(self) -> GroupWhen:
@@ -473,6 +478,52 @@ class Group(Typed, Generic[C, Q, A, R]):
         starts when this one is gone.
         """
         return self._leave(is_final=True)
+
+    async def transfer_leadership(self, to: PeerId | None = None) -> PeerId:
+        """Hand leadership to another voter, and return who leads then.
+
+        Commands wait until the other one has all of this member's log and is elected
+        (Raft thesis 3.10). Leadership preferences still count: a leader hands over to a
+        voter whose factor is higher, so also back.
+
+        Args:
+            to: The other one; None: the voter whose log is the longest.
+
+        Raises:
+            ConfigError: This member does not lead, or there is no such voter with a bond.
+            GroupOffline: It did not happen in time, and nobody else leads.
+            GroupTerminated: This member has ended.
+        """
+        if self._state.is_closed:
+            raise self._state.ended()
+        me, election_s = self._spec.me, self._spec.consensus.election_timeout
+        if not self.is_leader:
+            raise ConfigError("this member does not lead the group, so it cannot hand that over")
+        others = [one for one in self.members if one.is_voter and one.is_bonded]
+        logs = {one.peer_id: one.match_index or 0 for one in others if one.peer_id != me}
+        if to is None and logs:
+            to = max(logs, key=lambda peer: logs[peer])
+        if to is None or to not in logs:
+            named = "nobody" if to is None else PeerId(to).short
+            raise ConfigError(
+                f"{named} is another voter that is there, expected one of {len(logs)}"
+            )
+        elected: Wait[Any] = Wait(self._state, lambda: self.leader not in (None, me))
+        why = "another handover is under way"
+        try:
+            async with asyncio.timeout(2 * election_s + 1):
+                begun = await self._system.ask(self._address, TransferLeadership(to), timeout=None)
+                if begun.has_begun:
+                    why = "it took too long"
+                    await elected
+        except (ActorSystemClosed, AskUndeliverable):
+            raise self._state.ended() from self._state.error
+        except TimeoutError:
+            pass
+        leader = self.leader
+        if leader is None or leader == me:
+            raise GroupOffline(None, f"leadership was not handed over: {why}")
+        return leader
 
     async def force_new_group(self) -> None:
         """Begin a new history from the state here, with this member as its only voter.
@@ -669,6 +720,7 @@ class Groups:
         self._join_count = 0
         self._actor: ActorAddress = node.system.createActor(GroupsActor)
         node.system.tell(self._actor, StartGroups(node))
+        GroupControl(node, self)
 
     def join(
         self,

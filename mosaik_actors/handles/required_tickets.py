@@ -9,6 +9,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.network_gate import NetworkGateActor, StartNetworkGate
 from ..actors.tickets import TicketsActor
+from ..metrics.records import EXPIRING_S, TicketsStatus
 from ..network_gate import TicketGate
 from ..node import Node
 from ..tickets.messages import FollowCatalog, RequiredTickets, StartTickets
@@ -35,6 +36,20 @@ class TicketChecks:
         self._catalog = catalog
         if self._actor is not None:
             self._node.system.tell(self._actor, FollowCatalog(catalog))
+
+    def read_status(self, shown: int) -> TicketsStatus:
+        """Return what the node makes of tickets, beside how many it shows itself."""
+        now, counts = self._node.clock.wall(), self._table.counts
+        ends = self._table.valid_until(now=now)
+        return TicketsStatus(
+            shown=shown,
+            valid=len(ends),
+            expiring=sum(end < now + EXPIRING_S for end in ends),
+            awaited=self._table.awaited_count,
+            accepted=counts.accepted,
+            refused=dict(counts.refused),
+            validation_s=counts.seconds,
+        )
 
     def require(self, require_ticket: Any) -> RequiredTickets | None:
         """Return what to ask about peers, None when nothing is required.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -33,10 +32,11 @@ from ..metrics.wire import PROTOCOL, decode_status
 from ..node import Node
 from ..runtime.status import MailboxStats
 from ..transport.address import PeerAddr, SocketAddr
-from ..transport.interface import FramesReceived, LinkClosed, LinkEvent
 from .discovery import Discovery
 from .group_status import read_collection, read_group
 from .groups import Groups
+from .one_answer import ask_once
+from .required_tickets import TicketChecks
 from .streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class StatusService:
         discovery: Its discovery.
         streams: Its streams.
         groups: Its groups.
+        tickets: What it makes of tickets.
         delay: Measures its loop; None in a simulation.
     """
 
@@ -59,12 +60,14 @@ class StatusService:
         discovery: Discovery,
         streams: Streams,
         groups: Groups,
+        tickets: TicketChecks,
         delay: LoopDelay | None,
     ) -> None:
         self._node = node
         self._discovery = discovery
         self._streams = streams
         self._groups = groups
+        self._tickets = tickets
         self._delay = delay
         self._server: HttpServer | None = None
         self._started_at = node.clock.monotonic()
@@ -77,6 +80,7 @@ class StatusService:
         discovery: Discovery,
         streams: Streams,
         groups: Groups,
+        tickets: TicketChecks,
         *,
         measures_loop: bool,
         is_shared: bool,
@@ -90,6 +94,7 @@ class StatusService:
             discovery: Its discovery.
             streams: Its streams.
             groups: Its groups.
+            tickets: What it makes of tickets.
             measures_loop: Whether the loop's delay is measured.
             is_shared: Whether peers get the snapshot.
             metrics_bind: Where to serve metrics; None for nowhere.
@@ -99,7 +104,7 @@ class StatusService:
             TransportError: The address of the metrics cannot be bound.
         """
         delay = LoopDelay(node.system.loop) if measures_loop else None
-        self = cls(node, discovery, streams, groups, delay)
+        self = cls(node, discovery, streams, groups, tickets, delay)
         start = StartStatus(node, self.read if is_shared else None)
         node.system.tell(node.system.createActor(StatusActor), start)
         if metrics_bind is not None:
@@ -160,6 +165,7 @@ class StatusService:
             ),
             actors=_read_actors(node),
             loop=None if self._delay is None else self._delay.status(),
+            tickets=self._tickets.read_status(len(self._discovery.me.entry.tickets)),
         )
 
 
@@ -171,26 +177,11 @@ async def ask_status(node: Node, addr: PeerAddr, timeout_s: float) -> NodeStatus
         TransportError: It ended the link without an answer, or sent something else.
         TimeoutError: No answer in time.
     """
-    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def take(event: LinkEvent) -> None:
-        if answer.done():
-            return
-        if isinstance(event, FramesReceived):
-            answer.set_result(event.frames[0])
-        elif isinstance(event, LinkClosed):
-            answer.set_exception(TransportError(f"no status from peer: {event.reason}"))
-
-    async with asyncio.timeout(timeout_s):
-        link = await node.endpoint.open_link(addr, PROTOCOL, timeout=timeout_s)
-        try:
-            link.attach(take)
-            return decode_status(await answer)
-        except DecodeError as exc:
-            raise TransportError(f"the status of the peer could not be decoded: {exc}") from exc
-        finally:
-            answer.cancel()
-            link.close()
+    frame = await ask_once(node, addr, PROTOCOL, timeout_s=timeout_s)
+    try:
+        return decode_status(frame)
+    except DecodeError as exc:
+        raise TransportError(f"the status of the peer could not be decoded: {exc}") from exc
 
 
 def peer_addr(discovery: Discovery, peer_id: PeerId | str) -> PeerAddr:

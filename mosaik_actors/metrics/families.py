@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .records import DELAY_BOUNDS_S, NodeStatus
+from .records import DELAY_BOUNDS_S, EXPIRING_S, NodeStatus, TicketsStatus
 
 NAMES_MAX: Final = 64
 OTHERS: Final = "(others)"
@@ -97,6 +97,7 @@ def _tables() -> Iterator[Family]:
     yield from _collections()
     yield from _transport()
     yield from _actors()
+    yield from _tickets()
 
 
 def _node() -> Iterator[Family]:
@@ -198,6 +199,12 @@ def _groups() -> Iterator[Family]:
             "Handed to members that catch up",
             lambda g: g.served_bytes,
         ),
+        (
+            "sync_mismatches_total",
+            COUNTER,
+            "Times that a state fetched from others did not fit together and was fetched anew",
+            lambda g: g.sync_mismatches,
+        ),
     )
     for name, kind, help_, read in rows:
         read_all = _each(lambda s: s.groups, lambda one: (one.name, one.group_id[:10]), read)
@@ -296,6 +303,45 @@ def _actors() -> Iterator[Family]:
     for name, help_, read_class in by_class:
         read_all = _each(lambda s: s.actors.classes, lambda one: (one.actor_class,), read_class)
         yield Family(f"mosaik_actor_class_{name}", GAUGE, help_, ("actor_class",), read_all)
+
+
+def _tickets() -> Iterator[Family]:
+    rows: tuple[tuple[str, str, str, Callable[[TicketsStatus], float]], ...] = (
+        ("shown", GAUGE, "Tickets that this node shows", lambda t: t.shown),
+        (
+            "valid",
+            GAUGE,
+            "Peers whose ticket is valid, counted for each validator",
+            lambda t: t.valid,
+        ),
+        (
+            "expiring",
+            GAUGE,
+            f"Those of them whose ticket ends within {EXPIRING_S:g} s",
+            lambda t: t.expiring,
+        ),
+        ("awaited", GAUGE, "Tickets that are to be validated", lambda t: t.awaited),
+        ("accepted_total", COUNTER, "Tickets that validators accepted", lambda t: t.accepted),
+        (
+            "validation_seconds_total",
+            COUNTER,
+            "How long validators took, for those refused, too",
+            lambda t: t.validation_s,
+        ),
+    )
+    for name, kind, help_, read in rows:
+        yield Family(f"mosaik_tickets_{name}", kind, help_, (), _one(_of_tickets(read)))
+    yield Family(
+        "mosaik_tickets_refused_total",
+        COUNTER,
+        "Tickets that validators refused, by reason",
+        ("reason",),
+        _counts(lambda s: s.tickets.refused),
+    )
+
+
+def _of_tickets(read: Callable[[TicketsStatus], float]) -> Callable[[NodeStatus], float]:
+    return lambda status: read(status.tickets)
 
 
 FAMILIES: Final = tuple(_tables())

@@ -22,6 +22,7 @@ import msgspec
 
 LISTED_MAX: Final = 256
 TEXT_CHARACTERS_MAX: Final = 200
+EXPIRING_S: Final = 60.0
 DELAY_BOUNDS_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0)
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
@@ -137,6 +138,7 @@ class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
         pending_commands: Commands of this node that are not answered.
         elections: Leaders seen to take over.
         served_bytes: What this member has handed to those who catch up.
+        sync_mismatches: How often a state that it fetched did not fit together.
     """
 
     name: Text
@@ -156,6 +158,7 @@ class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
     pending_commands: Count = 0
     elections: Count = 0
     served_bytes: Count = 0
+    sync_mismatches: Count = 0
 
 
 class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +179,28 @@ class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     elements: Count
     version: Count
     is_online: bool
+
+
+class TicketsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node shows of tickets, and makes of those of its peers.
+
+    Attributes:
+        shown: Tickets that the node shows itself.
+        valid: Peers whose ticket is valid, counted for each validator.
+        expiring: Those of them whose ticket ends within `EXPIRING_S`.
+        awaited: Tickets that are to be validated.
+        accepted: How often a ticket was validated and accepted.
+        refused: How often one was not, by reason.
+        validation_s: How long validators took for all of that.
+    """
+
+    shown: Count = 0
+    valid: Count = 0
+    expiring: Count = 0
+    awaited: Count = 0
+    accepted: Count = 0
+    refused: Counts = {}
+    validation_s: float = 0.0
 
 
 class TransportStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,6 +286,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         transport: Its presence on the network.
         actors: Its actor system.
         loop: How late its event loop is; None in a simulation.
+        tickets: What it makes of tickets.
     """
 
     version: Text
@@ -278,6 +304,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     transport: TransportStatus
     actors: ActorsStatus
     loop: LoopStatus | None = None
+    tickets: TicketsStatus = TicketsStatus()
 
 
 def clip_text(text: str) -> str:

@@ -2,8 +2,8 @@
 
 In the node's process an isolated actor is an `IsolatedCell`: it forwards each
 message to the actor's process, and delivers what comes back as the actor's own.
-The processes belong to Thespian's multiprocTCPBase, run by a keeper process
-(isolated_process.py). This side needs no thread.
+The processes are started by a keeper process (keeper.py, keeper_process.py).
+This side needs no thread.
 
 There is one actor system, the node's. What an isolated actor asks of the system
 (children, names, dead letters, capabilities, sources, a shutdown) its cell does
@@ -24,16 +24,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -49,16 +43,13 @@ from thespian.actors import (
 from ..forking import keep_from_children
 from .cell import ActorCell
 from .cell_state import CellHost
-from .isolated_process import CALLS, Launch, main
+from .isolated_process import CALLS, Launch
+from .keeper import Keeper
 from .log_records import handle_record, levels
-from .loopback_base import ADDRESS_VARIABLE, LOOPBACK
 from .messaging.address import LocalAddress
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 
 logger = logging.getLogger(__name__)
-
-# How often the end of the keeper process is looked for, once it must come.
-_POLL_S = 0.01
 
 
 class IsolatingHost(CellHost, Protocol):
@@ -95,11 +86,12 @@ class IsolatedCell(ActorCell):
 
     host: IsolatingHost
 
-    __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_pid", "on_ready")
+    __slots__ = ("_connection", "_is_asked_to_exit", "_isolation", "_launch", "_pid", "on_ready")
 
-    def __init__(self, isolation: Isolation, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, isolation: Isolation, launch: bytes, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._isolation = isolation
+        self._launch = launch
         self._connection: asyncio.WriteTransport | None = None
         self._pid = 0
         self._is_asked_to_exit = False
@@ -178,6 +170,8 @@ class IsolatedCell(ActorCell):
     def connected(self, connection: asyncio.WriteTransport, pid: int) -> None:
         """Begin to forward: the actor's process is there."""
         self._connection, self._pid = connection, pid
+        connection.write(frame("launch", self._launch))
+        self._launch = b""
         self.parked = False
         while self.mailbox:
             self._write(*self.mailbox.popleft())
@@ -245,17 +239,12 @@ class IsolatedCell(ActorCell):
             self, actor_class, requirements, global_name, source_hash, isolated=isolated
         )
 
-    def process_lost(self) -> None:
-        """End, because the actor's process has ended."""
+    def process_lost(self, reason: str = "its process has ended unasked") -> None:
+        """End, because the actor's process has ended, or has nobody who looks after it."""
         if not self._is_asked_to_exit and not self.dead and not self.host.stopping:
-            logger.error("the process of %s has ended unasked", self)
-            self.reason = "its process has ended unasked"
+            logger.error("%s has to end: %s", self, reason)
+            self.reason = reason
         self.end()
-
-    def disconnect(self) -> None:
-        """Leave the actor's process to itself: it ends, and all others with it."""
-        if self._connection is not None:
-            self._connection.abort()
 
     def end(self) -> None:
         """End the actor; kill its process if that has not ended by itself."""
@@ -274,13 +263,12 @@ class IsolatedCell(ActorCell):
 
 
 class _Connection(asyncio.Protocol):
-    """A connection from the keeper, or from the process of one actor."""
+    """A connection from the process of one actor."""
 
     def __init__(self, isolation: Isolation) -> None:
         self._isolation = isolation
         self._frames = FrameReader()
         self._cell: IsolatedCell | None = None
-        self._is_keeper = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -294,14 +282,10 @@ class _Connection(asyncio.Protocol):
             elif self._cell is not None:
                 self._cell.receive(kind, *parts)
 
-    def _hello(self, number: int | None, pid: int) -> None:
-        if number is None:
-            self._is_keeper = True
-            self._isolation.keeper_ready(self._transport)
-            return
+    def _hello(self, number: int, pid: int) -> None:
         self._cell = self._isolation.cells.get(number)
         if self._cell is None:  # ended while its process started
-            self._transport.write(frame("exit", True))
+            self._transport.close()
         else:
             self._cell.connected(self._transport, pid)
 
@@ -309,27 +293,22 @@ class _Connection(asyncio.Protocol):
         self._isolation.connections.pop(self._transport, None)
         if self._cell is not None:
             self._cell.process_lost()
-        elif self._is_keeper:
-            self._isolation.keeper_lost()
 
 
 class Isolation:
     """The isolated actors of one host, and the keeper that has their processes.
 
-    Starts with the first of them. `close` ends the keeper and waits for it.
+    A keeper starts with the first of them, and with the first after another keeper has
+    ended. `close` ends it and waits for it.
     """
 
     def __init__(self, host: IsolatingHost) -> None:
         self._host = host
         self.cells: dict[int, IsolatedCell] = {}
         self.connections: dict[asyncio.WriteTransport, None] = {}
-        self._waiting: list[Launch] = []
         self._addresses: WeakValueDictionary[int, LocalAddress] = WeakValueDictionary()
-        self._starting: asyncio.Task[None] | None = None
-        self._server: asyncio.AbstractServer | None = None
-        self._keeper: asyncio.WriteTransport | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder = ""
+        self._keeper: Keeper | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._process_id = os.getpid()
 
     # --- addresses, which cross as numbers ---
@@ -366,17 +345,25 @@ class Isolation:
     ) -> IsolatedCell:
         """Make a cell for an actor in another process, which starts meanwhile."""
         module, name = importable(actor_class)
-        cell = IsolatedCell(self, self._host, actor_class, parent, requirements=requirements)
+        capabilities = dict(self._host.capabilities)
+        launch = Launch(
+            module,
+            name,
+            global_name,
+            capabilities,
+            requirements,
+            levels(),
+            tuple(args),
+            dict(kwargs or {}),
+        )
+        data = self.dump(launch)
+        cell = IsolatedCell(self, data, self._host, actor_class, parent, requirements=requirements)
         self.number_of(cell.address)
         self.cells[cell.address.number] = cell
-        number, capabilities = cell.address.number, dict(self._host.capabilities)
-        launch = Launch("", number, module, name, global_name, capabilities, requirements, levels())
-        self._waiting.append(replace(launch, args=tuple(args), kwargs=dict(kwargs or {})))
-        if self._keeper is not None:
-            self.keeper_ready(self._keeper)
-        elif self._starting is None:
-            self._starting = self._host.loop.create_task(self._start(), name="isolation")
-            self._starting.add_done_callback(self._started)
+        if self._keeper is None:
+            keep_from_children(self, Isolation._list_descriptors)
+            self._keeper = Keeper(self, self._host.loop)
+        self._keeper.launch(cell.address.number)
         return cell
 
     def forget(self, cell: IsolatedCell) -> None:
@@ -385,76 +372,47 @@ class Isolation:
 
     # --- the keeper ---
 
-    async def _start(self) -> None:
-        keep_from_children(self, Isolation._list_descriptors)
-        self._folder = tempfile.mkdtemp(prefix="mosaik-")  # for this user only
-        path = str(Path(self._folder, "node"))
-        self._server = await self._host.loop.create_unix_server(lambda: _Connection(self), path)
-        self._process = _start_keeper(path)
+    def accept(self) -> asyncio.Protocol:
+        """Return what takes the connection of one actor's process."""
+        return _Connection(self)
+
+    def cannot_fork(self, number: int, reason: str) -> None:
+        """End an actor for which there is no process."""
+        if (cell := self.cells.get(number)) is not None:
+            cell.receive("failed", reason)
+            cell.end()
+
+    def keeper_lost(self, keeper: Keeper, error: BaseException | None) -> None:
+        """End all isolated actors: nobody would end their processes if the node died."""
+        if error is not None:
+            logger.error("isolated actors cannot start", exc_info=error)
+        elif not self._host.stopping:
+            logger.error("the process that keeps those of isolated actors has ended unasked")
+        if keeper is self._keeper:
+            self._keeper = None
+        self._close(keeper)
+        for cell in list(self.cells.values()):
+            cell.process_lost("the keeper of its process has ended")
+
+    def _close(self, keeper: Keeper) -> None:
+        patience_s = self._host.config.shutdown_timeout_s
+        task = self._host.loop.create_task(keeper.close(patience_s), name="keeper ends")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _list_descriptors(self) -> list[int]:
-        sockets = [] if self._server is None else list(getattr(self._server, "sockets", ()))
-        sockets += [one.get_extra_info("socket") for one in self.connections]
-        return [one.fileno() for one in sockets]
-
-    def _started(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("isolated actors cannot start", exc_info=task.exception())
-            for cell in list(self.cells.values()):
-                cell.end()
-
-    def keeper_ready(self, connection: asyncio.WriteTransport) -> None:
-        """Have the keeper start all actors that wait for it."""
-        self._keeper = connection
-        path = str(Path(self._folder, "node"))
-        for launch in self._waiting:
-            if launch.number in self.cells:
-                connection.write(frame(replace(launch, path=path)))
-        self._waiting.clear()
-
-    def keeper_lost(self) -> None:
-        """End all isolated actors: their processes end with their connections.
-
-        They are not killed, because it is they who end Thespian's processes now.
-        """
-        self._keeper = None
-        for cell in list(self.cells.values()):
-            cell.disconnect()
-            cell.end()
+        sockets = [one.get_extra_info("socket") for one in self.connections]
+        keeper = [] if self._keeper is None else self._keeper.list_descriptors()
+        return keeper + [one.fileno() for one in sockets]
 
     async def close(self) -> None:
         """End the keeper and wait for it; all cells have ended before."""
-        if self._starting is None or os.getpid() != self._process_id:
+        if os.getpid() != self._process_id:
             return  # in a forked child the keeper and the folder are its parent's
-        await asyncio.wait([self._starting])
-        if self._server is not None:
-            self._server.close()
         for connection in list(self.connections):
             connection.close()
-        if self._process is not None:
-            await self._wait_for_process(self._process)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    async def _wait_for_process(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = self._host.loop.time() + self._host.config.shutdown_timeout_s
-        while process.poll() is None:
-            if self._host.loop.time() >= deadline:
-                process.kill()
-            await asyncio.sleep(_POLL_S)
-
-
-def _start_keeper(path: str) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        ADDRESS_VARIABLE: LOOPBACK,
-        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
-    }
-    # Thespian leaves its sockets to the garbage collector.
-    options = ["-W", "ignore::ResourceWarning"]
-    program = f"from {main.__module__} import main; main({path!r})"
-    return subprocess.Popen(
-        [sys.executable, *options, "-c", program],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is the node's to handle
-    )
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._close(keeper)
+        if self._closing:
+            await asyncio.wait(self._closing)

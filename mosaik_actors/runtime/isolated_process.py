@@ -1,33 +1,33 @@
-"""What runs outside the node's process: the keeper, and one shell per isolated actor.
+"""What runs in the process of an isolated actor: a shell.
 
-The keeper (`main`) is a process that owns an actor system on Thespian's
-multiprocTCPBase and creates shells in it when the node says so. It ends, and
-with it all of them, when the node ends the connection or dies.
-
-A `Shell` is an ordinary actor of that system, in a process of its own. It
-creates the user's actor, and connects to the node: messages come in through a
-watched socket, and what the actor sends to addresses of the node goes out
-through it. To the user's actor the shell is invisible. Its wake-ups and watches
-are those of multiprocTCPBase; all else that it asks of its actor system is
-done by its cell at the node (`Shell.call`). What comes meanwhile waits. What
-the process logs is handled at the node.
+Each of these processes is forked by the keeper (`keeper_process`). Its `Shell` connects to
+the node, creates the user's actor, and waits for what the node sends, for the actor's
+wake-ups and for what it watches; what the actor sends goes out the same way. To the
+user's actor the shell is invisible. All else that it asks of its actor system is done by
+its cell at the node (`Shell.call`). What comes meanwhile waits. What the process logs is
+handled at the node.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import importlib
 import inspect
 import io
+import itertools
+import math
 import os
-import shutil
+import select
 import socket
 import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,17 @@ from thespian.actors import (
     Actor,
     ActorAddress,
     ActorExitRequest,
-    ActorSystem,
     ChildActorExited,
     InvalidActorAddress,
     PoisonMessage,
     ThespianWatch,
+    WakeupMessage,
     WatchMessage,
 )
+from thespian.system.timing import timePeriodSeconds
 
 from .decorated import adapt, give_up
 from .log_records import forward_records
-from .loopback_base import LoopbackSystemBase
 from .messaging.errors import ActorSystemClosed
 from .messaging.hooks import Hooks, StartActor
 from .portable import FrameReader, RemoteAddress, dumps, frame, importable, loads, rebuilt
@@ -73,10 +73,8 @@ CALLS = (
 
 @dataclass(frozen=True)
 class Launch:
-    """Tells a shell what to run and where the node is."""
+    """What a shell runs."""
 
-    path: str
-    number: int
     module: str
     name: str
     global_name: str | None
@@ -90,11 +88,11 @@ class Launch:
 class _Reference:
     """The `_myRef` of the user's actor: its system is the node's."""
 
-    def __init__(self, shell: Shell, launch: Launch, wakeup_after: Callable[..., None]) -> None:
+    def __init__(self, shell: Shell, number: int, global_name: str | None) -> None:
         self._shell = shell
-        self.address = RemoteAddress(launch.number)
-        self.globalName = launch.global_name
-        self.wakeupAfter = wakeup_after
+        self.address = RemoteAddress(number)
+        self.globalName = global_name
+        self.wakeupAfter = shell.wake_up_after
 
     def actor_send(self, target: ActorAddress, message: Any) -> None:
         if not isinstance(target, RemoteAddress):
@@ -120,46 +118,48 @@ class _Reference:
         return partial(self._shell.call, name)
 
 
-class Shell(Actor):
-    """Runs one user's actor in this process, connected to the node."""
+class Shell:
+    """Runs one user's actor in this process, connected to the node.
 
-    _actor: Actor | None = None
-    _socket: socket.socket
-    _address: RemoteAddress
-    _watched: list[int]
-    _is_exiting = False  # only children's exits are of interest any more
-    _is_ending = False  # nothing is
+    Args:
+        node: The connection.
+        number: Which of the node's actors it is.
+    """
 
-    def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
-        """Pass a message on to the user's actor; it never raises."""
-        if isinstance(message, Launch):
-            self._launch(message)
-        elif isinstance(message, WatchMessage):
-            others = [ready for ready in message.ready if ready != self._socket.fileno()]
-            if others:
-                self._hand_over(WatchMessage(others), self._address)
-            if len(others) < len(message.ready):
-                self._read()
-        elif not self._is_exiting:
-            self._hand_over(message, self._address)  # a wake-up
-        self._handle_frames()
-        if isinstance(message, ActorExitRequest):
-            self._socket.close()
-            return None
-        return ThespianWatch([self._socket.fileno(), *self._watched])
-
-    def _launch(self, launch: Launch) -> None:
-        self._address, self._watched, self._frames = RemoteAddress(launch.number), [], FrameReader()
+    def __init__(self, node: socket.socket, number: int) -> None:
+        self._socket = node
+        self._address = RemoteAddress(number)
+        self._actor: Actor | None = None
+        self._frames = FrameReader()
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._next: deque[tuple[Any, ActorAddress]] = deque()
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._watched: list[int] = []
+        self._wakeups: list[tuple[float, int, WakeupMessage]] = []
+        self._wakeup_numbers = itertools.count()
         self._write_lock = threading.RLock()
-        try:
-            self._socket.connect(launch.path)
-        except OSError:
-            self.actorSystemShutdown()  # the node is gone already
-            return
-        self._write("hello", launch.number, os.getpid())
+        self._is_exiting = False  # only children's exits are of interest any more
+        self._is_ending = False  # nothing is
+
+    def run(self) -> None:
+        """Run the actor that the node sends, until it has ended or the node is gone."""
+        with suppress(ConnectionError):  # the node is gone, and nobody needs the actor
+            self._write("hello", self._address.number, os.getpid())
+            while not self._is_ending:
+                self._turn()
+        self._socket.close()
+
+    def _turn(self) -> None:
+        """Wait until something happens, and handle all of it."""
+        node = self._socket.fileno()
+        ready = _wait_for({node, *self._watched}, self._seconds_to_wakeup())
+        if others := [one for one in self._watched if one in ready]:
+            self._hand_over(WatchMessage(others), self._address)
+        self._wake_up()
+        if node in ready and not self._is_ending:
+            self._read()
+        self._handle_frames()
+
+    def _launch(self, launch: Launch) -> None:
         forward_records(partial(self._write, "log"), launch.log_levels)
         try:
             actor_class = getattr(importlib.import_module(launch.module), launch.name)
@@ -167,21 +167,37 @@ class Shell(Actor):
             names = inspect.signature(actor_class.__init__).parameters
             named = {name: values[name] for name in values if name in names}
             actor = actor_class(*launch.args, **{**named, **launch.kwargs})
-        except (Exception, SystemExit):
-            self._write("failed", traceback.format_exc())
-            self._end()
-            return
-        actor._myRef = _Reference(self, launch, self.wakeupAfter)
-        adapt(actor, self._next.extend)
-        self._actor = actor
-        if isinstance(actor, Hooks):
-            try:
+            actor._myRef = _Reference(self, self._address.number, launch.global_name)
+            adapt(actor, self._next.extend)
+            self._actor = actor
+            if isinstance(actor, Hooks):
                 _finish(actor.receive_hook(StartActor(), self._address))
-            except (Exception, SystemExit):
-                self._write("failed", traceback.format_exc())
-                self._end()
-                return
+        except (Exception, SystemExit):
+            self._fail()
+            return
         self._write("ready")
+
+    def _fail(self) -> None:
+        self._write("failed", traceback.format_exc())
+        self._end()
+
+    # --- the actor's wake-ups ---
+
+    def wake_up_after(self, period: timedelta | float, payload: Any = None) -> None:
+        """Deliver a WakeupMessage after a period given as timedelta or in seconds."""
+        due_at = time.monotonic() + timePeriodSeconds(period)
+        message = WakeupMessage(period, payload)
+        if not self._is_exiting:
+            heapq.heappush(self._wakeups, (due_at, next(self._wakeup_numbers), message))
+
+    def _seconds_to_wakeup(self) -> float | None:
+        return max(0.0, self._wakeups[0][0] - time.monotonic()) if self._wakeups else None
+
+    def _wake_up(self) -> None:
+        now = time.monotonic()  # what is asked for meanwhile has its turn after the others
+        while self._wakeups and self._wakeups[0][0] <= now:
+            _, _, message = heapq.heappop(self._wakeups)
+            self._hand_over(message, self._address)
 
     def _write(self, *parts: Any) -> None:
         data = frame(*parts)
@@ -196,9 +212,7 @@ class Shell(Actor):
         with suppress(ConnectionError):
             data = self._socket.recv(READ_BYTES)
         if not data:
-            # Without a word the node is gone, and nobody needs the others either.
-            self.actorSystemShutdown()
-            self._end()
+            self._end()  # the node is gone
             return False
         self._waiting.extend(self._frames.feed(data))
         return True
@@ -206,10 +220,18 @@ class Shell(Actor):
     def _handle_frames(self) -> None:
         while self._waiting and not self._is_ending:
             kind, *parts = self._waiting.popleft()
-            if kind == "exit":
+            if kind == "launch":
+                try:
+                    launch = loads(parts[0], RemoteAddress)
+                except Exception:
+                    self._fail()
+                else:
+                    self._launch(launch)
+            elif kind == "exit":
                 request = ActorExitRequest(*parts)
                 self._hand_over(request, self._address)
                 self._is_exiting = True
+                self._watched, self._wakeups = [], []
                 self._write("exiting", request.isRecursive)
             elif kind == "end":
                 self._end()
@@ -247,7 +269,7 @@ class Shell(Actor):
                 if isinstance(self._actor, Hooks) and isinstance(message, ActorExitRequest):
                     handle = self._actor.receive_exit
                 result = _finish(handle(message, sender))
-                if isinstance(result, ThespianWatch):
+                if isinstance(result, ThespianWatch) and not self._is_exiting:
                     self._watched = list(result.filenos)
             except Exception:
                 details = traceback.format_exc()
@@ -271,7 +293,6 @@ class Shell(Actor):
 
     def _end(self) -> None:
         self._is_exiting = self._is_ending = True
-        self.send(self.myAddress, ActorExitRequest())
 
     def send_to_node(self, target: RemoteAddress, message: Any) -> None:
         """Send what the user's actor sends."""
@@ -307,42 +328,9 @@ def _number_of(address: ActorAddress) -> int | None:
     return address.number
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _start_system() -> ActorSystem:
-    system = ActorSystem.__new__(ActorSystem)
-    # What ActorSystem.__init__ does with the name of a base, for a class of one.
-    system.systemAddress = ActorAddress("/ActorSys")
-    system.capabilities = {"Admin Port": free_port(), "Process Startup Method": "spawn"}
-    system._isTransientUnique = True
-    quiet = {"version": 1, "handlers": {}, "root": {"level": "CRITICAL", "handlers": []}}
-    system._systemBase = LoopbackSystemBase(system, logDefs=quiet)
-    return system
-
-
-def main(path: str) -> None:
-    """Keep the isolated actors of the node whose socket is at `path`."""
-    node = socket.socket(socket.AF_UNIX)
-    try:
-        node.connect(path)
-    except OSError:
-        return  # the node is gone already
-    system = _start_system()
-    try:
-        node.sendall(frame("hello", None, os.getpid()))
-        frames = FrameReader()
-        while data := node.recv(READ_BYTES):
-            for (launch,) in frames.feed(data):
-                system.tell(system.createActor(Shell), launch)
-    except ConnectionError:
-        pass  # the node died
-    finally:
-        system.shutdown()
-        node.close()
-        # The node does this too, if it can.
-        shutil.rmtree(Path(path).parent, ignore_errors=True)
+def _wait_for(descriptors: Sequence[int] | set[int], seconds: float | None) -> set[int]:
+    """Return which of some descriptors can be read, or are closed or broken."""
+    poll = select.poll()
+    for one in descriptors:
+        poll.register(one, select.POLLIN)
+    return {one for one, _ in poll.poll(None if seconds is None else math.ceil(seconds * 1000))}

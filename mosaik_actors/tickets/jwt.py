@@ -37,7 +37,7 @@ from ..ids import PeerId, UniqueId
 from .keys import TokenKey, TokenSigningKey
 from .ticket import TICKET_BYTES_MAX, Ticket
 from .token import TOKEN_BYTES_MAX, read_token, sign_token, verify_token
-from .validator import Expiration, InvalidTicket, TicketHolder, peer_id_of
+from .validator import Expiration, ExpiredTicket, InvalidTicket, TicketHolder, peer_id_of
 
 INSTANT_MAX: Final = 253_402_300_799  # the last second of the year 9999
 LEEWAY_S_MAX: Final = 600
@@ -187,7 +187,7 @@ class Jwt:
         expiration = Expiration(min(until) + leeway_s)
         if expiration.is_past(now):
             what = "has expired" if min(until) == ends else f"is older than {self._max_age_s:g} s"
-            raise InvalidTicket(f"the token {what}, at {expiration}")
+            raise ExpiredTicket(f"the token {what}, at {expiration}")
         return expiration
 
 

@@ -19,6 +19,8 @@ the hash that it is used with, or more (RFC 7518 section 3.2).
 from __future__ import annotations
 
 import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 from blake3 import blake3
@@ -135,65 +137,110 @@ Hs384SigningKey = Hs384
 Hs512SigningKey = Hs512
 
 
-class _PublicPoint(TokenKey):
-    """A public key on an elliptic curve."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a pair of keys is made of, whatever form it is given in.
 
-    _curve: ClassVar[ec.EllipticCurve]
+    Attributes:
+        name: What it is called in errors.
+        public_type: The class of its public keys.
+        private_type: The class of its private keys.
+        private_bytes: How many bytes a private key has.
+        read_public: Makes a public key of bytes; raises ValueError.
+        read_private: Makes a private key of as many bytes; raises ValueError.
+        write_public: Gives the bytes of a public key, always in the same form.
+        generate: Makes a private key.
+    """
 
-    def __init__(self, key: bytes | str) -> None:
-        name = type(self).__name__
-        raw = _as_bytes(name, key)
-        if raw.lstrip().startswith(_PEM_START):
-            loaded = _load_public_pem(name, raw)
-            if not isinstance(loaded, ec.EllipticCurvePublicKey):
-                raise ConfigError(f"{name} was given another kind of key than its own")
-        else:
-            try:
-                loaded = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, raw)
-            except ValueError as exc:
-                raise ConfigError(f"{name}: not a point of {self._curve.name}: {exc}") from exc
-        if loaded.curve.name != self._curve.name:
-            raise ConfigError(
-                f"{name} was given a key on {loaded.curve.name}, expected {self._curve.name}"
-            )
-        self._key = loaded
-        point = loaded.public_bytes(
+    name: str
+    public_type: type
+    private_type: type
+    private_bytes: int
+    read_public: Callable[[bytes], Any]
+    read_private: Callable[[bytes], Any]
+    write_public: Callable[[Any], bytes]
+    generate: Callable[[], Any]
+
+    def check(self, owner: str, loaded: Any, expected: type) -> Any:
+        """Return a key from PEM. Raises `ConfigError` if it is of another kind."""
+        curve = getattr(getattr(loaded, "curve", None), "name", self.name)
+        if not isinstance(loaded, expected) or curve != self.name:
+            raise ConfigError(f"{owner} was given another kind of key than {self.name}")
+        return loaded
+
+
+def _on_curve(curve: ec.EllipticCurve) -> _Kind:
+    return _Kind(
+        name=curve.name,
+        public_type=ec.EllipticCurvePublicKey,
+        private_type=ec.EllipticCurvePrivateKey,
+        private_bytes=(curve.key_size + 7) // 8,
+        read_public=lambda raw: ec.EllipticCurvePublicKey.from_encoded_point(curve, raw),
+        read_private=lambda raw: ec.derive_private_key(int.from_bytes(raw), curve),
+        write_public=lambda key: key.public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
-        )
-        self.fingerprint = _fingerprint(self.algorithm, point)
+        ),
+        generate=lambda: ec.generate_private_key(curve),
+    )
 
 
-class _SecretScalar(TokenSigningKey):
-    """A private key on an elliptic curve."""
+_ED25519: Final = _Kind(
+    name="Ed25519",
+    public_type=ed25519.Ed25519PublicKey,
+    private_type=ed25519.Ed25519PrivateKey,
+    private_bytes=32,
+    read_public=ed25519.Ed25519PublicKey.from_public_bytes,
+    read_private=ed25519.Ed25519PrivateKey.from_private_bytes,
+    write_public=lambda key: key.public_bytes_raw(),
+    generate=ed25519.Ed25519PrivateKey.generate,
+)
 
-    _public: ClassVar[type[_PublicPoint]]
+
+class _PublicKey(TokenKey):
+    """The public half of a pair."""
+
+    _kind: ClassVar[_Kind]
 
     def __init__(self, key: bytes | str) -> None:
-        name, curve = type(self).__name__, self._public._curve
+        name, kind = type(self).__name__, self._kind
         raw = _as_bytes(name, key)
-        scalar_bytes = (curve.key_size + 7) // 8
         if raw.lstrip().startswith(_PEM_START):
-            loaded = _load_private_pem(name, raw)
-            if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-                raise ConfigError(f"{name} was given another kind of key than its own")
-        elif len(raw) != scalar_bytes:
-            raise ConfigError(f"{name} was given {len(raw)} bytes, expected {scalar_bytes}")
+            loaded = kind.check(name, _load_public_pem(name, raw), kind.public_type)
         else:
             try:
-                loaded = ec.derive_private_key(int.from_bytes(raw), curve)
+                loaded = kind.read_public(raw)
             except ValueError as exc:
-                raise ConfigError(f"{name}: not a scalar of {curve.name}") from exc
-        if loaded.curve.name != curve.name:
-            raise ConfigError(
-                f"{name} was given a key on {loaded.curve.name}, expected {curve.name}"
-            )
+                text = f"{name} was given {len(raw)} bytes that are no key of {kind.name}: {exc}"
+                raise ConfigError(text) from exc
+        self._key = loaded
+        named = self.algorithm.encode() + b"\0" + kind.write_public(loaded)
+        self.fingerprint = blake3(named, derive_key_context=_PUBLIC_CONTEXT).digest()
+
+
+class _PrivateKey(TokenSigningKey):
+    """The private half of a pair."""
+
+    _public: ClassVar[type[_PublicKey]]
+
+    def __init__(self, key: bytes | str) -> None:
+        name, kind = type(self).__name__, self._public._kind
+        raw = _as_bytes(name, key)
+        if raw.lstrip().startswith(_PEM_START):
+            loaded = kind.check(name, _load_private_pem(name, raw), kind.private_type)
+        elif len(raw) != kind.private_bytes:
+            text = f"{name} was given {len(raw)} bytes, expected {kind.private_bytes}"
+            raise ConfigError(text)
+        else:
+            try:
+                loaded = kind.read_private(raw)
+            except ValueError as exc:  # what it says may have digits of the key in it
+                raise ConfigError(f"{name}: not a private key of {kind.name}") from exc
         self._signing_key = loaded
 
     @classmethod
     def generate(cls) -> Self:
         """Return a new key from the system's entropy."""
-        fresh = ec.generate_private_key(cls._public._curve)
-        return cls(_private_pem(fresh))
+        return cls(_private_pem(cls._public._kind.generate()))
 
     @property
     def pem(self) -> str:
@@ -209,135 +256,86 @@ class _SecretScalar(TokenSigningKey):
         return f"{type(self).__name__}(for {self.verifying_key!r})"
 
 
-class Es256(_PublicPoint):
+class Es256(_PublicKey):
     """ECDSA on P-256 with SHA-256."""
 
     algorithm = "ES256"
-    _curve = ec.SECP256R1()
+    _kind = _on_curve(ec.SECP256R1())
 
 
-class Es256k(_PublicPoint):
+class Es256k(_PublicKey):
     """ECDSA on secp256k1 with SHA-256."""
 
     algorithm = "ES256K"
-    _curve = ec.SECP256K1()
+    _kind = _on_curve(ec.SECP256K1())
 
 
-class Es384(_PublicPoint):
+class Es384(_PublicKey):
     """ECDSA on P-384 with SHA-384."""
 
     algorithm = "ES384"
-    _curve = ec.SECP384R1()
+    _kind = _on_curve(ec.SECP384R1())
 
 
-class Es512(_PublicPoint):
+class Es512(_PublicKey):
     """ECDSA on P-521 with SHA-512."""
 
     algorithm = "ES512"
-    _curve = ec.SECP521R1()
+    _kind = _on_curve(ec.SECP521R1())
 
 
-class Es256SigningKey(_SecretScalar):
+class Es256SigningKey(_PrivateKey):
     """The private half of `Es256`."""
 
     algorithm = "ES256"
     _public = Es256
 
 
-class Es256kSigningKey(_SecretScalar):
+class Es256kSigningKey(_PrivateKey):
     """The private half of `Es256k`."""
 
     algorithm = "ES256K"
     _public = Es256k
 
 
-class Es384SigningKey(_SecretScalar):
+class Es384SigningKey(_PrivateKey):
     """The private half of `Es384`."""
 
     algorithm = "ES384"
     _public = Es384
 
 
-class Es512SigningKey(_SecretScalar):
+class Es512SigningKey(_PrivateKey):
     """The private half of `Es512`."""
 
     algorithm = "ES512"
     _public = Es512
 
 
-class EdDsa(TokenKey):
+class EdDsa(_PublicKey):
     """Ed25519 (RFC 8037)."""
 
     algorithm = "EdDSA"
-
-    def __init__(self, key: bytes | str) -> None:
-        raw = _as_bytes("EdDsa", key)
-        if raw.lstrip().startswith(_PEM_START):
-            loaded = _load_public_pem("EdDsa", raw)
-            if not isinstance(loaded, ed25519.Ed25519PublicKey):
-                raise ConfigError("EdDsa was given another kind of key than Ed25519")
-        else:
-            try:
-                loaded = ed25519.Ed25519PublicKey.from_public_bytes(raw)
-            except ValueError as exc:
-                raise ConfigError(f"EdDsa was given {len(raw)} bytes, expected 32") from exc
-        self._key = loaded
-        self.fingerprint = _fingerprint(self.algorithm, loaded.public_bytes_raw())
+    _kind = _ED25519
 
 
-class EdDsaSigningKey(TokenSigningKey):
+class EdDsaSigningKey(_PrivateKey):
     """The private half of `EdDsa`."""
 
     algorithm = "EdDSA"
-
-    def __init__(self, key: bytes | str) -> None:
-        raw = _as_bytes("EdDsaSigningKey", key)
-        if raw.lstrip().startswith(_PEM_START):
-            loaded = _load_private_pem("EdDsaSigningKey", raw)
-            if not isinstance(loaded, ed25519.Ed25519PrivateKey):
-                raise ConfigError("EdDsaSigningKey was given another kind of key than Ed25519")
-        else:
-            try:
-                loaded = ed25519.Ed25519PrivateKey.from_private_bytes(raw)
-            except ValueError as exc:
-                text = f"EdDsaSigningKey was given {len(raw)} bytes, expected 32"
-                raise ConfigError(text) from exc
-        self._signing_key = loaded
-
-    @classmethod
-    def generate(cls) -> Self:
-        """Return a new key from the system's entropy."""
-        return cls(ed25519.Ed25519PrivateKey.generate().private_bytes_raw())
-
-    @property
-    def pem(self) -> str:
-        """The key itself as PEM: as secret as the key."""
-        return _private_pem(self._signing_key).decode()
-
-    @property
-    def verifying_key(self) -> TokenKey:
-        """The public half."""
-        return EdDsa(_public_pem(self._signing_key))
-
-    def __repr__(self) -> str:
-        return f"EdDsaSigningKey(for {self.verifying_key!r})"
+    _public = EdDsa
 
 
-VERIFYING_KEYS: Final[dict[str, type[_SharedSecret | _PublicPoint | EdDsa]]] = {
+VERIFYING_KEYS: Final[dict[str, type[_SharedSecret | _PublicKey]]] = {
     one.algorithm: one for one in (Hs256, Hs384, Hs512, Es256, Es256k, Es384, Es512, EdDsa)
 }
-SIGNING_KEYS: Final[dict[str, type[_SharedSecret | _SecretScalar | EdDsaSigningKey]]] = {
+SIGNING_KEYS: Final[dict[str, type[_SharedSecret | _PrivateKey]]] = {
     one.algorithm: one
     for one in (
         Hs256, Hs384, Hs512,
         Es256SigningKey, Es256kSigningKey, Es384SigningKey, Es512SigningKey, EdDsaSigningKey,
     )
 }  # fmt: skip
-
-
-def _fingerprint(algorithm: str, public: bytes) -> bytes:
-    named = algorithm.encode() + b"\0" + public
-    return blake3(named, derive_key_context=_PUBLIC_CONTEXT).digest()
 
 
 def _as_bytes(name: str, value: object) -> bytes:

@@ -49,10 +49,11 @@ class TicketsTouched:
 
 @dataclass(frozen=True, slots=True)
 class TicketsValidated:
-    """The validators have answered. From the thread that asked them."""
+    """The validators have answered, after so many seconds. From the thread that asked them."""
 
     jobs: list[TicketJob]
     answers: list[Answer]
+    took_s: float
 
 
 @dataclass(frozen=True, slots=True)

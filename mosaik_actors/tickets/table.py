@@ -29,13 +29,14 @@ Clock: wall, in seconds since the Unix epoch.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
 
 from ..clock import validating_at
 from ..ids import NetworkId, PeerId, UniqueId
+from .counts import TicketCounts
 from .ticket import Ticket
 from .validator import Expiration, InvalidTicket, TicketValidator, ask_validator
 
@@ -137,6 +138,7 @@ class TicketTable:
         self._jobs: list[TicketJob] = []
         self._changed: dict[PeerId, None] = {}
         self._due: list[tuple[float, UniqueId, PeerId]] = []
+        self.counts = TicketCounts()
 
     # What is known.
 
@@ -145,6 +147,24 @@ class TicketTable:
         registered = self._validators.get(signature)
         record = None if registered is None else registered.records.get(peer_id)
         return _UNKNOWN if record is None else record.verdict
+
+    def valid_until(self, *, now: float) -> list[float]:
+        """Return until when each ticket that holds does, for each validator and peer."""
+        return [
+            record.verdict.until
+            for registered in self._validators.values()
+            for record in registered.records.values()
+            if record.verdict.allows(now)
+        ]
+
+    @property
+    def awaited_count(self) -> int:
+        """How many answers of validators are awaited."""
+        return sum(
+            len(record.awaited)
+            for registered in self._validators.values()
+            for record in registered.records.values()
+        )
 
     # What changes.
 
@@ -204,9 +224,10 @@ class TicketTable:
                 self._leave(peer_id, now)
 
     def receive_answers(
-        self, jobs: Iterable[TicketJob], answers: Iterable[Answer], *, now: float
+        self, jobs: Iterable[TicketJob], answers: Sequence[Answer], *, took_s: float, now: float
     ) -> None:
-        """Take in what came of the jobs."""
+        """Take in what came of the jobs, and how long that took."""
+        self.counts.add(answers, took_s=took_s, now=now)
         for job, answer in zip(jobs, answers, strict=True):
             registered = self._validators.get(job.signature)
             record = None if registered is None else registered.records.get(job.peer_id)

@@ -119,6 +119,14 @@ class InvalidTicket(MosaikError):
         return self.reason
 
 
+class ExpiredTicket(InvalidTicket):
+    """A ticket that was good, and has ended."""
+
+
+class ValidatorFailed(InvalidTicket):
+    """A validator has a mistake: nothing is known of the ticket."""
+
+
 class TicketHolder(Protocol):
     """Who shows a ticket, as a validator may look at it: a `PeerInfo` and others."""
 
@@ -175,11 +183,11 @@ def ask_validator(validator: TicketValidator, data: bytes, peer: TicketHolder) -
     # any more after one.
     except BaseException as exc:
         _log_failure(validator, f"raised {type(exc).__name__}: {clip(exc)}", exc)
-        raise InvalidTicket(f"the validator failed: {type(exc).__name__}") from exc
+        raise ValidatorFailed(f"the validator failed: {type(exc).__name__}") from exc
     if not isinstance(expiration, Expiration):
         kind = type(expiration).__qualname__
         _log_failure(validator, f"returned a {kind}, expected an Expiration", None)
-        raise InvalidTicket("the validator failed: it returned no Expiration")
+        raise ValidatorFailed("the validator failed: it returned no Expiration")
     return expiration
 
 
@@ -208,7 +216,7 @@ def find_valid(
         try:
             expiration = ask_validator(validator, ticket.data, peer)
             if expiration.is_past(now):
-                raise InvalidTicket(f"expired at {expiration}")
+                raise ExpiredTicket(f"expired at {expiration}")
             found.append(expiration)
         except InvalidTicket as exc:
             refusals.append(exc)

@@ -26,6 +26,7 @@ the ``values`` of ``_streams``), and whatever can make it send.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import repeat
 from typing import Any
 
 from aioquic.quic.connection import Limit, QuicConnection
@@ -34,8 +35,9 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-WINDOW_BYTES_MIN = 1024 * 1024
-WINDOW_BYTES_MAX = 16 * 1024 * 1024
+from .config import UNDELIVERED_BYTES_MIN
+
+WINDOW_BYTES_MIN = UNDELIVERED_BYTES_MIN
 UNPROVEN_STREAMS_MAX = 128
 
 
@@ -92,7 +94,12 @@ class BoundedConnection(QuicConnection):
     makes room for all bytes before that offset: a peer that sends one byte far
     ahead, again and again, could make it hold any amount. Here limits follow what
     was *delivered*: a window beyond it that grows only with bytes that came, from
-    `WINDOW_BYTES_MIN` to `WINDOW_BYTES_MAX` (RFC 9000 section 4.1).
+    `WINDOW_BYTES_MIN` to `window_bytes_max` (RFC 9000 section 4.1).
+
+    Args:
+        window_bytes_max: How many bytes that came are held at most, all streams together,
+            while they wait for earlier ones or for those who take them.
+        settings: Those of aioquic.
     """
 
     # With many streams, looking at each again would cost more than the packets do, so what
@@ -102,8 +109,9 @@ class BoundedConnection(QuicConnection):
     _calm_inbound_count = -1
     _now = 0.0
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, window_bytes_max: int, **settings: Any) -> None:
         super().__init__(**settings)
+        self._window_max = window_bytes_max
         self.stream_allowance = StreamAllowance()
         self._local_max_streams_bidi = self.stream_allowance
         self.held_bytes = 0
@@ -205,7 +213,9 @@ class BoundedConnection(QuicConnection):
                 else:
                     self._gapped.pop(stream_id, None)
         self._touched.clear()
-        self._streams.queue = self._streams_queue = [s for s in queued if _has_turn(s)]
+        self._streams.queue = self._streams_queue = [
+            stream for stream in queued if _has_turn(stream, self._window_max)
+        ]
 
     def _watch_delivery(self, builder: Any, stream: QuicStream) -> None:
         """Look at a stream again when the packet being built was lost, or acknowledged."""
@@ -239,7 +249,7 @@ class BoundedConnection(QuicConnection):
         has_news = (
             self._due_window() is not None
             or any(not cid.was_sent for cid in self._host_cids)
-            or any(map(_has_stream_limit, self._streams_queue))
+            or any(map(_has_stream_limit, self._streams_queue, repeat(self._window_max)))
         )
         if not has_news:
             self._calm_inbound_count = self._inbound_count
@@ -248,11 +258,11 @@ class BoundedConnection(QuicConnection):
     def _due_window(self) -> int | None:
         """Return how far the peer may send from now on, None when that need not change."""
         limit = self._local_max_data
-        if 2 * (limit.value - limit.used) > _window_bytes(limit.used):
+        if 2 * (limit.value - limit.used) > _window_bytes(limit.used, self._window_max):
             return None  # nor would it be if all that came was delivered
         undelivered = sum(map(_undelivered_bytes, self._gapped.values()))
         delivered = limit.used - undelivered - self.held_bytes
-        window = _window_bytes(delivered)
+        window = _window_bytes(delivered, self._window_max)
         return delivered + window if 2 * (limit.value - delivered) <= window else None
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
@@ -277,7 +287,9 @@ class BoundedConnection(QuicConnection):
             limit.sent = limit.value
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
-        if self._calm_inbound_count != self._inbound_count and _has_stream_limit(stream):
+        if self._calm_inbound_count == self._inbound_count:
+            return
+        if _has_stream_limit(stream, self._window_max):
             self._write_due_stream_limits(builder, space, stream)
 
     def _write_stream_frame(
@@ -311,7 +323,7 @@ class BoundedConnection(QuicConnection):
         receiver = stream.receiver
         if stream.max_stream_data_local and not receiver.is_finished:
             delivered = receiver.starting_offset()
-            window = _window_bytes(delivered)
+            window = _window_bytes(delivered, self._window_max)
             if 2 * (stream.max_stream_data_local - delivered) <= window:
                 stream.max_stream_data_local = delivered + window
         seen, receiver.highest_offset = receiver.highest_offset, 0  # or it would double the limit
@@ -326,8 +338,8 @@ _LIMIT_FRAME_BYTES = 9
 _STREAM_FRAME_BYTES_MIN = 20  # with less room left, a frame would be all header
 
 
-def _window_bytes(delivered_bytes: int) -> int:
-    return min(WINDOW_BYTES_MAX, max(WINDOW_BYTES_MIN, delivered_bytes))
+def _window_bytes(delivered_bytes: int, window_max: int) -> int:
+    return min(window_max, max(WINDOW_BYTES_MIN, delivered_bytes))
 
 
 def _undelivered_bytes(stream: QuicStream) -> int:
@@ -340,9 +352,9 @@ def _is_due(limit: Limit) -> bool:
     return limit.value - limit.sent > max(0, limit.sent - limit.used)
 
 
-def _has_turn(stream: QuicStream) -> bool:
+def _has_turn(stream: QuicStream, window_max: int) -> bool:
     """Return whether a stream belongs in the queue."""
-    return _has_stream_frames(stream) or _has_stream_limit(stream)
+    return _has_stream_frames(stream) or _has_stream_limit(stream, window_max)
 
 
 def _has_stream_frames(stream: QuicStream) -> bool:
@@ -359,7 +371,7 @@ def _has_stream_frames(stream: QuicStream) -> bool:
     )
 
 
-def _has_stream_limit(stream: QuicStream) -> bool:
+def _has_stream_limit(stream: QuicStream, window_max: int) -> bool:
     """Return whether the peer may send more on a stream than it was told."""
     limit, receiver = stream.max_stream_data_local, stream.receiver
     if limit != stream.max_stream_data_local_sent:
@@ -368,4 +380,4 @@ def _has_stream_limit(stream: QuicStream) -> bool:
     left = 2 * (limit - delivered)
     if left > delivered and left > WINDOW_BYTES_MIN:
         return False  # as mostly, and without a call: this is asked of every stream
-    return bool(limit) and not receiver.is_finished and left <= _window_bytes(delivered)
+    return bool(limit) and not receiver.is_finished and left <= _window_bytes(delivered, window_max)

@@ -13,6 +13,8 @@ CARRIERS = ("unix", "quic")
 DATAGRAM_BYTES_MIN = 1200
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
 DATAGRAM_BYTES_MAX = 65_000
+UNDELIVERED_BYTES_MIN = 1024 * 1024  # a window that each connection begins with
+UNDELIVERED_BYTES_MAX = 16 * 1024 * 1024
 LINKS_MAX_MIN = 2 * LINKS_RESERVED
 LINKS_MAX_MAX = 1 << 20
 
@@ -73,6 +75,9 @@ class TransportConfig:
         half_received_bytes_max: How many bytes of frames that are not complete one connection
             may hold. With more, the link ends that holds most of them. 256 MiB: sixteen
             of the largest frames at a time.
+        undelivered_bytes_max: How many bytes that came over QUIC one connection may hold, all
+            links together, because they wait for earlier ones or for those who take them;
+            the peer may send no more. 16 MiB: a gigabit at 130 ms. At least 1 MiB.
         faults_max: With so many broken rules, of which half are forgotten in
             `fault_half_life`, a peer is disconnected and refused for a time. 16: who
             speaks another version of something breaks a rule or two.
@@ -118,6 +123,7 @@ class TransportConfig:
     host_handshakes_max: int = 512
     host_handshakes_per_s: float = 32.0
     half_received_bytes_max: int = 256 * 1024 * 1024
+    undelivered_bytes_max: int = UNDELIVERED_BYTES_MAX
     faults_max: float = 16.0
     fault_half_life: float = 60.0
     refusal_min: float = 30.0
@@ -159,6 +165,9 @@ class TransportConfig:
         for name in ("datagram_bytes_loopback", "datagram_bytes_max"):
             require_between(name, getattr(self, name), DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX)
         require_above("socket_buffer_bytes", self.socket_buffer_bytes)
+        require_between(
+            "undelivered_bytes_max", self.undelivered_bytes_max, UNDELIVERED_BYTES_MIN, LENGTH_MAX
+        )
         require_above("connections_max", self.connections_max)
         require_between("links_max", self.links_max, LINKS_MAX_MIN, LINKS_MAX_MAX)
         require_above("known_reserve", self.known_reserve, -1)

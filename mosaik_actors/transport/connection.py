@@ -138,6 +138,11 @@ class QuicLink(FramedLink):
         self._is_finishing = False
 
     @property
+    def carrier(self) -> str:
+        """What carries its bytes."""
+        return self.connection.carrier
+
+    @property
     def unsent_bytes(self) -> int:
         """Bytes written here that the peer has not acknowledged yet."""
         return self._outbox_bytes + self.connection.engine.unacked_bytes(self.stream_id)

@@ -61,6 +61,7 @@ from .address import SocketAddr
 from .admission import bind_channel
 from .bounded import WINDOW_BYTES_MIN, BoundedConnection
 from .close import CloseCode, CloseReason
+from .config import UNDELIVERED_BYTES_MAX
 from .frames import clip_text
 from .identity import ProvenPeer, make_certificate, read_certificate
 
@@ -139,12 +140,19 @@ class EngineFactory:
         instance: Which run of the endpoint this is; a random positive number.
         idle_timeout: Seconds of silence after which a connection ends.
         rng: Where connection ids made here are drawn from.
+        undelivered_bytes_max: How many bytes that came one connection may hold.
     """
 
     def __init__(
-        self, secret_key: SecretKey, instance: int, idle_timeout: float, rng: Random
+        self,
+        secret_key: SecretKey,
+        instance: int,
+        idle_timeout: float,
+        rng: Random,
+        undelivered_bytes_max: int = UNDELIVERED_BYTES_MAX,
     ) -> None:
         self._rng = rng
+        self._undelivered_bytes_max = undelivered_bytes_max
         self._configuration = QuicConfiguration(
             alpn_protocols=[ALPN],
             connection_id_length=CID_BYTES,
@@ -160,13 +168,16 @@ class EngineFactory:
 
     def dial(self, remote: SocketAddr, *, now: float) -> Engine:
         """Return a new connection to `remote`, its first datagram ready to send."""
-        connection = BoundedConnection(configuration=self._configured(True))
+        connection = BoundedConnection(
+            window_bytes_max=self._undelivered_bytes_max, configuration=self._configured(True)
+        )
         connection.connect(remote, now=now)
         return Engine(connection)
 
     def accept(self, head: DatagramHead) -> Engine:
         """Return the connection that the datagram with this head opens; feed it next."""
         connection = BoundedConnection(
+            window_bytes_max=self._undelivered_bytes_max,
             configuration=self._configured(False),
             original_destination_connection_id=head.original_cid,
             retry_source_connection_id=head.cid if head.original_cid != head.cid else None,

@@ -119,6 +119,10 @@ class Link(Protocol):
         """Whether writes still go anywhere."""
 
     @property
+    def carrier(self) -> str:
+        """What carries its bytes: ``unix``, so a process of this user, or ``quic``."""
+
+    @property
     def unsent_bytes(self) -> int:
         """Bytes written here that the peer has not acknowledged yet."""
 

@@ -164,6 +164,11 @@ class MemoryLink(FramedLink):
         self._is_congested = False
 
     @property
+    def carrier(self) -> str:
+        """What carries its bytes: ``memory``."""
+        return "memory"
+
+    @property
     def unsent_bytes(self) -> int:
         """Bytes written here that the peer has not taken yet."""
         return self._unsent_bytes

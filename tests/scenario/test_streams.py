@@ -319,3 +319,21 @@ def test_scenario_catches_a_session_without_deduplication() -> None:
     assert isinstance(report.error, AssertionError)
     assert "after number" in str(report.error)
     assert report.timeline
+
+
+@scenario(nodes=2, seeds=range(1), transport=QUICK)
+async def test_five_hundred_streams_on_one_node_are_not_refused(cluster: Cluster) -> None:
+    """One link each, below `links_max`; all fit into one entry, and nothing counts as a flood."""
+    a, b = cluster.net(0), cluster.net(1)
+    producers = [a.streams.produce(Reading, stream_id=f"s{number}") for number in range(500)]
+    consumers = [b.streams.consume(Reading, stream_id=f"s{number}") for number in range(500)]
+    await cluster.until(lambda: all(producer.is_online for producer in producers))
+    for number, producer in enumerate(producers):
+        await producer.send(Reading(number, 0, 0))
+    received = [await consumer.recv() for consumer in consumers]
+    assert [reading.producer for reading in received] == list(range(500))
+    assert not any(consumer.refusals() for consumer in consumers)
+    for net in (a, b):
+        assert not net.standings()
+        counters = net.status().transport.counters
+        assert (counters["links_refused"], counters["violations"]) == (0, 0)

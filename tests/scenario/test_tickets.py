@@ -101,6 +101,9 @@ async def test_a_consumer_without_a_ticket_is_refused_until_it_shows_one(cluster
     assert cluster.loop.time() - shown_at < 1.0
     await producer.send(Price(1))
     assert await consumer.recv() == Price(1)
+    tickets = cluster.net(0).status().tickets
+    assert (tickets.valid, tickets.expiring, tickets.awaited, tickets.accepted) == (1, 0, 0, 1)
+    assert cluster.net(1).status().tickets.shown == 1
 
 
 @scenario(nodes=2, seeds=range(1), **SETTINGS)
@@ -112,6 +115,7 @@ async def test_a_subscription_ends_when_the_ticket_expires(cluster: Cluster) -> 
     await subscribed(cluster, producer)
     await consumer.when().online()
     here, there = producer.consumers()[0], consumer.producers()[0]
+    assert cluster.net(0).status().tickets.expiring == 1
     got = 0
     while producer.consumers():
         if producer.is_online:

@@ -246,6 +246,11 @@ class FollowedHistory:
         """What was handed to those who catch up."""
         return self._sync.served_bytes
 
+    @property
+    def sync_mismatches(self) -> int:
+        """How often a state that was fetched did not fit together."""
+        return self._sync.mismatch_count
+
     def is_known_to(self, peer: PeerId) -> bool:
         """Whether a member knows all that this one, as its leader, has committed."""
         progress = self.raft.progress.get(peer)

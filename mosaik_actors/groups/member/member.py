@@ -284,6 +284,10 @@ class GroupMember:
         if self._history is not None:
             self._history.peers_changed(now=now)
 
+    def transfer_leadership(self, to: PeerId) -> bool:
+        """Hand leadership to another voter; return whether that begins. It may come to nothing."""
+        return self._history is not None and self._history.raft.transfer_leadership(to)
+
     def force_new_group(self, *, now: float) -> None:
         """Begin a new history from the state here, with this member as its only voter.
 

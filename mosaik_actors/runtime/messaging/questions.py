@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from thespian.system import isInternalActorSystemMessage
 from ...config import seconds
 from .address import Deliver, LocalAddress
 from .asking import find_circle, handling_now
+from .deadlines import Deadlines
 from .errors import (
     ActorSystemClosed,
     AskCircle,
@@ -146,6 +148,7 @@ class Questions:
     def __init__(self, host: QuestionHost) -> None:
         self._host = host
         self._open: dict[Question, None] = {}
+        self._deadlines = Deadlines(host.loop)
         self._streams: WeakKeyDictionary[Replies[Any], None] = WeakKeyDictionary()
 
     async def ask(
@@ -177,12 +180,14 @@ class Questions:
         asks: list[LocalAddress] = [] if handling is None else handling.asks
         if isinstance(target, LocalAddress):
             asks.append(target)
-        timer = None
+        number = None
         is_answered = False
         try:
             host.send(target, message, question.address)
             if limit_s is not None and not question.future.done():
-                timer = host.loop.call_later(limit_s, question.expire, limit_s)
+                assert deadline is not None, "there is one where there is a limit"
+                expire = partial(question.expire, limit_s)
+                number = self._deadlines.add(question, deadline, now, expire)
             answer = await question.future
             is_answered = True
             return answer
@@ -192,8 +197,8 @@ class Questions:
             is_answered = True
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            if number is not None:
+                self._deadlines.discard(question, number)
             if isinstance(target, LocalAddress):
                 asks.remove(target)
             question.close()

@@ -81,7 +81,9 @@ class QuicEndpoint:
             log=self.peer_log,
             budget=self._budget,
         )
-        self._factory = EngineFactory(secret_key, parts.instance, config.idle_timeout, rng)
+        self._factory = EngineFactory(
+            secret_key, parts.instance, config.idle_timeout, rng, config.undelivered_bytes_max
+        )
         self._outbound = Outbound(
             self._ports, config, self.counters, clock, rng, parts.log, self._check_drained
         )

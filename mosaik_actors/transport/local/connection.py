@@ -44,7 +44,7 @@ class StreamConnection(Connection):
         self._clock = clock
         self._process = process
         self.last_heard_at = clock.monotonic()
-        self.port = StreamPort(sock, engine, self._on_data, clock)
+        self.port = StreamPort(sock, engine, self._on_data, self._react, clock)
 
     def end(self, reason: CloseReason) -> None:
         """Note that the connection is over; what was said last is still sent."""
@@ -58,4 +58,8 @@ class StreamConnection(Connection):
 
     def _on_data(self) -> None:
         self.last_heard_at = self._clock.monotonic()
+        self._react()
+
+    def _react(self) -> None:
+        # Not a sign of life: the kernel took what was sent, the peer need not have.
         self._process(self)

@@ -31,6 +31,7 @@ class StreamPort:
         sock: A connected socket, not blocking.
         engine: What the bytes are for.
         on_data: Called when the engine has taken in something.
+        on_room: Called when the socket, which was full, has taken all that waited for it.
         clock: Where `now` comes from.
     """
 
@@ -39,11 +40,13 @@ class StreamPort:
         sock: socket.socket,
         engine: StreamEngine,
         on_data: Callable[[], None],
+        on_room: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._socket = sock
         self._engine = engine
         self._on_data = on_data
+        self._on_room = on_room
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._rest: list[bytes | memoryview] = []
@@ -110,7 +113,7 @@ class StreamPort:
             self.finish()
         elif not self._rest and not self._is_closed:
             self.flush()
-            self._on_data()  # there is room again, for who waits for it
+            self._on_room()
 
     def _read(self) -> None:
         left = READ_BYTES_MAX

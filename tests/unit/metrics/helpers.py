@@ -12,6 +12,7 @@ from mosaik_actors.metrics.records import (
     NodeStatus,
     PeerStatus,
     StreamStatus,
+    TicketsStatus,
     TransportStatus,
 )
 
@@ -41,6 +42,7 @@ def status(peer: str = "a", **changes: Any) -> NodeStatus:
             GroupStatus(
                 name="g", group_id="c" * 64, role="leader", leader=peer * 64, why_offline="",
                 members=3, voters=3, bonded=2, term=4, position=7,
+                sync_mismatches=2,
             ),
         ),
         "collections": (
@@ -62,6 +64,10 @@ def status(peer: str = "a", **changes: Any) -> NodeStatus:
         "loop": LoopStatus(
             samples=4, delay_sum_s=0.5, delay_last_s=0.1, delay_max_s=0.3,
             delays=(1, 2, 3, 4, 4, 4),
+        ),
+        "tickets": TicketsStatus(
+            shown=1, valid=21, expiring=2, awaited=3, accepted=30, refused={"expired": 8},
+            validation_s=0.25,
         ),
     }  # fmt: skip
     return NodeStatus(**{**fields, **changes})

@@ -28,6 +28,10 @@ def samples(name: str, **changes: object) -> list[Sample]:
         ("mosaik_transport_bytes_sent_total", [((), 77)]),
         ("mosaik_admission_violations_total", [((), 6)]),
         ("mosaik_actors_queued_messages", [((), 13)]),
+        ("mosaik_group_sync_mismatches_total", [(("g", "c" * 10), 2)]),
+        ("mosaik_tickets_expiring", [((), 2)]),
+        ("mosaik_tickets_refused_total", [(("expired",), 8)]),
+        ("mosaik_tickets_validation_seconds_total", [((), 0.25)]),
         ("mosaik_actor_class_depth_max", [(("Matcher",), 5)]),
     ],
 )

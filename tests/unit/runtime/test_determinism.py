@@ -76,7 +76,10 @@ def test_runtime_reads_no_clock_and_no_randomness_of_its_own() -> None:
     }
     found = {entry for entry in imported if entry[1] in ("time", "random", "secrets", "uuid")}
     # What `time` of an ordinary loop calls; where a loop has its own clock, that is used.
-    assert found == {("scheduler.py", "time")}
+    # And wake-ups in a process of its own.
+    assert found == {
+        (f"{name}.py", "time") for name in ("scheduler", "isolated_process", "keeper_process")
+    }
     # Threads exist only behind Thespian's blocking interface, and in processes of their own.
     threads = {name for name, module in imported if module == "threading"}
     assert threads == {"external.py", "isolated_process.py", "system_base.py"}

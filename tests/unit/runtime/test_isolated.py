@@ -6,14 +6,15 @@ import asyncio
 import logging
 import os
 import pickle
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from thespian.actors import (
     Actor,
@@ -31,7 +32,6 @@ from mosaik_actors.runtime import (
     AsyncActorSystem,
     RuntimeConfig,
 )
-from mosaik_actors.runtime.loopback_base import ForgedMessage, SealedPickle
 from tests.waiting import until
 
 from . import isolated_bodies as bodies
@@ -160,11 +160,14 @@ async def test_creator_decides_for_a_class_that_does_not(system: AsyncActorSyste
 PROGRAM = """
 import asyncio
 from mosaik_actors.runtime import AsyncActorSystem
-from tests.unit.runtime.isolated_bodies import Isolated
+from tests.unit.runtime.isolated_bodies import Hangs, Isolated
 
 async def main():
     async with AsyncActorSystem() as system:
-        print(await system.ask(system.createActor(Isolated), "pid"), flush=True)
+        for body in (Isolated, Hangs):
+            actor = system.createActor(body)
+            print(await system.ask(actor, "pid"), flush=True)
+        system.tell(actor, "hang")
         await asyncio.Event().wait()
 
 if __name__ == "__main__":
@@ -182,12 +185,13 @@ async def test_processes_end_when_the_node_is_killed(tmp_path: Path) -> None:
     )
     try:
         assert node.stdout is not None
-        pid = int(await node.stdout.readline())
-        assert is_running(pid)
+        pids = [int(await node.stdout.readline()) for _ in range(2)]
+        busy = psutil.Process(pids[1])
+        await until(lambda: busy.cpu_times().user > 0.05)  # in its endless loop
     finally:
         node.kill()
         await node.wait()
-    await until(lambda: not is_running(pid))
+    await until(lambda: not any(map(is_running, pids)))
     # The socket of the node is cleared away as well.
     await until(lambda: not list(tmp_path.glob("mosaik-*")))
 
@@ -223,45 +227,17 @@ def find_listening(pids: Iterable[int]) -> list[tuple[str, int]]:
     return listening
 
 
-async def test_processes_listen_on_the_loopback_address_only(system: AsyncActorSystem) -> None:
-    actor = system.createActor(bodies.Isolated)
-    pid = await system.ask(actor, "pid", PATIENCE_S)
-    assert [host for host, _ in find_listening([pid])] == ["127.0.0.1"]
-
-
-class Trap:
-    """Touches a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-async def test_forged_pickle_is_never_unpickled(system: AsyncActorSystem, tmp_path: Path) -> None:
-    """Any user of the machine reaches the ports of the keeper's processes."""
+async def test_processes_listen_nowhere(system: AsyncActorSystem) -> None:
+    """A port would be reached by any user of the machine, and pickles come in there."""
     actor = system.createActor(bodies.Isolated)
     pid = await system.ask(actor, "pid", PATIENCE_S)
     session = os.getsid(pid)  # the keeper's, with all that it has started
     numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    ports = [port for _, port in find_listening(n for n in numbers if in_session(n, session))]
-    assert len(ports) >= 2  # an actor's, and the admin's at least
-
-    sprung = tmp_path / "sprung"
-    plain = pickle.dumps((None, Trap(sprung)))
-    sealed = SealedPickle(b"another secret").dumps((None, Trap(sprung)))
-    forgeries = [b"%d>%b" % (len(data), data) for data in (plain, sealed, b"short")]
-    forgeries += [b"999999999999>", b"-5>", b"no number>"]
-    for port in ports:
-        for forgery in forgeries:
-            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as stranger:
-                stranger.sendall(forgery)
-                with suppress(ConnectionError):
-                    while await asyncio.to_thread(stranger.recv, 1000):
-                        pass  # until it has closed the connection
-    assert not sprung.exists()
-    assert await system.ask(actor, 7, PATIENCE_S) == 7
+    members = [number for number in numbers if in_session(number, session)]
+    assert sorted(members) == sorted({session, pid})
+    assert find_listening([os.getpid(), *members]) == []
+    folder = Path(system._host.creation.isolation._keeper._folder)  # type: ignore[union-attr]
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def in_session(pid: int, session: int) -> bool:
@@ -271,24 +247,41 @@ def in_session(pid: int, session: int) -> bool:
         return False
 
 
-def test_message_with_a_wrong_mac_is_refused_before_it_is_unpickled(tmp_path: Path) -> None:
-    sprung = tmp_path / "sprung"
-    ours, theirs = SealedPickle(b"a secret"), SealedPickle(b"another")
-    sealed = ours.dumps(Trap(sprung))
-    assert ours.loads(ours.dumps(["a value"])) == ["a value"]
-    for forged in (
-        theirs.dumps(Trap(sprung)),
-        pickle.dumps(Trap(sprung)),
-        sealed[:-1],
-        sealed[:5],
-        b"",
-        bytes([sealed[0] ^ 1]) + sealed[1:],
-    ):
-        with pytest.raises(ForgedMessage):
-            ours.loads(forged)
-    assert not sprung.exists()
-    ours.loads(sealed)
-    assert sprung.exists()  # the trap is one
+async def test_another_keeper_starts_when_one_has_died(
+    system: AsyncActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    parent = system.createActor(bodies.Parent)
+    _, pid = await system.ask(parent, bodies.Isolated, PATIENCE_S)
+    exited = asyncio.create_task(system.ask(parent, "wait for exit"))
+    await asyncio.sleep(0)
+    os.kill(os.getsid(pid), signal.SIGKILL)
+    assert (await exited)[0] == "exited"
+    await until(lambda: not is_running(pid))
+    assert "the keeper of its process has ended" in caplog.text
+    _, another = await system.ask(parent, bodies.Isolated, PATIENCE_S)
+    assert os.getsid(another) != os.getsid(0)
+    assert another != pid
+
+
+async def test_what_cannot_be_pickled_is_refused_at_once(system: AsyncActorSystem) -> None:
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        system.createActor(bodies.Isolated, {"requirement": lambda: 1})
+    assert system.stats().actors == 0
+
+
+async def test_actor_for_which_there_is_no_process_is_dead(system: AsyncActorSystem) -> None:
+    actor = system.createActor(bodies.Isolated)
+    isolation = system._host.creation.isolation
+    assert isolation is not None
+    isolation.cannot_fork(next(iter(isolation.cells)), "no process can be started: as a test")
+    with pytest.raises(AskUndeliverable):
+        await system.ask(actor, "pid", PATIENCE_S)
+    # Its process starts all the same, and ends when nobody wants it.
+    await until(lambda: isolation._keeper is not None and isolation._keeper._process is not None)
+    other = system.createActor(bodies.Isolated)
+    pid = await system.ask(other, "pid", PATIENCE_S)
+    keeper = psutil.Process(os.getsid(pid))
+    await until(lambda: [one.pid for one in keeper.children()] == [pid])
 
 
 async def test_isolated_actor_asks_the_nodes_system(

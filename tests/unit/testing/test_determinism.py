@@ -21,6 +21,7 @@ ALLOWED = {
     "running.py": "a real process ends in real time, whatever its loop does",
     "runtime/isolated.py": "processes of their own do not run in a simulation",
     "runtime/isolated_process.py": "processes of their own do not run in a simulation",
+    "runtime/keeper_process.py": "processes of their own do not run in a simulation",
     "tee/sources.py": "asks a real kernel for quotes, which no simulated node has",
     "testing/scenario.py": "reports how long a run really took",
 }

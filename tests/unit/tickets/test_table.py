@@ -23,9 +23,10 @@ from mosaik_actors import (
     unique_id,
 )
 from mosaik_actors.clock import validating_at
+from mosaik_actors.tickets.counts import REASONS
 from mosaik_actors.tickets.requirement import TicketRequirement, as_validators
 from mosaik_actors.tickets.table import GONE_MAX, Shown, TicketJob, TicketTable, do_jobs
-from mosaik_actors.tickets.validator import find_valid
+from mosaik_actors.tickets.validator import ExpiredTicket, ValidatorFailed, find_valid
 from mosaik_actors.tickets.wire import ShownTickets, decode_shown, encode_shown
 
 NETWORK = NetworkId("n")
@@ -77,7 +78,7 @@ class Node:
 
     def answer(self) -> tuple[PeerId, ...]:
         while jobs := self.table.take_jobs(2):
-            self.table.receive_answers(jobs, do_jobs(jobs, self.now), now=self.now)
+            self.table.receive_answers(jobs, do_jobs(jobs, self.now), took_s=0.5, now=self.now)
         return self.table.take_changed()
 
     def pass_time(self, now: float) -> tuple[PeerId, ...]:
@@ -102,6 +103,30 @@ def test_a_peer_is_allowed_until_its_ticket_ends() -> None:
     assert node.pass_time(100) == (A,)
     assert "expired" in str(node.why_not())
     assert node.table.get_timer() is None
+
+
+def test_what_became_of_tickets_is_counted_by_few_reasons() -> None:
+    node = Node()
+    node.now = 10.0
+    node.show(A, "100", "never")
+    node.show(B, "5", "from 50", "no number at all", "1e999", "70")
+    assert node.table.awaited_count == 7
+    assert node.table.valid_until(now=10.0) == []
+    node.answer()
+    assert node.table.awaited_count == 0
+    assert sorted(node.table.valid_until(now=10.0)) == [70, inf]
+    counts = node.table.counts
+    assert counts.accepted == 3
+    assert counts.refused == {
+        "expired": 1, "not yet valid": 1, "not accepted": 2, "validator failed": 0
+    }  # fmt: skip
+    assert counts.seconds == 0.5 * 4  # two at a time
+    # Reasons are texts of validators; what is counted is which kind it was.
+    counts.add([ExpiredTicket("a"), ValidatorFailed("b"), InvalidTicket("c")], took_s=0.0, now=10.0)
+    assert list(counts.refused.values()) == [2, 1, 1, 3]
+    assert tuple(counts.refused) == REASONS
+    node.now = 70.0
+    assert node.table.valid_until(now=70.0) == [inf]
 
 
 def test_nothing_is_asked_twice() -> None:
@@ -363,7 +388,7 @@ def test_a_catalog_of_a_thousand_peers_costs_nothing_while_it_stays_the_same() -
     table.receive_peers(peers, now=now)
     jobs = table.take_jobs(2000)
     assert len(jobs) == 20
-    table.receive_answers(jobs, do_jobs(jobs, now), now=now)
+    table.receive_answers(jobs, do_jobs(jobs, now), took_s=0.1, now=now)
     assert sum(requirement.why_not(peer) is None for peer in peers) == 20
     assert len(table.take_changed()) == 1000
     for _ in range(100):

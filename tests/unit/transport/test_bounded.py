@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, UNDELIVERED_BYTES_MIN
 from mosaik_actors.transport.engine import (
     ConnectionEnded,
     Engine,
@@ -30,11 +31,13 @@ KEYS = [SecretKey.from_seed("a"), SecretKey.from_seed("b")]
 class LossyPair:
     """Two engines and a path that loses, delays and reorders; every claim is checked."""
 
-    def __init__(self, seed: int, loss: float) -> None:
+    def __init__(self, seed: int, loss: float, held_max: int = UNDELIVERED_BYTES_MAX) -> None:
         self.rng = Random(seed)
         self.loss = loss
         self.now = 0.0
-        factories = [EngineFactory(key, n, 10.0, Random(n)) for n, key in enumerate(KEYS, 1)]
+        factories = [
+            EngineFactory(key, n, 10.0, Random(n), held_max) for n, key in enumerate(KEYS, 1)
+        ]
         self.engines: list[Engine | None] = [factories[0].dial(ADDRS[1], now=0.0), None]
         self._server = factories[1]
         self._on_way: list[tuple[float, int, bytes]] = []
@@ -74,7 +77,7 @@ class LossyPair:
             quic._pacing_at = None  # where the pacer held back nothing: it was asked here alone
         quic._renew_queue()
         for stream in dict.values(quic._streams):
-            assert stream in quic._streams_queue or not _has_turn(stream)
+            assert stream in quic._streams_queue or not _has_turn(stream, quic._window_max)
         for data, _ in engine.datagrams_to_send(now=self.now):
             if self.rng.random() >= self.loss:
                 delay_s = self.rng.choice((0.001, 0.002, 0.02))
@@ -189,6 +192,23 @@ def test_everything_arrives_and_the_connection_comes_to_rest(loss: float, big_by
         assert engine is not None
         assert engine._quic.is_idle(pair.now)
         assert len(engine._quic._streams) < 50  # those that have ended are gone
+
+
+def test_what_is_held_for_a_peer_is_a_setting() -> None:
+    """However much came before, the peer may be ahead by no more."""
+    held_max, count = UNDELIVERED_BYTES_MIN, UNDELIVERED_BYTES_MIN * 3 // 2
+    pair = LossyPair(1, 0.0, held_max)
+    pair.run(0.5)
+    client, server = pair.engines
+    assert client is not None
+    assert server is not None
+    stream_id = client.open_stream()
+    client.write(stream_id, bytes(count))
+    while len(pair.received[1].get(stream_id, b"")) < count:
+        pair.run(0.1)
+    limit, stream = server._quic._local_max_data, server._quic._streams[stream_id]
+    for ahead in (limit.value - limit.used, stream.max_stream_data_local - count):
+        assert held_max / 2 <= ahead <= held_max
 
 
 def test_one_datagram_is_looked_for_once() -> None:

@@ -6,9 +6,10 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,11 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
+from mosaik_actors.transport.local.connection import StreamConnection
+from mosaik_actors.transport.local.engine import StreamEngine
 from mosaik_actors.transport.local.sockets import socket_name
 from tests.waiting import until
 
@@ -27,6 +31,17 @@ from .endpoints import Inbox, Server
 
 QUIC_ONLY = TransportConfig(carriers=("quic",))
 UNIX_ONLY = TransportConfig(carriers=("unix",))
+
+
+class FixedClock:
+    """It is what it is set to."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    wall = monotonic
 
 
 class Machine:
@@ -180,3 +195,38 @@ async def test_stranger_that_says_nothing_is_hung_up_on_in_time(machine: Machine
 def test_unknown_carriers_are_refused(carriers: str | tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="carriers"):
         TransportConfig(carriers=carriers)
+
+
+async def test_room_in_a_socket_is_no_sign_of_life() -> None:
+    """The kernel takes what is sent, also for a peer that has stopped."""
+    ours, theirs = socket.socketpair()
+    for one in (ours, theirs):
+        one.setblocking(False)
+    clock = FixedClock()
+    processed: list[Connection] = []
+    engine = StreamEngine(is_initiator=True, idle_timeout=10, streams_max=8, now=0.0)
+    owner: Any = None
+    connection = StreamConnection(
+        owner, engine, UNIX_ONLY, ours, clock, processed.append, is_initiator=True
+    )
+    try:
+        engine.set_held_bytes(0)
+        engine.write(engine.open_stream(), b"x" * 8_000_000)
+        connection.port.flush()
+        clock.now = 5.0
+        # What takes the bytes is the other end of the socket; nobody has answered.
+        blocked_count = 0
+        while engine.is_blocked:
+            blocked_count += 1
+            with suppress(BlockingIOError):
+                theirs.recv(1 << 20)
+            await asyncio.sleep(0)
+        assert blocked_count > 0
+        assert processed
+        assert connection.last_heard_at == 0.0
+        # A byte that comes is one.
+        theirs.send(b"\0")
+        await until(lambda: connection.last_heard_at == 5.0)
+    finally:
+        connection.port.close()
+        theirs.close()
