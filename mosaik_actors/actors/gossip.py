@@ -60,7 +60,7 @@ from ..discovery.messages import (
 )
 from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.rtt import ProbesDue, RttSampled
-from ..discovery.verdict import EXPECTED_VERDICTS, Verdict
+from ..discovery.verdict import EXPECTED_VERDICTS, EntryVerdict
 from ..discovery.wire import (
     FRAME_BYTES_MAX,
     GUEST,
@@ -91,7 +91,7 @@ _SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
 _TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
-_BROKEN_CLAIM = (Verdict.FORGED, Verdict.MALFORMED, Verdict.OVERSIZED)
+_BROKEN_CLAIM = (EntryVerdict.FORGED, EntryVerdict.MALFORMED, EntryVerdict.OVERSIZED)
 _VERIFY_S = 2.5
 _LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
@@ -381,7 +381,7 @@ class GossipActor(TypeDispatcher):
             self._gossip.receive_fresh(fresh, source, now=self._now())
         self._tell_catalog()
 
-    def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
+    def _log_refusal(self, verdict: EntryVerdict, source: PeerId) -> None:
         self._node.peer_log.warning(
             logger,
             source,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from .entry import SignedPeerEntry, Version
+from .entry import EntryVersion, SignedPeerEntry
 from .local import LocalEntry
 
 _OWN_KEPT_MAX: Final = 64  # own entries by which a second node with our key is known
@@ -38,7 +38,7 @@ class Advertisement:
         self._local = local
         self._drift_s = drift_s
         self._wait_max_s = wait_max_s
-        self._told: Version | None = None
+        self._told: EntryVersion | None = None
         self._shown = local.entry
         self._ids: deque[bytes] = deque(maxlen=_OWN_KEPT_MAX)
         self._supersede_at = float("-inf")
@@ -50,7 +50,7 @@ class Advertisement:
         """Return whether this is what we said ourselves, come back on other ways."""
         return signed.version <= self._local.entry.version and signed.is_valid
 
-    def receive_seen(self, version: Version) -> None:
+    def receive_seen(self, version: EntryVersion) -> None:
         """Note that another peer wrote this version."""
         self._newest_seen_s = max(self._newest_seen_s, version.update / 1000)
 

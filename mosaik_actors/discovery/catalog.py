@@ -63,7 +63,7 @@ from .local import LocalEntry
 from .reachability import Reachability
 from .rtt import RttTable
 from .steady import SteadyClock
-from .verdict import Verdict
+from .verdict import EntryVerdict
 from .view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason
 
 
@@ -124,7 +124,7 @@ class Catalog:
         self._advertisement = Advertisement(
             self.local, drift_s=config.max_time_drift, wait_max_s=config.announce_interval
         )
-        self._refused: dict[Verdict, int] = {}
+        self._refused: dict[EntryVerdict, int] = {}
         # Deadlines are kept in seconds that no jump moves: `now` less `shift_s`.
         self._steady = SteadyClock()
         self._clock = clock
@@ -142,7 +142,7 @@ class Catalog:
         return self._view.version
 
     @property
-    def refused(self) -> Mapping[Verdict, int]:
+    def refused(self) -> Mapping[EntryVerdict, int]:
         """How many entries were refused, by reason."""
         return MappingProxyType(self._refused)
 
@@ -169,14 +169,14 @@ class Catalog:
         source: PeerId | None = None,
         is_from_afar: bool = False,
         now: float,
-    ) -> Verdict:
+    ) -> EntryVerdict:
         """Take in an entry as it travels; as `receive_entry`, and counts what is no entry."""
         if len(encoded) > ENTRY_BYTES_MAX:
-            return self._refuse(Verdict.OVERSIZED)
+            return self._refuse(EntryVerdict.OVERSIZED)
         try:
             signed = SignedPeerEntry.decode(encoded)
         except DecodeError:
-            return self._refuse(Verdict.MALFORMED)
+            return self._refuse(EntryVerdict.MALFORMED)
         return self.receive_entry(signed, source=source, is_from_afar=is_from_afar, now=now)
 
     def receive_entry(
@@ -186,7 +186,7 @@ class Catalog:
         source: PeerId | None = None,
         is_from_afar: bool = False,
         now: float,
-    ) -> Verdict:
+    ) -> EntryVerdict:
         """Take in an entry that another peer announced or synced, or that a user fed.
 
         An entry that is not newer than the stored one is ignored, so the call
@@ -201,11 +201,13 @@ class Catalog:
             now: Wall-clock time in seconds.
         """
         verdict = self._judge(signed, source, now)
-        if verdict is Verdict.OWN_ID and self._advertisement.receive_other_self(signed, now=now):
+        if verdict is EntryVerdict.OWN_ID and self._advertisement.receive_other_self(
+            signed, now=now
+        ):
             self.note_shared_key()
-        if verdict is Verdict.NOT_NEWER:
+        if verdict is EntryVerdict.NOT_NEWER:
             self.store.receive_again(signed.peer_id, source)
-        if verdict is not Verdict.ACCEPTED:
+        if verdict is not EntryVerdict.ACCEPTED:
             return self._refuse(verdict)
         self._take(signed, source, is_from_afar, now)
         return verdict
@@ -249,11 +251,11 @@ class Catalog:
         """Claim that a peer does not answer this node, if it is known as living."""
         self.reachability.suspect(peer_id, steady=now - self._steady.shift_s)
 
-    def receive_claim(self, encoded: bytes, *, now: float) -> Verdict:
+    def receive_claim(self, encoded: bytes, *, now: float) -> EntryVerdict:
         """Take in a claim that a neighbour passed on; afterwards drain `take_claims`."""
         steady = now - self._steady.shift_s
         verdict = self.reachability.receive_claim(encoded, now=now, steady=steady)
-        is_usual = verdict is Verdict.ACCEPTED or verdict is Verdict.NOT_NEWER
+        is_usual = verdict is EntryVerdict.ACCEPTED or verdict is EntryVerdict.NOT_NEWER
         return verdict if is_usual else self._refuse(verdict)
 
     def note_shared_key(self) -> None:
@@ -363,36 +365,36 @@ class Catalog:
 
     # Helpers.
 
-    def _judge(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> Verdict:
+    def _judge(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> EntryVerdict:
         entry = signed.entry
         version, peer_id = entry.version, entry.peer
         if entry.network != self.network_id:
-            return Verdict.DIFFERENT_NETWORK
+            return EntryVerdict.DIFFERENT_NETWORK
         if max(version) / 1000 > now + self._drift_s:
-            return Verdict.FUTURE
+            return EntryVerdict.FUTURE
         if peer_id == self.peer_id:
             is_echo = self._advertisement.is_echo(signed)
-            return Verdict.NOT_NEWER if is_echo else Verdict.OWN_ID
+            return EntryVerdict.NOT_NEWER if is_echo else EntryVerdict.OWN_ID
         self._advertisement.receive_seen(version)
         if version.update / 1000 + self._purge_after_s <= now:
-            return Verdict.OUTDATED
+            return EntryVerdict.OUTDATED
         known = self.store.find(peer_id)
         if (
             known is not None
             and version <= known.entry.version
             and max(known.entry.version) / 1000 <= now + self._drift_s
         ):
-            return Verdict.NOT_NEWER
+            return EntryVerdict.NOT_NEWER
         is_full = self.store.is_full(signed)
         if is_full and known is None and self.store.was_dropped(signed, source):
-            return Verdict.FULL
+            return EntryVerdict.FULL
         if not signed.is_valid:
-            return Verdict.FORGED
+            return EntryVerdict.FORGED
         if is_full and not self._make_room(signed, source, now):
-            return Verdict.FULL
-        return Verdict.ACCEPTED
+            return EntryVerdict.FULL
+        return EntryVerdict.ACCEPTED
 
-    def _refuse(self, verdict: Verdict) -> Verdict:
+    def _refuse(self, verdict: EntryVerdict) -> EntryVerdict:
         self._refused[verdict] = self._refused.get(verdict, 0) + 1
         return verdict
 

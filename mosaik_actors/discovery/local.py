@@ -26,11 +26,11 @@ from .entry import (
     SIGNATURE_BYTES,
     ActorInfo,
     EntryTooLarge,
+    EntryVersion,
     GroupInfo,
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Version,
     encode_entry,
     encoded_bytes,
 )
@@ -66,7 +66,7 @@ class LocalEntry:
         self._entry = PeerEntry(
             network=network_id,
             peer=secret_key.peer_id,
-            version=Version(start_ms, start_ms),
+            version=EntryVersion(start_ms, start_ms),
             direct=addr.direct,
             relay=addr.relay,
         )
@@ -163,7 +163,7 @@ class LocalEntry:
             return False
         start_ms = other.version.start + 1
         self._entry = msgspec.structs.replace(self._entry, supersedes=other.message_id)
-        self._write(Version(start_ms, max(start_ms, milliseconds(now))))
+        self._write(EntryVersion(start_ms, max(start_ms, milliseconds(now))))
         return True
 
     def correct(self, *, now: float) -> None:
@@ -174,9 +174,9 @@ class LocalEntry:
         """
         if not self._entry.departed:
             now_ms = milliseconds(now)
-            self._write(Version(min(self._entry.version.start, now_ms), now_ms))
+            self._write(EntryVersion(min(self._entry.version.start, now_ms), now_ms))
 
-    def sign_claim(self, accused: PeerId, version: Version) -> tuple[Claim, bytes]:
+    def sign_claim(self, accused: PeerId, version: EntryVersion) -> tuple[Claim, bytes]:
         """Return the claim that a peer does not answer, and the same as it travels."""
         claim = Claim(self._entry.peer, accused, version)
         return claim, sign_claim(claim, self._entry.network, self._key)
@@ -215,13 +215,13 @@ class LocalEntry:
         self._signed = None
         return True
 
-    def _write(self, version: Version) -> None:
+    def _write(self, version: EntryVersion) -> None:
         self._entry = msgspec.structs.replace(self._entry, version=version)
         self._signed = None
 
-    def _next_version(self, now: float) -> Version:
+    def _next_version(self, now: float) -> EntryVersion:
         start_ms, update_ms = self._entry.version
-        return Version(start_ms, max(update_ms + 1, milliseconds(now)))
+        return EntryVersion(start_ms, max(update_ms + 1, milliseconds(now)))
 
 
 def _check_reserve(before: PeerEntry, after: PeerEntry, entry_bytes: int) -> None:

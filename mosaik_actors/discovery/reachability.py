@@ -24,7 +24,7 @@ from typing import Final
 
 from ..errors import DecodeError
 from ..ids import NetworkId, PeerId
-from .entry import SignedPeerEntry, Version
+from .entry import EntryVersion, SignedPeerEntry
 from .entry_store import EntryStore
 from .local import LocalEntry
 from .suspicion import (
@@ -36,7 +36,7 @@ from .suspicion import (
     decode_claim,
     is_signed,
 )
-from .verdict import Verdict
+from .verdict import EntryVerdict
 
 _REFUTE_GAP_S: Final = 1.0
 _EARLY_MAX: Final = 32  # strangers whose claims are kept, and claims of each
@@ -76,7 +76,7 @@ class Reachability:
         self._is_isolated = False
         self._refute_at: float | None = None
         self._refuted_at = float("-inf")
-        self._refuted_version = Version(0, 0)
+        self._refuted_version = EntryVersion(0, 0)
         self._claims: list[bytes] = []
         self._accused: dict[PeerId, None] = {}
         self._early: dict[PeerId, dict[bytes, None]] = {}
@@ -135,22 +135,22 @@ class Reachability:
             claim, encoded = self._local.sign_claim(peer_id, signed.version)
             self._add_claim(claim, encoded, steady)
 
-    def receive_claim(self, encoded: bytes, *, now: float, steady: float) -> Verdict:
+    def receive_claim(self, encoded: bytes, *, now: float, steady: float) -> EntryVerdict:
         """Take in a claim that a neighbour passed on; afterwards drain `take_claims`."""
         if len(encoded) > CLAIM_BYTES_MAX:
-            return Verdict.OVERSIZED
+            return EntryVerdict.OVERSIZED
         try:
             claim = decode_claim(encoded)
         except DecodeError:
-            return Verdict.MALFORMED
+            return EntryVerdict.MALFORMED
         if claim.accuser not in self._store:
             self._keep_early(claim.accuser, encoded)
         if not self._is_worth_checking(claim, now):
-            return Verdict.NOT_NEWER
+            return EntryVerdict.NOT_NEWER
         if not self._suspicions.may_spend(claim.accuser, now=steady):
-            return Verdict.FULL
+            return EntryVerdict.FULL
         if not is_signed(claim, encoded, self._network_id):
-            return Verdict.FORGED
+            return EntryVerdict.FORGED
         self._suspicions.spend(claim.accuser, now=steady)
         self._accused[claim.accused] = None
         if claim.accused == self._me:
@@ -159,7 +159,7 @@ class Reachability:
                 self._refute(now, steady)
         else:
             self._add_claim(claim, encoded, steady)
-        return Verdict.ACCEPTED
+        return EntryVerdict.ACCEPTED
 
     def held_claims(self) -> list[bytes]:
         """Return the claims that a new neighbour may not know."""

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from ..ids import PeerId
-from .entry import Version
+from .entry import EntryVersion
 
 DROPPED_SHARE = 4
 
@@ -53,7 +53,7 @@ class Room:
         self._brought: dict[PeerId | None, dict[PeerId, int]] = {}
         self._charged: dict[PeerId | None, int] = {}  # the sum of each
         self._bringer_of: dict[PeerId, PeerId | None] = {}
-        self._dropped: dict[PeerId, Version] = {}
+        self._dropped: dict[PeerId, EntryVersion] = {}
         self._forgotten_ms = 0
 
     def receive_met(self, peer_id: PeerId) -> None:
@@ -96,7 +96,7 @@ class Room:
         if peer_id in self._bringer_of:
             self._discharge(peer_id)
 
-    def receive_dropped(self, peer_id: PeerId, version: Version, *, now: float) -> None:
+    def receive_dropped(self, peer_id: PeerId, version: EntryVersion, *, now: float) -> None:
         """Note that a peer had to go, with the version that does not come back.
 
         ``now`` is the wall clock in seconds: nobody's clock ahead of it counts.
@@ -109,7 +109,7 @@ class Room:
             oldest = self._dropped.pop(next(iter(self._dropped)))
             self._forgotten_ms = max(self._forgotten_ms, min(oldest.update, now_ms))
 
-    def was_dropped(self, peer_id: PeerId, version: Version, source: PeerId | None) -> bool:
+    def was_dropped(self, peer_id: PeerId, version: EntryVersion, source: PeerId | None) -> bool:
         """Return whether this entry, or one that was newer, had to go, or may have had to."""
         dropped = self._dropped.get(peer_id)
         if dropped is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class EntryVerdict(StrEnum):
     """What became of an entry that was offered."""
 
     ACCEPTED = "accepted"
@@ -21,4 +21,6 @@ class Verdict(StrEnum):
 
 
 # After a partition old entries arrive late: nothing to tell anybody.
-EXPECTED_VERDICTS = frozenset([Verdict.ACCEPTED, Verdict.NOT_NEWER, Verdict.OUTDATED])
+EXPECTED_VERDICTS = frozenset(
+    [EntryVerdict.ACCEPTED, EntryVerdict.NOT_NEWER, EntryVerdict.OUTDATED]
+)

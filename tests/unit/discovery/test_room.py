@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.entry import Version
+from mosaik_actors.discovery.entry import EntryVersion
 from mosaik_actors.discovery.room import DROPPED_SHARE, Room
 
 from .helpers import peer
@@ -52,22 +52,22 @@ def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one()
 def test_what_had_to_go_comes_back_with_a_newer_entry_only() -> None:
     room = Room(2)
     room.receive_heard(peer("a"), None)
-    room.receive_dropped(peer("a"), Version(1, 5000), now=9)
-    assert room.was_dropped(peer("a"), Version(1, 5000), None)
-    assert not room.was_dropped(peer("a"), Version(1, 5001), None)
+    room.receive_dropped(peer("a"), EntryVersion(1, 5000), now=9)
+    assert room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
+    assert not room.was_dropped(peer("a"), EntryVersion(1, 5001), None)
     room.receive_heard(peer("a"), None)
-    assert not room.was_dropped(peer("a"), Version(1, 5000), None)
+    assert not room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
     # Not many more of them are kept than there is room for peers; of the others the time is.
     for name, update in (("b", 7000), ("c", 99_000), ("d", 7000)):
-        room.receive_dropped(peer(name), Version(1, update), now=9)
+        room.receive_dropped(peer(name), EntryVersion(1, update), now=9)
     for number in range(DROPPED_SHARE * 2 - 1):
-        room.receive_dropped(peer(f"e{number}"), Version(1, 7000), now=9)
-    room.receive_dropped(peer("e"), Version(1, 7000), now=9)
-    assert room.was_dropped(peer("e"), Version(1, 7000), peer("e"))
-    assert room.was_dropped(peer("b"), Version(1, 7000), None)
-    assert room.was_dropped(peer("x"), Version(1, 9000), None)
-    assert not room.was_dropped(peer("x"), Version(1, 9000), peer("x"))
-    assert not room.was_dropped(peer("x"), Version(1, 9001), None)  # whatever c's clock said
+        room.receive_dropped(peer(f"e{number}"), EntryVersion(1, 7000), now=9)
+    room.receive_dropped(peer("e"), EntryVersion(1, 7000), now=9)
+    assert room.was_dropped(peer("e"), EntryVersion(1, 7000), peer("e"))
+    assert room.was_dropped(peer("b"), EntryVersion(1, 7000), None)
+    assert room.was_dropped(peer("x"), EntryVersion(1, 9000), None)
+    assert not room.was_dropped(peer("x"), EntryVersion(1, 9000), peer("x"))
+    assert not room.was_dropped(peer("x"), EntryVersion(1, 9001), None)  # whatever c's clock said
 
 
 PEERS = [peer(f"p{n}") for n in range(12)]
@@ -114,7 +114,7 @@ def test_each_peer_has_one_place_and_the_largest_bringer_pays(
             if before:
                 assert chosen in stored
                 assert chosen not in room._met
-                room.receive_dropped(chosen, Version(1, 1), now=1)  # type: ignore[arg-type]
+                room.receive_dropped(chosen, EntryVersion(1, 1), now=1)  # type: ignore[arg-type]
                 stored.pop(chosen)
                 after = dict(room.counts())
                 largest = max(before.values())
