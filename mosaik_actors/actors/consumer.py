@@ -40,19 +40,9 @@ from ..errors import RemoteError
 from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import mismatch_from
-from ..streams.criteria import CriteriaError
-from ..streams.gate import clip, holds, is_allowed, near_miss, without_ticket
-from ..streams.messages import (
-    AckDue,
-    CloseConsumer,
-    ConsumerClosed,
-    DropConsumer,
-    StartConsumer,
-)
-from ..streams.preference import Rank
-from ..streams.session import ReceiverSession
-from ..streams.shared import Channel
-from ..streams.subscriptions import (
+from ..streams.consuming.preference import Rank
+from ..streams.consuming.session import ReceiverSession
+from ..streams.consuming.subscriptions import (
     NOT_WANTED,
     ProducerCandidate,
     ProducerGivenUp,
@@ -61,7 +51,17 @@ from ..streams.subscriptions import (
     SubscriptionWanted,
     SyncWanted,
 )
-from ..streams.window_pool import WindowPool
+from ..streams.consuming.window_pool import WindowPool
+from ..streams.criteria.criteria import CriteriaError
+from ..streams.gate import clip, holds, is_allowed, near_miss, without_ticket
+from ..streams.messages import (
+    AckDue,
+    CloseConsumer,
+    ConsumerClosed,
+    DropConsumer,
+    StartConsumer,
+)
+from ..streams.shared import Channel
 from ..streams.wire import (
     PROTOCOL,
     Subscribe,

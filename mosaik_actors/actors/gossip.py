@@ -25,17 +25,19 @@ from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
-from ..discovery.broadcast import RefreshOwnEntry, SendFrames
-from ..discovery.catalog import Catalog
+from ..discovery.catalog.catalog import Catalog
+from ..discovery.catalog.verdict import EXPECTED_VERDICTS, EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import (
+from ..discovery.gossip.broadcast import RefreshOwnEntry, SendFrames
+from ..discovery.gossip.gossip import (
     Gossip,
     GossipEvent,
     LookAtLinks,
     VerifyNeighbours,
     suspect_frames,
 )
+from ..discovery.gossip.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.messages import (
     AdoptLink,
     BeginSync,
@@ -58,9 +60,7 @@ from ..discovery.messages import (
     StartSync,
     SyncFailed,
 )
-from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.rtt import ProbesDue, RttSampled
-from ..discovery.verdict import EXPECTED_VERDICTS, EntryVerdict
 from ..discovery.wire import (
     FRAME_BYTES_MAX,
     GUEST,

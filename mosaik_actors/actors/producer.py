@@ -41,8 +41,7 @@ from ..ids import PeerId
 from ..runtime import TypeDispatcher
 from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
-from ..streams.criteria import CriteriaError
-from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
+from ..streams.criteria.criteria import CriteriaError
 from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal, without_ticket
 from ..streams.messages import (
     CloseProducer,
@@ -52,11 +51,12 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
-from ..streams.outbox import Entry
-from ..streams.parts import OVERHEAD_BYTES
-from ..streams.runs import item_count_of, single_parts
+from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
+from ..streams.producing.outbox import Entry
+from ..streams.producing.parts import OVERHEAD_BYTES
+from ..streams.producing.runs import item_count_of, single_parts
+from ..streams.producing.sieve import Lane, SortedPart
 from ..streams.shared import Channel
-from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import (
     ACK_BYTES_MAX,
     Accepted,

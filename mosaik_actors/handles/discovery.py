@@ -26,10 +26,11 @@ from ..actors.rendezvous import RendezvousActor
 from ..config import require_above, seconds
 from ..dht.config import DhtConfig, require_dnspython
 from ..dht.messages import LeaveDht, StartDht
-from ..discovery.catalog import Catalog
+from ..discovery.catalog.catalog import Catalog
+from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.entry import PeerEntry, SignedPeerEntry
-from ..discovery.gossip import Gossip
+from ..discovery.gossip.gossip import Gossip
 from ..discovery.messages import (
     AnnounceDeparture,
     CatalogTouched,
@@ -44,7 +45,6 @@ from ..discovery.messages import (
     SyncFinished,
     SyncWith,
 )
-from ..discovery.verdict import EntryVerdict
 from ..discovery.view import CatalogEvent, CatalogSnapshot
 from ..errors import Closed, NotAdmitted
 from ..events import Events

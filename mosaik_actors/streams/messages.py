@@ -20,16 +20,16 @@ from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
-from .criteria_budget import CriteriaBudget
+from .consuming.inbox import Inbox
+from .consuming.preference import Preference
+from .consuming.session import ReceiverSession
+from .criteria.budget import CriteriaBudget
 from .gate import Requirement
-from .inbox import Inbox
-from .limits import Rate
-from .outbox import Outbox
-from .parts import PartEncoder
-from .preference import Preference
-from .session import ReceiverSession
+from .producing.limits import Rate
+from .producing.outbox import Outbox
+from .producing.parts import PartEncoder
+from .producing.sieve import Sieve
 from .shared import StreamState
-from .sieve import Sieve
 from .wire import Subscribe
 
 

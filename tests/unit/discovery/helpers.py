@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey

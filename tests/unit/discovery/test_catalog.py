@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
-from mosaik_actors.discovery.verdict import EntryVerdict
 from mosaik_actors.discovery.view import (
     CatalogEvent,
     DepartureReason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mosaik_actors.discovery.verdict import EntryVerdict
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.ids import UniqueId
 
 from .helpers import NOW, catalog, peer, signed

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from thespian.actors import ActorAddress
 
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import (
     SIGNATURE_BYTES,
@@ -32,7 +33,6 @@ from mosaik_actors.discovery.messages import (
     WatchCatalog,
     WithdrawStream,
 )
-from mosaik_actors.discovery.verdict import EntryVerdict
 from mosaik_actors.discovery.view import (
     CatalogSnapshot,
     DepartureReason,

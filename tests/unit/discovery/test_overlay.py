@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.info import PeerInfo
-from mosaik_actors.discovery.overlay import (
+from mosaik_actors.discovery.gossip.overlay import (
     ACTIVE_WALK,
     PASSIVE_WALK,
     DialNeighbour,
@@ -20,6 +19,7 @@ from mosaik_actors.discovery.overlay import (
     SendFrame,
     merge_addrs,
 )
+from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.discovery.wire import Contact, ForwardJoin, Shuffle, ShuffleReply
 from mosaik_actors.ids import PeerId
 from mosaik_actors.transport.address import PeerAddr

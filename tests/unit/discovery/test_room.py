@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mosaik_actors.discovery.catalog.capacity import DROPPED_SHARE, Room
 from mosaik_actors.discovery.entry import EntryVersion
-from mosaik_actors.discovery.room import DROPPED_SHARE, Room
 
 from .helpers import peer
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.entry import EntryVersion
 from mosaik_actors.discovery.suspicion import (
     CLAIM_BYTES_MAX,
@@ -17,7 +18,6 @@ from mosaik_actors.discovery.suspicion import (
     is_signed,
     sign_claim,
 )
-from mosaik_actors.discovery.verdict import EntryVerdict
 from mosaik_actors.discovery.view import PeerUpdated, SecretKeyShared
 from mosaik_actors.discovery.wire import Suspect, decode_frame, encode_frame
 from mosaik_actors.errors import DecodeError

@@ -22,9 +22,9 @@ one. What waits when the link ends still waits for the application: the session 
 
 from __future__ import annotations
 
-from ..errors import RemoteError
-from .config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
-from .wire import Accepted, Window, may_fly, read_data
+from ...errors import RemoteError
+from ..config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
+from ..wire import Accepted, Window, may_fly, read_data
 
 ACKS_PER_WINDOW = 8
 ACK_ITEMS_MIN = 64

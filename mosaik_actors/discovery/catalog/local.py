@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
-from ..ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
-from ..tickets.ticket import Ticket
-from ..transport.address import PeerAddr
-from .entry import (
+from ...ids import NetworkId, PeerId, SecretKey, StreamId, Tag, UniqueId
+from ...tickets.ticket import Ticket
+from ...transport.address import PeerAddr
+from ..entry import (
     ENTRY_BYTES_MAX,
     SIGNATURE_BYTES,
     ActorInfo,
@@ -34,7 +34,7 @@ from .entry import (
     encode_entry,
     encoded_bytes,
 )
-from .suspicion import Claim, sign_claim
+from ..suspicion import Claim, sign_claim
 
 GROUPS_BYTES_RESERVED = 8 * 1024
 

@@ -32,8 +32,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from ..ids import PeerId
-from .entry import EntryVersion
+from ...ids import PeerId
+from ..entry import EntryVersion
 
 DROPPED_SHARE = 4
 

@@ -32,9 +32,9 @@ from uuid import UUID
 import msgspec
 import msgspec.inspect as mi
 
-from ..errors import ConfigError, DecodeError, RemoteError
-from ..ids import id_as_bytes, id_from_bytes
-from ..wire_encoding import check_objects
+from ...errors import ConfigError, DecodeError, RemoteError
+from ...ids import id_as_bytes, id_from_bytes
+from ...wire_encoding import check_objects
 from .judges import (
     COST_MAX,
     JOINTS,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from .entry import EntryVersion, SignedPeerEntry
+from ..entry import EntryVersion, SignedPeerEntry
 from .local import LocalEntry
 
 _OWN_KEPT_MAX: Final = 64  # own entries by which a second node with our key is known

@@ -58,11 +58,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ..ids import PeerId
-from .config import DiscoveryConfig
-from .entry import SignedPeerEntry, message_id_of
-from .recent import Recent
-from .wire import (
+from ...ids import PeerId
+from ..config import DiscoveryConfig
+from ..entry import SignedPeerEntry, message_id_of
+from ..recent import Recent
+from ..wire import (
     MESSAGE_COUNT_MAX,
     Announce,
     BroadcastFrame,

@@ -14,7 +14,7 @@ Clock: monotonic.
 
 from __future__ import annotations
 
-from ..ids import PeerId
+from ...ids import PeerId
 
 FREE_S = 2e-6
 PEERS_MAX = 1024

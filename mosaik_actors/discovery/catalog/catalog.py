@@ -51,20 +51,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ..errors import DecodeError
-from ..ids import NetworkId, PeerId, SecretKey, Tag
-from ..transport.address import PeerAddr
+from ...errors import DecodeError
+from ...ids import NetworkId, PeerId, SecretKey, Tag
+from ...transport.address import PeerAddr
+from ..config import DiscoveryConfig
+from ..entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry
+from ..info import PeerInfo
+from ..rtt import RttTable
+from ..view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason
 from .advertisement import Advertisement
-from .config import DiscoveryConfig
-from .entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry
 from .entry_store import EntryStore
-from .info import PeerInfo
 from .local import LocalEntry
 from .reachability import Reachability
-from .rtt import RttTable
 from .steady import SteadyClock
 from .verdict import EntryVerdict
-from .view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason
 
 
 class Catalog:

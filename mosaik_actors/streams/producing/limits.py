@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..config import require_above
+from ...config import require_above
 
 BURST_S: Final = 0.05
 

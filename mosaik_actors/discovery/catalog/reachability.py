@@ -22,12 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Final
 
-from ..errors import DecodeError
-from ..ids import NetworkId, PeerId
-from .entry import EntryVersion, SignedPeerEntry
-from .entry_store import EntryStore
-from .local import LocalEntry
-from .suspicion import (
+from ...errors import DecodeError
+from ...ids import NetworkId, PeerId
+from ..entry import EntryVersion, SignedPeerEntry
+from ..suspicion import (
     CLAIM_BYTES_MAX,
     CONFIRM_S,
     PROBES,
@@ -36,6 +34,8 @@ from .suspicion import (
     decode_claim,
     is_signed,
 )
+from .entry_store import EntryStore
+from .local import LocalEntry
 from .verdict import EntryVerdict
 
 _REFUTE_GAP_S: Final = 1.0

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import RemoteError
-from ..ids import PeerId
-from ..transport.close import CloseCode
-from .criteria import compile_criteria, decode_criteria
+from ...errors import RemoteError
+from ...ids import PeerId
+from ...transport.close import CloseCode
+from ..criteria.criteria import compile_criteria, decode_criteria
 from .runs import Part, Run
 
 LANES_MAX = 256

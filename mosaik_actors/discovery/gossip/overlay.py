@@ -62,13 +62,13 @@ from itertools import islice
 from random import Random
 from typing import Literal
 
-from ..ids import PeerId
-from ..transport.address import DIRECT_COUNT_MAX, PeerAddr
-from ..transport.close import CloseCode, gate_of
-from .config import DiscoveryConfig
-from .entry import SignedPeerEntry
-from .info import PeerInfo
-from .wire import (
+from ...ids import PeerId
+from ...transport.address import DIRECT_COUNT_MAX, PeerAddr
+from ...transport.close import CloseCode, gate_of
+from ..config import DiscoveryConfig
+from ..entry import SignedPeerEntry
+from ..info import PeerInfo
+from ..wire import (
     CONTACT_COUNT_MAX,
     WALK_LENGTH_MAX,
     Contact,

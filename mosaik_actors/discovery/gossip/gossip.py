@@ -19,16 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ..ids import PeerId
-from ..transport.address import PeerAddr
-from .broadcast import Broadcast, BroadcastEvent, SendFrames
-from .config import DiscoveryConfig
-from .entry import SignedPeerEntry
-from .info import PeerInfo
-from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
-from .rtt import ProbesDue, RttProber, RttSampled
-from .suspicion import CLAIM_COUNT_MAX
-from .wire import (
+from ...ids import PeerId
+from ...transport.address import PeerAddr
+from ..config import DiscoveryConfig
+from ..entry import SignedPeerEntry
+from ..info import PeerInfo
+from ..rtt import ProbesDue, RttProber, RttSampled
+from ..suspicion import CLAIM_COUNT_MAX
+from ..wire import (
     Announce,
     GossipFrame,
     Graft,
@@ -39,6 +37,8 @@ from .wire import (
     Suspect,
     encode_frame,
 )
+from .broadcast import Broadcast, BroadcastEvent, SendFrames
+from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
 
 _SILENT_S = 5.0
 _VERIFIED_S = 1.0  # a silent neighbour is looked at again after this

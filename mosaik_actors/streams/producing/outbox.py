@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..waiters import MakeFuture, Waiters
+from ...waiters import MakeFuture, Waiters
 from .runs import Part, Run, item_count_of
 from .sieve import SortedPart
 

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Empty
-from ..waiters import MakeFuture, Waiters
+from ...errors import Empty
+from ...waiters import MakeFuture, Waiters
 from .session import ReceiverSession
 
 PAUSE_ITEMS = 512

@@ -21,10 +21,10 @@ from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ..ids import PeerId
-from ..transport.address import PeerAddr, without_loopback
-from .entry import SignedPeerEntry
-from .room import Room
+from ...ids import PeerId
+from ...transport.address import PeerAddr, without_loopback
+from ..entry import SignedPeerEntry
+from .capacity import Room
 
 _CHARGED_MIN: Final = 1024  # bytes that an entry counts as in sharing out room, with what is kept
 

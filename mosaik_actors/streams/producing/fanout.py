@@ -47,10 +47,10 @@ from typing import Any
 
 import msgspec
 
-from ..errors import RemoteError
-from .config import SHARE_BYTES_MIN
+from ...errors import RemoteError
+from ..config import SHARE_BYTES_MIN
+from ..wire import Window, data_frame, may_fly
 from .limits import Rate, Throttle, frame_limits, throttle_of
-from .wire import Window, data_frame, may_fly
 
 CONFIRM_S = 0.05
 FRAME_ITEMS_MAX = 1024  # more in one frame gain nothing, and make the reader's turn long

@@ -31,15 +31,15 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from ..codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
-from ..errors import DecodeError, RemoteError
-from ..ids import PeerId, UniqueId
-from ..transport.interface import FRAME_BYTES_MAX
-from ..wire_encoding import encode as encode_any
-from ..wire_limits import NESTING_MAX, WireLimits, opening_count, wire_size_of
+from ...codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
+from ...errors import DecodeError, RemoteError
+from ...ids import PeerId, UniqueId
+from ...transport.interface import FRAME_BYTES_MAX
+from ...wire_encoding import encode as encode_any
+from ...wire_limits import NESTING_MAX, WireLimits, opening_count, wire_size_of
+from ..wire import DATA_HEADER_BYTES
 from .fanout import Batch
 from .runs import Part, Run, WholeBatch, array_header, decode_raw
-from .wire import DATA_HEADER_BYTES
 
 OVERHEAD_BYTES = DATA_HEADER_BYTES + 8  # 8: the batch's own header
 ITEM_BYTES_MAX = FRAME_BYTES_MAX - OVERHEAD_BYTES

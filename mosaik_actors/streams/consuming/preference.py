@@ -18,14 +18,14 @@ from inspect import iscoroutinefunction
 from math import isnan
 from typing import TYPE_CHECKING
 
-from ..config import as_seconds, require_above, require_between
-from ..discovery.info import depends_on_rtt, for_predicate
-from ..errors import ConfigError
-from ..ids import Tag
-from .predicates import AwaitableAnswer, call_plain, tell_once
+from ...config import as_seconds, require_above, require_between
+from ...discovery.info import depends_on_rtt, for_predicate
+from ...errors import ConfigError
+from ...ids import Tag
+from ..predicates import AwaitableAnswer, call_plain, tell_once
 
 if TYPE_CHECKING:
-    from ..discovery.info import PeerInfo
+    from ...discovery.info import PeerInfo
 
 logger = logging.getLogger(__name__)
 

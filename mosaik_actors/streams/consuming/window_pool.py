@@ -32,9 +32,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from .config import SHARE_BYTES_MIN, SHARE_ITEMS_MIN
+from ..config import SHARE_BYTES_MIN, SHARE_ITEMS_MIN
+from ..wire import Window
 from .session import ReceiverSession
-from .wire import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,10 @@ from enum import Enum
 from random import Random
 from typing import Final
 
-from ..ids import PeerId
-from ..transport.address import PeerAddr
-from ..transport.close import CloseCode, CloseReason
-from .config import Backoff
+from ...ids import PeerId
+from ...transport.address import PeerAddr
+from ...transport.close import CloseCode, CloseReason
+from ..config import Backoff
 from .preference import Preference, Rank, is_better
 
 _RESTARTED: Final = CloseReason(CloseCode.CANCELLED, "the producer restarted")
