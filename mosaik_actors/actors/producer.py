@@ -220,12 +220,12 @@ class ProducerActor(TypeDispatcher):
         )
         link.attach(self._take_event)  # no frame comes before the link is accepted
         link.accept(encode(answer), frame_bytes_max=ACK_BYTES_MAX)
-        self._state.channels[link] = Channel(
+        self._state.open_channel(
+            link,
             stream_id=self._spec.stream_id,
             producer_id=self._node.peer_id,
             consumer_id=link.peer_id,
             peer=peer,
-            totals=self._state.totals,
             now=self._now(),
         )
         name, peer_id = self._spec.name, link.peer_id

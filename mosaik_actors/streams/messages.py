@@ -30,7 +30,7 @@ from .producing.outbox import Outbox
 from .producing.parts import PartEncoder
 from .producing.sieve import Sieve
 from .shared import StreamState
-from .wire import Subscribe
+from .wire import Subscribe, Window, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,19 @@ class ConsumerSpec:
     online_when: Condition
     backoff: Backoff
     config: StreamsConfig
+
+    def make_header(self, window: Window) -> bytes:
+        """Return the header of a link that asks for this window."""
+        return encode(
+            Subscribe(
+                stream=bytes(self.stream_id),
+                name=self.name,
+                schema=self.schema,
+                window_items=window.items,
+                window_bytes=window.bytes,
+                criteria=self.criteria,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
