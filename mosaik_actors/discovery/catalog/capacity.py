@@ -38,7 +38,7 @@ from ..entry import EntryVersion
 DROPPED_SHARE = 4
 
 
-class Room:
+class Capacity:
     """The state machine of this module's docstring.
 
     Args:

@@ -40,7 +40,7 @@ Invariants:
     * No entry of this node's own id comes from anybody else.
     * There are at most ``peers_max`` signed entries, and as many unsigned ones, and the
       signed ones have at most ``catalog_bytes_max`` bytes. When they are full, hidden
-      and departed peers make room first, then who `Room` says.
+      and departed peers make room first, then who `Capacity` says.
     * `get_timer` is never later than the next moment at which time alone
       changes something.
     * A snapshot never changes after it was taken.

@@ -10,7 +10,7 @@ after one more ``purge_after``. A departure notice is never shown, and is forgot
 Invariants:
     * There are at most ``peers_max`` entries, and they have at most ``bytes_max`` bytes, if
       the caller asks `is_full` before each `put`.
-    * When there is no room hidden and departed peers go first, then who `Room` says.
+    * When there is no room hidden and departed peers go first, then who `Capacity` says.
     * There is at most one deadline per peer that counts, and it is never late.
 """
 
@@ -24,7 +24,7 @@ from typing import Final
 from ...ids import PeerId
 from ...transport.address import PeerAddr, without_loopback
 from ..entry import SignedPeerEntry
-from .capacity import Room
+from .capacity import Capacity
 
 _CHARGED_MIN: Final = 1024  # bytes that an entry counts as in sharing out room, with what is kept
 
@@ -44,7 +44,7 @@ class EntryStore:
         self._purge_after_s = purge_after_s
         self._signed: dict[PeerId, SignedPeerEntry] = {}
         self._byte_count = 0
-        self._room = Room(peers_max)
+        self._room = Capacity(peers_max)
         self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
         self._expiry: dict[PeerId, float] = {}
         self._deadlines: list[tuple[float, PeerId]] = []

@@ -2,8 +2,9 @@
 
 `gossip` is what an actor drives; it composes the others. `overlay` decides whom to have as
 neighbours (HyParView), `broadcast` which of them gets an announcement at once and which only
-hears that there is one (Plumtree). What is true of a peer the catalog decides, not this room.
+hears that there is one (Plumtree). `exchange` brings what neighbours say to the catalog, which
+decides what is true, and what it accepts back to the gossip. `link_roles` knows what each link
+is for, `asked_syncs` which exchanges of entries somebody waits for.
 
-Start with `gossip`, then `overlay`. Imports no other room; of discovery only entries, frames and
-measurements (`entry`, `wire`, `rtt`).
+Start with `gossip`, then `overlay`. Imports `catalog`.
 """

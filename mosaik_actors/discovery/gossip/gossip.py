@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from random import Random
 
 from ...ids import PeerId
-from ...transport.address import PeerAddr
+from ...transport.address import PeerAddr, without_loopback
+from ...transport.close import CloseCode, CloseReason
 from ..config import DiscoveryConfig
 from ..entry import SignedPeerEntry
 from ..info import PeerInfo
@@ -31,6 +32,7 @@ from ..wire import (
     GossipFrame,
     Graft,
     IHave,
+    LinkPurpose,
     Ping,
     Pong,
     Prune,
@@ -40,6 +42,7 @@ from ..wire import (
 from .broadcast import Broadcast, BroadcastEvent, SendFrames
 from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
 
+_LASTING_MAX = 1024
 _SILENT_S = 5.0
 _VERIFIED_S = 1.0  # a silent neighbour is looked at again after this
 
@@ -82,6 +85,7 @@ class Gossip:
         self._probes_all = config.max_rtt is not None
         self._look_at = now + _SILENT_S
         self._heard: dict[PeerId, None] = {}  # since the last round of measurements
+        self._lasting: dict[PeerId, PeerAddr] = {}
         self._events: deque[GossipEvent] = deque()
 
     @property
@@ -103,6 +107,12 @@ class Gossip:
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found. See `Overlay.receive_hints`."""
         self.overlay.receive_hints(source, addrs, now=now)
+
+    def receive_lasting(self, addr: PeerAddr, *, now: float) -> None:
+        """Take in a peer that this node was told to know for good."""
+        if addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX:
+            self._lasting[addr.peer_id] = addr
+        self.overlay.receive_hints("dialled", self._lasting.values(), now=now)
 
     def is_hinted(self, peer_id: PeerId) -> bool:
         """Return whether this node was told, by its user or by a finder, to dial a peer."""
@@ -184,6 +194,22 @@ class Gossip:
         others = tuple(peer for peer in self.overlay.neighbours if peer != source)
         if claims and others:
             self._events.append(SendFrames(others, suspect_frames(claims)))
+
+    def judge_link(
+        self, peer_id: PeerId, purpose: LinkPurpose, *, may_be_local: bool, now: float
+    ) -> Offer | CloseReason:
+        """Return what to do with a link that a peer opened: `Offer.GUEST` is one sync or probe."""
+        if purpose.purpose == "sync" or purpose.purpose == "probe":
+            return Offer.GUEST
+        addr = None if purpose.contact is None else purpose.contact.addr
+        if addr is not None and not may_be_local:
+            addr = without_loopback(addr)
+        if addr is not None and addr.peer_id != peer_id:
+            return CloseReason(CloseCode.PROTOCOL_VIOLATION, "the contact is somebody else")
+        offer = self.receive_offer(peer_id, purpose.purpose, addr, urgent=purpose.urgent, now=now)
+        if offer in (Offer.ACCEPT, Offer.GUEST):
+            return offer
+        return CloseReason(CloseCode.GRACEFUL_SHUTDOWN, offer.value)
 
     def receive_offer(
         self, peer_id: PeerId, purpose: Purpose, addr: PeerAddr | None, *, urgent: bool, now: float

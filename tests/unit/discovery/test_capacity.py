@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog.capacity import DROPPED_SHARE, Room
+from mosaik_actors.discovery.catalog.capacity import DROPPED_SHARE, Capacity
 from mosaik_actors.discovery.entry import EntryVersion
 
 from .helpers import peer
 
 
 def test_the_place_is_taken_from_whoever_brought_the_most() -> None:
-    room = Room(10)
+    room = Capacity(10)
     for name in ("e1", "e2", "e3"):
         room.receive_heard(peer(name), peer("evil"))
     room.receive_heard(peer("f1"), peer("friend"))
@@ -24,7 +24,7 @@ def test_the_place_is_taken_from_whoever_brought_the_most() -> None:
 
 
 def test_who_was_connected_keeps_its_place_against_strangers() -> None:
-    room = Room(10)
+    room = Capacity(10)
     room.receive_met(peer("a"))
     room.receive_heard(peer("a"), peer("evil"))
     room.receive_heard(peer("b"), peer("b"))
@@ -37,7 +37,7 @@ def test_who_was_connected_keeps_its_place_against_strangers() -> None:
 
 
 def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one() -> None:
-    room = Room(10)
+    room = Capacity(10)
     for name in ("h", "e1", "e2"):
         room.receive_heard(peer(name), peer("evil"))
     room.receive_again(peer("h"), peer("friend"))
@@ -50,7 +50,7 @@ def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one()
 
 
 def test_what_had_to_go_comes_back_with_a_newer_entry_only() -> None:
-    room = Room(2)
+    room = Capacity(2)
     room.receive_heard(peer("a"), None)
     room.receive_dropped(peer("a"), EntryVersion(1, 5000), now=9)
     assert room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
@@ -86,7 +86,7 @@ moves = st.lists(
 def test_each_peer_has_one_place_and_the_largest_bringer_pays(
     history: list[tuple[str, object, object]],
 ) -> None:
-    room = Room(6)
+    room = Capacity(6)
     stored: dict[object, None] = {}
     met: set[object] = set()
     for action, one, source in history:
