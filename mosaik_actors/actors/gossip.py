@@ -28,8 +28,10 @@ from ..discovery.catalog.catalog import Catalog
 from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
+from ..discovery.gossip.addresses import merge_addrs
 from ..discovery.gossip.asked_syncs import AskedSyncs
 from ..discovery.gossip.broadcast import RefreshOwnEntry, SendFrames
+from ..discovery.gossip.edges import DialNeighbour, DropNeighbour, Offer, SendFrame
 from ..discovery.gossip.exchange import Exchange
 from ..discovery.gossip.gossip import (
     Gossip,
@@ -39,7 +41,6 @@ from ..discovery.gossip.gossip import (
     suspect_frames,
 )
 from ..discovery.gossip.link_roles import LinkRole
-from ..discovery.gossip.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.messages import (
     BeginSync,
     CatalogTouched,

@@ -40,7 +40,8 @@ from ..wire import (
     encode_frame,
 )
 from .broadcast import Broadcast, BroadcastEvent, SendFrames
-from .overlay import DropNeighbour, Offer, Overlay, OverlayEvent, Purpose
+from .edges import DropNeighbour, Offer, OverlayEvent, Purpose
+from .overlay import Overlay
 
 _LASTING_MAX = 1024
 _SILENT_S = 5.0

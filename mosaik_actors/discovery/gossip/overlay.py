@@ -56,15 +56,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from itertools import islice
 from random import Random
-from typing import Literal
 
 from ...ids import PeerId
-from ...transport.address import DIRECT_COUNT_MAX, PeerAddr
-from ...transport.close import CloseCode, gate_of
+from ...transport.address import PeerAddr
+from ...transport.close import CloseCode
 from ..config import DiscoveryConfig
 from ..entry import SignedPeerEntry
 from ..info import PeerInfo
@@ -77,6 +73,9 @@ from ..wire import (
     Shuffle,
     ShuffleReply,
 )
+from .addresses import Addresses, merge_addrs
+from .edges import DialNeighbour, DropNeighbour, Offer, OverlayEvent, Purpose, SendFrame
+from .pauses import DialPauses
 
 # The values with which the paper was evaluated (section 5.1).
 ACTIVE_WALK = 6
@@ -86,53 +85,8 @@ SHUFFLED_PASSIVE = 4
 
 _SETTLE_S = 1.0  # a new neighbour is left in peace for its first sync
 _JOIN_S = 0.5  # a newcomer waits this long to be dialled before it dials
-_AVOID_S = 2.0  # a peer that had enough of us, or we of it
-_BACKOFF_DOUBLINGS_MAX = 16
 _REFUSALS_MAX = 3  # refused so often in a row, a node insists
-_SILENT_LOOKED_AT_MAX = 32
 _SILENT_INTERVALS = 4  # how long a sign of life may take to get here
-
-Purpose = Literal["join", "neighbour"]
-
-
-@dataclass(frozen=True, slots=True)
-class DialNeighbour:
-    """Open a neighbour link; report `receive_link_up` or `receive_dial_failed`.
-
-    When the peer answers that this node is its guest, sync over the link and
-    report `receive_guest_done` instead.
-    """
-
-    addr: PeerAddr
-    purpose: Purpose
-    urgent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DropNeighbour:
-    """Close the link to a neighbour. It is no neighbour any more."""
-
-    peer_id: PeerId
-
-
-@dataclass(frozen=True, slots=True)
-class SendFrame:
-    """Write a frame to the link of a neighbour."""
-
-    peer_id: PeerId
-    frame: MembershipFrame
-
-
-OverlayEvent = DialNeighbour | DropNeighbour | SendFrame
-
-
-class Offer(Enum):
-    """What to do with a link that a peer offers."""
-
-    ACCEPT = "accept"
-    GUEST = "accept for one sync"
-    REFUSE_FULL = "enough neighbours"
-    REFUSE_CROSSED = "the links crossed, the other one stays"
 
 
 class Overlay:
@@ -150,22 +104,18 @@ class Overlay:
         self._config = config
         self._rng = rng
         self._own_addr = PeerAddr(me)
-        self._known: Mapping[PeerId, PeerInfo] = {}
-        self._past: Sequence[SignedPeerEntry] = ()
-        self._heard_at: dict[PeerId, float] = {}
-        self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
+        self._addresses = Addresses(me, config.peers_max)
+        self._pauses = DialPauses(config, rng)
         self._active: dict[PeerId, float] = {}
         self._passive: dict[PeerId, PeerAddr] = {}
         self._shuffled: tuple[PeerId, ...] = ()
         self._dials: dict[PeerId, Purpose] = {}
-        self._failures: dict[PeerId, int] = {}
         self._refusal_count = 0
-        self._blocked_until: dict[PeerId, float] = {}
         self._wait_until = now
         self._waits = False
         self._events: deque[OverlayEvent] = deque()
         self._is_closed = False
-        self._shuffle_at = now + self._spread(config.shuffle_interval)
+        self._shuffle_at = now + self._pauses.spread(config.shuffle_interval)
 
     @property
     def neighbours(self) -> tuple[PeerId, ...]:
@@ -192,20 +142,16 @@ class Overlay:
         now: float,
     ) -> None:
         """Take in the catalog: who is there, and what those said last who fell silent."""
-        self._known = known
-        self._past = past
+        self._addresses.known = known
+        self._addresses.past = past
         self._step(now)
 
     def receive_signs_of_life(self, entries: Iterable[SignedPeerEntry], *, now: float) -> None:
         """Note that these peers have announced themselves."""
-        heard_at = self._heard_at
         for signed in entries:
-            peer_id = signed.peer_id
-            heard_at.pop(peer_id, None)
+            self._addresses.note_alive(signed, now=now)
             if signed.entry.departed:
-                self._passive.pop(peer_id, None)
-            elif len(heard_at) < self._config.peers_max:
-                heard_at[peer_id] = now
+                self._passive.pop(signed.peer_id, None)
 
     def receive_own_addr(self, addr: PeerAddr) -> None:
         """Take in where this node can be reached."""
@@ -213,16 +159,12 @@ class Overlay:
 
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
-        hints: dict[PeerId, PeerAddr] = {}
-        for addr in addrs:
-            if addr.peer_id != self._me and len(hints) < self._config.peers_max:
-                hints[addr.peer_id] = merge_addrs(hints.get(addr.peer_id), addr)
-        self._hints[source] = hints
+        self._addresses.receive_hints(source, addrs)
         self._step(now)
 
     def is_hinted(self, peer_id: PeerId) -> bool:
         """Return whether somebody said where the peer may be found."""
-        return any(peer_id in hints for hints in self._hints.values())
+        return self._addresses.is_hinted(peer_id)
 
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:
         """Return an address with all further ways to that peer that are known."""
@@ -274,7 +216,7 @@ class Overlay:
         """Note that a peer without room for us has synced with us."""
         self._dials.pop(peer_id, None)
         # It knows others to dial. If not, because all have just started, ask again soon.
-        self._back_off(peer_id, _JOIN_S, now)
+        self._pauses.back_off(peer_id, _JOIN_S, now=now)
         self._wait_until = now + _JOIN_S
         self._step(now)
 
@@ -328,13 +270,12 @@ class Overlay:
             if self._lacks_neighbours():
                 if self._waits:
                     due_at = min(due_at, self._wait_until)
-                for peer_id, until in self._blocked_until.items():
+                for peer_id, until in self._pauses.items():
                     if until < due_at and self._is_wanted(peer_id):
                         due_at = until
-            for hints in self._hints.values():
-                for peer_id in hints:
-                    if peer_id not in self._known and self._is_wanted(peer_id):
-                        due_at = min(due_at, self._blocked_until.get(peer_id, due_at))
+            for peer_id in self._addresses.strangers():
+                if self._is_wanted(peer_id):
+                    due_at = min(due_at, self._pauses.until(peer_id, due_at))
         return due_at
 
     def handle_timer(self, *, now: float) -> None:
@@ -342,10 +283,10 @@ class Overlay:
         if self._is_closed:
             return
         if now >= self._shuffle_at:
-            self._shuffle_at = now + self._spread(self._config.shuffle_interval)
+            self._shuffle_at = now + self._pauses.spread(self._config.shuffle_interval)
             self._shuffle()
             self._dial_silent(now)
-            self._forget_strangers()
+            self._pauses.keep_failures(lambda peer_id: self._find_addr(peer_id) is not None)
         self._step(now)
 
     def next_event(self) -> OverlayEvent | None:
@@ -358,9 +299,7 @@ class Overlay:
         if self._is_closed:
             return
         self._waits = now < self._wait_until
-        if self._blocked_until:
-            for peer_id in [peer for peer, until in self._blocked_until.items() if until <= now]:
-                del self._blocked_until[peer_id]
+        self._pauses.expire(now=now)
         while len(self._active) > self._config.neighbours_max:
             settled = [peer for peer, since in self._active.items() if since + _SETTLE_S <= now]
             if not settled:
@@ -375,9 +314,10 @@ class Overlay:
         """Dial from the passive view, then from the catalog, then from the past."""
         urgent = not self._active or self._refusal_count >= _REFUSALS_MAX
         # Who knows nobody else yet is led on by the contact, again if need be.
-        is_new = not self._active and len(self._known) < self._config.neighbours_min
+        is_new = not self._active and len(self._addresses.known) < self._config.neighbours_min
         purpose: Purpose = "join" if is_new else "neighbour"
-        for pool in (list(self._passive), list(self._known), [one.peer_id for one in self._past]):
+        past = [one.peer_id for one in self._addresses.past]
+        for pool in (list(self._passive), list(self._addresses.known), past):
             self._rng.shuffle(pool)
             for peer_id in pool:
                 if not self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
@@ -397,13 +337,12 @@ class Overlay:
     def _add(self, peer_id: PeerId, now: float) -> None:
         self._active[peer_id] = now
         self._passive.pop(peer_id, None)
-        self._failures.pop(peer_id, None)
-        self._blocked_until.pop(peer_id, None)
+        self._pauses.forget(peer_id)
 
     def _drop(self, peer_id: PeerId, now: float) -> None:
         del self._active[peer_id]
         self._remember(peer_id, self._find_addr(peer_id))
-        self._blocked_until[peer_id] = now + _AVOID_S
+        self._pauses.avoid(peer_id, now=now)
         self._events.append(DropNeighbour(peer_id))
 
     def _has_room(self, room: int = 0) -> bool:
@@ -414,17 +353,16 @@ class Overlay:
 
     def _list_strangers(self) -> list[PeerAddr]:
         found = {}
-        for hints in self._hints.values():
-            for peer_id in hints:
-                if peer_id not in self._known and self._may_dial(peer_id):
-                    found[peer_id] = self._find_addr(peer_id)
+        for peer_id in self._addresses.strangers():
+            if self._may_dial(peer_id):
+                found[peer_id] = self._find_addr(peer_id)
         return [addr for addr in found.values() if addr is not None]
 
     def _may_dial(self, peer_id: PeerId) -> bool:
         return (
             peer_id not in self._active
             and peer_id not in self._dials
-            and peer_id not in self._blocked_until
+            and peer_id not in self._pauses
             and peer_id != self._me
         )
 
@@ -436,21 +374,8 @@ class Overlay:
         )
 
     def _block(self, peer_id: PeerId, code: int, now: float) -> None:
-        if code in (CloseCode.GRACEFUL_SHUTDOWN, CloseCode.SUCCESS):
-            self._blocked_until[peer_id] = now + self._spread(_AVOID_S)
-            return
-        self._passive.pop(peer_id, None)
-        # A ticket can be shown later, and then at once.
-        is_hopeless = gate_of(code) not in (None, "ticket")
-        self._back_off(
-            peer_id, self._config.retry_max if is_hopeless else self._config.retry_min, now
-        )
-
-    def _back_off(self, peer_id: PeerId, first_s: float, now: float) -> None:
-        count = min(self._failures.get(peer_id, 0) + 1, _BACKOFF_DOUBLINGS_MAX)
-        self._failures[peer_id] = count
-        wait_s = min(first_s * 2 ** (count - 1), self._config.retry_max)
-        self._blocked_until[peer_id] = now + self._spread(wait_s)
+        if self._pauses.block(peer_id, code, now=now):
+            self._passive.pop(peer_id, None)
 
     # Helpers: joining.
 
@@ -551,49 +476,18 @@ class Overlay:
 
     def _dial_silent(self, now: float) -> None:
         """Try one peer that was not heard of for too long: it may be a whole network."""
-        interval_s, spread_s = self._config.plan_announcements(len(self._known))
+        interval_s, spread_s = self._config.plan_announcements(len(self._addresses.known))
         silent_for_s = interval_s + spread_s + _SILENT_INTERVALS * self._config.announce_interval
-        candidates = {one.peer_id: one.addr for one in islice(self._past, _SILENT_LOOKED_AT_MAX)}
-        for peer_id, heard_at in list(islice(self._heard_at.items(), _SILENT_LOOKED_AT_MAX)):
-            if heard_at + silent_for_s > now:
-                break
-            info = self._known.get(peer_id)
-            if info is None:
-                del self._heard_at[peer_id]
-            else:
-                candidates[peer_id] = info.addr
+        candidates = self._addresses.list_silent(silent_for_s, now=now)
         wanted = [addr for peer_id, addr in candidates.items() if self._may_dial(peer_id)]
         if wanted:
             self._dial(self._rng.choice(wanted), "join", urgent=False)
 
     def _find_addr(self, peer_id: PeerId) -> PeerAddr | None:
-        info = self._known.get(peer_id)
-        addr = self._passive.get(peer_id) if info is None else info.addr
-        for hints in self._hints.values():
-            if (hinted := hints.get(peer_id)) is not None:
-                addr = merge_addrs(addr, hinted)
-        if addr is None:
-            addr = next((one.addr for one in self._past if one.peer_id == peer_id), None)
-        return addr
+        return self._addresses.find(peer_id, self._passive.get(peer_id))
 
     def _send(self, peer_id: PeerId, frame: MembershipFrame) -> None:
         self._events.append(SendFrame(peer_id, frame))
-
-    def _spread(self, duration_s: float) -> float:
-        return duration_s * (0.75 + self._rng.random() / 2)
-
-    def _forget_strangers(self) -> None:
-        for peer_id in list(self._failures):
-            if peer_id not in self._blocked_until and self._find_addr(peer_id) is None:
-                del self._failures[peer_id]
-
-
-def merge_addrs(one: PeerAddr | None, other: PeerAddr) -> PeerAddr:
-    """Return an address with the ways of both, those of `one` first."""
-    if one is None or one == other:
-        return other
-    direct = tuple(dict.fromkeys(one.direct + other.direct))[:DIRECT_COUNT_MAX]
-    return PeerAddr(one.peer_id, direct, one.relay or other.relay)
 
 
 assert WALK_LENGTH_MAX >= ACTIVE_WALK

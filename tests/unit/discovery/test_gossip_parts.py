@@ -9,10 +9,10 @@ from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.gossip.asked_syncs import AskedSyncs
 from mosaik_actors.discovery.gossip.broadcast import SendFrames
+from mosaik_actors.discovery.gossip.edges import Offer
 from mosaik_actors.discovery.gossip.exchange import Exchange
 from mosaik_actors.discovery.gossip.gossip import Gossip
 from mosaik_actors.discovery.gossip.link_roles import LinkRole, LinkRoles
-from mosaik_actors.discovery.gossip.overlay import Offer
 from mosaik_actors.discovery.wire import Announce, Contact, LinkPurpose, decode_frame
 from mosaik_actors.transport.close import CloseCode, CloseReason
 
