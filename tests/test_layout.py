@@ -76,6 +76,7 @@ TESTING_CORES = (
     "models",
     "nat",
     "trace",
+    "values",
     "wing_gong",
 )
 # The storage on a real disk: called from a worker thread, so it may block and

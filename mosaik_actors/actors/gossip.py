@@ -29,8 +29,8 @@ from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
 from ..discovery.gossip.addresses import merge_addrs
+from ..discovery.gossip.announcements import RefreshOwnEntry, SendFrames
 from ..discovery.gossip.asked_syncs import AskedSyncs
-from ..discovery.gossip.broadcast import RefreshOwnEntry, SendFrames
 from ..discovery.gossip.edges import DialNeighbour, DropNeighbour, Offer, SendFrame
 from ..discovery.gossip.exchange import Exchange
 from ..discovery.gossip.gossip import (

@@ -54,8 +54,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from random import Random
 
 from ...ids import PeerId
@@ -70,8 +69,16 @@ from ..wire import (
     IHave,
     Prune,
     encode_frame,
-    pack_entries,
     split_ids,
+)
+from .announcements import (
+    BroadcastEvent,
+    Missing,
+    RefreshOwnEntry,
+    SendFrames,
+    ToSpread,
+    announce_frames,
+    ihave_frames,
 )
 
 _ROUND_MAX = 255
@@ -89,55 +96,6 @@ _NEWS_S = 2.0  # for so long what is said of a peer stays news
 _NEWS_MAX = 4096
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
-
-
-@dataclass(frozen=True, slots=True)
-class SendFrames:
-    """Write these frames to the links of these neighbours."""
-
-    peers: tuple[PeerId, ...]
-    frames: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshOwnEntry:
-    """Give the own entry a new version, and bring it back with `receive_own`."""
-
-
-BroadcastEvent = SendFrames | RefreshOwnEntry
-
-
-@dataclass(slots=True)
-class _Message:
-    """An entry on its way out.
-
-    Attributes:
-        signed: The entry.
-        round: Over how many links it came here.
-        source: The neighbour that it came from, None when from nobody.
-        is_quick: Whether it does not wait for company: it is news, or shapes the tree.
-        pushed: The neighbours that it was pushed to.
-    """
-
-    signed: SignedPeerEntry
-    round: int
-    source: PeerId | None
-    is_quick: bool
-    pushed: tuple[PeerId, ...] = ()
-
-
-@dataclass(slots=True)
-class _Missing:
-    """An entry that neighbours have and this node does not.
-
-    Attributes:
-        is_quick: Whether the tree should have brought it by now. If not, and it is
-            missed all the same, it was sent while the tree was another one.
-        sources: Who has it.
-    """
-
-    is_quick: bool
-    sources: list[PeerId]
 
 
 class Broadcast:
@@ -172,12 +130,12 @@ class Broadcast:
         self._shaper_heard_at = now
         self._stored: dict[PeerId, SignedPeerEntry] = {}
         self._stored_ids: dict[bytes, PeerId] = {}
-        self._missing: dict[bytes, _Missing] = {}
+        self._missing: dict[bytes, Missing] = {}
         self._deadlines: list[tuple[float, bytes]] = []
-        self._to_push: list[_Message] = []
+        self._to_push: list[ToSpread] = []
         self._push_at: float | None = None
         self._pushed_at = float("-inf")
-        self._to_tell: list[_Message] = []
+        self._to_tell: list[ToSpread] = []
         self._tell_at: float | None = None
         self._events: deque[BroadcastEvent] = deque()
         self._pending: SignedPeerEntry | None = None
@@ -201,8 +159,8 @@ class Broadcast:
             self._eager[peer_id] = None
         if self._untold is not None:
             # Nobody has heard of this node: its first neighbour passes it on at once.
-            own, self._untold = _Message(self._untold, 0, None, True), None
-            self._events.append(SendFrames((peer_id,), _announce_frames([own])))
+            own, self._untold = ToSpread(self._untold, 0, None, True), None
+            self._events.append(SendFrames((peer_id,), announce_frames([own])))
 
     def receive_neighbour_down(self, peer_id: PeerId) -> None:
         """Send nothing more to this peer, and wait for nothing from it."""
@@ -253,7 +211,7 @@ class Broadcast:
                 if len(missing.sources) < _SOURCES_MAX:
                     missing.sources.append(source)
             elif len(self._missing) < _MISSING_MAX:
-                self._missing[message_id] = _Missing(ihave.is_quick, [source])
+                self._missing[message_id] = Missing(ihave.is_quick, [source])
                 heapq.heappush(self._deadlines, (now + wait_s, message_id))
 
     def receive_graft(self, source: PeerId, graft: Graft) -> None:
@@ -266,9 +224,9 @@ class Broadcast:
             if peer_id is not None:
                 signed = self._stored[peer_id]
                 seen = self._seen.get(message_id)
-                wanted.append(_Message(signed, seen[0] if seen else 0, None, True))
+                wanted.append(ToSpread(signed, seen[0] if seen else 0, None, True))
         if wanted:
-            self._events.append(SendFrames((source,), _announce_frames(wanted)))
+            self._events.append(SendFrames((source,), announce_frames(wanted)))
 
     def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
         """Note that a peer is said not to answer: what it says next is news."""
@@ -403,7 +361,7 @@ class Broadcast:
             self._has_news = True
         if not self._eager and not self._lazy:
             return
-        message = _Message(signed, seen[0], source, is_quick)
+        message = ToSpread(signed, seen[0], source, is_quick)
         if is_synced:
             self._tell_later(message, now)
             return
@@ -453,17 +411,17 @@ class Broadcast:
         sources = {message.source for message in messages}
         others = tuple(peer_id for peer_id in eager if peer_id not in sources)
         if others:
-            self._events.append(SendFrames(others, _announce_frames(messages)))
+            self._events.append(SendFrames(others, announce_frames(messages)))
         for peer_id in eager:
             if peer_id in sources:
                 rest = [message for message in messages if message.source != peer_id]
                 if rest:
-                    self._events.append(SendFrames((peer_id,), _announce_frames(rest)))
+                    self._events.append(SendFrames((peer_id,), announce_frames(rest)))
         for message in messages:
             message.pushed = eager
             self._tell_later(message, now)
 
-    def _tell_later(self, message: _Message, now: float) -> None:
+    def _tell_later(self, message: ToSpread, now: float) -> None:
         self._to_tell.append(message)
         due_at = now + (self._tell_s if message.is_quick else self._tell_refresh_s)
         if self._tell_at is None or due_at < self._tell_at:
@@ -485,7 +443,7 @@ class Broadcast:
                     if message.source != peer_id and peer_id not in message.pushed
                 ]
                 if rest:
-                    told.setdefault(_ihave_frames(rest, kind), []).append(peer_id)
+                    told.setdefault(ihave_frames(rest, kind), []).append(peer_id)
             for frames, peers in told.items():
                 self._events.append(SendFrames(tuple(peers), frames))
 
@@ -510,7 +468,7 @@ class Broadcast:
                 part = b"".join(ids[first : first + MESSAGE_COUNT_MAX])
                 self._send(source, Graft(part, is_lasting))
 
-    def _next_source(self, missing: _Missing) -> PeerId | None:
+    def _next_source(self, missing: Missing) -> PeerId | None:
         while missing.sources:
             source = missing.sources.pop(0)
             if source in self._eager or source in self._lazy:
@@ -539,22 +497,3 @@ class Broadcast:
 
     def _send(self, peer_id: PeerId, frame: BroadcastFrame) -> None:
         self._events.append(SendFrames((peer_id,), (encode_frame(frame),)))
-
-
-def _announce_frames(messages: Sequence[_Message]) -> tuple[bytes, ...]:
-    frames = []
-    first = 0
-    for group in pack_entries(message.signed.encode() for message in messages):
-        part = messages[first : first + len(group)]
-        first += len(group)
-        frames.append(encode_frame(Announce(group, bytes(message.round for message in part))))
-    return tuple(frames)
-
-
-def _ihave_frames(messages: Sequence[_Message], is_quick: bool) -> tuple[bytes, ...]:
-    frames = []
-    for first in range(0, len(messages), MESSAGE_COUNT_MAX):
-        part = messages[first : first + MESSAGE_COUNT_MAX]
-        ids = b"".join(message.signed.message_id for message in part)
-        frames.append(encode_frame(IHave(ids, bytes(message.round for message in part), is_quick)))
-    return tuple(frames)

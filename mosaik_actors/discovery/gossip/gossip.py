@@ -39,7 +39,8 @@ from ..wire import (
     Suspect,
     encode_frame,
 )
-from .broadcast import Broadcast, BroadcastEvent, SendFrames
+from .announcements import BroadcastEvent, SendFrames
+from .broadcast import Broadcast
 from .edges import DropNeighbour, Offer, OverlayEvent, Purpose
 from .overlay import Overlay
 

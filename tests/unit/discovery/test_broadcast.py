@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import SignedPeerEntry
-from mosaik_actors.discovery.gossip.broadcast import Broadcast, RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.gossip.announcements import RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.gossip.broadcast import Broadcast
 from mosaik_actors.discovery.wire import (
     Announce,
     Frame,

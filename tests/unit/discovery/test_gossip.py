@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.gossip.broadcast import RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.gossip.announcements import RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.gossip.edges import DialNeighbour, DropNeighbour, Offer, SendFrame
 from mosaik_actors.discovery.gossip.gossip import Gossip, LookAtLinks, VerifyNeighbours
 from mosaik_actors.discovery.reconcile import Reconciler

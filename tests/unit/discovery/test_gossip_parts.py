@@ -7,8 +7,8 @@ from random import Random
 from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.gossip.announcements import SendFrames
 from mosaik_actors.discovery.gossip.asked_syncs import AskedSyncs
-from mosaik_actors.discovery.gossip.broadcast import SendFrames
 from mosaik_actors.discovery.gossip.edges import Offer
 from mosaik_actors.discovery.gossip.exchange import Exchange
 from mosaik_actors.discovery.gossip.gossip import Gossip
