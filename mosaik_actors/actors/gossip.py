@@ -9,8 +9,7 @@ Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its p
     `OverlayLeft` in the end.
 Owns: the `Gossip` core, and one peer actor per link (`gossip_links`). It writes to the links
     of neighbours directly, and lets the catalog's core judge what they announce without a
-    detour: a burst of announcements is one message from its peer actor, and a sign of life
-    causes none further.
+    detour: a burst of announcements is one message from its peer actor.
 Failure: a link that fails takes its peer actor along; the core decides whom to dial
     instead. A neighbour that does not take in what is written loses the link.
 """

@@ -118,7 +118,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     """Also those that waited for room because of it: nobody is there to take them."""
     returned: list[Any] = []
     encoder = PartEncoder(int)
-    fan_out = FanOut(buffer_items=64, buffer_bytes=1 << 20, lag_grace_s=0.0)
+    fan_out = FanOut(buffer_items=1, buffer_bytes=1 << 20, lag_grace_s=0.0)
     outbox = Outbox(items_max=8, bytes_max=1 << 20, wake=lambda: None, make_future=no_future)
     undelivered = Undelivered("n", logging.getLogger("test"), encoder, returned.append)
     publisher = Publisher(outbox, fan_out, sieve(), encoder, 1 << 16, undelivered)
@@ -129,8 +129,10 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     assert not outbox.parts
     assert returned == []
     outbox.append(encoder.encode(2))
-    fan_out.unsubscribe("slow")
     publisher.publish(now=0.0)
+    assert returned == []  # there is no room
+    fan_out.note_blocked(now=1.0)  # it is too slow, and its link is not closed yet
+    publisher.publish(now=1.0)
     assert returned == [2]
     assert publisher.is_drained
     outbox.append(encoder.encode(3))
