@@ -506,35 +506,35 @@ from .streams.config import (
 from .streams.config import (
     StreamsConfig as StreamsConfig,
 )
-from .streams.criteria import (
-    Criteria as Criteria,
-)
-from .streams.criteria import (
-    CriteriaError as CriteriaError,
-)
-from .streams.criteria import (
-    Record as Record,
-)
-from .streams.criteria import (
-    where as where,
-)
-from .streams.limits import (
-    Rate as Rate,
-)
-from .streams.parts import (
-    TooLargeError as TooLargeError,
-)
-from .streams.preference import (
+from .streams.consuming.preference import (
     Preference as Preference,
 )
-from .streams.preference import (
+from .streams.consuming.preference import (
     best as best,
 )
-from .streams.preference import (
+from .streams.consuming.preference import (
     nearest as nearest,
 )
-from .streams.preference import (
+from .streams.consuming.preference import (
     with_tags as with_tags,
+)
+from .streams.criteria.criteria import (
+    Criteria as Criteria,
+)
+from .streams.criteria.criteria import (
+    CriteriaError as CriteriaError,
+)
+from .streams.criteria.criteria import (
+    Record as Record,
+)
+from .streams.criteria.criteria import (
+    where as where,
+)
+from .streams.producing.limits import (
+    Rate as Rate,
+)
+from .streams.producing.parts import (
+    TooLargeError as TooLargeError,
 )
 from .streams.shared import (
     ChannelState as ChannelState,

@@ -66,7 +66,9 @@ ReadinessCheck = Callable[[], str | None]
 class Network:
     """One node of a network.
 
-    Use it as an async context manager, or `start` it and `close` it.
+    Use it as an async context manager, or `start` it and `close` it. (The class is longer than
+    others because it is the face of everything: its arguments and what they mean, and one short
+    method for each thing that concerns a whole node. What these do is done elsewhere.)
 
     Args:
         network_id: The network's name, or its id. Nodes with another one never

@@ -27,6 +27,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -158,6 +159,38 @@ class PeerLog:
             self._flush_at = min(self._flush_at, now + QUIET_S)
         if kind.take(peer_id, about, now):
             logger.log(level, text, *map(_shown, values))
+
+
+class TopicLog:
+    """What is logged about one thing of this node, such as a stream; each line begins with it.
+
+    Args:
+        log: The node's.
+        logger: Where to.
+        name: The thing: the first value of each line, and what `about` is by default.
+        now: The monotonic clock.
+    """
+
+    def __init__(
+        self, log: PeerLog, logger: logging.Logger, name: str, now: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._logger = logger
+        self._name = name
+        self._now = now
+
+    def warning(
+        self, peer_id: PeerId | None, text: str, *values: object, about: object = None
+    ) -> None:
+        """Warn of a peer, but not again each time that it does the same."""
+        about = self._name if about is None else about
+        now = self._now()
+        self._log.warning(self._logger, peer_id, text, self._name, *values, now=now, about=about)
+
+    def info(self, peer_id: PeerId | None, text: str, *values: object) -> None:
+        """Say what happens with a peer in the usual run."""
+        now, name = self._now(), self._name
+        self._log.info(self._logger, peer_id, text, name, *values, now=now, about=name)
 
 
 def _shown(value: object) -> object:

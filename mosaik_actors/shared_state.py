@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from .errors import Closed
 
 
-class Watcher(Protocol):
+class StateWatcher(Protocol):
     """Somebody who wants to know when a state changes. It can be referred to weakly."""
 
     def look(self) -> None:
@@ -40,10 +40,10 @@ class Watched(Protocol):
     def is_closed(self) -> bool:
         """Whether nothing changes any more."""
 
-    def hold(self, watcher: Watcher) -> None:
+    def hold(self, watcher: StateWatcher) -> None:
         """Let `watcher` look after each change, and refer to it until `release`."""
 
-    def release(self, watcher: Watcher) -> None:
+    def release(self, watcher: StateWatcher) -> None:
         """Let it look on for as long as somebody else refers to it."""
 
     def ended(self) -> Exception:
@@ -72,7 +72,7 @@ class SharedState:
         self.error: Exception | None = None
         self.event_count = 0
         self._events: deque[Any] = deque(maxlen=events_backlog)
-        self._watchers: dict[weakref.ref[Watcher], Watcher | None] = {}
+        self._watchers: dict[weakref.ref[StateWatcher], StateWatcher | None] = {}
 
     @property
     def is_closed(self) -> bool:
@@ -84,14 +84,14 @@ class SharedState:
         """Whether anybody wants to know of changes."""
         return bool(self._watchers)
 
-    def hold(self, watcher: Watcher) -> None:
+    def hold(self, watcher: StateWatcher) -> None:
         """Let `watcher` look after each change, and refer to it until `release`.
 
         May be repeated.
         """
         self._watchers[weakref.ref(watcher, self._forget)] = watcher
 
-    def release(self, watcher: Watcher) -> None:
+    def release(self, watcher: StateWatcher) -> None:
         """Let it look on for as long as somebody else refers to it."""
         self._watchers[weakref.ref(watcher, self._forget)] = None
 
@@ -127,7 +127,7 @@ class SharedState:
             return Lagged(oldest - number)
         return self._events[number - oldest] if number < self.event_count else None
 
-    def _forget(self, reference: weakref.ref[Watcher]) -> None:
+    def _forget(self, reference: weakref.ref[StateWatcher]) -> None:
         self._watchers.pop(reference, None)
 
 

@@ -24,6 +24,8 @@ SUBSYSTEMS = (
 )
 NOT_CORES = ("messages", "__init__")
 GROUPS = PACKAGE / "groups"
+# Subsystems that are divided into rooms.
+ROOMED = (GROUPS, PACKAGE / "discovery", PACKAGE / "streams")
 
 # The rooms of groups, and the modules beside them that rooms may use, from the lowest up. The
 # other modules right in groups lie above all of these.
@@ -74,6 +76,7 @@ TESTING_CORES = (
     "models",
     "nat",
     "trace",
+    "values",
     "wing_gong",
 )
 # The storage on a real disk: called from a worker thread, so it may block and
@@ -250,9 +253,9 @@ def circles(edges: Mapping[str, list[str]]) -> list[list[str]]:
 
 
 def folder_of(module: str) -> str:
-    """Return a module's folder; those right in the package or in groups count each by itself."""
+    """Return a module's folder; one right in the package or beside rooms counts by itself."""
     parent = modules_by_name()[module].parent
-    return module if parent in (PACKAGE, GROUPS) else module_of(parent / "__init__.py")
+    return module if parent in (PACKAGE, *ROOMED) else module_of(parent / "__init__.py")
 
 
 def test_circles_are_found() -> None:
@@ -297,14 +300,15 @@ def test_rooms_of_groups_import_downwards() -> None:
     assert upwards == []
 
 
-def test_rooms_of_groups_say_what_they_import() -> None:
+@pytest.mark.parametrize("subsystem", ROOMED, ids=name_of)
+def test_rooms_say_what_they_import(subsystem: Path) -> None:
     """The docstring of a room names the rooms that it imports, in the sentence for that."""
     used_by: dict[Path, set[str]] = defaultdict(set)
     for module, targets in module_imports().items():
         folder = modules_by_name()[module].parent
-        used = {modules_by_name()[target].parent for target in targets} - {folder, GROUPS}
-        used_by[folder] |= {other.name for other in used if other.parent == GROUPS}
-    for room in [GROUPS / name for name in GROUPS_UPWARDS if (GROUPS / name).is_dir()]:
+        used = {modules_by_name()[target].parent for target in targets} - {folder, subsystem}
+        used_by[folder] |= {other.name for other in used if other.parent == subsystem}
+    for room in sorted(path.parent for path in subsystem.glob("*/__init__.py")):
         text = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
         sentence = re.search(r"Imports ([^.;]*)[.;]", text)
         assert sentence is not None, room

@@ -25,7 +25,8 @@ from typing import Any
 
 from thespian.actors import ActorAddress, WakeupMessage
 
-from ..discovery.catalog import Catalog
+from ..discovery.catalog.catalog import Catalog
+from ..discovery.catalog.verdict import EXPECTED_VERDICTS
 from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
     AdvertiseActor,
@@ -60,7 +61,6 @@ from ..discovery.messages import (
     WithdrawGroup,
     WithdrawStream,
 )
-from ..discovery.verdict import EXPECTED_VERDICTS
 from ..discovery.view import (
     CatalogEvent,
     PeerDeparted,

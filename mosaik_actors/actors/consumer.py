@@ -5,14 +5,14 @@ Receives: `StartConsumer`, `AckDue`, `CloseConsumer` and `DropConsumer` from its
     `LinkClosed` from its links; `CatalogChanged`, `SyncFinished`, `SyncFailed`, `TicketsJudged`.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `SyncWith` to the catalog;
     acknowledgements to links; `ConsumerClosed` to whoever closed it.
-Owns: a `Subscriptions`, a `WindowPool`, one `ReceiverSession` per link, the shared
-    state and the inbox of its handle.
+Owns: a `Subscriptions` (whom to try, and when), `Candidates` (who will do), `SessionLinks`
+    (what stands), `Refusals` (why others do not), the shared state and the inbox of its handle.
 Failure: a producer that breaks a rule is closed with the rule's code and tried
     again later, as one that was lost.
 
 Inbound, a burst takes one way: one `FramesReceived` per loop turn, one decode
 call per frame, one hand-over to the inbox per frame. Once a session stands, the
-link hands its frames over directly (`_Inlet`), without a turn in the mailbox:
+link hands its frames over directly (`Inlet`), without a turn in the mailbox:
 that is a turn of the loop less in every round trip, and an answer leaves with the
 datagram that acknowledges the question.
 """
@@ -20,7 +20,7 @@ datagram that acknowledges the question.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,10 +38,22 @@ from ..discovery.messages import (
 from ..discovery.view import CatalogSnapshot
 from ..errors import RemoteError
 from ..ids import PeerId
+from ..peer_log import TopicLog
 from ..runtime import TypeDispatcher
-from ..schema import mismatch_from
-from ..streams.criteria import CriteriaError
-from ..streams.gate import clip, holds, is_allowed, near_miss, without_ticket
+from ..streams.consuming.candidates import Candidates, Found
+from ..streams.consuming.distances import Distances
+from ..streams.consuming.inlet import Inlet, OpenInlet, QueuedLinkEvent
+from ..streams.consuming.links import SessionLinks
+from ..streams.consuming.refusals import Refusals
+from ..streams.consuming.session import ReceiverSession
+from ..streams.consuming.subscriptions import (
+    ProducerGivenUp,
+    SubscriptionDropped,
+    Subscriptions,
+    SubscriptionWanted,
+    SyncWanted,
+)
+from ..streams.gate import clip, holds, near_miss
 from ..streams.messages import (
     AckDue,
     CloseConsumer,
@@ -49,49 +61,34 @@ from ..streams.messages import (
     DropConsumer,
     StartConsumer,
 )
-from ..streams.preference import Rank
-from ..streams.session import ReceiverSession
-from ..streams.shared import Channel
-from ..streams.subscriptions import (
-    NOT_WANTED,
-    ProducerCandidate,
-    ProducerGivenUp,
-    SubscriptionDropped,
-    Subscriptions,
-    SubscriptionWanted,
-    SyncWanted,
-)
-from ..streams.window_pool import WindowPool
 from ..streams.wire import (
     PROTOCOL,
-    Subscribe,
     Window,
     ack_frame,
     decode_accepted,
-    encode,
     is_window,
     read_window,
     window_frame,
 )
 from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
 from ..tickets.ticket import Ticket
-from ..transport.address import PeerAddr
 from ..transport.close import CANCELLED, CloseCode, CloseReason
 from ..transport.interface import (
     FramesReceived,
     Link,
     LinkClosed,
     LinkDrained,
-    LinkEvent,
-    LinkRefused,
     NotAllowed,
 )
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 
 logger = logging.getLogger(__name__)
 
-PROBES_MAX = 1024  # of one consumer at a time
-PROBE_AGAIN_S = 30.0
+_TOO_SLOW_TEXT = (
+    "%s: producer %s disconnected us as too slow (%s); items are lost until we are back. "
+    "Take items faster, or give the producer more lag_grace, a larger buffer_size, "
+    "or disconnect_lagging=False"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,71 +98,15 @@ class _Probe:
     peer_id: PeerId
 
 
-_Token = tuple[PeerId, int]  # the producer and the number of the attempt
-
-
-class _Inlet:
-    """A link's sink: to the mailbox until that is empty of the link's frames, then direct.
-
-    Before it was attached, frames went into the mailbox as the transport sent
-    them, and whatever comes after must not overtake them.
-    """
-
-    __slots__ = ("_queue", "_take", "handled_number", "is_direct", "queued_number")
-
-    def __init__(
-        self, take: Callable[[FramesReceived], None], queue: Callable[[object], None]
-    ) -> None:
-        self._take = take
-        self._queue = queue
-        self.is_direct = False
-        self.queued_number = 0
-        self.handled_number = 0
-
-    def __call__(self, event: LinkEvent) -> None:
-        if self.is_direct and type(event) is FramesReceived:
-            self._take(event)
-        else:
-            self.queued_number += 1
-            self._queue(QueuedLinkEvent(self, self.queued_number, event))
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedLinkEvent:
-    """A link's event on its way through the mailbox.
-
-    Numbered, and not counted: a message whose handler failed is handled again.
-    """
-
-    inlet: _Inlet
-    number: int
-    event: LinkEvent
-
-
-@dataclass(frozen=True, slots=True)
-class OpenInlet:
-    """Everything the transport itself put into the mailbox is handled now."""
-
-    inlet: _Inlet
-
-
 class ConsumerActor(TypeDispatcher):
     """Keeps one consumer subscribed to all producers it wants."""
 
     def __init__(self) -> None:
         self._subscriptions: Subscriptions | None = None
-        self._sessions: dict[Link, ReceiverSession] = {}
-        self._links: dict[ReceiverSession, Link] = {}
-        self._link_of: dict[PeerId, Link] = {}
         self._peers: dict[PeerId, PeerInfo] = {}
-        self._rtts: dict[PeerId, float] = {}
-        self._probed_at: dict[PeerId, float] = {}
         self._snapshot: CatalogSnapshot | None = None
         self._timer_at: float | None = None
-        self._wanted: dict[_Token, PeerAddr] = {}  # to be subscribed to when there is room
-        self._refused: dict[PeerId, CloseReason] = {}  # by us, for want of a ticket
         self._own_tickets: tuple[Ticket, ...] | None = None
-        self._asked: dict[_Token, Window] = {}  # the windows that links are being opened with
 
     # Lifecycle.
 
@@ -182,7 +123,14 @@ class ConsumerActor(TypeDispatcher):
             message.node.randomness.branch(f"consumer {spec.stream_id}"),
             spec.prefer,
         )
-        self._pool = WindowPool(Window(spec.config.window_items, spec.config.window_bytes))
+        tickets = spec.tickets.requirement if spec.tickets is not None else None
+        self._distances = Distances(message.node.endpoint.rtt)
+        self._candidates = Candidates(
+            spec.stream_id, spec.require, tickets, spec.prefer, self._distances
+        )
+        self._links = SessionLinks(Window(spec.config.window_items, spec.config.window_bytes))
+        self._refusals = Refusals(spec.name, logger, message.state.refusals)
+        self._log = TopicLog(message.node.peer_log, logger, spec.name, self._now)
         self.send(self._catalog, WatchCatalog(self.myAddress))
         if spec.tickets is not None:
             self.send(spec.tickets.actor, WatchTickets(self.myAddress))
@@ -210,7 +158,11 @@ class ConsumerActor(TypeDispatcher):
         """Take in who produces the stream now."""
         self._snapshot = message.snapshot
         if not self._state.is_closed:
-            self._note_own_tickets(message.snapshot.me.entry.tickets)
+            tickets = message.snapshot.me.entry.tickets
+            if self._own_tickets is not None and tickets != self._own_tickets:
+                # We show something else: try again where we were not allowed.
+                self._core.receive_own_change(now=self._now())
+            self._own_tickets = tickets
             self._take_catalog()
 
     def receiveMsg_TicketsJudged(self, message: TicketsJudged, _sender: ActorAddress) -> None:
@@ -220,76 +172,47 @@ class ConsumerActor(TypeDispatcher):
             return
         for peer_id in message.peers:
             info = snapshot.get(peer_id)
-            if peer_id in self._link_of or (info is not None and stream_id in info.streams):
+            if self._links.link_of(peer_id) or (info is not None and stream_id in info.streams):
                 self._take_catalog()
                 return
-
-    def _note_own_tickets(self, tickets: tuple[Ticket, ...]) -> None:
-        """Try again where we were not allowed, once we show something else."""
-        if self._own_tickets is not None and tickets != self._own_tickets:
-            self._core.receive_own_change(now=self._now())
-        self._own_tickets = tickets
 
     def _take_catalog(self) -> None:
         snapshot = self._snapshot
         assert snapshot is not None, "it came with CatalogChanged"
-        stream_id, require = self._spec.stream_id, self._spec.require
-        # Where only the best are wanted, one that is away must not keep the next one out.
-        takes_all = self._spec.prefer is None
-        candidates: dict[PeerId, ProducerCandidate] = {}
-        self._refused = {}
-        for peer_id, info in snapshot.items():
-            if stream_id in info.streams and (takes_all or info.is_reachable):
-                info = self._peers[peer_id] = self._measured(info)
-                allowed, why_not = is_allowed(info, require), NOT_WANTED
-                if allowed and (refused := self._refuse_ticketless(info)) is not None:
-                    allowed, why_not = False, refused
-                rank = self._rank(info) if allowed else None
-                if allowed is None:
-                    self._probe(info)
-                candidates[peer_id] = ProducerCandidate(
-                    info.addr, info.version.start, bool(allowed), rank, why_not
-                )
-        self._drop_ticketless(candidates)
-        changed = False
-        for peer_id, link in self._link_of.items():
-            channel = self._state.channels[link]
-            info = self._measured(snapshot.get(peer_id, channel.peer))
-            changed |= info != channel.peer
-            channel.peer = info
-        if not candidates:
+        found = self._candidates.find(snapshot)
+        self._peers.update(found.peers)
+        for info in found.unmeasured.values():
+            # Have a connection made to it, so that its distance becomes known.
+            if self._distances.begin_probe(info.peer_id, now=self._now()):
+                self.send(self._catalog, SyncWith(info.addr, _Probe(info.peer_id)))
+        self._drop_ticketless(found)
+        self._refusals.receive_ticketless(found.ticketless)
+        changed = self._note_changed_peers(snapshot)
+        if not found.candidates:
             self._explain(snapshot.values())
-        self._core.receive_catalog(candidates, now=self._now())
-        for peer_id in list(self._peers):
-            if self._core.state_of(peer_id) is None:
-                del self._peers[peer_id]
-        for peer_id in [one for one in self._probed_at if one not in snapshot]:
-            del self._probed_at[peer_id]
-            self._rtts.pop(peer_id, None)
+        self._core.receive_catalog(found.candidates, now=self._now())
+        for peer_id in [one for one in self._peers if self._core.state_of(one) is None]:
+            del self._peers[peer_id]
+        self._distances.keep_only(snapshot)
         if changed:
             self._publish_state()
         self._pump()
 
-    def _refuse_ticketless(self, info: PeerInfo) -> CloseReason | None:
-        """Return why a producer's tickets do not let it be subscribed to, None when they do."""
-        tickets = self._spec.tickets
-        if tickets is None:
-            return None
-        verdict = tickets.requirement.judge(info)
-        if tickets.requirement.allows(verdict):
-            return None
-        reason = without_ticket(verdict.reason)
-        if not verdict.is_awaited:
-            self._refused[info.peer_id] = reason
-        return reason
+    def _note_changed_peers(self, snapshot: CatalogSnapshot) -> bool:
+        """Show the newest of those who are subscribed to; return whether any is different."""
+        changed = False
+        for peer_id, link in self._links.peer_links():
+            channel = self._state.channels[link]
+            info = self._distances.measured(snapshot.get(peer_id, channel.peer))
+            changed |= info != channel.peer
+            channel.peer = info
+        return changed
 
-    def _drop_ticketless(self, candidates: dict[PeerId, ProducerCandidate]) -> None:
+    def _drop_ticketless(self, found: Found) -> None:
         """End the links to producers that the catalog shows no more, with their tickets' end."""
-        if self._spec.tickets is None:
-            return
-        for peer_id, link in list(self._link_of.items()):
-            if peer_id not in candidates:
-                reason = self._refuse_ticketless(self._state.channels[link].peer)
+        for peer_id, link in self._links.peer_links():
+            if peer_id not in found.candidates:
+                reason = self._candidates.judge_tickets(self._state.channels[link].peer, found)
                 if reason is not None:
                     link.close(reason)
                     self._forget(link, reason)
@@ -298,12 +221,12 @@ class ConsumerActor(TypeDispatcher):
         """Start a session on a link that was asked for."""
         link = message.link
         peer_id, attempt = message.token
-        if link in self._sessions:
+        if link in self._links.by_link:
             return
-        asked = self._asked.pop(message.token, None)
+        asked = self._links.take_asked(message.token)
         if self._state.is_closed or asked is None or not self._core.is_opening(peer_id, attempt):
             link.close(CANCELLED)
-            self._pool.release(message.token)
+            self._links.release(message.token)
             return
         try:
             accepted = decode_accepted(link.reply)
@@ -311,32 +234,28 @@ class ConsumerActor(TypeDispatcher):
                 raise RemoteError(f"a window of {accepted.window}, asked for {asked}")
         except RemoteError as exc:
             self._refuse(link, exc)
-            self._pool.release(message.token)
+            self._links.release(message.token)
             reason = CloseReason(exc.close_code, clip(str(exc)))
             self._core.receive_failed(peer_id, attempt, reason, now=self._now())
             self._pump()
             return
         if not self._core.receive_opened(peer_id, attempt, accepted.start, now=self._now()):
             link.close(CANCELLED)
-            self._pool.release(message.token)
+            self._links.release(message.token)
             self._pump()
             return
-        session = ReceiverSession(accepted, asked)
-        self._pool.open(message.token, session)
-        self._sessions[link] = session
-        self._links[session] = link
-        self._link_of[peer_id] = link
-        self._state.refusals.pop(peer_id, None)
-        self._state.channels[link] = Channel(
+        self._links.open(message.token, link, accepted, asked)
+        self._refusals.note_subscribed(peer_id)
+        self._state.open_channel(
+            link,
             stream_id=self._spec.stream_id,
             producer_id=peer_id,
             consumer_id=self._node.peer_id,
             peer=self._peers[peer_id],
-            totals=self._state.totals,
             now=self._now(),
         )
-        self._log_info(peer_id, "%s: subscribed to peer %s")
-        inlet = _Inlet(self._take_frames, partial(self.send, self.myAddress))
+        self._log.info(peer_id, "%s: subscribed to peer %s", peer_id.short)
+        inlet = Inlet(self._take_frames, partial(self.send, self.myAddress))
         link.attach(inlet)
         self.send(self.myAddress, OpenInlet(inlet))
         self._publish_state()
@@ -344,14 +263,14 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
-        if message.inlet.handled_number < message.inlet.queued_number:
-            self.send(self.myAddress, message)
-        else:
+        if message.inlet.is_caught_up:
             message.inlet.is_direct = True
+        else:
+            self.send(self.myAddress, message)
 
     def receiveMsg_QueuedLinkEvent(self, message: QueuedLinkEvent, sender: ActorAddress) -> None:
         """Take in an event that went through the mailbox."""
-        message.inlet.handled_number = message.number
+        message.inlet.receive_handled(message)
         self.receiveMessage(message.event, sender)
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
@@ -359,8 +278,8 @@ class ConsumerActor(TypeDispatcher):
         if self._state.is_closed:
             return
         peer_id, attempt = message.token
-        self._release(message.token)
-        self._note_refusal(peer_id, message.error)
+        self._links.release(message.token)
+        self._refusals.note_refused(peer_id, message.error)
         self._core.receive_failed(peer_id, attempt, message.error.reason, now=self._now())
         self._pump()
 
@@ -371,7 +290,7 @@ class ConsumerActor(TypeDispatcher):
     def _receive_frames(self, message: FramesReceived) -> None:
         """Decode what one loop turn brought and hand it over."""
         link = message.link
-        session = self._sessions.get(link)
+        session = self._links.by_link.get(link)
         if session is None:
             return
         inbox, decode = self._inbox, self._spec.encoder.decode_batch
@@ -397,7 +316,7 @@ class ConsumerActor(TypeDispatcher):
     def receiveMsg_AckDue(self, message: AckDue, _sender: ActorAddress) -> None:
         """Acknowledge what the application took."""
         self._acknowledge(message.session)
-        if self._wanted or message.session.is_over:
+        if self._links.wanted_peers or message.session.is_over:
             self._open_wanted()
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
@@ -405,9 +324,10 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
         """Subscribe again, later."""
-        if message.link in self._sessions:
+        if message.link in self._links.by_link:
             if message.reason.code == CloseCode.STREAM_TOO_SLOW:
-                self._warn_too_slow(message.link.peer_id, message.reason)
+                peer_id, text = message.link.peer_id, clip(message.reason.text)
+                self._log.warning(peer_id, _TOO_SLOW_TEXT, peer_id.short, text)
             self._forget(message.link, message.reason)
             self._pump()
 
@@ -441,8 +361,8 @@ class ConsumerActor(TypeDispatcher):
             error = RemoteError(clip(text), CloseCode.UNEXPECTED_CLOSE)
             reason = CloseReason(error.close_code, str(error))
             link.close(reason)
-            self._state.refusals[link.peer_id] = error
-            if link in self._sessions:  # or what failed came after the forgetting
+            self._refusals.note(link.peer_id, error)
+            if link in self._links.by_link:  # or what failed came after the forgetting
                 self._forget(link, reason)
                 self._pump()
 
@@ -458,9 +378,7 @@ class ConsumerActor(TypeDispatcher):
         if self._state.is_closed:
             return
         if isinstance(token, _Probe):
-            rtt_s = self._node.endpoint.rtt(token.peer_id)
-            if rtt_s is not None:
-                self._rtts[token.peer_id] = rtt_s
+            if self._distances.receive_probed(token.peer_id):
                 self._take_catalog()
         else:
             self._core.receive_synced(token, now=self._now())
@@ -471,18 +389,19 @@ class ConsumerActor(TypeDispatcher):
         while (event := self._core.next_event()) is not None:
             match event:
                 case SubscriptionWanted(addr, attempt):
-                    self._wanted[addr.peer_id, attempt] = addr
+                    self._links.want((addr.peer_id, attempt), addr)
                 case SyncWanted(addr):
                     self.send(self._catalog, SyncWith(addr, addr.peer_id))
                 case SubscriptionDropped(peer_id, reason):
-                    link = self._link_of.get(peer_id)
+                    link = self._links.link_of(peer_id)
                     if link is not None:
                         link.close(reason)
                         self._forget_link(link, reason)
                 case ProducerGivenUp(peer_id, failures):
-                    self._warn_of(peer_id, "%s: gave up peer %s after %d failures", failures)
+                    text = "%s: gave up peer %s after %d failures"
+                    self._log.warning(peer_id, text, peer_id.short, failures)
         self._open_wanted()
-        self._forget_refusals()
+        self._refusals.settle(lambda peer_id: self._core.state_of(peer_id) is not None)
         due = self._core.get_timer()
         # One that comes too early finds nothing due, and the next one is armed then.
         if due is not None and (self._timer_at is None or due < self._timer_at):
@@ -493,46 +412,17 @@ class ConsumerActor(TypeDispatcher):
         """Subscribe where there is room for what comes; have others make room, or take it."""
         if self._state.is_closed:
             return
-        for token in [one for one in self._wanted if not self._core.is_opening(*one)]:
-            del self._wanted[token]
-        for token, addr in list(self._wanted.items()):
-            window = self._pool.reserve(token, waiting_count=len(self._wanted))
-            if window is None:
-                self._note_full()
-                break
-            del self._wanted[token]
-            self._asked[token] = window
-            timeout_s = self._spec.config.open_timeout
-            opening = OpenLink(addr, PROTOCOL, self._make_header(window), token, timeout_s)
-            self.send(self._node.transport, opening)
-        for change in self._pool.next_changes(waiting_count=len(self._wanted)):
-            self._links[change.session].write(window_frame(change.window))
-
-    def _note_full(self) -> None:
-        """Say why others are not subscribed to, if it is for the application to change."""
-        item_count = self._pool.waiting.items
-        if item_count:
-            text = f"{item_count} items of ended subscriptions wait to be taken"
-            error = LinkRefused(CloseReason(CloseCode.STREAM_TOO_SLOW, text))
-            self._state.refusals.update((peer_id, error) for peer_id, _ in self._wanted)
-
-    def _make_header(self, window: Window) -> bytes:
-        spec = self._spec
-        return encode(
-            Subscribe(
-                stream=bytes(spec.stream_id),
-                name=spec.name,
-                schema=spec.schema,
-                window_items=window.items,
-                window_bytes=window.bytes,
-                criteria=spec.criteria,
-            )
-        )
-
-    def _release(self, token: _Token) -> None:
-        """Take in that no link comes for an attempt."""
-        self._asked.pop(token, None)
-        self._pool.release(token)
+        links = self._links
+        links.keep_wanted(self._core.is_opening)
+        timeout_s = self._spec.config.open_timeout
+        while (opening := links.next_opening()) is not None:
+            header = self._spec.make_header(opening.window)
+            request = OpenLink(opening.addr, PROTOCOL, header, opening.token, timeout_s)
+            self.send(self._node.transport, request)
+        if (peers := links.wanted_peers) and (item_count := links.waiting_items):
+            self._refusals.note_waiting(peers, item_count)  # for the application to change
+        for link, window in links.next_changes():
+            link.write(window_frame(window))
 
     def _receive_window(self, link: Link, session: ReceiverSession, frame: bytes) -> None:
         session.receive_window(read_window(frame))
@@ -540,7 +430,7 @@ class ConsumerActor(TypeDispatcher):
         self._open_wanted()
 
     def _acknowledge(self, session: ReceiverSession) -> None:
-        link = self._links.get(session)
+        link = self._links.link_for(session)
         sequence = session.make_ack() if link is not None else None
         if link is not None and sequence is not None:
             link.write(ack_frame(sequence))
@@ -554,111 +444,26 @@ class ConsumerActor(TypeDispatcher):
             )
 
     def _refuse(self, link: Link, error: RemoteError) -> None:
-        self._warn_of(link.peer_id, "%s: peer %s: %s", error)
+        self._log.warning(link.peer_id, "%s: peer %s: %s", link.peer_id.short, error)
         link.close(CloseReason(error.close_code, clip(str(error))))
-        self._state.refusals[link.peer_id] = error
-
-    def _warn_too_slow(self, peer_id: PeerId, reason: CloseReason) -> None:
-        """Say that items are lost here, and what can be done."""
-        self._warn_of(
-            peer_id,
-            "%s: producer %s disconnected us as too slow (%s); items are lost until we are back. "
-            "Take items faster, or give the producer more lag_grace, a larger buffer_size, "
-            "or disconnect_lagging=False",
-            clip(reason.text),
-        )
-
-    def _warn_of(self, peer_id: PeerId, text: str, *values: object) -> None:
-        """Warn of a producer, but not again each time that it does the same."""
-        name = self._spec.name
-        self._node.peer_log.warning(
-            logger, peer_id, text, name, peer_id.short, *values, now=self._now(), about=name
-        )
-
-    def _log_info(self, peer_id: PeerId, text: str, *values: object) -> None:
-        name = self._spec.name
-        self._node.peer_log.info(
-            logger, peer_id, text, name, peer_id.short, *values, now=self._now(), about=name
-        )
+        self._refusals.note(link.peer_id, error)
 
     def _note_rejected(self, link: Link, count: int) -> None:
         """Count items that are not of the stream's type, and say so once per subscription."""
         channel = self._state.channels[link]
         if not channel.rejected_count:
             text = "%s: peer %s sends items that are not of the stream's type; they are left out"
-            self._warn_of(link.peer_id, text)
+            self._log.warning(link.peer_id, text, link.peer_id.short)
         channel.rejected_count += count
-
-    def _rank(self, info: PeerInfo) -> Rank:
-        """Return how much a producer is preferred; find out how near it is, if that matters."""
-        prefer = self._spec.prefer
-        if prefer is None:
-            return None
-        rank, is_unmeasured = prefer.judge(info)
-        if is_unmeasured:
-            self._probe(info)
-        return rank
-
-    def _measured(self, info: PeerInfo) -> PeerInfo:
-        """Return a peer with what is known of its distance: the catalog looks now and then."""
-        if info.rtt is not None:
-            return info
-        rtt_s = self._node.endpoint.rtt(info.peer_id)
-        return info.measured(self._rtts.get(info.peer_id) if rtt_s is None else rtt_s)
-
-    def _probe(self, info: PeerInfo) -> None:
-        """Have a connection made to a producer, so that its distance becomes known."""
-        peer_id, now = info.peer_id, self._now()
-        is_new = peer_id not in self._probed_at
-        if len(self._probed_at) < PROBES_MAX if is_new else self._is_probe_due(peer_id, now):
-            self._probed_at[peer_id] = now
-            self.send(self._catalog, SyncWith(info.addr, _Probe(info.peer_id)))
-
-    def _is_probe_due(self, peer_id: PeerId, now: float) -> bool:
-        return now >= self._probed_at[peer_id] + PROBE_AGAIN_S
-
-    def _note_refusal(self, peer_id: PeerId, error: LinkRefused) -> None:
-        reason = error.reason
-        refusal: Exception = error
-        if reason.code == CloseCode.STREAM_NOT_ALLOWED:
-            refusal = NotAllowed(reason)
-        elif reason.code == CloseCode.STREAM_SCHEMA_MISMATCH:
-            refusal = mismatch_from(reason.text)
-        elif reason.code in (
-            CloseCode.STREAM_INVALID_CRITERIA,
-            CloseCode.STREAM_COSTLY_CRITERIA,
-        ):
-            refusal = CriteriaError(reason.text)
-        if str(self._state.refusals.get(peer_id)) != str(refusal):
-            wrong = (
-                CloseCode.STREAM_SCHEMA_MISMATCH,
-                CloseCode.STREAM_INVALID_CRITERIA,
-                CloseCode.STREAM_COSTLY_CRITERIA,
-                CloseCode.PROTOCOL_VIOLATION,
-            )
-            level = logging.WARNING if reason.code in wrong else logging.DEBUG
-            logger.log(level, "%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
-        self._state.refusals[peer_id] = refusal
-
-    def _forget_refusals(self) -> None:
-        """Say no more of producers that left, or are not wanted: nobody tries them."""
-        refusals, core = self._state.refusals, self._core
-        for peer_id in [one for one in refusals if core.state_of(one) is None]:
-            if peer_id not in self._refused:
-                del refusals[peer_id]
-        for peer_id, reason in self._refused.items():
-            if str(refusals.get(peer_id)) != str(refusal := NotAllowed(reason)):
-                logger.info("%s: peer %s: %s", self._spec.name, peer_id.short, refusal)
-                refusals[peer_id] = refusal
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         """Take in that a link ended without our wish."""
-        session = self._sessions[link]
+        session = self._links.by_link[link]
         self._forget_link(link, reason)
         was_too_slow = reason.remote and reason.code == CloseCode.STREAM_TOO_SLOW
         was_refused = reason.remote and reason.code == CloseCode.STREAM_NOT_ALLOWED
         if was_refused:
-            self._state.refusals[link.peer_id] = NotAllowed(reason)
+            self._refusals.note(link.peer_id, NotAllowed(reason))
         self._core.receive_closed(
             link.peer_id,
             now=self._now(),
@@ -668,14 +473,11 @@ class ConsumerActor(TypeDispatcher):
         )
 
     def _forget_link(self, link: Link, reason: CloseReason) -> None:
-        session = self._sessions.pop(link)
-        del self._links[session]
-        self._pool.end(session)
-        if self._link_of.get(link.peer_id) is link:
-            del self._link_of[link.peer_id]
+        self._links.end(link)
         channel = self._state.channels.pop(link)
         channel.close(reason, now=self._now())
-        self._log_info(link.peer_id, "%s: the subscription to peer %s ended: %s", reason)
+        text = "%s: the subscription to peer %s ended: %s"
+        self._log.info(link.peer_id, text, link.peer_id.short, reason)
         self._publish_state()
 
     def _publish_state(self) -> None:
@@ -687,13 +489,10 @@ class ConsumerActor(TypeDispatcher):
         self.send(self.myAddress, ActorExitRequest())
 
     def _stop(self) -> None:
-        for link in list(self._sessions):
+        for link in self._links.clear():
             link.close(CANCELLED)
             channel = self._state.channels.pop(link)
             channel.close(CANCELLED, now=self._now())
-        self._sessions.clear()
-        self._links.clear()
-        self._link_of.clear()
         self._inbox.close()
         self._state.close()
         if self._spec.tickets is not None:

@@ -7,13 +7,11 @@ Receives: `StartGossip` first; `LinkOffered` from the transport actor; `LinkUp`,
 Sends: `DialLink`, `AdoptLink`, `BeginSync`, `EntriesJudged`, `EndLink` to its peer
     actors; `RefreshEntry`, `CatalogTouched` to the catalog actor;
     `OverlayLeft` in the end.
-Owns: the `Gossip` core, and one peer actor per link. It writes to the links of
-    neighbours directly, and lets the catalog's core judge what they announce
-    without a detour: a burst of announcements is one message from its peer actor,
-    and a sign of life causes none further.
-Failure: a link that fails takes its peer actor along; the core decides whom to
-    dial instead. A neighbour that does not take in what is written loses the
-    link.
+Owns: the `Gossip` core, and one peer actor per link (`gossip_links`). It writes to the links
+    of neighbours directly, and lets the catalog's core judge what they announce without a
+    detour: a burst of announcements is one message from its peer actor.
+Failure: a link that fails takes its peer actor along; the core decides whom to dial
+    instead. A neighbour that does not take in what is written loses the link.
 """
 
 from __future__ import annotations
@@ -21,26 +19,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
-from ..discovery.broadcast import RefreshOwnEntry, SendFrames
-from ..discovery.catalog import Catalog
+from ..discovery.catalog.catalog import Catalog
+from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.errors import SyncError
-from ..discovery.gossip import (
+from ..discovery.gossip.addresses import merge_addrs
+from ..discovery.gossip.announcements import RefreshOwnEntry, SendFrames
+from ..discovery.gossip.asked_syncs import AskedSyncs
+from ..discovery.gossip.edges import DialNeighbour, DropNeighbour, Offer, SendFrame
+from ..discovery.gossip.exchange import Exchange
+from ..discovery.gossip.gossip import (
     Gossip,
     GossipEvent,
     LookAtLinks,
     VerifyNeighbours,
     suspect_frames,
 )
+from ..discovery.gossip.link_roles import LinkRole
 from ..discovery.messages import (
-    AdoptLink,
     BeginSync,
     CatalogTouched,
-    DialLink,
     EndLink,
     EntriesJudged,
     EntriesMerged,
@@ -58,9 +59,7 @@ from ..discovery.messages import (
     StartSync,
     SyncFailed,
 )
-from ..discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame, merge_addrs
 from ..discovery.rtt import ProbesDue, RttSampled
-from ..discovery.verdict import EXPECTED_VERDICTS, Verdict
 from ..discovery.wire import (
     FRAME_BYTES_MAX,
     GUEST,
@@ -76,24 +75,20 @@ from ..errors import DecodeError
 from ..ids import PeerId
 from ..node import Node
 from ..runtime import TypeDispatcher
-from ..transport.address import PeerAddr, without_loopback
+from ..transport.address import PeerAddr
 from ..transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import Link, LinkClosed
 from ..transport.messages import LinkOffered, ServeProtocol
-from .peer import PeerActor
+from .gossip_links import GossipLinks
 
 logger = logging.getLogger(__name__)
 
 _ENOUGH = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "enough neighbours")
-_REPLACED = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "a newer link replaces this one")
 _BUSY = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "too many discovery links")
 _SILENT = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer")
-_TOO_SLOW = CloseReason(CloseCode.CANCELLED, "announcements are not taken in")
 _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
-_BROKEN_CLAIM = (Verdict.FORGED, Verdict.MALFORMED, Verdict.OVERSIZED)
 _VERIFY_S = 2.5
-_LASTING_MAX = 1024
 _TIMER_SLACK_S = 0.001
 _PAUSED_S = 2.0  # a timer that is so late shows that the process stood still
 
@@ -113,19 +108,11 @@ class GossipActor(TypeDispatcher):
         self._catalog: ActorAddress
         self._core: Catalog
         self._gossip: Gossip
-        self._links: dict[PeerId, ActorAddress] = {}
-        self._open: dict[PeerId, Link] = {}
-        self._dials: dict[PeerId, ActorAddress] = {}
-        self._told_version = 0
-        self._probes: dict[PeerId, ActorAddress] = {}
-        self._verifying: dict[PeerId, ActorAddress] = {}
+        self._exchange: Exchange
+        self._links: GossipLinks
         self._may_be_accused = False
         self._network_name = ""
-        self._asked: dict[PeerId, ActorAddress] = {}
-        self._waiting: dict[PeerId, list[StartSync]] = {}
-        self._peers: dict[ActorAddress, None] = {}
-        self._adopted: dict[Link, ActorAddress] = {}
-        self._lasting: dict[PeerId, PeerAddr] = {}
+        self._asked: AskedSyncs[StartSync] = AskedSyncs()
         self._armed: float | None = None
         self._leaver: ActorAddress | None = None
 
@@ -141,6 +128,8 @@ class GossipActor(TypeDispatcher):
         self._core = message.core
         self._catalog = message.catalog
         self._gossip = message.gossip
+        self._exchange = Exchange(message.core, message.gossip)
+        self._links = GossipLinks(self, message.node, message.config, message.catalog)
         self._network_name = message.network_name
         self._vouch(message.bootstrap)
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
@@ -153,27 +142,13 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_LeaveOverlay(self, message: LeaveOverlay, _sender: ActorAddress) -> None:
         """Close all links once what was written is out, then answer."""
         self._leaver = message.asker
-        end = EndLink(SHUTDOWN, self._config.graceful_departure_window)
-        for peer in self._peers:
-            self.send(peer, end)
+        self._links.end_all(EndLink(SHUTDOWN, self._config.graceful_departure_window))
         self._answer_leaver()
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, _sender: ActorAddress) -> None:
         """Forget a peer actor; one that failed takes its link along."""
-        child = message.childAddress
-        self._peers.pop(child, None)
-        for peer_id in [peer for peer, actor in self._links.items() if actor == child]:
-            self._lose_link(peer_id, CloseCode.UNEXPECTED_CLOSE)
-        for peer_id in [peer for peer, actor in self._dials.items() if actor == child]:
-            self._lose_dial(peer_id, CloseCode.UNEXPECTED_CLOSE)
-        for peer_id in [peer for peer, actor in self._probes.items() if actor == child]:
-            self._lose_probe(peer_id, CloseCode.UNEXPECTED_CLOSE)
-        for peer_id in [peer for peer, actor in self._verifying.items() if actor == child]:
-            del self._verifying[peer_id]
-        for peer_id in [peer for peer, actor in self._asked.items() if actor == child]:
-            self._end_asked(peer_id)
-        for link in [link for link, actor in self._adopted.items() if actor == child]:
-            del self._adopted[link]
+        for role, peer_id in self._links.forget(message.childAddress):
+            self._lose(role, peer_id, CloseCode.UNEXPECTED_CLOSE)
         self._answer_leaver()
         self._pump()
 
@@ -206,13 +181,12 @@ class GossipActor(TypeDispatcher):
         if self._leaver is not None:
             self._refuse_sync(message)
             return
-        if addr.peer_id in self._asked:
-            self._waiting.setdefault(addr.peer_id, []).append(message)
-        else:
+        if self._asked.begin(addr.peer_id, message):
             self._sync_asked([message])
         if message.is_lasting:
             self._vouch((addr,))
-            self._keep(addr)
+            self._gossip.receive_lasting(addr, now=self._now())
+            self._pump()
 
     def receiveMsg_ProbeSuspects(self, message: ProbeSuspects, _sender: ActorAddress) -> None:
         """Try to reach those whom only one peer accuses, and those that were cut off."""
@@ -236,19 +210,19 @@ class GossipActor(TypeDispatcher):
         if isinstance(offer, CloseReason):
             link.close(offer)
         elif offer is Offer.ACCEPT:
-            self._replace_link(link.peer_id, self._adopt(link, purpose), link)
+            self._replace_link(link.peer_id, self._links.adopt(link, purpose), link)
             link.accept(frame_bytes_max=FRAME_BYTES_MAX)
             self._tell_claims(link)
         else:
             is_probe = purpose.purpose == "probe"
-            self._adopt(link, LinkPurpose("probe" if is_probe else "sync"))
+            self._links.adopt(link, LinkPurpose("probe" if is_probe else "sync"))
             reply = GUEST if purpose.purpose == "join" else b""
             link.accept(reply, frame_bytes_max=FRAME_BYTES_MAX)
         self._pump()
 
     def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
         """Pass on the end of a link that came before its peer actor had it."""
-        if (peer := self._adopted.get(message.link)) is not None:
+        if (peer := self._links.adopter_of(message.link)) is not None:
             self.send(peer, message)
 
     # What became of links.
@@ -256,10 +230,10 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_LinkUp(self, message: LinkUp, sender: ActorAddress) -> None:
         """Note a neighbour that we dialled."""
         peer_id = message.peer_id
-        if self._dials.get(peer_id) != sender or self._leaver is not None:
-            self.send(sender, EndLink(_REPLACED))
+        if self._links.roles.get(LinkRole.DIAL, peer_id) != sender or self._leaver is not None:
+            self._links.refuse(sender)
             return
-        del self._dials[peer_id]
+        self._links.roles.pop(LinkRole.DIAL, peer_id)
         self._gossip.receive_link_up(peer_id, now=self._now())
         self._replace_link(peer_id, sender, message.link)
         self._tell_claims(message.link)
@@ -283,7 +257,7 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_ProbeAnswered(self, message: ProbeAnswered, sender: ActorAddress) -> None:
         """Take in a measurement."""
-        if self._probes.get(message.peer_id) == sender:
+        if self._links.roles.get(LinkRole.PROBE, message.peer_id) == sender:
             # Either may be late because a processor was busy; neither can be too early.
             known_s = self._node.endpoint.rtt(message.peer_id)
             rtt_s = message.rtt_s if known_s is None else min(message.rtt_s, known_s)
@@ -292,18 +266,11 @@ class GossipActor(TypeDispatcher):
     def receiveMsg_LinkDown(self, message: LinkDown, sender: ActorAddress) -> None:
         """Note a link that ended, or that could not be opened."""
         peer_id, code = message.peer_id, message.reason.code
-        if self._links.get(peer_id) == sender:
-            self._lose_link(peer_id, code)
-        elif self._dials.get(peer_id) == sender:
-            self._lose_dial(peer_id, code)
-        elif self._probes.get(peer_id) == sender:
-            self._lose_probe(peer_id, code)
-        elif self._verifying.get(peer_id) == sender:
-            del self._verifying[peer_id]
-            if code in _NO_ANSWER:
-                self._note_silent(peer_id)
-        elif self._asked.get(peer_id) == sender:
-            self._end_asked(peer_id)
+        role = self._links.roles.find(peer_id, sender)
+        if role is not None:
+            self._lose(role, peer_id, code)
+        if role is LinkRole.VERIFICATION and code in _NO_ANSWER:
+            self._note_silent(peer_id)
         if code == CloseCode.DIFFERENT_NETWORK:
             self._blame_network(peer_id)
         self._pump()
@@ -338,15 +305,15 @@ class GossipActor(TypeDispatcher):
         match event:
             case SendFrames(peers, frames):
                 for peer_id in peers:
-                    self._write(peer_id, frames)
+                    self._links.write(peer_id, frames)
             case SendFrame(peer_id, frame):
-                self._write(peer_id, (encode_frame(frame),))
+                self._links.write(peer_id, (encode_frame(frame),))
             case RefreshOwnEntry():
                 self.send(self._catalog, RefreshEntry())
             case DialNeighbour(addr, purpose, urgent):
                 contact = Contact.of(self._core.me.addr) if purpose == "join" else None
                 link_purpose = LinkPurpose(purpose, urgent, contact)
-                self._dials[addr.peer_id] = self._dial(addr, link_purpose)
+                self._links.dial(LinkRole.DIAL, addr, link_purpose)
             case LookAtLinks():
                 self._look_at_links()
             case VerifyNeighbours(peers):
@@ -355,94 +322,62 @@ class GossipActor(TypeDispatcher):
                 if self._node.endpoint.rtt(peer_id) is None:
                     self._sample(peer_id, rtt_s)
             case ProbesDue():
-                self._probe_some()
+                connected = set(self._node.endpoint.connected_peers())
+                for addr in self._exchange.choose_probes(connected, now=self._now()):
+                    self._links.dial(LinkRole.PROBE, addr, LinkPurpose("probe"))
             case DropNeighbour(peer_id):
-                del self._open[peer_id]
                 self._core.receive_link_down(peer_id, is_broken=False, now=self._wall())
-                self.send(self._links.pop(peer_id), EndLink(_ENOUGH))
-
-    def _write(self, peer_id: PeerId, frames: Iterable[bytes]) -> None:
-        link = self._open.get(peer_id)
-        if link is None:
-            return
-        link.write_many(frames)
-        if link.unsent_bytes > self._config.unsent_bytes_max:
-            self.send(self._links[peer_id], EndLink(_TOO_SLOW))
+                self._links.drop(peer_id, _ENOUGH)
 
     def _judge(self, entries: Sequence[bytes], source: PeerId) -> None:
-        core, now = self._core, self._wall()
-        is_from_afar = not self._node.endpoint.may_be_local(source)
-        for encoded in entries:
-            verdict = core.receive_bytes(encoded, source=source, is_from_afar=is_from_afar, now=now)
-            if verdict not in EXPECTED_VERDICTS:
-                self._log_refusal(verdict, source)
-        fresh = core.take_fresh()
-        if fresh:
-            self._gossip.receive_fresh(fresh, source, now=self._now())
+        refused = self._exchange.receive_entries(
+            entries,
+            source,
+            is_from_afar=not self._node.endpoint.may_be_local(source),
+            now=self._now(),
+            wall=self._wall(),
+        )
+        self._log_refusals(source, refused)
         self._tell_catalog()
 
-    def _log_refusal(self, verdict: Verdict, source: PeerId) -> None:
-        self._node.peer_log.warning(
-            logger,
-            source,
-            "what peer %s announced is refused: %s",
-            source.short,
-            verdict,
-            now=self._now(),
-            about=verdict,
-        )
+    def _log_refusals(self, source: PeerId, verdicts: Iterable[EntryVerdict]) -> None:
+        text, log = "what peer %s announced is refused: %s", self._node.peer_log
+        for one in verdicts:
+            log.warning(logger, source, text, source.short, one, now=self._now(), about=one)
 
     def _judge_claims(self, claims: Sequence[bytes], source: PeerId) -> None:
-        now = self._wall()
-        for encoded in claims:
-            verdict = self._core.receive_claim(encoded, now=now)
-            if verdict not in EXPECTED_VERDICTS:
-                self._log_refusal(verdict, source)
-            if verdict in _BROKEN_CLAIM:
-                break  # neighbours pass on what they checked: the rest is not worth the work
-        self._spread_claims(source)
+        refused = self._exchange.receive_claims(claims, source, wall=self._wall())
+        self._log_refusals(source, refused)
+        self._tell_if(self._exchange.spread_claims(source, now=self._now()))
 
-    def _spread_claims(self, source: PeerId | None) -> None:
-        """Pass on what was accepted; what this node says for itself follows at once."""
-        claims, accused = (
-            self._core.reachability.take_claims(),
-            self._core.reachability.take_accused(),
-        )
-        if not accused:
-            return
-        self._gossip.receive_claims(claims, accused, source, now=self._now())
-        fresh = self._core.take_fresh()
-        if fresh:
-            self._gossip.receive_fresh(fresh, source, now=self._now())
-        self.send(self._catalog, CatalogTouched())  # it decides when time is up
+    def _tell_if(self, has_accused: bool) -> None:
+        if has_accused:
+            self.send(self._catalog, CatalogTouched())  # it decides when time is up
 
     def _verify(self, peers: Iterable[PeerId]) -> None:
         """Try to reach peers soon, and accuse those that do not answer."""
-        addrs = self._core.store.live_addrs()
+        if self._leaver is not None:
+            return
         limit_s = min(_VERIFY_S, self._config.dial_timeout)
         config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
-        for peer_id in peers:
-            if peer_id in addrs and peer_id not in self._verifying and self._leaver is None:
-                addr = self._gossip.complete_addr(addrs[peer_id])
-                probe = LinkPurpose("probe")
-                self._verifying[peer_id] = self._dial(addr, probe, config=config)
+        for addr in self._exchange.live_addrs(peers):
+            if self._links.roles.get(LinkRole.VERIFICATION, addr.peer_id) is None:
+                purpose = LinkPurpose("probe")
+                self._links.dial(LinkRole.VERIFICATION, addr, purpose, config=config)
 
     def _note_silent(self, peer_id: PeerId) -> None:
         """Accuse a peer that could not be reached; a link to it is of no use any more."""
         heard_at = self._node.endpoint.heard_at(peer_id)
         if heard_at is not None and self._now() < heard_at + _VERIFY_S:
             return  # the probe failed, but the peer said something meanwhile
-        if (actor := self._links.get(peer_id)) is not None:
-            self.send(actor, EndLink(_SILENT))  # `_lose_link` accuses it
-        else:
-            self._core.suspect(peer_id, now=self._wall())
-            self._spread_claims(None)
+        if not self._links.end(peer_id, _SILENT):  # `_lose_link` accuses it
+            self._tell_if(self._exchange.accuse(peer_id, now=self._now(), wall=self._wall()))
 
     def _look_at_links(self) -> None:
         """Report when each neighbour was heard last."""
         now = self._now()
         heard_at = {}
-        for peer_id in self._open:
+        for peer_id in self._links.open:
             at = self._node.endpoint.heard_at(peer_id)
             heard_at[peer_id] = now if at is None else at
         self._gossip.receive_heard(heard_at, now=now)
@@ -474,39 +409,37 @@ class GossipActor(TypeDispatcher):
         )
 
     def _tell_catalog(self) -> None:
-        if self._core.version != self._told_version:
-            self._told_version = self._core.version
+        if self._exchange.has_changed():
             self.send(self._catalog, CatalogTouched())
 
     def _sample(self, peer_id: PeerId, rtt_s: float) -> None:
         self._core.receive_rtt_sample(peer_id, rtt_s)
         self._tell_catalog()
 
-    def _probe_some(self) -> None:
-        """Measure a few of those that there is no connection with."""
-        core, connected = self._core, set(self._node.endpoint.connected_peers())
-        addrs = core.store.live_addrs()
-        candidates = [peer_id for peer_id in addrs if peer_id not in connected]
-        prober, now = self._gossip.rtt, self._now()
-        for peer_id in prober.choose_probes(candidates, core.is_measured, now=now):
-            addr = self._gossip.complete_addr(addrs[peer_id])
-            self._probes[peer_id] = self._dial(addr, LinkPurpose("probe"))
-
-    def _lose_probe(self, peer_id: PeerId, code: int) -> None:
-        del self._probes[peer_id]
-        was_answered = code == CloseCode.SUCCESS
-        self._gossip.rtt.receive_probe_ended(peer_id, was_answered=was_answered, now=self._now())
+    def _lose(self, role: LinkRole, peer_id: PeerId, code: int) -> None:
+        """Take in that a link ended."""
+        self._links.roles.pop(role, peer_id)
+        if role is LinkRole.NEIGHBOUR:
+            self._lose_link(peer_id, code)
+        elif role is LinkRole.DIAL and code == CloseCode.SUCCESS:
+            self._gossip.receive_guest_done(peer_id, now=self._now())
+        elif role is LinkRole.DIAL:
+            self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
+        elif role is LinkRole.PROBE:
+            is_answer = code == CloseCode.SUCCESS
+            self._gossip.rtt.receive_probe_ended(peer_id, was_answered=is_answer, now=self._now())
+        elif role is LinkRole.SYNC:
+            self._end_asked(peer_id)
 
     def _sync_asked(self, requests: list[StartSync]) -> None:
         addr = requests[0].request.addr
         for request in requests[1:]:
             addr = merge_addrs(addr, request.request.addr)
         addr = self._gossip.complete_addr(addr)
-        self._asked[addr.peer_id] = self._dial(addr, LinkPurpose("sync"), tuple(requests))
+        self._links.dial(LinkRole.SYNC, addr, LinkPurpose("sync"), tuple(requests))
 
     def _end_asked(self, peer_id: PeerId) -> None:
-        del self._asked[peer_id]
-        waiting = self._waiting.pop(peer_id, [])
+        waiting = self._asked.end(peer_id, is_over=self._leaver is not None)
         if self._leaver is not None:
             for request in waiting:
                 self._refuse_sync(request)
@@ -521,61 +454,18 @@ class GossipActor(TypeDispatcher):
         """Let the addresses that the user, not gossip, has named be dialled without a budget."""
         self._node.endpoint.vouch(one for addr in addrs for one in addr.direct)
 
-    def _keep(self, addr: PeerAddr) -> None:
-        if addr.peer_id in self._lasting or len(self._lasting) < _LASTING_MAX:
-            self._lasting[addr.peer_id] = addr
-        self._gossip.receive_hints("dialled", self._lasting.values(), now=self._now())
-        self._pump()
-
-    def _dial(
-        self,
-        addr: PeerAddr,
-        purpose: LinkPurpose,
-        requests: tuple[StartSync, ...] = (),
-        *,
-        config: DiscoveryConfig | None = None,
-    ) -> ActorAddress:
-        peer = self.createActor(PeerActor)
-        self._peers[peer] = None
-        config = config or self._config
-        start = DialLink(self._node, config, self._catalog, addr, purpose, requests)
-        self.send(peer, start)
-        return peer
-
     def _decide(self, link: Link, purpose: LinkPurpose) -> Offer | CloseReason:
         """Return what to do with a link: `Offer.GUEST` is one sync or probe."""
         if self._leaver is not None:
             return _LEAVING
-        if len(self._adopted) >= self._config.links_max:
+        if self._links.adopted_count >= self._config.links_max:
             return _BUSY
-        if purpose.purpose == "sync" or purpose.purpose == "probe":
-            return Offer.GUEST
-        addr = None if purpose.contact is None else purpose.contact.addr
-        if addr is not None and not self._node.endpoint.may_be_local(link.peer_id):
-            addr = without_loopback(addr)
-        if addr is not None and addr.peer_id != link.peer_id:
-            return CloseReason(CloseCode.PROTOCOL_VIOLATION, "the contact is somebody else")
-        offer = self._gossip.receive_offer(
-            link.peer_id, purpose.purpose, addr, urgent=purpose.urgent, now=self._now()
-        )
-        if offer in (Offer.ACCEPT, Offer.GUEST):
-            return offer
-        return CloseReason(CloseCode.GRACEFUL_SHUTDOWN, offer.value)
-
-    def _adopt(self, link: Link, purpose: LinkPurpose) -> ActorAddress:
-        peer = self.createActor(PeerActor)
-        self._peers[peer] = None
-        self._adopted[link] = peer
-        self.send(peer, AdoptLink(self._node, self._config, self._catalog, link, purpose))
-        link.attach(partial(self.send, peer))
-        return peer
+        may_be_local = self._node.endpoint.may_be_local(link.peer_id)
+        now = self._now()
+        return self._gossip.judge_link(link.peer_id, purpose, may_be_local=may_be_local, now=now)
 
     def _replace_link(self, peer_id: PeerId, actor: ActorAddress, link: Link) -> None:
-        older = self._links.get(peer_id)
-        self._links[peer_id] = actor
-        self._open[peer_id] = link
-        if older is not None:
-            self.send(older, EndLink(_REPLACED))
+        self._links.replace(peer_id, actor, link)
         self._core.receive_link_up(peer_id)
         if self._may_be_accused:
             # The other ends of lost links may think that it was this node that fell silent.
@@ -590,25 +480,16 @@ class GossipActor(TypeDispatcher):
             link.write_many(suspect_frames(held))
 
     def _lose_link(self, peer_id: PeerId, code: int) -> None:
-        del self._links[peer_id]
-        del self._open[peer_id]
+        del self._links.open[peer_id]
         is_broken = code == CloseCode.UNEXPECTED_CLOSE and self._leaver is None
         self._may_be_accused = self._may_be_accused or is_broken
-        self._core.receive_link_down(peer_id, is_broken=is_broken, now=self._wall())
-        self._gossip.receive_link_down(peer_id, code=code, now=self._now())
-        if is_broken:
-            self._core.suspect(peer_id, now=self._wall())
-            self._spread_claims(None)
-
-    def _lose_dial(self, peer_id: PeerId, code: int) -> None:
-        del self._dials[peer_id]
-        if code == CloseCode.SUCCESS:
-            self._gossip.receive_guest_done(peer_id, now=self._now())
-        else:
-            self._gossip.receive_dial_failed(peer_id, code=code, now=self._now())
+        has_accused = self._exchange.lose_link(
+            peer_id, code=code, is_broken=is_broken, now=self._now(), wall=self._wall()
+        )
+        self._tell_if(has_accused)
 
     def _answer_leaver(self) -> None:
-        if self._leaver is not None and not self._peers:
+        if self._leaver is not None and self._links.is_empty:
             self.send(self._leaver, OverlayLeft())
 
     def _now(self) -> float:

@@ -6,7 +6,8 @@ Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     `StreamAdvertised`; `TicketsJudged`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
-Owns: a `FanOut`, a `Sieve`, the links to its subscribers, the shared state of its handle.
+Owns: a `FanOut`, a `Sieve`, the `Admission` to them, the links to its subscribers, the shared
+    state of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
 
@@ -38,12 +39,11 @@ from ..discovery.messages import (
 from ..discovery.view import CatalogSnapshot
 from ..errors import RemoteError
 from ..ids import PeerId
+from ..peer_log import TopicLog
 from ..runtime import TypeDispatcher
 from ..schema import fingerprint
 from ..streams.config import SHARE_ITEMS_MIN
-from ..streams.criteria import CriteriaError
-from ..streams.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
-from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed, refusal, without_ticket
+from ..streams.gate import NOT_ALLOWED, clip, holds, is_allowed
 from ..streams.messages import (
     CloseProducer,
     FlushOutbox,
@@ -52,14 +52,17 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
-from ..streams.outbox import Entry
-from ..streams.parts import OVERHEAD_BYTES
-from ..streams.runs import item_count_of, single_parts
+from ..streams.producing.admission import TOO_COSTLY, Admission, Admitted, Awaited
+from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
+from ..streams.producing.parts import OVERHEAD_BYTES
+from ..streams.producing.publisher import Publisher
+from ..streams.producing.sieve import Lane
+from ..streams.producing.undelivered import Undelivered
 from ..streams.shared import Channel
-from ..streams.sieve import Lane, SortedPart
 from ..streams.wire import (
     ACK_BYTES_MAX,
     Accepted,
+    Subscribe,
     encode,
     is_window,
     read_ack,
@@ -72,10 +75,8 @@ from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained,
 
 logger = logging.getLogger(__name__)
 
-TOO_COSTLY = CloseReason(
-    CloseCode.STREAM_COSTLY_CRITERIA, "to judge by your criteria takes more time than a peer may"
-)
 ANSWERS_UNSENT_BYTES_MAX = 256 * 1024
+_CLOSING = CloseReason(CloseCode.STREAM_NOT_FOUND, "the producer is closing")
 UNJUDGED_MAX = 256  # subscriptions that wait for their peer's tickets to be validated
 CALM_S = 0.0001  # an item this long after the last burst does not wait for company
 
@@ -106,9 +107,18 @@ class ProducerActor(TypeDispatcher):
         self._outbox = message.outbox
         self._state = message.state
         self._sieve = message.sieve
-        self._budget = message.criteria_budget
+        tickets = spec.tickets.requirement if spec.tickets is not None else None
+        self._admission = Admission(
+            spec.require,
+            tickets,
+            spec.schema,
+            spec.max_consumers,
+            message.sieve,
+            message.criteria_budget,
+        )
+        self._log = TopicLog(message.node.peer_log, logger, spec.name, self._now)
         frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
-        self._batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
+        batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
         self._fan_out = FanOut(
             buffer_items=spec.buffer_size,
             buffer_bytes=spec.config.buffer_bytes,
@@ -117,6 +127,14 @@ class ProducerActor(TypeDispatcher):
             consumer_rate=spec.consumer_rate,
             total_rate=spec.total_rate,
             now=self._now(),
+        )
+        self._publisher = Publisher(
+            message.outbox,
+            self._fan_out,
+            message.sieve,
+            spec.encoder,
+            batch_bytes_max,
+            Undelivered(spec.name, logger, spec.encoder, spec.undelivered),
         )
         self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
@@ -150,16 +168,11 @@ class ProducerActor(TypeDispatcher):
 
     def receiveMsg_SettleCriteria(self, _message: SettleCriteria, _sender: ActorAddress) -> None:
         """Charge the subscribers for their criteria; end those of peers who ask too much."""
-        now = self._now()
-        spent, item_count = self._sieve.settle()
-        for peer_id, seconds in spent.items():
-            self._budget.charge(peer_id, seconds, item_count, now=now)
-        over = [peer_id for peer_id in spent if self._budget.is_over(peer_id, now=now)]
+        over = self._admission.charge_criteria(now=self._now())
         for link, _ in self._channels() if over else ():
             if link.peer_id in over and self._lanes[link] is not None:
                 self._warn_of(link, TOO_COSTLY)
-                link.close(TOO_COSTLY)
-                self._forget(link, TOO_COSTLY)
+                self._drop(link, TOO_COSTLY)
         if over:
             self._pump()
 
@@ -170,36 +183,24 @@ class ProducerActor(TypeDispatcher):
         link, header = message.link, message.header
         if not link.is_open or link in self._state.channels:
             return
-        peer = self._peer(link)
         self._unjudged.pop(link, None)
-        reason = refusal(
-            peer,
-            require=self._spec.require,
-            here=self._spec.schema,
-            there=header.schema,
-            consumers=[channel.consumer_id for channel in self._state.channels.values()],
-            consumers_max=self._spec.max_consumers,
-        )
         if self._close_at is not None:
-            reason = CloseReason(CloseCode.STREAM_NOT_FOUND, "the producer is closing")
-        if reason is not None or peer is None:
-            assert reason is not None, "an unknown peer is refused with a reason"
-            self._refuse(link, reason)
+            self._refuse(link, _CLOSING)
             return
-        if not self._has_tickets(peer, message):
-            return
-        if header.criteria and not self._budget.may_subscribe(link.peer_id, now=self._now()):
-            self._refuse(link, TOO_COSTLY)
-            return
-        try:
-            lane = self._sieve.open_lane(header.criteria)
-        except CriteriaError as exc:
-            text = f"the criteria do not fit: {exc}"
-            self._refuse(link, CloseReason(CloseCode.STREAM_INVALID_CRITERIA, clip(text)))
-            return
-        except RemoteError as exc:
-            self._refuse(link, CloseReason(exc.close_code, clip(str(exc))))
-            return
+        consumers = [channel.consumer_id for channel in self._state.channels.values()]
+        found = self._admission.judge(self._peer(link), header, consumers, now=self._now())
+        if isinstance(found, Awaited):
+            if len(self._unjudged) < UNJUDGED_MAX:
+                self._unjudged[link] = message
+            else:
+                self._refuse(link, found.reason)
+        elif isinstance(found, CloseReason):
+            self._refuse(link, found)
+        else:
+            self._subscribe(link, header, found)
+
+    def _subscribe(self, link: Link, header: Subscribe, admitted: Admitted) -> None:
+        """Begin a subscription."""
         snapshot = self._snapshot
         assert snapshot is not None, "the peer is known from it"
         self._pump()  # what was accepted before is not for the new subscriber
@@ -207,11 +208,11 @@ class ProducerActor(TypeDispatcher):
             link,
             window_items=header.window_items,
             window_bytes=header.window_bytes,
-            lane=lane,
+            lane=admitted.lane,
             now=self._now(),
         )
-        self._lanes[link] = lane
-        self._sieve.join(lane, link.peer_id)
+        self._lanes[link] = admitted.lane
+        self._sieve.join(admitted.lane, link.peer_id)
         answer = Accepted(
             first_sequence=subscription.sent,
             window_items=subscription.window_items,
@@ -220,24 +221,15 @@ class ProducerActor(TypeDispatcher):
         )
         link.attach(self._take_event)  # no frame comes before the link is accepted
         link.accept(encode(answer), frame_bytes_max=ACK_BYTES_MAX)
-        self._state.channels[link] = Channel(
+        self._state.open_channel(
+            link,
             stream_id=self._spec.stream_id,
             producer_id=self._node.peer_id,
             consumer_id=link.peer_id,
-            peer=peer,
-            totals=self._state.totals,
+            peer=admitted.peer,
             now=self._now(),
         )
-        name, peer_id = self._spec.name, link.peer_id
-        self._node.peer_log.info(
-            logger,
-            peer_id,
-            "%s: peer %s subscribed",
-            name,
-            peer_id.short,
-            now=self._now(),
-            about=name,
-        )
+        self._log.info(link.peer_id, "%s: peer %s subscribed", link.peer_id.short)
         self._publish_state()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
@@ -253,9 +245,7 @@ class ProducerActor(TypeDispatcher):
                     self._core.receive_ack(link, read_ack(frame), now=self._now())
         except RemoteError as exc:
             self._warn_of(link, exc)
-            reason = CloseReason(exc.close_code, clip(str(exc)))
-            link.close(reason)
-            self._forget(link, reason)
+            self._drop(link, CloseReason(exc.close_code, clip(str(exc))))
         self._pump()
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
@@ -285,8 +275,7 @@ class ProducerActor(TypeDispatcher):
         for link, channel in list(self._channels()):
             channel.peer = self._peer(link) or channel.peer
             if not is_allowed(channel.peer, self._spec.require):
-                link.close(NOT_ALLOWED)
-                self._forget(link, NOT_ALLOWED)
+                self._drop(link, NOT_ALLOWED)
         if self._spec.tickets is not None:
             self._check_tickets(None)
         self._publish_state()
@@ -332,34 +321,17 @@ class ProducerActor(TypeDispatcher):
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
 
-    def _has_tickets(self, peer: PeerInfo, message: SubscriberOffered) -> bool:
-        """Return whether a peer's tickets let it in; refuse it otherwise, or have it wait."""
-        tickets = self._spec.tickets
-        if tickets is None:
-            return True
-        verdict = tickets.requirement.judge(peer)
-        if tickets.requirement.allows(verdict):
-            return True
-        if verdict.is_awaited and len(self._unjudged) < UNJUDGED_MAX:
-            self._unjudged[message.link] = message
-        else:
-            self._refuse(message.link, without_ticket(verdict.reason))
-        return False
-
     def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
         """End the subscriptions of those whose tickets hold no more; return whether any did."""
-        tickets = self._spec.tickets
-        if tickets is None or self._fan_out is None:
+        if self._spec.tickets is None or self._fan_out is None:
             return False
         has_ended = False
         for link, channel in self._channels():
             if peers is not None and link.peer_id not in peers:
                 continue
-            verdict = tickets.requirement.judge(channel.peer)
-            if not tickets.requirement.allows(verdict):
-                reason = without_ticket(verdict.reason)
-                link.close(reason)
-                self._forget(link, reason)
+            refused = self._admission.judge_tickets(channel.peer)
+            if refused is not None:
+                self._drop(link, refused.reason if isinstance(refused, Awaited) else refused)
                 has_ended = True
         return has_ended
 
@@ -390,7 +362,9 @@ class ProducerActor(TypeDispatcher):
             self._is_pumping = False
             # Only now, so that a sender encodes its next items while these are on their way.
             self._outbox.wake_senders()
-        if self._close_at is not None and self._is_drained():
+        if self._close_at is not None and (
+            self._publisher.is_drained or self._now() >= self._close_at
+        ):
             self._stop()
         elif self._is_blocked or self._close_at is not None or self._core.is_throttled:
             self._arm()
@@ -398,7 +372,7 @@ class ProducerActor(TypeDispatcher):
     def _publish_all(self, now: float) -> None:
         core, outbox = self._core, self._outbox
         while True:
-            self._publish_parts(now)
+            self._publisher.publish(now=now)
             self._write()
             if not outbox.parts or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
@@ -412,26 +386,6 @@ class ProducerActor(TypeDispatcher):
             self._is_blocked = False
             core.note_unblocked()
         self._published_at = self._now()
-
-    def _publish_parts(self, now: float) -> None:
-        core, spec = self._core, self._spec
-        while True:
-            if not self._state.channels:
-                # Once: the function that gets them may send again.
-                self._hand_back(self._outbox.take_all())
-                return
-            if not self._outbox.parts:
-                return
-            parts = self._outbox.take(*core.room())
-            if not parts:
-                return
-            items_max = core.frame_items_max()
-            bytes_max = core.frame_bytes_max(self._batch_bytes_max)
-            for lane, share in self._sieve.split(parts):
-                batches = spec.encoder.batches(
-                    share, frame_items_max=items_max, frame_bytes_max=bytes_max
-                )
-                core.publish(batches, lane=lane, now=now)
 
     def _write(self) -> bool:
         """Do what the core wants; return whether a subscriber was lost."""
@@ -454,8 +408,7 @@ class ProducerActor(TypeDispatcher):
                 text = f"{event.behind_items} items behind"
                 reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
                 self._warn_of(link, reason)
-                link.close(reason)
-                self._forget(link, reason)
+                self._drop(link, reason)
                 lost = True
         return lost
 
@@ -474,20 +427,18 @@ class ProducerActor(TypeDispatcher):
 
     def _warn_of(self, link: Link, why: CloseReason | RemoteError) -> None:
         """Warn of a peer, but not again each time that it comes back and is the same again."""
-        self._node.peer_log.warning(
-            logger,
-            link.peer_id,
-            "%s: peer %s: %s",
-            self._spec.name,
-            link.peer_id.short,
-            why,
-            now=self._now(),
-            about=(self._spec.name, getattr(why, "code", None)),
-        )
+        about = (self._spec.name, getattr(why, "code", None))
+        peer_id = link.peer_id
+        self._log.warning(peer_id, "%s: peer %s: %s", peer_id.short, why, about=about)
 
     def _refuse(self, link: Link, reason: CloseReason) -> None:
         logger.debug("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
         link.close(reason)
+
+    def _drop(self, link: Link, reason: CloseReason) -> None:
+        """End a subscription."""
+        link.close(reason)
+        self._forget(link, reason)
 
     def _forget(self, link: Link, reason: CloseReason) -> None:
         self._core.unsubscribe(link)
@@ -495,16 +446,8 @@ class ProducerActor(TypeDispatcher):
         if channel is not None:
             self._sieve.leave(self._lanes.pop(link), link.peer_id)
             channel.close(reason, now=self._now())
-            self._node.peer_log.info(
-                logger,
-                link.peer_id,
-                "%s: the subscription of peer %s ended: %s",
-                self._spec.name,
-                link.peer_id.short,
-                reason,
-                now=self._now(),
-                about=self._spec.name,
-            )
+            text = "%s: the subscription of peer %s ended: %s"
+            self._log.info(link.peer_id, text, link.peer_id.short, reason)
         self._publish_state()
 
     def _publish_state(self) -> None:
@@ -514,34 +457,8 @@ class ProducerActor(TypeDispatcher):
             self._outbox.set_online(online)
         self._state.show(is_online=online)
 
-    def _hand_back(self, parts: list[Entry]) -> None:
-        """Give items that nobody is there to take back to the application."""
-        spec = self._spec
-        if not parts:
-            return
-        if spec.undelivered is None:
-            item_count = sum(map(item_count_of, parts))
-            logger.info("%s: %d items had no consumer", spec.name, item_count)
-            return
-        for entry in parts:
-            part = entry.part if isinstance(entry, SortedPart) else entry
-            for single in single_parts((part,)):
-                try:
-                    spec.undelivered(spec.encoder.decode(single))
-                except Exception:
-                    logger.exception("%s: the undelivered callback failed", spec.name)
-
-    def _is_drained(self) -> bool:
-        assert self._close_at is not None
-        if self._now() >= self._close_at:
-            return True
-        return not self._outbox.parts and self._core.is_drained
-
     def _stop(self) -> None:
-        unsent = self._outbox.item_count + max(
-            (s.backlog_items for s in self._core.subscriptions.values()), default=0
-        )
-        self._hand_back(self._outbox.take_all())
+        unsent = self._publisher.end()
         for link, channel in self._channels():
             link.close(SHUTDOWN)
             self._core.unsubscribe(link)

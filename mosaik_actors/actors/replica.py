@@ -8,7 +8,8 @@ Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft`,
     `TransferBegun` and `GroupWasForced` to who asked.
-Owns: the `GroupMember`, the links of its bonds, the storage, the shared state of its handles.
+Owns: the `GroupMember`, the links of its bonds (`replica_links`), the storage (`replica_log`),
+    the shared state of its handles and what they have asked for (`replica_calls`).
 Failure: a machine that raises, or a storage that fails for another reason than
     want of room, ends the member: its handles get `GroupTerminated` with the
     cause. Want of room makes it wait, offline, and try again. A peer that breaks
@@ -24,11 +25,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..codec import EncodeError
 from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import (
     AdvertiseGroup,
@@ -38,7 +39,7 @@ from ..discovery.messages import (
     WithdrawGroup,
 )
 from ..discovery.view import CatalogSnapshot
-from ..errors import Full, GroupTerminated
+from ..errors import GroupTerminated
 from ..groups.client.client import ClientRenewed, Failed, Resolved
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
@@ -62,15 +63,19 @@ from ..groups.messages import (
     TransferLeadership,
     UnregisterReplica,
 )
-from ..groups.storage.interface import LogOwner, SaveBatch, StorageError, StorageFull, Stored
+from ..groups.storage.interface import LogOwner, SaveBatch, StorageFull
 from ..groups.wire.protocol import PROTOCOL
-from ..ids import PeerId
+from ..ids import GroupId
+from ..peer_log import TopicLog
 from ..peer_text import printable
 from ..runtime import TypeDispatcher
 from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
+from .replica_calls import ReplicaCalls
+from .replica_links import ReplicaLinks
+from .replica_log import ReplicaLog, SaveDone
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,10 @@ _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
 # Several times what Raft, commands and state sync may have on their way to one member.
 _UNSENT_BYTES_MAX = 64 * 1024 * 1024
+_NEAR_MISS_TEXT = (
+    "group %s: peer %s is in a group of the same name with another id, so the two never meet; "
+    "key, ConsensusConfig, the machine's signature and state_sync must be the same"
+)
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
 
 
@@ -91,12 +100,24 @@ class _RetrySave:
     batch: SaveBatch
 
 
-@dataclass(frozen=True, slots=True)
-class SaveDone:
-    """The thread that writes the log is through with a batch; `error` says how it failed."""
+class _NearMiss:
+    """A group of the same name with another id: said once, since the two never meet."""
 
-    batch: SaveBatch
-    error: Exception | None
+    def __init__(self, label: str, name: str, group_id: GroupId) -> None:
+        self._label = label
+        self._name = name
+        self._group_id = group_id
+
+    def look(self, snapshot: CatalogSnapshot) -> None:
+        """Look whether a peer has one."""
+        if not self._name:
+            return
+        for peer, info in snapshot.items():
+            for other_id, other_name in info.groups.items():
+                if other_name == self._name and other_id != self._group_id and info.is_reachable:
+                    logger.warning(_NEAR_MISS_TEXT, self._label, peer.short)
+                    self._name = ""
+                    return
 
 
 class ReplicaActor(TypeDispatcher):
@@ -106,18 +127,13 @@ class ReplicaActor(TypeDispatcher):
         self._start: StartReplica
         self._label = ""
         self._member: GroupMember | None = None
-        self._links: dict[int, Link] = {}
-        self._link_ids: dict[Link, int] = {}
-        self._link_number = 0
+        self._links = ReplicaLinks(self._take_link_event)
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
         self._is_over = False
         self._is_exiting = False
-        self._has_hinted = False
-        self._saving: asyncio.Task[None] | None = None
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
-        self._taken_count = 0
         self._has_taken = False
 
     # Lifecycle.
@@ -129,11 +145,16 @@ class ReplicaActor(TypeDispatcher):
         """
         self._start = message
         self._label = message.name or message.spec.group_id.short
+        node, spec, me = message.node, message.spec, self.myAddress
+        owner = LogOwner(spec.group_id, spec.me)
+        self._storage = ReplicaLog(message.storage, owner, partial(node.system.tell, me))
+        self._near_miss = _NearMiss(self._label, message.shown_name, spec.group_id)
+        self._calls = ReplicaCalls(message.state)
+        self._log = TopicLog(node.peer_log, logger, self._label, self._now)
         if message.after is not None:
             await asyncio.wait([message.after])
-        node, spec = message.node, message.spec
         try:
-            stored = await asyncio.to_thread(self._open_storage)
+            stored = await self._storage.open()
             self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
             await self._advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
@@ -187,7 +208,7 @@ class ReplicaActor(TypeDispatcher):
 
     def _take_now(self) -> bool:
         """Take a command without a turn in the mailbox, if they come one at a time."""
-        if self._is_pumping or self._has_taken or self._taken_count > 1:
+        if self._is_pumping or self._has_taken or not self._calls.come_alone:
             return False
         system = self._start.node.system
         if not system.run_now(self.myAddress, self._take_alone):
@@ -207,31 +228,10 @@ class ReplicaActor(TypeDispatcher):
     def _end_turn(self) -> None:
         self._has_taken = False
 
-    def _take_submissions(self, member: GroupMember, now: float) -> None:
-        """Take commands from the shared state."""
-        state = self._start.state
-        waiting = state.submissions
-        if not waiting:
-            return
-        self._taken_count = len(waiting)
-        while waiting:
-            one = waiting.popleft()
-            if one.future.done():
-                continue
-            try:
-                member.submit(
-                    one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
-                )
-            except Full:  # handles see to it that this does not happen
-                self._fail(one.future, CallFailed("too many commands wait to be committed"))
-            except EncodeError as error:
-                one.future.set_exception(error)
-        state.queued_count = state.queued_bytes = 0
-
     def receiveMsg_ReadAsked(self, message: ReadAsked, _sender: ActorAddress) -> None:
         """Ask for a strong read."""
         if self._member is None or self._is_over:
-            self._fail(message.future, self._start.state.ended())
+            self._calls.fail(message.future, self._start.state.ended())
             return
         self._member.read(message.future, now=self._now(), timeout_s=message.timeout_s)
         self._pump()
@@ -281,7 +281,7 @@ class ReplicaActor(TypeDispatcher):
             for peer, info in message.snapshot.items()
             if peer != me and group_id in info.groups
         }
-        self._hint_at_near_misses(message.snapshot)
+        self._near_miss.look(message.snapshot)
         self._member.receive_peers(peers, now=self._now())
         self._pump()
 
@@ -289,24 +289,6 @@ class ReplicaActor(TypeDispatcher):
         """Let go of members whose tickets hold no more, and look for those whose tickets do now."""
         if self._member is not None and not self._is_over:
             self._pump(self._member.recheck_peers)
-
-    def _hint_at_near_misses(self, snapshot: CatalogSnapshot) -> None:
-        """Say once why a peer with a group of the same name is never met."""
-        name, group_id = self._start.shown_name, self._start.spec.group_id
-        if self._has_hinted or not name:
-            return
-        for peer, info in snapshot.items():
-            for other_id, other_name in info.groups.items():
-                if other_name == name and other_id != group_id and info.is_reachable:
-                    self._has_hinted = True
-                    logger.warning(
-                        "group %s: peer %s is in a group of the same name with another id, so "
-                        "the two never meet; key, ConsensusConfig, the machine's signature and "
-                        "state_sync must be the same",
-                        self._label,
-                        peer.short,
-                    )
-                    return
 
     def receiveMsg_BondOffered(self, message: BondOffered, _sender: ActorAddress) -> None:
         """Let the core judge a link that a peer opened."""
@@ -316,7 +298,7 @@ class ReplicaActor(TypeDispatcher):
             return
         if not link.is_open:
             return
-        link_id = self._add_link(link)
+        link_id = self._links.add(link)
         self._member.receive_offer(link_id, link.peer_id, link.header, now=self._now())
         self._pump()
 
@@ -326,7 +308,7 @@ class ReplicaActor(TypeDispatcher):
         if self._member is None or self._is_over:
             link.close(CANCELLED)
             return
-        link_id = self._add_link(link)
+        link_id = self._links.add(link)
         self._member.receive_opened(link_id, message.token, link.reply, now=self._now())
         self._pump()
 
@@ -348,10 +330,9 @@ class ReplicaActor(TypeDispatcher):
         self._note_closed(message)
 
     def _note_closed(self, message: LinkClosed) -> None:
-        link_id = self._link_ids.pop(message.link, None)
+        link_id = self._links.forget(message.link)
         if link_id is None:
             return
-        del self._links[link_id]
         if self._member is not None and not self._is_over:
             self._member.receive_closed(link_id, message.reason, now=self._now())
             self._pump()
@@ -372,7 +353,7 @@ class ReplicaActor(TypeDispatcher):
             self._end(error)
 
     def _take_frames(self, message: FramesReceived) -> None:
-        link_id = self._link_ids.get(message.link)
+        link_id = self._links.id_of(message.link)
         if link_id is not None and self._member is not None and not self._is_over:
             self._member.receive_frames(link_id, message.frames, now=self._now())
             self._pump()
@@ -381,7 +362,7 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_SaveDone(self, message: SaveDone, _sender: ActorAddress) -> None:
         """Go on when a batch is saved; wait when the disk is full; end when it failed."""
-        self._saving = None
+        self._storage.note_done()
         if self._member is None or self._is_over:
             self._let_go()
         elif message.error is None:
@@ -399,35 +380,6 @@ class ReplicaActor(TypeDispatcher):
         self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
         self._pump()
 
-    def _save(self, batch: SaveBatch) -> None:
-        """Write a batch in a thread; `SaveDone` follows."""
-        storage, tell, me = self._start.storage, self._start.node.system.tell, self.myAddress
-
-        async def save() -> None:
-            error: Exception | None = None
-            try:
-                await asyncio.to_thread(storage.save, batch)
-            except Exception as exc:
-                error = exc
-            tell(me, SaveDone(batch, error))
-
-        self._saving = asyncio.get_running_loop().create_task(save(), name="save a batch")
-
-    def _open_storage(self) -> Stored:
-        storage, spec = self._start.storage, self._start.spec
-        storage.open(LogOwner(spec.group_id, spec.me))
-        try:
-            return storage.load()
-        except BaseException:
-            storage.close()
-            raise
-
-    def _close_storage(self) -> None:
-        try:
-            self._start.storage.close()
-        except StorageError as error:
-            logger.error("group %s: closing the log: %s", self._label, error)
-
     # Timers.
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
@@ -443,7 +395,7 @@ class ReplicaActor(TypeDispatcher):
                     return
                 self._pump(self._member.handle_timer)
             case _RetrySave(batch):
-                self._save(batch)
+                self._storage.save(batch)
 
     # The pump.
 
@@ -460,7 +412,7 @@ class ReplicaActor(TypeDispatcher):
             if step is not None:
                 step(now=self._now())
             now = self._now()
-            self._take_submissions(member, now)
+            self._calls.take(member, now)
             member.pump(now=now)
         except MachineFailed as error:
             self._end(error)
@@ -473,8 +425,7 @@ class ReplicaActor(TypeDispatcher):
             self._is_pumping = False
         while (event := member.next_event()) is not None:
             if type(event) is Resolved:  # by far the most frequent
-                if not event.token.done():
-                    event.token.set_result(event)
+                self._calls.resolve(event)
             else:
                 self._take(event)
         if self._member is not None:
@@ -490,13 +441,13 @@ class ReplicaActor(TypeDispatcher):
                     if link.unsent_bytes > _UNSENT_BYTES_MAX:
                         self._drop_slow(link_id, link)
             case Failed(future, may_take_effect, reason):
-                self._fail(future, CallFailed(reason, may_take_effect))
+                self._calls.fail(future, CallFailed(reason, may_take_effect))
             case ReadGranted(future):
-                self._answer(future)
+                self._calls.answer(future)
             case ReadFailed(future):
-                self._fail(future, CallFailed("no answer in time"))
+                self._calls.fail(future, CallFailed("no answer in time"))
             case SaveWanted(batch):
-                self._save(batch)
+                self._storage.save(batch)
             case DialWanted(_, addr, token, header, timeout_s):
                 request = OpenLink(addr, PROTOCOL, header, token, timeout_s, is_essential=True)
                 self.send(self._start.node.transport, request)
@@ -505,17 +456,14 @@ class ReplicaActor(TypeDispatcher):
                 if link is not None:
                     link.accept(reply)
             case CloseLink(link_id, reason):
-                link = self._links.pop(link_id, None)
-                if link is not None:
-                    del self._link_ids[link]
-                    link.close(reason)
+                self._links.close(link_id, reason)
             case Notify(told):
                 self._start.state.publish(told)
             case Logged(is_error, text, None):
                 level = logging.WARNING if is_error else logging.INFO
                 logger.log(level, "group %s: %s", self._label, printable(text))
             case Logged(_, text, peer_id):
-                self._warn_of(peer_id, "group %s: %s", text)
+                self._log.warning(peer_id, "group %s: %s", text)
             case MemberLeft():
                 self._end(GroupTerminated(None, "it has left the group"))
             case ClientRenewed(_, unknown_count):
@@ -527,28 +475,10 @@ class ReplicaActor(TypeDispatcher):
 
     def _drop_slow(self, link_id: int, link: Link) -> None:
         """Let go of a peer that asks for more than it takes in: no queue is without an end."""
-        self._warn_of(link.peer_id, "group %s: peer %s does not read", link.peer_id.short)
-        del self._links[link_id], self._link_ids[link]
-        link.close(_TOO_SLOW)
+        self._log.warning(link.peer_id, "group %s: peer %s does not read", link.peer_id.short)
+        self._links.close(link_id, _TOO_SLOW)
         if self._member is not None:
             self._member.receive_closed(link_id, _TOO_SLOW, now=self._now())
-
-    def _answer(self, future: Any) -> None:
-        answer = self._start.state.reads.get(future)
-        if answer is None or future.done():
-            return
-        try:
-            future.set_result(answer())
-        except StopIteration as error:  # which no future takes, nor any coroutine raises
-            stopped = RuntimeError("the machine's query raised StopIteration")
-            stopped.__cause__ = error
-            future.set_exception(stopped)
-        except Exception as error:
-            future.set_exception(error)
-
-    def _fail(self, future: Any, error: Exception) -> None:
-        if not future.done():
-            future.set_exception(error)
 
     def _show(self, member: GroupMember) -> None:
         """Tell those who wait, when something they can see is different."""
@@ -576,10 +506,7 @@ class ReplicaActor(TypeDispatcher):
         start = self._start
         if not isinstance(error, GroupTerminated):
             logger.error("group %s ends here: %s", self._label, error)
-        for link in self._links.values():
-            link.close(SHUTDOWN)
-        self._links.clear()
-        self._link_ids.clear()
+        self._links.close_all(SHUTDOWN)
         self.send(start.groups, UnregisterReplica(start.spec.group_id, self.myAddress))
         self.send(start.catalog, UnwatchCatalog(self.myAddress))
         if start.tickets is not None:
@@ -588,31 +515,18 @@ class ReplicaActor(TypeDispatcher):
         self.send(start.catalog, WithdrawGroup(start.spec.group_id))
         start.state.close(error)
         start.state.end_calls()
-        if self._saving is None:
+        if not self._storage.is_saving:
             self._let_go()
 
     def _let_go(self) -> None:
         """Close the storage, which nobody writes to any more, tell who asked for it, and exit."""
-        self._close_storage()
+        self._storage.close(self._label)
         for asker in self._leaving:
             self.send(asker, GroupLeft())
         self._leaving.clear()
         if not self._is_exiting:
             self._is_exiting = True
             self.send(self.myAddress, ActorExitRequest())
-
-    def _add_link(self, link: Link) -> int:
-        self._link_number += 1
-        self._links[self._link_number] = link
-        self._link_ids[link] = self._link_number
-        link.attach(self._take_link_event)
-        return self._link_number
-
-    def _warn_of(self, peer_id: PeerId | None, text: str, *values: object) -> None:
-        """Warn of a peer, but not again each time that it does the same."""
-        self._start.node.peer_log.warning(
-            logger, peer_id, text, self._label, *values, now=self._now(), about=self._label
-        )
 
     def _now(self) -> float:
         return self._start.node.clock.monotonic()

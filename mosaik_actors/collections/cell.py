@@ -22,8 +22,8 @@ from .commands import (
     Clear,
     Cleared,
     CollectionMachine,
+    ContentsReplaced,
     Handler,
-    StateReplaced,
     filled,
     is_same,
     maybe,
@@ -57,7 +57,7 @@ class ValueWritten(Generic[T]):
     version: int
 
 
-CellChange = ValueWritten[T] | Cleared | StateReplaced
+CellChange = ValueWritten[T] | Cleared | ContentsReplaced
 """What `on_change` tells of a cell."""
 
 

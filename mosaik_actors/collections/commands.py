@@ -79,7 +79,7 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
-class StateReplaced:
+class ContentsReplaced:
     """A snapshot took the place of what was there: read everything anew.
 
     It has no version of its own: the group knows which position it shows.
@@ -202,7 +202,7 @@ class CollectionMachine(StateMachine):
                 self.rows.unpack(command.rows)
 
     def reset(self) -> None:
-        """Go back to the beginning, with nothing in it; told as `StateReplaced`.
+        """Go back to the beginning, with nothing in it; told as `ContentsReplaced`.
 
         In place: what reads the replica is handed out and goes on reading it.
         """
@@ -239,4 +239,4 @@ class CollectionMachine(StateMachine):
     def _replaced(self) -> None:
         """Tell that the state is another one now."""
         if self.on_change is not None:
-            self.on_change([StateReplaced()])
+            self.on_change([ContentsReplaced()])

@@ -4,7 +4,7 @@ A machine tells its changes to one listener, and makes them only if there is one
 The feed is that listener, as long as anybody wants to know:
 
     * A *backlog* keeps the changes for one reader. When more pile up than it may
-      keep, it drops all of them and keeps `StateReplaced` instead: the reader
+      keep, it drops all of them and keeps `ContentsReplaced` instead: the reader
       then reads everything anew, as it does when a snapshot came.
     * *Outcomes* keep what each command changed for writers whose command is under
       way, and who learn its version only when it is through.
@@ -22,7 +22,7 @@ import weakref
 from collections import deque
 from typing import Any, Final
 
-from .commands import CollectionMachine, StateReplaced
+from .commands import CollectionMachine, ContentsReplaced
 
 OUTCOMES_KEPT: Final = 20_000
 
@@ -44,10 +44,10 @@ class Backlog:
         return len(self._changes)
 
     def put(self, changes: list[Any]) -> None:
-        """Take in changes; too many become one `StateReplaced`."""
+        """Take in changes; too many become one `ContentsReplaced`."""
         if len(self._changes) + len(changes) > self._limit:
             self._changes.clear()
-            self._changes.append(StateReplaced())
+            self._changes.append(ContentsReplaced())
         else:
             self._changes.extend(changes)
 
@@ -116,7 +116,7 @@ class Outcomes:
     def put(self, changes: list[Any]) -> None:
         """Take in changes."""
         for change in changes:
-            if isinstance(change, StateReplaced):
+            if isinstance(change, ContentsReplaced):
                 self._replaced_count += 1
                 self._clear()
             else:

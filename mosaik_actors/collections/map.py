@@ -36,9 +36,9 @@ from .commands import (
     Clear,
     Cleared,
     CollectionMachine,
+    ContentsReplaced,
     Extend,
     Handler,
-    StateReplaced,
     filled,
     is_same,
     maybe,
@@ -358,5 +358,7 @@ class MapMachine(CollectionMachine, Generic[K, V]):
             changes.append(EntryInserted(key, value, version))
 
 
-MapChange = EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared | StateReplaced
+MapChange = (
+    EntryInserted[K, V] | EntryUpdated[K, V] | EntryRemoved[K, V] | Cleared | ContentsReplaced
+)
 """What `on_change` tells of a map."""

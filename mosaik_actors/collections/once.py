@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .cell import SlotMachine, ValueSlot, ValueWritten, Write
-from .commands import Handler, StateReplaced
+from .commands import ContentsReplaced, Handler
 
 T = TypeVar("T")
 
 
-OnceChange = ValueWritten[T] | StateReplaced
+OnceChange = ValueWritten[T] | ContentsReplaced
 """What `on_change` tells of a value that is written once."""
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from .commands import Cleared, StateReplaced
+from .commands import Cleared, ContentsReplaced
 from .ranking import Inclusive
 
 P = TypeVar("P")
@@ -113,5 +113,9 @@ class QueueEvicted(Generic[P, K, V]):
 
 
 PriorityQueueChange = (
-    QueueInserted[P, K, V] | QueueRemoved[P, K, V] | QueueEvicted[P, K, V] | Cleared | StateReplaced
+    QueueInserted[P, K, V]
+    | QueueRemoved[P, K, V]
+    | QueueEvicted[P, K, V]
+    | Cleared
+    | ContentsReplaced
 )

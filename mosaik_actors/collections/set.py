@@ -21,7 +21,7 @@ import msgspec
 from ..errors import DecodeError
 from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
-from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, StateReplaced, filled
+from .commands import Clear, Cleared, CollectionMachine, ContentsReplaced, Extend, Handler, filled
 from .elements import Element
 from .insertion import InsertionOrder
 from .snapshots import read_parts, write_parts
@@ -244,5 +244,5 @@ class SetMachine(CollectionMachine, Generic[T]):
             changes.append(MemberInserted(member, version))
 
 
-SetChange = MemberInserted[T] | MemberRemoved[T] | Cleared | StateReplaced
+SetChange = MemberInserted[T] | MemberRemoved[T] | Cleared | ContentsReplaced
 """What `on_change` tells of a set."""

@@ -25,7 +25,7 @@ import msgspec
 from ..groups.machine.state_sync import StateSync
 from ..ids import UniqueId
 from .chunks import ChunkedList
-from .commands import Clear, Cleared, CollectionMachine, Extend, Handler, StateReplaced, filled
+from .commands import Clear, Cleared, CollectionMachine, ContentsReplaced, Extend, Handler, filled
 from .elements import Element
 from .snapshots import read_parts, write_parts
 
@@ -121,7 +121,7 @@ class Truncated:
     version: int
 
 
-VecChange = ItemInserted[T] | ItemRemoved[T] | ItemsSwapped | Truncated | Cleared | StateReplaced
+VecChange = ItemInserted[T] | ItemRemoved[T] | ItemsSwapped | Truncated | Cleared | ContentsReplaced
 
 
 class VecView(Sequence[T]):

@@ -61,7 +61,7 @@ Host = Annotated[str, msgspec.Meta(max_length=64)]
 Relay = Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)]
 
 
-class Version(NamedTuple):
+class EntryVersion(NamedTuple):
     """Which of two entries of one peer is the newer one: the greater tuple.
 
     Attributes:
@@ -122,7 +122,7 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     network: NetworkId
     peer: PeerId
-    version: Version
+    version: EntryVersion
     direct: Annotated[tuple[tuple[Host, Port], ...], msgspec.Meta(max_length=DIRECT_COUNT_MAX)] = ()
     relay: Relay | None = None
     tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=TAG_COUNT_MAX)] = ()
@@ -242,7 +242,7 @@ class SignedPeerEntry:
 
     def _find_content(self) -> bytes:
         if self._content is None:
-            blank = msgspec.structs.replace(self.entry, version=Version(0, 0))
+            blank = msgspec.structs.replace(self.entry, version=EntryVersion(0, 0))
             self._content = blake3(encode_record(blank)).digest()
         return self._content
 
@@ -264,7 +264,7 @@ class SignedPeerEntry:
         return self.entry.network
 
     @property
-    def version(self) -> Version:
+    def version(self) -> EntryVersion:
         """Which of its owner's entries it is."""
         return self.entry.version
 

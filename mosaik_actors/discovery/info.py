@@ -16,7 +16,7 @@ from ..ids import NetworkId, PeerId, UniqueId
 from ..tickets.ticket import Ticket
 from ..tickets.validator import Expiration, TicketValidator, find_valid
 from ..transport.address import PeerAddr, without_loopback
-from .entry import PeerEntry, Version
+from .entry import EntryVersion, PeerEntry
 
 
 class IdSet(frozenset[UniqueId | str]):
@@ -140,7 +140,7 @@ class PeerInfo:
         return without_loopback(self.entry.addr) if self.is_from_afar else self.entry.addr
 
     @property
-    def version(self) -> Version:
+    def version(self) -> EntryVersion:
         """Which of its entries this is."""
         return self.entry.version
 

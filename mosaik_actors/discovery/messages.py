@@ -16,11 +16,11 @@ from ..ids import GroupId, PeerId, StreamId, Tag, UniqueId
 from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link
-from .catalog import Catalog
+from .catalog.catalog import Catalog
 from .config import DiscoveryConfig
 from .entry import ActorInfo, EntryTooLarge, GroupInfo, SignedPeerEntry, StreamInfo
 from .errors import SyncError
-from .gossip import Gossip
+from .gossip.gossip import Gossip
 from .view import CatalogEvent, CatalogSnapshot
 from .wire import GossipFrame, LinkPurpose
 

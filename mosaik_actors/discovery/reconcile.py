@@ -39,7 +39,7 @@ from blake3 import blake3
 
 from ..errors import RemoteError
 from ..ids import PeerId
-from .entry import SignedPeerEntry, Version
+from .entry import EntryVersion, SignedPeerEntry
 from .wire import (
     BUCKET_COUNT_MAX,
     BUCKET_HASH_BYTES,
@@ -102,7 +102,7 @@ class Reconciler:
         self._state = SyncState.ROOT
         self._bits = 0
         self._buckets: list[int] = []
-        self._versions: dict[PeerId, Version] = {}
+        self._versions: dict[PeerId, EntryVersion] = {}
         self._offered: set[PeerId] = set()
         self.received_count = 0
         self.sent_count = 0
@@ -254,12 +254,12 @@ def digest_of(items: Iterable[tuple[PeerId, SignedPeerEntry]], length: int) -> b
     return blake3(b"".join(lines)).digest(length)
 
 
-def _is_newer(signed: SignedPeerEntry, version: Version | None) -> bool:
+def _is_newer(signed: SignedPeerEntry, version: EntryVersion | None) -> bool:
     return version is None or signed.version > version
 
 
 def _version_frames(
-    buckets: tuple[int, ...], versions: list[tuple[PeerId, Version]]
+    buckets: tuple[int, ...], versions: list[tuple[PeerId, EntryVersion]]
 ) -> Iterator[SyncFrame]:
     for group, more in _groups(versions):
         yield SyncVersions(buckets, tuple(group), more)

@@ -41,7 +41,7 @@ import msgspec
 from ..ids import NetworkId, PeerId, SecretKey
 from ..wire_encoding import BoundedDecoder
 from ..wire_encoding import encode as encode_record
-from .entry import SIGNATURE_BYTES, Version
+from .entry import SIGNATURE_BYTES, EntryVersion
 
 CONFIRM_S = 2.0
 PROBE_AFTER_S = 0.5  # a claim that is the only one for so long is verified
@@ -69,7 +69,7 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
 
     accuser: PeerId
     accused: PeerId
-    version: Version
+    version: EntryVersion
 
 
 _Encoded = Annotated[bytes, msgspec.Meta(max_length=CLAIM_BYTES_MAX)]
@@ -110,7 +110,7 @@ class Suspicion:
         retry_s: How long to wait before the next attempt to reach it.
     """
 
-    version: Version
+    version: EntryVersion
     since: float
     claims: dict[PeerId, bytes] = field(default_factory=dict)
     is_noticed: bool = False
@@ -191,7 +191,7 @@ class Suspicions:
         if suspicion is not None and not suspicion.is_confirmed:
             heapq.heappush(self._deadlines, (max(now, suspicion.since + CONFIRM_S), peer_id))
 
-    def clear(self, peer_id: PeerId, version: Version | None = None) -> bool:
+    def clear(self, peer_id: PeerId, version: EntryVersion | None = None) -> bool:
         """Drop the suspicion of a peer, or only one that is older than `version`."""
         suspicion = self._of.get(peer_id)
         if suspicion is None or (version is not None and version <= suspicion.version):

@@ -35,10 +35,10 @@ from ..wire_encoding import encode as encode_record
 from .entry import (
     ENTRY_BYTES_MAX,
     MESSAGE_ID_BYTES,
+    EntryVersion,
     Host,
     Port,
     Relay,
-    Version,
     make_addr,
 )
 from .suspicion import Claims
@@ -228,7 +228,7 @@ class SyncVersions(msgspec.Struct, frozen=True, array_like=True, tag="versions")
         msgspec.Meta(max_length=BUCKET_COUNT_MAX),
     ]
     versions: Annotated[
-        tuple[tuple[PeerId, Version], ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)
+        tuple[tuple[PeerId, EntryVersion], ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)
     ]
     more: bool
 

@@ -17,8 +17,9 @@ from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
 from ..shared_state import HandleState
+from ..streams.consuming.inbox import Inbox
+from ..streams.consuming.session import ReceiverSession
 from ..streams.gate import holds
-from ..streams.inbox import Inbox
 from ..streams.messages import (
     AckDue,
     CloseConsumer,
@@ -26,7 +27,6 @@ from ..streams.messages import (
     DropConsumer,
     StartConsumer,
 )
-from ..streams.session import ReceiverSession
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext

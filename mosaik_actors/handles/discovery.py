@@ -26,10 +26,11 @@ from ..actors.rendezvous import RendezvousActor
 from ..config import require_above, seconds
 from ..dht.config import DhtConfig, require_dnspython
 from ..dht.messages import LeaveDht, StartDht
-from ..discovery.catalog import Catalog
+from ..discovery.catalog.catalog import Catalog
+from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
 from ..discovery.entry import PeerEntry, SignedPeerEntry
-from ..discovery.gossip import Gossip
+from ..discovery.gossip.gossip import Gossip
 from ..discovery.messages import (
     AnnounceDeparture,
     CatalogTouched,
@@ -44,7 +45,6 @@ from ..discovery.messages import (
     SyncFinished,
     SyncWith,
 )
-from ..discovery.verdict import Verdict
 from ..discovery.view import CatalogEvent, CatalogSnapshot
 from ..errors import Closed, NotAdmitted
 from ..events import Events
@@ -207,7 +207,7 @@ class Discovery:
         return Events(self._state)
 
     @property
-    def refused(self) -> Mapping[Verdict, int]:
+    def refused(self) -> Mapping[EntryVerdict, int]:
         """How many entries were refused so far, by reason."""
         return self._catalog.refused
 
@@ -331,8 +331,8 @@ class Discovery:
         """
         self._check_open()
         verdict = self._catalog.receive_entry(signed, now=self._now())
-        self._change(verdict is Verdict.ACCEPTED)
-        return verdict is Verdict.ACCEPTED
+        self._change(verdict is EntryVerdict.ACCEPTED)
+        return verdict is EntryVerdict.ACCEPTED
 
     def insert(self, entry: PeerEntry) -> bool:
         """Show a peer here that has not signed an entry. Others are not told of it.

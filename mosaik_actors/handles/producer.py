@@ -26,10 +26,10 @@ from ..streams.messages import (
     StartProducer,
     UnregisterProducer,
 )
-from ..streams.outbox import Outbox
-from ..streams.runs import Part, Run, item_count_of, single_parts
+from ..streams.producing.outbox import Outbox
+from ..streams.producing.runs import Part, Run, item_count_of, single_parts
+from ..streams.producing.sieve import Lane, Sieve, SortedPart
 from ..streams.shared import StreamState
-from ..streams.sieve import Lane, Sieve, SortedPart
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
 from .stream_waits import StreamWhen

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from thespian.actors import ActorAddress
 
 from ..node import Node
-from ..streams.criteria_budget import CriteriaBudget
+from ..streams.criteria.budget import CriteriaBudget
 from ..streams.shared import StreamLedger, StreamState
 from .channels import ChannelInfo
 from .required_tickets import TicketChecks

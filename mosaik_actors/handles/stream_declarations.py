@@ -23,9 +23,9 @@ from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack
 from ..errors import AlreadyExists, ConfigError
 from ..ids import StreamId
 from ..streams.config import Backoff
-from ..streams.criteria import Criteria
+from ..streams.consuming.preference import Key, Preference
+from ..streams.criteria.criteria import Criteria
 from ..streams.gate import Requirement
-from ..streams.preference import Key, Preference
 from ..tickets.requirement import Validators, as_validators
 from ..tickets.validator import TicketValidator
 from .consumer import Consumer

@@ -37,17 +37,17 @@ from ..runtime import ActorSystemClosed
 from ..schema import check_same
 from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
-from ..streams.criteria import Criteria, bind, encode_criteria, where
-from ..streams.criteria_budget import CriteriaBudget
+from ..streams.consuming.preference import Key, Preference
+from ..streams.criteria.budget import CriteriaBudget
+from ..streams.criteria.criteria import Criteria, bind, encode_criteria, where
 from ..streams.gate import Requirement, make_condition, require_sync
-from ..streams.limits import Rate
 from ..streams.messages import (
     ConsumerSpec,
     ProducerSpec,
     StartStreams,
 )
-from ..streams.parts import PartEncoder
-from ..streams.preference import Key, Preference
+from ..streams.producing.limits import Rate
+from ..streams.producing.parts import PartEncoder
 from ..streams.schema import describe_items, identify
 from ..streams.shared import StreamLedger
 from ..tickets.requirement import Validators

@@ -20,17 +20,17 @@ from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .conditions import Condition
 from .config import Backoff, StreamsConfig
-from .criteria_budget import CriteriaBudget
+from .consuming.inbox import Inbox
+from .consuming.preference import Preference
+from .consuming.session import ReceiverSession
+from .criteria.budget import CriteriaBudget
 from .gate import Requirement
-from .inbox import Inbox
-from .limits import Rate
-from .outbox import Outbox
-from .parts import PartEncoder
-from .preference import Preference
-from .session import ReceiverSession
+from .producing.limits import Rate
+from .producing.outbox import Outbox
+from .producing.parts import PartEncoder
+from .producing.sieve import Sieve
 from .shared import StreamState
-from .sieve import Sieve
-from .wire import Subscribe
+from .wire import Subscribe, Window, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,19 @@ class ConsumerSpec:
     online_when: Condition
     backoff: Backoff
     config: StreamsConfig
+
+    def make_header(self, window: Window) -> bytes:
+        """Return the header of a link that asks for this window."""
+        return encode(
+            Subscribe(
+                stream=bytes(self.stream_id),
+                name=self.name,
+                schema=self.schema,
+                window_items=window.items,
+                window_bytes=window.bytes,
+                criteria=self.criteria,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,26 @@ class StreamState(SharedState):
         """Return who is at the other side of the channels that stand, each peer once."""
         return list({c.peer.peer_id: c.peer for c in self.channels.values()}.values())
 
+    def open_channel(
+        self,
+        link: Any,
+        *,
+        stream_id: StreamId,
+        producer_id: PeerId,
+        consumer_id: PeerId,
+        peer: PeerInfo,
+        now: float,
+    ) -> None:
+        """Take in that a link is a channel from now on."""
+        self.channels[link] = Channel(
+            stream_id=stream_id,
+            producer_id=producer_id,
+            consumer_id=consumer_id,
+            peer=peer,
+            totals=self.totals,
+            now=now,
+        )
+
     def show(self, *, is_online: bool) -> None:
         """Take in that channels changed, and let all who watch look."""
         self.is_online = is_online

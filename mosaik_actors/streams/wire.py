@@ -40,7 +40,7 @@ from ..schema import Schema
 from ..transport.interface import HEADER_BYTES_MAX
 from ..wire_encoding import BoundedDecoder
 from .config import BUFFER_ITEMS_MAX, SHARE_ITEMS_MIN, WINDOW_BYTES_MAX
-from .criteria import CRITERIA_BYTES_MAX
+from .criteria.criteria import CRITERIA_BYTES_MAX
 
 PROTOCOL: Final = "mosaik/streams/1"
 VERSION: Final = 2

@@ -20,8 +20,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from .history import Call, Outcome, show, timeline
+from .history import Call, Outcome, timeline
 from .models import WHOLE, Model
+from .values import show
 from .wing_gong import Decision, Search, result_of
 
 _STEPS_MAX = 200_000

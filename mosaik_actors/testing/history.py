@@ -29,33 +29,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NewType, TypeAlias, TypeVar
+from typing import Any, NewType, TypeVar
 
-from ..errors import DecodeError, Full, MosaikError
+from ..errors import DecodeError, Full
+from .values import HistoryError, Value, check_name, clip, freeze, from_plain, show, to_plain
 
 CALLS_MAX = 100_000
-NAME_CHARS_MAX = 64
-VALUE_SIZE_MAX = 65_536
-VALUE_DEPTH_MAX = 16
-INT_BITS_MAX = 8_192
 TEXT_CHARS_MAX = 64 * 1024 * 1024
 ORDER_MAX = 2**53
 
 _FORMAT = 1
 _BAR_CHARS = 36
-_CLIP_CHARS = 60
 
-Value: TypeAlias = Hashable
 CallId = NewType("CallId", int)
 T = TypeVar("T")
-
-
-class HistoryError(MosaikError, ValueError):
-    """What was to be recorded makes no sense; the text says what and why."""
 
 
 class Outcome(Enum):
@@ -74,7 +65,7 @@ class Operation:
     args: tuple[Value, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_name("operation", self.name)
+        check_name("operation", self.name)
         object.__setattr__(self, "args", freeze(self.args))
 
     def __str__(self) -> str:
@@ -109,7 +100,7 @@ class Call:
     ended_order: int = ORDER_MAX
 
     def __post_init__(self) -> None:
-        _check_name("client", self.client)
+        check_name("client", self.client)
         for name, at in (("began_s", self.began_s), ("ended_s", self.ended_s)):
             if at is not None and not math.isfinite(at):
                 raise HistoryError(f"{name} is {at}, expected a finite number of seconds")
@@ -314,7 +305,7 @@ class RecordingClient:
         clock: Callable[[], float],
         fails: tuple[type[BaseException], ...],
     ) -> None:
-        _check_name("client", name)
+        check_name("client", name)
         self.name = name
         self._history = history
         self._clock = clock
@@ -366,24 +357,6 @@ class PendingCall:
 
     def __init__(self) -> None:
         self.result: object = None
-
-
-def freeze(value: object) -> Value:
-    """Return `value` as a history keeps it: immutable, hashable and bounded.
-
-    Raises:
-        HistoryError: It is, or contains, something else than the plain values
-            of this module's docstring, or is too large.
-    """
-    frozen, size = _freeze(value, 0)
-    if size > VALUE_SIZE_MAX:
-        raise HistoryError(f"a value has size {size}, expected {VALUE_SIZE_MAX} at most")
-    return frozen
-
-
-def show(value: object) -> str:
-    """Return a value as short text, the same in every process: sets are sorted."""
-    return _clip(_text(value))
 
 
 def timeline(
@@ -443,86 +416,20 @@ def _bar(call: Call, first: float, last: float, bar_chars: int) -> str:
     return (" " * left + "|" + "=" * (right - left - 1) + "|").ljust(bar_chars)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, frozenset):
-        return "{" + ", ".join(sorted(map(_text, value))) + "}"
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(_text, value)) + ("," if len(value) == 1 else "") + ")"
-    return repr(value)
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _CLIP_CHARS else text[: _CLIP_CHARS - 3] + "..."
-
-
 # Values and records.
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX:
-        got = _clip(repr(name))
-        raise HistoryError(f"{what} is {got}, expected a name of 1 to {NAME_CHARS_MAX} characters")
-
-
-def _freeze(value: object, depth: int) -> tuple[Value, int]:
-    if value is None or isinstance(value, bool):
-        return value, 1
-    if type(value) is int and value.bit_length() <= INT_BITS_MAX:
-        return value, 1
-    if type(value) is float and math.isfinite(value):
-        return value, 1
-    if type(value) in (str, bytes):
-        return value, 1 + len(value)  # type: ignore[arg-type]  # narrowed by the line above
-    if isinstance(value, tuple | list | set | frozenset) and depth < VALUE_DEPTH_MAX:
-        if len(value) > VALUE_SIZE_MAX:
-            raise HistoryError(f"a value has size {len(value)}, expected {VALUE_SIZE_MAX} at most")
-        parts = [_freeze(part, depth + 1) for part in value]
-        kind = tuple if isinstance(value, tuple | list) else frozenset
-        return kind(part for part, _ in parts), 1 + sum(size for _, size in parts)
-    raise HistoryError(
-        f"{_clip(repr(value))} ({type(value).__name__}) is not a plain value: expected None, bool, "
-        "int, finite float, str, bytes, or a tuple or set of these, not nested too deeply"
-    )
-
-
-def _to_plain(value: Value) -> Any:
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, tuple):
-        return [_to_plain(part) for part in value]
-    if isinstance(value, frozenset):
-        return {"set": sorted((_to_plain(part) for part in value), key=json.dumps)}
-    return value
-
-
-def _from_plain(plain: Any, depth: int = 0) -> object:
-    if depth > VALUE_DEPTH_MAX:
-        raise HistoryError(f"a value is nested deeper than {VALUE_DEPTH_MAX}")
-    match plain:
-        case list():
-            return tuple(_from_plain(part, depth + 1) for part in plain)
-        case {"bytes": str(digits), **rest} if not rest:
-            return bytes.fromhex(digits)
-        case {"set": list(parts), **rest} if not rest:
-            return frozenset(_from_plain(part, depth + 1) for part in parts)
-        case dict():
-            raise HistoryError(
-                f'{_clip(repr(plain))} is neither {{"bytes": hex}} nor {{"set": []}}'
-            )
-    return plain
 
 
 def _record_of(call: Call) -> dict[str, Any]:
     record: dict[str, Any] = {
         "client": call.client,
-        "call": [call.operation.name, *(_to_plain(arg) for arg in call.operation.args)],
+        "call": [call.operation.name, *(to_plain(arg) for arg in call.operation.args)],
         "at": [call.began_s, call.ended_s],
     }
     if (call.began_order, call.ended_order) != (0, ORDER_MAX):
         record["order"] = [call.began_order, call.ended_order]
     record["outcome"] = call.outcome.value
     if call.outcome is Outcome.OK:
-        record["result"] = _to_plain(call.result)
+        record["result"] = to_plain(call.result)
     return record
 
 
@@ -542,7 +449,7 @@ def _records_of(text: str, calls_max: int) -> list[Any]:
             if len(records) > calls_max:
                 raise DecodeError(f"{len(records)} calls, expected {calls_max} at most")
             return records
-    raise DecodeError(f'expected {{"history": {_FORMAT}, "calls": [...]}}, got {_clip(repr(read))}')
+    raise DecodeError(f'expected {{"history": {_FORMAT}, "calls": [...]}}, got {clip(repr(read))}')
 
 
 def _call_of(record: Any, call_id: CallId) -> Call:
@@ -561,23 +468,21 @@ def _call_of(record: Any, call_id: CallId) -> Call:
                 return Call(
                     call_id,
                     client,
-                    Operation(name, tuple(freeze(_from_plain(arg)) for arg in args)),
+                    Operation(name, tuple(freeze(from_plain(arg)) for arg in args)),
                     float(began_s),
                     None if ended_s is None else float(ended_s),
                     Outcome(outcome),
-                    freeze(_from_plain(rest.get("result"))),
+                    freeze(from_plain(rest.get("result"))),
                     began_order,
                     ended_order,
                 )
     except (ValueError, OverflowError, TypeError) as error:
         raise HistoryError(str(error)) from error
-    raise HistoryError(f"{_clip(repr(record))} does not have the fields of a call")
+    raise HistoryError(f"{clip(repr(record))} does not have the fields of a call")
 
 
 def _orders_of(orders: Any) -> tuple[int, int]:
     match orders:
         case [int(began), int(ended)] if 0 <= began <= ORDER_MAX and 0 <= ended <= ORDER_MAX:
             return began, ended
-    raise HistoryError(
-        f"order is {_clip(repr(orders))}, expected two numbers from 0 to {ORDER_MAX}"
-    )
+    raise HistoryError(f"order is {clip(repr(orders))}, expected two numbers from 0 to {ORDER_MAX}")

@@ -20,8 +20,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from .contradiction import Contradiction
-from .history import Call, History, Outcome, show
+from .history import Call, History, Outcome
 from .models import WHOLE, Model
+from .values import show
 from .wing_gong import Decision, Search
 
 __all__ = ["STEPS_MAX", "Decision", "Verdict", "check_linearizable"]

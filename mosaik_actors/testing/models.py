@@ -44,7 +44,8 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from ..errors import ConfigError
-from .history import Operation, Value
+from .history import Operation
+from .values import Value
 
 S = TypeVar("S", bound=Hashable)
 

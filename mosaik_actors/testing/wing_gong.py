@@ -30,8 +30,9 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from ..errors import ConfigError
-from .history import ORDER_MAX, Call, Outcome, Value, show
+from .history import ORDER_MAX, Call, Outcome
 from .models import UNKNOWN, Model
+from .values import Value, show
 
 _STEPS_PER_ANSWER = 5
 _NEVER = (math.inf, ORDER_MAX)

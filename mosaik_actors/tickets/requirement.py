@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import ConfigError
 from ..ids import PeerId, UniqueId
-from .table import ALLOWED, TicketTable, Verdict
+from .table import ALLOWED, TicketTable, TicketVerdict
 from .validator import TicketValidator
 
 VALIDATORS_MAX: Final = 16
@@ -87,18 +87,18 @@ class TicketRequirement:
         for signature in self._signatures:
             self._table.unregister(signature)
 
-    def judge(self, peer: Any) -> Verdict:
+    def judge(self, peer: Any) -> TicketVerdict:
         """Return the verdict on a peer, a `PeerInfo`, that may be newer than the table knows."""
         self._table.receive_peer(peer, now=self._wall())
         return self.judge_id(peer.peer_id)
 
-    def judge_id(self, peer_id: PeerId) -> Verdict:
+    def judge_id(self, peer_id: PeerId) -> TicketVerdict:
         """Return the verdict on a peer: the strictest of those of all validators."""
         found = [self._table.verdict(peer_id, one) for one in self._signatures]
         worst = min(found, key=lambda one: one.until, default=ALLOWED)
         return worst._replace(is_awaited=any(one.is_awaited for one in found))
 
-    def allows(self, verdict: Verdict) -> bool:
+    def allows(self, verdict: TicketVerdict) -> bool:
         """Return whether a verdict allows the peer at this moment."""
         return verdict.allows(self._wall())
 

@@ -45,10 +45,10 @@ JUDGED_MAX: Final = 8
 AWAITED: Final = "its tickets have not been validated yet"
 
 Answer = Expiration | InvalidTicket
-Version = tuple[int, int]
+ShownVersion = tuple[int, int]
 
 
-class Verdict(NamedTuple):
+class TicketVerdict(NamedTuple):
     """What one or several validators say of a peer.
 
     Attributes:
@@ -66,8 +66,8 @@ class Verdict(NamedTuple):
         return now < self.until
 
 
-_UNKNOWN = Verdict(-inf, AWAITED, is_awaited=True)
-ALLOWED: Final = Verdict(inf)
+_UNKNOWN = TicketVerdict(-inf, AWAITED, is_awaited=True)
+ALLOWED: Final = TicketVerdict(inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Shown:
 
     peer_id: PeerId
     network_id: NetworkId
-    version: Version
+    version: ShownVersion
     tickets: tuple[Ticket, ...]
 
 
@@ -142,7 +142,7 @@ class TicketTable:
 
     # What is known.
 
-    def verdict(self, peer_id: PeerId, signature: UniqueId) -> Verdict:
+    def verdict(self, peer_id: PeerId, signature: UniqueId) -> TicketVerdict:
         """Return what a validator, by its signature, says of a peer."""
         registered = self._validators.get(signature)
         record = None if registered is None else registered.records.get(peer_id)
@@ -342,7 +342,7 @@ class TicketTable:
                 until, reason = kept.until, kept.reason
             elif not answers:
                 reason = AWAITED
-        verdict = Verdict(until, reason, bool(record.awaited))
+        verdict = TicketVerdict(until, reason, bool(record.awaited))
         if verdict != record.verdict:
             if (verdict.until, verdict.is_awaited) != (record.verdict.until, True):
                 self._changed[peer_id] = None

@@ -27,15 +27,13 @@ from pathlib import Path
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
-from ..peer_log import PeerLog
 from .address import PeerAddr, SocketAddr
 from .admission import Admission, NetworkKeys, bind_channel
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
-from .counters import TransportCounters
+from .endpoint_base import EndpointBase
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
-from .gate import Gate, Standing
-from .interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from .interface import Link, LinkRefused, PeerConnected, PeerDisconnected
 from .link import FramedLink, LinkState
 from .link_limit import why_too_many
 
@@ -383,7 +381,7 @@ def _as_remote(frame: CloseFrame) -> CloseFrame:
     return CloseFrame(CloseReason(frame.reason.code, frame.reason.text, remote=True))
 
 
-class MemoryEndpoint:
+class MemoryEndpoint(EndpointBase):
     """A node's presence on a `MemoryNetwork`.
 
     Args:
@@ -405,38 +403,12 @@ class MemoryEndpoint:
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()  # what happens here belongs to who made this
         self.network = network
-        self.config = config or TransportConfig()
-        self.keys = NetworkKeys(NetworkId(network_id), secrets)
-        self.gate = Gate(self.config)
-        self.counters = TransportCounters()  # there are no datagrams to count
-        self.peer_log = PeerLog()
-        self._peer_id = secret_key.peer_id
-        self._acceptors: dict[str, Callable[[Link], None]] = {}
-        self._essential: set[str] = set()
+        keys = NetworkKeys(NetworkId(network_id), secrets)
+        config = config or TransportConfig()
+        super().__init__(secret_key.peer_id, keys, config, self.loop.time, self.context)
         self._connections: dict[PeerId, _Connection] = {}
-        self._listeners: list[Callable[[ConnectionEvent], None]] = []
         self.is_closed = False
         self._addr = network.join(self)
-
-    @property
-    def network_id(self) -> NetworkId:
-        """The network whose links are accepted here."""
-        return self.keys.network_id
-
-    @property
-    def peer_id(self) -> PeerId:
-        """The identity of this endpoint."""
-        return self._peer_id
-
-    @property
-    def addr(self) -> PeerAddr:
-        """Where others can reach this endpoint."""
-        return self._addr
-
-    @property
-    def frame_bytes_max(self) -> int:
-        """The largest frame that is sent or taken in, in bytes."""
-        return self.config.frame_bytes_max
 
     @property
     def local_addr(self) -> PeerAddr:
@@ -479,22 +451,6 @@ class MemoryEndpoint:
             link.close(CloseReason(CloseCode.CANCELLED))
             raise
 
-    def serve(
-        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
-    ) -> None:
-        """Hand every incoming link of `protocol` to `acceptor`."""
-        self._acceptors[protocol] = acceptor
-        if is_essential:
-            self._essential.add(protocol)
-
-    def unserve(self, protocol: str) -> None:
-        """Refuse links of `protocol` from now on."""
-        self._acceptors.pop(protocol, None)
-
-    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
-        """Call `listener` when peers connect and disconnect."""
-        self._listeners.append(listener)
-
     def rtt(self, peer_id: PeerId) -> float | None:
         """Return twice the latency to a connected peer, else None."""
         return self.network.rtt(self._peer_id, peer_id) if peer_id in self._connections else None
@@ -525,24 +481,6 @@ class MemoryEndpoint:
 
     def vouch(self, addrs: Iterable[SocketAddr]) -> None:
         """Do nothing: whoever is dialled here is there, or hears nothing."""
-
-    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
-        """Refuse a peer from now on, and end what there is with it."""
-        self.gate.ban(peer_id, for_s=for_s, why=why, now=self.loop.time())
-        self._check(peer_id)
-
-    def allow(self, peer_id: PeerId) -> None:
-        """Refuse a peer no longer, whatever it was refused for."""
-        self.gate.allow(peer_id)
-
-    def note_fault(self, peer_id: PeerId, text: str) -> None:
-        """Take in that a peer broke a rule; too many end what there is with it."""
-        if self.gate.receive_fault(peer_id, now=self.loop.time()):
-            self.loop.call_soon(self._check, peer_id, context=self.context)
-
-    def standings(self) -> list[Standing]:
-        """Return what there is against whom."""
-        return self.gate.standings(now=self.loop.time())
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a connection, in the order they connected."""
@@ -583,29 +521,20 @@ class MemoryEndpoint:
         """Drop a connection that ended and tell the listeners."""
         if self._connections.get(connection.remote_id) is connection:
             del self._connections[connection.remote_id]
-            self._notify(PeerDisconnected(connection.remote_id, reason))
+            self.notify(PeerDisconnected(connection.remote_id, reason))
 
     def accept_connection(self, connection: _Connection) -> None:
         """Take in a connection, made here or by the other end, in place of an older one."""
         if older := self._connections.get(connection.remote_id):
             older.end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "the peer restarted", remote=True))
         self._connections[connection.remote_id] = connection
-        self._notify(PeerConnected(connection.remote_id, PeerAddr(connection.remote_id)))
+        self.notify(PeerConnected(connection.remote_id, PeerAddr(connection.remote_id)))
 
     def accept_link(self, link: MemoryLink, opening: OpenFrame) -> None:
         """Answer an incoming link: to its acceptor, or no."""
-        acceptor = self._acceptors.get(opening.protocol)
-        if acceptor is None:
-            text = f"nothing serves {opening.protocol!r} here"
-            link.close(CloseReason(CloseCode.INVALID_PROTOCOL, text))
-        elif reason := why_too_many(
-            len(link.connection.links) - link.connection.own_link_count - 1,
-            self.config.links_max,
-            is_essential=opening.protocol in self._essential,
-        ):
-            link.close(reason)
-        else:
-            acceptor(link)
+        connection = link.connection
+        count = len(connection.links) - connection.own_link_count - 1
+        self.answer(link, opening, peer_link_count=count)
 
     def _connection_to(self, peer_id: PeerId) -> _Connection:
         if connection := self._connections.get(peer_id):
@@ -623,15 +552,6 @@ class MemoryEndpoint:
         self.accept_connection(here)
         remote.accept_connection(there)
         return here
-
-    def _check(self, peer_id: PeerId) -> None:
-        """End the connection to a peer that is refused by now."""
-        if reason := self.gate.objection(peer_id, now=self.loop.time()):
-            self.disconnect(peer_id, reason)
-
-    def _notify(self, event: ConnectionEvent) -> None:
-        for listener in self._listeners:
-            listener(event)
 
 
 def _admit(dialler: MemoryEndpoint, acceptor: MemoryEndpoint) -> None:

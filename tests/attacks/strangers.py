@@ -253,7 +253,7 @@ class Honest:
 
 
 @dataclass
-class Outcome:
+class AttackOutcome:
     """What came of it."""
 
     throughput: float  # under attack, of what it was before
@@ -268,7 +268,7 @@ class Outcome:
     refused: int
 
 
-async def attack(quiet_s: float, attack_s: float) -> Outcome:
+async def attack(quiet_s: float, attack_s: float) -> AttackOutcome:
     """Run both, and return what they spent."""
     honest = Honest()
     try:
@@ -296,7 +296,7 @@ async def attack(quiet_s: float, attack_s: float) -> Outcome:
         honest.end()
     before = (calm.frames - begin.frames) / (calm.cpu_s - begin.cpu_s)
     under = (late.frames - calm.frames) / (late.cpu_s - calm.cpu_s)
-    return Outcome(
+    return AttackOutcome(
         throughput=under / before,
         grown_mb=late.rss_mb - early.rss_mb,
         admitted=late.admitted - calm.admitted,

@@ -19,7 +19,7 @@ import msgspec
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.network import Network
 from mosaik_actors.streams.config import Backoff, StreamsConfig
-from mosaik_actors.streams.criteria import where
+from mosaik_actors.streams.criteria.criteria import where
 
 NETWORK = "streams-e2e"
 STREAM = (

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mosaik_actors.network import Network
-from mosaik_actors.streams.criteria import CriteriaError, where
-from mosaik_actors.streams.preference import best
+from mosaik_actors.streams.consuming.preference import best
+from mosaik_actors.streams.criteria.criteria import CriteriaError, where
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from tests.waiting import until
 

@@ -43,8 +43,8 @@ from mosaik_actors.groups.wire import merge as merge_wire
 from mosaik_actors.groups.wire import raft as raft_wire
 from mosaik_actors.groups.wire import sync as sync_wire
 from mosaik_actors.ids import PeerId
-from mosaik_actors.streams import criteria
 from mosaik_actors.streams import wire as streams_wire
+from mosaik_actors.streams.criteria import criteria
 from mosaik_actors.tee import packing, quote, simulated
 from mosaik_actors.tee.ticket import TdxTicket
 from mosaik_actors.tickets import wire as tickets_wire

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
 from mosaik_actors.discovery.view import DepartureReason, PeerDeparted, PeerDiscovered, PeerUpdated
 from mosaik_actors.handles.discovery import Discovery
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId
@@ -310,7 +310,7 @@ async def test_a_flood_of_self_signed_entries_keeps_no_newcomer_out(cluster: Clu
     evil, now_ms = discovery(cluster, 4), discovery(cluster, 4).me.version.update
     for number in range(400):
         key = SecretKey.from_seed(f"{cluster.seed} {number}")
-        version = Version(now_ms, now_ms + 1)
+        version = EntryVersion(now_ms, now_ms + 1)
         entry = PeerEntry(network=evil.me.network_id, peer=key.peer_id, version=version)
         evil.feed(SignedPeerEntry.sign(entry, key))
     await cluster.until(
@@ -368,7 +368,7 @@ async def test_a_flood_among_many_nodes_is_bounded_everywhere_and_keeps_nobody_o
     tags = tuple(sorted(UniqueId(number.to_bytes(32)) for number in range(150)))
     for number in range(300):
         key = SecretKey.from_seed(f"flood {number}")
-        version = Version(now_ms, now_ms + 1)
+        version = EntryVersion(now_ms, now_ms + 1)
         few = tags if number % 2 else ()
         entry = PeerEntry(network=evil.me.network_id, peer=key.peer_id, version=version, tags=few)
         signed = SignedPeerEntry.sign(entry, key)

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from mosaik_actors import Backoff, DiscoveryConfig, MosaikError, StreamsConfig, TransportConfig
-from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.consuming.session import ReceiverSession
 from mosaik_actors.streams.wire import read_data
 from mosaik_actors.testing.cluster import Cluster, NodeDown, SimNode
 from mosaik_actors.testing.conditions import NetworkConditions, lognormal

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from mosaik_actors import Rate, TransportConfig, nearest, where, with_tags
-from mosaik_actors.streams.criteria import CriteriaError
+from mosaik_actors.streams.criteria.criteria import CriteriaError
 from mosaik_actors.testing.cluster import Cluster, SimNode
 from mosaik_actors.testing.conditions import NetworkConditions
 from mosaik_actors.testing.faults import FaultPlan

@@ -9,7 +9,7 @@ from mosaik_actors import EncodeError
 from mosaik_actors.codec import SizedCodec, TypedCodec, codec_for, ordered_codec_for
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.schema import SchemaMismatch, check_compatible, describe, fingerprint
-from mosaik_actors.streams.parts import PartEncoder
+from mosaik_actors.streams.producing.parts import PartEncoder
 from mosaik_actors.streams.wire import data_frame
 
 

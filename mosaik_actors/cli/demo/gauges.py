@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from .records import Cpu, Disk, Memory, Traffic
+from .records import Cpu, Disk, Memory, NetIo
 
 WINDOW_S: Final = 1.0
 
@@ -99,7 +99,7 @@ class TrafficGauge:
     def __init__(self) -> None:
         self._window = RateWindow()
 
-    def read(self, *, now: float) -> Traffic:
+    def read(self, *, now: float) -> NetIo:
         """Return the state of the interfaces."""
         interfaces = psutil.net_io_counters(pernic=True).values()
         moved = (
@@ -108,7 +108,7 @@ class TrafficGauge:
             sum(one.packets_recv + one.packets_sent for one in interfaces),
         )
         received_rate, sent_rate, packet_rate = self._window.rates(moved, now=now)
-        return Traffic(
+        return NetIo(
             received_bytes_per_s=received_rate,
             sent_bytes_per_s=sent_rate,
             packets_per_s=packet_rate,

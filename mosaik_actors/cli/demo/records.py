@@ -39,7 +39,7 @@ class Disk(msgspec.Struct, frozen=True, tag="disk"):
     used_percent: float
 
 
-class Traffic(msgspec.Struct, frozen=True, tag="net-io"):
+class NetIo(msgspec.Struct, frozen=True, tag="net-io"):
     """What went through the network interfaces in the last second, loopback included."""
 
     received_bytes_per_s: float
@@ -47,7 +47,7 @@ class Traffic(msgspec.Struct, frozen=True, tag="net-io"):
     packets_per_s: float
 
 
-Measure = Cpu | Memory | Disk | Traffic
+Measure = Cpu | Memory | Disk | NetIo
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ async def stream_readings(net: Network, name: str, kind: str, latest: Latest) ->
         await asyncio.sleep(READING_INTERVAL_S)
 
 
-class Watcher:
+class NodeWatcher:
     """Follows the catalog of a node and tells about the node itself."""
 
     def __init__(self, net: Network, name: str, latest: Latest) -> None:
@@ -129,7 +129,7 @@ async def run_sensor(network: str, name: str, kind: str) -> int:
     """Be a sensor until standard input ends."""
     async with demo_network(network, tags=(SENSOR_TAG, kind)) as net:
         latest = Latest(net, name)
-        watcher = Watcher(net, name, latest)
+        watcher = NodeWatcher(net, name, latest)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(stream_readings(net, name, kind, latest)),

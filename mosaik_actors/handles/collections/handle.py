@@ -13,8 +13,7 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack, cast
 
-from ...collections.commands import EXTEND_ITEMS_MAX, CollectionMachine, Extend
-from ...collections.commands import StateReplaced as Replaced
+from ...collections.commands import EXTEND_ITEMS_MAX, CollectionMachine, ContentsReplaced, Extend
 from ...collections.config import CollectionConfig, CollectionSettings, combine
 from ...collections.errors import NetworkDown
 from ...collections.feed import Backlog
@@ -76,7 +75,7 @@ class Changes(AsyncIterator[C]):
                 raise StopAsyncIteration
             await Wait(handle, lambda: len(backlog) > 0 or handle.is_closed)
         change = backlog.take()
-        if isinstance(change, Replaced):
+        if isinstance(change, ContentsReplaced):
             # What can be read at this very moment has seen so many commands.
             replaced: Any = StateReplaced(committed_of(self._state))
             return cast("C", replaced)

@@ -40,7 +40,6 @@ from .peers import KEY_IN_USE, PeerTable
 
 logger = logging.getLogger(__name__)
 
-CLOSING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this endpoint is closing")
 UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
 
 
@@ -67,6 +66,7 @@ class Parts:
     clock: Clock
     log: PeerLog
     budget: DialBudget
+    gate: Gate
 
 
 class Connections:
@@ -77,12 +77,13 @@ class Connections:
         factory: Makes connections.
         outbound: What they leave by.
         answer: Accepts or closes a link that a peer opened.
+        note_fault: Called with a peer that broke a rule, and how.
+        notify: Called when a peer connects or disconnects.
         on_lost: Called with a connection that its peer may have lost.
         after_read: Called after each batch of datagrams.
 
     Attributes:
         keys: What connections prove.
-        gate: Who may have one.
         peers: Those that are ready, by peer.
         datagrams: All of them, by what comes for them.
         is_closing: Whether nothing begins any more.
@@ -95,11 +96,13 @@ class Connections:
         outbound: Outbound,
         *,
         answer: Callable[[QuicLink, OpenFrame], None],
+        note_fault: Callable[[PeerId, str], None],
+        notify: Callable[[ConnectionEvent], None],
         on_lost: Callable[[Connection, SocketAddr], None],
         after_read: Callable[[], None],
     ) -> None:
         self.keys = parts.keys
-        self.gate = Gate(parts.config)
+        self._gate = parts.gate
         self.peers = PeerTable(parts.peer_id, parts.config.dial_timeout)
         self.datagrams = Demultiplexer(
             self,
@@ -124,7 +127,8 @@ class Connections:
         self._outbound = outbound
         self._after_read = after_read
         self._answer = answer
-        self._listeners: list[Callable[[ConnectionEvent], None]] = []
+        self._note_fault = note_fault
+        self._notify = notify
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
 
     def __iter__(self) -> Iterator[Connection]:
@@ -179,10 +183,6 @@ class Connections:
             if isinstance(connection, StreamConnection):
                 connection.port.close()
 
-    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
-        """Call `listener` when peers connect and disconnect."""
-        self._listeners.append(listener)
-
     def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
         """End all connections to a peer with `reason`, after what their links wrote."""
         for connection in self.peers.connections(peer_id):
@@ -218,32 +218,6 @@ class Connections:
         self._counters.links_opened += 1
         return accepted
 
-    # Who may be connected.
-
-    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
-        """Refuse a peer from now on, and end what there is with it."""
-        self.gate.ban(peer_id, for_s=for_s, why=why, now=self._clock.monotonic())
-        self._recheck(peer_id)
-
-    def allow(self, peer_id: PeerId) -> None:
-        """Refuse a peer no longer, whatever it was refused for."""
-        self.gate.allow(peer_id)
-
-    def note_fault(self, peer_id: PeerId, text: str) -> None:
-        """Take in that a peer broke a rule; too many end what there is with it."""
-        self._counters.violations += 1
-        now = self._clock.monotonic()
-        who = peer_id.short
-        self._log.warning(logger, peer_id, "peer %s broke a rule: %s", who, text, now=now)
-        if reason := self.gate.receive_fault(peer_id, now=now):
-            self._log.warning(logger, peer_id, "peer %s is refused: %s", who, reason.text, now=now)
-            self._loop.call_soon(self._recheck, peer_id)  # not in the midst of what it sent
-
-    def _recheck(self, peer_id: PeerId) -> None:
-        """End the connections to a peer that is refused by now."""
-        if reason := self.gate.objection(peer_id, now=self._clock.monotonic()):
-            self.disconnect(peer_id, reason)
-
     # What connections ask of their owner.
 
     def on_identified(self, connection: Connection) -> None:
@@ -266,7 +240,7 @@ class Connections:
         peer = connection.peer
         assert peer is not None, "a peer is identified by its handshake"
         now = self._clock.monotonic()
-        reason = self.gate.objection(peer.peer_id, now=now)
+        reason = self._gate.objection(peer.peer_id, now=now)
         if reason is None and self.peers.is_copy(peer):
             reason = KEY_IN_USE
             text = (
@@ -335,7 +309,7 @@ class Connections:
 
     def on_violation(self, connection: Connection, error: RemoteError) -> None:
         """Count a broken rule against the peer."""
-        self.note_fault(connection.peer_id, error.text)
+        self._note_fault(connection.peer_id, error.text)
 
     def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
         """Log that a link was closed for what it held."""
@@ -419,7 +393,3 @@ class Connections:
             who, now = connection.peer_id, self._clock.monotonic()
             text, code = "peer %s does not admit this node: %s", reason.code
             self._log.warning(logger, who, text, who.short, reason.text, now=now, about=code)
-
-    def _notify(self, event: ConnectionEvent) -> None:
-        for listener in self._listeners:
-            listener(event)

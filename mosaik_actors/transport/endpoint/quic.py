@@ -11,8 +11,7 @@ logged within bounds, and costs at most the connection it came on.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -21,33 +20,28 @@ from typing import Final, Self
 from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
-from ...peer_log import PeerLog
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
 from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicConnection, QuicLink
-from ..counters import TransportCounters
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
+from ..endpoint_base import CLOSING, EndpointBase
 from ..engine import EngineFactory
 from ..frames import OpenFrame, encode_control
-from ..gate import Gate, Standing
-from ..interface import ConnectionEvent, Link, LinkRefused
-from ..link_limit import why_too_many
+from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
 from ..sockets import DatagramPort, bind_udp, family_of
-from .connections import CLOSING, Connections, Parts
+from .connections import Connections, Parts
 from .outbound import Outbound
-
-logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S: Final = 2.0
 
 _NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
 
 
-class QuicEndpoint:
+class QuicEndpoint(EndpointBase):
     """One node's presence on the network, over QUIC. Made by `start`."""
 
     def __init__(
@@ -60,16 +54,13 @@ class QuicEndpoint:
         config: TransportConfig,
         secrets: Sequence[bytes] = (),
     ) -> None:
-        self.keys = NetworkKeys(network_id, secrets)
-        self.config = config
-        self.counters = TransportCounters()
+        keys = NetworkKeys(network_id, secrets)
+        super().__init__(secret_key.peer_id, keys, config, clock.monotonic)
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._peer_id = secret_key.peer_id
         self._ports = {port.family: port for port in ports}
         direct = [addr for port in ports for addr in port.addrs]
         self._addr = PeerAddr(self._peer_id, tuple(direct))
-        self.peer_log = PeerLog()
         self._budget = DialBudget(config)
         parts = Parts(
             peer_id=self._peer_id,
@@ -80,6 +71,7 @@ class QuicEndpoint:
             clock=clock,
             log=self.peer_log,
             budget=self._budget,
+            gate=self.gate,
         )
         self._factory = EngineFactory(
             secret_key, parts.instance, config.idle_timeout, rng, config.undelivered_bytes_max
@@ -92,6 +84,8 @@ class QuicEndpoint:
             self._factory,
             self._outbound,
             answer=lambda link, opening: self.on_link(link, opening),
+            note_fault=self.note_fault,
+            notify=self.notify,
             on_lost=self._dial_anew,
             after_read=self._check_drained,
         )
@@ -107,9 +101,6 @@ class QuicEndpoint:
             self._budget,
             clock,
         )
-        self._acceptors: dict[str, Callable[[Link], None]] = {}
-        self._essential: set[str] = set()
-        self._is_closing = False
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         for port in ports:
@@ -172,21 +163,6 @@ class QuicEndpoint:
         self._local.close()
 
     @property
-    def network_id(self) -> NetworkId:
-        """The network whose links are accepted here."""
-        return self.keys.network_id
-
-    @property
-    def peer_id(self) -> PeerId:
-        """The identity that every connection proves."""
-        return self._peer_id
-
-    @property
-    def addr(self) -> PeerAddr:
-        """Where others can reach this endpoint."""
-        return self._addr
-
-    @property
     def local_addr(self) -> PeerAddr:
         """Where others on this machine can reach this endpoint."""
         local = [addr for port in self._ports.values() for addr in port.local_addrs]
@@ -196,11 +172,6 @@ class QuicEndpoint:
     def connection_count(self) -> int:
         """Connections that stand or are being made."""
         return len(self._connections.datagrams.connections)
-
-    @property
-    def frame_bytes_max(self) -> int:
-        """The largest frame that is sent or taken in, in bytes."""
-        return self.config.frame_bytes_max
 
     async def open_link(
         self,
@@ -240,60 +211,10 @@ class QuicEndpoint:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
 
-    def serve(
-        self, protocol: str, acceptor: Callable[[Link], None], *, is_essential: bool = False
-    ) -> None:
-        """Hand every incoming link of `protocol` to `acceptor`, which attaches and accepts it."""
-        self._acceptors[protocol] = acceptor
-        if is_essential:
-            self._essential.add(protocol)
-
-    def unserve(self, protocol: str) -> None:
-        """Refuse links of `protocol` from now on."""
-        self._acceptors.pop(protocol, None)
-
     def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
         """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
-        acceptor = self._acceptors.get(opening.protocol)
-        if self._is_closing:
-            link.close(CLOSING)
-        elif acceptor is None:
-            text = f"nothing serves {opening.protocol[:64]!r} here"
-            self._refuse(link, CloseReason(CloseCode.INVALID_PROTOCOL, text))
-        elif reason := why_too_many(
-            link.connection.peer_link_count - 1,
-            self.config.links_max,
-            is_essential=opening.protocol in self._essential,
-        ):
-            self._refuse(link, reason)
-        else:
-            self.counters.links_accepted += 1
-            acceptor(link)
-
-    def on_connection_event(self, listener: Callable[[ConnectionEvent], None]) -> None:
-        """Call `listener` when peers connect and disconnect."""
-        self._connections.on_connection_event(listener)
-
-    @property
-    def gate(self) -> Gate:
-        """Who may be connected."""
-        return self._connections.gate
-
-    def ban(self, peer_id: PeerId, *, for_s: float | None = None, why: str = "") -> None:
-        """Refuse a peer from now on, and end what there is with it."""
-        self._connections.ban(peer_id, for_s=for_s, why=why)
-
-    def allow(self, peer_id: PeerId) -> None:
-        """Refuse a peer no longer, whatever it was refused for."""
-        self._connections.allow(peer_id)
-
-    def note_fault(self, peer_id: PeerId, text: str) -> None:
-        """Take in that a peer broke a rule; too many end what there is with it."""
-        self._connections.note_fault(peer_id, text)
-
-    def standings(self) -> list[Standing]:
-        """Return what there is against whom."""
-        return self.gate.standings(now=self._clock.monotonic())
+        count = link.connection.peer_link_count - 1
+        self.answer(link, opening, peer_link_count=count)
 
     def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
         """End all connections to a peer with `reason`, after what their links wrote."""
@@ -394,19 +315,6 @@ class QuicEndpoint:
         if reason := self.gate.objection(to.peer_id, now=self._clock.monotonic()):
             raise LinkRefused(reason)
         return self._connections.peers.usable(to.peer_id) or await self._dialer.dial(to)
-
-    def _refuse(self, link: QuicLink, reason: CloseReason) -> None:
-        self.counters.links_refused += 1
-        self.peer_log.warning(
-            logger,
-            link.peer_id,
-            "refused a link of peer %s: %s",
-            link.peer_id.short,
-            reason.text or reason.name,
-            now=self._clock.monotonic(),
-            about=reason.code,
-        )
-        link.close(reason)
 
     def _can_dial(self, addr: SocketAddr) -> bool:
         port = self._ports.get(family_of(addr[0]))

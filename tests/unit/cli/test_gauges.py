@@ -3,7 +3,7 @@
 import pytest
 
 from mosaik_actors.cli.demo.gauges import GAUGES, RateWindow
-from mosaik_actors.cli.demo.records import Cpu, Disk, Memory, Traffic
+from mosaik_actors.cli.demo.records import Cpu, Disk, Memory, NetIo
 
 
 def test_a_rate_is_the_growth_over_the_window() -> None:
@@ -45,6 +45,6 @@ def test_every_gauge_reads_this_machine(kind: str) -> None:
             assert disk.read_bytes_per_s >= 0
             assert disk.written_bytes_per_s >= 0
             assert 0 < disk.used_percent <= 100
-        case Traffic() as traffic:
+        case NetIo() as traffic:
             assert traffic.received_bytes_per_s >= 0
             assert traffic.sent_bytes_per_s >= 0

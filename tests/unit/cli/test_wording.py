@@ -3,7 +3,7 @@
 import pytest
 
 from mosaik_actors.cli.demo.facts import Facts
-from mosaik_actors.cli.demo.records import Cpu, Disk, Memory, Traffic
+from mosaik_actors.cli.demo.records import Cpu, Disk, Memory, NetIo
 from mosaik_actors.cli.demo.wording import (
     Progress,
     curve,
@@ -46,7 +46,7 @@ def test_measurements_in_words() -> None:
     assert describe(Cpu(12.4, 0.5, 2)) == "12 % busy, load 0.50"
     assert describe(Memory(703e6, 25.3e9)) == "703 MB of 25.3 GB used"  # type: ignore[arg-type]
     assert describe(Disk(0, 78_700, 12)) == "r 0 B/s  w 78.7 kB/s"
-    assert describe(Traffic(80_500, 1, 716.6)) == "717 packets/s, 80.5 kB/s"
+    assert describe(NetIo(80_500, 1, 716.6)) == "717 packets/s, 80.5 kB/s"
 
 
 def test_a_curve_goes_from_the_lowest_to_the_highest() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaik_actors.collections.commands import Cleared, StateReplaced
+from mosaik_actors.collections.commands import Cleared, ContentsReplaced
 from mosaik_actors.collections.feed import Backlog, ChangeFeed, Outcomes
 from mosaik_actors.collections.map import EntryInserted, EntryRemoved, MapMachine
 
@@ -57,7 +57,7 @@ def test_too_many_changes_become_one_that_says_read_anew() -> None:
     backlog.put([Cleared(3)])
     backlog.put([Cleared(4)])
     backlog.put([Cleared(5)])
-    assert taken(backlog) == [StateReplaced(), Cleared(5)]
+    assert taken(backlog) == [ContentsReplaced(), Cleared(5)]
 
 
 @given(st.lists(st.integers(0, 4), max_size=30), st.integers(1, 6))
@@ -75,7 +75,7 @@ def test_a_reader_that_follows_a_backlog_ends_with_the_state(sizes: list[int], l
         assert len(backlog) <= limit
     seen_to = 0
     for change in taken(backlog):
-        if isinstance(change, StateReplaced):
+        if isinstance(change, ContentsReplaced):
             read, seen_to = state, version
         elif change.version > seen_to:
             read += change.version

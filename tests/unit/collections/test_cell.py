@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections.cell import CellMachine, CellView, ValueWritten, Write
-from mosaik_actors.collections.commands import ABSENT, Cleared, StateReplaced
+from mosaik_actors.collections.commands import ABSENT, Cleared, ContentsReplaced
 from mosaik_actors.collections.map import MapMachine
 from mosaik_actors.errors import DecodeError
 
@@ -81,7 +81,7 @@ def test_changes_carry_the_position_of_their_command() -> None:
     )
     assert told == [[ValueWritten(1, ABSENT, 3), ValueWritten(2, 1, 4), Cleared(5)]]
     restore(machine, list(make().snapshot()))
-    assert told[1:] == [[StateReplaced()]]
+    assert told[1:] == [[ContentsReplaced()]]
 
 
 def test_values_of_another_type_are_refused_where_they_are_written() -> None:

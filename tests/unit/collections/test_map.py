@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections import insertion
-from mosaik_actors.collections.commands import ABSENT, Cleared, Extend, StateReplaced
+from mosaik_actors.collections.commands import ABSENT, Cleared, ContentsReplaced, Extend
 from mosaik_actors.collections.map import (
     EntryInserted,
     EntryRemoved,
@@ -235,7 +235,7 @@ def test_changes_carry_the_position_of_their_command() -> None:
         ]
     ]
     restore(machine, list(filled({"z": 1}).snapshot()))
-    assert told[1:] == [[StateReplaced()]]
+    assert told[1:] == [[ContentsReplaced()]]
 
 
 # Types.
@@ -620,7 +620,7 @@ class MapModel(RuleBasedStateMachine):
                     assert self.told.pop(key) == old
                 case Cleared(version):
                     self.told.clear()
-                case StateReplaced():
+                case ContentsReplaced():
                     self.told = dict(self.one.view)
                     continue
             assert version == self.version

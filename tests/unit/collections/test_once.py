@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections.cell import CellMachine, ValueWritten, Write
-from mosaik_actors.collections.commands import ABSENT, StateReplaced
+from mosaik_actors.collections.commands import ABSENT, ContentsReplaced
 from mosaik_actors.collections.once import OnceMachine
 from mosaik_actors.errors import DecodeError
 
@@ -41,7 +41,7 @@ def test_only_the_write_that_wins_is_told() -> None:
     apply(machine, machine.write("c"), position=7)
     assert told == [ValueWritten("a", ABSENT, 5)]
     restore(machine, list(machine.snapshot()))
-    assert told[1:] == [StateReplaced()]
+    assert told[1:] == [ContentsReplaced()]
 
 
 def test_none_can_be_written_where_the_type_says_so() -> None:

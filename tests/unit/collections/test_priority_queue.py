@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections import chunks, ranking
-from mosaik_actors.collections.commands import ABSENT, Cleared, Extend, StateReplaced
+from mosaik_actors.collections.commands import ABSENT, Cleared, ContentsReplaced, Extend
 from mosaik_actors.collections.priority_queue import PriorityQueueMachine
 from mosaik_actors.collections.queue_records import (
     QueueCompareExchangeValue,
@@ -636,7 +636,7 @@ def test_a_restore_replaces_everything_at_its_end() -> None:
     assert list(steps) == [None]
     assert list(view.iter_asc()) == items
     assert view.get(5) == 5
-    assert replica.changes == [[StateReplaced()]]
+    assert replica.changes == [[ContentsReplaced()]]
 
 
 def test_parts_that_are_no_snapshot_change_nothing() -> None:

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections import insertion
-from mosaik_actors.collections.commands import Cleared, Extend, StateReplaced
+from mosaik_actors.collections.commands import Cleared, ContentsReplaced, Extend
 from mosaik_actors.collections.set import (
     MemberInserted,
     MemberRemoved,
@@ -175,7 +175,7 @@ def test_changes_carry_the_position_of_their_command() -> None:
         ]
     ]
     restore(machine, list(filled([5]).snapshot()))
-    assert told[1:] == [[StateReplaced()]]
+    assert told[1:] == [[ContentsReplaced()]]
 
 
 def test_members_must_have_a_hash() -> None:
@@ -271,7 +271,7 @@ class SetModel(RuleBasedStateMachine):
                     del self.told[member]
                 case Cleared(self.version):
                     self.told.clear()
-                case StateReplaced():
+                case ContentsReplaced():
                     self.told = dict.fromkeys(self.one.view)
                 case _:
                     pytest.fail(f"{change} at {self.version}")

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from mosaik_actors import PeerId
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.collections import chunks
-from mosaik_actors.collections.commands import Clear, Cleared, Extend, StateReplaced
+from mosaik_actors.collections.commands import Clear, Cleared, ContentsReplaced, Extend
 from mosaik_actors.collections.vec import (
     ItemInserted,
     ItemRemoved,
@@ -546,7 +546,7 @@ def test_a_restore_replaces_everything_at_its_end() -> None:
     assert replica.machine.view == [1, 2]
     assert list(steps) == [None]
     assert replica.machine.view == list(range(6000))
-    assert replica.changes == [[StateReplaced()]]
+    assert replica.changes == [[ContentsReplaced()]]
 
 
 def test_a_view_outlives_a_restore() -> None:

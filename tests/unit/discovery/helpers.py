@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey
 from mosaik_actors.transport.address import PeerAddr
 
@@ -37,7 +37,7 @@ def entry(name: str, *, start: float = NOW, update: float = NOW, **fields: Any) 
     fields.setdefault("network", NETWORK)
     fields.setdefault("direct", (("127.0.0.1", 4433),))
     return PeerEntry(
-        peer=peer(name), version=Version(int(start * 1000), int(update * 1000)), **fields
+        peer=peer(name), version=EntryVersion(int(start * 1000), int(update * 1000)), **fields
     )
 
 

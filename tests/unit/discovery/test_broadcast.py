@@ -8,9 +8,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.broadcast import Broadcast, RefreshOwnEntry, SendFrames
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import SignedPeerEntry
+from mosaik_actors.discovery.gossip.announcements import RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.gossip.broadcast import Broadcast
 from mosaik_actors.discovery.wire import (
     Announce,
     Frame,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import SIGNATURE_BYTES, SignedPeerEntry
-from mosaik_actors.discovery.verdict import Verdict
 from mosaik_actors.discovery.view import (
     CatalogEvent,
     DepartureReason,
@@ -33,7 +33,7 @@ def drain(core: Catalog) -> list[CatalogEvent]:
 
 def test_a_valid_entry_is_shown_and_told_on() -> None:
     core = catalog()
-    assert core.receive_entry(signed("a"), now=NOW) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("a"), now=NOW) is EntryVerdict.ACCEPTED
     assert list(core.snapshot()) == [peer("a")]
     assert [event.peer_id for event in drain(core)] == [peer("a")]
     assert core.take_fresh() == [signed("a"), core.me]
@@ -59,22 +59,24 @@ def test_a_restarted_peer_supersedes_its_old_self() -> None:
     drain(core)
     assert core.receive_entry(signed("a", start=NOW + 2, update=NOW + 2), now=NOW + 5)
     assert [type(event) for event in drain(core)] == [PeerUpdated]
-    assert core.receive_entry(signed("a", update=NOW + 6), now=NOW + 6) is Verdict.NOT_NEWER
+    assert core.receive_entry(signed("a", update=NOW + 6), now=NOW + 6) is EntryVerdict.NOT_NEWER
 
 
 @pytest.mark.parametrize(
     ("offered", "verdict"),
     [
-        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("a").data), Verdict.FORGED),
-        (signed("a", network=NetworkId("another")), Verdict.DIFFERENT_NETWORK),
-        (signed("a", start=NOW + 11, update=NOW + 11), Verdict.FUTURE),
-        (signed("a", update=NOW + 11), Verdict.FUTURE),
-        (signed("a", update=NOW - 300), Verdict.OUTDATED),
-        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("me").data), Verdict.OWN_ID),
-        (signed("me", update=NOW - 1), Verdict.NOT_NEWER),
+        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("a").data), EntryVerdict.FORGED),
+        (signed("a", network=NetworkId("another")), EntryVerdict.DIFFERENT_NETWORK),
+        (signed("a", start=NOW + 11, update=NOW + 11), EntryVerdict.FUTURE),
+        (signed("a", update=NOW + 11), EntryVerdict.FUTURE),
+        (signed("a", update=NOW - 300), EntryVerdict.OUTDATED),
+        (SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + signed("me").data), EntryVerdict.OWN_ID),
+        (signed("me", update=NOW - 1), EntryVerdict.NOT_NEWER),
     ],
 )
-def test_a_bad_entry_is_refused_and_counted(offered: SignedPeerEntry, verdict: Verdict) -> None:
+def test_a_bad_entry_is_refused_and_counted(
+    offered: SignedPeerEntry, verdict: EntryVerdict
+) -> None:
     core = catalog()
     before = core.me
     assert core.receive_entry(offered, now=NOW) is verdict
@@ -86,10 +88,10 @@ def test_a_bad_entry_is_refused_and_counted(offered: SignedPeerEntry, verdict: V
 
 def test_bytes_that_are_no_entry_are_counted() -> None:
     core = catalog()
-    assert core.receive_bytes(b"rubbish", now=NOW) is Verdict.MALFORMED
-    assert core.receive_bytes(bytes(64 * 1024 + 1), now=NOW) is Verdict.OVERSIZED
-    assert core.receive_bytes(signed("a").encode(), now=NOW) is Verdict.ACCEPTED
-    assert core.refused == {Verdict.MALFORMED: 1, Verdict.OVERSIZED: 1}
+    assert core.receive_bytes(b"rubbish", now=NOW) is EntryVerdict.MALFORMED
+    assert core.receive_bytes(bytes(64 * 1024 + 1), now=NOW) is EntryVerdict.OVERSIZED
+    assert core.receive_bytes(signed("a").encode(), now=NOW) is EntryVerdict.ACCEPTED
+    assert core.refused == {EntryVerdict.MALFORMED: 1, EntryVerdict.OVERSIZED: 1}
 
 
 def test_a_forged_newer_entry_does_not_replace_the_real_one() -> None:
@@ -97,13 +99,13 @@ def test_a_forged_newer_entry_does_not_replace_the_real_one() -> None:
     core.receive_entry(signed("a", tags=(UniqueId("real"),)), now=NOW)
     newer = signed("a", update=NOW + 1)
     forged = SignedPeerEntry.decode(bytes(SIGNATURE_BYTES) + newer.data)
-    assert core.receive_entry(forged, now=NOW + 1) is Verdict.FORGED
+    assert core.receive_entry(forged, now=NOW + 1) is EntryVerdict.FORGED
     assert "real" in core.snapshot()[peer("a")].tags
 
 
 def test_a_clock_within_the_drift_is_accepted() -> None:
     core = catalog()
-    assert core.receive_entry(signed("a", update=NOW + 10), now=NOW) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("a", update=NOW + 10), now=NOW) is EntryVerdict.ACCEPTED
 
 
 def test_a_silent_peer_is_hidden_then_forgotten() -> None:
@@ -123,7 +125,7 @@ def test_a_silent_peer_is_hidden_then_forgotten() -> None:
     assert [(type(e), e.reason) for e in drain(core) if isinstance(e, PeerDeparted)] == [
         (PeerDeparted, DepartureReason.SILENT)
     ]
-    assert core.receive_entry(signed("a"), now=NOW + 300) is Verdict.OUTDATED
+    assert core.receive_entry(signed("a"), now=NOW + 300) is EntryVerdict.OUTDATED
     assert [one.peer_id for one in core.store.hidden()] == [peer("a")]
 
     # Forgotten.
@@ -159,13 +161,13 @@ def test_a_departure_is_seen_at_once_and_outlives_older_entries() -> None:
     drain(core)
     core.take_fresh()
     notice = signed("a", update=NOW + 1, departed=True)
-    assert core.receive_entry(notice, now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_entry(notice, now=NOW + 1) is EntryVerdict.ACCEPTED
     assert [(type(e), e.reason) for e in drain(core) if isinstance(e, PeerDeparted)] == [
         (PeerDeparted, DepartureReason.LEFT)
     ]
     assert core.take_fresh() == [notice]
     assert peer("a") in core.told_entries()
-    assert core.receive_entry(signed("a", update=NOW + 0.5), now=NOW + 2) is Verdict.NOT_NEWER
+    assert core.receive_entry(signed("a", update=NOW + 0.5), now=NOW + 2) is EntryVerdict.NOT_NEWER
 
     # The notice itself is forgotten once nobody accepts what it replaced.
     core.handle_timer(now=NOW + 301)
@@ -204,15 +206,15 @@ def test_entry_bombs_are_bounded_and_the_gone_make_room() -> None:
     assert [one.reason for one in lost] == [DepartureReason.NO_ROOM] * 20
 
     # Known peers are still updated. What had to go comes back with news only.
-    assert core.receive_entry(signed("p23", update=NOW + 1), now=NOW + 1) is Verdict.ACCEPTED
-    assert core.receive_entry(signed("p0"), now=NOW + 1) is Verdict.FULL
+    assert core.receive_entry(signed("p23", update=NOW + 1), now=NOW + 1) is EntryVerdict.ACCEPTED
+    assert core.receive_entry(signed("p0"), now=NOW + 1) is EntryVerdict.FULL
 
     # One that left makes room for one other, before anybody who is there.
     core.receive_entry(signed("p29", update=NOW + 2, departed=True), now=NOW + 2)
-    assert core.receive_entry(signed("p0", update=NOW + 2), now=NOW + 2) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("p0", update=NOW + 2), now=NOW + 2) is EntryVerdict.ACCEPTED
     assert set(core.snapshot()) == {peer(f"p{n}") for n in (0, *range(20, 29))}
     # Its word that it left is not forgotten with it.
-    assert core.receive_entry(signed("p29", update=NOW + 1), now=NOW + 2) is Verdict.FULL
+    assert core.receive_entry(signed("p29", update=NOW + 1), now=NOW + 2) is EntryVerdict.FULL
 
 
 def test_a_thousand_self_signed_strangers_do_not_keep_honest_peers_out() -> None:
@@ -228,7 +230,9 @@ def test_a_thousand_self_signed_strangers_do_not_keep_honest_peers_out() -> None
 
     # A newcomer that a friend tells of, and one that comes itself.
     for name, source in (("n1", "friend"), ("n2", "n2")):
-        assert core.receive_entry(signed(name), source=peer(source), now=NOW) is Verdict.ACCEPTED
+        assert (
+            core.receive_entry(signed(name), source=peer(source), now=NOW) is EntryVerdict.ACCEPTED
+        )
     assert {peer(name) for name in [*known, "n1", "n2"]} < core.snapshot().keys()
     assert len(core.snapshot()) == 10
 
@@ -299,7 +303,7 @@ def test_a_removed_peer_is_back_when_it_announces_itself() -> None:
     assert core.remove(peer("a"))
     assert not core.remove(peer("a"))
     assert len(core.snapshot()) == 0
-    assert core.receive_entry(signed("a"), now=NOW) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("a"), now=NOW) is EntryVerdict.ACCEPTED
     drain(core)
     core.handle_timer(now=NOW + 300)
     core.handle_timer(now=NOW + 600)
@@ -350,7 +354,7 @@ def test_samples_are_smoothed_and_forgotten_with_the_peer() -> None:
 def test_an_earlier_self_is_superseded_once_per_interval() -> None:
     core = catalog()
     ahead = signed("me", start=NOW + 5, update=NOW + 5)
-    assert core.receive_entry(ahead, now=NOW) is Verdict.OWN_ID
+    assert core.receive_entry(ahead, now=NOW) is EntryVerdict.OWN_ID
     assert core.me.version > ahead.version
     bumped = core.me
     further = signed("me", start=NOW + 6, update=NOW + 6)
@@ -404,7 +408,7 @@ def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int, i
             offered = signed(
                 name, start=NOW + start, update=now + offset, departed=action == "leave"
             )
-            if core.receive_entry(offered, now=now) is Verdict.ACCEPTED:
+            if core.receive_entry(offered, now=now) is EntryVerdict.ACCEPTED:
                 assert offered.version >= newest.get(peer(name), offered.version)  # type: ignore[operator]
                 newest[peer(name)] = offered.version
         for event in drain(core):
@@ -466,7 +470,7 @@ def test_a_short_jump_of_the_clock_dates_nothing() -> None:
         assert core.me.version.update <= (NOW + 2) * 1000
     now = read(core, 2, 2)
     other = catalog("other")
-    assert other.receive_entry(core.me, now=NOW + 2) is Verdict.ACCEPTED
+    assert other.receive_entry(core.me, now=NOW + 2) is EntryVerdict.ACCEPTED
 
 
 def test_an_entry_dated_by_a_wrong_clock_is_dated_anew_when_it_is_put_right() -> None:
@@ -477,17 +481,17 @@ def test_an_entry_dated_by_a_wrong_clock_is_dated_anew_when_it_is_put_right() ->
     read(core, 3601, 1)
     now = read(core, 3630, 30)
     core.local.change_tags((UniqueId("meanwhile"),), now=now)
-    assert friend.receive_entry(core.me, now=NOW + 30) is Verdict.FUTURE
+    assert friend.receive_entry(core.me, now=NOW + 30) is EntryVerdict.FUTURE
     # Put right, and this is believed too.
     read(core, 60, 60)
     now = read(core, 75, 75)
     assert core.get_urgent_timer() is None
     for observer in (friend, catalog("newcomer")):
-        assert observer.receive_entry(core.me, now=NOW + 75) is Verdict.ACCEPTED
+        assert observer.receive_entry(core.me, now=NOW + 75) is EntryVerdict.ACCEPTED
         assert UniqueId("meanwhile") in observer.snapshot()[peer("me")].tags
     # From here on it goes on as ever.
     core.local.refresh(now=now + 1)
-    assert friend.receive_entry(core.me, now=NOW + 76) is Verdict.ACCEPTED
+    assert friend.receive_entry(core.me, now=NOW + 76) is EntryVerdict.ACCEPTED
 
 
 def test_a_start_with_a_wrong_clock_is_put_right() -> None:
@@ -496,7 +500,7 @@ def test_a_start_with_a_wrong_clock_is_put_right() -> None:
     core.receive_entry(signed("a", update=NOW), now=NOW + 3600)  # refused as too old
     read(core, 2, 2)
     read(core, 15, 15)
-    assert catalog("b").receive_entry(core.me, now=NOW + 15) is Verdict.ACCEPTED
+    assert catalog("b").receive_entry(core.me, now=NOW + 15) is EntryVerdict.ACCEPTED
 
 
 def test_a_clock_that_is_put_back_wrongly_does_not_take_the_entry_back() -> None:
@@ -507,7 +511,7 @@ def test_a_clock_that_is_put_back_wrongly_does_not_take_the_entry_back() -> None
     read(core, 1 - 60, 1)
     now = read(core, 20 - 60, 20)
     core.local.change_tags((UniqueId("still here"),), now=now)
-    assert friend.receive_entry(core.me, now=NOW + 20) is Verdict.ACCEPTED
+    assert friend.receive_entry(core.me, now=NOW + 20) is EntryVerdict.ACCEPTED
 
 
 def test_a_jump_of_the_own_clock_gives_nobody_up() -> None:
@@ -528,13 +532,13 @@ def test_a_jump_of_the_own_clock_gives_nobody_up() -> None:
 def test_what_came_while_all_clocks_were_wrong_gives_way_to_what_is_right() -> None:
     core = catalog()
     ahead = signed("a", start=NOW, update=NOW + 3600)
-    assert core.receive_entry(ahead, now=NOW + 3600) is Verdict.ACCEPTED
+    assert core.receive_entry(ahead, now=NOW + 3600) is EntryVerdict.ACCEPTED
     # An hour back. The peer, dated right, or restarted, supersedes what it said then.
-    assert core.receive_entry(signed("a", update=NOW + 5), now=NOW + 5) is Verdict.ACCEPTED
-    assert core.receive_entry(signed("a", update=NOW + 4), now=NOW + 5) is Verdict.NOT_NEWER
-    assert core.receive_entry(ahead, now=NOW + 6) is Verdict.FUTURE
+    assert core.receive_entry(signed("a", update=NOW + 5), now=NOW + 5) is EntryVerdict.ACCEPTED
+    assert core.receive_entry(signed("a", update=NOW + 4), now=NOW + 5) is EntryVerdict.NOT_NEWER
+    assert core.receive_entry(ahead, now=NOW + 6) is EntryVerdict.FUTURE
     restarted = signed("a", start=NOW + 7, update=NOW + 7)
-    assert core.receive_entry(restarted, now=NOW + 7) is Verdict.ACCEPTED
+    assert core.receive_entry(restarted, now=NOW + 7) is EntryVerdict.ACCEPTED
 
 
 def test_how_long_ago_a_peer_was_heard_of() -> None:

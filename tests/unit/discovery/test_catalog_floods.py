@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mosaik_actors.discovery.verdict import Verdict
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.ids import UniqueId
 
 from .helpers import NOW, catalog, peer, signed
@@ -16,7 +16,7 @@ def test_strangers_with_large_entries_fill_no_memory_and_keep_nobody_out() -> No
     core = catalog(catalog_bytes_max=2 * MEBIBYTE)
     for number in range(100):
         offered = signed(f"honest {number}")
-        assert core.receive_entry(offered, source=peer("friend"), now=NOW) is Verdict.ACCEPTED
+        assert core.receive_entry(offered, source=peer("friend"), now=NOW) is EntryVerdict.ACCEPTED
     spent = 0
     for number in range(300):
         flood = signed(f"evil {number}", tags=TAGS)
@@ -30,24 +30,24 @@ def test_strangers_with_large_entries_fill_no_memory_and_keep_nobody_out() -> No
     assert all(peer(f"honest {number}") in core.snapshot() for number in range(100))
     for number in range(100):
         offered = signed(f"newcomer {number}")
-        assert core.receive_entry(offered, source=peer("friend"), now=NOW) is Verdict.ACCEPTED
+        assert core.receive_entry(offered, source=peer("friend"), now=NOW) is EntryVerdict.ACCEPTED
     large = signed("honest 0", update=NOW + 1, tags=TAGS)
-    assert core.receive_entry(large, source=peer("friend"), now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_entry(large, source=peer("friend"), now=NOW + 1) is EntryVerdict.ACCEPTED
     assert all(peer(f"newcomer {number}") in core.snapshot() for number in range(100))
 
 
 def test_an_entry_that_grows_beyond_all_room_is_refused_and_the_old_one_stays() -> None:
     core = catalog(catalog_bytes_max=60 * 1024)
-    assert core.receive_entry(signed("a"), source=peer("a"), now=NOW) is Verdict.ACCEPTED
+    assert core.receive_entry(signed("a"), source=peer("a"), now=NOW) is EntryVerdict.ACCEPTED
     core.receive_link_up(peer("a"))
     offered = signed("b", tags=TAGS)
-    assert core.receive_entry(offered, source=peer("b"), now=NOW) is Verdict.ACCEPTED
+    assert core.receive_entry(offered, source=peer("b"), now=NOW) is EntryVerdict.ACCEPTED
     core.receive_link_up(peer("b"))
     # What does not fit beside those who are connected is refused, and the old entry stays.
     grown = signed("a", update=NOW + 2, tags=TAGS)
-    assert core.receive_entry(grown, source=peer("a"), now=NOW + 2) is Verdict.FULL
+    assert core.receive_entry(grown, source=peer("a"), now=NOW + 2) is EntryVerdict.FULL
     assert peer("a") in core.snapshot()
-    assert core.refused[Verdict.FULL] == 1
+    assert core.refused[EntryVerdict.FULL] == 1
 
 
 def test_a_thousand_nodes_that_join_at_once_are_all_taken_in() -> None:
@@ -56,7 +56,7 @@ def test_a_thousand_nodes_that_join_at_once_are_all_taken_in() -> None:
     for number in range(1000):
         now = NOW + number / 100
         offered = signed(f"n{number}", start=now, update=now, tags=TAGS[:20])
-        assert core.receive_entry(offered, source=peer("friend"), now=now) is Verdict.ACCEPTED
+        assert core.receive_entry(offered, source=peer("friend"), now=now) is EntryVerdict.ACCEPTED
     assert len(core.snapshot()) == 1000
     assert not core.refused
 
@@ -66,13 +66,13 @@ def test_a_departure_cannot_be_undone_by_what_was_said_before_it() -> None:
     first = signed("a")
     core.receive_entry(first, source=peer("a"), now=NOW)
     gone = signed("a", update=NOW + 1, direct=(), departed=True)
-    assert core.receive_entry(gone, source=peer("a"), now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_entry(gone, source=peer("a"), now=NOW + 1) is EntryVerdict.ACCEPTED
     for seconds in range(2, 700, 7):
         now = NOW + seconds
         core.handle_timer(now=now)
         assert core.receive_entry(first, source=peer("evil"), now=now) in (
-            Verdict.NOT_NEWER,
-            Verdict.OUTDATED,
+            EntryVerdict.NOT_NEWER,
+            EntryVerdict.OUTDATED,
         )
     assert peer("a") not in core.snapshot()
     assert len(core.store) == 0  # the notice is forgotten when nobody accepts the entry
@@ -97,11 +97,13 @@ def test_departures_in_number_take_no_room_from_those_who_live() -> None:
         assert len(core.store) <= 200
     assert all(peer(f"honest {number}") in core.snapshot() for number in range(100))
     assert spent > 9 * kept_max
-    assert core.refused.keys() <= {Verdict.FULL}
+    assert core.refused.keys() <= {EntryVerdict.FULL}
 
     # A newcomer takes the place of a departure, not of somebody who lives.
     newcomer = signed("newcomer", start=NOW + 20, update=NOW + 20)
-    assert core.receive_entry(newcomer, source=peer("friend"), now=NOW + 20) is Verdict.ACCEPTED
+    assert (
+        core.receive_entry(newcomer, source=peer("friend"), now=NOW + 20) is EntryVerdict.ACCEPTED
+    )
     assert len(core.snapshot()) == 101
     due_at = core.get_timer()
     while due_at is not None:

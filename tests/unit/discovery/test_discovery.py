@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from thespian.actors import ActorAddress
 
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
 from mosaik_actors.discovery.config import DiscoveryConfig
 from mosaik_actors.discovery.entry import (
     SIGNATURE_BYTES,
+    EntryVersion,
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Version,
 )
 from mosaik_actors.discovery.errors import DifferentNetwork, SyncError
 from mosaik_actors.discovery.messages import (
@@ -32,7 +33,6 @@ from mosaik_actors.discovery.messages import (
     WatchCatalog,
     WithdrawStream,
 )
-from mosaik_actors.discovery.verdict import Verdict
 from mosaik_actors.discovery.view import (
     CatalogSnapshot,
     DepartureReason,
@@ -496,7 +496,7 @@ async def test_the_round_trip_time_of_a_neighbour_is_shown(nodes: Nodes) -> None
 def entry_of(key: SecretKey, like: Discovery, ahead_s: float = 0.0, **fields: Any) -> PeerEntry:
     moment = like.me.version.start + int(ahead_s * 1000)
     fields.setdefault("network", like.me.network_id)
-    return PeerEntry(peer=key.peer_id, version=Version(moment, moment), **fields)
+    return PeerEntry(peer=key.peer_id, version=EntryVersion(moment, moment), **fields)
 
 
 async def test_a_change_by_hand_shows_at_once(nodes: Nodes) -> None:
@@ -582,13 +582,13 @@ async def test_bad_entries_are_judged_and_logged_once(
     good = SignedPeerEntry.sign(entry_of(key, a), key)
     elsewhere = entry_of(key, a, network=NetworkId("another"))
     bad = {
-        Verdict.FORGED: bytes(SIGNATURE_BYTES) + good.data,
-        Verdict.DIFFERENT_NETWORK: SignedPeerEntry.sign(elsewhere, key).encode(),
-        Verdict.FUTURE: SignedPeerEntry.sign(entry_of(key, a, ahead_s=60), key).encode(),
-        Verdict.OUTDATED: SignedPeerEntry.sign(entry_of(key, a, ahead_s=-400), key).encode(),
-        Verdict.OWN_ID: bytes(SIGNATURE_BYTES) + a.me.data,
-        Verdict.OVERSIZED: bytes(64 * 1024 + 1),
-        Verdict.MALFORMED: b"rubbish",
+        EntryVerdict.FORGED: bytes(SIGNATURE_BYTES) + good.data,
+        EntryVerdict.DIFFERENT_NETWORK: SignedPeerEntry.sign(elsewhere, key).encode(),
+        EntryVerdict.FUTURE: SignedPeerEntry.sign(entry_of(key, a, ahead_s=60), key).encode(),
+        EntryVerdict.OUTDATED: SignedPeerEntry.sign(entry_of(key, a, ahead_s=-400), key).encode(),
+        EntryVerdict.OWN_ID: bytes(SIGNATURE_BYTES) + a.me.data,
+        EntryVerdict.OVERSIZED: bytes(64 * 1024 + 1),
+        EntryVerdict.MALFORMED: b"rubbish",
     }
     link = await outsider.link(a, LinkPurpose("neighbour"))
     with caplog.at_level(logging.WARNING):
@@ -685,7 +685,7 @@ async def test_a_peer_that_floods_loses_its_link_and_memory_stays_bounded(
     reason = await asyncio.wait_for(outsider.ended, 5)
     assert (reason.code, reason.remote) == (CloseCode.CANCELLED, True)
     # What came before was judged, what came after was not even looked at.
-    assert 0 < a.refused[Verdict.MALFORMED] < 10
+    assert 0 < a.refused[EntryVerdict.MALFORMED] < 10
 
 
 async def test_a_node_that_has_started_serves_who_dials_at_once(

@@ -17,11 +17,11 @@ from mosaik_actors.discovery.entry import (
     SIGNATURE_BYTES,
     ActorInfo,
     EntryTooLarge,
+    EntryVersion,
     GroupInfo,
     PeerEntry,
     SignedPeerEntry,
     StreamInfo,
-    Version,
 )
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import PeerId, UniqueId
@@ -36,7 +36,7 @@ entries = st.builds(
     PeerEntry,
     network=st.just(NETWORK),
     peer=st.just(peer("a")),
-    version=st.builds(Version, st.integers(0, 2**53), st.integers(0, 2**53)),
+    version=st.builds(EntryVersion, st.integers(0, 2**53), st.integers(0, 2**53)),
     direct=st.lists(st.tuples(st.ip_addresses().map(str), st.integers(1, 65535)), max_size=4).map(
         tuple
     ),
@@ -157,8 +157,8 @@ def test_an_id_that_is_not_bytes_is_refused(value: object) -> None:
 
 
 def test_versions_order_by_start_first() -> None:
-    assert Version(2, 0) > Version(1, 9)
-    assert Version(1, 2) > Version(1, 1)
+    assert EntryVersion(2, 0) > EntryVersion(1, 9)
+    assert EntryVersion(1, 2) > EntryVersion(1, 1)
 
 
 def test_the_same_bytes_are_decoded_and_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:

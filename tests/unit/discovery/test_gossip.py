@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.broadcast import RefreshOwnEntry, SendFrames
-from mosaik_actors.discovery.catalog import Catalog
+from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.gossip import Gossip, LookAtLinks, VerifyNeighbours
-from mosaik_actors.discovery.overlay import DialNeighbour, DropNeighbour, Offer, SendFrame
+from mosaik_actors.discovery.gossip.announcements import RefreshOwnEntry, SendFrames
+from mosaik_actors.discovery.gossip.edges import DialNeighbour, DropNeighbour, Offer, SendFrame
+from mosaik_actors.discovery.gossip.gossip import Gossip, LookAtLinks, VerifyNeighbours
 from mosaik_actors.discovery.reconcile import Reconciler
 from mosaik_actors.discovery.rtt import ProbesDue, RttSampled
 from mosaik_actors.discovery.wire import Ping, Pong, Prune, Suspect, decode_frame, encode_frame

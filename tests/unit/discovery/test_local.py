@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from mosaik_actors.discovery.catalog.local import GROUPS_BYTES_RESERVED, LocalEntry
 from mosaik_actors.discovery.entry import (
     ENTRY_BYTES_MAX,
     TAG_COUNT_MAX,
@@ -15,7 +16,6 @@ from mosaik_actors.discovery.entry import (
     GroupInfo,
     StreamInfo,
 )
-from mosaik_actors.discovery.local import GROUPS_BYTES_RESERVED, LocalEntry
 from mosaik_actors.ids import StreamId, UniqueId
 from mosaik_actors.tickets.ticket import Ticket
 

@@ -8,18 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.discovery.config import DiscoveryConfig
-from mosaik_actors.discovery.info import PeerInfo
-from mosaik_actors.discovery.overlay import (
-    ACTIVE_WALK,
-    PASSIVE_WALK,
+from mosaik_actors.discovery.gossip.addresses import merge_addrs
+from mosaik_actors.discovery.gossip.edges import (
     DialNeighbour,
     DropNeighbour,
     Offer,
-    Overlay,
     OverlayEvent,
     SendFrame,
-    merge_addrs,
 )
+from mosaik_actors.discovery.gossip.overlay import ACTIVE_WALK, PASSIVE_WALK, Overlay
+from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.discovery.wire import Contact, ForwardJoin, Shuffle, ShuffleReply
 from mosaik_actors.ids import PeerId
 from mosaik_actors.transport.address import PeerAddr

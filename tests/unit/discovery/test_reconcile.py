@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version, encode_entry
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry, encode_entry
 from mosaik_actors.discovery.reconcile import Reconciler, SyncState, bucket_of, choose_bits
 from mosaik_actors.discovery.wire import (
     BUCKET_COUNT_MAX,
@@ -34,7 +34,9 @@ Entries = Mapping[PeerId, SignedPeerEntry]
 def made_up(number: int, update: int, name: str = "") -> SignedPeerEntry:
     """Return an entry without a real signature: the catalog judges, not the sync."""
     owner = PeerId(bytes(UniqueId(f"peer {number}")))
-    entry = PeerEntry(network=NETWORK, peer=owner, version=Version(1, update), relay=name or None)
+    entry = PeerEntry(
+        network=NETWORK, peer=owner, version=EntryVersion(1, update), relay=name or None
+    )
     return SignedPeerEntry.decode(bytes(64) + encode_entry(entry))
 
 
@@ -127,7 +129,7 @@ def test_large_entries_are_split_over_frames() -> None:
                 PeerEntry(
                     network=NETWORK,
                     peer=PeerId(bytes(UniqueId(str(n)))),
-                    version=Version(1, 1),
+                    version=EntryVersion(1, 1),
                     tags=tuple(UniqueId(str(tag)) for tag in range(1000)),
                 )
             )
@@ -180,7 +182,7 @@ def test_only_offered_entries_may_be_wanted_and_only_once() -> None:
 def test_too_many_versions_or_entries_end_the_sync() -> None:
     side = Reconciler({peer("a"): signed("a")}, peers_max=10)
     side.receive_frame(SyncRoot(bytes(16), 1))
-    versions = tuple((PeerId(bytes([n]) * 32), Version(1, 1)) for n in range(12))
+    versions = tuple((PeerId(bytes([n]) * 32), EntryVersion(1, 1)) for n in range(12))
     with pytest.raises(RemoteError, match="12 versions"):
         side.receive_frame(SyncVersions((0,), versions, more=False))
 
@@ -200,7 +202,7 @@ frames = st.one_of(
         st.lists(
             st.tuples(
                 st.binary(min_size=32, max_size=32).map(PeerId),
-                st.builds(Version, st.integers(0, 9), st.integers(0, 9)),
+                st.builds(EntryVersion, st.integers(0, 9), st.integers(0, 9)),
             ),
             max_size=9,
         ).map(tuple),

@@ -1,6 +1,6 @@
 """Jumps of the wall clock that do not last are not followed."""
 
-from mosaik_actors.discovery.steady import SETTLE_S, SteadyClock
+from mosaik_actors.discovery.catalog.steady import SETTLE_S, SteadyClock
 
 
 def test_without_jumps_it_is_the_wall_clock() -> None:

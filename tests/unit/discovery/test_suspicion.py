@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.discovery.catalog import Catalog
-from mosaik_actors.discovery.entry import Version
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
+from mosaik_actors.discovery.entry import EntryVersion
 from mosaik_actors.discovery.suspicion import (
     CLAIM_BYTES_MAX,
     CONFIRM_S,
@@ -17,7 +18,6 @@ from mosaik_actors.discovery.suspicion import (
     is_signed,
     sign_claim,
 )
-from mosaik_actors.discovery.verdict import Verdict
 from mosaik_actors.discovery.view import PeerUpdated, SecretKeyShared
 from mosaik_actors.discovery.wire import Suspect, decode_frame, encode_frame
 from mosaik_actors.errors import DecodeError
@@ -31,12 +31,12 @@ OTHERS = ("a", "b", "c", "d")
 def knowing(*names: str, draw: float = 1.0) -> Catalog:
     core = catalog(draw=lambda: draw)
     for name in names or OTHERS:
-        assert core.receive_entry(signed(name), now=NOW) is Verdict.ACCEPTED
+        assert core.receive_entry(signed(name), now=NOW) is EntryVerdict.ACCEPTED
     return core
 
 
 def claim_of(accuser: str, accused: str, update: float = NOW) -> bytes:
-    version = Version(int(NOW * 1000), int(update * 1000))
+    version = EntryVersion(int(NOW * 1000), int(update * 1000))
     return sign_claim(Claim(peer(accuser), peer(accused), version), NETWORK, key(accuser))
 
 
@@ -60,8 +60,8 @@ def test_a_claim_travels_whole_and_is_for_one_network() -> None:
 def test_two_accusers_make_a_peer_unreachable_after_a_while() -> None:
     core = knowing()
     events_before = core.version
-    assert core.receive_claim(claim_of("a", "d"), now=NOW) is Verdict.ACCEPTED
-    assert core.receive_claim(claim_of("b", "d"), now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_claim(claim_of("a", "d"), now=NOW) is EntryVerdict.ACCEPTED
+    assert core.receive_claim(claim_of("b", "d"), now=NOW + 1) is EntryVerdict.ACCEPTED
     assert len(core.reachability.take_claims()) == 2
     assert core.reachability.take_accused() == [peer("d")]
     assert core.get_urgent_timer() == NOW + PROBE_AFTER_S
@@ -104,7 +104,7 @@ def test_a_newer_entry_refutes_before_and_after() -> None:
     core.handle_timer(now=NOW + 10)
     assert reaches(core, "d")
     # The old claims are void for good; new ones are about the new entry.
-    assert core.receive_claim(claim_of("c", "d"), now=NOW + 10) is Verdict.NOT_NEWER
+    assert core.receive_claim(claim_of("c", "d"), now=NOW + 10) is EntryVerdict.NOT_NEWER
     core.receive_claim(claim_of("a", "d", NOW + 1), now=NOW + 10)
     core.receive_claim(claim_of("b", "d", NOW + 1), now=NOW + 10)
     core.handle_timer(now=NOW + 20)
@@ -118,15 +118,15 @@ def test_the_accused_refutes_at_once_but_not_in_a_storm() -> None:
     core = knowing()
     core.take_fresh()
     first = core.me.version
-    assert core.receive_claim(claim_of("a", "me"), now=NOW + 1) is Verdict.ACCEPTED
+    assert core.receive_claim(claim_of("a", "me"), now=NOW + 1) is EntryVerdict.ACCEPTED
     assert core.me.version > first
     assert core.take_fresh() == [core.me]
     assert core.reachability.take_accused() == [peer("me")]
     assert core.reachability.take_claims() == []
     # A claim about what it said before is void; one about the new entry waits for its turn.
-    assert core.receive_claim(claim_of("b", "me"), now=NOW + 1.1) is Verdict.NOT_NEWER
+    assert core.receive_claim(claim_of("b", "me"), now=NOW + 1.1) is EntryVerdict.NOT_NEWER
     second = core.me.version
-    assert core.receive_claim(claim_of("a", "me", NOW + 1), now=NOW + 1.1) is Verdict.ACCEPTED
+    assert core.receive_claim(claim_of("a", "me", NOW + 1), now=NOW + 1.1) is EntryVerdict.ACCEPTED
     assert core.me.version == second
     core.handle_timer(now=NOW + 2.01)
     assert core.me.version > second
@@ -146,25 +146,25 @@ def test_hostile_claims_are_refused() -> None:
     good = claim_of("a", "d")
     forged = bytes(64) + good[64:]
     for encoded, verdict in (
-        (b"nonsense" * 20, Verdict.MALFORMED),
-        (bytes(CLAIM_BYTES_MAX + 1), Verdict.OVERSIZED),
-        (forged, Verdict.FORGED),
-        (claim_of("stranger", "d"), Verdict.NOT_NEWER),
-        (claim_of("a", "a"), Verdict.NOT_NEWER),
-        (claim_of("a", "d", NOW - 1), Verdict.NOT_NEWER),
-        (claim_of("a", "d", NOW + 3600), Verdict.NOT_NEWER),
+        (b"nonsense" * 20, EntryVerdict.MALFORMED),
+        (bytes(CLAIM_BYTES_MAX + 1), EntryVerdict.OVERSIZED),
+        (forged, EntryVerdict.FORGED),
+        (claim_of("stranger", "d"), EntryVerdict.NOT_NEWER),
+        (claim_of("a", "a"), EntryVerdict.NOT_NEWER),
+        (claim_of("a", "d", NOW - 1), EntryVerdict.NOT_NEWER),
+        (claim_of("a", "d", NOW + 3600), EntryVerdict.NOT_NEWER),
     ):
         assert core.receive_claim(encoded, now=NOW) is verdict
     assert core.reachability.take_claims() == []
     # Nobody can use up the budget of another one.
     for n in range(60):
         fake = claim_of("b", f"unknown {n}")
-        assert core.receive_claim(bytes(64) + fake[64:], now=NOW) is Verdict.FORGED
+        assert core.receive_claim(bytes(64) + fake[64:], now=NOW) is EntryVerdict.FORGED
     # One accuser, however often it speaks, is one accuser, and has a budget.
     verdicts = [core.receive_claim(claim_of("a", f"unknown {n}"), now=NOW) for n in range(60)]
-    assert verdicts.count(Verdict.ACCEPTED) < 40
-    assert core.receive_claim(claim_of("a", "d"), now=NOW) is Verdict.FULL
-    assert core.receive_claim(claim_of("b", "d"), now=NOW) is Verdict.ACCEPTED
+    assert verdicts.count(EntryVerdict.ACCEPTED) < 40
+    assert core.receive_claim(claim_of("a", "d"), now=NOW) is EntryVerdict.FULL
+    assert core.receive_claim(claim_of("b", "d"), now=NOW) is EntryVerdict.ACCEPTED
     core.handle_timer(now=NOW + 60)
     assert reaches(core, "d")
 
@@ -183,7 +183,7 @@ def test_claims_may_come_before_their_accusers_are_known() -> None:
     """A newcomer hears of claims while its first sync is under way."""
     core = knowing("d")
     for accuser in ("a", "b"):
-        assert core.receive_claim(claim_of(accuser, "d"), now=NOW) is Verdict.NOT_NEWER
+        assert core.receive_claim(claim_of(accuser, "d"), now=NOW) is EntryVerdict.NOT_NEWER
     for n in range(40):
         core.receive_claim(claim_of(f"stranger {n % 5}", "d"), now=NOW)
     assert sum(map(len, core.reachability._early.values())) <= 40
@@ -260,7 +260,7 @@ def test_nobody_is_unreachable_on_one_word(history: list[tuple[str, str, str, in
         match action:
             case "claim":
                 update = newest.get(two, NOW)
-                if core.receive_claim(claim_of(one, two, update), now=now) is Verdict.ACCEPTED:
+                if core.receive_claim(claim_of(one, two, update), now=now) is EntryVerdict.ACCEPTED:
                     said.get(two, set()).add(one)
             case "entry":
                 newest[one] = now = now + 0.5

@@ -20,7 +20,7 @@ from mosaik_actors import (
     SecretKey,
 )
 from mosaik_actors.codec import codec_for
-from mosaik_actors.discovery.entry import PeerEntry, SignedPeerEntry, Version
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
 from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.ids import NetworkId, PeerId
@@ -90,7 +90,7 @@ class World:
 
     def __init__(self, system: AsyncActorSystem, **config: Any) -> None:
         self.system = system
-        entry = PeerEntry(network=NetworkId("n"), peer=ME, version=Version(0, 0))
+        entry = PeerEntry(network=NetworkId("n"), peer=ME, version=EntryVersion(0, 0))
         catalog = CatalogSnapshot({}, SignedPeerEntry.sign(entry, MY_KEY), 0)
         settings = ActorsConfig(**config)
         self.node = RemoteNode(system.host, ME, b"abcdefgh", settings, catalog, 1 << 20)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mosaik_actors.discovery.entry import PeerEntry, StreamInfo, Version
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey, StreamId, Tag
 
@@ -18,7 +18,7 @@ def peer(name: str, tags: Iterable[str] = (), streams: Iterable[str] = ()) -> Pe
         PeerEntry(
             network=NETWORK,
             peer=peer_id(name),
-            version=Version(1, 1),
+            version=EntryVersion(1, 1),
             direct=(("127.0.0.1", 4000),),
             tags=tuple(sorted(map(Tag, tags))),
             streams=tuple(StreamInfo(StreamId(stream), stream) for stream in streams),

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import Empty
-from mosaik_actors.streams.inbox import PAUSE_ITEMS, Inbox
-from mosaik_actors.streams.outbox import Outbox
-from mosaik_actors.streams.parts import PartEncoder
-from mosaik_actors.streams.runs import single_parts
-from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.consuming.inbox import PAUSE_ITEMS, Inbox
+from mosaik_actors.streams.consuming.session import ReceiverSession
+from mosaik_actors.streams.producing.outbox import Outbox
+from mosaik_actors.streams.producing.parts import PartEncoder
+from mosaik_actors.streams.producing.runs import single_parts
 from mosaik_actors.streams.wire import Accepted, data_frame
 from mosaik_actors.waiters import Waiters
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.ids import UniqueId
-from mosaik_actors.streams.criteria import (
+from mosaik_actors.streams.criteria.criteria import (
     CRITERIA_BYTES_MAX,
     DEPTH_MAX,
     Criteria,
@@ -31,7 +31,7 @@ from mosaik_actors.streams.criteria import (
     encode_criteria,
     where,
 )
-from mosaik_actors.streams.judges import COST_MAX, TEXT_MAX
+from mosaik_actors.streams.criteria.judges import COST_MAX, TEXT_MAX
 
 
 class Side(Enum):

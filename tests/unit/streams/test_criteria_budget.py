@@ -10,9 +10,14 @@ import pytest
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.streams.config import StreamsConfig
-from mosaik_actors.streams.criteria import CriteriaError, Record, where
-from mosaik_actors.streams.criteria_budget import FREE_S, PEERS_MAX, CriteriaBudget
-from mosaik_actors.streams.sieve import MEASURED_EACH, MEASURED_MAX_S, SETTLED_EACH_S, Sieve
+from mosaik_actors.streams.criteria.budget import FREE_S, PEERS_MAX, CriteriaBudget
+from mosaik_actors.streams.criteria.criteria import CriteriaError, Record, where
+from mosaik_actors.streams.producing.sieve import (
+    MEASURED_EACH,
+    MEASURED_MAX_S,
+    SETTLED_EACH_S,
+    Sieve,
+)
 from tests.waiting import until
 
 from .nodes import world

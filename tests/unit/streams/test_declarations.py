@@ -9,7 +9,7 @@ import pytest
 import mosaik_actors
 from mosaik_actors.errors import AlreadyExists, ConfigError
 from mosaik_actors.handles.stream_declarations import stream
-from mosaik_actors.streams.criteria import where
+from mosaik_actors.streams.criteria.criteria import where
 
 from .nodes import world
 from .test_streams import Tick

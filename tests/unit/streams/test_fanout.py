@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.streams.fanout import CONFIRM_S, Batch, FanOut, FramesReady, LaggardFound
-from mosaik_actors.streams.limits import Rate
-from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.consuming.session import ReceiverSession
+from mosaik_actors.streams.producing.fanout import (
+    CONFIRM_S,
+    Batch,
+    FanOut,
+    FramesReady,
+    LaggardFound,
+)
+from mosaik_actors.streams.producing.limits import Rate
 from mosaik_actors.streams.wire import Accepted, ack_frame, data_frame, read_ack, read_data
 
 KB = 1024

@@ -13,8 +13,8 @@ from mosaik_actors.errors import Closed, Full, ProducerOffline, RemoteError
 from mosaik_actors.handles.producer import SharedProducer
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.schema import describe
-from mosaik_actors.streams.criteria import CriteriaError, Record, where
-from mosaik_actors.streams.sieve import LANES_MAX, Lane, Sieve, SortedPart
+from mosaik_actors.streams.criteria.criteria import CriteriaError, Record, where
+from mosaik_actors.streams.producing.sieve import LANES_MAX, Lane, Sieve, SortedPart
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkRefused
 from tests.waiting import until

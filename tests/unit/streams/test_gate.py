@@ -13,6 +13,7 @@ from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import StreamId
 from mosaik_actors.schema import describe
 from mosaik_actors.streams.conditions import Condition
+from mosaik_actors.streams.consuming.preference import best
 from mosaik_actors.streams.gate import (
     PEER_SUBSCRIPTIONS_MAX,
     clip,
@@ -23,7 +24,6 @@ from mosaik_actors.streams.gate import (
     require_sync,
 )
 from mosaik_actors.streams.predicates import AwaitableAnswer
-from mosaik_actors.streams.preference import best
 from mosaik_actors.transport.close import CloseCode
 
 from .fakes import peer, peer_id

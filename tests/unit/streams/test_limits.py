@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from mosaik_actors.errors import ConfigError
-from mosaik_actors.streams.fanout import Batch, FanOut, FramesReady, LaggardFound
-from mosaik_actors.streams.limits import BURST_S, Rate, Throttle, TokenBucket
+from mosaik_actors.streams.producing.fanout import Batch, FanOut, FramesReady, LaggardFound
+from mosaik_actors.streams.producing.limits import BURST_S, Rate, Throttle, TokenBucket
 
 from .nodes import take, world
 from .test_streams import Tick, ticks

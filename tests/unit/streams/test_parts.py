@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from mosaik_actors.codec import EncodeError, codec_for
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.ids import UniqueId
-from mosaik_actors.streams.parts import ITEM_BYTES_MAX, RUN_ITEMS, PartEncoder, TooLargeError
-from mosaik_actors.streams.runs import Run, WholeBatch, item_count_of, single_parts
+from mosaik_actors.streams.producing.parts import (
+    ITEM_BYTES_MAX,
+    RUN_ITEMS,
+    PartEncoder,
+    TooLargeError,
+)
+from mosaik_actors.streams.producing.runs import Run, WholeBatch, item_count_of, single_parts
 from mosaik_actors.wire_limits import NESTING_MAX
 
 

@@ -10,8 +10,15 @@ import pytest
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import PeerId
 from mosaik_actors.streams.config import Backoff
-from mosaik_actors.streams.preference import Preference, Rank, best, is_better, nearest, with_tags
-from mosaik_actors.streams.subscriptions import (
+from mosaik_actors.streams.consuming.preference import (
+    Preference,
+    Rank,
+    best,
+    is_better,
+    nearest,
+    with_tags,
+)
+from mosaik_actors.streams.consuming.subscriptions import (
     ProducerCandidate,
     SubscriptionDropped,
     Subscriptions,

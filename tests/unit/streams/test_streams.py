@@ -21,7 +21,7 @@ from mosaik_actors.handles.producer import Producer
 from mosaik_actors.ids import StreamId
 from mosaik_actors.schema import SchemaMismatch, describe
 from mosaik_actors.streams import wire
-from mosaik_actors.streams.parts import ITEM_BYTES_MAX, TooLargeError
+from mosaik_actors.streams.producing.parts import ITEM_BYTES_MAX, TooLargeError
 from mosaik_actors.streams.shared import ChannelState
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.interface import FramesReceived, LinkClosed, LinkRefused

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mosaik_actors.streams.preference import best
+from mosaik_actors.streams.consuming.preference import best
 
 from ...waiting import until
 from .nodes import StreamNode, World, world

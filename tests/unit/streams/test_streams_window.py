@@ -12,7 +12,7 @@ from mosaik_actors.handles.channels import ChannelInfo
 from mosaik_actors.handles.consumer import Consumer
 from mosaik_actors.handles.producer import Producer
 from mosaik_actors.streams.config import Backoff
-from mosaik_actors.streams.session import ReceiverSession
+from mosaik_actors.streams.consuming.session import ReceiverSession
 from mosaik_actors.transport.close import CloseCode
 
 from ...waiting import until

@@ -7,7 +7,7 @@ import pytest
 
 from mosaik_actors.ids import PeerId
 from mosaik_actors.streams.config import Backoff
-from mosaik_actors.streams.subscriptions import (
+from mosaik_actors.streams.consuming.subscriptions import (
     ProducerCandidate,
     ProducerGivenUp,
     SubscriptionDropped,

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.streams.config import SHARE_ITEMS_MIN
-from mosaik_actors.streams.fanout import Batch, FanOut, FramesReady, LaggardFound, WindowChanged
-from mosaik_actors.streams.session import ReceiverSession
-from mosaik_actors.streams.window_pool import WindowPool, WindowWanted
+from mosaik_actors.streams.consuming.session import ReceiverSession
+from mosaik_actors.streams.consuming.window_pool import WindowPool, WindowWanted
+from mosaik_actors.streams.producing.fanout import (
+    Batch,
+    FanOut,
+    FramesReady,
+    LaggardFound,
+    WindowChanged,
+)
 from mosaik_actors.streams.wire import (
     Accepted,
     Window,

@@ -6,9 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mosaik_actors.testing.history import Call, History, Operation, Outcome, Value
+from mosaik_actors.testing.history import Call, History, Operation, Outcome
 from mosaik_actors.testing.linearizability import Verdict
 from mosaik_actors.testing.models import Counter, MapModel, Model, Queue, Register, SetModel
+from mosaik_actors.testing.values import Value
 
 AnyModel = Model[Any]
 

@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 
 from mosaik_actors.errors import DecodeError, Full, Offline
-from mosaik_actors.testing.history import (
-    Call,
-    CallId,
-    History,
-    HistoryError,
-    Operation,
-    Outcome,
-    freeze,
-    show,
-    timeline,
-)
+from mosaik_actors.testing.history import Call, CallId, History, Operation, Outcome, timeline
+from mosaik_actors.testing.values import HistoryError, freeze, show
 
 READ = Operation("read")
 

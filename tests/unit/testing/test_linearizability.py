@@ -8,9 +8,10 @@ import pytest
 
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.testing import models
-from mosaik_actors.testing.history import History, Operation, Outcome, Value
+from mosaik_actors.testing.history import History, Operation, Outcome
 from mosaik_actors.testing.linearizability import Decision, Verdict, check_linearizable
 from mosaik_actors.testing.models import Counter, MapModel, Model, Queue, Register, SetModel
+from mosaik_actors.testing.values import Value
 
 from .histories import assert_proven
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mosaik_actors.errors import ConfigError
-from mosaik_actors.testing.history import Operation, Value
+from mosaik_actors.testing.history import Operation
 from mosaik_actors.testing.models import (
     UNKNOWN,
     WHOLE,
@@ -16,6 +16,7 @@ from mosaik_actors.testing.models import (
     Register,
     SetModel,
 )
+from mosaik_actors.testing.values import Value
 
 Steps = list[tuple[Operation, Value]]
 

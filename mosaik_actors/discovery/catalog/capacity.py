@@ -1,0 +1,159 @@
+"""Who makes room when the catalog is full.
+
+Anybody can sign entries with as many keys as it likes, and have them announced by
+one neighbour. So room is shared out by who *brought* a peer, which costs a
+connection, and not by peer, which costs nothing:
+
+    * A peer is *met* when this node is or was connected with it, or has its entry
+      from itself. Only a peer that is met itself takes the place of one that is
+      met, of the one that was silent the longest and has no link.
+    * Every other peer is charged to the neighbour that brought it first. When
+      another one brings it too it is charged to the one that brought fewer: who is
+      heard of over several neighbours does not suffer for the worst of them.
+    * What is charged is the size of entries, not their number: a few large ones fill a
+      catalog as many small ones do.
+    * A new peer takes the place of one that is charged to whoever brought the
+      most, of the one that was silent the longest.
+    * What had to go comes back with a newer entry only: else two full catalogs
+      would send each other what the other has dropped, without end. Of those that
+      are not remembered one by one, the time is: nobody comes in with what was
+      written before that, unless it brings it itself.
+
+Below the limit none of this has an effect. ``None`` as the bringer is this node's
+user. The caller keeps the entries, and asks for room before it stores one.
+
+Invariants:
+    * Each peer that was stored is in exactly one place: met, or charged to one bringer.
+    * At most ``peers_max`` peers that were met, and `DROPPED_SHARE` times as many
+      that had to go, are remembered without an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from ...ids import PeerId
+from ..entry import EntryVersion
+
+DROPPED_SHARE = 4
+
+
+class Capacity:
+    """The state machine of this module's docstring.
+
+    Args:
+        peers_max: How many peers the catalog has room for.
+    """
+
+    def __init__(self, peers_max: int) -> None:
+        self._peers_max = peers_max
+        self._met: dict[PeerId, None] = {}
+        # Both from the one that was silent the longest to the one heard last.
+        self._met_stored: dict[PeerId, None] = {}
+        self._brought: dict[PeerId | None, dict[PeerId, int]] = {}
+        self._charged: dict[PeerId | None, int] = {}  # the sum of each
+        self._bringer_of: dict[PeerId, PeerId | None] = {}
+        self._dropped: dict[PeerId, EntryVersion] = {}
+        self._forgotten_ms = 0
+
+    def receive_met(self, peer_id: PeerId) -> None:
+        """Note that this node has a connection with a peer."""
+        _put_last(self._met, peer_id, self._peers_max)
+        if peer_id in self._bringer_of:
+            self._discharge(peer_id)
+            self._met_stored[peer_id] = None
+
+    def receive_heard(self, peer_id: PeerId, source: PeerId | None, size: int = 1) -> None:
+        """Note that an entry of a peer was stored, who brought it, and how large it is."""
+        self._dropped.pop(peer_id, None)
+        if peer_id == source and peer_id not in self._met:
+            self.receive_met(peer_id)
+        if peer_id in self._met:
+            self._met_stored.pop(peer_id, None)
+            self._met_stored[peer_id] = None
+            return
+        if self._bringer_of.get(peer_id, source) == source:
+            bringer = source
+        else:
+            bringer = self._choose_bringer(peer_id, source)
+        if peer_id in self._bringer_of:
+            self._discharge(peer_id)
+        self._bringer_of[peer_id] = bringer
+        self._brought.setdefault(bringer, {})[peer_id] = size
+        self._charged[bringer] = self._charged.get(bringer, 0) + size
+
+    def receive_again(self, peer_id: PeerId, source: PeerId | None) -> None:
+        """Note that somebody brought what is known of a peer already."""
+        if peer_id not in self._bringer_of or self._bringer_of[peer_id] == source:
+            return
+        if peer_id == source or self._choose_bringer(peer_id, source) == source:
+            size = self._brought[self._bringer_of[peer_id]][peer_id]
+            self.receive_heard(peer_id, source, size)
+
+    def receive_forgotten(self, peer_id: PeerId) -> None:
+        """Note that the entry of a peer is not stored any more."""
+        self._met_stored.pop(peer_id, None)
+        if peer_id in self._bringer_of:
+            self._discharge(peer_id)
+
+    def receive_dropped(self, peer_id: PeerId, version: EntryVersion, *, now: float) -> None:
+        """Note that a peer had to go, with the version that does not come back.
+
+        ``now`` is the wall clock in seconds: nobody's clock ahead of it counts.
+        """
+        now_ms = int(now * 1000)
+        self.receive_forgotten(peer_id)
+        self._dropped.pop(peer_id, None)
+        self._dropped[peer_id] = version
+        if len(self._dropped) > DROPPED_SHARE * self._peers_max:
+            oldest = self._dropped.pop(next(iter(self._dropped)))
+            self._forgotten_ms = max(self._forgotten_ms, min(oldest.update, now_ms))
+
+    def was_dropped(self, peer_id: PeerId, version: EntryVersion, source: PeerId | None) -> bool:
+        """Return whether this entry, or one that was newer, had to go, or may have had to."""
+        dropped = self._dropped.get(peer_id)
+        if dropped is not None:
+            return version <= dropped
+        return version.update <= self._forgotten_ms and peer_id != source
+
+    def choose(
+        self, newcomer: PeerId, source: PeerId | None, linked: Container[PeerId]
+    ) -> PeerId | None:
+        """Return who gives its place to a newcomer, None when it has to stay outside.
+
+        Args:
+            newcomer: Whom there is no entry of.
+            source: Who brought it.
+            linked: Who has a link to this node, and so keeps its place.
+        """
+        if self._brought:
+            bringer = max(self._charged, key=self._charged.__getitem__)
+            return next(iter(self._brought[bringer]))
+        if newcomer != source and newcomer not in self._met:
+            return None
+        return next((peer_id for peer_id in self._met_stored if peer_id not in linked), None)
+
+    def counts(self) -> Iterator[tuple[PeerId | None, int]]:
+        """Yield who brought how many of the peers that are not met."""
+        for bringer, charged in self._brought.items():
+            yield bringer, len(charged)
+
+    def _choose_bringer(self, peer_id: PeerId, source: PeerId | None) -> PeerId | None:
+        known = self._bringer_of[peer_id]
+        size = self._brought[known][peer_id]
+        is_smaller = self._charged.get(source, 0) + size < self._charged[known]
+        return source if is_smaller else known
+
+    def _discharge(self, peer_id: PeerId) -> None:
+        bringer = self._bringer_of.pop(peer_id)
+        charged = self._brought[bringer]
+        self._charged[bringer] -= charged.pop(peer_id)
+        if not charged:
+            del self._brought[bringer], self._charged[bringer]
+
+
+def _put_last(peers: dict[PeerId, None], peer_id: PeerId, limit: int) -> None:
+    peers.pop(peer_id, None)
+    peers[peer_id] = None
+    if len(peers) > limit:
+        del peers[next(iter(peers))]

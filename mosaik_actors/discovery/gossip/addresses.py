@@ -1,0 +1,101 @@
+"""Where peers may be found: in the catalog, in hints of the user or of finders, in what was once.
+
+A pure bookkeeper, a part of `overlay`. ``now`` is monotonic time in seconds.
+
+Invariant: each source of hints, and the signs of life, are about `peers_max` peers at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+from ...ids import PeerId
+from ...transport.address import DIRECT_COUNT_MAX, PeerAddr
+from ..entry import SignedPeerEntry
+from ..info import PeerInfo
+
+_SILENT_LOOKED_AT_MAX = 32
+
+
+class Addresses:
+    """What is known of where peers are.
+
+    Args:
+        me: This node, which is nowhere for itself.
+        peers_max: How many peers there may be.
+
+    Attributes:
+        known: The catalog.
+        past: What those said last who fell silent.
+    """
+
+    def __init__(self, me: PeerId, peers_max: int) -> None:
+        self._me = me
+        self._peers_max = peers_max
+        self.known: Mapping[PeerId, PeerInfo] = {}
+        self.past: Sequence[SignedPeerEntry] = ()
+        self._heard_at: dict[PeerId, float] = {}
+        self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
+
+    def note_alive(self, signed: SignedPeerEntry, *, now: float) -> None:
+        """Note that a peer has announced itself, or that it leaves."""
+        self._heard_at.pop(signed.peer_id, None)
+        if not signed.entry.departed and len(self._heard_at) < self._peers_max:
+            self._heard_at[signed.peer_id] = now
+
+    def receive_hints(self, source: str, addrs: Iterable[PeerAddr]) -> None:
+        """Take in where peers may be found, in place of what `source` said before."""
+        hints: dict[PeerId, PeerAddr] = {}
+        for addr in addrs:
+            if addr.peer_id != self._me and len(hints) < self._peers_max:
+                hints[addr.peer_id] = merge_addrs(hints.get(addr.peer_id), addr)
+        self._hints[source] = hints
+
+    def is_hinted(self, peer_id: PeerId) -> bool:
+        """Return whether somebody said where the peer may be found."""
+        return any(peer_id in hints for hints in self._hints.values())
+
+    def strangers(self) -> Iterator[PeerId]:
+        """Give the peers that somebody spoke of and the catalog does not show."""
+        for hints in self._hints.values():
+            for peer_id in hints:
+                if peer_id not in self.known:
+                    yield peer_id
+
+    def find(self, peer_id: PeerId, remembered: PeerAddr | None) -> PeerAddr | None:
+        """Return all ways to a peer, None when there is none.
+
+        Args:
+            peer_id: Which one.
+            remembered: Where it was said to be, for one that the catalog does not show.
+        """
+        info = self.known.get(peer_id)
+        addr = remembered if info is None else info.addr
+        for hints in self._hints.values():
+            if (hinted := hints.get(peer_id)) is not None:
+                addr = merge_addrs(addr, hinted)
+        if addr is None:
+            addr = next((one.addr for one in self.past if one.peer_id == peer_id), None)
+        return addr
+
+    def list_silent(self, silent_for_s: float, *, now: float) -> dict[PeerId, PeerAddr]:
+        """Return some that were not heard of for so long: they may be a whole network."""
+        found = {one.peer_id: one.addr for one in islice(self.past, _SILENT_LOOKED_AT_MAX)}
+        for peer_id, heard_at in list(islice(self._heard_at.items(), _SILENT_LOOKED_AT_MAX)):
+            if heard_at + silent_for_s > now:
+                break
+            info = self.known.get(peer_id)
+            if info is None:
+                del self._heard_at[peer_id]
+            else:
+                found[peer_id] = info.addr
+        return found
+
+
+def merge_addrs(one: PeerAddr | None, other: PeerAddr) -> PeerAddr:
+    """Return an address with the ways of both, those of `one` first."""
+    if one is None or one == other:
+        return other
+    direct = tuple(dict.fromkeys(one.direct + other.direct))[:DIRECT_COUNT_MAX]
+    return PeerAddr(one.peer_id, direct, one.relay or other.relay)

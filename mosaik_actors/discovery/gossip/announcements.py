@@ -1,0 +1,83 @@
+"""What the broadcast has to spread, what it misses, and the frames that come of it.
+
+A part of `broadcast`, which says when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...ids import PeerId
+from ..entry import SignedPeerEntry
+from ..wire import MESSAGE_COUNT_MAX, Announce, IHave, encode_frame, pack_entries
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrames:
+    """Write these frames to the links of these neighbours."""
+
+    peers: tuple[PeerId, ...]
+    frames: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshOwnEntry:
+    """Give the own entry a new version, and bring it back with `receive_own`."""
+
+
+BroadcastEvent = SendFrames | RefreshOwnEntry
+
+
+@dataclass(slots=True)
+class ToSpread:
+    """An entry on its way out.
+
+    Attributes:
+        signed: The entry.
+        round: Over how many links it came here.
+        source: The neighbour that it came from, None when from nobody.
+        is_quick: Whether it does not wait for company: it is news, or shapes the tree.
+        pushed: The neighbours that it was pushed to.
+    """
+
+    signed: SignedPeerEntry
+    round: int
+    source: PeerId | None
+    is_quick: bool
+    pushed: tuple[PeerId, ...] = ()
+
+
+@dataclass(slots=True)
+class Missing:
+    """An entry that neighbours have and this node does not.
+
+    Attributes:
+        is_quick: Whether the tree should have brought it by now. If not, and it is
+            missed all the same, it was sent while the tree was another one.
+        sources: Who has it.
+    """
+
+    is_quick: bool
+    sources: list[PeerId]
+
+
+def announce_frames(messages: Sequence[ToSpread]) -> tuple[bytes, ...]:
+    """Return the frames that bring entries to a neighbour."""
+    frames = []
+    first = 0
+    for group in pack_entries(message.signed.encode() for message in messages):
+        part = messages[first : first + len(group)]
+        first += len(group)
+        frames.append(encode_frame(Announce(group, bytes(message.round for message in part))))
+    return tuple(frames)
+
+
+def ihave_frames(messages: Sequence[ToSpread], is_quick: bool) -> tuple[bytes, ...]:
+    """Return the frames that tell a neighbour that there are these entries."""
+    frames = []
+    for first in range(0, len(messages), MESSAGE_COUNT_MAX):
+        part = messages[first : first + MESSAGE_COUNT_MAX]
+        ids = b"".join(message.signed.message_id for message in part)
+        frames.append(encode_frame(IHave(ids, bytes(message.round for message in part), is_quick)))
+    return tuple(frames)

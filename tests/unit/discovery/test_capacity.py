@@ -1,0 +1,127 @@
+"""Who makes room in a full catalog."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosaik_actors.discovery.catalog.capacity import DROPPED_SHARE, Capacity
+from mosaik_actors.discovery.entry import EntryVersion
+
+from .helpers import peer
+
+
+def test_the_place_is_taken_from_whoever_brought_the_most() -> None:
+    room = Capacity(10)
+    for name in ("e1", "e2", "e3"):
+        room.receive_heard(peer(name), peer("evil"))
+    room.receive_heard(peer("f1"), peer("friend"))
+    assert room.choose(peer("n"), peer("friend"), ()) == peer("e1")
+    assert room.choose(peer("n"), peer("evil"), ()) == peer("e1")
+    # One that gave a sign of life is not the one that was silent the longest.
+    room.receive_heard(peer("e1"), peer("evil"))
+    assert room.choose(peer("n"), peer("friend"), ()) == peer("e2")
+
+
+def test_who_was_connected_keeps_its_place_against_strangers() -> None:
+    room = Capacity(10)
+    room.receive_met(peer("a"))
+    room.receive_heard(peer("a"), peer("evil"))
+    room.receive_heard(peer("b"), peer("b"))
+    room.receive_heard(peer("c"), peer("evil"))
+    room.receive_met(peer("c"))
+    assert list(room.counts()) == []
+    assert room.choose(peer("stranger"), peer("evil"), ()) is None
+    # One that comes itself replaces the one that was silent the longest and has no link.
+    assert room.choose(peer("n"), peer("n"), (peer("a"),)) == peer("b")
+
+
+def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one() -> None:
+    room = Capacity(10)
+    for name in ("h", "e1", "e2"):
+        room.receive_heard(peer(name), peer("evil"))
+    room.receive_again(peer("h"), peer("friend"))
+    assert dict(room.counts()) == {peer("evil"): 2, peer("friend"): 1}
+    # The larger one does not get it back, and what it heard from itself is met.
+    room.receive_again(peer("h"), peer("evil"))
+    assert dict(room.counts()) == {peer("evil"): 2, peer("friend"): 1}
+    room.receive_again(peer("h"), peer("h"))
+    assert dict(room.counts()) == {peer("evil"): 2}
+
+
+def test_what_had_to_go_comes_back_with_a_newer_entry_only() -> None:
+    room = Capacity(2)
+    room.receive_heard(peer("a"), None)
+    room.receive_dropped(peer("a"), EntryVersion(1, 5000), now=9)
+    assert room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
+    assert not room.was_dropped(peer("a"), EntryVersion(1, 5001), None)
+    room.receive_heard(peer("a"), None)
+    assert not room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
+    # Not many more of them are kept than there is room for peers; of the others the time is.
+    for name, update in (("b", 7000), ("c", 99_000), ("d", 7000)):
+        room.receive_dropped(peer(name), EntryVersion(1, update), now=9)
+    for number in range(DROPPED_SHARE * 2 - 1):
+        room.receive_dropped(peer(f"e{number}"), EntryVersion(1, 7000), now=9)
+    room.receive_dropped(peer("e"), EntryVersion(1, 7000), now=9)
+    assert room.was_dropped(peer("e"), EntryVersion(1, 7000), peer("e"))
+    assert room.was_dropped(peer("b"), EntryVersion(1, 7000), None)
+    assert room.was_dropped(peer("x"), EntryVersion(1, 9000), None)
+    assert not room.was_dropped(peer("x"), EntryVersion(1, 9000), peer("x"))
+    assert not room.was_dropped(peer("x"), EntryVersion(1, 9001), None)  # whatever c's clock said
+
+
+PEERS = [peer(f"p{n}") for n in range(12)]
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["heard", "again", "met", "forgotten", "full"]),
+        st.sampled_from(PEERS),
+        st.sampled_from([*PEERS[:4], None]),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(moves)
+def test_each_peer_has_one_place_and_the_largest_bringer_pays(
+    history: list[tuple[str, object, object]],
+) -> None:
+    room = Capacity(6)
+    stored: dict[object, None] = {}
+    met: set[object] = set()
+    for action, one, source in history:
+        peer_id, bringer = PEERS[PEERS.index(one)], source  # type: ignore[arg-type]
+        if action == "heard":
+            if peer_id not in stored and len(stored) >= 6:
+                continue
+            room.receive_heard(peer_id, bringer)  # type: ignore[arg-type]
+            stored[peer_id] = None
+            if peer_id == bringer:
+                met.add(peer_id)
+        elif action == "again" and peer_id in stored:
+            room.receive_again(peer_id, bringer)  # type: ignore[arg-type]
+            if peer_id == bringer and peer_id not in met:
+                met.add(peer_id)
+        elif action == "met":
+            room.receive_met(peer_id)
+            met = {*met, peer_id}
+        elif action == "forgotten":
+            room.receive_forgotten(peer_id)
+            stored.pop(peer_id, None)
+        elif action == "full":
+            before = dict(room.counts())
+            chosen = room.choose(peer_id, bringer, ())  # type: ignore[arg-type]
+            if before:
+                assert chosen in stored
+                assert chosen not in room._met
+                room.receive_dropped(chosen, EntryVersion(1, 1), now=1)  # type: ignore[arg-type]
+                stored.pop(chosen)
+                after = dict(room.counts())
+                largest = max(before.values())
+                lost = [who for who in before if after.get(who, 0) < before[who]]
+                assert [before[who] for who in lost] == [largest]
+            else:
+                assert chosen is None or chosen in stored
+        counted = sum(count for _, count in room.counts()) + len(room._met_stored)
+        assert counted == len(stored)
+        assert room._met_stored.keys() <= room._met.keys()

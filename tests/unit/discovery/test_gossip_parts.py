@@ -1,0 +1,112 @@
+"""The parts around the gossip: what links are for, shared syncs, the way to the catalog."""
+
+from __future__ import annotations
+
+from random import Random
+
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.catalog.verdict import EntryVerdict
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.gossip.announcements import SendFrames
+from mosaik_actors.discovery.gossip.asked_syncs import AskedSyncs
+from mosaik_actors.discovery.gossip.edges import Offer
+from mosaik_actors.discovery.gossip.exchange import Exchange
+from mosaik_actors.discovery.gossip.gossip import Gossip
+from mosaik_actors.discovery.gossip.link_roles import LinkRole, LinkRoles
+from mosaik_actors.discovery.wire import Announce, Contact, LinkPurpose, decode_frame
+from mosaik_actors.transport.close import CloseCode, CloseReason
+
+from .helpers import NETWORK, NOW, addr, key, peer, signed
+
+
+def test_a_peer_may_have_a_link_in_each_role() -> None:
+    roles: LinkRoles[str] = LinkRoles()
+    assert roles.put(LinkRole.NEIGHBOUR, peer("a"), "one") is None
+    roles.put(LinkRole.SYNC, peer("a"), "two")
+    roles.put(LinkRole.PROBE, peer("b"), "two")
+    assert roles.find(peer("a"), "two") is LinkRole.SYNC
+    assert roles.find(peer("b"), "one") is None
+    assert roles.held_by("two") == [(LinkRole.PROBE, peer("b")), (LinkRole.SYNC, peer("a"))]
+    assert roles.put(LinkRole.NEIGHBOUR, peer("a"), "three") == "one"
+    assert roles.pop(LinkRole.NEIGHBOUR, peer("a")) == "three"
+    assert roles.get(LinkRole.NEIGHBOUR, peer("a")) is None
+
+
+def test_what_is_asked_during_a_sync_shares_the_next() -> None:
+    syncs: AskedSyncs[str] = AskedSyncs()
+    assert syncs.begin(peer("a"), "first")
+    assert not syncs.begin(peer("a"), "second")
+    assert not syncs.begin(peer("a"), "third")
+    assert syncs.begin(peer("b"), "elsewhere")
+    assert syncs.end(peer("a")) == ["second", "third"]
+    assert not syncs.begin(peer("a"), "fourth")  # the second one is under way
+    assert syncs.end(peer("a"), is_over=True) == ["fourth"]
+    assert syncs.begin(peer("a"), "fifth")
+    assert syncs.end(peer("a")) == []
+    assert syncs.begin(peer("a"), "sixth")
+
+
+def made() -> tuple[Catalog, Gossip, Exchange]:
+    config = DiscoveryConfig()
+    catalog = Catalog(
+        network_id=NETWORK, secret_key=key("me"), addr=addr("me"), config=config, now=NOW
+    )
+    gossip = Gossip(peer("me"), config, Random(1), now=0.0)
+    return catalog, gossip, Exchange(catalog, gossip)
+
+
+def test_what_is_news_goes_on_to_the_other_neighbours_and_what_is_refused_is_said() -> None:
+    catalog, gossip, exchange = made()
+    catalog.take_fresh()
+    exchange.has_changed()
+    for name in ("x", "y"):
+        gossip.receive_link_up(peer(name), now=0.0)
+    entries = [signed("a").encode(), b"rubbish", signed("a").encode()]
+    refused = exchange.receive_entries(
+        entries, peer("x"), is_from_afar=False, now=1.0, wall=NOW + 1
+    )
+    assert refused == [EntryVerdict.MALFORMED]
+    assert peer("a") in catalog.snapshot()
+    assert (exchange.has_changed(), exchange.has_changed()) == (True, False)
+    gossip.handle_timer(now=2.0)
+    sent = []
+    while (event := gossip.next_event()) is not None:
+        if isinstance(event, SendFrames):
+            sent += [
+                event.peers for frame in event.frames if isinstance(decode_frame(frame), Announce)
+            ]
+    assert sent == [(peer("y"),)]
+    assert [one.peer_id for one in exchange.live_addrs([peer("a"), peer("b")])] == [peer("a")]
+
+
+def test_a_link_that_breaks_is_a_claim_and_one_that_ends_is_none() -> None:
+    catalog, _gossip, exchange = made()
+    for name in ("a", "b"):
+        catalog.receive_entry(signed(name), now=NOW)
+        catalog.receive_link_up(peer(name))
+    code = CloseCode.GRACEFUL_SHUTDOWN
+    assert not exchange.lose_link(peer("b"), code=code, is_broken=False, now=1.0, wall=NOW + 1)
+    code = CloseCode.UNEXPECTED_CLOSE
+    assert exchange.lose_link(peer("a"), code=code, is_broken=True, now=1.0, wall=NOW + 1)
+    assert len(catalog.reachability.held_claims()) == 1
+
+
+def test_only_broken_claims_end_the_reading_of_a_frame() -> None:
+    _, _, exchange = made()
+    refused = exchange.receive_claims([b"rubbish"] * 3, peer("x"), wall=NOW)
+    assert refused == [EntryVerdict.MALFORMED]
+    assert not exchange.spread_claims(peer("x"), now=0.0)
+
+
+def test_links_are_judged_by_what_they_are_for() -> None:
+    _, gossip, _ = made()
+
+    def judge(purpose: LinkPurpose) -> Offer | CloseReason:
+        return gossip.judge_link(peer("a"), purpose, may_be_local=True, now=0.0)
+
+    assert judge(LinkPurpose("sync")) is Offer.GUEST
+    assert judge(LinkPurpose("probe")) is Offer.GUEST
+    assert judge(LinkPurpose("join", contact=Contact.of(addr("a")))) is Offer.ACCEPT
+    claimed = judge(LinkPurpose("join", contact=Contact.of(addr("b"))))
+    assert isinstance(claimed, CloseReason)
+    assert claimed.code == CloseCode.PROTOCOL_VIOLATION
