@@ -65,7 +65,6 @@ class Context:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
         mesh: The bonds.
-        status: Says what this member is.
 
     Attributes:
         me: This member.
@@ -81,15 +80,14 @@ class Context:
         factor: How reluctant this member is to lead.
         is_excluded: Whether it is certain that a peer may not be a member any more.
         statuses: Who is bonded with this member, and what they say.
+        status_count: How often that has changed.
         status: What this member says of itself.
         keeps_log: Whether the log must not be cut at the moment.
         events: What the caller is to do.
         out: The frames that wait, by link.
     """
 
-    def __init__(
-        self, spec: MemberSpec, rng: Random, mesh: Mesh, status: Callable[[], Status]
-    ) -> None:
+    def __init__(self, spec: MemberSpec, rng: Random, mesh: Mesh) -> None:
         self.me = spec.me
         self.consensus: ConsensusConfig = spec.consensus
         self.settings: GroupsConfig = spec.settings
@@ -103,7 +101,8 @@ class Context:
         self.factor = spec.factor
         self.is_excluded = spec.is_excluded
         self.statuses: dict[PeerId, Status] = {}
-        self.status = status
+        self.status_count = 0
+        self.status: Callable[[], Status] = Status
         self.keeps_log: Callable[[], bool] = lambda: False
         self.events: deque[Any] = deque()
         self.out: dict[int, list[bytes]] = {}
