@@ -40,8 +40,8 @@ from ..wire.frames import JoinAccepted
 from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import Standing
-from ..wire.system_entries import SystemEntry
 from .context import Context
+from .continuing import Begin
 from .events import (
     GroupTakenOver,
     HistoriesConflicted,
@@ -50,11 +50,12 @@ from .events import (
     Notify,
     StateReplaced,
 )
-from .history import Begin, FollowedHistory
+from .history import FollowedHistory, News
 from .saving import Saving
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _SOUGHT_KEPT: Final = 16
+_NO_NEWS: Final = News()
 
 
 class Following:
@@ -319,19 +320,16 @@ class Following:
         merge, raft = self.merge, history.raft
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
-        failed: list[SystemEntry] = []
-        applied: list[SystemEntry] = []
-        if history.has_news:
-            self._notices.note_replayed(history.take_replayed())
-            failed, applied = history.take_failed_system_entries(), history.take_system_entries()
+        news = history.take_news() or _NO_NEWS
+        self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
-        if not (failed or applied) and seen == self._seen and merge.is_resting:
+        if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
             return None, False
         self._seen = seen
-        for system_entry in failed:
+        for system_entry in news.failed:
             merge.act_failed(system_entry, now=now)
         merge.update(self._merge_view(history), now=now)
-        for system_entry in applied:
+        for system_entry in news.applied:
             merge.act_applied(system_entry, now=now)
         return self._carry_out_merge(history)
 
@@ -373,7 +371,9 @@ class Following:
 
     def _notify_merged(self, history: FollowedHistory) -> None:
         host = self._context.host
-        notices = self._notices.take(host.ledger.merged, is_catching_up=history.is_catching_up)
+        notices = self._notices.take(
+            host.ledger.merged, is_catching_up=history.availability.is_catching_up
+        )
         for loser, payloads in notices:
             commands = tuple(host.decode_commands(payloads))
             self._context.emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))

@@ -49,6 +49,7 @@ from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
 from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
 from .context import Context, MemberSpec
+from .continuing import continue_alone
 from .events import (
     FramesOut,
     GroupForced,
@@ -156,12 +157,12 @@ class GroupMember:
             return "leaving the group"
         if self.history is None:
             return self._following.why_apart or _NO_HISTORY
-        return self.history.why_offline
+        return self.history.availability.why_offline
 
     @property
     def may_query(self) -> bool:
         """Whether the machine is whole: it is not while it is being restored."""
-        return self.history is None or not self.history.is_restoring
+        return self.history is None or not self.history.sync.is_restoring
 
     @property
     def is_stalled(self) -> bool:
@@ -257,12 +258,13 @@ class GroupMember:
             ConfigError: There is no state here to begin from, at this moment.
         """
         history = self.history
-        if history is None or not history.is_settled_here or history.is_catching_up:
+        if history is None or not history.is_settled_here or history.availability.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
         if self._host.ledger.is_closed:
             raise ConfigError("the history here is closed: it is in another one, or will be")
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
-        begin, batch = history.continued(fresh, keeps_tail=True)
+        raft = history.raft
+        begin, batch = continue_alone(self._context, raft, history.id, fresh, keeps_tail=True)
         self._client.change_history()
         self._context.emit(Notify(GroupForced(fresh, history.id)))
         self._following.go_on(begin, batch, is_founder=True)
@@ -321,11 +323,11 @@ class GroupMember:
             case frames.RAFT:
                 followed.receive_raft(peer, body, now=now)
             case frames.FORWARD:
-                followed.receive_forward(peer, frames.decode_forward(body))
+                followed.commands.receive_forward(peer, frames.decode_forward(body))
             case frames.SYNC_ASK:
-                followed.receive_sync_ask(peer, body, now=now)
+                followed.sync.receive_ask(peer, bytes(body), now=now)
             case frames.SYNC_ANSWER:
-                followed.receive_sync_answer(peer, body, now=now)
+                followed.sync.receive_answer(peer, bytes(body), now=now)
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)
@@ -334,7 +336,7 @@ class GroupMember:
                 self._following.receive_join_accepted(peer, message, now=now)
             case Admitted(history, index):
                 if self.history is not None and self.history.id == history:
-                    self.history.admit(peer, index)
+                    self.history.availability.admit(peer, index)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self.history is not None and history == self.history.id
                 if is_mine and client == self._client.client_id:
@@ -428,7 +430,7 @@ class GroupMember:
                 case BondLost(peer, _, was_graceful):
                     self._context.statuses.pop(peer, None)
                     if was_graceful and self.history is not None:
-                        self.history.peer_left(peer)
+                        self.history.voter_changes.peer_left(peer)
                     have_changed = True
                 case _:
                     self._context.emit(event)

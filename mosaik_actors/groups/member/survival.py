@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..merge.takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
 from ..wire.types import HISTORY_BYTES
 from .context import Context
+from .continuing import continue_alone, go_on_in
 from .events import GroupTakenOver, Logged, Notify
 from .following import Following
 from .history import FollowedHistory
@@ -37,7 +38,7 @@ class Survival:
     def look(self, *, is_leaving: bool, now: float) -> None:
         """Go on without the voters of the history when they are gone."""
         history, takeover = self._following.history, self._takeover
-        if history is None or history.is_stalled:
+        if history is None or history.availability.is_stalled:
             return
         raft = history.raft
         seen = (
@@ -45,7 +46,7 @@ class Survival:
             self._context.status_count,
             raft.leader,
             raft.configuration_index,
-            history.is_restoring,
+            history.sync.is_restoring,
             self._context.is_observer,
         )
         if seen == self._seen_voters and now < takeover.timer_s:
@@ -74,19 +75,22 @@ class Survival:
             is_observer=self._context.is_observer,
             is_non_voting=history.raft.is_non_voting,
             is_leaving=is_leaving,
-            is_restoring=history.is_restoring,
+            is_restoring=history.sync.is_restoring,
             peers=self._context.statuses,
         )
 
     def _take_over(self, history: FollowedHistory, step: ContinueHistory | FollowHistory) -> None:
         """Continue the history, or go on in one that does."""
+        context = self._context
         if isinstance(step, FollowHistory):
             followed, position = step.history, step.position
-            begin, batch = history.followed(followed, step.commit_index)
+            begin, batch = go_on_in(context, history.raft, followed, step.commit_index)
         else:
             followed = self._context.rng.randbytes(HISTORY_BYTES)
             position = self._context.host.position
-            begin, batch = history.continued(followed, keeps_tail=history.counts_tail)
+            begin, batch = continue_alone(
+                context, history.raft, history.id, followed, keeps_tail=history.counts_tail
+            )
         text = f"the voters are out of reach: going on from position {position} without them"
         self._context.emit(Logged(True, text))
         self._context.emit(Notify(GroupTakenOver(followed, history.id, position)))

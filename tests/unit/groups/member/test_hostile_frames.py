@@ -183,7 +183,7 @@ class Hostile:
         return frames.with_history(frames.SYNC_ASK, self.history_id(), sync.encode_message(request))
 
     def sync_answer(self) -> bytes:
-        task: Any = None if self.history is None else self.history._sync._task
+        task: Any = None if self.history is None else self.history.sync._task
         numbers = [3]
         for part in (task, getattr(task, "_replay", None), getattr(task, "_fetch", None)):
             plan = getattr(part, "_plan", None)
