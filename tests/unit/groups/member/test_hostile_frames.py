@@ -230,8 +230,8 @@ class Hostile:
         proposal = self.proposal()
         if own.prepare_vote is not None and self.pick(True, False):
             proposal = own.prepare_vote.proposal
-        elif own._proposal is not None and self.pick(True, False):
-            proposal = own._proposal
+        elif own._proposing.proposal is not None and self.pick(True, False):
+            proposal = own._proposing.proposal
         history = proposal.history
         message = self.pick(
             bootstrap.Seek(self.rng.randbytes(bootstrap.INCARNATION_BYTES), self.pick(True, False)),
