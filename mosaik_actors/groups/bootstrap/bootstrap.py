@@ -85,25 +85,11 @@ from .events import (
     Event,
     Founded,
     HistoryDied,
-    SavePrepareVote,
-    SendBootstrap,
 )
 from .outgoing import Outgoing, why_blocked
 from .peers import BootstrapPeers
 from .promises import Promises
 from .proposing import Proposing
-
-__all__ = [
-    "STUCK_AFTER_S",
-    "Bootstrap",
-    "BootstrapPhase",
-    "BootstrapStuck",
-    "Event",
-    "Founded",
-    "HistoryDied",
-    "SavePrepareVote",
-    "SendBootstrap",
-]
 
 STUCK_AFTER_S: Final = 10.0
 
@@ -121,7 +107,6 @@ class Bootstrap:
         config: What all members agree on.
         rng: Draws histories and incarnations: it must not repeat itself after a
             restart.
-        now: Monotonic time in seconds.
         is_observer: It never votes, so it begins nothing and prepares nothing.
         prepare_vote: What was saved last, None for nothing.
         history: The history that it follows, as it was saved. A prepare vote to the

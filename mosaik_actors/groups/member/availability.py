@@ -24,9 +24,6 @@ class Availability:
     """What a member waits for before it is online.
 
     Args:
-        context: What the pieces of this member share.
-        raft: The log.
-        history: The history's id.
         sync: How this member catches up.
 
     Attributes:

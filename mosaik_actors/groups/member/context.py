@@ -64,13 +64,13 @@ class Context:
     Args:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
-        mesh: The bonds.
 
     Attributes:
         me: This member.
         consensus: What all members agree on.
         settings: This member's own settings.
         rng: Draws timeouts, nonces and ids.
+        mesh: The bonds.
         host: The machine.
         client: This node's commands.
         reads: This node's strong reads.
@@ -87,11 +87,23 @@ class Context:
         out: The frames that wait, by link.
     """
 
-    def __init__(self, spec: MemberSpec, rng: Random, mesh: Mesh) -> None:
+    def __init__(self, spec: MemberSpec, rng: Random, *, now: float) -> None:
         self.me = spec.me
         self.consensus: ConsensusConfig = spec.consensus
         self.settings: GroupsConfig = spec.settings
         self.rng = rng
+        self.mesh = Mesh(
+            spec.me,
+            spec.network_id,
+            spec.group_id,
+            spec.key,
+            spec.consensus,
+            rng,
+            now=now,
+            status=Status(),
+            is_in_reach=spec.is_in_reach,
+            allow=spec.allow,
+        )
         self.host: Host = spec.host
         self.client: CommandClient = spec.client
         self.reads = Reads(spec.consensus.heartbeat_interval)
@@ -106,11 +118,10 @@ class Context:
         self.keeps_log: Callable[[], bool] = lambda: False
         self.events: deque[Any] = deque()
         self.out: dict[int, list[bytes]] = {}
-        self._mesh = mesh
 
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a frame to a bonded member; without a bond it is lost, as frames may be."""
-        link_id = self._mesh.link_of(peer)
+        link_id = self.mesh.link_of(peer)
         if link_id is not None:
             self.out.setdefault(link_id, []).append(data)
 

@@ -10,10 +10,6 @@ from .events import LeaderElected, Logged, Notify
 class Elections:
     """The leaders of one history.
 
-    Args:
-        context: What the pieces of this member share.
-        now: Monotonic time in seconds.
-
     Attributes:
         count: Leaders that were seen to take over.
         last_elapsed_s: How long the group was last without one.

@@ -11,14 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...ids import PeerId
-from ..bootstrap.bootstrap import (
-    Bootstrap,
-    BootstrapStuck,
-    Founded,
-    HistoryDied,
-    SavePrepareVote,
-    SendBootstrap,
-)
+from ..bootstrap.bootstrap import Bootstrap
+from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepareVote, SendBootstrap
 from ..machine.ledger import Ledger
 from ..merge.merge import Merge
 from ..merge.notices import MergeNotices
@@ -32,7 +26,6 @@ from ..merge.view import (
     ProposeSystemEntry,
     SendMerge,
 )
-from ..mesh.mesh import Mesh
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, encode_prepare_vote
@@ -62,10 +55,7 @@ class Following:
     """See the module's docstring.
 
     Args:
-        context: What the pieces of this member share.
-        mesh: The bonds.
         saving: What waits for the disk.
-        now: Monotonic time in seconds.
 
     Attributes:
         history: The history that is followed, None while there is none.
@@ -74,12 +64,11 @@ class Following:
         now: When the member was last pumped.
     """
 
-    def __init__(self, context: Context, mesh: Mesh, saving: Saving, *, now: float) -> None:
+    def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
         self.history: FollowedHistory | None = None
         self.merge = Merge(context.me, context.rng, now=now)
         self.now = now
         self._context = context
-        self._mesh = mesh
         self._saving = saving
         self._notices = MergeNotices()
         self._seen: object = None
@@ -93,7 +82,7 @@ class Following:
     @property
     def why_apart(self) -> str:
         """Say which member in reach there is no bond with; empty for none."""
-        for peer, why in self._mesh.list_apart().items():
+        for peer, why in self._context.mesh.list_apart().items():
             return f"no bond with {peer.short}, which is in reach and may have the history: {why}"
         return ""
 
@@ -150,7 +139,7 @@ class Following:
             is_observer=self._context.is_observer,
             prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
             history=kept.history,
-            is_apart=lambda: bool(self._mesh.list_apart()),
+            is_apart=lambda: bool(self._context.mesh.list_apart()),
         )
         bootstrap.update_peers(self._context.statuses, now=now)
         return bootstrap

@@ -76,9 +76,7 @@ class FollowedHistory:
     """See the module's docstring.
 
     Args:
-        context: What the pieces of this member share.
         begin: Where it begins.
-        now: Monotonic time in seconds.
 
     Attributes:
         id: The history's id.

@@ -76,7 +76,6 @@ class GroupMember:
     Args:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
-        now: Monotonic time in seconds.
         stored: What a durable storage held.
 
     Raises:
@@ -84,29 +83,16 @@ class GroupMember:
     """
 
     def __init__(self, spec: MemberSpec, rng: Random, *, now: float, stored: Stored) -> None:
-        self._mesh = Mesh(
-            spec.me,
-            spec.network_id,
-            spec.group_id,
-            spec.key,
-            spec.consensus,
-            rng,
-            now=now,
-            status=Status(),
-            is_in_reach=spec.is_in_reach,
-            allow=spec.allow,
-        )
-        self._context = context = Context(spec, rng, self._mesh)
+        self._context = context = Context(spec, rng, now=now)
+        self._mesh = context.mesh
         self._host, self._client, self._reads = context.host, context.client, context.reads
         self._saving = Saving(
             is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
         )
         self._leaving = Leaving()
-        self._following = Following(context, self._mesh, self._saving, now=now)
+        self._following = Following(context, self._saving, now=now)
         self._survival = Survival(context, self._following)
-        self._own_status = OwnStatus(
-            context, self._mesh, self._following, self._survival, self._leaving
-        )
+        self._own_status = OwnStatus(context, self._following, self._survival, self._leaving)
         self._following.begin_from(stored, now=now)
         self._own_status.publish(now=now)
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 
-from ..mesh.mesh import Mesh
 from ..wire.status import Status
 from .context import Context
 from .following import Following
@@ -22,13 +21,11 @@ class OwnStatus:
     def __init__(
         self,
         context: Context,
-        mesh: Mesh,
         following: Following,
         survival: Survival,
         leaving: Leaving,
     ) -> None:
         self._context = context
-        self._mesh = mesh
         self._following = following
         self._survival = survival
         self._leaving = leaving
@@ -58,7 +55,7 @@ class OwnStatus:
             if status.is_leaving and not self._leaving.is_final:
                 # It comes back with its log, as the voter that it is: nobody shall replace it.
                 status = msgspec.structs.replace(status, is_leaving=False)
-            self._mesh.set_status(status, now=now)
+            self._context.mesh.set_status(status, now=now)
 
     def make(self) -> Status:
         """Return what this member says of itself now."""

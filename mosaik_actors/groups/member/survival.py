@@ -15,7 +15,6 @@ class Survival:
     """What one member does when the voters of its history are out of reach.
 
     Args:
-        context: What the pieces of this member share.
         following: The history, and how to go on in another one.
     """
 

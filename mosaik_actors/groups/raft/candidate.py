@@ -20,7 +20,6 @@ class Candidate(Role):
     """The role of a replica that wants to lead.
 
     Args:
-        replica: What the roles share.
         is_pre_vote: Whether it only asks.
         is_transfer: Whether the last leader asked it to stand.
     """

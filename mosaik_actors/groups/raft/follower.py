@@ -32,7 +32,6 @@ class Follower(Role):
     """The role of a replica that does not lead and does not want to.
 
     Args:
-        replica: What the roles share.
         first_number: Where the numbers of its reads begin. They must never
             repeat, even after a restart: a late answer would be taken for
             that of another read.

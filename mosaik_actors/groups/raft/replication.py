@@ -21,9 +21,6 @@ from .replica import Replica
 class Replication:
     """A leader's side of its followers' logs.
 
-    Args:
-        replica: What the roles share.
-
     Attributes:
         progress: What is known of each follower, learners included.
         lagged_followers: Who hears of entries a little later.
