@@ -82,7 +82,7 @@ TESTING_CORES = (
 # The storage on a real disk: called from a worker thread, so it may block and
 # use files and locks, but never the loop, a socket or a clock.
 STORAGE = GROUPS / "storage"
-MAY_BLOCK = frozenset(["sqlite.py", "sqlite_lock.py", "sqlite_mark.py"])
+MAY_BLOCK = frozenset(["sqlite.py", "sqlite_file.py", "sqlite_lock.py", "sqlite_mark.py"])
 BLOCKING_MODULES = frozenset(["os", "threading"])
 # What asks the kernel for quotes, and keeps collateral in files: called from a worker thread.
 TEE_FILES = frozenset(["sources.py", "store.py"])

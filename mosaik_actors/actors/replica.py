@@ -282,7 +282,7 @@ class ReplicaActor(TypeDispatcher):
             if peer != me and group_id in info.groups
         }
         self._near_miss.look(message.snapshot)
-        self._member.receive_peers(peers, now=self._now())
+        self._member.mesh.receive_peers(peers, now=self._now())
         self._pump()
 
     def receiveMsg_TicketsJudged(self, _message: TicketsJudged, _sender: ActorAddress) -> None:
@@ -299,7 +299,7 @@ class ReplicaActor(TypeDispatcher):
         if not link.is_open:
             return
         link_id = self._links.add(link)
-        self._member.receive_offer(link_id, link.peer_id, link.header, now=self._now())
+        self._member.mesh.receive_offer(link_id, link.peer_id, link.header, now=self._now())
         self._pump()
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
@@ -309,13 +309,13 @@ class ReplicaActor(TypeDispatcher):
             link.close(CANCELLED)
             return
         link_id = self._links.add(link)
-        self._member.receive_opened(link_id, message.token, link.reply, now=self._now())
+        self._member.mesh.receive_opened(link_id, message.token, link.reply, now=self._now())
         self._pump()
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
         """Let the core try again later."""
         if self._member is not None and not self._is_over:
-            self._member.receive_failed(message.token, message.error.reason, now=self._now())
+            self._member.mesh.receive_failed(message.token, message.error.reason, now=self._now())
             self._pump()
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
@@ -334,7 +334,7 @@ class ReplicaActor(TypeDispatcher):
         if link_id is None:
             return
         if self._member is not None and not self._is_over:
-            self._member.receive_closed(link_id, message.reason, now=self._now())
+            self._member.mesh.receive_closed(link_id, message.reason, now=self._now())
             self._pump()
 
     def _take_link_event(self, event: LinkEvent) -> None:
@@ -478,7 +478,7 @@ class ReplicaActor(TypeDispatcher):
         self._log.warning(link.peer_id, "group %s: peer %s does not read", link.peer_id.short)
         self._links.close(link_id, _TOO_SLOW)
         if self._member is not None:
-            self._member.receive_closed(link_id, _TOO_SLOW, now=self._now())
+            self._member.mesh.receive_closed(link_id, _TOO_SLOW, now=self._now())
 
     def _show(self, member: GroupMember) -> None:
         """Tell those who wait, when something they can see is different."""

@@ -319,8 +319,8 @@ class Group(Typed, Generic[C, Q, A, R]):
             pending_commands=self._spec.client.pending_count,
             elections=elections.count,
             last_election_s=elections.last_elapsed_s,
-            served_bytes=core.history.served_bytes,
-            sync_mismatches=core.history.sync_mismatches,
+            served_bytes=core.history.sync.served_bytes,
+            sync_mismatches=core.history.sync.mismatch_count,
         )
 
     def when(self) -> GroupWhen:

@@ -57,7 +57,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "log that became shorter not noticed",
-        "raft.state",
+        "raft.replica",
         "return counted_index > self.log.last_index and",
         "return counted_index < 0 and",
         "raft.test_raft_lost_entries:test_short_follower_takes_no_part_any_more",
@@ -71,28 +71,28 @@ MUTATIONS = (
     ),
     Mutation(
         "lost entries forgotten by a restart",
-        "raft.state",
+        "raft.replica",
         "self.has_lost_entries = hard_state.has_lost_entries",
         "self.has_lost_entries = False",
         "raft.test_raft_lost_entries:test_that_entries_are_lost_is_remembered",
     ),
     Mutation(
         "log that a later leader rewrote taken for a short one",
-        "raft.state",
+        "raft.replica",
         "and self._rewritten_in_term != self.term",
         "and self._rewritten_in_term >= 0",
         "raft.test_raft_lost_entries:test_log_that_a_later_leader_has_rewritten_is_not_short",
     ),
     Mutation(
         "vote not saved",
-        "raft.state",
+        "raft.replica",
         "return HardState(self.term, self.vote, self.commit_index, self.has_lost_entries)",
         "return HardState(self.term, self.vote if self.vote == self.me else None)",
         "raft.test_raft_elections:test_vote_is_given_once_in_a_term_and_survives_a_restart",
     ),
     Mutation(
         "stands before it has the log up to where it joined",
-        "raft.state",
+        "raft.replica",
         "if self.has_lost_entries or self.is_non_voting:",
         "if self.has_lost_entries:",
         "raft.test_raft_elections:test_who_is_alone_and_has_not_the_log_yet_does_not_lead",
@@ -113,22 +113,22 @@ MUTATIONS = (
     ),
     Mutation(
         "vote for a log that is behind",
-        "raft.state",
+        "raft.replica",
         "return (last_term, last_index) >= (self.log.last_term, self.log.last_index)",
         "return True",
     ),
     Mutation(
         "commit from an old term",
         "raft.leader",
-        "if index <= state.commit_index or state.log.term_at(index) != state.term:",
-        "if index <= state.commit_index:",
+        "if index <= replica.commit_index or replica.log.term_at(index) != replica.term:",
+        "if index <= replica.commit_index:",
         "raft.test_raft_figures:test_figure_3_8_old_entries_commit_only_with_one_of_the_own_term",
     ),
     Mutation(
         "own entries count before they are saved",
         "raft.leader",
-        "saved[state.me] = state.durability.saved_index()",
-        "saved[state.me] = state.log.last_index",
+        "saved[replica.me] = replica.durability.saved_index()",
+        "saved[replica.me] = replica.log.last_index",
     ),
     Mutation(
         "entries count when sent",
@@ -145,8 +145,8 @@ MUTATIONS = (
     Mutation(
         "entries acknowledged before they are saved",
         "raft.follower",
-        "state.send(sender, Appended(state.term, match_index))",
-        "state.early_mail.append((sender, Appended(state.term, match_index)))",
+        "replica.send(sender, Appended(replica.term, match_index))",
+        "replica.early_mail.append((sender, Appended(replica.term, match_index)))",
     ),
     Mutation(
         "append without looking at the term before",
@@ -157,15 +157,15 @@ MUTATIONS = (
     ),
     Mutation(
         "late append cuts what agrees",
-        "raft.state",
+        "raft.replica",
         "known = self.log.first_new(entries)",
         "known = 0",
     ),
     Mutation(
         "heartbeat commits what does not agree",
         "raft.follower",
-        "state.commit(min(message.commit_index, state.agreed_index))\n        if message.round:",
-        "state.commit(min(message.commit_index, state.log.last_index))\n        if message.round:",
+        "message.commit_index, replica.agreed_index))\n        if message.round:",
+        "message.commit_index, replica.log.last_index))\n        if message.round:",
     ),
     Mutation(
         "commit learned from a vote without its term",
@@ -176,14 +176,14 @@ MUTATIONS = (
     Mutation(
         "read without a heartbeat round",
         "raft.leader",
-        "confirmed = int(agreed(state.deciding, rounds)) - 1",
+        "confirmed = int(agreed(replica.deciding, rounds)) - 1",
         "confirmed = self._reads.round",
         "raft.test_raft_reads:test_old_leader_that_was_replaced_answers_no_read",
     ),
     Mutation(
         "read before anything of the own term is committed",
         "raft.leader",
-        "if state.commit_index >= self.first_index and self._reads",
+        "if has_committed and self._reads",
         "if self._reads",
         "raft.test_raft_reads:test_read_waits_for_an_entry_of_the_own_term",
     ),
@@ -196,19 +196,19 @@ MUTATIONS = (
     Mutation(
         "two changes at once",
         "raft.leader",
-        "is_pending(state.commit_index):\n            return Reason.PENDING",
+        "is_pending(replica.commit_index):\n            return Reason.PENDING",
         "is_pending(1 << 62):\n            return Reason.PENDING",
     ),
     Mutation(
         "change before anything of the own term is committed",
         "raft.leader",
-        "if state.commit_index < self.first_index:",
+        "if replica.commit_index < self.first_index:",
         "if False:",
         "raft.test_raft_figures:test_change_waits_for_an_entry_of_the_own_term",
     ),
     Mutation(
         "removed configuration stays in force",
-        "raft.state",
+        "raft.replica",
         "if self.configurations.truncate(from_index):",
         "if False and self.configurations.truncate(from_index):",
         "raft.test_raft_figures:test_removed_configuration_is_void_again",
@@ -248,7 +248,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commit index of a configuration not saved",
-        "raft.state",
+        "raft.replica",
         "ConfigurationCommitted(at, voters))\n            self.must_save_hard_state",
         "ConfigurationCommitted(at, voters))\n            self.unused",
         "raft.test_raft_figures:test_survivor_of_a_committed_removal_restarts_alone",
@@ -256,15 +256,15 @@ MUTATIONS = (
     Mutation(
         "late answer to a read of an earlier life is taken",
         "raft.replica",
-        "return Follower(self, self.rng.getrandbits(_NUMBER_BITS))",
-        "return Follower(self, 0)",
+        "return self._roles.follower(self, self.rng.getrandbits(_NUMBER_BITS))",
+        "return self._roles.follower(self, 0)",
         "raft.test_raft_reads:test_answer_to_another_read_is_ignored",
     ),
     Mutation(
         "pre-vote ignored",
         "raft.follower",
-        "state.become_pre_candidate()",
-        "state.become_candidate(is_transfer=False)",
+        "replica.become_pre_candidate()",
+        "replica.become_candidate(is_transfer=False)",
         "raft.test_raft_elections:test_replica_that_was_cut_off_does_not_disturb_the_leader",
     ),
     Mutation(
@@ -277,7 +277,7 @@ MUTATIONS = (
     Mutation(
         "leader without a quorum stays",
         "raft.leader",
-        "if state.now >= self._quorum_until_s:",
+        "if replica.now >= self._quorum_until_s:",
         "if False:",
         "raft.test_raft_elections:test_leader_without_a_quorum_steps_down",
     ),
@@ -298,8 +298,8 @@ MUTATIONS = (
     Mutation(
         "removed voter hears of it later, or never",
         "raft.leader",
-        "self._awaited_index = index  # by those",
-        "pass  # by those",
+        "hear nothing afterwards.\n        self._replication.awaited_index = index",
+        "hear nothing afterwards.\n        pass",
         "raft.test_lagged_followers:test_spare_hears_at_once_that_it_is_removed",
     ),
 )

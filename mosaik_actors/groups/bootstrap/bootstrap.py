@@ -53,7 +53,6 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
@@ -86,23 +85,11 @@ from .events import (
     Event,
     Founded,
     HistoryDied,
-    SavePrepareVote,
-    SendBootstrap,
 )
+from .outgoing import Outgoing, why_blocked
 from .peers import BootstrapPeers
 from .promises import Promises
-
-__all__ = [
-    "STUCK_AFTER_S",
-    "Bootstrap",
-    "BootstrapPhase",
-    "BootstrapStuck",
-    "Event",
-    "Founded",
-    "HistoryDied",
-    "SavePrepareVote",
-    "SendBootstrap",
-]
+from .proposing import Proposing
 
 STUCK_AFTER_S: Final = 10.0
 
@@ -120,7 +107,6 @@ class Bootstrap:
         config: What all members agree on.
         rng: Draws histories and incarnations: it must not repeat itself after a
             restart.
-        now: Monotonic time in seconds.
         is_observer: It never votes, so it begins nothing and prepares nothing.
         prepare_vote: What was saved last, None for nothing.
         history: The history that it follows, as it was saved. A prepare vote to the
@@ -148,14 +134,15 @@ class Bootstrap:
         self._is_observer = is_observer
         self._attempt_s = max(config.bootstrap_delay, config.election_timeout)
         self._resend_s = max(config.heartbeat_interval, self._attempt_s / 4)
-        self._events: deque[Event] = deque()
         self._peers = BootstrapPeers(me, config, rng, now=now)
-        self._promises = Promises(me, rng, prepare_vote, self._save)
+        self._out = Outgoing(me, self._peers)
+        self._promises = Promises(me, rng, prepare_vote, self._out.save)
+        self._proposing = Proposing(
+            me, rng, self._attempt_s, self._peers, self._promises, self._out
+        )
         self._phase = BootstrapPhase.SEEKING
         self._history = history
-        self._proposal: Proposal | None = None  # of this member, and not complete
-        self._have_prepared: dict[PeerId, None] = {}
-        self._give_up_at_s = self._ask_from_s = self._promise_at_s = inf
+        self._ask_from_s = self._promise_at_s = inf
         self._resend_at_s = now
         self._stuck_at_s = now + config.bootstrap_delay + STUCK_AFTER_S
         self._resume(now)
@@ -194,8 +181,8 @@ class Bootstrap:
         if self._phase in (BootstrapPhase.PREPARED, BootstrapPhase.BEGUN):
             self._look_for_history(now)
             return
-        if self._proposal is not None:
-            self._check_proposal(self._proposal, now)
+        if self._proposing.must_end():
+            self._give_up(now)
         self._seek([peer for peer in self._peers.without_history() if peer not in before])
 
     def receive_message(self, peer: PeerId, message: Message, *, now: float) -> None:
@@ -233,20 +220,20 @@ class Bootstrap:
         if self._phase is not BootstrapPhase.PREPARED:
             self._seek(self._peers.without_history())
         elif promises.has_promised:
-            self._tell(promises.proposal, Promised(promises.proposal.history))
+            self._out.tell(promises.proposal, Promised(promises.proposal.history))
             self._count_promises(now)
         elif promises.is_proposer:
             self._begin(now)
         else:
-            self._send(promises.proposal.proposer, Prepared(promises.proposal))
+            self._out.send(promises.proposal.proposer, Prepared(promises.proposal))
 
     def joined(self, history: bytes, *, now: float) -> None:
         """Note that this member joined a history; it saves that instead of its prepare vote.
 
         Only while `standing` is SEEKING: then a promise is saved, if it was prepared.
         """
-        if self._proposal is not None:
-            self._give_up(self._proposal, now)
+        if self._proposing.proposal is not None:
+            self._give_up(now)
         self._promises.forget()
         self._history = history
         self._become(BootstrapPhase.MEMBER, now)
@@ -276,7 +263,7 @@ class Bootstrap:
             self._resend(now)
         if self._phase is not BootstrapPhase.MEMBER and now >= self._stuck_at_s:
             self._stuck_at_s = now + STUCK_AFTER_S
-            self._events.append(BootstrapStuck(self._why_stuck()))
+            self._out.events.append(BootstrapStuck(self._why_stuck()))
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more. May be repeated."""
@@ -288,7 +275,7 @@ class Bootstrap:
 
     def next_event(self) -> Event | None:
         """Return what to do next, in this order; None when there is nothing."""
-        return self._events.popleft() if self._events else None
+        return self._out.events.popleft() if self._out.events else None
 
     def _turn_s(self) -> float:
         """Return when this member goes on by itself."""
@@ -296,7 +283,7 @@ class Bootstrap:
         if self._phase is BootstrapPhase.SEEKING and not self._is_observer:
             return self._peers.due_s()
         if self._phase is BootstrapPhase.PROPOSING:
-            return self._give_up_at_s
+            return self._proposing.give_up_at_s
         # The proposer waits for its disk only: what it is prepared for is complete.
         if (
             self._phase is BootstrapPhase.PREPARED
@@ -309,102 +296,84 @@ class Bootstrap:
     def _take_turn(self, now: float) -> None:
         if self._phase is BootstrapPhase.PREPARED:
             self._promise_if_it_helps(now)
-        elif self._proposal is not None:
-            for peer in self._proposal.others(self._me):
-                if peer not in self._have_prepared:
-                    self._peers.suspect(peer)
-            self._give_up(self._proposal, now)
+        elif self._proposing.proposal is not None:
+            for peer in self._proposing.missing():
+                self._peers.suspect(peer)
+            self._give_up(now)
         elif self._config.initial_voters == 1 and self._is_apart():
             self._peers.postpone(now=now)
         elif self._config.initial_voters == 1:
             self._history = self._rng.randbytes(HISTORY_BYTES)
-            self._events.append(Founded(self._history, make_voters([self._me]), is_founder=True))
+            self._out.events.append(
+                Founded(self._history, make_voters([self._me]), is_founder=True)
+            )
             self._become(BootstrapPhase.MEMBER, now)
         else:
-            self._propose(now)
+            self._proposing.begin(now=now)
+            self._become(BootstrapPhase.PROPOSING, now)
 
     # Proposing.
 
-    def _propose(self, now: float) -> None:
-        voters = self._peers.choose_voters()
-        incarnations = [
-            self._promises.incarnation if peer == self._me else self._peers.incarnation_of(peer)
-            for peer in voters
-        ]
-        history = self._rng.randbytes(HISTORY_BYTES)
-        proposal = Proposal(history, self._me, tuple(voters), tuple(incarnations))
-        self._proposal = proposal
-        self._have_prepared = {}
-        self._give_up_at_s = now + self._attempt_s * (1 + self._peers.failure_count / 2)
-        self._become(BootstrapPhase.PROPOSING, now)
-        self._tell(proposal, Propose(proposal))
-
-    def _check_proposal(self, proposal: Proposal, now: float) -> None:
-        """Give the proposal up when one of its voters is gone, or there is a history."""
-        is_alone = any(peer not in self._peers.statuses for peer in proposal.others(self._me))
-        if is_alone or self._peers.living_history():
-            self._give_up(proposal, now)
-
-    def _give_up(self, proposal: Proposal, now: float) -> None:
+    def _give_up(self, now: float) -> None:
         """End the own proposal: without this member's prepare vote it never is complete."""
-        self._proposal = None
-        self._promises.note_dead(proposal.history)
-        self._tell(proposal, Dead(proposal.history))
-        self._peers.failed(now=now)
+        self._proposing.end(now=now)
         self._become(BootstrapPhase.SEEKING, now)
 
     def _receive_seek(self, peer: PeerId, seek: Seek, now: float) -> None:
         self._peers.receive_seek(peer, seek, now=now)
-        mine = self._proposal
+        mine = self._proposing.proposal
         if mine is None or peer not in mine.others(self._me):
             return
         if seek.incarnation != mine.incarnation_of(peer):
-            self._give_up(mine, now)
+            self._give_up(now)
 
     def _receive_prepared(self, peer: PeerId, proposal: Proposal, now: float) -> None:
-        if proposal != self._proposal:
+        if proposal != self._proposing.proposal:
             self._answer(peer, proposal, now)
             return
         self._peers.trust(peer)
-        self._have_prepared[peer] = None
-        if len(self._have_prepared) == len(proposal.voters) - 1:
-            self._proposal = None
+        self._proposing.note_prepared(peer)
+        if not self._proposing.missing():
+            self._proposing.proposal = None
             self._prepare(proposal, now)
 
     def _receive_declined(
         self, peer: PeerId, history: bytes, why: DeclineReason, now: float
     ) -> None:
-        mine = self._proposal
-        if mine is not None and mine.history == history:
+        if self._proposing.is_for(history):
             if why is not DeclineReason.HISTORY_EXISTS:
                 self._peers.note_busy(peer, now=now)
-            self._give_up(mine, now)
+            self._give_up(now)
 
     # Prepared.
 
     def _receive_propose(self, peer: PeerId, proposal: Proposal, now: float) -> None:
         if proposal.proposer != peer:
             raise RemoteError(f"a proposal of {proposal.proposer.short} from {peer.short}")
-        promises, mine = self._promises, self._proposal
+        promises = self._promises
         history = proposal.history
         if (
             promises.prepare_vote == PrepareVote(proposal)
             and self._phase is BootstrapPhase.PREPARED
         ):
             if promises.is_saved:
-                self._send(peer, Prepared(proposal))
+                self._out.send(peer, Prepared(proposal))
             return
-        if promises.is_prepared_for(history) or promises.is_dead(history) or self._is_mine(history):
+        if (
+            promises.is_prepared_for(history)
+            or promises.is_dead(history)
+            or self._proposing.is_for(history)
+        ):
             self._answer(peer, proposal, now)
             return
         why = self._why_not(proposal)
         if why is not None:
-            self._send(peer, Declined(history, why))
+            self._out.send(peer, Declined(history, why))
             if why is DeclineReason.OTHER_INCARNATION:
                 self._seek([peer])
             return
-        if mine is not None:
-            self._give_up(mine, now)
+        if self._proposing.proposal is not None:
+            self._give_up(now)
         self._prepare(proposal, now)
 
     def _why_not(self, proposal: Proposal) -> DeclineReason | None:
@@ -416,7 +385,7 @@ class Bootstrap:
         if proposal.incarnation_of(self._me) != self._promises.incarnation:
             return DeclineReason.OTHER_INCARNATION
         # Of two that propose at once the lower one goes on.
-        is_own_better = self._proposal is not None and self._me < proposal.proposer
+        is_own_better = self._proposing.proposal is not None and self._me < proposal.proposer
         return (
             DeclineReason.BUSY if self._promises.prepare_vote is not None or is_own_better else None
         )
@@ -466,7 +435,7 @@ class Bootstrap:
         """Begin the history this member is prepared for: all its voters are."""
         proposal = self._promises.proposal
         self._history = proposal.history
-        self._events.append(
+        self._out.events.append(
             Founded(
                 proposal.history,
                 make_voters(proposal.voters),
@@ -474,11 +443,11 @@ class Bootstrap:
             )
         )
         self._become(BootstrapPhase.BEGUN, now)
-        self._tell(proposal, Complete(proposal))
+        self._out.tell(proposal, Complete(proposal))
 
     def _receive_promised(self, peer: PeerId, history: bytes, now: float) -> None:
-        if self._proposal is not None and self._proposal.history == history:
-            self._give_up(self._proposal, now)
+        if self._proposing.is_for(history):
+            self._give_up(now)
         elif self._promises.is_prepared_for(history):
             self._promises.note_promise(peer)
             if peer == self._promises.proposal.proposer:
@@ -487,8 +456,8 @@ class Bootstrap:
             self._count_promises(now)
 
     def _receive_dead(self, history: bytes, now: float) -> None:
-        if self._proposal is not None and self._proposal.history == history:
-            self._give_up(self._proposal, now)
+        if self._proposing.is_for(history):
+            self._give_up(now)
         elif self._promises.is_prepared_for(history):
             self._be_free(now)
 
@@ -500,11 +469,11 @@ class Bootstrap:
         """End the prepare vote: its history never begins, or never with a majority."""
         proposal = self._promises.proposal
         if self._history:
-            self._events.append(HistoryDied(self._history))
+            self._out.events.append(HistoryDied(self._history))
             self._history = b""
         self._promises.note_dead(proposal.history)
         self._promises.drop()
-        self._tell(proposal, Dead(proposal.history))
+        self._out.tell(proposal, Dead(proposal.history))
         self._peers.start_anew(now=now)
         self._become(BootstrapPhase.SEEKING, now)
         self._seek(self._peers.without_history())
@@ -514,22 +483,18 @@ class Bootstrap:
     def _answer(self, peer: PeerId, proposal: Proposal, now: float) -> None:
         """Say what this member knows of a proposal for certain; nothing if it knows nothing."""
         if proposal.history == self._history:
-            self._send(peer, Complete(proposal))
+            self._out.send(peer, Complete(proposal))
             return
-        if self._is_mine(proposal.history):
+        if self._proposing.is_for(proposal.history):
             return
         incarnation = self._promises.incarnation
         verdict = self._promises.judge(proposal)
         if verdict is not None:
-            self._send(peer, verdict)
+            self._out.send(peer, verdict)
         if self._promises.incarnation != incarnation:
-            if self._proposal is not None:
-                self._give_up(self._proposal, now)
+            if self._proposing.proposal is not None:
+                self._give_up(now)
             self._seek(self._peers.without_history())
-
-    def _is_mine(self, history: bytes) -> bool:
-        """Return whether this member is proposing this history."""
-        return self._proposal is not None and self._proposal.history == history
 
     @property
     def _resends(self) -> bool:
@@ -547,12 +512,11 @@ class Bootstrap:
         promises = self._promises
         if self._phase in (BootstrapPhase.SEEKING, BootstrapPhase.PROPOSING):
             self._seek(self._peers.without_history())
-        if self._proposal is not None:
-            have_prepared = self._have_prepared
-            self._tell(self._proposal, Propose(self._proposal), lambda p: p not in have_prepared)
+        if self._proposing.proposal is not None:
+            self._proposing.tell()
         elif self._phase is BootstrapPhase.BEGUN:
             proposal = promises.proposal
-            self._tell(
+            self._out.tell(
                 proposal,
                 Complete(proposal),
                 lambda peer: not self._peers.follows(peer, proposal.history),
@@ -561,7 +525,7 @@ class Bootstrap:
             self._phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
         ):
             proposal = promises.proposal
-            self._tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
+            self._out.tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
 
     def _resume(self, now: float) -> None:
         """Go on where the last life ended."""
@@ -585,29 +549,12 @@ class Bootstrap:
         if phase in (BootstrapPhase.BEGUN, BootstrapPhase.MEMBER):
             self._stuck_at_s = now + STUCK_AFTER_S
 
-    def _save(self, prepare_vote: PrepareVote | None) -> None:
-        self._events.append(SavePrepareVote(prepare_vote))
-
     def _seek(self, peers: list[PeerId]) -> None:
         """Tell peers without a history how to name this member in a proposal."""
         if self._config.initial_voters > 1 and not self._is_observer and not self._history:
             is_free = self._promises.prepare_vote is None and self._promises.is_saved
             for peer in peers:
-                self._send(peer, Seek(self._promises.incarnation, is_free))
-
-    def _tell(
-        self,
-        proposal: Proposal,
-        message: Message,
-        is_wanted: Callable[[PeerId], bool] = lambda _: True,
-    ) -> None:
-        """Send to the other voters of a proposal that are bonded."""
-        for peer in proposal.others(self._me):
-            if peer in self._peers.statuses and is_wanted(peer):
-                self._send(peer, message)
-
-    def _send(self, peer: PeerId, message: Message) -> None:
-        self._events.append(SendBootstrap(peer, message))
+                self._out.send(peer, Seek(self._promises.incarnation, is_free))
 
     def _checked(self, peer: PeerId, proposal: Proposal) -> Proposal:
         """Return a proposal that `peer` and this member have a part in, else raise."""
@@ -619,21 +566,11 @@ class Bootstrap:
         return proposal
 
     def _why_stuck(self) -> str:
-        prepare_vote, needed = self._promises.prepare_vote, self._config.initial_voters
-        if prepare_vote is not None:
-            gone = [
-                peer.short
-                for peer in prepare_vote.proposal.others(self._me)
-                if peer not in self._peers.statuses
-            ]
-            what = "has begun without a majority" if self._history else "neither begins nor dies"
-            return (
-                f"history {prepare_vote.proposal.history.hex()[:8]} {what}; "
-                f"of its {needed} voters not here: {', '.join(gone) or 'none'}"
-            )
+        if self._promises.prepare_vote is not None:
+            return why_blocked(self._promises.proposal, self._me, self._peers, self._history)
         if living := self._peers.living_history():
             return f"waits to be accepted into history {living.hex()[:8]}"
         if self._is_observer:
             return "an observer waits for others to begin a history"
-        count = len(self._peers.candidates())
+        count, needed = len(self._peers.candidates()), self._config.initial_voters
         return f"{count} members are here and free, expected {needed} to begin a history"

@@ -67,7 +67,6 @@ class SyncContext:
         me: This member.
         log: Its log.
         rng: Draws the numbers of requests.
-        now: Monotonic time in seconds.
         is_leader: Says whether this member leads just now.
         next_index: For a task: the first index that is missing here, one after
             what is committed here.

@@ -1,11 +1,12 @@
 """The member: composes all other rooms into one thing that an actor can drive.
 
-`member` is the whole of it: a Raft replica, a mesh, a machine's host, a client, the ways to
-begin, to catch up and to merge. `history` is its part in one history, from the first entry or
-snapshot on; when it follows another history it gets a new one. `membership` decides as leader
-who votes; `voter_changes`, `leaving`, `catching_up`, `compaction`, `commanding`, `saving` and
-`merging` each do one thing of a member's life. `events` is what it tells the outside.
+`member` is the whole of it: what comes from links, from this node and from time goes through
+it. `following` says which history the member follows, from how it begins to how it is merged
+into another one; `history` is its part in that one. `membership` decides as leader who votes;
+`voter_changes`, `availability`, `leaving`, `catching_up`, `compaction`, `commanding`, `saving`,
+`continuing`, `survival` and `own_status` each do one thing of its life. `context` is what they
+share, `events` what it tells the outside.
 
-Start with `member`, then `history`. Imports `wire`, `storage`, `machine`, `raft`, `mesh`,
-`client`, `bootstrap` and `merge`; no other room imports it.
+Start with `member`, then `following`, then `history`. Imports `wire`, `storage`,
+`machine`, `raft`, `mesh`, `client`, `bootstrap` and `merge`; no other room imports it.
 """

@@ -57,11 +57,7 @@ class CatchingUp:
     """Both sides of state sync at one member.
 
     Args:
-        context: What the pieces of this member share.
-        raft: The log.
-        history: The history's id.
         keep_snapshot: Takes a snapshot that is to be saved with its metadata.
-        now: Monotonic time in seconds.
 
     Attributes:
         served_bytes: What was handed to those who catch up.

@@ -38,11 +38,6 @@ class CommandProposal:
 class Commands:
     """The commands of one member on their way.
 
-    Args:
-        context: What the pieces of this member share.
-        raft: The log.
-        history: The history's id.
-
     Attributes:
         unreadable_count: How often commands of others could not be decoded; the first is logged.
     """

@@ -39,8 +39,6 @@ class Compaction:
     """Cuts one member's log.
 
     Args:
-        context: What the pieces of this member share.
-        raft: The log.
         history: The history's id, saved with each snapshot.
         join_index: Saved likewise.
     """

@@ -64,14 +64,13 @@ class Context:
     Args:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
-        mesh: The bonds.
-        status: Says what this member is.
 
     Attributes:
         me: This member.
         consensus: What all members agree on.
         settings: This member's own settings.
         rng: Draws timeouts, nonces and ids.
+        mesh: The bonds.
         host: The machine.
         client: This node's commands.
         reads: This node's strong reads.
@@ -81,19 +80,30 @@ class Context:
         factor: How reluctant this member is to lead.
         is_excluded: Whether it is certain that a peer may not be a member any more.
         statuses: Who is bonded with this member, and what they say.
+        status_count: How often that has changed.
         status: What this member says of itself.
         keeps_log: Whether the log must not be cut at the moment.
         events: What the caller is to do.
         out: The frames that wait, by link.
     """
 
-    def __init__(
-        self, spec: MemberSpec, rng: Random, mesh: Mesh, status: Callable[[], Status]
-    ) -> None:
+    def __init__(self, spec: MemberSpec, rng: Random, *, now: float) -> None:
         self.me = spec.me
         self.consensus: ConsensusConfig = spec.consensus
         self.settings: GroupsConfig = spec.settings
         self.rng = rng
+        self.mesh = Mesh(
+            spec.me,
+            spec.network_id,
+            spec.group_id,
+            spec.key,
+            spec.consensus,
+            rng,
+            now=now,
+            status=Status(),
+            is_in_reach=spec.is_in_reach,
+            allow=spec.allow,
+        )
         self.host: Host = spec.host
         self.client: CommandClient = spec.client
         self.reads = Reads(spec.consensus.heartbeat_interval)
@@ -103,15 +113,15 @@ class Context:
         self.factor = spec.factor
         self.is_excluded = spec.is_excluded
         self.statuses: dict[PeerId, Status] = {}
-        self.status = status
+        self.status_count = 0
+        self.status: Callable[[], Status] = Status
         self.keeps_log: Callable[[], bool] = lambda: False
         self.events: deque[Any] = deque()
         self.out: dict[int, list[bytes]] = {}
-        self._mesh = mesh
 
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a frame to a bonded member; without a bond it is lost, as frames may be."""
-        link_id = self._mesh.link_of(peer)
+        link_id = self.mesh.link_of(peer)
         if link_id is not None:
             self.out.setdefault(link_id, []).append(data)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...ids import PeerId
+from ..raft.raft import Raft
 from ..wire.status import Status
 from .history import FollowedHistory
 
@@ -53,9 +54,16 @@ class Leaving:
         }
         transfer_targets = [peer for peer, status in staying.items() if not status.is_observer]
         if not transfer_targets:
-            return self.is_final and not all(history.is_known_to(peer) for peer in staying)
+            return self.is_final and not all(_knows_all(history.raft, peer) for peer in staying)
         if self.is_final:
             # Also of the learners: the leader may be about to promote this one.
-            return history.is_member or not history.is_settled
+            is_named = history.voter_changes.is_named(me)
+            return is_named or history.raft.is_configuration_pending
         voters = history.raft.configuration.voters
         return history.raft.leader == me and any(peer in voters for peer in transfer_targets)
+
+
+def _knows_all(leading: Raft, peer: PeerId) -> bool:
+    """Return whether a member knows all that this one, as its leader, has committed."""
+    progress = leading.progress.get(peer)
+    return progress is None or progress.commit_known >= leading.commit_index

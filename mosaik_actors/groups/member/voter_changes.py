@@ -45,12 +45,6 @@ class Joiners:
 class VoterChanges:
     """The membership of one history, as its leader sees to it.
 
-    Args:
-        context: What the pieces of this member share.
-        raft: The log.
-        history: The history's id.
-        now: Monotonic time in seconds.
-
     Attributes:
         look_at_s: When to look next, if this member leads.
     """

@@ -112,7 +112,6 @@ class Mesh:
         key: The group's key.
         config: How often to send heartbeats, and how much silence to bear.
         rng: Where nonces, waits and jitter are drawn from.
-        now: Monotonic time in seconds.
         status: What this member says of itself.
         is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
         allow: Returns why a peer that has the key is refused all the same; None

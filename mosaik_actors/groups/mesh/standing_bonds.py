@@ -46,7 +46,6 @@ class StandingBonds:
         rng: Where the jitter is drawn from.
         events: Where to put what is to be done and told.
         status: What this member says of itself.
-        now: Monotonic time in seconds.
 
     Attributes:
         status: The same, as it is now.

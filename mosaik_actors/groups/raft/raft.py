@@ -38,22 +38,19 @@ from typing import Any
 
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..wire.raft import (
-    Appended,
-    Message,
-    check_entries,
-    check_metadata,
-)
+from ..wire.raft import Appended, Message, check_entries, check_metadata
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata, Voters
+from .candidate import Candidate
 from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
-from .progress import FollowerProgress
-from .ready import ConfigurationCommitted, ReadState, Ready, Reason
-from .replica import Replica
+from .outbox import Outbox
+from .ready import ConfigurationCommitted, Ready, Reason
+from .replica import FOLLOWER, Replica, Roles
+from .view import RaftView
 
 
-class Raft:
+class Raft(RaftView):
     """One replica.
 
     Args:
@@ -91,10 +88,11 @@ class Raft:
     ) -> None:
         metadata = metadata or SnapshotMetadata()
         applied_index = metadata.index if applied_index is None else applied_index
-        self._state = Replica(
+        replica = Replica(
             me,
             settings,
             rng,
+            Roles(Follower, Candidate, Leader),
             now=now,
             hard_state=hard_state or HardState(),
             metadata=metadata,
@@ -103,159 +101,7 @@ class Raft:
             applied_index=applied_index,
             join_index=join_index,
         )
-        self._ready_number = 0
-        self._handed_index = applied_index
-        self._applied_index = applied_index
-        self._reads: list[ReadState] = []
-        self._new_metadata: SnapshotMetadata | None = None
-        self._compact_to: int | None = None
-
-    # What it believes, for tools and tests.
-
-    @property
-    def me(self) -> PeerId:
-        """This replica's id."""
-        return self._state.me
-
-    @property
-    def term(self) -> int:
-        """The current term."""
-        return self._state.term
-
-    @property
-    def leader(self) -> PeerId | None:
-        """Who leads the current term, None when unknown."""
-        return self._state.leader
-
-    @property
-    def role(self) -> str:
-        """``follower``, ``pre-candidate``, ``candidate`` or ``leader``."""
-        return self._state.role.name
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this replica leads."""
-        return isinstance(self._state.role, Leader)
-
-    @property
-    def commit_index(self) -> int:
-        """Everything up to here is committed."""
-        return self._state.commit_index
-
-    @property
-    def applied_index(self) -> int:
-        """Everything up to here is applied, as the caller said."""
-        return self._applied_index
-
-    @property
-    def last_index(self) -> int:
-        """The last entry of the log."""
-        return self._state.log.last_index
-
-    @property
-    def first_index(self) -> int:
-        """The first index that is not compacted away."""
-        return self._state.log.snapshot_index + 1
-
-    @property
-    def log_bytes(self) -> int:
-        """What the log takes in memory, roughly."""
-        return self._state.log.size_bytes
-
-    @property
-    def is_log_full(self) -> bool:
-        """Whether a leader would take no more proposals before its log is cut."""
-        return self._state.log.size_bytes >= self._state.settings.log_bytes
-
-    @property
-    def metadata(self) -> SnapshotMetadata:
-        """The snapshot this replica has."""
-        return self._state.metadata
-
-    @property
-    def configuration(self) -> Voters:
-        """The configuration in force: the latest in the log."""
-        return self._state.configurations.latest
-
-    @property
-    def deciding(self) -> tuple[tuple[PeerId, ...], ...]:
-        """The sets of voters that must each agree to anything."""
-        return tuple(tuple(voters) for voters in self._state.deciding)
-
-    @property
-    def is_configuration_pending(self) -> bool:
-        """Whether the configuration in force is not known to be committed."""
-        return self._state.configurations.is_pending(self._state.commit_index)
-
-    @property
-    def has_lost_entries(self) -> bool:
-        """Whether the log here lacks entries that this replica had acknowledged.
-
-        Then it takes no part any more: it neither votes nor acknowledges, for it may have
-        forgotten a vote as well. Have it removed from the configuration, and begin anew.
-        """
-        return self._state.has_lost_entries
-
-    @property
-    def is_non_voting(self) -> bool:
-        """Whether this replica takes no part in elections yet: see `join_index`."""
-        return self._state.is_non_voting
-
-    @property
-    def configuration_index(self) -> int:
-        """Where in the log the configuration in force is."""
-        return self._state.configurations.latest_index
-
-    @property
-    def final_configuration(self) -> tuple[int, Voters]:
-        """The configuration to rely on, and where in the log it is.
-
-        The latest that is known to be committed; on a leader, known to another voter as well,
-        so that it stands even if the leader crashes now.
-        """
-        role, state = self._state.role, self._state
-        index = role.known_index if isinstance(role, Leader) else state.commit_index
-        return state.configurations.final(index)
-
-    def silent_s(self, peer: PeerId) -> float | None:
-        """Return for how many seconds a leader has not heard of a follower; None where unknown."""
-        progress = self.progress.get(peer)
-        return None if progress is None else self._state.now - progress.heard_s
-
-    def tail(self, first_index: int) -> tuple[Entry, ...]:
-        """Return the log from `first_index` on, committed or not; to be read only."""
-        return self._state.log.tail(first_index)
-
-    @property
-    def hard_state(self) -> HardState:
-        """The term and vote, saved or about to be."""
-        return self._state.hard_state
-
-    @property
-    def progress(self) -> dict[PeerId, FollowerProgress]:
-        """What a leader knows of each follower; empty on others. To be read only."""
-        role = self._state.role
-        return role.progress if isinstance(role, Leader) else {}
-
-    def term_at(self, index: int) -> int | None:
-        """Return the term of an entry; None where the log has none."""
-        return self._state.log.term_at(index)
-
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
-        """Return *committed* entries from `first_index` on, for peers that fetch a range.
-
-        Empty when that is compacted away or not committed here. The first one
-        comes whatever its size.
-        """
-        state = self._state
-        if not state.log.snapshot_index < first_index <= state.commit_index:
-            return ()
-        return state.log.slice(
-            first_index,
-            last_index=state.commit_index,
-            count_max=count_max,
-            bytes_max=bytes_max,
-        )
+        super().__init__(replica, Outbox(replica, applied_index))
 
     # The verbs.
 
@@ -274,17 +120,17 @@ class Raft:
             RemoteError: The sender breaks a rule of Raft. Nothing has changed
                 but the term, perhaps; close the link.
         """
-        self._state.observe(now)
-        self._state.receive(sender, message)
+        self._replica.observe(now)
+        self._replica.receive(sender, message)
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`, on the caller's clock."""
-        return self._state.outside(self._state.role.timer_s)
+        return self._replica.outside(self._replica.role.timer_s)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due: heartbeats, elections, stepping down. Too early does no harm."""
-        self._state.observe(now)
-        self._state.role.handle_timer()
+        self._replica.observe(now)
+        self._replica.role.handle_timer()
 
     def campaign(self, *, now: float) -> None:
         """Stand for election without waiting for a timeout, if that may be.
@@ -292,9 +138,9 @@ class Raft:
         For the first leader of a new group, and for a voter that is alone:
         nobody can be disturbed. The pre-vote is asked all the same.
         """
-        self._state.observe(now)
-        if isinstance(self._state.role, Follower) and self._state.may_stand:
-            self._state.become_pre_candidate()
+        self._replica.observe(now)
+        if self._replica.role.name == FOLLOWER and self._replica.may_stand:
+            self._replica.become_pre_candidate()
 
     def propose(
         self,
@@ -319,10 +165,10 @@ class Raft:
             is_awaited: Whether another replica waits for it: then all are told
                 at once that it is committed, not after `RaftConfig.commit_delay`.
         """
-        role = self._state.role
+        role = self._replica.role
         if isinstance(role, Leader):
             return role.propose(data, token, kind, is_awaited)
-        self._state.refuse(token, Reason.NOT_LEADER)
+        self._replica.proposals.refuse(token, Reason.NOT_LEADER)
         return False
 
     def read(self, request_id: Any) -> None:
@@ -332,7 +178,7 @@ class Raft:
         when the leader changes meanwhile. When messages are lost there may be
         no answer at all: the caller has a time limit, and asks again.
         """
-        self._state.role.read(request_id)
+        self._replica.role.read(request_id)
 
     def change_configuration(self, target: Voters, token: Any = None) -> bool:
         """Propose a configuration; return whether it is in the leader's log, and in force.
@@ -341,10 +187,10 @@ class Raft:
         `Outcome` says why when it may not be: see `Reason`. Make `target` with
         the functions of `configuration`.
         """
-        role = self._state.role
+        role = self._replica.role
         if isinstance(role, Leader):
             return role.change_configuration(target, token)
-        self._state.refuse(token, Reason.NOT_LEADER)
+        self._replica.proposals.refuse(token, Reason.NOT_LEADER)
         return False
 
     def transfer_leadership(self, to: PeerId) -> bool:
@@ -353,7 +199,7 @@ class Raft:
         Meanwhile proposals are not taken. Either `SteppedDown` follows, or
         `TransferEnded` after an election timeout.
         """
-        role = self._state.role
+        role = self._replica.role
         return isinstance(role, Leader) and role.transfer(to)
 
     def step_down(self, why: str, *, now: float) -> None:
@@ -362,36 +208,33 @@ class Raft:
         A leader has the most complete voter that it hears take over, without waiting for
         its own disk: that promises nothing.
         """
-        self._state.observe(now)
-        role = self._state.role
+        self._replica.observe(now)
+        role = self._replica.role
         if isinstance(role, Leader):
             role.resign(why)
         else:
-            self._state.become_follower(self._state.term, None, why)
+            self._replica.become_follower(self._replica.term, None, why)
 
     def next_ready(self) -> Ready | None:
         """Return the next batch of pending I/O, None when there is nothing to do.
 
         Call it until it returns None whenever anything was put in.
         """
-        state = self._state
-        state.role.flush()
-        return self._collect()
+        replica = self._replica
+        replica.role.flush()
+        return self._outbox.collect()
 
     def persisted(self, ready: Ready) -> None:
         """Note that step 2 of a `Ready` is done, for each of them, in order.
 
         Afterwards drain `next_ready`: more may be committed.
         """
-        self._state.durability.persisted(ready.number)
-        self._state.role.handle_saved()
+        self._replica.durability.persisted(ready.number)
+        self._replica.role.handle_saved()
 
     def applied(self, index: int) -> None:
         """Note that the machine holds everything up to `index`."""
-        assert self._applied_index <= index <= self._handed_index, (
-            f"applied {index}, after {self._applied_index}, handed out {self._handed_index}"
-        )
-        self._applied_index = index
+        self._outbox.note_applied(index)
 
     def metadata_at(self, index: int) -> SnapshotMetadata:
         """Return the metadata of a snapshot that holds everything up to `index`.
@@ -399,13 +242,13 @@ class Raft:
         Args:
             index: From the present snapshot to `applied_index`.
         """
-        state = self._state
-        term = state.log.term_at(index)
-        assert term is not None, f"no entry {index} in {state.log}"
-        assert state.metadata.index <= index <= self._applied_index, (
+        replica = self._replica
+        term = replica.log.term_at(index)
+        assert term is not None, f"no entry {index} in {replica.log}"
+        assert replica.metadata.index <= index <= self._outbox.applied_index, (
             f"no snapshot can end at {index}"
         )
-        return SnapshotMetadata(index, term, state.configurations.at(index))
+        return SnapshotMetadata(index, term, replica.configurations.at(index))
 
     def compact(self, metadata: SnapshotMetadata, *, keep_count: int = 0) -> None:
         """Compact the log: the caller has a snapshot with this metadata, from `metadata_at`.
@@ -418,19 +261,19 @@ class Raft:
             keep_count: Entries before the snapshot's end to keep, for followers that are
                 a little behind.
         """
-        state = self._state
-        if metadata.index <= state.metadata.index or not metadata.configuration.voters:
+        replica = self._replica
+        if metadata.index <= replica.metadata.index or not metadata.configuration.voters:
             return
         assert metadata == self.metadata_at(metadata.index), f"not of this log: {metadata}"
-        state.metadata = self._new_metadata = metadata
-        state.configurations.compact(metadata.index)
+        replica.metadata = self._outbox.new_metadata = metadata
+        replica.configurations.compact(metadata.index)
         base_index = metadata.index - keep_count
-        if isinstance(state.role, Leader):
+        if isinstance(replica.role, Leader):
             # Only for so long as they wait because this leader lets them: milliseconds.
-            base_index = int(min(base_index, state.role.kept_from_index - 1))
-        if base_index > state.log.snapshot_index:
-            state.log.compact(base_index)
-            self._compact_to = base_index
+            base_index = int(min(base_index, replica.role.kept_from_index - 1))
+        if base_index > replica.log.snapshot_index:
+            replica.log.compact(base_index)
+            self._outbox.compact_to = base_index
 
     def install(self, metadata: SnapshotMetadata | None, entries: Sequence[Entry] = ()) -> bool:
         """Take over what was fetched from peers: a snapshot, committed entries, or both.
@@ -449,140 +292,68 @@ class Raft:
             RemoteError: It contradicts what is committed here, or is no log.
                 Nothing has changed.
         """
-        state = self._state
+        replica = self._replica
         assert not self.is_leader, "a leader installs nothing"
-        assert not state.durability.has_outstanding, "installed with pending I/O outstanding"
-        before = state.commit_index
+        assert not replica.durability.has_outstanding, "installed with pending I/O outstanding"
+        before = replica.commit_index
         if metadata is not None:
             check_metadata(metadata)
             check_entries(entries, metadata.index, metadata.term)
-            if metadata.index > state.commit_index:
-                assert self._applied_index == self._handed_index, "installed while applying"
+            if metadata.index > replica.commit_index:
+                assert self._outbox.applied_index == self._outbox.handed_index, (
+                    "installed while applying"
+                )
                 self._restart_at(metadata)
-        entries = [entry for entry in entries if entry.index > state.log.snapshot_index]
+        entries = [entry for entry in entries if entry.index > replica.log.snapshot_index]
         if entries:
             self._extend(entries)
-        if state.commit_index == before:
+        if replica.commit_index == before:
             return False
-        if state.log.last_term > state.term:
+        if replica.log.last_term > replica.term:
             # The term is never behind the log's (thesis 3.3).
-            state.become_follower(state.log.last_term, None, "installed entries of a later term")
-        if state.leader is not None:
-            state.agreed_index = max(state.agreed_index, state.commit_index)
-            state.send(state.leader, Appended(state.term, state.commit_index))
+            replica.become_follower(
+                replica.log.last_term, None, "installed entries of a later term"
+            )
+        if replica.leader is not None:
+            replica.agreed_index = max(replica.agreed_index, replica.commit_index)
+            replica.send(replica.leader, Appended(replica.term, replica.commit_index))
         return True
 
     # Helpers.
 
     def _restart_at(self, metadata: SnapshotMetadata) -> None:
         """Begin the log after a snapshot, keeping what agrees with it (Raft thesis 5.1)."""
-        state = self._state
-        log = state.log
+        replica = self._replica
+        log = replica.log
         if log.term_at(metadata.index) == metadata.term:
             if metadata.index > log.snapshot_index:
                 log.compact(metadata.index)
-            state.durability.skip_to(metadata.index + 1)
-            state.configurations.restart(metadata.index, metadata.configuration, keep=True)
+            replica.durability.skip_to(metadata.index + 1)
+            replica.configurations.restart(metadata.index, metadata.configuration, keep=True)
         else:
             # Saved entries that are committed stay until `compact_to` drops them.
-            state.durability.restarted(state.commit_index + 1, metadata.index)
-            state.note_rewritten()
+            replica.durability.restarted(replica.commit_index + 1, metadata.index)
+            replica.note_rewritten()
             log.reset(metadata.index, metadata.term)
-            state.configurations.restart(metadata.index, metadata.configuration, keep=False)
-        state.give_up_proposals(metadata.index)
-        state.metadata = self._new_metadata = metadata
-        self._compact_to = metadata.index
-        self._handed_index = self._applied_index = metadata.index
-        state.commit(metadata.index)
-        state.events.append(ConfigurationCommitted(metadata.index, metadata.configuration))
-        state.must_save_hard_state = True
+            replica.configurations.restart(metadata.index, metadata.configuration, keep=False)
+        replica.proposals.give_up(metadata.index)
+        replica.metadata = self._outbox.new_metadata = metadata
+        self._outbox.compact_to = metadata.index
+        self._outbox.handed_index = self._outbox.applied_index = metadata.index
+        replica.commit(metadata.index)
+        replica.events.append(ConfigurationCommitted(metadata.index, metadata.configuration))
+        replica.must_save_hard_state = True
 
     def _extend(self, entries: Sequence[Entry]) -> None:
-        state = self._state
+        replica = self._replica
         first = entries[0].index
-        prev_term = state.log.term_at(first - 1)
+        prev_term = replica.log.term_at(first - 1)
         if prev_term is None:
-            last = state.log.last_index
+            last = replica.log.last_index
             raise RemoteError(f"entries from {first} on, expected {last + 1} or before")
         check_entries(entries, first - 1, prev_term)
         last_index = entries[-1].index
-        if last_index <= state.commit_index:
+        if last_index <= replica.commit_index:
             return
-        state.merge(entries, state.commit_index)
-        state.commit(last_index)
-
-    def _collect(self) -> Ready | None:
-        """Return everything that has piled up as one `Ready`."""
-        state = self._state
-        durability = state.durability
-        log = state.log
-        committed = self._take_committed()
-        reads = self._take_reads()
-        hard_state = state.hard_state if state.must_save_hard_state else None
-        first = durability.next_index
-        entries = log.tail(first) if first <= log.last_index else ()
-        if not (
-            entries
-            or state.early_mail
-            or state.mail
-            or committed
-            or state.outcomes
-            or state.events
-            or reads
-            or hard_state is not None
-            or self._new_metadata is not None
-            or durability.truncate_from is not None
-        ):
-            return None
-        self._ready_number = number = self._ready_number + 1
-        truncate_from = durability.hand_out(number, log.last_index, hard_state)
-        ready = Ready(
-            number,
-            tuple(state.early_mail),
-            hard_state,
-            self._new_metadata,
-            truncate_from,
-            self._compact_to,
-            entries,
-            tuple(state.mail),
-            committed,
-            tuple(state.outcomes),
-            reads,
-            tuple(state.events),
-        )
-        state.must_save_hard_state = False
-        self._new_metadata = self._compact_to = None
-        for taken in (state.early_mail, state.mail, state.outcomes, state.events):
-            taken.clear()
-        return ready
-
-    def _take_committed(self) -> tuple[Entry, ...]:
-        state = self._state
-        settings = state.settings
-        room = settings.apply_backlog - (self._handed_index - self._applied_index)
-        if self._handed_index >= state.commit_index or room <= 0:
-            return ()
-        committed = state.log.slice(
-            self._handed_index + 1,
-            last_index=state.commit_index,
-            count_max=min(settings.apply_count, room),
-            bytes_max=settings.apply_bytes,
-        )
-        self._handed_index += len(committed)
-        return committed
-
-    def _take_reads(self) -> tuple[ReadState, ...]:
-        """Return the reads whose entries are handed out by now, and those that failed."""
-        state = self._state
-        if state.reads:
-            self._reads += state.reads
-            state.reads.clear()
-        if not self._reads:
-            return ()
-        due: list[ReadState] = []
-        left: list[ReadState] = []
-        for read in self._reads:
-            is_due = read.index is None or read.index <= self._handed_index
-            (due if is_due else left).append(read)
-        self._reads = left
-        return tuple(due)
+        replica.merge(entries, replica.commit_index)
+        replica.commit(last_index)

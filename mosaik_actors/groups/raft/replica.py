@@ -1,61 +1,203 @@
-"""The state with its roles: transitions, and what happens before a role is asked.
+"""One replica, whatever its role: term, vote, log, commit index, mail.
 
-Every message first meets the comparison of terms (Raft thesis 3.3); requests
-for votes are answered here, for all roles answer them alike. Everything else is
-the role's.
+The roles (`follower`, `candidate`, `leader`) decide; this is what they decide on,
+the few steps that all of them take, and the transitions from one to the other. Every
+message first meets the comparison of terms (Raft thesis 3.3), and requests for votes
+are answered here, for all roles answer them alike. Everything else is the role's.
+
+Invariants:
+    * The term never goes down; within a term the vote never changes.
+    * The commit index never goes down, and no entry at or below it is ever
+      removed: a peer that asks for that breaks a rule of Raft.
+    * Time inside never goes back. When the caller's clock does, the replica
+      carries on from where it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from ...errors import RemoteError
 from ...ids import PeerId
+from ..wire.configuration import Configurations, decode_voters
 from ..wire.raft import (
     Append,
-    Appended,
     AppendRejected,
     Heartbeat,
-    HeartbeatReply,
     Message,
-    ReadReply,
-    ReadRequest,
     SnapshotOffer,
-    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
-from .candidate import Candidate
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .config import RaftConfig
-from .follower import Follower
-from .leader import Leader
-from .ready import BecameLeader, EntriesLost, SteppedDown
-from .state import NEVER, RaftState
+from .durability import Durability
+from .log import RaftLog
+from .proposals import Proposals
+from .quorum import Configurations as Deciding
+from .ready import (
+    BecameLeader,
+    ConfigurationAdopted,
+    ConfigurationCommitted,
+    EntriesLost,
+    Event,
+    LeaderChanged,
+    ReadState,
+    SteppedDown,
+)
+
+NEVER: Final = float("-inf")
+FOLLOWER: Final = "follower"
+PRE_CANDIDATE: Final = "pre-candidate"
+CANDIDATE: Final = "candidate"
+LEADER: Final = "leader"
 
 _FROM_LEADERS = (Append, Heartbeat, SnapshotOffer)
 _NUMBER_BITS = 62
 
 
-class Replica(RaftState):
-    """One replica: its state, and the role it has at the moment."""
+class Role:
+    """What a replica is at the moment; each role says what it does otherwise than this.
 
-    def __init__(self, me: PeerId, settings: RaftConfig, rng: Random, **saved: Any) -> None:
-        super().__init__(me, settings, rng, **saved)
-        self._role: Follower | Candidate | Leader = self._new_follower()
+    Attributes:
+        name: Which one it is.
+    """
+
+    name = ""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
 
     @property
-    def role(self) -> Follower | Candidate | Leader:
-        """What this replica is at the moment."""
-        return self._role
+    def timer_s(self) -> float:
+        """When to call `handle_timer`."""
+        return self._replica.election_at_s
+
+    def handle_timer(self) -> None:
+        """Do what is due."""
+        raise NotImplementedError
+
+    def receive(self, sender: PeerId, message: Message) -> None:
+        """Take in a message of the current term; ignore what is for another role."""
+        raise NotImplementedError
+
+    def read(self, request_id: Any) -> None:
+        """Take in a strong read: it fails where there is nobody to ask."""
+        self._replica.reads.append(ReadState(request_id, None))
+
+    def handle_saved(self) -> None:
+        """More is saved than before."""
+
+    def flush(self) -> None:
+        """Put into the mail what has piled up; called once before each `Ready`."""
+
+    def leave(self) -> None:
+        """End the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """How a replica makes its roles, which know it, as it does not know them.
+
+    Attributes:
+        follower: Takes the replica and where the numbers of its reads begin.
+        candidate: Takes the replica, whether it only asks, and whether the last leader
+            asked it to stand.
+        leader: Takes the replica.
+    """
+
+    follower: Callable[[Replica, int], Role]
+    candidate: Callable[[Replica, bool, bool], Role]
+    leader: Callable[[Replica], Role]
+
+
+class Replica:
+    """See the module's docstring.
+
+    Attributes:
+        me: This replica.
+        settings: How it keeps time and what it holds.
+        now: The time inside, in seconds.
+        role: What it is at the moment.
+        term: The current term.
+        vote: Whom it voted for in it.
+        leader: Who leads it, None when unknown.
+        leader_heard_s: When the leader was last heard of.
+        log: The log, and with it where the disk stands (`durability`).
+        metadata: The snapshot this replica has.
+        configurations: Those of the log.
+        commit_index: Everything up to here is committed.
+        agreed_index: The log agrees with the leader of this term up to here.
+        election_at_s: When it stands for election unless it hears of a leader.
+        has_lost_entries: Whether the log lacks entries that were acknowledged from here.
+        join_index: It neither votes nor stands before everything up to here is committed.
+        proposals: What callers here have proposed.
+    """
+
+    def __init__(
+        self,
+        me: PeerId,
+        settings: RaftConfig,
+        rng: Random,
+        roles: Roles,
+        *,
+        now: float,
+        hard_state: HardState,
+        metadata: SnapshotMetadata,
+        base: tuple[int, int],
+        entries: Sequence[Entry],
+        applied_index: int,
+        join_index: int = 0,
+    ) -> None:
+        self.me = me
+        self.join_index = join_index
+        self.settings = settings
+        self.rng = rng
+        self.now = now
+        self._clock_offset_s = 0.0
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+        self.leader: PeerId | None = None
+        self.leader_heard_s = NEVER
+        self.log = RaftLog(*base, entries)
+        self.metadata = metadata
+        self.configurations = Configurations(metadata.index, metadata.configuration)
+        for entry in entries:
+            if entry.kind is EntryKind.CONFIGURATION and entry.index > metadata.index:
+                self.configurations.append(entry.index, decode_voters(entry.data))
+        known = min(max(hard_state.commit_index, metadata.index), self.log.last_index)
+        self.commit_index = max(known, applied_index)
+        assert self.commit_index <= self.log.last_index, "applied more than the log holds"
+        self.durability = Durability(self.log.last_index, hard_state)
+        self.must_save_hard_state = False
+        self.has_lost_entries = hard_state.has_lost_entries
+        self._rewritten_in_term = 0
+        self.agreed_index = self.commit_index
+        self.election_at_s = now
+        self.mail: list[tuple[PeerId, Message]] = []
+        self.early_mail: list[tuple[PeerId, Message]] = []
+        self.events: list[Event] = []
+        self.reads: list[ReadState] = []
+        self.proposals = Proposals()
+        self._roles = roles
+        self.postpone_election()
+        self.role = self._new_follower()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this replica leads."""
+        return self.role.name == LEADER
 
     # Transitions.
 
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow; in a new term the vote is free again (Raft thesis 3.3)."""
-        before = self._role
+        before = self.role
         before.leave()
-        if isinstance(before, Leader):
+        if before.name == LEADER:
             self.events.append(SteppedDown(self.term, why))
             self.leader_heard_s = NEVER
         if term > self.term:
@@ -63,7 +205,7 @@ class Replica(RaftState):
             self.leader_heard_s = NEVER
         self.set_leader(leader)
         self.postpone_election()
-        self._role = self._new_follower()
+        self.role = self._new_follower()
 
     def lose_entries(self, leader: PeerId, counted_index: int) -> None:
         """Take no part any more; to be remembered, for the leader may be gone before long."""
@@ -73,33 +215,34 @@ class Replica(RaftState):
 
     def become_pre_candidate(self) -> None:
         """Ask before standing (9.6)."""
-        self._leave_for("pre-candidate", Follower, Candidate)
+        self._leave_for(PRE_CANDIDATE, FOLLOWER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(None)
         self.postpone_election()
-        self._role = Candidate(self, is_pre_vote=True)
-        self._role.handle_saved()
+        self.role = self._roles.candidate(self, True, False)
+        self.role.handle_saved()
 
     def become_candidate(self, *, is_transfer: bool) -> None:
         """Enter the next term, vote for oneself, ask for votes (3.4)."""
-        self._leave_for("candidate", Follower, Candidate)
+        self._leave_for(CANDIDATE, FOLLOWER, PRE_CANDIDATE, CANDIDATE)
         self.set_term(self.term + 1, self.me)
         self.set_leader(None)
         self.postpone_election()
-        self._role = Candidate(self, is_pre_vote=False, is_transfer=is_transfer)
+        self.role = self._roles.candidate(self, False, is_transfer)
 
     def become_leader(self) -> None:
         """Lead; the first entry of the term follows at once."""
-        self._leave_for("leader", Candidate)
+        self._leave_for(LEADER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(self.me)
-        self._role = leader = Leader(self)
-        self.events.append(BecameLeader(self.term, leader.first_index))
+        first_index = self.log.last_index + 1
+        self.role = self._roles.leader(self)
+        self.events.append(BecameLeader(self.term, first_index))
 
-    def _leave_for(self, name: str, *allowed: type) -> None:
-        assert isinstance(self._role, allowed), f"{self._role.name} cannot become {name}"
-        self._role.leave()
+    def _leave_for(self, name: str, *allowed: str) -> None:
+        assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
+        self.role.leave()
 
-    def _new_follower(self) -> Follower:
-        return Follower(self, self.rng.getrandbits(_NUMBER_BITS))
+    def _new_follower(self) -> Role:
+        return self._roles.follower(self, self.rng.getrandbits(_NUMBER_BITS))
 
     # Messages.
 
@@ -122,37 +265,11 @@ class Replica(RaftState):
                 # A leader of the past must learn that it is one.
                 self.send(sender, AppendRejected(self.term, 0, 0, 0))
             return
-        self._dispatch(sender, message)
-
-    def _dispatch(self, sender: PeerId, message: Message) -> None:
-        role = self._role
-        if isinstance(message, _FROM_LEADERS) and not isinstance(role, Follower):
-            if isinstance(role, Leader):
+        if isinstance(message, _FROM_LEADERS) and self.role.name != FOLLOWER:
+            if self.is_leader:
                 raise RemoteError(f"a second leader in term {self.term}")
             self.become_follower(self.term, sender, "another one leads")
-            role = self._role
-        if isinstance(role, Follower):
-            if isinstance(message, Append):
-                role.receive_append(sender, message)
-            elif isinstance(message, Heartbeat):
-                role.receive_heartbeat(sender, message)
-            elif isinstance(message, SnapshotOffer):
-                role.receive_snapshot_offer(sender, message)
-            elif isinstance(message, TimeoutNow):
-                role.receive_timeout_now(sender, message)
-            elif isinstance(message, ReadReply):
-                role.receive_read_reply(sender, message)
-        elif isinstance(role, Candidate):
-            if isinstance(message, VoteReply):
-                role.receive_vote_reply(sender, message)
-        elif isinstance(message, Appended):
-            role.receive_appended(sender, message)
-        elif isinstance(message, AppendRejected):
-            role.receive_append_rejected(sender, message)
-        elif isinstance(message, HeartbeatReply):
-            role.receive_heartbeat_reply(sender, message)
-        elif isinstance(message, ReadRequest):
-            role.receive_read_request(sender, message)
+        self.role.receive(sender, message)
 
     def _receive_vote_request(self, sender: PeerId, message: VoteRequest) -> None:
         """Vote, once in a term, for a log that is as complete (3.4, 3.6.1).
@@ -160,7 +277,7 @@ class Replica(RaftState):
         Who hears a leader helps nobody to depose it, unless the leader itself
         asked for that (4.2.3).
         """
-        has_leader = isinstance(self._role, Leader) or self.hears_leader
+        has_leader = self.is_leader or self.hears_leader
         is_join_accepted = message.is_transfer or not has_leader
         is_pre_vote = message.is_pre_vote
         is_granted = is_join_accepted and self.is_up_to_date(message.last_index, message.last_term)
@@ -195,3 +312,164 @@ class Replica(RaftState):
         index = message.commit_index
         if index > self.commit_index and self.log.term_at(index) == message.commit_term:
             self.commit(index)
+
+    # Time.
+
+    def observe(self, now: float) -> None:
+        """Take in the caller's clock."""
+        inside = now + self._clock_offset_s
+        if inside < self.now:
+            self._clock_offset_s = self.now - now
+        else:
+            self.now = inside
+
+    def outside(self, inside_s: float) -> float:
+        """Return a time inside as the caller's clock shows it."""
+        return inside_s - self._clock_offset_s
+
+    def postpone_election(self) -> None:
+        """Draw the time of the next election anew (Raft thesis 3.4)."""
+        settings = self.settings
+        jitter_s = self.rng.random() * settings.election_timeout_jitter
+        wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
+        self.election_at_s = self.now + wait_s
+
+    def hasten_election(self) -> None:
+        """Have the next election after a split vote begin soon, at a time drawn anew."""
+        settings = self.settings
+        wait_s = self.rng.random() * settings.election_timeout_jitter * settings.election_factor
+        self.election_at_s = min(self.election_at_s, self.now + wait_s)
+
+    @property
+    def hears_leader(self) -> bool:
+        """Whether a leader was heard of within the shortest election timeout (4.2.3)."""
+        return self.now - self.leader_heard_s < self.settings.election_timeout
+
+    # Terms, votes and leaders.
+
+    def set_term(self, term: int, vote: PeerId | None) -> None:
+        """Enter a term, or vote in the current one; to be saved before anybody is told."""
+        assert term >= self.term, f"term {term} after {self.term}"
+        assert term > self.term or self.vote in (None, vote), f"second vote in term {term}"
+        if (term, vote) != (self.term, self.vote):
+            if term > self.term:
+                self.agreed_index = self.commit_index
+            self.term, self.vote = term, vote
+            self.must_save_hard_state = True
+
+    def set_leader(self, leader: PeerId | None) -> None:
+        """Believe in a leader of the current term, or in none."""
+        if leader != self.leader:
+            self.leader = leader
+            self.events.append(LeaderChanged(leader, self.term))
+
+    @property
+    def hard_state(self) -> HardState:
+        """What must be remembered now."""
+        return HardState(self.term, self.vote, self.commit_index, self.has_lost_entries)
+
+    @property
+    def deciding(self) -> Deciding:
+        """The sets of voters that must each agree to anything."""
+        return self.configurations.deciding(self.commit_index)
+
+    @property
+    def is_non_voting(self) -> bool:
+        """Whether this replica has not the log yet up to where it joined.
+
+        It may have voted in a former life, or be a voter by a configuration that is long
+        replaced: so it takes no part in elections, whatever the log here says (4.2.1).
+        """
+        return self.commit_index < self.join_index
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether this replica may be elected: it votes now, or before a pending change.
+
+        The one that is being removed may have to lead until that is committed (4.2.2).
+        """
+        if self.has_lost_entries or self.is_non_voting:
+            return False
+        return any(self.me in voters for voters in self.deciding)
+
+    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """Return whether a candidate's log is at least as complete as this one (3.6.1)."""
+        return (last_term, last_index) >= (self.log.last_term, self.log.last_index)
+
+    def send(self, to: PeerId, message: Message) -> None:
+        """Send when everything so far is saved."""
+        self.mail.append((to, message))
+
+    # The log.
+
+    def append(self, entry: Entry) -> None:
+        """Append an entry; a configuration is in force at once (4.1)."""
+        self.log.append(entry)
+        if entry.kind is EntryKind.CONFIGURATION:
+            voters = decode_voters(entry.data)
+            self.configurations.append(entry.index, voters)
+            self.events.append(ConfigurationAdopted(entry.index, voters))
+
+    def truncate(self, from_index: int) -> None:
+        """Remove entries that a leader contradicts; a configuration among them is void."""
+        assert from_index > self.commit_index, f"truncate {from_index} <= {self.commit_index}"
+        self.note_rewritten()
+        self.log.truncate(from_index)
+        self.durability.truncated(from_index)
+        if self.configurations.truncate(from_index):
+            index, voters = self.configurations.latest_index, self.configurations.latest
+            self.events.append(ConfigurationAdopted(index, voters))
+
+    def note_rewritten(self) -> None:
+        """Note that entries were removed from the log in this term.
+
+        In the term of the leader that counted them that takes a later leader, whose
+        committed entries came another way than through it (`Raft.install`).
+        """
+        self._rewritten_in_term = self.term
+
+    def lacks(self, counted_index: int) -> bool:
+        """Return whether entries are gone that the leader of this term counts as saved here.
+
+        It counts what this replica acknowledged in the term, after saving it; from then
+        on nothing but a later leader takes that out of the log. So a log that is shorter
+        has been lost, however late the leader's message comes.
+        """
+        return counted_index > self.log.last_index and self._rewritten_in_term != self.term
+
+    def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
+        """Make the log contain `entries`, which follow a place where it agrees (3.5).
+
+        Args:
+            entries: Without a gap, their terms not falling.
+            settled_index: Up to here nothing may be contradicted: what is
+                committed, and what the sender itself sent before.
+
+        Raises:
+            RemoteError: They contradict it. Nothing changes.
+        """
+        known = self.log.first_new(entries)
+        if known == len(entries):
+            return
+        first = entries[known].index
+        if first <= settled_index:
+            raise RemoteError(
+                f"entry {first} of term {entries[known].term} contradicts one of term "
+                f"{self.log.term_at(first)}, settled up to {settled_index}"
+            )
+        if first <= self.log.last_index:
+            self.truncate(first)
+        for entry in entries[known:]:
+            self.append(entry)
+
+    def commit(self, index: int) -> None:
+        """Everything up to `index` is committed: resolve proposals, note configurations."""
+        before = self.commit_index
+        if index <= before:
+            return
+        assert index <= self.log.last_index, f"commit {index} of {self.log}"
+        self.commit_index = index
+        for at, voters in self.configurations.between(before, index):
+            self.events.append(ConfigurationCommitted(at, voters))
+            self.must_save_hard_state = True
+        self.proposals.resolve(self.log, before, index)

@@ -34,15 +34,14 @@ an operator sees and does.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import sqlite3
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from weakref import WeakSet
 from zlib import crc32
 
@@ -50,7 +49,7 @@ import msgspec
 from blake3 import blake3
 
 from ...codec import codec_for
-from ...errors import ConfigError, DecodeError
+from ...errors import ConfigError
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .interface import (
     BEGINNING,
@@ -62,58 +61,21 @@ from .interface import (
     StorageError,
     StorageFull,
     StorageInUse,
-    StorageMismatch,
     Stored,
 )
-from .sqlite_lock import FILE_MODE, VFS, lock_database
+from .sqlite_file import CHECKPOINT_BYTES, FOREIGN, PAGE_BYTES, LogFile, put_record
+from .sqlite_lock import lock_database
 from .sqlite_mark import MarkFile
-from .sqlite_wal import judge_wal
 
-FORMAT: Final = 1
-APPLICATION_ID: Final = 0x4D4F_5341
 CHUNK_BYTES: Final = 256 * 1024
-CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-PAGE_BYTES: Final = 4096
 FILE_BYTES_MIN: Final = 16 * PAGE_BYTES
 
-_MAGIC: Final = b"SQLite format 3\0"
-_APPLICATION_ID_AT: Final = 68
 _PAGES_PER_BATCH: Final = 3
 _ROW_BYTES: Final = 40
 _ENTRY_HEADER: Final = struct.Struct(">QQB")
 
-_SCHEMA: Final = (
-    "CREATE TABLE record (name TEXT PRIMARY KEY, data BLOB NOT NULL, checksum INTEGER NOT NULL)",
-    "CREATE TABLE entry (log_index INTEGER PRIMARY KEY, term INTEGER NOT NULL,"
-    " kind INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL)",
-    "CREATE TABLE chunk (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-)
-_PRAGMAS: Final = (
-    "locking_mode=EXCLUSIVE",  # also keeps SQLite's index of the log in memory: no -shm file
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "fullfsync=ON",  # where fsync alone does not empty the drive's cache
-    "checkpoint_fullfsync=ON",
-    "wal_autocheckpoint=0",  # done here, because SQLite's own hides errors
-    f"journal_size_limit={CHECKPOINT_BYTES}",
-    "secure_delete=OFF",
-)
 _KINDS: Final = {int(kind): kind for kind in EntryKind}
 _SAVE_ENTRY: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?)"
-_SAVE_RECORD: Final = "INSERT OR REPLACE INTO record VALUES (?, ?, ?)"
-
-
-# What calls of SQLite raise; the last where the text of an error quotes damaged bytes.
-_FOREIGN: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
-# The statements are fixed, so when one does not fit the file, the file has changed.
-_SIGNS_OF_DAMAGE: Final = (
-    "SQLITE_CORRUPT",
-    "SQLITE_NOTADB",
-    "SQLITE_ERROR",
-    "SQLITE_CONSTRAINT",
-    "SQLITE_MISMATCH",
-    "UnicodeDecodeError",
-)
 
 
 class _SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
@@ -139,7 +101,6 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
         return Shape(self.hard_state, metadata, self.base, self.last)
 
 
-_OWNER_CODEC: Final = codec_for(LogOwner)
 _HEAD_CODEC: Final = codec_for(_Head)
 
 
@@ -160,7 +121,7 @@ class SqliteLog:
         if file_bytes_max is not None and file_bytes_max < FILE_BYTES_MIN:
             raise ConfigError(f"file_bytes_max is {file_bytes_max}, expected {FILE_BYTES_MIN} up")
         self.path = Path(path).absolute()
-        self._file_bytes_max = file_bytes_max
+        self._file = LogFile(self.path, file_bytes_max)
         self._calls = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._mark: MarkFile | None = None
@@ -183,8 +144,8 @@ class SqliteLog:
                 self._open(owner)
             except BaseException as exc:
                 self._let_go()
-                if isinstance(exc, _FOREIGN):
-                    raise self._ours(exc) from exc
+                if isinstance(exc, FOREIGN):
+                    raise self._file.ours(exc) from exc
                 raise
 
     def load(self) -> Stored:
@@ -193,8 +154,8 @@ class SqliteLog:
             connection = self._usable()
             try:
                 return self._load(connection)
-            except _FOREIGN as exc:
-                raise self._ours(exc) from exc
+            except FOREIGN as exc:
+                raise self._file.ours(exc) from exc
 
     def save(self, batch: SaveBatch) -> None:
         """Make a batch durable. See `LogStorage.save` for what it raises.
@@ -212,7 +173,7 @@ class SqliteLog:
                     if not self._made_room(connection, exc):
                         raise
                     self._commit(connection, batch, shape)
-            except _FOREIGN as exc:
+            except FOREIGN as exc:
                 raise self._give_up(connection, exc) from exc
             if self._mark is not None:
                 self._mark.write(self._head.batch_number)
@@ -228,122 +189,27 @@ class SqliteLog:
 
     def _open(self, owner: LogOwner) -> None:
         _open_logs.add(self)
-        self._mark = MarkFile.claim(self._beside("-mark"))
+        self._mark = MarkFile.claim(self._file.beside("-mark"))
         self._failure, self._written_bytes = None, 0
         for leftover in ("-new", "-new-journal", "-new-wal"):
-            self._beside(leftover).unlink(missing_ok=True)
+            self._file.beside(leftover).unlink(missing_ok=True)
         if not self.path.exists():
-            self._refuse_to_replace(self._mark.read())
-            self._create(owner)
+            self._file.refuse_to_replace(self._mark.read())
+            self._file.create(owner, _HEAD_CODEC.encode(_Head()))
         # First of all: to close the file would drop the lock of a stranger in this process.
         self._lock = lock_database(self.path)
-        self._check_header()
-        self._settle_wal()
-        self._connection = connection = self._connect(self.path)
-        self._check_owner(connection, owner)
-        self._head = self._read(connection, "head", _HEAD_CODEC)
+        self._file.check_header()
+        self._file.settle_wal()
+        self._connection = connection = self._file.connect()
+        self._file.check_owner(connection, owner)
+        self._head = self._file.read(connection, "head", _HEAD_CODEC)
         marked = self._mark.read()
         if self._head.batch_number < marked:
-            raise self._corrupt(
+            raise self._file.corrupt(
                 f"it ends with batch {self._head.batch_number}, but {marked} were saved; is it an "
                 "old copy, or was its -wal file removed?",
                 f"batches {self._head.batch_number + 1} to {marked}",
             )
-
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?vfs={VFS}",
-            timeout=0,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=32,
-            uri=True,
-        )
-        try:
-            for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            if self._file_bytes_max is not None:
-                pages = self._file_bytes_max // PAGE_BYTES
-                connection.execute(f"PRAGMA max_page_count={pages}").fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _create(self, owner: LogOwner) -> None:
-        """Make an empty log, complete and synced before it has its name."""
-        new = self._beside("-new")
-        # SQLite gives the files that it makes beside it the same mode.
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-        with closing(self._connect(new)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={FORMAT}")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            _put(connection, "owner", _OWNER_CODEC.encode(owner))
-            _put(connection, "head", _HEAD_CODEC.encode(_Head()))
-            connection.execute("COMMIT")
-            _, pages, moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if pages != moved:
-                raise StorageError(str(new), "the new log could not be written in full")
-        new.rename(self.path)
-        _sync(self.path)
-        _sync(self.path.parent)
-
-    def _refuse_to_replace(self, marked: int) -> None:
-        """Raise `StorageCorrupt` if there was a log that is gone."""
-        if marked or self._beside("-wal").exists():
-            name = self.path.name
-            raise self._corrupt(
-                f"it is gone, but {name}-mark or {name}-wal remains; remove these too if the node "
-                "is to begin anew, under a new identity",
-                f"{marked or 'all'} batches",
-            )
-
-    def _check_header(self) -> None:
-        """Refuse a file that is not ours before anything touches it."""
-        # For writing too: SQLite would fall back to reading, and fail later, less clearly.
-        with self.path.open("r+b") as file:
-            header = file.read(_APPLICATION_ID_AT + 4)
-        if not header:
-            raise self._corrupt("it is empty", "everything")
-        application_id = int.from_bytes(header[_APPLICATION_ID_AT:])
-        if not header.startswith(_MAGIC) or application_id != APPLICATION_ID:
-            found = f"application {application_id:#x}" if header.startswith(_MAGIC) else "unknown"
-            raise StorageMismatch(str(self.path), "format", found, "the log of a group")
-
-    def _settle_wal(self) -> None:
-        """Cut a torn tail off the write-ahead log, and make sure that the rest is on disk."""
-        path = self._beside("-wal")
-        if not path.exists():
-            return
-        with path.open("r+b") as file:
-            content = file.read()
-            verdict = judge_wal(content)
-            if verdict.damage is not None:
-                raise StorageCorrupt(
-                    str(path), verdict.damage, "what was saved since the last checkpoint"
-                )
-            # The same bytes once more: after a failed fsync they may be in the
-            # cache only, marked clean, and the next fsync would skip them.
-            file.seek(0)
-            file.write(content[: verdict.valid_bytes])
-            file.truncate(verdict.valid_bytes)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _check_owner(self, connection: sqlite3.Connection, owner: LogOwner) -> None:
-        [(found_format,)] = connection.execute("PRAGMA user_version").fetchall()
-        if found_format != FORMAT:
-            raise StorageMismatch(str(self.path), "format", str(found_format), str(FORMAT))
-        found: LogOwner = self._read(connection, "owner", _OWNER_CODEC)
-        for what, ours, theirs in (
-            ("group", owner.group_id, found.group_id),
-            ("peer", owner.peer_id, found.peer_id),
-        ):
-            if ours != theirs:
-                raise StorageMismatch(str(self.path), what, str(theirs), str(ours))
 
     def _let_go(self) -> None:
         if self._connection is not None:
@@ -374,19 +240,10 @@ class SqliteLog:
 
     # Reading
 
-    def _read(self, connection: sqlite3.Connection, name: str, codec: Any) -> Any:
-        rows = connection.execute(
-            "SELECT data, checksum FROM record WHERE name = ?", (name,)
-        ).fetchall()
-        if len(rows) == 1 and isinstance(rows[0][0], bytes) and crc32(rows[0][0]) == rows[0][1]:
-            with suppress(DecodeError):
-                return codec.decode(rows[0][0])
-        raise self._corrupt(f"its {name} record is damaged", "everything")
-
     def _load(self, connection: sqlite3.Connection) -> Stored:
         found = connection.execute("PRAGMA quick_check(1)").fetchall()
         if found != [("ok",)]:
-            raise self._corrupt(f"SQLite's own check fails: {found[0][0]}", "unknown")
+            raise self._file.corrupt(f"SQLite's own check fails: {found[0][0]}", "unknown")
         head = self._head
         return Stored(
             hard_state=head.hard_state,
@@ -421,7 +278,7 @@ class SqliteLog:
         chunks = connection.execute("SELECT data FROM chunk ORDER BY number")
         data = b"".join(chunk for (chunk,) in chunks if isinstance(chunk, bytes))
         if len(data) != head.size_bytes or blake3(data).digest() != head.digest:
-            raise self._corrupt(
+            raise self._file.corrupt(
                 f"the snapshot of entries 1 to {head.metadata.index} is damaged", "the snapshot"
             )
         return head.metadata, data
@@ -452,7 +309,7 @@ class SqliteLog:
             head = self._write(connection, batch, shape)
             connection.execute("COMMIT")
             self._head = head
-        except _FOREIGN:
+        except FOREIGN:
             raise
         except BaseException as exc:
             # Cut off anywhere in between, what is here may not be what is in the file.
@@ -488,7 +345,7 @@ class SqliteLog:
             chain,
             snapshot,
         )
-        _put(connection, "head", _HEAD_CODEC.encode(head))
+        put_record(connection, "head", _HEAD_CODEC.encode(head))
         return head
 
     def _write_snapshot(
@@ -527,8 +384,8 @@ class SqliteLog:
         """
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except _FOREIGN as exc:
-            if isinstance(self._ours(exc), StorageFull):
+        except FOREIGN as exc:
+            if isinstance(self._file.ours(exc), StorageFull):
                 self._written_bytes = CHECKPOINT_BYTES // 2
             else:
                 self._give_up(connection, exc)
@@ -537,14 +394,14 @@ class SqliteLog:
 
     def _made_room(self, connection: sqlite3.Connection, exc: sqlite3.Error) -> bool:
         """On a full disk, give back the write-ahead log's room, and return whether that worked."""
-        if not isinstance(self._ours(exc), StorageFull):
+        if not isinstance(self._file.ours(exc), StorageFull):
             return False
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as second:
-            if isinstance(self._ours(second), StorageFull):
+            if isinstance(self._file.ours(second), StorageFull):
                 return False
             raise
         self._written_bytes = 0
@@ -554,50 +411,22 @@ class SqliteLog:
 
     def _give_up(self, connection: sqlite3.Connection, exc: BaseException) -> StorageError:
         """Undo what is under way; unless the disk was just full, accept nothing more."""
-        if isinstance(exc, _FOREIGN):
-            error = self._ours(exc)
+        if isinstance(exc, FOREIGN):
+            error = self._file.ours(exc)
         else:
             error = StorageError(str(self.path), f"a save was cut off by {exc!r}")
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        except _FOREIGN:
+        except FOREIGN:
             if isinstance(error, StorageFull):
                 error = StorageError(str(self.path), "a save could not be undone on a full disk")
         if not isinstance(error, StorageFull):
             self._failure = error
         return error
 
-    def _ours(self, exc: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:
-        """Return an error of SQLite or of the system as one of ours."""
-        place = str(self.path)
-        if isinstance(exc, OSError):
-            return self._of_system(exc)
-        name = getattr(exc, "sqlite_errorname", type(exc).__name__)
-        reason = f"{exc} ({name})"
-        if name == "SQLITE_FULL":
-            return StorageFull(place, reason)
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StorageInUse(place, "another program has the file open")
-        if name.startswith(_SIGNS_OF_DAMAGE):
-            return StorageCorrupt(place, reason, "unknown")
-        return StorageError(place, reason)
-
-    def _of_system(self, exc: OSError) -> StorageError:
-        place = str(self.path)
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull(place, os.strerror(exc.errno))
-        if not self.path.parent.is_dir():
-            return StorageError(place, f"there is no directory {self.path.parent}")
-        if isinstance(exc, PermissionError):
-            return StorageError(place, f"no permission to write {exc.filename or place}")
-        return StorageError(place, exc.strerror or str(exc))
-
-    def _corrupt(self, reason: str, lost: str) -> StorageCorrupt:
-        return StorageCorrupt(str(self.path), reason, lost)
-
     def _lost_from(self, index: int) -> StorageCorrupt:
-        return self._corrupt(
+        return self._file.corrupt(
             f"entry {index} is missing or damaged", f"entries {index} to {self._head.last[0]}"
         )
 
@@ -619,9 +448,6 @@ class SqliteLog:
         finally:
             self._calls.release()
 
-    def _beside(self, ending: str) -> Path:
-        return self.path.with_name(self.path.name + ending)
-
 
 def _chain(chain: int, index: int, term: int, kind: int, data: bytes) -> int:
     """Return the CRC up to an entry, given the one up to the entry before it."""
@@ -636,18 +462,6 @@ def _rows(entries: Sequence[Entry], chain: int) -> Iterator[tuple[int, int, int,
 
 def _is_entry(term: object, kind: object, data: object) -> bool:
     return isinstance(term, int) and term >= 0 and kind in _KINDS and isinstance(data, bytes)
-
-
-def _put(connection: sqlite3.Connection, name: str, data: bytes) -> None:
-    connection.execute(_SAVE_RECORD, (name, data, crc32(data)))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _open_logs: Final[WeakSet[SqliteLog]] = WeakSet()

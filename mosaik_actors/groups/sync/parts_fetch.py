@@ -51,7 +51,6 @@ class PartsFetch:
         request_id: Its id.
         rng: Draws the numbers of requests.
         fetch_timeout: Seconds until a request counts as lost.
-        now: Monotonic time in seconds.
 
     Attributes:
         metadata: Where it stands.

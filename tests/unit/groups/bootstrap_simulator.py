@@ -22,8 +22,8 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from mosaik_actors.groups.bootstrap.bootstrap import (
-    Bootstrap,
+from mosaik_actors.groups.bootstrap.bootstrap import Bootstrap
+from mosaik_actors.groups.bootstrap.events import (
     BootstrapStuck,
     Founded,
     HistoryDied,

@@ -167,7 +167,7 @@ class Cores:
     # Looking.
 
     def log(self, number: int) -> list[Entry]:
-        return list(self.rafts[number]._state.log.tail(self.rafts[number].first_index))
+        return list(self.rafts[number]._replica.log.tail(self.rafts[number].first_index))
 
     def terms(self, number: int) -> list[int]:
         return [entry.term for entry in self.log(number)]

@@ -232,7 +232,9 @@ class World:
             }
             if node.is_running:
                 node.pump(
-                    lambda others=others, *, now, n=node: n.member.receive_peers(others, now=now)
+                    lambda others=others, *, now, n=node: n.member.mesh.receive_peers(
+                        others, now=now
+                    )
                 )
 
     def pause(self, number: int) -> None:
@@ -266,13 +268,14 @@ class World:
     def dial(self, node: Node, wanted: PeerId, token: int, header: bytes) -> None:
         other = next(o for o in self.nodes if o.peer == wanted)
         if not other.is_running or (node.number, other.number) in self.cuts:
-            self.later(node, lambda: node.pump(node.member.receive_failed, token, GONE))
+            self.later(node, lambda: node.pump(node.member.mesh.receive_failed, token, GONE))
             return
         mine = node.new_link(other.number, 0)
         theirs = other.new_link(node.number, mine)
         node.links[mine] = (other.number, theirs)
         self._tokens[node.number, mine] = token
-        self.later(other, lambda: other.pump(other.member.receive_offer, theirs, node.peer, header))
+        offer = other.member.mesh.receive_offer
+        self.later(other, lambda: other.pump(offer, theirs, node.peer, header))
 
     def accept(self, node: Node, link_id: int, reply: bytes) -> None:
         if link_id not in node.links:
@@ -282,7 +285,8 @@ class World:
         token = self._tokens.get((number, theirs))
         if token is None:
             return  # a test's own link
-        self.later(other, lambda: other.pump(other.member.receive_opened, theirs, token, reply))
+        opened = other.member.mesh.receive_opened
+        self.later(other, lambda: other.pump(opened, theirs, token, reply))
 
     def send(self, node: Node, link_id: int, frames: Sequence[bytes]) -> None:
         if link_id not in node.links:
@@ -306,8 +310,8 @@ class World:
         if node.links.pop(link_id, None) is not None:
             token = self._tokens.get((node.number, link_id))
             if token is not None:
-                node.pump(node.member.receive_failed, token, reason)
-            node.pump(node.member.receive_closed, link_id, reason)
+                node.pump(node.member.mesh.receive_failed, token, reason)
+            node.pump(node.member.mesh.receive_closed, link_id, reason)
 
     # Time.
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
-from mosaik_actors.groups.bootstrap.bootstrap import (
-    STUCK_AFTER_S,
-    Bootstrap,
+from mosaik_actors.groups.bootstrap.bootstrap import STUCK_AFTER_S, Bootstrap
+from mosaik_actors.groups.bootstrap.events import (
     BootstrapPhase,
     BootstrapStuck,
     Event,

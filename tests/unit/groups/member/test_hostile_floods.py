@@ -61,7 +61,7 @@ def test_frame_before_the_proof_ends_the_link() -> None:
     link_id = member.new_link(1, 1)
     # The id of the group is no secret.
     header = encode(Hello(VERSION, GROUP, bytes(NONCE_BYTES)))
-    member.pump(member.member.receive_offer, link_id, stranger.peer, header)
+    member.pump(member.member.mesh.receive_offer, link_id, stranger.peer, header)
     before = member.bytes_out
     flood = [frames.plain(kind, bytes(1 << 20)) for kind in range(1, 8)]
     member.pump(member.member.receive_frames, link_id, flood)

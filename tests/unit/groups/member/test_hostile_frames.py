@@ -183,7 +183,7 @@ class Hostile:
         return frames.with_history(frames.SYNC_ASK, self.history_id(), sync.encode_message(request))
 
     def sync_answer(self) -> bytes:
-        task: Any = None if self.history is None else self.history._sync._task
+        task: Any = None if self.history is None else self.history.sync._task
         numbers = [3]
         for part in (task, getattr(task, "_replay", None), getattr(task, "_fetch", None)):
             plan = getattr(part, "_plan", None)
@@ -204,7 +204,7 @@ class Hostile:
         )
 
     def merge_frame(self) -> bytes:
-        own = self.victim.member._merging._core
+        own = self.victim.member._following.merge
         asked = getattr(own._asking, "_request", None)
         request_id = self.pick(bytes(16), self.rng.randbytes(16), *filter(None, [asked]))
         request_id = getattr(request_id, "request_id", request_id)
@@ -226,12 +226,12 @@ class Hostile:
         return frames.plain(frames.MERGE, merge.encode_merge(message))
 
     def bootstrap_frame(self) -> bytes:
-        own = self.victim.member._bootstrap
+        own = self.victim.member._following.bootstrap
         proposal = self.proposal()
         if own.prepare_vote is not None and self.pick(True, False):
             proposal = own.prepare_vote.proposal
-        elif own._proposal is not None and self.pick(True, False):
-            proposal = own._proposal
+        elif own._proposing.proposal is not None and self.pick(True, False):
+            proposal = own._proposing.proposal
         history = proposal.history
         message = self.pick(
             bootstrap.Seek(self.rng.randbytes(bootstrap.INCARNATION_BYTES), self.pick(True, False)),
@@ -247,7 +247,7 @@ class Hostile:
 
     def proposal(self) -> bootstrap.Proposal:
         """Return a proposal that names both ends, and somebody else or nobody."""
-        me, own = self.victim.peer, self.victim.member._bootstrap._promises.incarnation
+        me, own = self.victim.peer, self.victim.member._following.bootstrap._promises.incarnation
         others = [peer for peer in self.peers() if peer not in (me, self.source)]
         voters = sorted([me, self.source, self.rng.choice(others)])
         drawn = self.rng.randbytes(bootstrap.INCARNATION_BYTES)

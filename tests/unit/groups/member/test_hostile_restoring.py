@@ -44,7 +44,7 @@ def test_vote_that_tells_of_a_commit_waits_until_the_machine_is_restored() -> No
     world.start(lagging.number)
     history = lagging.member.history
     assert history is not None
-    world.until(lambda: history.is_restoring)
+    world.until(lambda: history.sync.is_restoring)
     known, last = history.raft.commit_index, history.raft.last_index
     assert known < last
     # It stood for election meanwhile, and a voter that is behind as well answers.
@@ -52,7 +52,7 @@ def test_vote_that_tells_of_a_commit_waits_until_the_machine_is_restored() -> No
     assert term is not None
     receive(lagging, VoteReply(history.raft.term, False, True, last, term))
     assert history.raft.commit_index == known
-    world.until(lambda: not history.is_restoring)
+    world.until(lambda: not history.sync.is_restoring)
     world.run(1)
     assert isinstance(lagging.machine, Slow)
     assert len(lagging.machine.journal) == 100

@@ -405,7 +405,7 @@ def test_survivor_with_half_a_snapshot_lets_go() -> None:
     with_observers(world, 1)
     survivor = world.nodes[1].member
     assert survivor.history is not None
-    sync = survivor.history._sync
+    sync = survivor.history.sync
     sync._is_broken = True  # as after a snapshot that could not be taken in
     world.crash(0)
     world.start(2)

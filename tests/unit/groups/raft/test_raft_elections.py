@@ -306,7 +306,7 @@ def test_role_changes_that_may_not_be_name_both_roles() -> None:
     cores = Cores(3)
     cores.elect(0)
     with pytest.raises(AssertionError, match="leader cannot become candidate"):
-        cores.rafts[0]._state.become_candidate(is_transfer=False)
+        cores.rafts[0]._replica.become_candidate(is_transfer=False)
 
 
 def test_who_has_not_the_log_up_to_where_it_joined_neither_stands_nor_votes() -> None:

@@ -34,7 +34,8 @@ from mosaik_actors.groups.storage.interface import (
     StorageMismatch,
     Stored,
 )
-from mosaik_actors.groups.storage.sqlite import CHECKPOINT_BYTES, CHUNK_BYTES, PAGE_BYTES, SqliteLog
+from mosaik_actors.groups.storage.sqlite import CHUNK_BYTES, SqliteLog
+from mosaik_actors.groups.storage.sqlite_file import CHECKPOINT_BYTES, PAGE_BYTES
 from mosaik_actors.groups.wire.records import Entry, HardState
 from mosaik_actors.ids import UniqueId
 

@@ -1,0 +1,42 @@
+"""When the group had a leader, for people: what is notified, logged and counted."""
+
+from __future__ import annotations
+
+from ...ids import PeerId
+from .context import Context
+from .events import LeaderElected, Logged, Notify
+
+
+class Elections:
+    """The leaders of one history.
+
+    Attributes:
+        count: Leaders that were seen to take over.
+        last_elapsed_s: How long the group was last without one.
+        heard_s: When the leader was last heard of.
+    """
+
+    def __init__(self, context: Context, *, now: float) -> None:
+        self.count = 0
+        self.last_elapsed_s = 0.0
+        self.heard_s = now
+        self._context = context
+        self._lost_at_s: float | None = None
+
+    def note_leader(self, leader: PeerId | None, term: int, *, now: float) -> None:
+        """Note that the group has a leader, or has lost it."""
+        elapsed_s = 0.0
+        if self._lost_at_s is None and self.count:
+            self._lost_at_s = self.heard_s
+        if leader is not None:
+            self.count += 1
+            if self._lost_at_s is not None:
+                elapsed_s = self.last_elapsed_s = now - self._lost_at_s
+            self._lost_at_s = None
+            self.heard_s = now
+        self._context.emit(Notify(LeaderElected(leader, term, elapsed_s)))
+
+    def note_stepped_down(self, term: int, why: str, *, now: float) -> None:
+        """Note that this member leads no more."""
+        self.heard_s = now
+        self._context.emit(Logged(False, f"leads no more in term {term}: {why}"))

@@ -1,0 +1,368 @@
+"""Which history a member follows: how it begins, joins, goes on in another one, gives up.
+
+A member is without a history (seeking one, or prepared for one that is about to
+begin) or follows one. It joins a history when the leader says so (`JoinAccepted`),
+and gives one up only when everything in it is in another one (`merge`), or when its
+own part in it counts no more. What it follows is on the disk before it acts on it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...ids import PeerId
+from ..bootstrap.bootstrap import Bootstrap
+from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepareVote, SendBootstrap
+from ..machine.ledger import Ledger
+from ..merge.merge import Merge
+from ..merge.notices import MergeNotices
+from ..merge.replay import is_whole, merged_commands
+from ..merge.view import (
+    HandOver,
+    HistoriesConflict,
+    HistoryAbandoned,
+    MergeStarted,
+    MergeView,
+    ProposeSystemEntry,
+    SendMerge,
+)
+from ..storage.interface import SaveBatch, Stored
+from ..wire import frames
+from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, encode_prepare_vote
+from ..wire.frames import JoinAccepted
+from ..wire.group_record import StoredGroup, decode_stored, encode_stored
+from ..wire.records import HardState, SnapshotMetadata, Voters
+from ..wire.status import Standing
+from .context import Context
+from .continuing import Begin
+from .events import (
+    GroupTakenOver,
+    HistoriesConflicted,
+    HistoryMerged,
+    Logged,
+    Notify,
+    StateReplaced,
+)
+from .history import FollowedHistory, News
+from .saving import Saving
+
+_WAITS_S: Final = 5.0  # for the history into which the own one went
+_SOUGHT_KEPT: Final = 16
+_NO_NEWS: Final = News()
+
+
+class Following:
+    """See the module's docstring.
+
+    Args:
+        saving: What waits for the disk.
+
+    Attributes:
+        history: The history that is followed, None while there is none.
+        bootstrap: How a history begins.
+        merge: What is done about other histories.
+        now: When the member was last pumped.
+    """
+
+    def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
+        self.history: FollowedHistory | None = None
+        self.merge = Merge(context.me, context.rng, now=now)
+        self.now = now
+        self._context = context
+        self._saving = saving
+        self._notices = MergeNotices()
+        self._seen: object = None
+        self._went_into = b""
+        self._waits_until_s = now
+        self._prepare_vote = b""
+        self._is_beginning = False
+        self._sought: dict[bytes, None] = {}
+        context.keeps_log = lambda: self.merge.keeps_log
+
+    @property
+    def why_apart(self) -> str:
+        """Say which member in reach there is no bond with; empty for none."""
+        for peer, why in self._context.mesh.list_apart().items():
+            return f"no bond with {peer.short}, which is in reach and may have the history: {why}"
+        return ""
+
+    def receive_join_accepted(self, peer: PeerId, message: JoinAccepted, *, now: float) -> None:
+        """Join a history that takes this member in, or takes it in anew."""
+        followed = self.history
+        if followed is not None:
+            if followed.id == message.history and followed.raft.has_lost_entries:
+                # It was removed, and taken in again: nobody counts on what is here.
+                self._drop_history()
+                self._join(message, now)
+        elif self._may_follow(peer, message.history, now):
+            self._join(message, now)
+
+    def note_statuses(self, *, now: float) -> None:
+        """Take in who is bonded now, and what they say."""
+        statuses = self._context.statuses
+        if self.history is None:
+            seen = [status.history for status in statuses.values() if status.history]
+            self._sought = dict.fromkeys([*self._sought, *seen][-_SOUGHT_KEPT:])
+        self.bootstrap.update_peers(statuses, now=now)
+        if self.history is not None:
+            self.history.peers_changed(now=now)
+
+    def begin_from(self, stored: Stored, *, now: float) -> None:
+        """Go on where a durable member stopped, or look for a history. Called first."""
+        self._term, self._vote = stored.hard_state.term, stored.hard_state.vote
+        metadata, data = stored.snapshot or (SnapshotMetadata(), encode_stored(StoredGroup()))
+        kept = decode_stored(data)
+        self.bootstrap = self._new_bootstrap(now, kept)
+        if not kept.history:
+            return
+        host = self._context.host
+        host.reset(Ledger(kept.root or kept.history))
+        if kept.parts:
+            for _ in host.restore(kept.parts):
+                pass  # nothing else runs yet
+        raft = {
+            "hard_state": stored.hard_state,
+            "metadata": metadata,
+            "entries": stored.entries,
+            "base": stored.base,
+        }
+        begin = Begin(kept.history, raft, kept.join_index, kept.root)
+        self._follow(begin, now, is_founder=False)
+
+    def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
+        context = self._context
+        bootstrap = Bootstrap(
+            context.me,
+            context.consensus,
+            self._context.rng,
+            now=now,
+            is_observer=self._context.is_observer,
+            prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
+            history=kept.history,
+            is_apart=lambda: bool(self._context.mesh.list_apart()),
+        )
+        bootstrap.update_peers(self._context.statuses, now=now)
+        return bootstrap
+
+    def take_bootstrap(self, *, now: float) -> None:
+        """Carry out what the beginning wants."""
+        while (event := self.bootstrap.next_event()) is not None:
+            match event:
+                case SendBootstrap(peer, message):
+                    data = encode_message(message)
+                    self._context.send(peer, frames.plain(frames.BOOTSTRAP, data))
+                case SavePrepareVote(prepare_vote):
+                    self._save_prepare_vote(prepare_vote)
+                case Founded(history, voters, is_founder):
+                    self._found(history, voters, is_founder)
+                case HistoryDied(history):
+                    if self.history is not None and self.history.id == history:
+                        self.give_up()
+                case BootstrapStuck(why):
+                    self._context.emit(
+                        Logged(True, f"there is no history yet: {self.why_apart or why}")
+                    )
+        followed = self.history
+        if followed is not None and followed.raft.last_index:
+            self.bootstrap.log_began(now=now)
+
+    def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
+        """Save a promise, beside the history if there is one."""
+        self._prepare_vote = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
+        history = self.history
+        metadata = SnapshotMetadata() if history is None else history.raft.metadata
+        stored = StoredGroup(prepare_vote=self._prepare_vote)
+        if history is not None:
+            root = self._context.host.ledger.root
+            stored = StoredGroup(history.id, 0, self._prepare_vote, (), root)
+        # After a first snapshot there is nothing to change: that was saved without a prepare vote,
+        # and none is made in a history.
+        batch = (
+            SaveBatch() if metadata.index else SaveBatch(snapshot=(metadata, encode_stored(stored)))
+        )
+        bootstrap = self.bootstrap  # when it is saved, another history may be looked for
+        self._saving.add(batch, lambda: bootstrap.prepare_vote_saved(now=self.now))
+
+    def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
+        """Begin a history with these voters, one of them this member."""
+        self._context.host.reset(Ledger(history))
+        metadata = SnapshotMetadata(0, 0, voters)
+        self._begin(Begin(history, {"metadata": metadata}), is_founder=is_founder)
+
+    def _join(self, join_accepted: JoinAccepted, now: float) -> None:
+        """Follow a history that has taken this member in, unless it has one or has promised."""
+        is_free = self.history is None and not self._is_beginning
+        if not is_free or self.bootstrap.standing is not Standing.SEEKING:
+            return
+        history, root = join_accepted.history, join_accepted.root
+        self._context.host.reset(Ledger(root or history))
+        self._prepare_vote = b""
+        begin = Begin(history, {"metadata": SnapshotMetadata()}, join_accepted.index, root)
+        self._note_taken_over(history)
+        self._begin(begin, is_founder=False)
+        self.bootstrap.joined(history, now=now)
+        self._sought.clear()
+
+    def _note_taken_over(self, history: bytes) -> None:
+        """Notify that a history goes on that was without voters while this member waited."""
+        for status in self._context.statuses.values():
+            for ancestor in status.ancestors:
+                if status.history == history and ancestor.history in self._sought:
+                    event = GroupTakenOver(history, ancestor.history, ancestor.position)
+                    self._context.emit(Notify(event))
+                    return
+
+    def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
+        """Return whether what this member gave up is in a history, or was waited for long enough.
+
+        In another one, its next commands would come before those it gave earlier.
+        """
+        if now >= self._waits_until_s or history == self._went_into:
+            return True
+        status = self._context.statuses.get(peer)
+        return status is not None and self._went_into in status.merged
+
+    def _begin(self, begin: Begin, *, is_founder: bool) -> None:
+        """Save which history it is, then follow it."""
+        self._is_beginning = True
+        stored = StoredGroup(begin.history, begin.join_index, self._prepare_vote, (), begin.root)
+        batch = SaveBatch(snapshot=(begin.raft["metadata"], encode_stored(stored)))
+        raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
+        begin = Begin(begin.history, raft, begin.join_index, begin.root)
+        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+
+    def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
+        self._is_beginning = False
+        self.history = history = FollowedHistory(self._context, begin, now=now)
+        history.note_disk(self._saving.disk, now=now)
+        if is_founder:
+            history.raft.campaign(now=now)
+        else:
+            history.campaign_if_alone(now=now)
+        history.peers_changed(now=now)
+        history.pump(now=now)
+
+    def _abandon(self, loser: bytes, winner: bytes) -> None:
+        """Give up a history of which everything is in another one."""
+        history = self.history
+        if history is None or history.id != loser:
+            return
+        payloads: list[bytes] = []
+        if is_whole(history.raft):
+            ancestors = self._context.host.ledger.ancestors
+            merged = merged_commands(loser, history.raft, ancestors=ancestors)
+            payloads = [command.payload for command in merged]
+        commands = tuple(self._context.host.decode_commands(payloads))
+        self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
+        self.give_up(is_merged=True)
+        self._context.emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
+
+    def give_up(self, *, is_merged: bool = False) -> None:
+        """Go back to having no history, and look for one."""
+        history = self.history
+        assert history is not None, "there is no history to give up"
+        self._notices.note_given_up(history.id, is_merged=is_merged)
+        self.merge = Merge(self._context.me, self._context.rng, now=self.now)
+        self._context.client.change_history()
+        self._drop_history()
+
+    def _drop_history(self) -> None:
+        """Forget the log and the state, but not the term and the vote."""
+        history = self.history
+        assert history is not None, "there is no history to drop"
+        if self._context.is_durable:
+            # What a storage remembers of terms and votes never goes back.
+            self._term, self._vote = history.raft.hard_state.term, history.raft.hard_state.vote
+        self.history = None
+        self._prepare_vote = b""
+        self._context.host.reset(Ledger())
+        self._context.client.set_leader(False, None, self.now)
+        batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
+        self._saving.add(batch, lambda: None)
+        self.bootstrap = self._new_bootstrap(self.now, StoredGroup())
+        self._context.emit(Notify(StateReplaced(0)))
+
+    def go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
+        """Follow a history that continues the one so far, as soon as that is saved."""
+        self.history = None
+        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
+        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+
+    # Other histories.
+
+    def meet_others(self, *, now: float) -> None:
+        """See to other histories in sight; give this one up when all of it is in another."""
+        history = self.history
+        if history is None:
+            return
+        has_more = history.has_more
+        abandoned, has_acted = self._look_at_others(history, now)
+        if abandoned is not None:
+            self._abandon(abandoned.loser, abandoned.winner)
+        elif has_more or has_acted:
+            history.pump(now=now)
+
+    def _look_at_others(
+        self, history: FollowedHistory, now: float
+    ) -> tuple[HistoryAbandoned | None, bool]:
+        """Return what to give up, and whether anything was done."""
+        merge, raft = self.merge, history.raft
+        count = self._context.status_count
+        seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
+        news = history.take_news() or _NO_NEWS
+        self._notices.note_replayed(news.replayed)
+        self._notify_merged(history)
+        if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
+            return None, False
+        self._seen = seen
+        for system_entry in news.failed:
+            merge.act_failed(system_entry, now=now)
+        merge.update(self._merge_view(history), now=now)
+        for system_entry in news.applied:
+            merge.act_applied(system_entry, now=now)
+        return self._carry_out_merge(history)
+
+    def _carry_out_merge(self, history: FollowedHistory) -> tuple[HistoryAbandoned | None, bool]:
+        has_acted = False
+        while (event := self.merge.next_event()) is not None:
+            has_acted = True
+            match event:
+                case SendMerge(peer, data):
+                    self._context.send(peer, frames.plain(frames.MERGE, data))
+                case ProposeSystemEntry(system_entry):
+                    history.propose_system_entry(system_entry)
+                case HandOver(to):
+                    history.raft.transfer_leadership(to)
+                case MergeStarted(winner, loser):
+                    text = f"history {loser.hex()} goes into {winner.hex()}"
+                    self._context.emit(Logged(False, text))
+                case HistoryAbandoned(loser, _):
+                    if loser == history.id:
+                        return event, True
+                case HistoriesConflict(other):
+                    self._context.emit(Notify(HistoriesConflicted(history.id, other)))
+                    text = f"history {other.hex()} cannot be merged: both logs were cut"
+                    self._context.emit(Logged(True, text))
+        return None, has_acted
+
+    def _merge_view(self, history: FollowedHistory) -> MergeView:
+        raft = history.raft
+        return MergeView(
+            history=history.id,
+            is_leader=raft.is_leader,
+            has_leader=raft.leader is not None,
+            voter_count=len(raft.configuration.voters),
+            position_of=lambda: self._context.host.position,
+            ledger=self._context.host.ledger,
+            log=raft,
+            peers=self._context.statuses,
+        )
+
+    def _notify_merged(self, history: FollowedHistory) -> None:
+        host = self._context.host
+        notices = self._notices.take(
+            host.ledger.merged, is_catching_up=history.availability.is_catching_up
+        )
+        for loser, payloads in notices:
+            commands = tuple(host.decode_commands(payloads))
+            self._context.emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))

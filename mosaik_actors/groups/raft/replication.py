@@ -1,0 +1,197 @@
+"""What a leader sends to its followers, and when.
+
+A pass over the followers happens once per `Ready`, not once per proposal, so
+whatever piled up since leaves in one message per follower. What is committed
+travels with the next entries; when none follow within `commit_delay`, or when
+somebody elsewhere waits for it, it is told by itself. Those whose answer a quorum
+does not need hear of new entries a little later (`lagged_followers`).
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from ...ids import PeerId
+from ..wire.raft import Append, Heartbeat, SnapshotOffer
+from .lagged_followers import LaggedFollowers
+from .progress import FollowerProgress, ProgressState
+from .replica import Replica
+
+
+class Replication:
+    """A leader's side of its followers' logs.
+
+    Attributes:
+        progress: What is known of each follower, learners included.
+        lagged_followers: Who hears of entries a little later.
+        awaited_index: Up to here others wait to hear at once what is committed.
+        heartbeat_at_s: When the next heartbeat is due.
+        news_at_s: When to tell what is committed, `inf` when all are told.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self.progress: dict[PeerId, FollowerProgress] = {}
+        self.lagged_followers = LaggedFollowers(replica.settings.lagged_delay)
+        self.awaited_index = 0
+        self.heartbeat_at_s = replica.now
+        self.news_at_s = inf
+
+    @property
+    def timer_s(self) -> float:
+        """When there may be something to send."""
+        return min(self.heartbeat_at_s, self.news_at_s, self.lagged_followers.timer_s)
+
+    def refresh_members(self) -> None:
+        """Take in who is in the configurations that decide."""
+        replica, settings = self._replica, self._replica.settings
+        before, self.progress = self.progress, {}
+        for peer in replica.configurations.members(replica.commit_index):
+            if peer != replica.me:
+                self.progress[peer] = before.get(peer) or FollowerProgress(
+                    replica.log.last_index + 1,
+                    now=replica.now,
+                    window_count=settings.window_count,
+                    window_bytes=settings.window_bytes,
+                )
+        self.lagged_followers.set_members(replica.me, self.progress, replica.deciding)
+
+    def hear(self, sender: PeerId) -> FollowerProgress | None:
+        """Note that somebody has answered; return what is known of it, None of a stranger."""
+        progress = self.progress.get(sender)
+        if progress is not None:
+            progress.heard_s = self._replica.now
+        return progress
+
+    def flush(self, *, is_urgent: bool) -> None:
+        """Send what has piled up; nobody hears of it later when it is urgent."""
+        replica = self._replica
+        last_index = replica.log.last_index
+        for peer, progress in self.progress.items():
+            if progress.state is not ProgressState.REPLICATE:
+                self._replicate(peer, progress)
+            elif progress.next_index <= last_index and (
+                is_urgent or not self._may_wait(peer, progress)
+            ):
+                self._replicate(peer, progress)
+                if progress.next_index > last_index:
+                    self.lagged_followers.serve(peer, replica.now)
+        self.lagged_followers.pass_time(replica.now)
+        self._tell_commit()
+
+    def heartbeat(self, round_: int) -> None:
+        """Tell everybody that the leader is there, and have them answer for a round, from 1 on."""
+        replica = self._replica
+        term, commit_index = replica.term, replica.commit_index
+        for peer, progress in self.progress.items():
+            progress.commit_sent = commit_index
+            message = Heartbeat(term, commit_index, round_, progress.match_index)
+            replica.early_mail.append((peer, message))
+        self.heartbeat_at_s = replica.now + replica.settings.heartbeat_interval
+
+    def note_news(self, known_index: int) -> None:
+        """Have followers that know of `known_index` told soon, or at once, what is committed."""
+        replica = self._replica
+        if self.progress:
+            is_awaited = known_index < self.awaited_index <= replica.commit_index
+            delay_s = 0.0 if is_awaited else replica.settings.commit_delay
+            self.news_at_s = min(self.news_at_s, replica.now + delay_s)
+
+    def _tell_commit(self) -> None:
+        """Tell what is committed, when it is time, to those who did not hear it with entries."""
+        if self.news_at_s == inf:
+            return
+        replica = self._replica
+        behind = [
+            (peer, progress)
+            for peer, progress in self.progress.items()
+            if progress.commit_sent < replica.commit_index
+            and progress.state is ProgressState.REPLICATE
+            and not self._hears_later(peer, progress)
+        ]
+        if behind and replica.now < self.news_at_s:
+            return
+        for peer, progress in behind:
+            progress.commit_sent = replica.commit_index
+            replica.early_mail.append((peer, Heartbeat(replica.term, replica.commit_index, 0)))
+        self.news_at_s = inf
+
+    def _offer_snapshot(self, peer: PeerId, progress: FollowerProgress) -> None:
+        replica = self._replica
+        progress.wait_for_snapshot(replica.metadata.index)
+        replica.early_mail.append((peer, SnapshotOffer(replica.term, replica.metadata)))
+
+    def recover(self, peer: PeerId, progress: FollowerProgress, commit_index: int) -> None:
+        """Find out what was lost, on the way to a follower or by its restart."""
+        replica = self._replica
+        if progress.state is ProgressState.PROBE:
+            progress.retry()
+        elif progress.state is ProgressState.SNAPSHOT:
+            self._offer_snapshot(peer, progress)
+        elif progress.flight_count or commit_index < min(
+            replica.commit_index, progress.next_index - 1
+        ):
+            # An empty message after the last one sent is refused if any was lost,
+            # and tells a follower that was restarted how far its log agrees.
+            prev_index = progress.next_index - 1
+            prev_term = replica.log.term_at(prev_index)
+            if prev_term is None:
+                self._offer_snapshot(peer, progress)
+            else:
+                probe = Append(replica.term, prev_index, prev_term, replica.commit_index)
+                replica.early_mail.append((peer, probe))
+
+    def _replicate(self, peer: PeerId, progress: FollowerProgress) -> None:
+        """Send entries while the window allows."""
+        replica = self._replica
+        log = replica.log
+        settings = replica.settings
+        while progress.may_send():
+            next_index = progress.next_index
+            is_probe = progress.state is ProgressState.PROBE
+            if next_index > log.last_index and not is_probe:
+                break
+            prev_term = log.term_at(next_index - 1)
+            if prev_term is None:
+                self._offer_snapshot(peer, progress)
+                break
+            entries = log.slice(
+                next_index,
+                last_index=log.last_index,
+                count_max=settings.append_entries,
+                bytes_max=settings.append_bytes,
+            )
+            message = Append(replica.term, next_index - 1, prev_term, replica.commit_index, entries)
+            replica.early_mail.append((peer, message))
+            progress.commit_sent = replica.commit_index
+            size_bytes = sum([len(entry.data) for entry in entries])
+            progress.sent(next_index - 1 + len(entries), size_bytes)
+
+    def _may_wait(self, peer: PeerId, progress: FollowerProgress) -> bool:
+        """Return whether a follower gets the entries it has not been sent a little later."""
+        if progress.next_index <= self.awaited_index:
+            return False
+        return self.lagged_followers.must_wait(peer, self._replica.now)
+
+    def _hears_later(self, peer: PeerId, progress: FollowerProgress) -> bool:
+        """Return whether a follower learns what is committed with entries that are yet to come."""
+        if progress.commit_sent < self.awaited_index <= self._replica.commit_index:
+            return False
+        has_all = progress.next_index > self._replica.log.last_index
+        return not has_all and self.lagged_followers.is_waiting(peer)
+
+    @property
+    def kept_from_index(self) -> float:
+        """The first entry that a follower waits for; the log is not to be cut before it.
+
+        Infinity when nobody waits: those who were sent everything need nothing of the log.
+        """
+        replica = self._replica
+        waiting = [
+            progress.next_index
+            for peer, progress in self.progress.items()
+            if progress.state is ProgressState.REPLICATE
+            and progress.next_index <= replica.log.last_index
+            and self.lagged_followers.is_on_time(peer, replica.now)
+        ]
+        return min(waiting, default=inf)
