@@ -252,8 +252,8 @@ class PartsFetch:
             self.has_failed = True
             return
         self._only = self._leader if self._leader in usable else usable[0]
-        for peer in usable:
-            self._plan.give_up(peer)
+        # What the one is asked already is of use; what others still answer no longer fits.
+        self._plan.give_up_others(self._only)
         self.whole = None
         self._parts.clear()
         self._held.clear()

@@ -640,6 +640,7 @@ def test_answers_that_were_not_asked_for_are_ignored() -> None:
 @given(st.integers(0, 1 << 32))
 @example(212812851)  # entries are committed just before the end
 @example(1044429)  # one sends wrong parts, and the leader is away
+@example(9728022)  # the one from whom alone all is fetched was asked already
 def test_whatever_happens_the_state_is_that_of_the_others(seed: int) -> None:
     rng = Random(seed)
     server_count = rng.randint(2, 5)
