@@ -21,6 +21,7 @@ BENCHMARKS = (
     "collections",
     "linearizability",
     "simulation",
+    "scale",
 )
 
 

@@ -354,8 +354,9 @@ class ReplicaActor(TypeDispatcher):
 
     def _take_frames(self, message: FramesReceived) -> None:
         link_id = self._links.id_of(message.link)
-        if link_id is not None and self._member is not None and not self._is_over:
-            self._member.receive_frames(link_id, message.frames, now=self._now())
+        if link_id is None or self._member is None or self._is_over:
+            return
+        if self._member.receive_frames(link_id, message.frames, now=self._now()):
             self._pump()
 
     # Saving.

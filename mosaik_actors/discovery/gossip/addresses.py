@@ -56,6 +56,10 @@ class Addresses:
         """Return whether somebody said where the peer may be found."""
         return any(peer_id in hints for hints in self._hints.values())
 
+    def are_few(self, count_max: int) -> bool:
+        """Return whether all hints together name so many peers at most."""
+        return len({peer_id for hints in self._hints.values() for peer_id in hints}) <= count_max
+
     def strangers(self) -> Iterator[PeerId]:
         """Give the peers that somebody spoke of and the catalog does not show."""
         for hints in self._hints.values():

@@ -43,7 +43,8 @@ Where we differ from the paper, and why:
       of those at a time is dialled, so that two halves of a network that lost
       each other find together. The paper has nothing for that case.
     * A peer that cannot be reached waits, twice as long after each failure.
-    * When two peers dial each other at once, the link of the smaller id stays.
+    * When two dial each other at once, the link of the smaller id stays; of many that were
+      found on the spot a few are joined (see `strangers`).
 
 Invariants:
     * A neighbour is not dialled. It may become one while it is being dialled.
@@ -76,6 +77,7 @@ from ..wire import (
 from .addresses import Addresses, merge_addrs
 from .edges import DialNeighbour, DropNeighbour, Offer, OverlayEvent, Purpose, SendFrame
 from .pauses import DialPauses
+from .strangers import Strangers
 
 # The values with which the paper was evaluated (section 5.1).
 ACTIVE_WALK = 6
@@ -106,6 +108,7 @@ class Overlay:
         self._own_addr = PeerAddr(me)
         self._addresses = Addresses(me, config.peers_max)
         self._pauses = DialPauses(config, rng)
+        self._strangers = Strangers(config, self._addresses, self._pauses, rng, now=now)
         self._active: dict[PeerId, float] = {}
         self._passive: dict[PeerId, PeerAddr] = {}
         self._shuffled: tuple[PeerId, ...] = ()
@@ -142,8 +145,10 @@ class Overlay:
         now: float,
     ) -> None:
         """Take in the catalog: who is there, and what those said last who fell silent."""
+        count_before = len(self._addresses.known)
         self._addresses.known = known
         self._addresses.past = past
+        self._strangers.receive_known(count_before, now=now)
         self._step(now)
 
     def receive_signs_of_life(self, entries: Iterable[SignedPeerEntry], *, now: float) -> None:
@@ -160,6 +165,7 @@ class Overlay:
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
         self._addresses.receive_hints(source, addrs)
+        self._strangers.find(now=now)
         self._step(now)
 
     def is_hinted(self, peer_id: PeerId) -> bool:
@@ -207,7 +213,7 @@ class Overlay:
     def receive_link_up(self, peer_id: PeerId, *, now: float) -> None:
         """Note that the neighbour link we dialled is open."""
         if self._dials.pop(peer_id, None) == "join":
-            self._wait_until = now + _JOIN_S
+            self._receive_joined(now)
         self._refusal_count = 0
         self._add(peer_id, now)
         self._step(now)
@@ -217,7 +223,7 @@ class Overlay:
         self._dials.pop(peer_id, None)
         # It knows others to dial. If not, because all have just started, ask again soon.
         self._pauses.back_off(peer_id, _JOIN_S, now=now)
-        self._wait_until = now + _JOIN_S
+        self._receive_joined(now)
         self._step(now)
 
     def receive_dial_failed(self, peer_id: PeerId, *, code: int, now: float) -> None:
@@ -273,9 +279,8 @@ class Overlay:
                 for peer_id, until in self._pauses.items():
                     if until < due_at and self._is_wanted(peer_id):
                         due_at = until
-            for peer_id in self._addresses.strangers():
-                if self._is_wanted(peer_id):
-                    due_at = min(due_at, self._pauses.until(peer_id, due_at))
+            state = not self._active, self._join_count()
+            due_at = min(due_at, self._strangers.get_timer(*state, self._is_linked))
         return due_at
 
     def handle_timer(self, *, now: float) -> None:
@@ -287,6 +292,7 @@ class Overlay:
             self._shuffle()
             self._dial_silent(now)
             self._pauses.keep_failures(lambda peer_id: self._find_addr(peer_id) is not None)
+            self._strangers.find(now=now)
         self._step(now)
 
     def next_event(self) -> OverlayEvent | None:
@@ -305,8 +311,8 @@ class Overlay:
             if not settled:
                 break
             self._drop(self._rng.choice(settled), now)
-        for addr in self._list_strangers():
-            self._dial(addr, "join", urgent=not self._active)
+        if len(self._dials) < self._config.dials_max:
+            self._join_strangers(now)
         if self._lacks_neighbours() and not self._waits:
             self._repair()
 
@@ -351,33 +357,34 @@ class Overlay:
     def _lacks_neighbours(self) -> bool:
         return len(self._active) + len(self._dials) < self._config.neighbours_min
 
-    def _list_strangers(self) -> list[PeerAddr]:
-        found = {}
-        for peer_id in self._addresses.strangers():
-            if self._may_dial(peer_id):
-                found[peer_id] = self._find_addr(peer_id)
-        return [addr for addr in found.values() if addr is not None]
-
     def _may_dial(self, peer_id: PeerId) -> bool:
-        return (
-            peer_id not in self._active
-            and peer_id not in self._dials
-            and peer_id not in self._pauses
-            and peer_id != self._me
-        )
+        return not (peer_id in self._pauses or peer_id == self._me or self._is_linked(peer_id))
+
+    def _is_linked(self, peer_id: PeerId) -> bool:
+        return peer_id in self._active or peer_id in self._dials
 
     def _is_wanted(self, peer_id: PeerId) -> bool:
-        return (
-            peer_id not in self._active
-            and peer_id not in self._dials
-            and self._find_addr(peer_id) is not None
-        )
+        return not self._is_linked(peer_id) and self._find_addr(peer_id) is not None
 
     def _block(self, peer_id: PeerId, code: int, now: float) -> None:
         if self._pauses.block(peer_id, code, now=now):
             self._passive.pop(peer_id, None)
 
     # Helpers: joining.
+
+    def _join_strangers(self, now: float) -> None:
+        alone, joins = not self._active, self._join_count()
+        for peer_id in self._strangers.choose(alone, joins, self._may_dial, now=now):
+            addr = self._find_addr(peer_id)
+            assert addr is not None, f"nobody knows where {peer_id.short} is"
+            self._dial(addr, "join", urgent=alone)
+
+    def _join_count(self) -> int:
+        return sum(purpose == "join" for purpose in self._dials.values())
+
+    def _receive_joined(self, now: float) -> None:
+        self._wait_until = now + _JOIN_S
+        self._strangers.receive_joined(now=now)
 
     def _forward_join(self, peer_id: PeerId, addr: PeerAddr | None) -> None:
         known = self._find_addr(peer_id)

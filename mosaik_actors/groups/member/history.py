@@ -280,7 +280,8 @@ class FollowedHistory:
         due_s = min(self.sync.get_timer(), raft.get_timer())
         if raft.is_leader and not self.availability.is_closed:
             due_s = min(due_s, self.voter_changes.look_at_s)
-        return min(due_s, self._now) if self._compaction.is_active else due_s
+        has_work = self._compaction.is_active or self._pending_io.has_more
+        return min(due_s, self._now) if has_work else due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
@@ -323,8 +324,9 @@ class FollowedHistory:
         for peer, message in messages:
             self._context.send(peer, with_history(RAFT, self.id, encode_message(message)))
 
-    def _finish(self, ready: Ready) -> None:
-        """Steps 4 to 6 of a `Ready`, which is saved."""
+    def _finish(self, ready: Ready) -> int:
+        """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""
+        before = self._context.host.position
         if ready.messages:
             self._send_messages(ready.messages)
         if ready.committed:
@@ -340,6 +342,7 @@ class FollowedHistory:
             was_told = ready.number <= self._told_number
             if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
                 self._take_event(event)
+        return self._context.host.position - before
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         context = self._context

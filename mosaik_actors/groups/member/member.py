@@ -263,9 +263,15 @@ class GroupMember:
         if self.history is not None:
             self.history.peers_changed(now=now)
 
-    def receive_frames(self, link_id: int, received: Sequence[bytes], *, now: float) -> None:
-        """Take in the frames of one loop turn, in order. What is wrong ends the link."""
+    def receive_frames(self, link_id: int, received: Sequence[bytes], *, now: float) -> bool:
+        """Take in the frames of one loop turn, in order. What is wrong ends the link.
+
+        Return False where nothing has changed by them, and no `pump` is needed.
+        """
         mesh = self._mesh
+        if all(mesh.is_repeated(link_id, data) for data in received):
+            mesh.note_heard(link_id, now=now)
+            return False
         for data in received:
             if not data or data[0] == frames.MESH:
                 mesh.receive_frame(link_id, data, now=now)
@@ -276,7 +282,7 @@ class GroupMember:
                 # Closed just now; or not proven, and then there is nothing else to say.
                 mesh.close_link(link_id, _UNPROVEN, now=now)
                 self._take_mesh(now)
-                return
+                return True
             try:
                 self._receive(peer, data, now)
             except RemoteError as exc:
@@ -285,6 +291,7 @@ class GroupMember:
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)
+        return True
 
     def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
         match data[0]:

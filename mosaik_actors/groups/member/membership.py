@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from math import inf
 
 from ...ids import PeerId
@@ -122,6 +123,30 @@ def plan_change(view: GroupView) -> Step | None:
         return None
     steps = (rule(group) for rule in _RULES)
     return next((step for step in steps if step is not None), None)
+
+
+def view_key(view: GroupView) -> tuple[object, ...]:
+    """Return what the plans depend on: where it is the same, so is whether there is one.
+
+    Of times it has only which limits they are over, and of lags whether they are near
+    enough; of the rest everything.
+    """
+    settings, lag_max = view.settings, _promotion_lag(view.config)
+    limits_s = (view.config.election_timeout, settings.replace_after, settings.forget_after)
+    seen = [
+        (
+            peer,
+            member.status,
+            member.silent_s if member.silent_s is None else [member.silent_s > s for s in limits_s],
+            member.lag if member.lag is None else member.lag > lag_max,
+            member.is_replicating,
+            member.has_acknowledged,
+            member.has_left,
+            member.is_excluded,
+        )
+        for peer, member in view.peers.items()
+    ]
+    return (view.my_status, view.history, view.voters, view.is_pending, seen)
 
 
 def prefer_leader(view: GroupView) -> PeerId | None:
@@ -269,6 +294,11 @@ def _forget(group: _Group) -> Step | None:
     return group.without_learners(gone, "are gone")
 
 
+@cache
+def _promotion_lag(config: ConsensusConfig) -> int:
+    return config.raft().promotion_lag
+
+
 class _Group:
     """What the rules ask about the members."""
 
@@ -279,7 +309,7 @@ class _Group:
         self.voters = view.voters.voters
         self.others = [peer for peer in self.voters if peer != view.me]
         self.learners = view.voters.learners
-        self._lag_max = view.config.raft().promotion_lag
+        self._lag_max = _promotion_lag(view.config)
 
     # One member.
 

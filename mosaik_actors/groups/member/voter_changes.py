@@ -27,6 +27,7 @@ from .membership import (
     choose_admitted,
     plan_change,
     prefer_leader,
+    view_key,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class VoterChanges:
         self._raft = raft
         self._history = history
         self._handed_over_s = float("-inf")
+        self._settled_key: tuple[object, ...] | None = None
         self._left: dict[PeerId, None] = {}
         self._changed_s: deque[float] = deque(maxlen=CHANGES_MAX)
 
@@ -83,8 +85,13 @@ class VoterChanges:
         self.look_at_s = now + self._context.consensus.heartbeat_interval
         self._accept_joiners()
         view = self._view()
+        key = view_key(view)
+        if key == self._settled_key:
+            return  # there was nothing to do, and nothing has changed
+        self._settled_key = None
         change = plan_change(view)
-        self._admit(choose_admitted(view, change))
+        admitted = choose_admitted(view, change)
+        self._admit(admitted)
         if isinstance(change, TransferTo):
             raft.transfer_leadership(change.peer)
         elif change is not None:
@@ -93,7 +100,9 @@ class VoterChanges:
             self._changed_s.append(now)
         elif now - self._handed_over_s > self._context.consensus.election_timeout:
             transfer_target = prefer_leader(view)
-            if transfer_target is not None and raft.transfer_leadership(transfer_target):
+            if transfer_target is None:
+                self._settled_key = None if admitted else key
+            elif raft.transfer_leadership(transfer_target):
                 self._handed_over_s = now
 
     def _admit(self, peers: list[PeerId]) -> None:

@@ -278,6 +278,11 @@ class Mesh:
         except RemoteError as exc:
             self.close_link(link_id, _reason_of(exc), now=now)
 
+    def is_repeated(self, link_id: int, data: bytes) -> bool:
+        """Return whether a frame says what the last heartbeat said: `note_heard` is enough."""
+        bond = self._bond_of_link.get(link_id)
+        return bond is not None and data == bond.last_beat
+
     def note_heard(self, link_id: int, *, now: float) -> None:
         """Note that a frame of others came over a link. Costs next to nothing."""
         if (bond := self._bond_of_link.get(link_id)) is not None:

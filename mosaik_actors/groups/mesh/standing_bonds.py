@@ -37,6 +37,9 @@ from .wire import Beat, MeshFrame, Peers, encode_frame
 NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to tell of them
 
 
+_BEATS_AT_REST: Final = 4
+
+
 class StandingBonds:
     """The bonds of one member.
 
@@ -72,6 +75,8 @@ class StandingBonds:
         self._rng = rng
         self._events = events
         self._beat_at = now
+        self._changed_beat_at = now  # when to say next what has changed
+        self._last_beat = b""
         self._news_at: float | None = None
         self._waits_with_change = False
 
@@ -115,12 +120,15 @@ class StandingBonds:
                 raise RemoteError(f"a frame {type(frame).__name__} on a bond that stands")
 
     def set_status(self, status: Status, *, now: float) -> bool:
-        """Take in what this member says of itself; return whether it was told at once."""
+        """Take in what this member says of itself; return whether `list_due_times` changed."""
         before, self.status = self.status, status
-        is_told = bool(self.by_peer) and _is_urgent(before, status)
-        if is_told:
+        if status == before or not self.by_peer:
+            return False
+        if _is_urgent(before, status):
             self._beat(now)
-        return is_told
+        else:
+            self._beat_at = min(self._beat_at, self._changed_beat_at)
+        return True
 
     def tell(self, now: float) -> None:
         """Send what is due: what changed in our bonds, heartbeats."""
@@ -157,12 +165,23 @@ class StandingBonds:
     # Helpers.
 
     def _beat(self, now: float) -> None:
-        self._send_all(encode_frame(Beat(self.status)))
-        self._schedule_beat(now)
+        beat = encode_frame(Beat(self.status))
+        self._send_all(beat)
+        self._schedule_beat(now, is_repeated=beat == self._last_beat)
+        self._last_beat = beat
 
-    def _schedule_beat(self, now: float) -> None:
+    def _schedule_beat(self, now: float, *, is_repeated: bool = False) -> None:
+        """Set when the next heartbeat is due: who has nothing new to say says it more rarely.
+
+        All members beat over all bonds, and a link loses nothing: `_BEATS_AT_REST` of them in
+        the time after which a bond counts as silent are enough.
+        """
         jitter_s = self._rng.random() * self._config.heartbeat_jitter
-        self._beat_at = now + self._config.heartbeat_interval + jitter_s
+        interval_s = self._config.heartbeat_interval
+        self._changed_beat_at = now + interval_s + jitter_s
+        if is_repeated:
+            interval_s = max(interval_s, self._config.bond_timeout_s / _BEATS_AT_REST)
+        self._beat_at = now + interval_s + jitter_s
 
     def _send_all(self, data: bytes) -> None:
         self._events += [SendBondFrame(link_id, data) for link_id in self.by_link]

@@ -65,7 +65,7 @@ class RaftConfig:
     uncommitted_bytes: int = 64 * 1024 * 1024
     log_bytes: int = 512 * 1024 * 1024
     apply_count: int = 4096
-    apply_bytes: int = 4 * 1024 * 1024
+    apply_bytes: int = 32 * 1024
     apply_backlog: int = 65_536
     reads_count: int = 65_536
     promotion_lag: int = 4096

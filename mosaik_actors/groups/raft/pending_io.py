@@ -4,6 +4,9 @@
     * On a durable storage the rest waits for its save. One save is under way
       at a time; what piles up meanwhile is saved together, as far as it is
       plain appending. So a slow disk makes larger batches, not a longer queue.
+    * What is committed is applied in parts: after `APPLIED_COMMANDS` the rest waits for
+      the next `run`, and others have their turn. A member that opens a long log would
+      stop its node for seconds.
 
 Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all
 earlier ones.
@@ -23,6 +26,7 @@ from .ready import Ready
 
 JOINED_ENTRIES_MAX = 65_536
 JOINED_BYTES_MAX = 16 * 1024 * 1024
+APPLIED_COMMANDS = 2048  # some milliseconds, or as many as one `Ready` has
 
 
 class PendingIo:
@@ -32,11 +36,13 @@ class PendingIo:
         raft: The core.
         is_durable: Whether anything is saved at all.
         send: Called with messages that may leave.
-        finish: Called for each `Ready`, after its save: steps 4 to 6.
+        finish: Called for each `Ready`, after its save: steps 4 to 6. Returns how many
+            commands it applied.
         snapshot_of: Returns the stored form of the snapshot with metadata.
 
     Attributes:
         last_number: The number of the last `Ready`.
+        has_more: Whether to call `run` again soon: it stopped before all was done.
     """
 
     def __init__(
@@ -45,10 +51,11 @@ class PendingIo:
         *,
         is_durable: bool,
         send: Callable[[tuple[tuple[PeerId, Message], ...]], None],
-        finish: Callable[[Ready], None],
+        finish: Callable[[Ready], int],
         snapshot_of: Callable[[SnapshotMetadata], bytes],
     ) -> None:
         self.last_number = 0
+        self.has_more = False
         self._raft = raft
         self._is_durable = is_durable
         self._send = send
@@ -56,34 +63,35 @@ class PendingIo:
         self._snapshot_of = snapshot_of
         self._waiting: deque[Ready] = deque()
         self._saving: list[Ready] = []
+        self._saved: deque[Ready] = deque()
+        self._room = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits for the disk."""
-        return not self._waiting and not self._saving
+        return not self._waiting and not self._saving and not self._saved
 
     def run(self) -> None:
-        """Do everything that can be done now."""
+        """Do what can be done now, as much as others can wait for: see `has_more`."""
         raft = self._raft
-        while (ready := raft.next_ready()) is not None:
+        self._room = APPLIED_COMMANDS
+        self._complete_what_is_saved()
+        while self._room > 0 and (ready := raft.next_ready()) is not None:
             self.last_number = ready.number
             if ready.early_messages:
                 self._send(ready.early_messages)
             if self._is_durable and (ready.must_save or not self.is_idle):
                 self._waiting.append(ready)
             else:
-                raft.persisted(ready)
-                self._finish(ready)
+                self._complete(ready)
+        self.has_more = self._room <= 0
 
     def next_save(self) -> SaveBatch | None:
         """Return what to save now, None when nothing waits or a save is under way.
 
         Call `saved` when it is done.
         """
-        if self._saving:
-            return None
-        self._complete_what_is_saved()
-        if not self._waiting:
+        if self._saving or self.has_more or not self._waiting:
             return None
         first = self._waiting.popleft()
         self._saving.append(first)
@@ -91,20 +99,22 @@ class PendingIo:
 
     def saved(self) -> None:
         """Go on after a save: it is durable now."""
-        done, self._saving = self._saving, []
-        for ready in done:
-            self._complete(ready)
-        self._complete_what_is_saved()
+        self._saved += self._saving
+        self._saving = []
         self.run()
 
     def _complete_what_is_saved(self) -> None:
-        """Finish what only waited for a save before it; at once, for there are callers waiting."""
-        while self._waiting and not self._waiting[0].must_save:
+        """Finish what was saved, and what only waited for it: there are callers waiting."""
+        while self._room > 0 and self._saved:
+            self._complete(self._saved.popleft())
+        if self._saving:
+            return
+        while self._room > 0 and self._waiting and not self._waiting[0].must_save:
             self._complete(self._waiting.popleft())
 
     def _complete(self, ready: Ready) -> None:
         self._raft.persisted(ready)
-        self._finish(ready)
+        self._room -= self._finish(ready)
 
     def _joined(self, first: Ready) -> SaveBatch:
         """Return one batch for `first` and what may be saved with it."""

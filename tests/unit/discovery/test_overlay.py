@@ -137,6 +137,83 @@ def test_a_stranger_that_was_hinted_at_is_joined_even_when_neighbours_abound() -
     assert drain(core) == []
 
 
+def test_where_many_are_found_others_have_time_to_make_a_stranger_known() -> None:
+    core = make()
+    fill(core, NAMES[1:5])
+    core.receive_known(known(*NAMES), now=0.0)
+    core.receive_hints("rendezvous", [addr("stranger"), *map(addr, NAMES)], now=0.0)
+    assert drain(core) == []  # most likely a neighbour knows it
+    due = core.get_timer()
+    assert due is not None
+    assert 1.0 < due < 3.0
+    core.handle_timer(now=due)
+    assert drain(core) == [DialNeighbour(addr("stranger"), "join", urgent=False)]
+    core.receive_guest_done(peer("stranger"), now=due)
+    assert drain(core) == []
+
+
+def test_a_stranger_that_neighbours_make_known_is_not_joined() -> None:
+    core = make()
+    fill(core, NAMES[1:5])
+    core.receive_known(known(*NAMES), now=0.0)
+    core.receive_hints("rendezvous", [addr("stranger"), *map(addr, NAMES)], now=0.0)
+    core.receive_known(known(*NAMES, "stranger"), now=0.5)
+    core.handle_timer(now=10.0)
+    assert drain(core) == []
+    # Its entry is gone, and it is found still: others may know more again.
+    core.receive_known(known(*NAMES), now=20.0)
+    core.handle_timer(now=20.0)
+    assert drain(core) == []
+    core.handle_timer(now=23.0)
+    assert dialled(core) == [peer("stranger")]
+
+
+def test_a_node_that_finds_many_joins_through_two_of_them() -> None:
+    """If each joined each that it finds, n nodes would dial n^2 times."""
+    core = make()
+    core.receive_hints("rendezvous", [addr(name) for name in NAMES], now=0.0)
+    first = dialled(core)
+    assert len(first) == 2
+    core.receive_dial_failed(first[0], code=CloseCode.UNEXPECTED_CLOSE, now=0.1)
+    (third,) = dialled(core)
+    assert third not in first
+    core.receive_link_up(third, now=0.2)
+    core.receive_guest_done(first[1], now=0.3)
+    assert drain(core) == []
+
+
+def test_strangers_are_met_one_at_a_time_once_nobody_new_comes() -> None:
+    core = make()
+    fill(core, NAMES[1:5])
+    core.receive_known(known(*NAMES[:5]), now=0.0)
+    core.receive_hints("rendezvous", [addr(name) for name in NAMES], now=0.0)
+    for count in range(5, 10):  # somebody new comes every second
+        core.receive_known(known(*NAMES[:count]), now=float(count - 5))
+        assert drain(core) == []
+    core.handle_timer(now=4.0 + 2.5)
+    (met,) = dialled(core)
+    assert met in {peer(name) for name in NAMES[9:]}
+    core.handle_timer(now=9.0)
+    assert drain(core) == []  # until this dial has ended
+    core.receive_guest_done(met, now=9.0)
+    assert drain(core) == []
+    core.handle_timer(now=9.0 + 2.5)
+    assert len(drain(core)) == 1
+
+
+def test_a_stranger_is_met_in_the_end_although_somebody_new_comes_all_the_time() -> None:
+    core = make()
+    fill(core, NAMES[1:5])
+    core.receive_hints("rendezvous", [addr("stranger"), *map(addr, NAMES)], now=0.0)
+    for second in range(30):
+        names = [f"newcomer{n}" for n in range(second)]
+        core.receive_known(known(*NAMES, *names), now=float(second))
+        if peer("stranger") in dialled(core):
+            assert 20 <= second < 25
+            return
+    raise AssertionError("the stranger was not dialled")
+
+
 def test_an_urgent_link_is_accepted_where_others_are_refused() -> None:
     """Section 4.3: a request of high priority is always accepted."""
     core = make()
@@ -223,7 +300,9 @@ def test_a_newcomer_waits_to_be_dialled_before_it_dials() -> None:
     core.receive_guest_done(peer("n1"), now=1.0)
     core.receive_known(known(*NAMES), now=1.0)
     assert drain(core) == []
-    assert core.get_timer() == 1.5
+    due = core.get_timer()
+    assert due is not None
+    assert 1.0 < due <= 1.5
     core.handle_timer(now=1.5)
     assert [e.purpose for e in drain(core) if isinstance(e, DialNeighbour)] == ["neighbour"] * 3
 

@@ -18,9 +18,11 @@ from mosaik_actors.groups.member.membership import (
     MembershipChange,
     MemberView,
     TransferTo,
+    choose_admitted,
     explain,
     plan_change,
     prefer_leader,
+    view_key,
 )
 from mosaik_actors.groups.raft.quorum import majority
 from mosaik_actors.groups.wire.configuration import check_change, make_voters
@@ -85,6 +87,33 @@ def test_nothing_is_done_when_all_is_well() -> None:
     view = view_of(voters_of(0, 1, 2, learners=(3,)))
     assert plan_change(view) is None
     assert explain(view) == ""
+
+
+def test_views_with_one_key_need_the_same() -> None:
+    """A leader plans nothing as long as the key of what it sees stays that of a settled view."""
+    rng = Random(1)
+    needs: dict[str, object] = {}
+    voters = voters_of(0, 1, 2, learners=(3, 4))
+    for _ in range(3000):
+        members = {
+            number: replace(
+                rng.choice([FIT, FIT, FIT, fit(is_admitted=True), SLOW]),
+                silent_s=rng.choice([None, 0.0, 0.3, 1.1, 4.9, 5.1, 29.0, 31.0, 1e5]),
+                lag=rng.choice([None, 0, 5, LAG_MAX, LAG_MAX + 1]),
+            )
+            for number in rng.sample(range(1, 5), 2)
+        }
+        view = view_of(voters, members)
+        plan = plan_change(view)
+        found = plan is None, choose_admitted(view, plan), prefer_leader(view)
+        assert needs.setdefault(repr(view_key(view)), found) == found
+    assert len(needs) < 2500, "nearly all views differ: nothing is shown"
+
+
+def test_the_key_of_an_idle_view_does_not_change_with_time() -> None:
+    first, later = (view_of(voters_of(0, 1, 2), {1: replace(FIT, silent_s=s)}) for s in (0.0, 0.9))
+    silent = view_of(voters_of(0, 1, 2), {1: replace(FIT, silent_s=1.1)})
+    assert view_key(first) == view_key(later) != view_key(silent)
 
 
 def test_one_change_at_a_time() -> None:

@@ -489,30 +489,43 @@ def test_bonds_that_never_last_are_dialled_less_and_less_often() -> None:
 # Signs of life.
 
 
-def test_heartbeats_go_out_at_their_interval_with_the_status() -> None:
-    one, other = bonded_pair()
+def test_heartbeats_go_out_with_the_status_and_more_rarely_when_it_is_the_same() -> None:
+    one, _ = bonded_pair()
     one.handle_timer(now=NEWS_DELAY_S)
     drain(one)
     one.set_status(Status(commit_index=7), now=0.1)
     assert drain(one) == [], "an index can wait for the next heartbeat"
     last, gaps = 0.0, []
-    for _ in range(20):
+    for number in range(20):
         due_at = one.get_timer()
         assert due_at is not None
         one.handle_timer(now=due_at)
         beat = only(drain(one), SendBondFrame)
-        assert decode_frame(beat.data) == Beat(Status(commit_index=7))
+        assert decode_frame(beat.data) == Beat(Status(commit_index=7 + number // 10 * number))
         one.note_heard(1, now=due_at)
         gaps.append(due_at - last)
         last = due_at
-    assert min(gaps) >= CONFIG.heartbeat_interval - 1e-9
-    assert max(gaps) <= CONFIG.heartbeat_interval + CONFIG.heartbeat_jitter + 1e-9
-    assert max(gaps) - min(gaps) > CONFIG.heartbeat_jitter / 4, "no jitter"
+        if number >= 9:  # something new each time: it is said at the usual pace
+            one.set_status(Status(commit_index=7 + (number + 1) // 10 * (number + 1)), now=due_at)
+    jitter_s = CONFIG.heartbeat_jitter + 1e-9
+    for gap_s in (*gaps[:2], *gaps[10:]):
+        assert -1e-9 <= gap_s - CONFIG.heartbeat_interval <= jitter_s
+    # Four of them within the time after which the bond would count as silent.
+    for gap_s in gaps[2:10]:
+        assert -1e-9 <= gap_s - CONFIG.bond_timeout_s / 4 <= jitter_s
 
-    other.receive_frame(1, beat.data, now=0.1)
-    assert drain(other) == [StatusChanged(SMALL, Status(commit_index=7))]
-    other.receive_frame(1, beat.data, now=0.2)
-    assert drain(other) == [], "nothing has changed"
+
+def test_a_repeated_heartbeat_is_known_as_such() -> None:
+    one, _ = bonded_pair()
+    beat = encode_frame(Beat(Status(commit_index=7)))
+    assert not one.is_repeated(1, beat)
+    one.receive_frame(1, beat, now=0.1)
+    assert StatusChanged(LARGE, Status(commit_index=7)) in drain(one)
+    assert one.is_repeated(1, beat)
+    one.receive_frame(1, beat, now=0.2)
+    assert drain(one) == [], "nothing has changed"
+    assert not one.is_repeated(1, encode_frame(Beat(Status(commit_index=8))))
+    assert not one.is_repeated(99, beat), "no bond"
 
 
 def test_one_heartbeat_is_encoded_for_all() -> None:

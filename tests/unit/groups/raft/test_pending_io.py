@@ -1,12 +1,15 @@
 """The pending I/O of a replica with a disk that takes its time, and without one."""
 
+from collections.abc import Sequence
 from random import Random
 
+import pytest
+
 from mosaik_actors.groups.raft.config import RaftConfig
-from mosaik_actors.groups.raft.pending_io import PendingIo
+from mosaik_actors.groups.raft.pending_io import APPLIED_COMMANDS, PendingIo
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
-from mosaik_actors.groups.wire.records import EntryKind, SnapshotMetadata, Voters
+from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
 from mosaik_actors.ids import PeerId, SecretKey
 
 ME = SecretKey.from_seed("me").peer_id
@@ -15,9 +18,14 @@ ME = SecretKey.from_seed("me").peer_id
 class Replica:
     """A lone voter, and what its pending I/O did."""
 
-    def __init__(self, *, is_durable: bool) -> None:
+    def __init__(self, *, is_durable: bool, entries: Sequence[Entry] = ()) -> None:
         self.raft = Raft(
-            ME, RaftConfig(), Random(1), now=0.0, metadata=SnapshotMetadata(0, 0, Voters((ME,)))
+            ME,
+            RaftConfig(),
+            Random(1),
+            now=0.0,
+            metadata=SnapshotMetadata(0, 0, Voters((ME,))),
+            entries=entries,
         )
         self.applied: list[bytes] = []
         self.sent: list[PeerId] = []
@@ -29,10 +37,12 @@ class Replica:
             snapshot_of=lambda metadata: b"snapshot %d" % metadata.index,
         )
 
-    def finish(self, ready: Ready) -> None:
+    def finish(self, ready: Ready) -> int:
+        before = len(self.applied)
         self.applied += [e.data for e in ready.committed if e.kind is EntryKind.COMMANDS]
         if ready.committed:
             self.raft.applied(ready.committed[-1].index)
+        return len(self.applied) - before
 
     def save_all(self) -> int:
         """Save until nothing waits; return in how many batches."""
@@ -115,3 +125,32 @@ def test_a_log_that_is_full_says_so() -> None:
     assert not raft.propose(bytes(800))
     assert raft.propose(bytes(1000 - raft.log_bytes))
     assert raft.is_log_full
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_long_log_is_applied_in_parts_and_in_order(is_durable: bool) -> None:
+    """Whoever opens a log of a million commands would stop its node for seconds."""
+    data = bytes(8)
+    names = [b"%d " % number + data for number in range(5 * APPLIED_COMMANDS)]
+    entries = [Entry(n, 1, EntryKind.COMMANDS, name) for n, name in enumerate(names, 1)]
+    replica = Replica(is_durable=is_durable, entries=entries)
+    pending_io = replica.pending_io
+    replica.raft.campaign(now=0.0)
+    steps, before = 0, 0
+    pending_io.run()
+    while len(replica.applied) < len(names):
+        # A `Ready` has 32 KiB of entries at most, and one that is begun is carried through.
+        assert len(replica.applied) - before <= 2 * APPLIED_COMMANDS
+        before, steps = len(replica.applied), steps + 1
+        if pending_io.has_more:
+            assert pending_io.next_save() is None, "what is saved is finished first"
+            pending_io.run()
+        else:
+            assert pending_io.next_save() is not None
+            pending_io.saved()
+    assert steps >= 3
+    assert replica.applied == names
+    replica.save_all()
+    pending_io.run()
+    assert pending_io.is_idle
+    assert not pending_io.has_more

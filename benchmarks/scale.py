@@ -1,0 +1,189 @@
+"""What grows with the number: of nodes that start at once, of idle groups, of a log's commands.
+
+Each figure is the processor's time of one process that holds all of it, so that a
+machine at work changes it little. A command each, for one figure alone, also with
+other sizes::
+
+    python -m benchmarks.scale start 80
+    python -m benchmarks.scale idle 100
+    python -m benchmarks.scale open 1000000
+
+The longest gap of the loop when a log is opened has Python's collections of garbage in
+it, some of which go through all that a program has in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mosaik_actors import Group, GroupKey, Network, SecretKey, SqliteLog, StateMachine
+
+from .report import Row
+
+START_BARS_S = {80: 8.0, 300: 40.0}
+FEW = 6
+LIMIT_S = 300.0
+IDLE_S = 10.0
+IDLE_BAR = 0.1  # % of a core for each group: 10 % for a hundred
+GAP_BAR_S = 0.02
+FED = 1000
+
+
+class Add(msgspec.Struct, frozen=True):
+    """A command."""
+
+    amount: int
+
+
+class Sum(StateMachine[Add, None, int, None]):
+    """A machine that costs next to nothing."""
+
+    Command = Add
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def apply_batch(self, commands: Any, _context: Any) -> None:
+        """Add up."""
+        self.total += sum([command.amount for command in commands])
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure; `quick` a small one each, as a sign that it runs."""
+    return [
+        measure_start(FEW if quick else 80),
+        measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
+        measure_open(2_000 if quick else 1_000_000),
+    ]
+
+
+def measure_start(count: int) -> Row:
+    """Start nodes of one network on this machine at once, until each knows all."""
+    cpu_s = asyncio.run(_start(count))
+    bar_s = START_BARS_S.get(count)
+    return Row(
+        f"{count} nodes that start on one host until all know all",
+        cpu_s * 1000,
+        "CPU ms",
+        bar=None if bar_s is None else bar_s * 1000,
+        ok=None if bar_s is None else cpu_s <= bar_s,
+    )
+
+
+async def _start(count: int) -> float:
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["MOSAIK_RUNTIME_DIR"] = place
+        began = time.process_time()
+        nets = [Network("scale benchmark") for _ in range(count)]
+        await asyncio.gather(*(net.__aenter__() for net in nets))
+        async with asyncio.timeout(LIMIT_S):
+            # Many catalogs, and no event of all.
+            while any(len(net.discovery.catalog()) < count - 1 for net in nets):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        took_s = time.process_time() - began
+        await asyncio.gather(*(net.close() for net in nets))
+        return took_s
+
+
+def measure_idle(count: int, seconds: float = IDLE_S) -> Row:
+    """Let groups of three members on three nodes do nothing."""
+    share = asyncio.run(_idle(count, seconds))
+    return Row(
+        f"an idle group of three, one of {count} on three nodes",
+        share * 1e3,
+        "thousandths of 1 % of a core",
+        bar=IDLE_BAR * 1e3,
+        ok=share <= IDLE_BAR,
+    )
+
+
+async def _idle(count: int, seconds: float) -> float:
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["MOSAIK_RUNTIME_DIR"] = place
+        nets = [await Network.start("scale benchmark") for _ in range(3)]
+        bare = await _share(seconds)
+        keys = [GroupKey(f"idle {number}") for number in range(count)]
+        groups = [net.groups.join(key, Sum()) for key in keys for net in nets]
+        for group in groups:
+            await group.when().online()
+        await asyncio.sleep(seconds)  # until all are voters and know each other
+        share = await _share(seconds)
+        await asyncio.gather(*(net.close() for net in nets))
+        return max(0.0, share - bare) / count
+
+
+async def _share(seconds: float) -> float:
+    """Return how much of a core this process takes in that time, in %."""
+    cpu_s, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return 100 * (time.process_time() - cpu_s) / (time.monotonic() - began)
+
+
+def measure_open(count: int) -> Row:
+    """Open a log of commands, and look how long the loop is held in one step."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "log"
+        asyncio.run(_work_on(path, count))
+        gap_s = asyncio.run(_work_on(path, 0))
+    return Row(
+        f"longest gap of the loop when a log of {count:,} commands is opened",
+        gap_s * 1e3,
+        "CPU ms",
+        bar=GAP_BAR_S * 1e3,
+        ok=gap_s <= GAP_BAR_S,
+    )
+
+
+async def _work_on(path: Path, count: int) -> float:
+    """Open a log, feed commands; return the longest gap until it was open, in CPU time."""
+    key = SecretKey.from_seed("scale benchmark")
+    async with Network("scale benchmark", secret_key=key, rendezvous=False) as net:
+        gaps: list[float] = []
+        watch = asyncio.ensure_future(_watch_gaps(gaps))
+        group = net.groups.join(GroupKey("log"), Sum(), storage=SqliteLog(path))
+        await group.when().online()
+        await asyncio.sleep(0)
+        watch.cancel()
+        await _feed(group, count)
+        with suppress(asyncio.CancelledError):
+            await watch
+        return max(gaps)
+
+
+async def _feed(group: Group[Any, Any, Any, Any], count: int) -> None:
+    for _ in range(0, count, FED):
+        await group.feed_many([Add(1)] * FED)
+    if count:
+        await group.execute(Add(0))
+
+
+async def _watch_gaps(gaps: list[float]) -> None:
+    last = time.thread_time()
+    while True:
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        gaps.append(now - last)
+        last = now
+
+
+MEASURES = {"start": measure_start, "idle": measure_idle, "open": measure_open}
+
+
+def main() -> None:
+    """Measure one figure: its name, and a number where it takes one."""
+    name, *sizes = sys.argv[1:]
+    row = MEASURES[name](*map(int, sizes))
+    print(f"{row.name}: {row.value:,.1f} {row.unit}, bar {row.bar}")
+
+
+if __name__ == "__main__":
+    main()
