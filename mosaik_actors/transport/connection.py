@@ -35,16 +35,15 @@ from .address import SocketAddr
 from .admission import Admission, NetworkKeys
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
-from .engine import (
+from .engine_events import (
     CidIssued,
     CidRetired,
     ConnectionEnded,
-    Engine,
     HandshakeDone,
     StreamAborted,
     StreamData,
 )
-from .engine_face import ConnectionEngine
+from .engine_face import ConnectionEngine, QuicEngine
 from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
 from .identity import ProvenPeer
 from .interface import Link, LinkRefused
@@ -661,7 +660,7 @@ class QuicConnection(Connection):
     def __init__(
         self,
         owner: ConnectionOwner,
-        engine: Engine,
+        engine: QuicEngine,
         config: TransportConfig,
         send: Callable[[bytes, Any], None],
         *,

@@ -29,6 +29,7 @@ from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
 from ..endpoint_base import CLOSING, EndpointBase
 from ..engine import EngineFactory
+from ..engine_choice import choose_engine
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
@@ -74,7 +75,12 @@ class QuicEndpoint(EndpointBase):
             gate=self.gate,
         )
         self._factory = EngineFactory(
-            secret_key, parts.instance, config.idle_timeout, rng, config.undelivered_bytes_max
+            secret_key,
+            parts.instance,
+            config.idle_timeout,
+            rng,
+            config.undelivered_bytes_max,
+            choose_engine(config),
         )
         self._outbound = Outbound(
             self._ports, config, self.counters, clock, rng, parts.log, self._check_drained

@@ -36,14 +36,8 @@ from typing import Final
 from ...errors import RemoteError
 from ..address import SocketAddr
 from ..close import CloseCode, CloseReason
-from ..engine import (
-    UNPROVEN_BYTES_MAX,
-    ConnectionEnded,
-    EngineEvent,
-    HandshakeDone,
-    StreamAborted,
-    StreamData,
-)
+from ..engine import UNPROVEN_BYTES_MAX
+from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
 from ..frames import clip_text
 
 HEAD_BYTES: Final = 9

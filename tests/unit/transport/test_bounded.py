@@ -16,13 +16,8 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, UNDELIVERED_BYTES_MIN
-from mosaik_actors.transport.engine import (
-    ConnectionEnded,
-    Engine,
-    EngineFactory,
-    HandshakeDone,
-    StreamData,
-)
+from mosaik_actors.transport.engine import Engine, EngineFactory
+from mosaik_actors.transport.engine_events import ConnectionEnded, HandshakeDone, StreamData
 
 ADDRS = (("127.0.0.1", 1), ("127.0.0.1", 2))
 KEYS = [SecretKey.from_seed("a"), SecretKey.from_seed("b")]

@@ -4,12 +4,10 @@ from random import Random
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import (
-    UNPROVEN_BYTES_MAX,
+from mosaik_actors.transport.engine import UNPROVEN_BYTES_MAX, Engine, EngineFactory
+from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
-    Engine,
     EngineEvent,
-    EngineFactory,
     HandshakeDone,
     StreamAborted,
     StreamData,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import (
-    UNPROVEN_BYTES_MAX,
+from mosaik_actors.transport.engine import UNPROVEN_BYTES_MAX
+from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
     HandshakeDone,
