@@ -52,6 +52,7 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Epoch, cipher_suite_hash, hkdf_expand_label, hkdf_extract
 from cryptography import x509
 
@@ -415,7 +416,13 @@ class Engine:
 
     def abort_stream(self, stream_id: int, code: int) -> None:
         """Send no more and hear no more of a stream, and drop what was not acknowledged."""
-        if stream_id in self._quic._streams:
+        stream = self._quic._streams.get(stream_id)
+        if stream is not None and stream.is_blocked:
+            # The peer does not let it be open yet: to name it in any frame would break its rule.
+            # It takes its turn all the same, and then is empty.
+            stream.sender = QuicStreamSender(stream_id, writable=True)
+            stream.sender.write(b"", end_stream=True)
+        elif stream is not None:
             self._quic.reset_stream(stream_id, code)
             self._quic.stop_stream(stream_id, code)
             self._quic.drop_unsent(stream_id)

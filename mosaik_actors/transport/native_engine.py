@@ -71,7 +71,8 @@ _INITIAL_RTT_S: Final = 0.1
 _CID_LIMIT: Final = 8
 _CRYPTO_BUFFER_BYTES: Final = 16 * 1024
 _STREAM_COUNT_MAX: Final = 1 << 60
-_NO_SUCH_ADDR: Final = ("0.0.0.0", 0)
+_IDLE_TEXT: Final = "Idle timeout"  # the reason that the core gives
+_LIVE: Final = ("first_flight", "connected")
 
 
 class _HandshakeError(Exception):
@@ -131,7 +132,8 @@ class NativeEngine:
         self._heard: set[int] = set()  # streams that the peer may still write to
         self._written: set[int] = set()  # streams that this side may still write to
         self._unsettled: dict[int, int] = {}  # bytes written and not known to be there
-        self._opened_count = 0
+        # Streams that the peer does not let be open yet, with what was written to each.
+        self._unopened: dict[int, list[tuple[bytes, bool]]] = {}
         self._next_stream_id = 0 if is_client else 1
         self._begin(first_cid, now)
 
@@ -146,7 +148,7 @@ class NativeEngine:
         self._core = QuicConnectionCore(
             is_client,
             int(configuration.supported_versions[0]),
-            _NO_SUCH_ADDR,
+            ("::" if ":" in self._remote[0] else "0.0.0.0", 0),
             self._remote,
             self.host_cid,
             first_cid,
@@ -424,8 +426,8 @@ class NativeEngine:
         # leave when more has come (RFC 9000 section 8.1).
         with suppress(RuntimeError):
             while (transmit := self._core.poll_transmit(now)) is not None:
-                found.append((transmit[0], transmit[1]))
-                self._remote = transmit[1]
+                self._remote = transmit[1][0], transmit[1][1]  # of IPv6 it has four parts
+                found.append((transmit[0], self._remote))
         self._drain(now)
         return found
 
@@ -446,8 +448,10 @@ class NativeEngine:
     def _drain(self, now: float) -> None:
         while (event := self._core.next_event()) is not None:
             self._take(event)
+        if self._unopened:
+            self._open_waiting()
         if self._unsettled and self._core.bytes_in_flight == 0:
-            for stream_id in list(self._unsettled):
+            for stream_id in self._unsettled.keys() - self._unopened.keys():
                 if not self._core.get_send_buffer_size(stream_id):
                     del self._unsettled[stream_id]
 
@@ -494,7 +498,7 @@ class NativeEngine:
         reason = self._peer_reason
         if self._local_reason is not None:
             reason = CloseReason(self._local_reason.code, self._local_reason.text, remote=True)
-        if reason is None and code == 0 and "idle" in text.lower():
+        if reason is None and text == _IDLE_TEXT:
             reason = CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
         self._events.append(ConnectionEnded(reason or _as_reason(frame_type is None, code, text)))
 
@@ -508,18 +512,34 @@ class NativeEngine:
         stream_id = self._next_stream_id
         self._next_stream_id += 4
         if not self._is_over:
-            opened = self._core.open_stream(False)
-            assert opened == stream_id, "the core counts streams as this side does"
             self._heard.add(stream_id)
             self._written.add(stream_id)
-            self._opened_count += 1
+            self._unopened[stream_id] = []
+            self._open_waiting()
         return stream_id
+
+    def _open_waiting(self) -> None:
+        """Open what waits for the peer's leave, in order, as far as it goes."""
+        while self._unopened and self._core.state in _LIVE:
+            try:
+                opened = self._core.open_stream(False)
+            except ValueError:
+                return  # the peer lets no more be open at present
+            stream_id, writes = next(iter(self._unopened.items()))
+            assert opened == stream_id, "the core counts streams as this side does"
+            del self._unopened[stream_id]
+            for data, is_end in writes:
+                self._core.send_stream(stream_id, data, is_end)
 
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
         """Append to a stream. Dropped when the peer refused to hear more of it."""
-        if stream_id not in self._written or self._is_over:
+        if stream_id not in self._written or self._is_over or self._core.state not in _LIVE:
             return
-        self._core.send_stream(stream_id, data, is_end)
+        waiting = self._unopened.get(stream_id)
+        if waiting is not None:
+            waiting.append((data, is_end))
+        else:
+            self._core.send_stream(stream_id, data, is_end)
         if is_end:
             self._written.discard(stream_id)
         self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)
@@ -538,14 +558,15 @@ class NativeEngine:
         written = self._unsettled.get(stream_id)
         if written is None or self._is_over:
             return 0
+        if stream_id in self._unopened:
+            return written
         unsent: int = self._core.get_send_buffer_size(stream_id)
         return unsent + min(written - unsent, self._core.bytes_in_flight)
 
     @property
     def blocked_stream_count(self) -> int:
         """How many streams wait until the peer lets more be opened."""
-        allowed: int = self._core.stream_limits[0]
-        return max(0, self._opened_count - allowed)
+        return len(self._unopened)
 
     def may_receive(self, stream_id: int) -> bool:
         """Return whether more of a stream may come."""
@@ -553,14 +574,17 @@ class NativeEngine:
 
     def abort_stream(self, stream_id: int, code: int) -> None:
         """Send no more and hear no more of a stream, and drop what was not acknowledged."""
-        if self._is_over:
+        if self._is_over or self._core.state not in _LIVE:
             return
-        if stream_id in self._heard:
+        if stream_id in self._unopened:
+            # Its number is taken all the same: the next ones must not wait for it.
+            self._unopened[stream_id] = [(b"", True)]
+        elif stream_id in self._heard:
             self._core.stop_sending(stream_id, code)
         self._drop(stream_id, code)
 
     def _drop(self, stream_id: int, code: int) -> None:
-        if self._core.can_send_stream(stream_id) or stream_id in self._unsettled:
+        if stream_id not in self._unopened:
             with suppress(RuntimeError):  # all of it was acknowledged
                 self._core.reset_stream(stream_id, code)
         self._written.discard(stream_id)
@@ -579,10 +603,12 @@ class NativeEngine:
         self._heard.clear()
         self._written.clear()
         self._unsettled.clear()
+        self._unopened.clear()
 
     def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive."""
-        self._core.send_ping(0)
+        if self._core.state in _LIVE:
+            self._core.send_ping(0)
 
     def close(self, reason: CloseReason) -> None:
         """End the connection; the peer is told with the next datagram."""
