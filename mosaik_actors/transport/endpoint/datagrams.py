@@ -28,9 +28,9 @@ from ..config import DATAGRAM_BYTES_MIN, TransportConfig
 from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..dialer import NOT_NEEDED
-from ..engine import DatagramHead, EngineFactory
 from ..engine_face import QuicEngine
-from ..path_mtu import answer_probe
+from ..quic.engine import DatagramHead, EngineFactory
+from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint

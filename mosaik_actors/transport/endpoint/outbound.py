@@ -22,7 +22,7 @@ from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection import Connection, ConnectionState, QuicConnection
 from ..counters import TransportCounters
-from ..path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
+from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..sockets import DatagramPort, family_of
 
 logger = logging.getLogger(__name__)

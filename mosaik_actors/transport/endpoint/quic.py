@@ -28,11 +28,11 @@ from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicConnectio
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
 from ..endpoint_base import CLOSING, EndpointBase
-from ..engine import EngineFactory
-from ..engine_choice import choose_engine
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
+from ..quic.choice import choose_engine
+from ..quic.engine import EngineFactory
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import Connections, Parts
 from .outbound import Outbound

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
-from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, UNDELIVERED_BYTES_MIN
-from mosaik_actors.transport.engine import Engine, EngineFactory
 from mosaik_actors.transport.engine_events import ConnectionEnded, HandshakeDone, StreamData
+from mosaik_actors.transport.quic.bounded import BoundedConnection, _has_turn
+from mosaik_actors.transport.quic.engine import Engine, EngineFactory
 
 from .test_engine import aioquic_engine
 

@@ -4,7 +4,6 @@ from random import Random
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import UNPROVEN_BYTES_MAX, Engine, EngineFactory
 from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
@@ -14,6 +13,7 @@ from mosaik_actors.transport.engine_events import (
 )
 from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.identity import ProvenPeer
+from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX, Engine, EngineFactory
 
 A, B = SecretKey.from_seed("a"), SecretKey.from_seed("b")
 ADDR_A, ADDR_B = ("127.0.0.1", 1), ("127.0.0.1", 2)

@@ -17,16 +17,16 @@ from cryptography.x509 import CertificateBuilder
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
-from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, TransportConfig
 from mosaik_actors.transport.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
-from mosaik_actors.transport.engine import Engine
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
 from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.interface import FRAME_BYTES_MAX, Endpoint, LinkRefused
+from mosaik_actors.transport.quic.bounded import WINDOW_BYTES_MIN
+from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
 from .endpoints import Inbox, Server, endpoint_maker, quic_connections

@@ -14,9 +14,9 @@ from mosaik_actors.transport import connection as connection_module
 from mosaik_actors.transport.close import CloseReason
 from mosaik_actors.transport.connection import QuicConnection
 from mosaik_actors.transport.endpoint import QuicEndpoint
-from mosaik_actors.transport.engine import Engine
 from mosaik_actors.transport.frames import OpenFrame, encode_control, encode_word
 from mosaik_actors.transport.interface import Link
+from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
 from .endpoints import Server, endpoint_maker, quic_connections

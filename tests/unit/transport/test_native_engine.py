@@ -13,8 +13,6 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.engine import EngineFactory
-from mosaik_actors.transport.engine_choice import choose_engine
 from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
@@ -24,7 +22,9 @@ from mosaik_actors.transport.engine_events import (
 )
 from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.identity import ProvenPeer
-from mosaik_actors.transport.native_engine import STREAMS_MAX, UNPROVEN_DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.quic.choice import choose_engine
+from mosaik_actors.transport.quic.engine import EngineFactory
+from mosaik_actors.transport.quic.native import STREAMS_MAX, UNPROVEN_DATAGRAM_BYTES_MAX
 
 KEYS = (SecretKey.from_seed("a"), SecretKey.from_seed("b"))
 ADDRS: tuple[SocketAddr, SocketAddr] = (("192.0.2.1", 1), ("192.0.2.2", 2))

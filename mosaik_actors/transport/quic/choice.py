@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from ..errors import ConfigError
-from .address import SocketAddr, is_loopback
-from .config import TransportConfig
+from ...errors import ConfigError
+from ..address import SocketAddr, is_loopback
+from ..config import TransportConfig
 from .path_mtu import BASE
 
 

@@ -45,11 +45,11 @@ from aioquic.quic.packet import (
 from aioquic.tls import Epoch
 from qh3._hazmat import QuicConnectionCore
 
-from ..errors import RemoteError
-from .address import SocketAddr
-from .admission import bind_channel
-from .close import CloseCode, CloseReason
-from .engine_events import (
+from ...errors import RemoteError
+from ..address import SocketAddr
+from ..admission import bind_channel
+from ..close import CloseCode, CloseReason
+from ..engine_events import (
     CidIssued,
     CidRetired,
     ConnectionEnded,
@@ -58,8 +58,8 @@ from .engine_events import (
     StreamAborted,
     StreamData,
 )
-from .frames import clip_text
-from .identity import read_certificate
+from ..frames import clip_text
+from ..identity import read_certificate
 
 DATAGRAM_BYTES: Final = 1200
 UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024

@@ -56,14 +56,13 @@ from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Epoch, cipher_suite_hash, hkdf_expand_label, hkdf_extract
 from cryptography import x509
 
-from ..errors import RemoteError
-from ..ids import SecretKey
-from .address import SocketAddr
-from .admission import bind_channel
-from .bounded import WINDOW_BYTES_MIN, BoundedConnection
-from .close import CloseCode, CloseReason
-from .config import UNDELIVERED_BYTES_MAX
-from .engine_events import (
+from ...errors import RemoteError
+from ...ids import SecretKey
+from ..address import SocketAddr
+from ..admission import bind_channel
+from ..close import CloseCode, CloseReason
+from ..config import UNDELIVERED_BYTES_MAX
+from ..engine_events import (
     CidIssued,
     CidRetired,
     ConnectionEnded,
@@ -72,11 +71,12 @@ from .engine_events import (
     StreamAborted,
     StreamData,
 )
-from .frames import clip_text
-from .identity import make_certificate, read_certificate
+from ..frames import clip_text
+from ..identity import make_certificate, read_certificate
+from .bounded import WINDOW_BYTES_MIN, BoundedConnection
 
 if TYPE_CHECKING:
-    from .engine_face import QuicEngine
+    from ..engine_face import QuicEngine
 
 ALPN = "mosaik/2"
 CID_BYTES = 8
@@ -160,7 +160,7 @@ class EngineFactory:
         *,
         now: float,
     ) -> QuicEngine:
-        from .native_engine import NativeEngine  # its package is optional
+        from .native import NativeEngine  # its package is optional
 
         return NativeEngine(
             self._configuration,
