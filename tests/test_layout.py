@@ -62,7 +62,6 @@ TRANSPORT_CORES = (
     "local/engine",
     "local/identity",
     "endpoint/lost",
-    "quic/choice",
     "quic/path_mtu",
     "scores",
     "endpoint/slots",

@@ -662,7 +662,7 @@ class QuicConnection(Connection):
         owner: ConnectionOwner,
         engine: QuicEngine,
         config: TransportConfig,
-        send: Callable[[bytes, Any], None],
+        send: Callable[[list[tuple[bytes, Any]]], None],
         *,
         is_initiator: bool,
     ) -> None:
@@ -684,7 +684,6 @@ class QuicConnection(Connection):
             # A goodbye to nobody is not worth a datagram either.
             datagrams = [] if self.is_over else datagrams[: self.unheard_max]
             self.unheard_max -= len(datagrams)
-        send = self._send
-        for data, remote in datagrams:
-            send(data, remote)
+        if datagrams:
+            self._send(datagrams)
         return bool(datagrams)

@@ -105,7 +105,7 @@ class Demultiplexer:
         self, engine: QuicEngine, port: DatagramPort, remote: SocketAddr, *, is_initiator: bool
     ) -> QuicConnection:
         """Return the connection of an engine, its datagrams from `remote` being its own."""
-        send = partial(self._outbound.send, port)
+        send = partial(self._outbound.send_many, port)
         connection = QuicConnection(
             self._owner, engine, self._config, send, is_initiator=is_initiator
         )

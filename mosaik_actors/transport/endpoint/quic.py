@@ -31,7 +31,7 @@ from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
-from ..quic.choice import choose_engine
+from ..quic.choice import choose_engine, choose_port
 from ..quic.engine import EngineFactory
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import Connections, Parts
@@ -150,7 +150,7 @@ class QuicEndpoint(EndpointBase):
                         f"cannot also bind {format_socket_addr(addr)}: "
                         "one socket per address family, and this family has one"
                     )
-                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop))
+                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop, choose_port(config)))
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
             return cls(NetworkId(network_id), secret_key, ports, clock, rng, config, secrets)
