@@ -7,6 +7,7 @@ by one.
 
 from __future__ import annotations
 
+import errno
 import socket
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -24,18 +25,18 @@ class BatchedUdpPort(UdpPort):
 
     def __init__(self, sock: socket.socket, loop: AbstractEventLoop) -> None:
         super().__init__(sock, loop)
-        self._state = UdpSocketState(sock.fileno())
+        self._state: UdpSocketState | None = UdpSocketState(sock.fileno())
         self._inbox: deque[tuple[bytes, Any]] = deque()
 
     def read(self) -> tuple[bytes, SocketAddr] | None:
         """Return the next datagram and where it came from, None when there is none."""
-        if not self._inbox:
+        if not self._inbox and self._state is not None:
             try:
                 self._inbox.extend(self._state.recv())
             except (BlockingIOError, InterruptedError):
                 return None
-            if not self._inbox:
-                return None
+        if not self._inbox:
+            return None
         data, remote = self._inbox.popleft()
         return data, (remote[0], remote[1])
 
@@ -53,6 +54,7 @@ class BatchedUdpPort(UdpPort):
     def close(self) -> None:
         """Close the socket; what was not read is lost."""
         self._inbox.clear()
+        self._state = None  # it has a descriptor of its own
         super().close()
 
     def send_batch(self, datagrams: list[bytes], remote: SocketAddr) -> int:
@@ -61,6 +63,8 @@ class BatchedUdpPort(UdpPort):
         Raises:
             OSError: Not even the first one was taken.
         """
+        if self._state is None:
+            raise OSError(errno.EBADF, "the socket is closed")
         try:
             sent: int = self._state.send(datagrams, remote)
             return sent
