@@ -62,7 +62,7 @@ TRANSPORT_CORES = (
     "local/engine",
     "local/identity",
     "endpoint/lost",
-    "path_mtu",
+    "quic/path_mtu",
     "scores",
     "endpoint/slots",
 )
@@ -106,7 +106,9 @@ TOP_LEVEL_CORES = (
 FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]
 )
-ALLOWED_TO_USE_AIOQUIC = frozenset(PACKAGE / "transport" / f"{n}.py" for n in ("bounded", "engine"))
+ALLOWED_TO_USE_AIOQUIC = frozenset(
+    PACKAGE / "transport" / "quic" / f"{name}.py" for name in ("bounded", "engine", "native")
+)
 MAY_USE_OS = frozenset(["ids.py", "disk.py"])  # for entropy; for the texts of errors
 
 

@@ -25,7 +25,7 @@ import socket
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..clock import Clock, Randomness
@@ -134,6 +134,8 @@ class SimNetwork(MemoryNetwork):
             self._ports[port.addrs[0]] = port
             rng = randomness.branch("transport")
             ports: list[DatagramPort] = [port]
+            # Native packets draw from the system: no run would be like another one.
+            config = replace(config, quic_engine="aioquic")
             endpoint = QuicEndpoint(network_id, secret_key, ports, clock, rng, config, secrets)
         endpoint.on_connection_event(lambda event: self._note_connection(name, event))
         return endpoint

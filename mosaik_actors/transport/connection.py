@@ -35,16 +35,15 @@ from .address import SocketAddr
 from .admission import Admission, NetworkKeys
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
-from .engine import (
+from .engine_events import (
     CidIssued,
     CidRetired,
     ConnectionEnded,
-    Engine,
     HandshakeDone,
     StreamAborted,
     StreamData,
 )
-from .engine_face import ConnectionEngine
+from .engine_face import ConnectionEngine, QuicEngine
 from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
 from .identity import ProvenPeer
 from .interface import Link, LinkRefused
@@ -661,9 +660,9 @@ class QuicConnection(Connection):
     def __init__(
         self,
         owner: ConnectionOwner,
-        engine: Engine,
+        engine: QuicEngine,
         config: TransportConfig,
-        send: Callable[[bytes, Any], None],
+        send: Callable[[list[tuple[bytes, Any]]], None],
         *,
         is_initiator: bool,
     ) -> None:
@@ -685,7 +684,6 @@ class QuicConnection(Connection):
             # A goodbye to nobody is not worth a datagram either.
             datagrams = [] if self.is_over else datagrams[: self.unheard_max]
             self.unheard_max -= len(datagrams)
-        send = self._send
-        for data, remote in datagrams:
-            send(data, remote)
+        if datagrams:
+            self._send(datagrams)
         return bool(datagrams)

@@ -7,11 +7,11 @@ was written, drain `next_event`, send what is to be sent, and re-read `get_timer
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from .address import SocketAddr
 from .close import CloseReason
-from .engine import EngineEvent
+from .engine_events import EngineEvent
 
 
 class ConnectionEngine(Protocol):
@@ -74,3 +74,31 @@ class ConnectionEngine(Protocol):
 
     def close(self, reason: CloseReason) -> None:
         """End the connection; the peer is told with what is sent next."""
+
+
+class QuicEngine(ConnectionEngine, Protocol):
+    """What only QUIC has: datagrams, and the ids that they carry."""
+
+    @property
+    def host_cid(self) -> bytes:
+        """The first connection id that datagrams for this connection carry."""
+
+    @property
+    def peer_cid(self) -> bytes:
+        """The connection id that datagrams to the peer carry at present."""
+
+    @property
+    def datagram_bytes(self) -> int:
+        """The largest datagram sent, as far as it is decided here."""
+
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Send datagrams of up to so many bytes from now on."""
+
+    def set_first_datagram_bytes(self, datagram_bytes: int) -> None:
+        """As `set_datagram_bytes`, right after the handshake."""
+
+    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
+        """Take in a datagram that was routed here."""
+
+    def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
+        """Return the datagrams that may leave now, each with where it goes."""

@@ -14,7 +14,7 @@ import socket
 import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import ifaddr
 
@@ -67,6 +67,18 @@ class DatagramPort(Protocol):
         """Stop; nothing is sent or received from now on."""
 
 
+@runtime_checkable
+class BatchingPort(Protocol):
+    """A port that gives the system many datagrams at once."""
+
+    def send_batch(self, datagrams: list[bytes], remote: SocketAddr) -> int:
+        """Send datagrams in order until one is not taken; return how many were.
+
+        Raises:
+            OSError: Not even the first one was taken.
+        """
+
+
 class UdpPort:
     """A bound UDP socket. Made by `bind_udp`."""
 
@@ -103,11 +115,22 @@ class UdpPort:
         self._socket.close()
 
 
-def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> UdpPort:
+def bind_udp(
+    addr: SocketAddr,
+    buffer_bytes: int,
+    loop: AbstractEventLoop,
+    make: Callable[[socket.socket, AbstractEventLoop], UdpPort] | None = None,
+) -> UdpPort:
     """Return a port at a bound, non-blocking UDP socket.
 
     The kernel may give smaller buffers than asked for; then bursts are lost
     even on loopback, and this is logged with what to do.
+
+    Args:
+        addr: Where.
+        buffer_bytes: What is asked of the kernel for each direction.
+        loop: The event loop.
+        make: What makes the port of the socket; `UdpPort` when None.
 
     Raises:
         TransportError: The address cannot be bound; says which and why.
@@ -137,7 +160,7 @@ def bind_udp(addr: SocketAddr, buffer_bytes: int, loop: AbstractEventLoop) -> Ud
     except BaseException:
         sock.close()
         raise
-    return UdpPort(sock, loop)
+    return (make or UdpPort)(sock, loop)
 
 
 def advertised_addrs(sock: socket.socket) -> list[SocketAddr]:

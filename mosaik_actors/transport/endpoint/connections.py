@@ -26,7 +26,6 @@ from ..connection import Connection, ConnectionState, QuicLink
 from ..counters import TransportCounters
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED
-from ..engine import EngineFactory
 from ..frames import OpenFrame
 from ..gate import Gate
 from ..identity import ProvenPeer
@@ -34,6 +33,7 @@ from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerD
 from ..link_limit import why_too_many
 from ..local.connection import StreamConnection
 from ..local.engine import StreamEngine
+from ..quic.engine import EngineFactory
 from .datagrams import Demultiplexer
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable

@@ -28,8 +28,9 @@ from ..config import DATAGRAM_BYTES_MIN, TransportConfig
 from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..dialer import NOT_NEEDED
-from ..engine import DatagramHead, Engine, EngineFactory
-from ..path_mtu import answer_probe
+from ..engine_face import QuicEngine
+from ..quic.engine import DatagramHead, EngineFactory
+from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
@@ -101,10 +102,10 @@ class Demultiplexer:
         self._is_released = False
 
     def add(
-        self, engine: Engine, port: DatagramPort, remote: SocketAddr, *, is_initiator: bool
+        self, engine: QuicEngine, port: DatagramPort, remote: SocketAddr, *, is_initiator: bool
     ) -> QuicConnection:
         """Return the connection of an engine, its datagrams from `remote` being its own."""
-        send = partial(self._outbound.send, port)
+        send = partial(self._outbound.send_many, port)
         connection = QuicConnection(
             self._owner, engine, self._config, send, is_initiator=is_initiator
         )
@@ -265,7 +266,7 @@ class Demultiplexer:
             return None
         if is_full:
             self._evict(remote, now)
-        engine = self._factory.accept(checked)
+        engine = self._factory.accept(checked, remote, now=now)
         connection = self.add(engine, port, remote, is_initiator=False)
         if is_charged:
             self._charged[connection] = remote[0]

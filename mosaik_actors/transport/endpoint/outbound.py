@@ -22,8 +22,8 @@ from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection import Connection, ConnectionState, QuicConnection
 from ..counters import TransportCounters
-from ..path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
-from ..sockets import DatagramPort, family_of
+from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
+from ..sockets import BatchingPort, DatagramPort, family_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,27 +90,42 @@ class Outbound:
             if connection.state is not ConnectionState.CLOSED:
                 self.arm(connection)
 
+    def send_many(self, port: DatagramPort, datagrams: list[tuple[bytes, Any]]) -> None:
+        """Send datagrams, each with where it goes, at once where the port can."""
+        remote = datagrams[0][1]
+        batch = [data for data, _ in datagrams]
+        is_one_way = len(batch) > 1 and all(there == remote for _, there in datagrams)
+        if not (is_one_way and isinstance(port, BatchingPort)):
+            for data, there in datagrams:
+                self.send(port, data, there)
+            return
+        try:
+            sent = port.send_batch(batch, remote)
+        except OSError as exc:
+            self._note_unsent(exc, max(map(len, batch)), remote, len(batch))
+            return
+        self._counters.datagrams_unsent += len(batch) - sent
+        self._counters.datagrams_sent += sent
+        self._counters.bytes_sent += sum(map(len, batch[:sent]))
+
     def send(self, port: DatagramPort, data: bytes, remote: Any) -> None:
         """Send one datagram. What the kernel does not take is lost, as on any network."""
         try:
             port.send(data, remote)
         except OSError as exc:
-            self._counters.datagrams_unsent += 1
-            if exc.errno == errno.EMSGSIZE and len(data) > BASE:
-                self._shrink(remote)
-            elif exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
-                self._log.warning(
-                    logger,
-                    None,
-                    "sending to %s failed: %s",
-                    remote,
-                    exc,
-                    now=self._clock.monotonic(),
-                    about=exc.errno,
-                )
+            self._note_unsent(exc, len(data), remote, 1)
             return
         self._counters.datagrams_sent += 1
         self._counters.bytes_sent += len(data)
+
+    def _note_unsent(self, exc: OSError, size: int, remote: Any, count: int) -> None:
+        self._counters.datagrams_unsent += count
+        if exc.errno == errno.EMSGSIZE and size > BASE:
+            self._shrink(remote)
+        elif exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
+            now = self._clock.monotonic()
+            text = "sending to %s failed: %s"
+            self._log.warning(logger, None, text, remote, exc, now=now, about=exc.errno)
 
     def forget(self, connection: Connection) -> None:
         """Drop the timer and the path of a connection that ended."""

@@ -28,10 +28,11 @@ from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicConnectio
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
 from ..endpoint_base import CLOSING, EndpointBase
-from ..engine import EngineFactory
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
+from ..quic.choice import choose_engine, choose_port
+from ..quic.engine import EngineFactory
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import Connections, Parts
 from .outbound import Outbound
@@ -74,7 +75,12 @@ class QuicEndpoint(EndpointBase):
             gate=self.gate,
         )
         self._factory = EngineFactory(
-            secret_key, parts.instance, config.idle_timeout, rng, config.undelivered_bytes_max
+            secret_key,
+            parts.instance,
+            config.idle_timeout,
+            rng,
+            config.undelivered_bytes_max,
+            choose_engine(config),
         )
         self._outbound = Outbound(
             self._ports, config, self.counters, clock, rng, parts.log, self._check_drained
@@ -144,7 +150,7 @@ class QuicEndpoint(EndpointBase):
                         f"cannot also bind {format_socket_addr(addr)}: "
                         "one socket per address family, and this family has one"
                     )
-                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop))
+                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop, choose_port(config)))
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
             return cls(NetworkId(network_id), secret_key, ports, clock, rng, config, secrets)

@@ -25,7 +25,7 @@ from ...errors import RemoteError
 from ...ids import PeerId, SecretKey
 from ...wire_encoding import BoundedDecoder, encode
 from ..close import CloseCode
-from ..engine import HandshakeDone
+from ..engine_events import HandshakeDone
 from ..identity import ProvenPeer
 from .engine import HELLO, PROOF
 

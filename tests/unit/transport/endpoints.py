@@ -1,8 +1,9 @@
-"""Endpoints of both kinds for the tests that hold for any transport."""
+"""Endpoints of all kinds for the tests that hold for any transport."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -25,7 +26,8 @@ from mosaik_actors.transport.interface import (
 )
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 
-KINDS = ("memory", "quic", "unix")
+KINDS = ("memory", "quic", "native", "unix")
+NATIVE = TransportConfig(quic_engine="qh3")
 SIMULATED: tuple[Fidelity, ...] = ("link", "quic")
 MakeEndpoint = Callable[..., Awaitable[Endpoint]]
 
@@ -48,6 +50,8 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
             if kind == "memory":
                 endpoint = MemoryEndpoint(memory, network, key, config, secrets)
             else:
+                if kind == "native":
+                    config = replace(config or NATIVE, quic_engine="qh3")
                 endpoint = await QuicEndpoint.start(
                     network,
                     key,

@@ -13,16 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
-from mosaik_actors.transport.bounded import BoundedConnection, _has_turn
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, UNDELIVERED_BYTES_MIN
-from mosaik_actors.transport.engine import (
-    ConnectionEnded,
-    Engine,
-    EngineFactory,
-    HandshakeDone,
-    StreamData,
-)
+from mosaik_actors.transport.engine_events import ConnectionEnded, HandshakeDone, StreamData
+from mosaik_actors.transport.quic.bounded import BoundedConnection, _has_turn
+from mosaik_actors.transport.quic.engine import Engine, EngineFactory
+
+from .test_engine import aioquic_engine
 
 ADDRS = (("127.0.0.1", 1), ("127.0.0.1", 2))
 KEYS = [SecretKey.from_seed("a"), SecretKey.from_seed("b")]
@@ -38,7 +35,10 @@ class LossyPair:
         factories = [
             EngineFactory(key, n, 10.0, Random(n), held_max) for n, key in enumerate(KEYS, 1)
         ]
-        self.engines: list[Engine | None] = [factories[0].dial(ADDRS[1], now=0.0), None]
+        self.engines: list[Engine | None] = [
+            aioquic_engine(factories[0].dial(ADDRS[1], now=0.0)),
+            None,
+        ]
         self._server = factories[1]
         self._on_way: list[tuple[float, int, bytes]] = []
         self.received: list[dict[int, bytearray]] = [{}, {}]
@@ -102,7 +102,7 @@ class LossyPair:
                 head = self._server.read_head(one[2])
                 if head is None or not head.opens_connection:
                     continue
-                self.engines[to] = self._server.accept(head)
+                self.engines[to] = aioquic_engine(self._server.accept(head, ADDRS[0], now=self.now))
             engine = self.engines[to]
             assert engine is not None
             engine.receive_datagram(one[2], ADDRS[1 - to], now=self.now)

@@ -222,7 +222,9 @@ async def test_two_dials_leave_one_connection_that_both_sides_chose() -> None:
 
 async def test_path_is_searched_for_larger_datagrams() -> None:
     """Loopback, treated as any other path: 1,200 bytes first, then what the search finds."""
-    config = TransportConfig(datagram_bytes_loopback=1200, datagram_bytes_max=8000)
+    config = TransportConfig(
+        quic_engine="aioquic", datagram_bytes_loopback=1200, datagram_bytes_max=8000
+    )
     async with endpoint_maker("quic") as make:
         a = cast(QuicEndpoint, await make("a", config=config))
         b = await make("b", config=config)
@@ -238,7 +240,9 @@ async def test_path_is_searched_for_larger_datagrams() -> None:
 
 async def test_datagram_too_large_for_the_interface_shrinks_the_path() -> None:
     async with endpoint_maker("quic") as make:
-        config = TransportConfig(datagram_bytes_loopback=1200, datagram_bytes_max=8000)
+        config = TransportConfig(
+            quic_engine="aioquic", datagram_bytes_loopback=1200, datagram_bytes_max=8000
+        )
         a = cast(QuicEndpoint, await make("a", config=config))
         b = await make("b")
         server = Server(b, "p")
@@ -318,8 +322,9 @@ async def test_where_datagrams_come_alone_the_answer_leaves_before_more_is_looke
         send(port, data, remote)
         done.append((str(port.addrs), "answer"))
 
+    one_by_one = TransportConfig(quic_engine="aioquic")
     async with endpoint_maker("quic") as make:
-        server, client = await make("server"), await make("client")
+        server, client = [await make(name, config=one_by_one) for name in ("server", "client")]
 
         link, inbox = await lone_echoes(server, client)
         monkeypatch.setattr(UdpPort, "read", note_read)

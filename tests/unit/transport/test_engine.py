@@ -4,20 +4,25 @@ from random import Random
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import (
-    UNPROVEN_BYTES_MAX,
+from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
-    Engine,
     EngineEvent,
-    EngineFactory,
     HandshakeDone,
     StreamAborted,
     StreamData,
 )
+from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.identity import ProvenPeer
+from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX, Engine, EngineFactory
 
 A, B = SecretKey.from_seed("a"), SecretKey.from_seed("b")
 ADDR_A, ADDR_B = ("127.0.0.1", 1), ("127.0.0.1", 2)
+
+
+def aioquic_engine(engine: QuicEngine) -> Engine:
+    """Return an engine as what it is unless the factory is told otherwise."""
+    assert isinstance(engine, Engine)
+    return engine
 
 
 class Pair:
@@ -27,7 +32,7 @@ class Pair:
         self.now = 0.0
         self.factory_a = EngineFactory(A, 11, idle_timeout, Random(1))
         self.factory_b = EngineFactory(B, 22, idle_timeout, Random(2))
-        self.a = self.factory_a.dial(ADDR_B, now=0.0)
+        self.a = aioquic_engine(self.factory_a.dial(ADDR_B, now=0.0))
         self.b: Engine | None = None
         self.loses = False
         self.events_a: list[EngineEvent] = []
@@ -66,7 +71,7 @@ class Pair:
                 head = self.factory_b.read_head(data)
                 assert head is not None
                 assert head.opens_connection
-                self.b = self.factory_b.accept(head)
+                self.b = aioquic_engine(self.factory_b.accept(head, ADDR_A, now=self.now))
             if not self.loses:
                 self.b.receive_datagram(data, ADDR_A, now=self.now)
         if self.b is not None:
@@ -241,3 +246,24 @@ def test_answer_carries_the_acknowledgement_of_what_it_answers() -> None:
     assert pair.a.unacked_bytes(stream_id) == 0
     pair._drain()
     assert data_of(pair.events_a, stream_id) == b"answer"
+
+
+def test_stream_that_is_given_up_before_the_peer_lets_it_be_open() -> None:
+    """Pins ``is_blocked``: a frame that named it would end the connection."""
+    pair, b = ready()
+    streams = [pair.a.open_stream() for _ in range(140)]
+    for stream_id in streams:
+        pair.a.write(stream_id, b"x" * 10)
+    pair.run()
+    assert pair.a.blocked_stream_count > 0
+    pair.a.abort_stream(streams[-2], 5)
+    assert pair.a.unacked_bytes(streams[-2]) == 0
+    pair.run()
+    for stream_id in streams[:100]:
+        pair.a.write(stream_id, b"", is_end=True)
+        b.write(stream_id, b"", is_end=True)
+    pair.run()
+    assert pair.a.blocked_stream_count == 0
+    assert data_of(pair.events_b, streams[-1]) == b"x" * 10
+    assert data_of(pair.events_b, streams[-2]) == b""
+    assert not any(isinstance(event, ConnectionEnded) for event in pair.events_b)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+from aioquic.quic.stream import QuicStream
 
 from mosaik_actors.transport import connection as connection_module
 from mosaik_actors.transport.close import CloseReason
@@ -15,6 +16,7 @@ from mosaik_actors.transport.connection import QuicConnection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.frames import OpenFrame, encode_control, encode_word
 from mosaik_actors.transport.interface import Link
+from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
 from .endpoints import Server, endpoint_maker, quic_connections
@@ -41,6 +43,12 @@ def connection_of(endpoint: QuicEndpoint) -> QuicConnection:
     return quic_connections(endpoint)[0]
 
 
+def streams_of(connection: QuicConnection) -> dict[int, QuicStream]:
+    engine = connection.quic
+    assert isinstance(engine, Engine)
+    return engine._quic._streams
+
+
 def holds_nothing(connection: QuicConnection) -> bool:
     held = (
         connection._links,
@@ -49,7 +57,7 @@ def holds_nothing(connection: QuicConnection) -> bool:
         connection._congested,
         connection._dirty,
         connection._touched,
-        connection.quic._quic._streams,
+        streams_of(connection),
     )
     return not any(held) and connection.peer_link_count == connection.own_link_count == 0
 
@@ -62,7 +70,7 @@ async def until_freed(connection: QuicConnection, taker: Taker | None = None) ->
 
 
 async def until_taken_in(connection: QuicConnection, stream_id: int, size: int) -> None:
-    streams = connection.quic._quic._streams
+    streams = streams_of(connection)
 
     def has_come() -> bool:
         stream = streams.get(stream_id)
@@ -130,7 +138,7 @@ async def test_what_waits_for_a_peer_that_reads_no_more_is_freed() -> None:
             await until(lambda: taker.links)
             connection = connection_of(victim)
             await until(lambda: connection.engine.unacked_bytes(stream_id))
-            sender = connection.quic._quic._streams[stream_id].sender
+            sender = streams_of(connection)[stream_id].sender
             mallory._quic.stop_stream(stream_id, 7)
             mallory.transmit()
             await until(lambda: not connection._links)
@@ -160,7 +168,7 @@ async def test_what_a_peer_never_takes_after_the_end_is_given_up(
             await until(lambda: victim.connection_count)
             connection = connection_of(victim)
             await until(lambda: connection.engine.unacked_bytes(stream_id))
-            sender = connection.quic._quic._streams[stream_id].sender
+            sender = streams_of(connection)[stream_id].sender
 
             def gave_up() -> bool:
                 connection.drop_lingering(now=victim._clock.monotonic())

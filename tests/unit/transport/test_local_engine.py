@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine import (
-    UNPROVEN_BYTES_MAX,
+from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
     HandshakeDone,
@@ -31,6 +30,7 @@ from mosaik_actors.transport.local.engine import (
     StreamEngine,
 )
 from mosaik_actors.transport.local.identity import NONCE_BYTES, LocalIdentity
+from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX
 
 KEYS = (SecretKey.from_seed("dialler"), SecretKey.from_seed("acceptor"))
 BYE = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "bye")

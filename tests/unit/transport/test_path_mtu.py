@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaik_actors.transport.path_mtu import (
+from mosaik_actors.transport.quic.path_mtu import (
     BASE,
     PROBE_TIMEOUT_S,
     PROBES_MAX,

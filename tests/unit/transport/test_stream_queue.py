@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors.transport.bounded import WINDOW_BYTES_MIN
-from mosaik_actors.transport.engine import Engine, StreamAborted, StreamData
+from mosaik_actors.transport.engine_events import StreamAborted, StreamData
+from mosaik_actors.transport.quic.bounded import WINDOW_BYTES_MIN
+from mosaik_actors.transport.quic.engine import Engine
 from tests.unit.transport.test_engine import ADDR_A, Pair, data_of
 
 SILENT_COUNT = 40

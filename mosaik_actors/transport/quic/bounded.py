@@ -35,7 +35,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
-from .config import UNDELIVERED_BYTES_MIN
+from ..config import UNDELIVERED_BYTES_MIN
 
 WINDOW_BYTES_MIN = UNDELIVERED_BYTES_MIN
 UNPROVEN_STREAMS_MAX = 128

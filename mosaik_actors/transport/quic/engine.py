@@ -29,11 +29,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aioquic._buffer import Buffer
 from aioquic._crypto import CryptoError
 from aioquic.quic import events
@@ -52,18 +52,31 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.quic.stream import QuicStreamSender
 from aioquic.tls import Epoch, cipher_suite_hash, hkdf_expand_label, hkdf_extract
 from cryptography import x509
 
-from ..errors import RemoteError
-from ..ids import SecretKey
-from .address import SocketAddr
-from .admission import bind_channel
+from ...errors import RemoteError
+from ...ids import SecretKey
+from ..address import SocketAddr
+from ..admission import bind_channel
+from ..close import CloseCode, CloseReason
+from ..config import UNDELIVERED_BYTES_MAX
+from ..engine_events import (
+    CidIssued,
+    CidRetired,
+    ConnectionEnded,
+    EngineEvent,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from ..frames import clip_text
+from ..identity import make_certificate, read_certificate
 from .bounded import WINDOW_BYTES_MIN, BoundedConnection
-from .close import CloseCode, CloseReason
-from .config import UNDELIVERED_BYTES_MAX
-from .frames import clip_text
-from .identity import ProvenPeer, make_certificate, read_certificate
+
+if TYPE_CHECKING:
+    from ..engine_face import QuicEngine
 
 ALPN = "mosaik/2"
 CID_BYTES = 8
@@ -78,60 +91,6 @@ if logging.getLogger("quic").level == logging.NOTSET:
     logging.getLogger("quic").setLevel(logging.CRITICAL)
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeDone:
-    """Both sides have proven who they are.
-
-    Attributes:
-        peer: Who is at the other end.
-        binding: What tells this connection from all others, the same at both ends.
-    """
-
-    peer: ProvenPeer
-    binding: bytes
-
-
-class StreamData(msgspec.Struct, frozen=True):
-    """Bytes of a stream, in order. `is_end`: no more will come."""
-
-    stream_id: int
-    data: bytes | memoryview
-    is_end: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAborted:
-    """The peer gave up a stream with a code: it sends no more (`is_reset`), or hears no more."""
-
-    stream_id: int
-    code: int
-    is_reset: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CidIssued:
-    """Datagrams to this connection id belong to this connection from now on."""
-
-    cid: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CidRetired:
-    """Datagrams to this connection id belong to nobody any more."""
-
-    cid: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionEnded:
-    """The connection is over."""
-
-    reason: CloseReason
-
-
-EngineEvent = HandshakeDone | StreamData | StreamAborted | CidIssued | CidRetired | ConnectionEnded
-
-
 class EngineFactory:
     """Makes the connections of one endpoint, and reads the heads of its datagrams.
 
@@ -141,6 +100,7 @@ class EngineFactory:
         idle_timeout: Seconds of silence after which a connection ends.
         rng: Where connection ids made here are drawn from.
         undelivered_bytes_max: How many bytes that came one connection may hold.
+        is_native: Whether the connection with this address is one of `native_engine`.
     """
 
     def __init__(
@@ -150,8 +110,10 @@ class EngineFactory:
         idle_timeout: float,
         rng: Random,
         undelivered_bytes_max: int = UNDELIVERED_BYTES_MAX,
+        is_native: Callable[[SocketAddr], bool] = lambda _remote: False,
     ) -> None:
         self._rng = rng
+        self._is_native = is_native
         self._undelivered_bytes_max = undelivered_bytes_max
         self._configuration = QuicConfiguration(
             alpn_protocols=[ALPN],
@@ -166,23 +128,51 @@ class EngineFactory:
         self._configuration.private_key = secret_key.private_key
         self._retry_tokens = QuicRetryTokenHandler()
 
-    def dial(self, remote: SocketAddr, *, now: float) -> Engine:
+    def dial(self, remote: SocketAddr, *, now: float) -> QuicEngine:
         """Return a new connection to `remote`, its first datagram ready to send."""
+        if self._is_native(remote):
+            return self._make_native(remote, self._rng.randbytes(CID_BYTES), None, now=now)
         connection = BoundedConnection(
             window_bytes_max=self._undelivered_bytes_max, configuration=self._configured(True)
         )
         connection.connect(remote, now=now)
         return Engine(connection)
 
-    def accept(self, head: DatagramHead) -> Engine:
+    def accept(self, head: DatagramHead, remote: SocketAddr, *, now: float) -> QuicEngine:
         """Return the connection that the datagram with this head opens; feed it next."""
+        retry_cid = head.cid if head.original_cid != head.cid else None
+        if self._is_native(remote):
+            return self._make_native(remote, head.original_cid, retry_cid, head.cid, now=now)
         connection = BoundedConnection(
             window_bytes_max=self._undelivered_bytes_max,
             configuration=self._configured(False),
             original_destination_connection_id=head.original_cid,
-            retry_source_connection_id=head.cid if head.original_cid != head.cid else None,
+            retry_source_connection_id=retry_cid,
         )
         return Engine(connection)
+
+    def _make_native(
+        self,
+        remote: SocketAddr,
+        original_cid: bytes,
+        retry_cid: bytes | None,
+        first_cid: bytes | None = None,
+        *,
+        now: float,
+    ) -> QuicEngine:
+        from .native import NativeEngine  # its package is optional
+
+        return NativeEngine(
+            self._configuration,
+            is_client=first_cid is None,
+            host_cid=self._rng.randbytes(CID_BYTES),
+            remote=remote,
+            original_cid=original_cid,
+            first_cid=first_cid or original_cid,
+            retry_source_cid=retry_cid,
+            window_bytes=self._undelivered_bytes_max,
+            now=now,
+        )
 
     def retry_packet(self, head: DatagramHead, remote: SocketAddr, *, now: float) -> bytes:
         """Return what makes a newcomer show that its address is real."""
@@ -426,7 +416,13 @@ class Engine:
 
     def abort_stream(self, stream_id: int, code: int) -> None:
         """Send no more and hear no more of a stream, and drop what was not acknowledged."""
-        if stream_id in self._quic._streams:
+        stream = self._quic._streams.get(stream_id)
+        if stream is not None and stream.is_blocked:
+            # The peer does not let it be open yet: to name it in any frame would break its rule.
+            # It takes its turn all the same, and then is empty.
+            stream.sender = QuicStreamSender(stream_id, writable=True)
+            stream.sender.write(b"", end_stream=True)
+        elif stream is not None:
             self._quic.reset_stream(stream_id, code)
             self._quic.stop_stream(stream_id, code)
             self._quic.drop_unsent(stream_id)

@@ -1,0 +1,45 @@
+"""Which of the two QUIC engines a connection has, and which sockets an endpoint."""
+
+from __future__ import annotations
+
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from ...errors import ConfigError
+from ..address import SocketAddr, is_loopback
+from ..config import TransportConfig
+from ..sockets import UdpPort
+from .path_mtu import BASE
+
+
+def choose_engine(config: TransportConfig) -> Callable[[SocketAddr], bool]:
+    """Return what says whether the connection with an address is one of `native_engine`.
+
+    Raises:
+        ConfigError: qh3 is asked for, and not installed.
+    """
+    is_there = find_spec("qh3") is not None
+    if config.quic_engine == "qh3" and not is_there:
+        raise ConfigError(
+            "quic_engine is 'qh3', and the package is not installed: install mosaik-actors "
+            "with its extra, as in 'mosaik-actors[quic-native]'"
+        )
+    if config.quic_engine == "qh3":
+        return lambda _remote: True
+    if config.quic_engine == "aioquic" or not is_there:
+        return lambda _remote: False
+    has_large_datagrams = config.datagram_bytes_loopback > BASE
+    return lambda remote: not (has_large_datagrams and is_loopback(remote[0]))
+
+
+def choose_port(
+    config: TransportConfig,
+) -> Callable[[socket.socket, AbstractEventLoop], UdpPort] | None:
+    """Return what makes the port of a UDP socket; None for the usual one."""
+    if config.quic_engine == "aioquic" or find_spec("qh3") is None:
+        return None
+    from ..batched_sockets import BatchedUdpPort  # its package is optional
+
+    return BatchedUdpPort

@@ -1,0 +1,628 @@
+"""A QUIC connection whose packets are made and read in native code, by `qh3`.
+
+At datagrams of 1,200 to 1,472 bytes, as real networks carry them, aioquic spends its time in
+packets: qh3's core needs a tenth of the CPU. Only the packets are its own: the handshake is
+aioquic's TLS, as in `engine`, since qh3 asks no client for a certificate and so could not tell
+who dials. Both engines speak the same protocol; at each end either may be.
+
+Two things are different from `engine`:
+
+    * Datagrams have 1,200 bytes, and where this side dialled up to 1,472 once the core has
+      found that the path carries them. So where the path is this machine, with datagrams of 16
+      KiB, the other engine is the faster one.
+    * The window of the connection is fixed. It moves with what was delivered, so a peer can
+      have all of it waiting for the rest, as with the other engine at most; and a peer
+      that has proven nothing is cut off when it sends more than `UNPROVEN_DATAGRAM_BYTES_MAX`
+      in datagrams, since a window cannot grow later.
+
+The parts that this stands on are pinned by tests (`tests/unit/transport/test_engine.py`):
+``qh3._hazmat.QuicConnectionCore``, aioquic's ``tls.Context`` and its transport parameters.
+
+``now`` is monotonic time in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from hmac import compare_digest
+from typing import Any, Final
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.crypto import CIPHER_SUITES, derive_key_iv_hp
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicPacketType,
+    QuicTransportParameters,
+    get_retry_integrity_tag,
+    pull_quic_header,
+    pull_quic_transport_parameters,
+    push_quic_transport_parameters,
+)
+from aioquic.tls import Epoch
+from qh3._hazmat import QuicConnectionCore
+
+from ...errors import RemoteError
+from ..address import SocketAddr
+from ..admission import bind_channel
+from ..close import CloseCode, CloseReason
+from ..engine_events import (
+    CidIssued,
+    CidRetired,
+    ConnectionEnded,
+    EngineEvent,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from ..frames import clip_text
+from ..identity import read_certificate
+
+DATAGRAM_BYTES: Final = 1200
+UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024
+STREAMS_MAX: Final = 1024
+
+_ACK_DELAY_EXPONENT: Final = 3
+_MAX_ACK_DELAY_S: Final = 0.025
+_INITIAL_RTT_S: Final = 0.1
+_CID_LIMIT: Final = 8
+_CRYPTO_BUFFER_BYTES: Final = 16 * 1024
+_STREAM_COUNT_MAX: Final = 1 << 60
+_IDLE_TEXT: Final = "Idle timeout"  # the reason that the core gives
+_LIVE: Final = ("first_flight", "connected")
+
+
+class _HandshakeError(Exception):
+    """The peer's handshake breaks a rule of QUIC or TLS."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class NativeEngine:
+    """One QUIC connection; the face is that of `engine.Engine`.
+
+    Args:
+        configuration: The certificate, key, protocol and idle timeout.
+        is_client: Whether this side dials.
+        host_cid: The connection id that datagrams for this side carry first.
+        remote: Where the peer is.
+        original_cid: The id that the newcomer chose first.
+        first_cid: The id that the first datagram here carries; another one after a retry.
+        retry_source_cid: For that side: the id it was told to use, None without a retry.
+        window_bytes: How much the peer may have waiting for the rest.
+        now: The time.
+    """
+
+    datagram_bytes = DATAGRAM_BYTES
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        *,
+        is_client: bool,
+        host_cid: bytes,
+        remote: SocketAddr,
+        original_cid: bytes,
+        first_cid: bytes,
+        retry_source_cid: bytes | None = None,
+        window_bytes: int,
+        now: float,
+    ) -> None:
+        self.host_cid = host_cid
+        self._window_bytes = window_bytes
+        self._configuration = configuration
+        self._is_client = is_client
+        self._remote = remote
+        self._original_cid = original_cid
+        self._retry_source_cid = retry_source_cid
+        self._has_retried = False
+        self._events: deque[EngineEvent] = deque()
+        self._received_bytes = 0
+        self._is_proven = False
+        self._is_over = False
+        self._has_ended = False
+        self._local_reason: CloseReason | None = None
+        self._peer_reason: CloseReason | None = None
+        self._heard: set[int] = set()  # streams that the peer may still write to
+        self._written: set[int] = set()  # streams that this side may still write to
+        self._unsettled: dict[int, int] = {}  # bytes written and not known to be there
+        # Streams that the peer does not let be open yet, with what was written to each.
+        self._unopened: dict[int, list[tuple[bytes, bool]]] = {}
+        self._next_stream_id = 0 if is_client else 1
+        self._begin(first_cid, now)
+
+    # The handshake.
+
+    def _begin(self, first_cid: bytes, now: float) -> None:
+        self._secrets: dict[tls.Direction, bytes] = {}
+        self._peer_source_cid: bytes | None = None
+        self._crypto_offsets = dict.fromkeys((Epoch.INITIAL, Epoch.HANDSHAKE, Epoch.ONE_RTT), 0)
+        self._is_handshake_done = False
+        configuration, is_client = self._configuration, self._is_client
+        self._core = QuicConnectionCore(
+            is_client,
+            int(configuration.supported_versions[0]),
+            ("::" if ":" in self._remote[0] else "0.0.0.0", 0),
+            self._remote,
+            self.host_cid,
+            first_cid,
+            is_client or self._retry_source_cid is not None,
+            _CID_LIMIT,
+            DATAGRAM_BYTES,
+            is_client,
+            configuration.idle_timeout,
+            _ACK_DELAY_EXPONENT,
+            None,
+            None,
+            self._window_bytes,
+            0,
+            self._window_bytes,
+            0,
+            0,
+            0,
+            self._window_bytes,
+            STREAMS_MAX,
+            0,
+            0,
+            0,
+            _INITIAL_RTT_S,
+            _MAX_ACK_DELAY_S,
+            now,
+        )
+        self._tls = tls.Context(
+            alpn_protocols=configuration.alpn_protocols,
+            is_client=is_client,
+            verify_mode=configuration.verify_mode,
+        )
+        self._tls.certificate = configuration.certificate
+        self._tls.certificate_private_key = configuration.private_key
+        self._tls._request_client_certificate = not is_client
+        parameters = self._own_parameters()
+        self._tls.handshake_extensions = [(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, parameters)]
+        self._tls.alpn_cb = self._receive_parameters
+        self._tls.update_traffic_key_cb = self._install_key
+        if is_client:
+            self._feed_tls(b"")
+
+    def _own_parameters(self) -> bytes:
+        parameters = QuicTransportParameters(
+            ack_delay_exponent=_ACK_DELAY_EXPONENT,
+            active_connection_id_limit=_CID_LIMIT,
+            max_idle_timeout=int(self._configuration.idle_timeout * 1000),
+            initial_max_data=self._window_bytes,
+            initial_max_stream_data_bidi_local=self._window_bytes,
+            initial_max_stream_data_bidi_remote=self._window_bytes,
+            initial_max_stream_data_uni=0,
+            initial_max_streams_bidi=STREAMS_MAX,
+            initial_max_streams_uni=0,
+            initial_source_connection_id=self.host_cid,
+            max_ack_delay=int(_MAX_ACK_DELAY_S * 1000),
+        )
+        if not self._is_client:
+            parameters.original_destination_connection_id = self._original_cid
+            parameters.retry_source_connection_id = self._retry_source_cid
+        buffer = Buffer(capacity=1024)
+        push_quic_transport_parameters(buffer, parameters)
+        return buffer.data
+
+    def _receive_parameters(self, _alpn: str) -> None:
+        """Check what the peer says of itself, and let the core have it (RFC 9000 section 7.4)."""
+        if not self._is_client and self._tls.legacy_session_id:
+            raise _HandshakeError(QuicErrorCode.PROTOCOL_VIOLATION, "a legacy session id")
+        given = dict(self._tls.received_extensions or ())
+        data = given.get(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS)
+        if data is None:
+            code = QuicErrorCode.CRYPTO_ERROR + tls.AlertDescription.missing_extension
+            raise _HandshakeError(code, "no transport parameters")
+        try:
+            found = pull_quic_transport_parameters(Buffer(data=data))
+        except ValueError:
+            found = None
+        why = "they cannot be read" if found is None else self._find_fault(found)
+        if found is None or why is not None:
+            raise _HandshakeError(
+                QuicErrorCode.TRANSPORT_PARAMETER_ERROR, f"transport parameters: {why}"
+            )
+        idle_ms = found.max_idle_timeout
+        self._core.apply_peer_transport_parameters(
+            found.initial_max_data or 0,
+            found.initial_max_stream_data_bidi_local or 0,
+            found.initial_max_stream_data_bidi_remote or 0,
+            found.initial_max_stream_data_uni or 0,
+            found.initial_max_streams_bidi or 0,
+            found.initial_max_streams_uni or 0,
+            _ACK_DELAY_EXPONENT if found.ack_delay_exponent is None else found.ack_delay_exponent,
+            _MAX_ACK_DELAY_S if found.max_ack_delay is None else found.max_ack_delay / 1000,
+            idle_ms / 1000 if idle_ms else None,
+            None,
+            found.stateless_reset_token,
+            found.active_connection_id_limit or 2,
+            bool(found.disable_active_migration),
+            found.max_udp_payload_size,
+        )
+
+    def _find_fault(self, found: QuicTransportParameters) -> str | None:
+        """Return what is wrong with a peer's transport parameters (RFC 9000 section 18.2)."""
+        from_server = (
+            found.original_destination_connection_id,
+            found.preferred_address,
+            found.retry_source_connection_id,
+            found.stateless_reset_token,
+        )
+        if not self._is_client and any(one is not None for one in from_server):
+            return "a client has some of a server"
+        if found.initial_source_connection_id != self._peer_source_cid:
+            return "the source id is another one"
+        if self._is_client and (
+            found.original_destination_connection_id != self._original_cid
+            or found.retry_source_connection_id != self._retry_source_cid
+        ):
+            return "the original id or that of the retry is another one"
+        numbers = (
+            (found.ack_delay_exponent, 0, 20),
+            (found.max_ack_delay, 0, 2**14 - 1),
+            (found.active_connection_id_limit, 2, 2**62),
+            (found.initial_max_streams_bidi, 0, _STREAM_COUNT_MAX),
+            (found.initial_max_streams_uni, 0, _STREAM_COUNT_MAX),
+            (found.max_udp_payload_size, DATAGRAM_BYTES, 2**62),
+        )
+        if any(one is not None and not low <= one <= high for one, low, high in numbers):
+            return "a number is out of its range"
+        return None
+
+    def _install_key(
+        self, direction: tls.Direction, epoch: Epoch, cipher_suite: tls.CipherSuite, secret: bytes
+    ) -> None:
+        version = self._core.version
+        key, iv, header_key = derive_key_iv_hp(
+            cipher_suite=cipher_suite, secret=secret, version=version
+        )
+        header_name, packet_name = CIPHER_SUITES[cipher_suite]
+        if epoch is Epoch.ONE_RTT:
+            self._secrets.setdefault(direction, secret)
+        self._core.install_packet_key(
+            "send" if direction is tls.Direction.ENCRYPT else "receive",
+            epoch.value,
+            (packet_name.decode(), header_name.decode()),
+            key,
+            iv,
+            header_key,
+            0,
+            secret,
+            version,
+        )
+
+    def _feed_tls(self, data: bytes) -> None:
+        buffers = {epoch: Buffer(capacity=_CRYPTO_BUFFER_BYTES) for epoch in self._crypto_offsets}
+        try:
+            self._tls.handle_message(data, buffers)
+        except tls.Alert as alert:
+            code = QuicErrorCode.CRYPTO_ERROR + int(alert.description)
+            self._break_off(_HandshakeError(code, str(alert)))
+            return
+        except _HandshakeError as error:
+            self._break_off(error)
+            return
+        for epoch, buffer in buffers.items():
+            if said := buffer.data:
+                self._core.send_crypto(epoch.value, self._crypto_offsets[epoch], said)
+                self._crypto_offsets[epoch] += len(said)
+        states = (tls.State.CLIENT_POST_HANDSHAKE, tls.State.SERVER_POST_HANDSHAKE)
+        if not self._is_handshake_done and self._tls.state in states:
+            self._is_handshake_done = True
+            self._core.handshake_complete()
+            self._prove_peer()
+
+    def _prove_peer(self) -> None:
+        try:
+            peer = read_certificate(self._tls._peer_certificate)
+        except RemoteError as error:
+            self.close(CloseReason(error.close_code, str(error)))
+            return
+        sent, received = (
+            self._secrets[tls.Direction.ENCRYPT],
+            self._secrets[tls.Direction.DECRYPT],
+        )
+        pair = (sent, received) if self._is_client else (received, sent)
+        self._events.append(HandshakeDone(peer, bind_channel(*pair)))
+
+    def _break_off(self, error: _HandshakeError) -> None:
+        self._core.close(error.code, int(QuicFrameType.CRYPTO), error.reason.encode())
+
+    def _receive_retry(self, data: bytes, now: float) -> None:
+        """Dial again as the peer asks, once (RFC 9000 section 17.2.5)."""
+        header = pull_quic_header(Buffer(data=data), host_cid_length=len(self.host_cid))
+        version = int(self._configuration.supported_versions[0])
+        tag = get_retry_integrity_tag(data[:-16], self._original_cid, version=version)
+        if (
+            self._has_retried
+            or self._core.received_authenticated_packet
+            or header.version != version
+            or header.destination_cid != self.host_cid
+            or not compare_digest(header.integrity_tag, tag)
+        ):
+            return
+        self._has_retried = True
+        self._retry_source_cid = header.source_cid
+        self._begin(header.source_cid, now)
+        self._core.set_initial_token(header.token)
+        # What TLS said was queued before the token: it goes with each first packet.
+
+    # Datagrams and time.
+
+    @property
+    def peer_cid(self) -> bytes:
+        """The connection id that datagrams to the peer carry; empty before it has answered."""
+        return self._peer_source_cid or b""
+
+    @property
+    def remote(self) -> SocketAddr | None:
+        """Where datagrams go at present; follows a peer that moves."""
+        return self._remote
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds, None while unmeasured."""
+        rtt: float | None = self._core.smoothed_rtt
+        return rtt
+
+    @property
+    def probe_count(self) -> int:
+        """How many probe timeouts in a row went unanswered."""
+        count: int = self._core.pto_count
+        return count
+
+    def set_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Nothing: the core looks for the size of the path itself."""
+
+    def set_first_datagram_bytes(self, datagram_bytes: int) -> None:
+        """Nothing: the core looks for the size of the path itself."""
+
+    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
+        """Take in a datagram that `read_head` routed here."""
+        if self._is_over:
+            return
+        if not self._is_proven:
+            self._received_bytes += len(data)
+            if self._received_bytes > UNPROVEN_DATAGRAM_BYTES_MAX:
+                self.close(CloseReason(CloseCode.PROTOCOL_VIOLATION, "too much before the proof"))
+        if self._is_handshake_done:
+            self._core.receive_datagram(data, remote, now)
+            self._drain(now)
+            return
+        # Keys come out of one packet for the next one in the same datagram.
+        at = 0
+        while at < len(data):
+            buffer = Buffer(data=data[at:])
+            try:
+                header = pull_quic_header(buffer, host_cid_length=len(self.host_cid))
+            except ValueError:
+                return
+            if header.packet_type is QuicPacketType.RETRY:
+                if self._is_client:
+                    self._receive_retry(data, now)
+                return
+            if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
+                return  # there is one version only
+            if header.packet_type is not QuicPacketType.ONE_RTT and self._peer_source_cid is None:
+                self._peer_source_cid = header.source_cid
+            end = at + header.packet_length
+            if not any(data[end : end + 1]):
+                end = len(data)  # padding counts for how much may be answered
+            self._core.receive_datagram(data[at:end], remote, now, len(data))
+            self._drain(now)
+            at = max(end, at + 1)
+
+    def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
+        """Return the datagrams that may leave now, each with where it goes."""
+        found = []
+        # The core raises where so little may be answered that a frame does not fit: more can
+        # leave when more has come (RFC 9000 section 8.1).
+        with suppress(RuntimeError):
+            while (transmit := self._core.poll_transmit(now)) is not None:
+                self._remote = transmit[1][0], transmit[1][1]  # of IPv6 it has four parts
+                found.append((transmit[0], self._remote))
+        self._drain(now)
+        return found
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, None for never."""
+        timer = self._core.get_timer()
+        return None if timer is None else timer[1]
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due."""
+        self._core.handle_timer(now)
+        self._drain(now)
+
+    def next_event(self) -> EngineEvent | None:
+        """Return the next thing that happened, None when there is none left."""
+        return self._events.popleft() if self._events else None
+
+    def _drain(self, now: float) -> None:
+        while (event := self._core.next_event()) is not None:
+            self._take(event)
+        if self._unopened:
+            self._open_waiting()
+        if self._unsettled and self._core.bytes_in_flight == 0:
+            for stream_id in self._unsettled.keys() - self._unopened.keys():
+                if not self._core.get_send_buffer_size(stream_id):
+                    del self._unsettled[stream_id]
+
+    def _take(self, event: tuple[Any, ...]) -> None:
+        match event:
+            case ("stream_data", int(stream_id), data, bool(is_end)):
+                if stream_id not in self._heard and not self._is_own(stream_id):
+                    self._heard.add(stream_id)
+                    self._written.add(stream_id)
+                if is_end:
+                    self._heard.discard(stream_id)
+                self._events.append(StreamData(stream_id, data, is_end))
+            case ("crypto_data", _, _, data):
+                self._feed_tls(data)
+            case ("stream_reset", int(stream_id), int(code), *_):
+                if not self._is_own(stream_id) and stream_id not in self._heard:
+                    self._written.add(stream_id)
+                self._heard.discard(stream_id)
+                self._events.append(StreamAborted(stream_id, code, is_reset=True))
+            case ("stop_sending", int(stream_id), int(code)):
+                self._drop(stream_id, code)
+                self._events.append(StreamAborted(stream_id, code, is_reset=False))
+            case ("stream_finished", int(stream_id)):
+                self._heard.discard(stream_id)
+                self._written.discard(stream_id)
+                self._unsettled.pop(stream_id, None)
+            case ("handshake_done", *_):
+                self._core.handshake_confirmed()
+            case ("connection_id_issued", cid, *_):
+                self._events.append(CidIssued(cid))
+            case ("connection_id_retired", cid, *_):
+                self._events.append(CidRetired(cid))
+            case ("peer_closed", bool(is_application), int(code), _, reason):
+                self._peer_reason = _as_reason(is_application, code, _as_text(reason))
+            case ("protocol_error", int(code), _, reason):
+                self._peer_reason = _as_reason(False, code, _as_text(reason))
+            case ("connection_terminated", int(code), frame_type, reason):
+                self._end(code, frame_type, _as_text(reason))
+
+    def _end(self, code: int, frame_type: int | None, text: str) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        reason = self._peer_reason
+        if self._local_reason is not None:
+            reason = CloseReason(self._local_reason.code, self._local_reason.text, remote=True)
+        if reason is None and text == _IDLE_TEXT:
+            reason = CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
+        self._events.append(ConnectionEnded(reason or _as_reason(frame_type is None, code, text)))
+
+    # Streams.
+
+    def _is_own(self, stream_id: int) -> bool:
+        return stream_id & 1 == (0 if self._is_client else 1)
+
+    def open_stream(self) -> int:
+        """Return the id of a new bidirectional stream; it exists with its first write."""
+        stream_id = self._next_stream_id
+        self._next_stream_id += 4
+        if not self._is_over:
+            self._heard.add(stream_id)
+            self._written.add(stream_id)
+            self._unopened[stream_id] = []
+            self._open_waiting()
+        return stream_id
+
+    def _open_waiting(self) -> None:
+        """Open what waits for the peer's leave, in order, as far as it goes."""
+        while self._unopened and self._core.state in _LIVE:
+            try:
+                opened = self._core.open_stream(False)
+            except ValueError:
+                return  # the peer lets no more be open at present
+            stream_id, writes = next(iter(self._unopened.items()))
+            assert opened == stream_id, "the core counts streams as this side does"
+            del self._unopened[stream_id]
+            for data, is_end in writes:
+                self._core.send_stream(stream_id, data, is_end)
+
+    def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
+        """Append to a stream. Dropped when the peer refused to hear more of it."""
+        if stream_id not in self._written or self._is_over or self._core.state not in _LIVE:
+            return
+        waiting = self._unopened.get(stream_id)
+        if waiting is not None:
+            waiting.append((data, is_end))
+        else:
+            self._core.send_stream(stream_id, data, is_end)
+        if is_end:
+            self._written.discard(stream_id)
+        self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)
+
+    def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
+        """Append several pieces to a stream at once."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.write(stream_id, data, is_end=is_end)
+
+    def unacked_bytes(self, stream_id: int) -> int:
+        """Return how much of what was written to a stream may not have got to the peer.
+
+        The core does not tell which stream's bytes are on their way, so each stream that was
+        written to lately counts all that are, up to what was written to it.
+        """
+        written = self._unsettled.get(stream_id)
+        if written is None or self._is_over:
+            return 0
+        if stream_id in self._unopened:
+            return written
+        unsent: int = self._core.get_send_buffer_size(stream_id)
+        return unsent + min(written - unsent, self._core.bytes_in_flight)
+
+    @property
+    def blocked_stream_count(self) -> int:
+        """How many streams wait until the peer lets more be opened."""
+        return len(self._unopened)
+
+    def may_receive(self, stream_id: int) -> bool:
+        """Return whether more of a stream may come."""
+        return stream_id in self._heard
+
+    def abort_stream(self, stream_id: int, code: int) -> None:
+        """Send no more and hear no more of a stream, and drop what was not acknowledged."""
+        if self._is_over or self._core.state not in _LIVE:
+            return
+        if stream_id in self._unopened:
+            # Its number is taken all the same: the next ones must not wait for it.
+            self._unopened[stream_id] = [(b"", True)]
+        elif stream_id in self._heard:
+            self._core.stop_sending(stream_id, code)
+        self._drop(stream_id, code)
+
+    def _drop(self, stream_id: int, code: int) -> None:
+        if stream_id not in self._unopened:
+            with suppress(RuntimeError):  # all of it was acknowledged
+                self._core.reset_stream(stream_id, code)
+        self._written.discard(stream_id)
+        self._unsettled.pop(stream_id, None)
+
+    def set_link_count(self, count: int) -> None:
+        """Nothing: a peer may have `STREAMS_MAX` streams open at a time."""
+
+    def set_held_bytes(self, count: int) -> None:
+        """Take in that the peer has proven itself; the window itself does not change."""
+        self._is_proven = self._is_proven or count <= 0
+
+    def release(self) -> None:
+        """Drop all streams and what they hold: the connection is over, nothing is written."""
+        self._is_over = True
+        self._heard.clear()
+        self._written.clear()
+        self._unsettled.clear()
+        self._unopened.clear()
+
+    def ping(self, *, now: float) -> None:
+        """Make the peer answer, which keeps the connection alive."""
+        if self._core.state in _LIVE:
+            self._core.send_ping(0)
+
+    def close(self, reason: CloseReason) -> None:
+        """End the connection; the peer is told with the next datagram."""
+        if self._local_reason is None and self._core.local_error is None:
+            self._local_reason = reason
+            self._core.close(int(reason.code), None, clip_text(reason.text).encode())
+
+
+def _as_text(reason: bytes | str) -> str:
+    return reason if isinstance(reason, str) else reason.decode("utf-8", "replace")
+
+
+def _as_reason(is_application: bool, code: int, text: str) -> CloseReason:
+    if is_application:
+        return CloseReason(code, clip_text(text), remote=True)
+    why = f"QUIC error 0x{code:x}" + (f": {clip_text(text)}" if text else "")
+    return CloseReason(CloseCode.UNEXPECTED_CLOSE, why, remote=True)

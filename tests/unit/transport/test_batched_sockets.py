@@ -1,0 +1,73 @@
+"""UDP ports that read and write many datagrams at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mosaik_actors.transport.batched_sockets import BatchedUdpPort
+from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.quic.choice import choose_port
+from mosaik_actors.transport.sockets import BatchingPort, DatagramPort, UdpPort, bind_udp
+from tests.waiting import until
+
+BUFFER_BYTES = 4 * 1024 * 1024
+
+
+def bound(host: str = "127.0.0.1", port: int = 0) -> BatchedUdpPort:
+    loop = asyncio.get_running_loop()
+    made = bind_udp((host, port), BUFFER_BYTES, loop, BatchedUdpPort)
+    assert isinstance(made, BatchedUdpPort)
+    return made
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_all_is_read_though_each_turn_takes_one(host: str) -> None:
+    """What the kernel has handed over wakes nobody: the port itself has to."""
+    try:
+        one, other = bound(host), bound(host)
+    except Exception:
+        if host == "::1":
+            pytest.skip("this machine has no IPv6")
+        raise
+    got: list[bytes] = []
+
+    def read_one(port: DatagramPort) -> None:
+        found = port.read()
+        if found is not None:
+            assert found[1] == one.local_addrs[0]
+            got.append(found[0])
+
+    other.start(read_one)
+    sizes = [1200, 1200, 1200, 700, 1200, 16_000, 1, 0] * 5
+    sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+    assert one.send_batch(sent, other.local_addrs[0]) == len(sent)
+    await until(lambda: len(got) == len(sent))
+    assert got == sent
+    one.close()
+    other.close()
+    assert other.read() is None
+
+
+async def test_address_is_free_after_the_close() -> None:
+    port = bound()
+    host, number = port.local_addrs[0]
+    port.close()
+    with pytest.raises(OSError, match="closed"):
+        port.send_batch([b"x"], (host, number))
+    bound(host, number).close()
+
+
+async def test_what_is_too_large_is_an_error() -> None:
+    port = bound()
+    with pytest.raises(OSError, match="long"):
+        port.send_batch([bytes(70_000)], port.local_addrs[0])
+    port.close()
+
+
+def test_ports_follow_the_setting() -> None:
+    assert choose_port(TransportConfig()) is BatchedUdpPort
+    assert choose_port(TransportConfig(quic_engine="aioquic")) is None
+    assert issubclass(BatchedUdpPort, BatchingPort)
+    assert not issubclass(UdpPort, BatchingPort)
