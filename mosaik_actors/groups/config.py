@@ -118,10 +118,10 @@ class GroupsConfig:
             seconds is replaced by a learner or, from five voters upward, removed.
         forget_after: A learner that is gone for so many seconds is forgotten.
         leave_timeout: Seconds that leaving waits for the others to take over.
-        compact_entries: The log is cut when it has so many entries more than
+        compact_entries: The log is compacted when it has so many entries more than
             the last snapshot.
         compact_bytes: The same in bytes.
-        keep_entries: Entries that are kept before a cut, for members that are a
+        keep_entries: Entries that are kept before a compaction, for members that are a
             little behind.
         pending_commands: Commands of this node that may wait to be committed;
             beyond, `execute` waits for room.

@@ -40,7 +40,7 @@ from .runner import MachineFailed, Runner
 from .sessions import Answer, Refusal, SessionLimits, Sessions
 from .snapshot import Header, SnapshotError, checked_parts
 
-CUTS_KEPT: Final = 4
+SNAPSHOTS_KEPT: Final = 4
 """Snapshots kept of those that one call of `apply` takes: the latest."""
 
 __all__ = ["Applied", "Host", "HostSnapshot", "MachineFailed", "Replayed"]
@@ -97,7 +97,7 @@ class Applied:
         answers: What became of the own client's commands, in log order.
         events: What the group decided about itself, in order; of commands taken
             in, see `replayed`.
-        cuts: The snapshots that were asked for; the latest `CUTS_KEPT`.
+        snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
         bad_why: Why the last of them could not; for the log.
@@ -110,7 +110,7 @@ class Applied:
     position: int
     answers: list[Answer] = field(default_factory=list)
     events: list[LedgerEvent] = field(default_factory=list)
-    cuts: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=CUTS_KEPT))
+    snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
@@ -212,7 +212,7 @@ class Host:
         my_client: bytes,
         committed_index: int,
         *,
-        takes_cuts: bool = True,
+        takes_snapshots: bool = True,
     ) -> Applied:
         """Apply the next committed entries.
 
@@ -220,7 +220,7 @@ class Host:
             entries: They follow what is applied, without a hole.
             my_client: Whose answers are wanted.
             committed_index: How far the log is committed: these entries are.
-            takes_cuts: Whether to take the snapshots that the log asks for.
+            takes_snapshots: Whether to take the snapshots that the log asks for.
                 False for one that catches up, and serves nobody.
 
         Raises:
@@ -234,7 +234,7 @@ class Host:
         applied = Applied(self.index, self.position + 1, self.position)
         try:
             for entry in entries:
-                self._apply_entry(entry, my_client, applied, takes_cuts)
+                self._apply_entry(entry, my_client, applied, takes_snapshots)
             self._runner.flush()
         except MachineFailed as failure:
             self._failure = failure
@@ -352,7 +352,7 @@ class Host:
             raise DecodeError(f"the machine cannot take in the snapshot: {exc!r}") from exc
 
     def _apply_entry(
-        self, entry: Entry, my_client: bytes, applied: Applied, takes_cuts: bool
+        self, entry: Entry, my_client: bytes, applied: Applied, takes_snapshots: bool
     ) -> None:
         assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
         self.index = entry.index
@@ -369,7 +369,7 @@ class Host:
         if isinstance(content, tuple):
             self._apply_command_batches(content, my_client, applied.answers)
         else:
-            self._apply_system_entry(content, my_client, applied, takes_cuts)
+            self._apply_system_entry(content, my_client, applied, takes_snapshots)
         self._runner.end_entry(entry.index, entry.term)
         if self._runner.results.is_wanted:
             self._keep_results()
@@ -408,12 +408,12 @@ class Host:
         self.ledger.own_count += self.position - before
 
     def _apply_system_entry(
-        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_cuts: bool
+        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_snapshots: bool
     ) -> None:
         if isinstance(system_entry, TakeSnapshot):
-            if takes_cuts:
+            if takes_snapshots:
                 self._runner.flush()
-                applied.cuts.append(self._cut(system_entry.request_id))
+                applied.snapshots.append(self._make_snapshot(system_entry.request_id))
             return
         event = self.ledger.apply(system_entry)
         if isinstance(event, CommandsTaken):
@@ -460,7 +460,7 @@ class Host:
         positions = self._runner.take(payloads)
         return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
 
-    def _cut(self, request_id: bytes) -> HostSnapshot:
+    def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:
             return HostSnapshot(self.index, request_id, self.snapshot_parts())
         except SnapshotError as exc:

@@ -129,7 +129,7 @@ class StateMachine(Typed, Generic[C, Q, A, R]):
     A member that gives up its history begins anew with the machine as it was
     given; one that cannot be copied needs a method `reset()` that does that.
 
-    With `snapshot` and `restore` the log is cut when it has grown, and those
+    With `snapshot` and `restore` the log is compacted when it has grown, and those
     who join fetch the state instead of the log.
 
     Attributes:

@@ -5,7 +5,7 @@ once where. A command's position is known before the machine has seen it. So com
 are collected first, and the machine gets a whole run of them in one call of
 `apply_batch`. What they return is known when the run is through: `take_results`.
 
-Where a run is cut differs from member to member, for it depends on how many
+Where a batch ends differs from member to member, for it depends on how many
 entries were committed at once. So nothing may depend on it:
 
     * A machine with an `apply_batch` of its own gets commands of several

@@ -226,7 +226,7 @@ class SyncProvider(Protocol):
             RemoteError: It is not a message at all.
         """
 
-    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
+    def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot that a `TakeSnapshot` in the log asked for.
 
         Every member calls this when it applies the system entry, the leader or not.

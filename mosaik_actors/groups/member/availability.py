@@ -88,7 +88,9 @@ class Availability:
         if not self.is_admitted:
             return "being taken in: the change of the voters is not finished"
         if self._raft.is_log_full:
-            return "the log is full: a machine with `snapshot` and `restore` would have it cut"
+            return (
+                "the log is full: with `snapshot` and `restore` the machine would have it compacted"
+            )
         return None
 
     @property

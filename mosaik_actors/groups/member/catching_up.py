@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
 
 _AGAIN_S = 0.5
-_CUT_WAIT_S = 1.0  # for all members to cut their states at the same place
+_SNAPSHOT_WAIT_S = 1.0  # for all members to take their snapshots at the same place
 
 
 class CatchingUp:
@@ -84,7 +84,7 @@ class CatchingUp:
         self._task: SyncTask | None = None
         self._again_at_s: float | None = None
         self._wanted_index = 0
-        self._cut_by_s: float | None = None
+        self._snapshot_by_s: float | None = None
         self._restoring: tuple[SnapshotMetadata, Sequence[bytes], Iterator[None]] | None = None
         self._is_broken = False
         self._to_install: InstallEntries | InstallSnapshot | None = None
@@ -145,16 +145,16 @@ class CatchingUp:
         if self._task is not None:
             self._task.receive_message(peer, data, now=now)
 
-    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
+    def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Keep a snapshot for those who fetch it."""
-        self._cut_by_s = None
-        self._provider.cut_made(cut, now=now)
+        self._snapshot_by_s = None
+        self._provider.snapshot_made(snapshot, now=now)
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
         if self._restoring is not None:
             return -inf
-        times = [self._provider.get_timer(), self._again_at_s, self._cut_by_s]
+        times = [self._provider.get_timer(), self._again_at_s, self._snapshot_by_s]
         if self._task is not None:
             times.append(self._task.get_timer())
         return min([time for time in times if time is not None], default=inf)
@@ -162,8 +162,8 @@ class CatchingUp:
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
         self._provider.handle_timer(now=now)
-        if self._cut_by_s is not None and now >= self._cut_by_s:
-            self._cut_alone(now)
+        if self._snapshot_by_s is not None and now >= self._snapshot_by_s:
+            self._take_snapshot_alone(now)
         if self._again_at_s is not None and now >= self._again_at_s:
             self.begin(now=now)
         if self._task is not None:
@@ -191,12 +191,12 @@ class CatchingUp:
             next_index=raft.commit_index + 1,
         )
 
-    def _cut_alone(self, now: float) -> None:
+    def _take_snapshot_alone(self, now: float) -> None:
         """Cut the state here and now: no system entry that has all members do so is committed.
 
         It may be that those who need the snapshot are needed to commit anything.
         """
-        self._cut_by_s = None
+        self._snapshot_by_s = None
         raft = self._raft
         if not raft.is_leader or not raft.applied_index:
             return
@@ -206,7 +206,7 @@ class CatchingUp:
             self._context.emit(Logged(True, f"a snapshot could not be made: {exc}"))
             return
         request_id = self._context.rng.randbytes(REQUEST_BYTES)
-        self._provider.cut_made(
+        self._provider.snapshot_made(
             RequestedSnapshot(raft.metadata_at(raft.applied_index), request_id, parts), now=now
         )
 
@@ -221,7 +221,7 @@ class CatchingUp:
                     self._raft.propose(
                         encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM
                     )
-                    self._cut_by_s = now + _CUT_WAIT_S
+                    self._snapshot_by_s = now + _SNAPSHOT_WAIT_S
                 case SnapshotFailed(_, reason):
                     self._context.emit(Logged(True, f"a snapshot could not be made: {reason}"))
 

@@ -1,10 +1,10 @@
-"""Cutting the log of a history when it has grown, and the snapshots that stand for the cut.
+"""Compacting the log of a history when it has grown, and the snapshots that stand for what goes.
 
 A member in memory simply forgets the beginning of its log: whoever lacks it is
 served a fresh snapshot. A durable one first makes a snapshot of its own, piece
-by piece between the turns of the loop, and saves it together with the cut.
+by piece between the turns of the loop, and saves it together with the compaction.
 
-A log that may have to be replayed into another history is not cut (`merge`).
+A log that may have to be replayed into another history is not compacted (`merge`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PARTS_PER_STEP: Final = 4
 
 @dataclass(slots=True)
 class _Work:
-    """A snapshot that is being made, and the cut that it is for."""
+    """A snapshot that is being made, and the compaction that it is for."""
 
     metadata: SnapshotMetadata
     keep_count: int
@@ -62,7 +62,7 @@ class Compaction:
         self._applied_bytes += byte_count
 
     def consider(self) -> bool:
-        """Begin to cut the log when it has grown; return whether it was cut at once."""
+        """Begin to compact the log when it has grown; return whether that was done at once."""
         raft, context = self._raft, self._context
         settings = context.settings
         is_heavy = self._applied_bytes > settings.compact_bytes
@@ -85,7 +85,7 @@ class Compaction:
         return False
 
     def carry_on(self) -> None:
-        """Make some more parts of the snapshot; cut the log when they were the last."""
+        """Make some more parts of the snapshot; compact the log when they were the last."""
         work = self._work
         if work is None:
             return
@@ -119,4 +119,4 @@ class Compaction:
 
     def _fail(self, error: SnapshotError) -> None:
         self._work = None
-        self._context.emit(Logged(True, f"the log is not cut: {error}"))
+        self._context.emit(Logged(True, f"the log is not compacted: {error}"))

@@ -82,7 +82,7 @@ class Context:
         statuses: Who is bonded with this member, and what they say.
         status_count: How often that has changed.
         status: What this member says of itself.
-        keeps_log: Whether the log must not be cut at the moment.
+        keeps_log: Whether the log must not be compacted at the moment.
         events: What the caller is to do.
         out: The frames that wait, by link.
     """

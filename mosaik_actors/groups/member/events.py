@@ -75,7 +75,7 @@ class HistoryMerged:
 class HistoriesConflicted:
     """Another history of this group is about, and the two cannot be merged.
 
-    Both logs have been cut, so neither can be replayed in full. Both go on,
+    Both logs have been compacted, so neither can be replayed in full. Both go on,
     apart, until somebody decides which one to keep.
     """
 

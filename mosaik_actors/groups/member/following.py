@@ -341,7 +341,7 @@ class Following:
                         return event, True
                 case HistoriesConflict(other):
                     self._context.emit(Notify(HistoriesConflicted(history.id, other)))
-                    text = f"history {other.hex()} cannot be merged: both logs were cut"
+                    text = f"history {other.hex()} cannot be merged: both logs were compacted"
                     self._context.emit(Logged(True, text))
         return None, has_acted
 

@@ -21,8 +21,7 @@ from typing import Any
 
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..machine.host import HostSnapshot as HostCut
-from ..machine.host import Replayed
+from ..machine.host import HostSnapshot, Replayed
 from ..machine.sync_roles import RequestedSnapshot
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
@@ -350,14 +349,14 @@ class FollowedHistory:
             entries,
             context.client.client_id,
             self.raft.commit_index,
-            takes_cuts=not self.availability.is_catching_up,
+            takes_snapshots=not self.availability.is_catching_up,
         )
         self.raft.applied(entries[-1].index)
         self._compaction.note_applied(sum([len(entry.data) for entry in entries]))
         if applied.answers:
             context.client.receive_answers(applied.answers, self._now)
-        for cut in applied.cuts:
-            self._take_cut(cut)
+        for snapshot in applied.snapshots:
+            self._take_snapshot(snapshot)
         if applied.replayed:
             self._news.replayed += applied.replayed
         if applied.bad_count:
@@ -371,12 +370,14 @@ class FollowedHistory:
             if entry.kind is EntryKind.SYSTEM:
                 self._take_system_entry(entry)
 
-    def _take_cut(self, cut: HostCut) -> None:
-        if cut.parts is None:
-            self._context.emit(Logged(True, f"a snapshot could not be made: {cut.failure}"))
+    def _take_snapshot(self, snapshot: HostSnapshot) -> None:
+        if snapshot.parts is None:
+            self._context.emit(Logged(True, f"a snapshot could not be made: {snapshot.failure}"))
         else:
-            made = RequestedSnapshot(self.raft.metadata_at(cut.index), cut.request_id, cut.parts)
-            self.sync.cut_made(made, now=self._now)
+            made = RequestedSnapshot(
+                self.raft.metadata_at(snapshot.index), snapshot.request_id, snapshot.parts
+            )
+            self.sync.snapshot_made(made, now=self._now)
 
     def _take_system_entry(self, entry: Entry) -> None:
         with suppress(RemoteError):  # void for everybody, and counted by the host

@@ -43,7 +43,7 @@ anything; that a leader accepts nobody while it asks, and asks again after a
 random wait, only makes it likely that they agree soon.
 
 **Which one goes on.** The one with more commands, as users count them; of two
-alike the one with the smaller id; but one whose log was cut anywhere goes before one that is
+alike the one with the smaller id; but one whose log was compacted anywhere goes before one that is
 whole, for it cannot be replayed. When neither can, both stay, and
 `HistoriesConflict` says so, loudly. Nothing has to be replayed of a history that
 another one continues (`takeover`), or that continues it, when it has nothing of its
@@ -52,7 +52,7 @@ void if it has anything by then.
 
 What it cannot do: if everybody with the whole log of a closed history is gone
 for good, what was not replayed by then is gone. While `Merge.keeps_log` is true
-a member must not cut its log.
+a member must not compact its log.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Merge:
 
     @property
     def keeps_log(self) -> bool:
-        """Whether the log must not be cut now: it may have to be replayed, or is being."""
+        """Whether the log must not be compacted now: it may have to be replayed, or is being."""
         view = self._view
         if view is None or not view.history or not is_whole(view.log):
             return False

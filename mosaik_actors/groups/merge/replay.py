@@ -3,7 +3,7 @@
 Not every command in a log was applied: a repeated one was not, nor one that
 came too early. Which ones were is worked out as every member did it, by running
 the sessions and the ledger over the log once more, without the machine. So the
-whole log is needed, from its first entry on; a history whose log was cut cannot
+whole log is needed, from its first entry on; a history whose log was compacted cannot
 be merged into another one.
 
 What comes out is a row of `Replay` system entries, alike whoever reads the log:
@@ -58,7 +58,7 @@ class CommittedLog(Protocol):
         """Everything up to here is committed."""
 
     def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
-        """Return committed entries from `first_index` on; none when that is cut away."""
+        """Return committed entries from `first_index` on; none when that is compacted away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def merged_commands(
 ) -> list[MergedCommand]:
     """Return what was applied in a history, in order: up to its end, or to the commit index.
 
-    Empty when the log has been cut.
+    Empty when the log has been compacted.
     """
     stream = ReplayStream(history, log, limits, ancestors=ancestors)
     stream.read_all()
@@ -122,7 +122,7 @@ class ReplayStream:
     Attributes:
         is_at_end: Whether the entry that ended the history has been read. What
             `take` returns until None is then the rest.
-        is_cut: Whether the log lacks what is to be read next: give it up.
+        is_compacted: Whether the log lacks what is to be read next: give it up.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ReplayStream:
         ancestors: Sequence[Ancestor] = (),
     ) -> None:
         self.is_at_end = False
-        self.is_cut = not is_whole(log)
+        self.is_compacted = not is_whole(log)
         self._history = history
         self._log = log
         self._skip_count = skip_count
@@ -152,7 +152,7 @@ class ReplayStream:
     @property
     def has_more(self) -> bool:
         """Whether `read` would read anything now."""
-        ended = self.is_at_end or self.is_cut
+        ended = self.is_at_end or self.is_compacted
         return not ended and self._next_index <= self._log.commit_index
 
     def read(self) -> None:
@@ -162,7 +162,7 @@ class ReplayStream:
         entries = self._log.entries(
             self._next_index, count_max=SLICE_ENTRIES, bytes_max=SLICE_BYTES
         )
-        self.is_cut = not entries
+        self.is_compacted = not entries
         for entry in entries:
             self._next_index = entry.index + 1
             if entry.kind is EntryKind.COMMANDS:

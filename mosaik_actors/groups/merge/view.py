@@ -280,7 +280,7 @@ class HistoryAbandoned:
 
 @dataclass(frozen=True, slots=True)
 class HistoriesConflict:
-    """Another history is in sight, and neither can be replayed: both logs were cut."""
+    """Another history is in sight, and neither can be replayed: both logs were compacted."""
 
     other: bytes
 

@@ -76,7 +76,7 @@ class Leader(Role):
 
     @property
     def kept_from_index(self) -> float:
-        """The first entry that a follower waits for; the log is not to be cut before it."""
+        """The first entry that a follower waits for; the log is not to be compacted beyond it."""
         return self._replication.kept_from_index
 
     # From the caller.

@@ -182,7 +182,7 @@ class Replication:
 
     @property
     def kept_from_index(self) -> float:
-        """The first entry that a follower waits for; the log is not to be cut before it.
+        """The first entry that a follower waits for; the log is not to be compacted beyond it.
 
         Infinity when nobody waits: those who were sent everything need nothing of the log.
         """

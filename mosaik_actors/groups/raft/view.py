@@ -69,7 +69,7 @@ class RaftView:
 
     @property
     def is_log_full(self) -> bool:
-        """Whether a leader would take no more proposals before its log is cut."""
+        """Whether a leader would take no more proposals before its log is compacted."""
         return self._replica.log.size_bytes >= self._replica.settings.log_bytes
 
     @property

@@ -4,7 +4,7 @@ The parts come from an iterator of the machine, which may have to work for each.
 They are made a bounded number at a time, so that the event loop gets its turns,
 and kept until nobody has asked for the snapshot for its time to live.
 
-A part that cannot be made ends the cut: it is served no more. What was already
+A part that cannot be made ends the snapshot: it is served no more. What was already
 served of it is right all the same, for every member makes the same parts.
 """
 
@@ -22,10 +22,10 @@ _PART_OVERHEAD_BYTES: Final = 8
 
 
 class KeptSnapshot:
-    """One cut.
+    """One snapshot.
 
     Args:
-        cut: The cut; its iterator is this object's from now on.
+        snapshot: The snapshot; its iterator is this object's from now on.
         expires_s: Until when it is kept.
 
     Attributes:
@@ -37,17 +37,17 @@ class KeptSnapshot:
         failure: Why it could not be made; empty while it could.
     """
 
-    def __init__(self, cut: RequestedSnapshot, *, expires_s: float) -> None:
-        self.metadata: SnapshotMetadata = cut.metadata
-        self.request_id = cut.request_id
+    def __init__(self, snapshot: RequestedSnapshot, *, expires_s: float) -> None:
+        self.metadata: SnapshotMetadata = snapshot.metadata
+        self.request_id = snapshot.request_id
         self.expires_s = expires_s
         self.is_wanted = False
         self.whole: SnapshotSummary | None = None
         self.failure = ""
-        self._source = iter(cut.parts)
+        self._source = iter(snapshot.parts)
         self._parts: list[bytes] = []
         self._bytes_count = 0
-        self._digest = PartsDigest(cut.metadata)
+        self._digest = PartsDigest(snapshot.metadata)
 
     @property
     def part_count(self) -> int:
@@ -93,7 +93,7 @@ class KeptSnapshot:
         except StopIteration:
             self.whole = SnapshotSummary(len(self._parts), self._digest.digest())
             return 0
-        except Exception as exc:  # the machine's own code: whatever it raises ends this cut only
+        except Exception as exc:  # the machine's own code: it ends this snapshot only
             self._fail(f"{type(exc).__name__}: {exc}")
             return 0
         self._parts.append(part)

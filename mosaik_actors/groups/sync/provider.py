@@ -6,15 +6,15 @@ with snapshots:
     1. A member that has to catch up asks the leader for a snapshot. The leader
        names one that is still kept, when the log continues it, or has
        `TakeSnapshot` proposed (`SnapshotWanted`); many who ask share one.
-    2. Every member that applies the system entry cuts its state there, and calls
-       `cut_made`. Those who asked are told the metadata.
+    2. Every member that applies the system entry takes its snapshot there, and calls
+       `snapshot_made`. Those who asked are told the metadata.
     3. They fetch the parts from whom they like. A request for what is not made
        yet, or of a snapshot that this member has not come to yet, waits here
        for up to `HOLD_S`, then it is answered with what there is.
 
 Limits: `ANSWERS_MAX` answers per peer are made in a turn, and requests beyond
 that are dropped: an honest task asks a peer once at a time, and again when no
-answer comes. One request per peer waits for parts, the newest; `CUTS_MAX` snapshots are kept,
+answer comes. One request per peer waits for parts, the newest; `SNAPSHOTS_MAX` snapshots are kept,
 each for its time to live after the last request for it. The first portion of
 parts is made at once, which is all of a small snapshot; the rest only when
 somebody asks for parts.
@@ -45,7 +45,7 @@ from ..wire.sync import (
     FetchParts,
     NotHere,
     PartRange,
-    SnapshotCut,
+    SnapshotNamed,
     WantSnapshot,
     decode_request,
     encode_message,
@@ -54,7 +54,7 @@ from ..wire.types import REQUEST_BYTES
 from .kept_snapshot import KeptSnapshot
 
 HOLD_S: Final = 1.0
-CUTS_MAX: Final = 2
+SNAPSHOTS_MAX: Final = 2
 GONE_MAX: Final = 32
 WAITING_MAX: Final = 1024
 ANSWERS_MAX: Final = 4
@@ -102,7 +102,7 @@ class LogProvider:
         else:
             self._answers.add(peer, NotHere(request.number, is_final=True))
 
-    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
+    def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Drop a snapshot: nobody will ask for it."""
 
     def get_timer(self) -> float | None:
@@ -137,7 +137,7 @@ class SnapshotProvider:
         self._wanted_timeout_s = snapshot_request_timeout
         self._wanted_s: float | None = None
         self._asking: dict[PeerId, WantSnapshot] = {}
-        self._cuts: dict[bytes, KeptSnapshot] = {}
+        self._snapshots: dict[bytes, KeptSnapshot] = {}
         self._gone: deque[bytes] = deque(maxlen=GONE_MAX)
         self._held: dict[PeerId, tuple[FetchParts, float]] = {}
         self._events: deque[ProviderEvent] = deque()
@@ -145,9 +145,9 @@ class SnapshotProvider:
         self._now = context.now
 
     @property
-    def cuts(self) -> Mapping[bytes, KeptSnapshot]:
+    def snapshots(self) -> Mapping[bytes, KeptSnapshot]:
         """The snapshots that are kept, by request id."""
-        return self._cuts
+        return self._snapshots
 
     # The verbs.
 
@@ -170,42 +170,42 @@ class SnapshotProvider:
                 self._held[peer] = (request, self._now + HOLD_S)
                 self._serve()
 
-    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None:
+    def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot: see `SyncProvider`."""
         self._observe(now)
-        if cut.request_id in self._cuts:
+        if snapshot.request_id in self._snapshots:
             return
-        while len(self._cuts) >= CUTS_MAX:
-            self._forget(next(iter(self._cuts)))
-        kept = KeptSnapshot(cut, expires_s=self._now + self._ttl_s)
-        self._cuts[cut.request_id] = kept
+        while len(self._snapshots) >= SNAPSHOTS_MAX:
+            self._forget(next(iter(self._snapshots)))
+        kept = KeptSnapshot(snapshot, expires_s=self._now + self._ttl_s)
+        self._snapshots[snapshot.request_id] = kept
         self._make(kept)
         self._wanted_s = None
         asking, self._asking = self._asking, {}
         for peer, request in asking.items():
-            self._answer(peer, SnapshotCut(request.number, kept.request_id, kept.metadata))
+            self._answer(peer, SnapshotNamed(request.number, kept.request_id, kept.metadata))
         self._serve()
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, at once while parts are being made."""
-        if not self._cuts and not self._held:
+        if not self._snapshots and not self._held:
             return None  # as almost always
-        if any(cut.is_wanted and cut.is_making for cut in self._cuts.values()):
+        if any(snapshot.is_wanted and snapshot.is_making for snapshot in self._snapshots.values()):
             return self._now
         due = [until_s for _, until_s in self._held.values()]
-        due += [cut.expires_s for cut in self._cuts.values()]
+        due += [snapshot.expires_s for snapshot in self._snapshots.values()]
         return min(due, default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Make a portion of parts, serve who waits for them, forget what nobody wants."""
         self._observe(now)
-        for cut in list(self._cuts.values()):
-            if cut.is_wanted and cut.is_making:
-                self._make(cut)
+        for snapshot in list(self._snapshots.values()):
+            if snapshot.is_wanted and snapshot.is_making:
+                self._make(snapshot)
                 break
         self._serve()
-        for request_id, cut in list(self._cuts.items()):
-            if cut.expires_s <= self._now:
+        for request_id, snapshot in list(self._snapshots.items()):
+            if snapshot.expires_s <= self._now:
                 self._forget(request_id)
 
     def next_event(self) -> ProviderEvent | None:
@@ -215,10 +215,12 @@ class SnapshotProvider:
     # Which snapshot.
 
     def _receive_want(self, peer: PeerId, request: WantSnapshot) -> None:
-        for cut in reversed(self._cuts.values()):
-            if cut.metadata.index >= request.next_index and self._is_continued(cut):
-                cut.expires_s = self._now + self._ttl_s
-                self._answer(peer, SnapshotCut(request.number, cut.request_id, cut.metadata))
+        for snapshot in reversed(self._snapshots.values()):
+            if snapshot.metadata.index >= request.next_index and self._is_continued(snapshot):
+                snapshot.expires_s = self._now + self._ttl_s
+                self._answer(
+                    peer, SnapshotNamed(request.number, snapshot.request_id, snapshot.metadata)
+                )
                 return
         self._asking.pop(peer, None)
         if not self._is_leader() or len(self._asking) >= WAITING_MAX:
@@ -229,17 +231,17 @@ class SnapshotProvider:
             self._wanted_s = self._now
             self._events.append(SnapshotWanted(self._rng.randbytes(REQUEST_BYTES)))
 
-    def _is_continued(self, cut: KeptSnapshot) -> bool:
+    def _is_continued(self, snapshot: KeptSnapshot) -> bool:
         """Return whether the log still has what comes after a snapshot, and so it is of use."""
-        return cut.metadata.index + 1 >= self._log.first_index and not cut.failure
+        return snapshot.metadata.index + 1 >= self._log.first_index and not snapshot.failure
 
-    def _make(self, cut: KeptSnapshot) -> None:
-        cut.make()
-        if cut.failure:
-            self._events.append(SnapshotFailed(cut.request_id, cut.failure))
+    def _make(self, snapshot: KeptSnapshot) -> None:
+        snapshot.make()
+        if snapshot.failure:
+            self._events.append(SnapshotFailed(snapshot.request_id, snapshot.failure))
 
     def _forget(self, request_id: bytes) -> None:
-        del self._cuts[request_id]
+        del self._snapshots[request_id]
         self._gone.append(request_id)
 
     # Its parts.
@@ -253,18 +255,18 @@ class SnapshotProvider:
                 self._answer(peer, answer)
 
     def _parts_for(self, request: FetchParts, *, has_waited: bool) -> Answer | None:
-        cut = self._cuts.get(request.request_id)
-        if cut is None:
+        snapshot = self._snapshots.get(request.request_id)
+        if snapshot is None:
             is_gone = request.request_id in self._gone
             return NotHere(request.number, is_gone) if is_gone or has_waited else None
-        cut.expires_s = self._now + self._ttl_s
-        if cut.failure:
+        snapshot.expires_s = self._now + self._ttl_s
+        if snapshot.failure:
             return NotHere(request.number, is_final=True)
-        cut.is_wanted = True
-        if not has_waited and not cut.can_fill(request.first_part, request.part_count):
+        snapshot.is_wanted = True
+        if not has_waited and not snapshot.can_fill(request.first_part, request.part_count):
             return None
-        parts = cut.take(request.first_part, request.part_count)
-        return PartRange(request.number, parts, cut.whole)
+        parts = snapshot.take(request.first_part, request.part_count)
+        return PartRange(request.number, parts, snapshot.whole)
 
     # Helpers.
 

@@ -4,8 +4,8 @@ The task of `SnapshotSync`:
 
     1. When little is missing and the log still has it, that is replayed
        (`log_replay`), and nothing more.
-    2. Else the leader is asked for a snapshot. It has all members cut their
-       state at the same entry, or names such a cut that is still kept; the
+    2. Else the leader is asked for a snapshot. It has all members take their
+       snapshot at the same entry, or names such a one that is still kept; the
        request is repeated when the leader changes or stays silent.
     3. The parts are fetched from all members, and checked (`parts_fetch`).
     4. `InstallSnapshot`; then what was committed after the metadata is replayed.
@@ -44,7 +44,7 @@ from ..wire.sync import (
     EntryRange,
     NotHere,
     PartRange,
-    SnapshotCut,
+    SnapshotNamed,
     WantSnapshot,
     decode_answer,
     encode_message,
@@ -262,7 +262,7 @@ class SnapshotTask:
     def _receive(self, peer: PeerId, answer: Answer) -> None:
         fetch = self._fetch
         match answer:
-            case SnapshotCut() if self._is_awaited(peer, answer):
+            case SnapshotNamed() if self._is_awaited(peer, answer):
                 self._begin_fetch(answer)
             case NotHere() if self._is_awaited(peer, answer):
                 self._ask_again_s = self._now + min(ASK_AGAIN_S, self._request_timeout_s)
@@ -277,12 +277,12 @@ class SnapshotTask:
             case EntryRange() if fetch is not None:
                 pass  # late, from a replay that was given up
 
-    def _is_awaited(self, peer: PeerId, answer: SnapshotCut | NotHere) -> bool:
+    def _is_awaited(self, peer: PeerId, answer: SnapshotNamed | NotHere) -> bool:
         """Return whether the leader answers: late perhaps, but this task and not one before."""
         is_number_mine = self._first_number < answer.number <= self._number
         return self._fetch is None and peer == self._asked and is_number_mine
 
-    def _begin_fetch(self, answer: SnapshotCut) -> None:
+    def _begin_fetch(self, answer: SnapshotNamed) -> None:
         if answer.metadata.index < self._next:
             # Replication was faster: what is left is in the log.
             self._begin_replay()

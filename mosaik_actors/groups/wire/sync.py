@@ -99,7 +99,7 @@ class EntryRange(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ANSWER_ENTRIES_MAX)]
 
 
-class SnapshotCut(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+class SnapshotNamed(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     """The answer to `WantSnapshot`: all members have this one, or soon will."""
 
     number: Number
@@ -142,7 +142,7 @@ class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
 
 
 Request = FetchEntries | WantSnapshot | FetchParts
-Answer = EntryRange | SnapshotCut | PartRange | NotHere
+Answer = EntryRange | SnapshotNamed | PartRange | NotHere
 
 _request_decoder: BoundedDecoder[Request] = BoundedDecoder(
     Request, "a request of a sync", REQUEST_BYTES_MAX
@@ -169,7 +169,7 @@ def decode_answer(data: bytes) -> Answer:
         DecodeError: It is none, or holds more than an answer may.
     """
     answer = _answer_decoder.decode(data)
-    if isinstance(answer, SnapshotCut):
+    if isinstance(answer, SnapshotNamed):
         check_metadata(answer.metadata)
     # A single entry or part may be large. What several cost besides their
     # content is little: twice the limit is never reached by honest ones.

@@ -155,7 +155,7 @@ class World:
         self.restored: tuple[SnapshotMetadata, tuple[bytes, ...]] | None = None
         self.restore_fails = False
         self.install_delay_s = 0.0
-        self.cuts: list[SnapshotMetadata] = []
+        self.snapshots: list[SnapshotMetadata] = []
         self.is_installing = False
         self.ended: StateSyncFinished | StateSyncFailed | None = None
         self.progress: list[SyncProgress] = []
@@ -370,7 +370,7 @@ class World:
             do_pending_io(server.raft)
             metadata = server.raft.metadata_at(last + 1)
             if number == 1:
-                self.cuts.append(metadata)
+                self.snapshots.append(metadata)
             parts = server.parts or (lambda index: iter(parts_at(index, *self.part_shape)))
             cut = RequestedSnapshot(metadata, request_id, parts(last + 1))
             self.at(self.now + server.apply_delay_s, lambda n=number, c=cut: self._cut_made(n, c))  # type: ignore[misc]
@@ -378,7 +378,7 @@ class World:
 
     def _cut_made(self, number: int, cut: RequestedSnapshot) -> None:
         if self.servers[number].is_alive:
-            self.providers[number].cut_made(cut, now=self.now)
+            self.providers[number].snapshot_made(cut, now=self.now)
             self._pump_provider(number)
 
     def _begin_install(self, install: Callable[[], None]) -> None:

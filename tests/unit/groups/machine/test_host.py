@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import ConfigError, DecodeError
-from mosaik_actors.groups.machine.host import CUTS_KEPT, Host, MachineFailed, Replayed
+from mosaik_actors.groups.machine.host import SNAPSHOTS_KEPT, Host, MachineFailed, Replayed
 from mosaik_actors.groups.machine.ledger import (
     HistoryClosed,
     Ledger,
@@ -381,20 +381,20 @@ def test_cut_is_the_state_at_that_very_entry() -> None:
         after = commands(3, command_batch(payloads(host, "c"), first=3))
         cut_at = system_entry(2, TakeSnapshot(REQUEST))
         applied = host.apply([before, cut_at, after], ME, 3)
-        [cut] = applied.cuts
+        [cut] = applied.snapshots
         assert (cut.index, cut.request_id) == (2, REQUEST)
         assert cut.parts is not None
-        other.apply([before, cut_at], OTHER, 2, takes_cuts=False)
+        other.apply([before, cut_at], OTHER, 2, takes_snapshots=False)
         assert list(cut.parts) == list(other.snapshot_parts())
 
 
 def test_cuts_of_one_call_are_bounded_and_may_be_left_out() -> None:
     host = host_of(Diary())
-    entries = [system_entry(n + 1, TakeSnapshot(REQUEST)) for n in range(CUTS_KEPT + 3)]
-    cuts = host.apply(entries, ME, 99).cuts
+    entries = [system_entry(n + 1, TakeSnapshot(REQUEST)) for n in range(SNAPSHOTS_KEPT + 3)]
+    cuts = host.apply(entries, ME, 99).snapshots
     assert [cut.index for cut in cuts] == [4, 5, 6, 7]
     host.reset()
-    assert not host.apply(entries, ME, 99, takes_cuts=False).cuts
+    assert not host.apply(entries, ME, 99, takes_snapshots=False).snapshots
 
 
 def test_cut_of_a_machine_without_snapshots_says_why() -> None:
@@ -405,7 +405,7 @@ def test_cut_of_a_machine_without_snapshots_says_why() -> None:
     for machine, why in ((Replayer(), "no snapshot"), (Broken(), "KeyError")):
         host = host_of(machine)
         host.apply([commands(1, command_batch(host.encode_commands([Put("a")])))], ME, 1)
-        [cut] = host.apply([system_entry(2, TakeSnapshot(REQUEST))], ME, 2).cuts
+        [cut] = host.apply([system_entry(2, TakeSnapshot(REQUEST))], ME, 2).snapshots
         assert cut.parts is None
         assert why in cut.failure
         assert host.apply([Entry(3, 1, EntryKind.NOOP)], ME, 3).index == 3
@@ -674,14 +674,14 @@ def play(host: Host, log: Sequence[Entry], rng: Random) -> dict[str, list[Any]]:
     cuts: list[tuple[int, bytes, list[bytes]]] = []
     at = 0
     while at < len(log):
-        size = rng.randrange(1, CUTS_KEPT + 1)
+        size = rng.randrange(1, SNAPSHOTS_KEPT + 1)
         applied = host.apply(log[at : at + size], bytes([1]) * 16, 1000)
         at += size
         told["answers"] += applied.answers
         told["events"] += applied.events
         told["replayed"] += applied.replayed
         told["bad"][0] += applied.bad_count
-        for cut in applied.cuts:
+        for cut in applied.snapshots:
             assert cut.parts is not None
             cuts.append((cut.index, cut.request_id, list(cut.parts)))
     return told | {"cuts": cuts}

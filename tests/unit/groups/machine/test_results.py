@@ -212,7 +212,7 @@ def test_result_of_a_snapshot_is_cut_with_its_entry() -> None:
         ME,
         3,
     )
-    [made] = applied.cuts
+    [made] = applied.snapshots
     assert made.parts is not None
     other = host_of(BatchTotal())
     for _ in other.restore(list(made.parts)):

@@ -195,7 +195,7 @@ class Hostile:
         whole = self.pick(None, sync.SnapshotSummary(self.pick(0, 1, 1 << 20), bytes(32)))
         answer = self.pick(
             sync.EntryRange(number, 1, self.index(), self.pick(0, 1, self.term()), entries),
-            sync.SnapshotCut(number, self.rng.randbytes(16), self.metadata()),
+            sync.SnapshotNamed(number, self.rng.randbytes(16), self.metadata()),
             sync.PartRange(number, (b"", encode([1, 2]))[: self.rng.randint(0, 2)], whole),
             sync.NotHere(number, self.pick(True, False)),
         )

@@ -203,7 +203,7 @@ def test_log_that_was_cut_cannot_be_replayed() -> None:
     assert not is_whole(log)
     stream = ReplayStream(OWN, log)
     stream.read_all()
-    assert stream.is_cut
+    assert stream.is_compacted
     assert not stream.is_at_end
     assert merged_commands(OWN, log) == []
 
@@ -214,7 +214,7 @@ def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
     stream.read()
     log.first_index = 150
     stream.read_all()
-    assert stream.is_cut
+    assert stream.is_compacted
     assert not stream.is_at_end
 
 

@@ -23,7 +23,7 @@ from mosaik_actors.groups.machine.sync_roles import (
     SyncContext,
 )
 from mosaik_actors.groups.sync.kept_snapshot import TURN_BYTES, TURN_PARTS, KeptSnapshot
-from mosaik_actors.groups.sync.provider import CUTS_MAX, HOLD_S, SnapshotProvider
+from mosaik_actors.groups.sync.provider import HOLD_S, SNAPSHOTS_MAX, SnapshotProvider
 from mosaik_actors.groups.sync.settings import SnapshotSync
 from mosaik_actors.groups.sync.snapshot_sync import ATTEMPTS_MAX, SnapshotTask
 from mosaik_actors.groups.wire.records import PART_BYTES_MAX, Entry, SnapshotMetadata
@@ -36,7 +36,7 @@ from mosaik_actors.groups.wire.sync import (
     PartRange,
     PartsDigest,
     Request,
-    SnapshotCut,
+    SnapshotNamed,
     SnapshotSummary,
     WantSnapshot,
     decode_answer,
@@ -72,7 +72,7 @@ def test_snapshot_is_cut_fetched_and_restored() -> None:
     world.run()
     assert is_synced(world)
     assert world.restored is not None
-    assert world.restored[0] == world.cuts[0]
+    assert world.restored[0] == world.snapshots[0]
 
 
 def test_leader_serves_no_parts_when_others_can() -> None:
@@ -103,7 +103,7 @@ def test_little_that_is_missing_is_replayed_without_a_snapshot() -> None:
     assert world.ended == StateSyncFinished()
     assert world.restored is None
     assert world.applied == LOG
-    assert not world.cuts
+    assert not world.snapshots
 
 
 def test_what_was_committed_after_the_metadata_is_replayed() -> None:
@@ -281,7 +281,7 @@ def test_log_that_is_cut_behind_the_snapshot_means_another_snapshot() -> None:
     world.run()
     assert is_synced(world)
     assert world.own.commit_index >= 500
-    assert len(world.cuts) == 2
+    assert len(world.snapshots) == 2
 
 
 # Lies.
@@ -336,7 +336,7 @@ def test_member_whose_parts_are_wrong_does_no_harm(lie: Callable[[Answer], Answe
     assert is_synced(world)
     assert isinstance(world.task, SnapshotTask)
     assert world.task.rejected_count + len(world.mismatches) > 0
-    assert len(world.cuts) == 1
+    assert len(world.snapshots) == 1
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -363,7 +363,7 @@ def test_of_members_whose_states_differ_the_leader_decides() -> None:
     world.servers[2].parts = lambda index: iter([b"another state"] * 20)
     world.run()
     assert is_synced(world)
-    assert len(world.cuts) == 1
+    assert len(world.snapshots) == 1
     assert len(world.mismatches) == 1
 
 
@@ -383,7 +383,7 @@ def test_member_whose_cut_fails_is_not_asked_for_it_again() -> None:
     assert [failure.reason for failure in world.servers[2].failures] == [
         "ValueError: the machine fails"
     ]
-    assert len(world.cuts) == 1
+    assert len(world.snapshots) == 1
 
 
 def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
@@ -393,7 +393,7 @@ def test_cuts_that_fail_everywhere_fail_the_sync() -> None:
     world.run()
     assert isinstance(world.ended, StateSyncFailed)
     # With back-off: a group is not made to cut its state all the time.
-    assert len(world.cuts) <= ATTEMPTS_MAX
+    assert len(world.snapshots) <= ATTEMPTS_MAX
     assert world.now > 10
 
 
@@ -438,7 +438,7 @@ class Provider:
 
     def cut(self, parts: Iterator[bytes], *, number: int = 1, now: float) -> bytes:
         request_id = bytes([number]) * 16
-        self.core.cut_made(RequestedSnapshot(METADATA, request_id, parts), now=now)
+        self.core.snapshot_made(RequestedSnapshot(METADATA, request_id, parts), now=now)
         return request_id
 
     def events(self) -> list[Answer | ProviderEvent]:
@@ -460,9 +460,9 @@ def test_all_who_ask_share_one_cut() -> None:
     assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.0)[0], SnapshotWanted)
     assert provider.ask(3, WantSnapshot(2, 1), now=0.1) == []
     request_id = provider.cut(iter([b"a"]), now=0.2)
-    told = [SnapshotCut(n, request_id, METADATA) for n in (1, 2)]
+    told = [SnapshotNamed(n, request_id, METADATA) for n in (1, 2)]
     assert provider.events() == told
-    assert provider.ask(4, WantSnapshot(9, 1), now=9.0) == [SnapshotCut(9, request_id, METADATA)]
+    assert provider.ask(4, WantSnapshot(9, 1), now=9.0) == [SnapshotNamed(9, request_id, METADATA)]
 
 
 def test_time_to_live_counts_from_the_last_request() -> None:
@@ -473,9 +473,9 @@ def test_time_to_live_counts_from_the_last_request() -> None:
         assert isinstance(answers[0], PartRange)
     assert provider.core.get_timer() == 37.0
     provider.core.handle_timer(now=36.9)
-    assert provider.core.cuts
+    assert provider.core.snapshots
     provider.core.handle_timer(now=37.0)
-    assert not provider.core.cuts
+    assert not provider.core.snapshots
     assert provider.core.get_timer() is None
     assert provider.ask(2, FetchParts(2, request_id, 0, 1), now=37.1) == [NotHere(2, True)]
 
@@ -484,7 +484,7 @@ def test_cut_that_the_log_no_longer_continues_is_not_offered() -> None:
     log = log_of(*[1] * 150)
     provider = Provider(log=log)
     provider.cut(iter([b"a"]), now=0.0)
-    assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.1)[0], SnapshotCut)
+    assert isinstance(provider.ask(2, WantSnapshot(1, 1), now=0.1)[0], SnapshotNamed)
     assert isinstance(provider.ask(2, WantSnapshot(1, 101), now=0.1)[0], SnapshotWanted)
     provider.raft.compact(provider.raft.metadata_at(120))
     assert provider.ask(3, WantSnapshot(1, 1), now=0.1) == []
@@ -496,7 +496,7 @@ def test_only_the_leader_has_a_snapshot_cut() -> None:
     provider = Provider(is_leader=False)
     assert provider.ask(2, WantSnapshot(5, 1), now=0.0) == [NotHere(5)]
     request_id = provider.cut(iter([b"a"]), now=0.1)
-    assert provider.ask(2, WantSnapshot(6, 1), now=0.2) == [SnapshotCut(6, request_id, METADATA)]
+    assert provider.ask(2, WantSnapshot(6, 1), now=0.2) == [SnapshotNamed(6, request_id, METADATA)]
 
 
 def test_cut_that_does_not_come_is_wanted_again() -> None:
@@ -509,7 +509,7 @@ def test_cut_that_does_not_come_is_wanted_again() -> None:
 def test_few_cuts_are_kept() -> None:
     provider = Provider()
     ids = [provider.cut(iter([b"a"]), number=number, now=0.0) for number in range(5)]
-    assert list(provider.core.cuts) == ids[-CUTS_MAX:]
+    assert list(provider.core.snapshots) == ids[-SNAPSHOTS_MAX:]
     assert provider.ask(2, FetchParts(1, ids[0], 0, 1), now=0.1) == [NotHere(1, True)]
 
 
@@ -517,7 +517,7 @@ def test_same_cut_told_twice_is_one() -> None:
     provider = Provider()
     provider.cut(iter([b"a"]), now=0.0)
     provider.cut(iter([b"b"]), now=0.0)
-    assert [cut.take(0, 9) for cut in provider.core.cuts.values()] == [(b"a",)]
+    assert [cut.take(0, 9) for cut in provider.core.snapshots.values()] == [(b"a",)]
 
 
 def test_parts_are_made_in_portions_and_only_when_wanted() -> None:
@@ -621,7 +621,7 @@ def test_answers_that_were_not_asked_for_are_ignored() -> None:
     world = World(SMALL, [LOG] * 2)
     world.tell_holders()
     unasked: list[Answer] = [
-        SnapshotCut(0, bytes(16), METADATA),
+        SnapshotNamed(0, bytes(16), METADATA),
         NotHere(1),
         PartRange(2, (b"a",), SnapshotSummary(1, bytes(32))),
     ]

@@ -93,7 +93,7 @@ class WholeLogProvider:
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         self._asked_by.append(peer)
 
-    def cut_made(self, cut: RequestedSnapshot, *, now: float) -> None: ...
+    def snapshot_made(self, cut: RequestedSnapshot, *, now: float) -> None: ...
 
     def get_timer(self) -> float | None:
         return None
