@@ -25,6 +25,10 @@ TEXT_CHARACTERS_MAX = 4096
 
 SocketAddr = tuple[str, int]
 
+# Of peers behind relays (`relay.paths`): no socket gives, and no text of an address holds, one.
+RELAYED_PREFIX = "fd6d:6f73:616b:"
+RELAYED_FAMILY = -1
+
 _INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
@@ -98,7 +102,12 @@ def format_socket_addr(addr: SocketAddr) -> str:
 
 def is_loopback(host: str) -> bool:
     """Return whether a numeric address is of the loopback interface."""
-    return _parse_ip(host).is_loopback
+    return not is_relayed(host) and _parse_ip(host).is_loopback
+
+
+def is_relayed(host: str) -> bool:
+    """Return whether an address is that of a peer behind a relay."""
+    return host.startswith(RELAYED_PREFIX) and "%" in host
 
 
 def is_unicast(host: str) -> bool:
