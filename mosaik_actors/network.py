@@ -39,6 +39,7 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.relaying import use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
@@ -48,7 +49,6 @@ from .metrics.records import NodeStatus
 from .network_gate import TicketGate
 from .network_secret import SecretSource, load_secrets
 from .node import Node
-from .relaying import use_relays
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from .. import running
 from . import joining
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
+
     from ..transport.relay.server import RelayServer
     from . import Subparsers
 
@@ -79,11 +82,11 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from ..environment import Machine
     from ..handles.arguments import as_metrics_addr, as_socket_addrs
+    from ..handles.relaying import start_relay
     from ..ids import SecretKey
     from ..launch.notify import READY, STOPPING, notify
     from ..metrics.server import HttpServer
     from ..network_secret import load_secrets
-    from ..relaying import start_relay
     from ..transport.relay.config import RelayLimits
 
     limits = {"peers_max": options.peers_max, "bytes_per_s": options.bytes_per_second}
@@ -115,17 +118,27 @@ async def _run(options: argparse.Namespace) -> int:
 
 def render(server: RelayServer) -> bytes:
     """Return the metrics of a relay in Prometheus's text format."""
-    from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+    from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    Gauge("mosaik_relay_peers", "Peers that are served now.", registry=registry).set(
-        server.peer_count
-    )
-    for field in fields(server.counters):
-        text = _HELP[field.name]
-        counter = Counter(f"mosaik_relay_{field.name}", text, registry=registry)
-        counter.inc(getattr(server.counters, field.name))
+    registry.register(_Collector(server))
     return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, server: RelayServer) -> None:
+        self._server = server
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all metrics of this moment."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        server = self._server
+        text = "Peers that are served now."
+        yield GaugeMetricFamily("mosaik_relay_peers", text, value=server.peer_count)
+        for field in fields(server.counters):
+            value = getattr(server.counters, field.name)
+            yield CounterMetricFamily(f"mosaik_relay_{field.name}", _HELP[field.name], value=value)
 
 
 _HELP = {

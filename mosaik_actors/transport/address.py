@@ -28,6 +28,7 @@ SocketAddr = tuple[str, int]
 # Of peers behind relays (`relay.paths`): no socket gives, and no text of an address holds, one.
 RELAYED_PREFIX = "fd6d:6f73:616b:"
 RELAYED_FAMILY = -1
+_ZONE_LENGTH = 64  # a peer id; twice what the zone of an address may have
 
 _INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
@@ -107,7 +108,7 @@ def is_loopback(host: str) -> bool:
 
 def is_relayed(host: str) -> bool:
     """Return whether an address is that of a peer behind a relay."""
-    return host.startswith(RELAYED_PREFIX) and "%" in host
+    return host.startswith(RELAYED_PREFIX) and len(host.partition("%")[2]) == _ZONE_LENGTH
 
 
 def is_unicast(host: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, TransportError
 from mosaik_actors.environment import Machine
-from mosaik_actors.relaying import start_relay
+from mosaik_actors.handles.relaying import start_relay
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.server import RelayServer
 from tests.waiting import until

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .environment import Environment
-from .errors import ConfigError
-from .ids import SecretKey
-from .network_secret import load_secrets
-from .transport.address import SocketAddr
-from .transport.config import UNDELIVERED_BYTES_MIN, TransportConfig
-from .transport.endpoint import QuicEndpoint
-from .transport.interface import Endpoint
-from .transport.relay.client import RelayClient
-from .transport.relay.config import RelayConfig, RelayLimits
-from .transport.relay.frames import RELAY_NETWORK
-from .transport.relay.server import RelayServer
+from ..environment import Environment
+from ..errors import ConfigError
+from ..ids import SecretKey
+from ..network_secret import load_secrets
+from ..transport.address import SocketAddr
+from ..transport.config import UNDELIVERED_BYTES_MIN, TransportConfig
+from ..transport.endpoint import QuicEndpoint
+from ..transport.interface import Endpoint
+from ..transport.relay.client import RelayClient
+from ..transport.relay.config import RelayConfig, RelayLimits
+from ..transport.relay.frames import RELAY_NETWORK
+from ..transport.relay.server import RelayServer
 
 
 async def start_relay(
