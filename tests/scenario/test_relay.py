@@ -17,10 +17,11 @@ from mosaik_actors.testing.loop import SimLoop
 from mosaik_actors.testing.nat import NatKind
 from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.address import SocketAddr
-from mosaik_actors.transport.close import SHUTDOWN
+from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Endpoint, Link, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
+from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
 from tests.unit.transport.endpoints import Inbox
 
@@ -196,3 +197,55 @@ def test_a_flood_through_a_relay_takes_nothing_from_others() -> None:
             assert len(inboxes[0].frames) < 10  # of 40: some 4 * 64 KiB
 
     simulate(main())
+
+
+def test_a_peer_has_one_place_at_a_relay_and_loses_it_with_a_broken_rule() -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            server = await world.relay(limits=RelayLimits(peers_max=2))
+            peers = [await raw_peer(world, name) for name in ("a", "b", "c")]
+            a, b, c = peers
+            first, second = [Inbox(await a.open_link(server.addr, PROTOCOL)) for _ in range(2)]
+            assert (await first.until_closed()).reason.text == "another link of this peer is used"
+            other = Inbox(await b.open_link(server.addr, PROTOCOL))
+            assert server.peer_count == 2
+            with pytest.raises(LinkRefused, match="serves 2 peers"):
+                await c.open_link(server.addr, PROTOCOL)
+            # The sender is who has proven to be it, whatever is written.
+            second.link.write(bytes(b.peer_id) + b"sealed")
+            await other.until(lambda: other.frames == [bytes(a.peer_id) + b"sealed"])
+            second.link.write(b"too short")
+            closed = await second.until_closed()
+            assert closed.reason.code == CloseCode.PROTOCOL_VIOLATION
+            assert server.counters.violations == 1
+            # Its place is free again.
+            last = await c.open_link(server.addr, PROTOCOL)
+            last.close()
+            # Who goes on breaking rules is refused for a time.
+            with pytest.raises(LinkRefused, match="broke too many rules"):
+                await break_rules(a, server.addr)
+
+    simulate(main())
+
+
+async def raw_peer(world: _World, name: str) -> Endpoint:
+    """Return an endpoint that speaks to relays by hand."""
+    key = SecretKey.from_seed(name)
+    place = _Place(world.network, name, f"10.0.1.{ord(name)}", None)
+    endpoint = await place.open_endpoint(RELAY_NETWORK, key, [], TransportConfig(), ())
+    world.stack.push_async_callback(endpoint.close, SHUTDOWN)
+    return endpoint
+
+
+async def break_rules(peer: Endpoint, relay: PeerAddr) -> None:
+    for _ in range(50):
+        try:
+            inbox = Inbox(await peer.open_link(relay, PROTOCOL))
+        except LinkRefused as refused:
+            if "serves 2 peers" not in str(refused):
+                raise
+            await asyncio.sleep(0.1)
+            continue
+        inbox.link.write(b"")
+        await inbox.until_closed()
