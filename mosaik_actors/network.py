@@ -39,7 +39,7 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.groups import Groups
-from .handles.relaying import use_relays
+from .handles.relaying import relay_secrets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
@@ -162,6 +162,7 @@ class Network:
         self._bootstrap = as_peer_addrs(bootstrap)
         self._tags = as_tags(tags)
         self._relay = own_config(relay)
+        relay_secrets(self._relay)  # refused here, not at the start
         relays = () if self._relay is None else self._relay.relays
         self._bind = (
             default_bind([*self._bootstrap, *relays], mdns or dht is not False)

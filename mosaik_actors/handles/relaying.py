@@ -49,6 +49,16 @@ async def start_relay(
     return RelayServer(endpoint, limits, environment.clock)
 
 
+def relay_secrets(config: RelayConfig | None) -> tuple[bytes, ...]:
+    """Return what a node's relays want to know. Raises `ConfigError`."""
+    if config is None or config.secret is None:
+        return ()
+    try:
+        return load_secrets(config.secret, {})
+    except ConfigError as exc:
+        raise ConfigError(f"relay: {exc}") from exc
+
+
 async def use_relays(
     environment: Environment,
     endpoint: Endpoint,
@@ -64,7 +74,7 @@ async def use_relays(
     """
     if not isinstance(endpoint, QuicEndpoint):
         raise ConfigError("relay needs datagrams: in a simulation, those of fidelity='quic'")
-    secrets = () if config.secret is None else load_secrets(config.secret, {})
+    secrets = relay_secrets(config)
     client = RelayClient(
         await environment.open_endpoint(
             RELAY_NETWORK,

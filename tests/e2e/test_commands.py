@@ -71,6 +71,12 @@ async def test_nodes_meet_through_the_relay_command_and_it_shows_what_it_did(
         ):
             await until(lambda: b.peer_id in a.discovery.catalog())
             assert a.node.endpoint.carrier(b.peer_id) == "relay"
+            (tmp_path / "there").mkdir()
+            join = ("shop", "--bootstrap", str(a.peer_id), "--relay", addr)
+            async with command("peers", *join, "--relay-secret-file", str(secret), "--json",
+                               runtime_dir=tmp_path / "there") as peers:  # fmt: skip
+                assert await peers.end() == 0, peers.transcript()
+            assert str(b.peer_id) in "".join(peers.out)
         assert await relay.end(signal.SIGTERM) == 143
 
 

@@ -23,7 +23,7 @@ from mosaik_actors.transport.interface import Endpoint, Link, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
-from tests.unit.transport.endpoints import Inbox
+from tests.unit.transport.endpoints import Inbox, quic_connections
 
 KINDS: tuple[NatKind | None, ...] = (
     None,
@@ -173,6 +173,32 @@ def test_a_link_outlives_the_restart_of_its_relay_and_loses_nothing(loss: float)
             assert inboxes[0].frames == sent
             assert len(inboxes) == 1
             assert link.is_open
+
+    simulate(main())
+
+
+def test_a_relay_moves_no_direct_connection_to_itself() -> None:
+    """What it replays of a direct connection is refused: nothing would come back from there."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            server = await world.relay()
+            a = await world.node("a", server.addr, None)
+            b = await world.node("b", server.addr, None)
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            link = await a.open_link(b.addr, "chat")
+            [connection] = quic_connections(b)
+            packet = b"\x40" + next(iter(connection.cids)) + bytes(50)
+            relay_side = server._links[bytes(b.peer_id)]
+            refused_count = b.counters.datagrams_refused
+            relay_side.write(bytes(a.peer_id) + packet)
+            await asyncio.sleep(1)
+            assert b.counters.datagrams_refused == refused_count + 1
+            assert connection.carrier == "quic"
+            link.write(b"hello")
+            await inboxes[0].until(lambda: inboxes[0].frames == [b"hello"])
 
     simulate(main())
 
