@@ -75,23 +75,29 @@ class _World:
         self.stack = stack
         self.endpoints: list[Endpoint] = []
 
-    async def relay(self, run: int = 1, limits: RelayLimits | None = None) -> RelayServer:
+    async def relay(
+        self, run: int = 1, limits: RelayLimits | None = None, number: int = 1
+    ) -> RelayServer:
         """Start a relay, the same one in each run."""
-        place = _Place(self.network, "relay", "203.0.113.1", None)
-        place.randomness = Randomness(f"relay {run}".encode())
-        key = SecretKey.from_seed("relay")
-        server = await start_relay(place, key, [("203.0.113.1", 4433)], limits=limits)
+        name, address = f"relay {number}", f"203.0.113.{number}"
+        place = _Place(self.network, name, address, None)
+        place.randomness = Randomness(f"{name} {run}".encode())
+        key = SecretKey.from_seed(name)
+        server = await start_relay(place, key, [(address, 4433)], limits=limits)
         self.stack.push_async_callback(server.close)
         return server
 
-    async def node(self, name: str, relay: PeerAddr | None, nat: NatKind | None) -> QuicEndpoint:
+    async def node(
+        self, name: str, relay: PeerAddr | tuple[PeerAddr, ...] | None, nat: NatKind | None
+    ) -> QuicEndpoint:
         key = SecretKey.from_seed(name)
         place = _Place(self.network, name, f"10.0.0.{len(self.endpoints) + 1}", nat)
         endpoint = await place.open_endpoint(NetworkId("net"), key, [], TransportConfig(), ())
         self.endpoints.append(endpoint)
         assert isinstance(endpoint, QuicEndpoint)
         if relay is not None:
-            config = RelayConfig(relays=(relay,))
+            relays = (relay,) if isinstance(relay, PeerAddr) else relay
+            config = RelayConfig(relays=relays)
             client = await use_relays(place, endpoint, key, [], config)
             self.stack.push_async_callback(client.close)
         self.stack.push_async_callback(endpoint.close, SHUTDOWN)
@@ -173,6 +179,29 @@ def test_a_link_outlives_the_restart_of_its_relay_and_loses_nothing(loss: float)
             assert inboxes[0].frames == sent
             assert len(inboxes) == 1
             assert link.is_open
+
+    simulate(main())
+
+
+def test_a_pair_goes_on_through_the_relay_that_is_left() -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            servers = [await world.relay(number=number) for number in (1, 2)]
+            relays = (servers[0].addr, servers[1].addr)
+            a = await world.node("a", relays, "symmetric")
+            b = await world.node("b", relays, "symmetric")
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            first = Inbox(await a.open_link(b.addr, "chat", timeout=10.0))
+            [home] = [one for one in servers if str(one.addr) == b.addr.relay]
+            [other] = [one for one in servers if one is not home]
+            assert home.counters.datagrams_forwarded > 0
+            assert other.counters.datagrams_forwarded == 0
+            await home.close()
+            await first.until_closed()  # after its idle timeout
+            await a.open_link(b.addr, "chat", timeout=10.0)
+            assert other.counters.datagrams_forwarded > 0
 
     simulate(main())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +15,8 @@ from mosaik_actors.transport.address import (
     is_loopback,
     is_relayed,
 )
-from mosaik_actors.transport.interface import Link
+from mosaik_actors.transport.interface import Endpoint, Link
+from mosaik_actors.transport.relay.client import RelayClient
 from mosaik_actors.transport.relay.config import own_config
 from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
 from mosaik_actors.transport.relay.paths import relayed_addr, relayed_peer
@@ -131,3 +133,15 @@ def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
 def test_wrong_relays_are_refused(relays: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         own_config(relays)
+
+
+async def test_the_nearest_relay_is_told_and_the_first_while_there_is_none() -> None:
+    rtts = {RELAYS[0].peer_id: 0.2, RELAYS[1].peer_id: 0.1}
+    endpoint = cast(Endpoint, SimpleNamespace(rtt=rtts.get))
+    client = RelayClient(endpoint, RelayConfig(relays=RELAYS), Random(0))
+    assert client.home == str(RELAYS[0])
+    for number in (1, 2):
+        client.port.set_link(number, cast(Link, fake_link()))
+    assert client.home == str(RELAYS[1])
+    client.port.set_link(2, None)
+    assert client.home == str(RELAYS[0])
