@@ -206,6 +206,30 @@ def test_a_pair_goes_on_through_the_relay_that_is_left() -> None:
     simulate(main())
 
 
+def test_who_is_named_by_the_user_is_dialled_through_the_relay_again_at_once() -> None:
+    """A node may come to the relay after the one that begins with it; gossip's peers wait."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            server = await world.relay()
+            a = await world.node("a", server.addr, "symmetric")
+            late = PeerAddr(SecretKey.from_seed("b").peer_id)
+            other = PeerAddr(SecretKey.from_seed("c").peer_id)
+            a.vouch([late])
+            for to in (late, other):
+                with pytest.raises(LinkRefused, match="did not answer at its relay"):
+                    await a.open_link(to, "chat", timeout=20.0)
+            assert server.counters.dropped_absent > 0
+            for name in ("b", "c"):
+                accept_into(await world.node(name, server.addr, "symmetric"), [])
+            await a.open_link(late, "chat", timeout=5.0)
+            with pytest.raises(LinkRefused, match="has never answered there"):
+                await a.open_link(other, "chat", timeout=5.0)
+
+    simulate(main())
+
+
 def test_a_relay_moves_no_direct_connection_to_itself() -> None:
     """What it replays of a direct connection is refused: nothing would come back from there."""
 

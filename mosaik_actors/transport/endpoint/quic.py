@@ -280,9 +280,12 @@ class QuicEndpoint(EndpointBase):
             is_loopback(host) for port in self._ports.values() for host, _ in port.addrs
         )
 
-    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
-        """Dial these addresses as if they had proven that a node is there."""
-        self._budget.vouch(addrs)
+    def vouch(self, addrs: Iterable[PeerAddr]) -> None:
+        """Dial these peers, where it is said and through relays, as if they had proven it."""
+        for addr in addrs:
+            self._budget.vouch(addr.direct)
+            if self._relays is not None:
+                self._budget.vouch(self._relays.all_addrs_of(addr.peer_id))
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""

@@ -42,8 +42,8 @@ class RelayClient:
     async def start(self) -> None:
         """Begin, and wait for the first relay, but not for long."""
         loop = asyncio.get_running_loop()
+        self._endpoint.vouch(self._config.relays)
         for number, relay in enumerate(self._config.relays, 1):
-            self._endpoint.vouch(relay.direct)
             name = f"relay {relay.peer_id.short}"
             self._tasks.append(loop.create_task(self._hold(number, relay), name=name))
         with suppress(TimeoutError):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Final
 
+from ...ids import PeerId
 from ..address import RELAYED_FAMILY, PeerAddr, SocketAddr
 from ..interface import Link
 from ..sockets import DatagramPort
@@ -68,6 +69,11 @@ class RelayPort:
         names = {number: str(self._config.relays[number - 1]) for number in self._links}
         found = sorted(names, key=lambda number: names[number] != to.relay)
         return [relayed_addr(peer, number) for number in found]
+
+    def all_addrs_of(self, peer_id: PeerId) -> list[SocketAddr]:
+        """Return where a peer is behind any of the relays, whether they can be used now or not."""
+        peer = bytes(peer_id)
+        return [relayed_addr(peer, number + 1) for number in range(len(self._config.relays))]
 
     def receive(self, number: int, frames: list[bytes]) -> None:
         """Take in what a relay sent. Whoever sends what is no datagram is ignored."""
