@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from mosaik_actors import ConfigError, RelayConfig, SecretKey
+from mosaik_actors import ConfigError, RelayConfig, SecretKey, TransportConfig
 from mosaik_actors.transport.address import (
     RELAYED_FAMILY,
     PeerAddr,
@@ -16,6 +16,7 @@ from mosaik_actors.transport.address import (
     is_relayed,
 )
 from mosaik_actors.transport.interface import Endpoint, Link
+from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.relay.client import RelayClient
 from mosaik_actors.transport.relay.config import own_config
 from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
@@ -145,3 +146,12 @@ async def test_the_nearest_relay_is_told_and_the_first_while_there_is_none() -> 
     assert client.home == str(RELAYS[1])
     client.port.set_link(2, None)
     assert client.home == str(RELAYS[0])
+
+
+@pytest.mark.parametrize("engine", ["auto", "aioquic", "qh3"])
+def test_what_goes_through_a_relay_is_aioquics(engine: str) -> None:
+    """The native engine takes no host with a zone of that length."""
+    if engine == "qh3":
+        pytest.importorskip("qh3")
+    is_native = choose_engine(TransportConfig(quic_engine=engine))
+    assert not is_native(relayed_addr(bytes(PEER), 1))
