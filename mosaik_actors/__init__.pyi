@@ -656,6 +656,9 @@ from .transport.interface import (
 from .transport.interface import (
     NotAllowed as NotAllowed,
 )
+from .transport.relay.config import (
+    RelayConfig as RelayConfig,
+)
 from .when import (
     Wait as Wait,
 )

@@ -17,6 +17,7 @@ from .transport.address import SocketAddr
 from .transport.config import TransportConfig
 from .transport.endpoint import QuicEndpoint
 from .transport.interface import Endpoint
+from .transport.relay.frames import RELAY_NETWORK
 
 
 class Environment(Protocol):
@@ -68,7 +69,7 @@ class Machine:
             secret_key,
             bind=bind,
             clock=self.clock,
-            rng=self.randomness.branch("transport"),
+            rng=self.randomness.branch("transport" if network_id != RELAY_NETWORK else "relay"),
             config=config,
             secrets=secrets,
         )

@@ -21,7 +21,8 @@ from typing import Any, Self
 
 from .config import require_above, seconds
 from .custom.actors import Actors
-from .dht.config import DhtConfig, own_config
+from .dht.config import DhtConfig
+from .dht.config import own_config as own_dht_config
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
@@ -38,6 +39,7 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.groups import Groups
+from .handles.relaying import relay_secrets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
@@ -56,6 +58,8 @@ from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
 from .transport.gate import Standing
+from .transport.relay.client import RelayClient
+from .transport.relay.config import RelayConfig, own_config
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +99,9 @@ class Network:
         dht: Find, and be found by, nodes anywhere through the Mainline DHT; a `DhtConfig`
             has its settings. With a secret, strangers learn nothing from it. Needs the
             extra ``dht``.
+        relay: Relays to be reached through, and to reach peers through that cannot be reached
+            directly: an address as ``mosaik-actors relay`` prints it, several, or a
+            `RelayConfig`. Peers meet through relays that both use.
         allow: The only peers that may take part with this node, by `PeerId`; None for
             all. It can be changed while the node runs, with `allow` and `ban`.
         deny: Peers that may not. Each node has its own lists, and keeps them as long as
@@ -130,6 +137,7 @@ class Network:
         rendezvous: bool = True,
         mdns: bool = False,
         dht: bool | DhtConfig = False,
+        relay: PeerAddr | str | Iterable[PeerAddr | str] | RelayConfig | None = None,
         allow: Iterable[PeerId | str] | None = None,
         deny: Iterable[PeerId | str] = (),
         require_ticket: Validators = (),
@@ -153,14 +161,17 @@ class Network:
         self._deny = as_peer_ids("deny", deny)
         self._bootstrap = as_peer_addrs(bootstrap)
         self._tags = as_tags(tags)
+        self._relay = own_config(relay)
+        relay_secrets(self._relay)  # refused here, not at the start
+        relays = () if self._relay is None else self._relay.relays
         self._bind = (
-            default_bind(self._bootstrap, mdns or dht is not False)
+            default_bind([*self._bootstrap, *relays], mdns or dht is not False)
             if bind is None
             else as_socket_addrs(bind)
         )
         self._rendezvous = rendezvous
         self._mdns = mdns
-        self._dht = own_config(dht)
+        self._dht = own_dht_config(dht)
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
         self._groups_config = groups or GroupsConfig()
@@ -177,6 +188,7 @@ class Network:
         self._tdx: TrustedDomain | None = None
         self._actors: Actors | None = None
         self._status: StatusService | None = None
+        self._relays: RelayClient | None = None
         self._readiness: dict[str, ReadinessCheck] = {}
         self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
@@ -414,6 +426,8 @@ class Network:
         """End what the node holds here and now, without a word to anybody."""
         self._undo.clear()
         node.endpoint.crash()
+        if self._relays is not None:
+            self._relays.crash()
         node.system.kill()
         for part in (self._actors, self._groups, self._streams, self._discovery):
             if part is not None:
@@ -451,6 +465,11 @@ class Network:
             self._id, secret_key, self._bind, self._transport_config, self._secrets
         )
         endpoint.gate.set_lists(self._allow, self._deny)  # before it hears anybody
+        if self._relay is not None:
+            self._relays = await use_relays(
+                environment, endpoint, secret_key, self._bind, self._relay
+            )
+            self._undo.insert(0, self._relays.close)  # after the goodbyes of the endpoint
         gate = TicketGate(endpoint) if self._require_ticket else None
         if gate is not None:
             endpoint = gate.as_endpoint

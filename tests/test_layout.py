@@ -63,6 +63,10 @@ TRANSPORT_CORES = (
     "local/identity",
     "endpoint/lost",
     "quic/path_mtu",
+    "relay/config",
+    "relay/forwarding",
+    "relay/frames",
+    "relay/paths",
     "scores",
     "endpoint/slots",
 )

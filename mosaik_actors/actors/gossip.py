@@ -452,7 +452,7 @@ class GossipActor(TypeDispatcher):
 
     def _vouch(self, addrs: Iterable[PeerAddr]) -> None:
         """Let the addresses that the user, not gossip, has named be dialled without a budget."""
-        self._node.endpoint.vouch(one for addr in addrs for one in addr.direct)
+        self._node.endpoint.vouch(addrs)
 
     def _decide(self, link: Link, purpose: LinkPurpose) -> Offer | CloseReason:
         """Return what to do with a link: `Offer.GUEST` is one sync or probe."""

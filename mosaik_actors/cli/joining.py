@@ -7,6 +7,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,19 @@ def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> N
         help="the file with the network's secret (default: MOSAIK_SECRET in the environment)",
     )
     parser.add_argument(
+        "--relay",
+        metavar="PEER@HOST:PORT",
+        action="append",
+        default=[],
+        help="a relay for peers that cannot be reached directly; may be repeated",
+    )
+    parser.add_argument(
+        "--relay-secret-file",
+        metavar="FILE",
+        type=Path,
+        help="the file with the secret that the relays want",
+    )
+    parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
         default=bind,
@@ -53,11 +67,16 @@ def joined(options: argparse.Namespace, **settings: Any) -> Network:
         settings: More settings of the node; also others in place of those.
     """
     from ..network import Network
+    from ..transport.relay.config import own_config
 
+    relay = own_config(options.relay or None)
+    if relay is not None and options.relay_secret_file is not None:
+        relay = replace(relay, secret=options.relay_secret_file)
     chosen: dict[str, Any] = {
         "secret": options.secret_file,
         "bootstrap": options.bootstrap,
         "bind": options.bind,
+        "relay": relay,
         "tags": [OBSERVER_TAG],
     }
     return Network(options.network, **chosen | settings)

@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from .. import running
 from ..errors import MosaikError
+from ..metrics.top_view import (
+    COLUMNS,
+    KEYS,
+    Silent,
+    Top,
+    detail_sections,
+    overview_rows,
+    silent_lines,
+)
 from ..peer_text import json_printable, printable
 from ..transport.interface import LinkRefused
 from . import joining
 from .failure import CommandFailed
-from .top_view import COLUMNS, KEYS, Silent, Top, detail_sections, overview_rows, silent_lines
 
 if TYPE_CHECKING:
     from ..metrics.records import NodeStatus

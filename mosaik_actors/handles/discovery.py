@@ -252,7 +252,7 @@ class Discovery:
         """
         self._check_open()
         addr = _as_addr(addr)
-        self._node.endpoint.vouch(addr.direct)
+        self._node.endpoint.vouch([addr])
         return await self._ask_sync(SyncWith(addr))
 
     # What this node says about itself.

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ..network import Network
 from ..runtime import ActorGone, Restart, Resume, Stop
 from ..runtime.host import EXITED_BY_ITSELF
 from ..runtime.messaging.supervision import Policy
+from ..transport.relay.config import RelayConfig, own_config
 from .notify import READY, STOPPING, notify
 from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
 from .sources import Origins
@@ -185,6 +187,7 @@ class Launch:
                 rendezvous=top.rendezvous,
                 mdns=top.mdns,
                 dht=self._dht(),
+                relay=self._relay(),
                 metrics_addr=self._metrics_addr(own.metrics_addr or top.metrics_addr),
                 share_status=top.share_status,
             )
@@ -200,6 +203,11 @@ class Launch:
     def _dht(self) -> bool | DhtConfig:
         names = self._settings.dht_bootstrap
         return DhtConfig(bootstrap=names) if self._settings.dht and names else self._settings.dht
+
+    def _relay(self) -> RelayConfig | None:
+        secret = self._settings.relay_secret_file
+        config = own_config(self._settings.relay or None)
+        return replace(config, secret=self._path(secret)) if config and secret else config
 
     def _metrics_addr(self, text: str) -> str | None:
         if not text or not self._index:

@@ -151,6 +151,8 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
         mdns: Whether nodes on the local network are found.
         dht: Whether nodes anywhere are found through the Mainline DHT.
         dht_bootstrap: Nodes of the DHT to begin with, as host:port; none for public ones.
+        relay: Relays for peers that cannot be reached directly.
+        relay_secret_file: The file with the secret that the relays want.
         storage: The folder of durable logs, made where there is none.
         share_status: Whether peers may read the node's status.
         metrics_addr: Where to serve metrics and health; empty for nowhere.
@@ -176,6 +178,8 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
     mdns: bool = False
     dht: bool = False
     dht_bootstrap: Names = ()
+    relay: Names = ()
+    relay_secret_file: str = ""
     storage: str = ""
     share_status: bool = True
     metrics_addr: str = ""

@@ -26,6 +26,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 from ..clock import Clock, Randomness
@@ -37,6 +38,7 @@ from ..transport.endpoint import QuicEndpoint
 from ..transport.frames import ControlFrame, encode_control
 from ..transport.interface import ConnectionEvent, Endpoint, PeerConnected
 from ..transport.memory import MemoryEndpoint, MemoryNetwork
+from ..transport.relay.frames import RELAY_NETWORK
 from ..transport.sockets import DatagramPort
 from .conditions import NetworkConditions, Path
 from .nat import Nat, NatKind
@@ -130,9 +132,10 @@ class SimNetwork(MemoryNetwork):
         else:
             if nat is not None and address not in self._nats:
                 self._add_nat(nat, address)
-            port = SimPort(self, peer_id, (address, PORT))
+            number = next(n for n in count(PORT) if (address, n) not in self._ports)
+            port = SimPort(self, peer_id, (address, number))
             self._ports[port.addrs[0]] = port
-            rng = randomness.branch("transport")
+            rng = randomness.branch("transport" if network_id != RELAY_NETWORK else "relay")
             ports: list[DatagramPort] = [port]
             # Native packets draw from the system: no run would be like another one.
             config = replace(config, quic_engine="aioquic")

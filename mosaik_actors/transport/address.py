@@ -25,6 +25,11 @@ TEXT_CHARACTERS_MAX = 4096
 
 SocketAddr = tuple[str, int]
 
+# Of peers behind relays (`relay.paths`): no socket gives, and no text of an address holds, one.
+RELAYED_PREFIX = "fd6d:6f73:616b:"
+RELAYED_FAMILY = -1
+_ZONE_LENGTH = 64  # a peer id; twice what the zone of an address may have
+
 _INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
@@ -98,7 +103,12 @@ def format_socket_addr(addr: SocketAddr) -> str:
 
 def is_loopback(host: str) -> bool:
     """Return whether a numeric address is of the loopback interface."""
-    return _parse_ip(host).is_loopback
+    return not is_relayed(host) and _parse_ip(host).is_loopback
+
+
+def is_relayed(host: str) -> bool:
+    """Return whether an address is that of a peer behind a relay."""
+    return host.startswith(RELAYED_PREFIX) and len(host.partition("%")[2]) == _ZONE_LENGTH
 
 
 def is_unicast(host: str) -> bool:

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from .frames import LENGTH_MAX
 from .interface import FRAME_BYTES_MAX, LINKS_RESERVED
 
-CARRIERS = ("unix", "quic")
+CARRIERS = ("unix", "quic", "relay")
 QUIC_ENGINES = ("auto", "aioquic", "qh3")
 DATAGRAM_BYTES_MIN = 1200
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
@@ -29,11 +29,13 @@ class TransportConfig:
     Attributes:
         carriers: What may carry connections: ``unix`` sockets between processes of one user
             on one machine, in the private folder of the rendezvous; ``quic`` over UDP
-            between all others. ``auto``, the default, is all of them, the quickest first.
+            between all others; ``relay``, the same through a relay of `Network(relay=...)`.
+            ``auto``, the default, is all of them, the quickest first.
         quic_engine: What makes and reads QUIC packets: ``aioquic``, or ``qh3``, in native code,
             with a tenth of the CPU at the datagrams of real networks (the extra
             ``quic-native``). ``auto`` is qh3 where it is installed, but for peers on this machine,
-            where aioquic's larger datagrams are quicker. Both speak the same protocol.
+            where aioquic's larger datagrams are quicker. Through a relay it is always aioquic.
+            Both speak the same protocol.
         idle_timeout: A connection that hears nothing for so many seconds is
             given up. The smaller value of both sides counts.
         keep_alive_interval: A connection with links on it pings when it was silent

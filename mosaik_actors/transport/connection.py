@@ -27,11 +27,11 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from ..errors import DecodeError, RemoteError
 from ..ids import PeerId
-from .address import SocketAddr
+from .address import RELAYED_FAMILY, SocketAddr
 from .admission import Admission, NetworkKeys
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
@@ -260,6 +260,7 @@ class Connection(ABC):
 
     Attributes:
         carrier: What carries its bytes, such as ``quic``.
+        direct_at: When a way past the relay may be looked for (again), where it is relayed.
         cids: The connection ids that datagrams for it carry.
         expected_id: Who must be at the other end, when this side dialled.
         is_retiring: Another connection to the same peer is used instead; this
@@ -268,7 +269,7 @@ class Connection(ABC):
         handshake_done: Resolved when the connection is ready, for the dialler.
     """
 
-    carrier: ClassVar[str]
+    carrier: str
 
     def __init__(
         self,
@@ -288,6 +289,7 @@ class Connection(ABC):
         self.expected_id: PeerId | None = None
         self.is_retiring = False
         self.is_doubted = False
+        self.direct_at = 0.0
         self.identified_at = 0.0
         self.ready_at = 0.0
         self.linkless_since = 0.0
@@ -647,6 +649,7 @@ class QuicConnection(Connection):
         engine: The QUIC connection.
         config: The transport's settings.
         send: What its datagrams leave by.
+        family: Of what port that is.
         is_initiator: Whether this side dialled.
 
     Attributes:
@@ -655,18 +658,19 @@ class QuicConnection(Connection):
             None for any. What is too much is as good as lost on its way.
     """
 
-    carrier: ClassVar[str] = "quic"
-
     def __init__(
         self,
         owner: ConnectionOwner,
         engine: QuicEngine,
         config: TransportConfig,
         send: Callable[[list[tuple[bytes, Any]]], None],
+        family: int,
         *,
         is_initiator: bool,
     ) -> None:
         super().__init__(owner, engine, config, is_initiator=is_initiator)
+        self.carrier = "relay" if family == RELAYED_FAMILY else "quic"
+        self.family = family
         self.quic = engine
         self.cids[engine.host_cid] = None
         self.unheard_max: int | None = None

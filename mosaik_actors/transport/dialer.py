@@ -2,7 +2,8 @@
 
 Addresses are tried one after the other, `STAGGER_S` apart, without giving up
 on the earlier ones; the first that answers is kept and the others are closed
-(the idea of Happy Eyeballs, RFC 8305 section 5). Callers that dial the same
+(the idea of Happy Eyeballs, RFC 8305 section 5). Relays come last, and have to wait
+`RELAY_AFTER_S` while a direct address may still answer. Callers that dial the same
 peer at the same time share one dial. Addresses that nobody has answered at are
 dialled within a `DialBudget`; who has to wait for it waits in line.
 """
@@ -17,7 +18,7 @@ from functools import partial
 
 from ..clock import Clock
 from ..ids import PeerId
-from .address import PeerAddr, SocketAddr, format_socket_addr
+from .address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .connection import Connection, QuicConnection
@@ -25,6 +26,7 @@ from .dial_budget import DialBudget
 from .interface import LinkRefused
 
 STAGGER_S = 0.25
+RELAY_AFTER_S = 0.75
 NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
 
 
@@ -39,6 +41,7 @@ class Dialer:
             many datagrams may go there before something comes back; None for any.
         dial_local: Returns a connection to a peer on this machine by a shorter way; None
             where there is none.
+        relayed: Returns where a peer is dialled through relays.
         config: The transport's settings.
         budget: How much strangers may get.
         clock: Where `now` comes from.
@@ -50,6 +53,7 @@ class Dialer:
         can_dial: Callable[[SocketAddr], bool],
         start: Callable[[PeerId, SocketAddr, int | None], QuicConnection],
         dial_local: Callable[[PeerId], Awaitable[Connection | None]],
+        relayed: Callable[[PeerAddr], list[SocketAddr]],
         config: TransportConfig,
         budget: DialBudget,
         clock: Clock,
@@ -58,6 +62,7 @@ class Dialer:
         self._can_dial = can_dial
         self._start = start
         self._dial_local = dial_local
+        self._relayed = relayed
         self._config = config
         self._budget = budget
         self._clock = clock
@@ -84,12 +89,12 @@ class Dialer:
                 raise LinkRefused(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, text)) from None
             raise
 
-    def start(self, to: PeerAddr) -> asyncio.Task[Connection]:
-        """Begin to dial a peer, or join the dial that is under way."""
+    def start(self, to: PeerAddr, *, is_direct: bool = False) -> asyncio.Task[Connection]:
+        """Begin to dial a peer, through no relay if `is_direct`, or join its dial under way."""
         task = self._dials.get(to.peer_id)
         if task is None or task.done():  # one that just failed is no answer to who asks now
             loop = asyncio.get_running_loop()
-            task = loop.create_task(self._race(to), name=f"dial {to.peer_id.short}")
+            task = loop.create_task(self._race(to, is_direct), name=f"dial {to.peer_id.short}")
             self._dials[to.peer_id] = task
             task.add_done_callback(partial(self._forget, to.peer_id))
         return task
@@ -108,12 +113,14 @@ class Dialer:
         if not task.cancelled():
             task.exception()  # seen: whoever waited has it too
 
-    async def _race(self, to: PeerAddr) -> Connection:
+    async def _race(self, to: PeerAddr, is_direct: bool) -> Connection:
         if to.peer_id == self._own_id:
             raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
         if (near := await self._dial_local(to.peer_id)) is not None:
             return near
         addrs = [addr for addr in dict.fromkeys(to.direct) if self._can_dial(addr)]
+        if not is_direct:
+            addrs += self._relayed(to)
         if not addrs:
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, self._why_not(to)))
         tries: list[_Try] = []
@@ -125,8 +132,7 @@ class Dialer:
         except TimeoutError:
             if not tries:
                 raise self._refuse_strangers(to.peer_id, addrs) from None
-            where = ", ".join(map(format_socket_addr, addrs))
-            text = f"peer {to.peer_id.short} did not answer at {where}"
+            text = f"peer {to.peer_id.short} did not answer at {_where(addrs)}"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
         finally:
             for one in tries:
@@ -170,6 +176,8 @@ class Dialer:
                     turn_in_s = wait_s
                 else:
                     one = self._try(peer_id, waiting.popleft(), now)
+                    if waiting and is_relayed(waiting[0][0]) and not is_relayed(one.addr[0]):
+                        turn_in_s = RELAY_AFTER_S
                     assert one.connection.handshake_done is not None, "a dial is awaited"
                     tries.append(one)
                     pending[one.connection.handshake_done] = None
@@ -199,10 +207,9 @@ class Dialer:
         return self._budget.is_blocked(addr, peer_id, now=self._clock.monotonic())
 
     def _refuse_strangers(self, peer_id: PeerId, addrs: list[SocketAddr]) -> LinkRefused:
-        where = ", ".join(map(format_socket_addr, addrs))
         text = (
-            f"peer {peer_id.short} is not dialled at {where} now: it has never answered there, "
-            "and too many such dials came to nothing lately"
+            f"peer {peer_id.short} is not dialled at {_where(addrs)} now: it has never answered "
+            "there, and too many such dials came to nothing lately"
         )
         # Not as who does not answer: nobody is to be accused, or counted as no member, for it.
         return LinkRefused(CloseReason(CloseCode.TOO_MANY_LINKS, text))
@@ -223,6 +230,11 @@ class Dialer:
             if not called.done():
                 called.set_result(None)
                 return
+
+
+def _where(addrs: list[SocketAddr]) -> str:
+    direct = [format_socket_addr(addr) for addr in addrs if not is_relayed(addr[0])]
+    return ", ".join(direct if len(direct) == len(addrs) else [*direct, "its relay"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ import msgspec
 from ..errors import TransportError
 from ..ids import NetworkId, PeerId
 from ..peer_log import PeerLog
-from .address import PeerAddr, SocketAddr
+from .address import PeerAddr
 from .admission import NetworkKeys
 from .close import SUCCESS, CloseReason
 from .counters import TransportCounters
@@ -314,8 +314,8 @@ class Endpoint(Protocol):
         hears nothing else.
         """
 
-    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
-        """Dial these addresses as if they had proven that a node is there.
+    def vouch(self, addrs: Iterable[PeerAddr]) -> None:
+        """Dial these peers, where it is said and through relays, as if they had proven to be there.
 
         For what the user of this node has named. All others are dialled within
         the limits of the configuration until a peer has answered there.

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ..errors import DecodeError, RemoteError
 from ..ids import NetworkId, PeerId, SecretKey
-from .address import PeerAddr, SocketAddr
+from .address import PeerAddr
 from .admission import Admission, NetworkKeys, bind_channel
 from .close import SUCCESS, CloseCode, CloseReason
 from .config import TransportConfig
@@ -479,7 +479,7 @@ class MemoryEndpoint(EndpointBase):
         """Return True: all are on one loopback interface."""
         return True
 
-    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
+    def vouch(self, addrs: Iterable[PeerAddr]) -> None:
         """Do nothing: whoever is dialled here is there, or hears nothing."""
 
     def connected_peers(self) -> list[PeerId]:

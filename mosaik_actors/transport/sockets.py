@@ -20,7 +20,7 @@ import ifaddr
 
 from ..errors import TransportError
 from ..forking import keep_from_children, keep_loop_from_children
-from .address import SocketAddr, format_socket_addr
+from .address import RELAYED_FAMILY, SocketAddr, format_socket_addr, is_relayed
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,11 @@ _IPV6_MTU_DISCOVER = 23
 _PMTUDISC_PROBE = 3
 
 
-def family_of(host: str) -> socket.AddressFamily:
-    """Return the socket family of a numeric address."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def family_of(host: str) -> int:
+    """Return the family of a numeric address, as `DatagramPort.family`."""
+    if ":" not in host:
+        return socket.AF_INET
+    return RELAYED_FAMILY if is_relayed(host) else socket.AF_INET6
 
 
 class DatagramPort(Protocol):
@@ -40,7 +42,7 @@ class DatagramPort(Protocol):
 
     @property
     def family(self) -> int:
-        """The address family that it can send to, such as `socket.AF_INET`."""
+        """The address family that it can send to: of sockets, or `RELAYED_FAMILY`."""
 
     @property
     def addrs(self) -> list[SocketAddr]:
@@ -202,7 +204,7 @@ def _explain_bind(addr: SocketAddr, exc: OSError) -> str:
     return f"cannot listen at {where}: {exc.strerror or exc}"
 
 
-def _forbid_fragments(sock: socket.socket, family: socket.AddressFamily) -> None:
+def _forbid_fragments(sock: socket.socket, family: int) -> None:
     """Let no router or kernel cut our datagrams up (RFC 9000 section 14)."""
     if sys.platform != "linux":
         return

@@ -18,7 +18,7 @@ from ...clock import Clock
 from ...errors import RemoteError
 from ...ids import PeerId
 from ...peer_log import PeerLog
-from ..address import PeerAddr, SocketAddr, format_socket_addr
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
@@ -283,7 +283,8 @@ class Connections:
         self._outbound.start_path_search(connection)
         if is_first:
             remote = connection.remote
-            addr = PeerAddr(connection.peer_id, (remote,) if remote else ())
+            is_direct = remote is not None and not is_relayed(remote[0])
+            addr = PeerAddr(connection.peer_id, (remote,) if remote and is_direct else ())
             self._notify(PeerConnected(connection.peer_id, addr))
         if connection.handshake_done is not None and not connection.handshake_done.done():
             connection.handshake_done.set_result(connection)

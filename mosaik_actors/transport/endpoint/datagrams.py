@@ -107,7 +107,7 @@ class Demultiplexer:
         """Return the connection of an engine, its datagrams from `remote` being its own."""
         send = partial(self._outbound.send_many, port)
         connection = QuicConnection(
-            self._owner, engine, self._config, send, is_initiator=is_initiator
+            self._owner, engine, self._config, send, port.family, is_initiator=is_initiator
         )
         self.connections[connection] = None
         self._by_cid[engine.host_cid] = connection
@@ -211,6 +211,10 @@ class Demultiplexer:
             connection = self._route(data, remote, port, now)
             if connection is None:
                 return None
+        if connection.family != port.family:
+            # Nobody moves a connection to where its own datagrams could not follow.
+            self._counters.datagrams_refused += 1
+            return None
         connection.receive_datagram(data, remote, now=now)
         return connection
 

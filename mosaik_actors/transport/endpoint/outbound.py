@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from ...clock import Clock
 from ...peer_log import PeerLog
-from ..address import SocketAddr, is_loopback
+from ..address import SocketAddr, is_loopback, is_relayed
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection import Connection, ConnectionState, QuicConnection
 from ..counters import TransportCounters
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
+from ..relay.frames import DATAGRAM_BYTES_MAX as RELAYED_BYTES
 from ..sockets import BatchingPort, DatagramPort, family_of
 
 logger = logging.getLogger(__name__)
@@ -183,6 +184,9 @@ class Outbound:
         remote = connection.remote
         limit = self._config.datagram_bytes_max
         if remote is None or not isinstance(connection, QuicConnection):
+            return
+        if is_relayed(remote[0]):
+            connection.quic.set_first_datagram_bytes(RELAYED_BYTES)
             return
         if is_loopback(remote[0]) and self._config.datagram_bytes_loopback > BASE:
             # No handshake is larger than `BASE`: nobody may have been there.

@@ -1,6 +1,6 @@
 """Which connections there are to whom, and which of several to one peer is used.
 
-* A Unix socket is preferred to datagrams.
+* A Unix socket is preferred to datagrams, and a direct way to a relay.
 * Two simultaneous dials leave two connections. Both sides prefer the one that the
   smaller `PeerId` dialled; the other takes no new links and ends with its last one.
 * A connection that proves another *instance* of the same key means that the peer
@@ -114,7 +114,8 @@ class PeerTable:
         a peer again while the former connection still works.
         """
         is_smaller = self._own_id < mates[0].peer_id
-        near = [mate for mate in mates if mate.carrier == "unix"] or mates
+        near = [mate for mate in mates if mate.carrier == "unix"]
+        near = near or [mate for mate in mates if mate.carrier != "relay"] or mates
         preferred = [mate for mate in near if mate.is_initiator == is_smaller]
         chosen = (preferred or near)[-1]
         for mate in mates:

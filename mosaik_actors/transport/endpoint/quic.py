@@ -20,7 +20,7 @@ from typing import Final, Self
 from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
-from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_relayed
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
@@ -33,11 +33,13 @@ from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
 from ..quic.choice import choose_engine, choose_port
 from ..quic.engine import EngineFactory
+from ..relay.port import RelayPort
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import Connections, Parts
 from .outbound import Outbound
 
 DRAIN_TIMEOUT_S: Final = 2.0
+DIRECT_INTERVAL_S: Final = 60.0
 
 _NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
 
@@ -103,10 +105,12 @@ class QuicEndpoint(EndpointBase):
             self._can_dial,
             self._start_dial,
             self._dial_local,
+            self._relayed,
             config,
             self._budget,
             clock,
         )
+        self._relays: RelayPort | None = None
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         for port in ports:
@@ -168,11 +172,25 @@ class QuicEndpoint(EndpointBase):
         """Listen in no folder any more, and leave nothing there. Connections stay."""
         self._local.close()
 
+    def use_relays(self, port: RelayPort, home: str) -> None:
+        """Reach, and be reached by, peers through relays, where no direct way answers.
+
+        Args:
+            port: What goes through them.
+            home: The relay that others are told of.
+        """
+        if not self.config.carries("relay"):
+            return
+        self._ports[port.family] = port
+        self._addr = PeerAddr(self._peer_id, self._addr.direct, home)
+        self._relays = port
+        port.start(self._connections.datagrams.read)
+
     @property
     def local_addr(self) -> PeerAddr:
         """Where others on this machine can reach this endpoint."""
         local = [addr for port in self._ports.values() for addr in port.local_addrs]
-        return PeerAddr(self._peer_id, tuple(local))
+        return PeerAddr(self._peer_id, tuple(local), self._addr.relay)
 
     @property
     def connection_count(self) -> int:
@@ -258,11 +276,16 @@ class QuicEndpoint(EndpointBase):
         remote = None if connection is None else connection.remote
         if remote is not None and is_loopback(remote[0]):
             return True
-        return all(is_loopback(host) for port in self._ports.values() for host, _ in port.addrs)
+        return self._relays is None and all(
+            is_loopback(host) for port in self._ports.values() for host, _ in port.addrs
+        )
 
-    def vouch(self, addrs: Iterable[SocketAddr]) -> None:
-        """Dial these addresses as if they had proven that a node is there."""
-        self._budget.vouch(addrs)
+    def vouch(self, addrs: Iterable[PeerAddr]) -> None:
+        """Dial these peers, where it is said and through relays, as if they had proven it."""
+        for addr in addrs:
+            self._budget.vouch(addr.direct)
+            if self._relays is not None:
+                self._budget.vouch(self._relays.all_addrs_of(addr.peer_id))
 
     def connected_peers(self) -> list[PeerId]:
         """Return the peers with a usable connection, in the order they connected."""
@@ -312,7 +335,8 @@ class QuicEndpoint(EndpointBase):
         """Find out whether a peer restarted, by dialling it beside a connection that looks lost."""
         if connection.state is ConnectionState.READY and not connection.is_doubted:
             connection.is_doubted = True
-            self._dialer.start(PeerAddr(connection.peer_id, (remote,)))
+            direct = () if is_relayed(remote[0]) else (remote,)
+            self._dialer.start(PeerAddr(connection.peer_id, direct))
 
     async def _connect(self, to: PeerAddr) -> Connection:
         """Return a usable connection to a peer, dialling it if there is none."""
@@ -320,13 +344,28 @@ class QuicEndpoint(EndpointBase):
             raise LinkRefused(CLOSING)
         if reason := self.gate.objection(to.peer_id, now=self._clock.monotonic()):
             raise LinkRefused(reason)
-        return self._connections.peers.usable(to.peer_id) or await self._dialer.dial(to)
+        usable = self._connections.peers.usable(to.peer_id)
+        if usable is None:
+            return await self._dialer.dial(to)
+        if usable.carrier == "relay" and to.direct:
+            self._look_for_direct(usable, to)
+        return usable
+
+    def _look_for_direct(self, relayed: Connection, to: PeerAddr) -> None:
+        """Dial a relayed peer directly, now and then; later links use what comes of it."""
+        now = self._clock.monotonic()
+        if now >= relayed.direct_at:
+            relayed.direct_at = now + DIRECT_INTERVAL_S
+            self._dialer.start(to, is_direct=True)
 
     def _can_dial(self, addr: SocketAddr) -> bool:
         port = self._ports.get(family_of(addr[0]))
         if port is None or not self.config.carries("quic"):
             return False
         return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
+
+    def _relayed(self, to: PeerAddr) -> list[SocketAddr]:
+        return [] if self._relays is None else self._relays.addrs_of(to)
 
     async def _dial_local(self, peer_id: PeerId) -> Connection | None:
         """Return a connection to a peer on this machine, None where it listens to none."""

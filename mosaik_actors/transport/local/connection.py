@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import ClassVar
 
 from ...clock import Clock
 from ..close import CloseReason
@@ -27,7 +26,7 @@ class StreamConnection(Connection):
         is_initiator: Whether this side dialled.
     """
 
-    carrier: ClassVar[str] = "unix"
+    carrier = "unix"
 
     def __init__(
         self,

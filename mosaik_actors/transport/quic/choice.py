@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from ...errors import ConfigError
-from ..address import SocketAddr, is_loopback
+from ..address import SocketAddr, is_loopback, is_relayed
 from ..config import TransportConfig
 from ..sockets import UdpPort
 from .path_mtu import BASE
@@ -27,11 +27,13 @@ def choose_engine(config: TransportConfig) -> Callable[[SocketAddr], bool]:
             "with its extra, as in 'mosaik-actors[quic-native]'"
         )
     if config.quic_engine == "qh3":
-        return lambda _remote: True
+        return lambda remote: not is_relayed(remote[0])  # it knows no such hosts
     if config.quic_engine == "aioquic" or not is_there:
         return lambda _remote: False
     has_large_datagrams = config.datagram_bytes_loopback > BASE
-    return lambda remote: not (has_large_datagrams and is_loopback(remote[0]))
+    return lambda remote: (
+        not is_relayed(remote[0]) and not (has_large_datagrams and is_loopback(remote[0]))
+    )
 
 
 def choose_port(

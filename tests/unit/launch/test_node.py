@@ -49,6 +49,11 @@ def make(text: str, folder: Path, **given: Any) -> Launch:
         ("bind = 3", "l.toml:2: bind: expected `array`"),
         ('bind = ["x"]', "l.toml:2: bind: 'x' is not host:port"),
         ('bootstrap = ["x"]', "l.toml:2: bootstrap: a peer id has 64"),
+        ('relay = ["x"]', "l.toml:2: relay: relays: a peer id has 64"),
+        (
+            f'relay = ["{"ab" * 32}@192.0.2.1:4434"]\nrelay_secret_file = "gone"',
+            "l.toml:2: relay: there is no secret file ",
+        ),
         ('metrics_addr = "x"', "l.toml:2: metrics_addr: 'x' is not host:port"),
         ('secret_file = "gone"', "l.toml:2: secret_file: "),
         ('secret_env = "NO_SUCH_VARIABLE"', "l.toml:2: secret_env: the environment has no"),

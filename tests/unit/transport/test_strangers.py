@@ -82,7 +82,7 @@ async def test_many_keys_at_a_third_party_cost_it_a_few_small_datagrams(
         assert len(sizes) <= 3
 
         # What the user names is dialled for as long as a dial may take.
-        endpoint.vouch([("127.0.0.1", port)])
+        endpoint.vouch([PeerAddr(addrs[0].peer_id, (("127.0.0.1", port),))])
         with pytest.raises(LinkRefused, match="did not answer"):
             await endpoint.open_link(addrs[0], "chat")
         assert drain(sink)

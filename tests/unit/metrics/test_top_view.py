@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from mosaik_actors.cli.top_view import (
+from mosaik_actors.metrics.records import NodeStatus
+from mosaik_actors.metrics.top_view import (
     COLUMNS,
     Silent,
     Top,
@@ -12,7 +13,6 @@ from mosaik_actors.cli.top_view import (
     overview_rows,
     silent_lines,
 )
-from mosaik_actors.metrics.records import NodeStatus
 from tests.unit.metrics.helpers import status, stream
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..metrics.records import NodeStatus
 from ..peer_text import printable
+from .records import NodeStatus
 
 Key = Callable[[NodeStatus], float | str]
 

@@ -1,0 +1,95 @@
+"""How a relay starts, and how a node comes to use relays.
+
+Both are an endpoint of the network of relays (`transport.relay`), beside the one of the
+node's own network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..environment import Environment
+from ..errors import ConfigError
+from ..ids import SecretKey
+from ..network_secret import load_secrets
+from ..transport.address import SocketAddr
+from ..transport.config import UNDELIVERED_BYTES_MIN, TransportConfig
+from ..transport.endpoint import QuicEndpoint
+from ..transport.interface import Endpoint
+from ..transport.relay.client import RelayClient
+from ..transport.relay.config import RelayConfig, RelayLimits
+from ..transport.relay.frames import RELAY_NETWORK
+from ..transport.relay.server import RelayServer
+
+
+async def start_relay(
+    environment: Environment,
+    secret_key: SecretKey,
+    bind: Sequence[SocketAddr],
+    *,
+    limits: RelayLimits | None = None,
+    secrets: Sequence[bytes] = (),
+) -> RelayServer:
+    """Return a relay that listens; close it in the end. Raises `TransportError`.
+
+    Args:
+        environment: Where it lives.
+        secret_key: Its identity, which is part of its address.
+        bind: Where to listen, at most one address for each family.
+        limits: What each peer gets; the defaults when None.
+        secrets: Of which peers have to know one; none to serve everybody.
+    """
+    limits = limits or RelayLimits()
+    config = TransportConfig(
+        carriers=("quic",),
+        connections_max=2 * limits.peers_max,
+        undelivered_bytes_max=UNDELIVERED_BYTES_MIN,
+    )
+    endpoint = await environment.open_endpoint(RELAY_NETWORK, secret_key, bind, config, secrets)
+    return RelayServer(endpoint, limits, environment.clock)
+
+
+def relay_secrets(config: RelayConfig | None) -> tuple[bytes, ...]:
+    """Return what a node's relays want to know. Raises `ConfigError`."""
+    if config is None or config.secret is None:
+        return ()
+    try:
+        return load_secrets(config.secret, {})
+    except ConfigError as exc:
+        raise ConfigError(f"relay: {exc}") from exc
+
+
+async def use_relays(
+    environment: Environment,
+    endpoint: Endpoint,
+    secret_key: SecretKey,
+    bind: Sequence[SocketAddr],
+    config: RelayConfig,
+) -> RelayClient:
+    """Have a node's endpoint use relays; return what holds the links to them.
+
+    Raises:
+        ConfigError: The endpoint sends no datagrams, as in a simulation of links.
+        TransportError: No socket can be had.
+    """
+    if not isinstance(endpoint, QuicEndpoint):
+        raise ConfigError("relay needs datagrams: in a simulation, those of fidelity='quic'")
+    secrets = relay_secrets(config)
+    client = RelayClient(
+        await environment.open_endpoint(
+            RELAY_NETWORK,
+            secret_key,
+            [(host, 0) for host, _ in bind],
+            TransportConfig(carriers=("quic",)),
+            secrets,
+        ),
+        config,
+        environment.randomness.branch("relays"),
+    )
+    try:
+        await client.start()
+    except BaseException:
+        client.crash()
+        raise
+    endpoint.use_relays(client.port, client.home)
+    return client

@@ -1,0 +1,127 @@
+"""What a relay forwards, and what it drops: the state machine of a relay.
+
+A pure core; ``now`` is monotonic time in seconds. It never looks into a datagram.
+
+Invariants:
+    * A peer has at most one place, and there are at most ``peers_max``.
+    * What a peer sends is forwarded in order, within two leaky buckets: bytes and datagrams.
+    * Datagrams for who is not here are dropped and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import DecodeError
+from ..close import CloseCode, CloseReason
+from ..dial_budget import LeakyBucket
+from .config import RelayLimits
+from .frames import PEER_BYTES, check_frame
+
+
+@dataclass(slots=True)
+class RelayCounters:
+    """What a relay has done so far.
+
+    Attributes:
+        datagrams_forwarded: Datagrams that were given on.
+        bytes_forwarded: Their bytes.
+        dropped_rate: Datagrams beyond what their sender may send.
+        dropped_absent: Datagrams for peers that are not here.
+        dropped_full: Datagrams for peers that take them too slowly.
+        peers_accepted: Peers that got a place.
+        peers_refused: Peers for which there was none.
+        violations: Frames that were no datagrams for anybody.
+    """
+
+    datagrams_forwarded: int = 0
+    bytes_forwarded: int = 0
+    dropped_rate: int = 0
+    dropped_absent: int = 0
+    dropped_full: int = 0
+    peers_accepted: int = 0
+    peers_refused: int = 0
+    violations: int = 0
+
+
+class _Sender:
+    def __init__(self, limits: RelayLimits, now: float) -> None:
+        self.bytes = LeakyBucket(limits.bytes_per_s, limits.bytes_per_s, leaked_at=now)
+        self.datagrams = LeakyBucket(limits.datagrams_per_s, limits.datagrams_per_s, leaked_at=now)
+
+
+class Forwarding:
+    """The state machine of this module's docstring."""
+
+    def __init__(self, limits: RelayLimits) -> None:
+        self.counters = RelayCounters()
+        self._limits = limits
+        self._senders: dict[bytes, _Sender] = {}
+
+    @property
+    def peer_count(self) -> int:
+        """Peers that have a place."""
+        return len(self._senders)
+
+    def join(self, peer: bytes, *, now: float) -> CloseReason | None:
+        """Give a peer a place, or return why not. One that has a place keeps what it has used."""
+        if peer not in self._senders:
+            if len(self._senders) >= self._limits.peers_max:
+                self.counters.peers_refused += 1
+                text = f"this relay serves {len(self._senders)} peers, and no more"
+                return CloseReason(CloseCode.TOO_MANY_LINKS, text)
+            self._senders[peer] = _Sender(self._limits, now)
+            self.counters.peers_accepted += 1
+        return None
+
+    def leave(self, peer: bytes) -> None:
+        """Free the place of a peer. May be repeated."""
+        self._senders.pop(peer, None)
+
+    def receive_frames(
+        self, peer: bytes, frames: list[bytes], *, now: float
+    ) -> dict[bytes, list[bytes]]:
+        """Return the frames to be sent on for frames of a peer, by who gets them.
+
+        Raises:
+            DecodeError: One of them is not a datagram for anybody; none is sent on.
+        """
+        sender = self._senders.get(peer)
+        if sender is None:
+            return {}
+        room_bytes = self._limits.bytes_per_s - sender.bytes.fill(now)
+        room_count = self._limits.datagrams_per_s - sender.datagrams.fill(now)
+        used_bytes = used_count = absent_count = rate_count = 0
+        found: dict[bytes, list[bytes]] = {}
+        for frame in frames:
+            try:
+                check_frame(frame)
+            except DecodeError:
+                self.counters.violations += 1
+                raise
+            size = len(frame) - PEER_BYTES
+            if used_count >= room_count or used_bytes + size > room_bytes:
+                rate_count += 1
+                continue
+            # What is for nobody counts as well: it costs as much.
+            used_count += 1
+            used_bytes += size
+            target = frame[:PEER_BYTES]
+            if target in self._senders and target != peer:
+                found.setdefault(target, []).append(peer + frame[PEER_BYTES:])
+            else:
+                absent_count += 1
+        sender.bytes.add(used_bytes)
+        sender.datagrams.add(used_count)
+        self.counters.dropped_rate += rate_count
+        self.counters.dropped_absent += absent_count
+        return found
+
+    def note_sent(self, frames: list[bytes], unsent_bytes: int) -> bool:
+        """Return whether frames may go to a peer to which so many bytes are under way; count."""
+        if unsent_bytes > self._limits.queue_bytes_max:
+            self.counters.dropped_full += len(frames)
+            return False
+        self.counters.datagrams_forwarded += len(frames)
+        self.counters.bytes_forwarded += sum(map(len, frames)) - PEER_BYTES * len(frames)
+        return True

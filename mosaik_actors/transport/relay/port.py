@@ -1,0 +1,126 @@
+"""The port by which datagrams go to, and come from, peers behind relays.
+
+To the endpoint it is a port as any other, with a family and addresses of its own (`paths`).
+Whatever holds for connections over UDP holds for these: who may have one, who is banned, and
+how much strangers may get. What does not fit is dropped, as on any path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Final
+
+from ...ids import PeerId
+from ..address import RELAYED_FAMILY, PeerAddr, SocketAddr
+from ..interface import Link
+from ..sockets import DatagramPort
+from .config import RelayConfig
+from .frames import DATAGRAM_BYTES_MAX, PEER_BYTES
+from .paths import relayed_addr, relayed_peer
+
+INBOX_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+class RelayPort:
+    """A `DatagramPort` over the links to some relays.
+
+    Args:
+        config: The settings; the relays are numbered from 1 in its order.
+
+    Attributes:
+        dropped_count: Datagrams that came and found no room.
+    """
+
+    family: int = RELAYED_FAMILY
+
+    def __init__(self, config: RelayConfig) -> None:
+        self.addrs: list[SocketAddr] = []
+        self.local_addrs: list[SocketAddr] = []
+        self.dropped_count = 0
+        self._config = config
+        self._links: dict[int, Link] = {}
+        self._inbox: deque[tuple[bytes, SocketAddr]] = deque()
+        self._inbox_bytes = 0
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._on_readable: Callable[[DatagramPort], None] | None = None
+        self._is_woken = False
+        self._is_closed = False
+
+    @property
+    def linked(self) -> list[int]:
+        """The numbers of the relays that can be used now."""
+        return list(self._links)
+
+    def set_link(self, number: int, link: Link | None) -> None:
+        """Use a link to the relay of that number, or none."""
+        if link is None:
+            self._links.pop(number, None)
+        else:
+            self._links[number] = link
+
+    def addrs_of(self, to: PeerAddr) -> list[SocketAddr]:
+        """Return where to dial a peer, the relay that it names first. Any may have it."""
+        peer = bytes(to.peer_id)
+        names = {number: str(self._config.relays[number - 1]) for number in self._links}
+        found = sorted(names, key=lambda number: names[number] != to.relay)
+        return [relayed_addr(peer, number) for number in found]
+
+    def all_addrs_of(self, peer_id: PeerId) -> list[SocketAddr]:
+        """Return where a peer is behind any of the relays, whether they can be used now or not."""
+        peer = bytes(peer_id)
+        return [relayed_addr(peer, number + 1) for number in range(len(self._config.relays))]
+
+    def receive(self, number: int, frames: list[bytes]) -> None:
+        """Take in what a relay sent. Whoever sends what is no datagram is ignored."""
+        for frame in frames:
+            size = len(frame) - PEER_BYTES
+            if not 0 < size <= DATAGRAM_BYTES_MAX or self._inbox_bytes + size > INBOX_BYTES_MAX:
+                self.dropped_count += 1
+                continue
+            self._inbox.append((frame[PEER_BYTES:], relayed_addr(frame[:PEER_BYTES], number)))
+            self._inbox_bytes += size
+        self._wake()
+
+    def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
+        """Call `on_readable` from the event loop whenever there is something to `read`."""
+        self._on_readable = on_readable
+        self._wake()
+
+    def read(self) -> tuple[bytes, SocketAddr] | None:
+        """Return the next datagram and where it came from, None when there is none."""
+        if not self._inbox:
+            return None
+        data, source = self._inbox.popleft()
+        self._inbox_bytes -= len(data)
+        return data, source
+
+    def send(self, data: bytes, remote: SocketAddr) -> None:
+        """Give a datagram to a relay, or raise OSError when there is none or it is slow."""
+        link = self._links.get(remote[1])
+        if link is None or link.unsent_bytes > self._config.queue_bytes_max:
+            raise OSError(errno.ENOBUFS, "the relay takes nothing now")
+        link.write(bytes(relayed_peer(remote[0])) + data)
+
+    def close(self) -> None:
+        """Stop; nothing is sent or received from now on."""
+        self._is_closed = True
+        self._links.clear()
+        self._inbox.clear()
+        self._inbox_bytes = 0
+
+    def _wake(self) -> None:
+        if self._inbox and not self._is_woken and self._on_readable is not None:
+            self._is_woken = True
+            self._loop.call_soon(self._read_all, context=self._context)
+
+    def _read_all(self) -> None:
+        self._is_woken = False
+        if self._is_closed or self._on_readable is None:
+            return
+        self._on_readable(self)
+        self._wake()

@@ -1,0 +1,136 @@
+"""Nodes that cannot reach each other directly meet through a relay."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, TransportError
+from mosaik_actors.environment import Machine
+from mosaik_actors.handles.relaying import start_relay
+from mosaik_actors.transport.relay.config import RelayLimits
+from mosaik_actors.transport.relay.server import RelayServer
+from tests.waiting import until
+
+ONLY_RELAY = TransportConfig(carriers=("relay",))
+SECRET = "a secret of the relay's own"
+
+
+class Item(msgspec.Struct, frozen=True):
+    number: int
+    padding: bytes = b""
+
+
+@asynccontextmanager
+async def relay(
+    port: int = 0, secrets: Sequence[bytes] = (), limits: RelayLimits | None = None
+) -> AsyncIterator[RelayServer]:
+    key = SecretKey.from_seed("relay")
+    bind = [("127.0.0.1", port)]
+    server = await start_relay(Machine(), key, bind, limits=limits, secrets=secrets)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+def node(name: str, server: RelayServer | None, **settings: Any) -> Network:
+    chosen: dict[str, Any] = {
+        "secret_key": SecretKey.from_seed(name),
+        "relay": None if server is None else server.addr,
+        "rendezvous": False,
+        "transport": ONLY_RELAY,
+    }
+    return Network("relayed", **chosen | settings)
+
+
+async def exchange(a: Network, b: Network, count: int = 200) -> None:
+    """Send items from one to the other, in order and none missing."""
+    producer, consumer = a.streams.produce(Item), b.streams.consume(Item)
+    async with asyncio.timeout(30):
+        await producer.when().online()
+        for number in range(count):
+            await producer.send(Item(number, bytes(1000)))
+        assert [(await consumer.recv()).number for _ in range(count)] == list(range(count))
+
+
+async def test_two_nodes_that_reach_only_a_relay_exchange_items_and_survive_its_restart() -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(relay())
+        port = server.addr.direct[0][1]
+        a = await stack.enter_async_context(node("a", server))
+        # The id alone says where: both use the relay.
+        b = await stack.enter_async_context(
+            node("b", server, bind="127.0.0.2:0", bootstrap=str(a.peer_id))
+        )
+        assert a.addr.relay == b.addr.relay == str(server.addr)
+        await exchange(a, b)
+        assert a.node.endpoint.carrier(b.peer_id) == "relay"
+        assert server.counters.bytes_forwarded > 200_000
+        assert server.peer_count == 2
+        connection = a.node.endpoint.connected_peers()
+        await server.close()
+        server = await stack.enter_async_context(relay(port))
+        await until(lambda: server.peer_count == 2)
+        await exchange(b, a)
+        assert a.node.endpoint.connected_peers() == connection
+        await a.close()
+        # Its goodbye went through the relay as well.
+        await until(lambda: a.peer_id not in b.discovery.catalog())
+
+
+async def test_a_relay_with_a_secret_serves_nobody_without() -> None:
+    async with relay(secrets=[SECRET.encode()]) as server:
+        known = RelayConfig(relays=(server.addr,), secret=SECRET)
+        unknown = RelayConfig(relays=(server.addr,), wait=0.2)
+        async with (
+            node("a", None, relay=known) as a,
+            node("b", None, relay=unknown, bootstrap=str(a.peer_id)) as b,
+            node("c", None, relay=known, bootstrap=str(a.peer_id)) as c,
+        ):
+            await until(lambda: c.peer_id in a.discovery.catalog())
+            assert b.peer_id not in a.discovery.catalog()
+            assert server.peer_count == 2
+
+
+async def test_a_ban_holds_through_the_relay() -> None:
+    async with (
+        relay() as server,
+        node("a", server) as a,
+        node("b", server, bootstrap=str(a.peer_id)) as b,
+    ):
+        await until(lambda: b.peer_id in a.node.endpoint.connected_peers())
+        a.ban(b.peer_id)
+        await until(lambda: b.peer_id not in a.node.endpoint.connected_peers())
+        with pytest.raises(TransportError, match="banned"):
+            await b.discovery.sync_with(a.addr)
+
+
+async def test_a_direct_way_is_preferred() -> None:
+    direct = TransportConfig(carriers=("quic", "relay"))
+    async with (
+        relay() as server,
+        node("a", server, transport=direct) as a,
+        node("b", server, transport=direct, bootstrap=str(a.addr)) as b,
+    ):
+        await until(lambda: b.peer_id in a.discovery.catalog())
+        assert a.node.endpoint.carrier(b.peer_id) == "quic"
+
+
+async def test_a_relayed_pair_goes_direct_when_it_can() -> None:
+    direct = TransportConfig(carriers=("quic", "relay"))
+    async with (
+        relay() as server,
+        node("a", server, transport=direct) as a,
+        node("b", server, transport=direct, bootstrap=str(a.peer_id)) as b,
+    ):
+        await exchange(a, b)
+        # What comes through a relay may be from afar, and no address on this machine of use:
+        # so it takes somebody who says that it is.
+        assert a.node.endpoint.carrier(b.peer_id) == "relay"
+        await b.discovery.sync_with(a.addr)
+        await until(lambda: a.node.endpoint.carrier(b.peer_id) == "quic")
+        await exchange(b, a)

@@ -1,0 +1,157 @@
+"""The port to peers behind relays: addresses, room, and what a hostile relay can do."""
+
+import asyncio
+import socket
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mosaik_actors import ConfigError, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors.transport.address import (
+    RELAYED_FAMILY,
+    PeerAddr,
+    is_loopback,
+    is_relayed,
+)
+from mosaik_actors.transport.interface import Endpoint, Link
+from mosaik_actors.transport.quic.choice import choose_engine
+from mosaik_actors.transport.relay.client import RelayClient
+from mosaik_actors.transport.relay.config import own_config
+from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.relay.paths import relayed_addr, relayed_peer
+from mosaik_actors.transport.relay.port import INBOX_BYTES_MAX, RelayPort
+from mosaik_actors.transport.sockets import family_of
+
+PEER = SecretKey.from_seed("peer").peer_id
+RELAYS = tuple(
+    PeerAddr(SecretKey.from_seed(name).peer_id, (("192.0.2.1", 4434),)) for name in ("one", "two")
+)
+
+
+def fake_link() -> Any:
+    written: list[bytes] = []
+    return SimpleNamespace(unsent_bytes=0, written=written, write=written.append)
+
+
+def port() -> RelayPort:
+    return RelayPort(RelayConfig(relays=RELAYS))
+
+
+def test_an_address_behind_a_relay_names_the_peer_and_nothing_else_is_one() -> None:
+    host, number = relayed_addr(bytes(PEER), 2)
+    assert relayed_peer(host) == PEER
+    assert number == 2
+    assert is_relayed(host)
+    assert family_of(host) == RELAYED_FAMILY
+    assert not is_loopback(host)
+    assert not is_relayed("fd6d:6f73:616b::1")
+    assert not is_relayed("fe80::1%eth0")
+
+
+@pytest.mark.parametrize("zone", ["eth0", str(PEER)[:32]])
+def test_no_address_of_a_peer_can_say_that_it_is_behind_a_relay(zone: str) -> None:
+    """Else an entry could have it dialled past what holds for relays."""
+    whole = relayed_addr(bytes(PEER), 1)
+    with pytest.raises(ValueError, match="not an address of an interface"):
+        PeerAddr(PEER, (whole,))
+    host = f"{whole[0].partition('%')[0]}%{zone}"
+    assert PeerAddr(PEER, ((host, 1),)).direct  # an address as any other, if a useless one
+    assert not is_relayed(host)
+    assert family_of(host) == socket.AF_INET6
+
+
+async def test_datagrams_go_to_the_relay_with_whom_they_are_for() -> None:
+    relayed, link = port(), fake_link()
+    to = relayed_addr(bytes(PEER), 1)
+    with pytest.raises(OSError, match="takes nothing"):
+        relayed.send(b"data", to)
+    relayed.set_link(1, cast(Link, link))
+    relayed.send(b"data", to)
+    assert link.written == [bytes(PEER) + b"data"]
+    link.unsent_bytes = 10**9
+    with pytest.raises(OSError, match="takes nothing"):
+        relayed.send(b"data", to)
+    relayed.set_link(1, None)
+    assert relayed.linked == []
+
+
+async def test_a_peer_is_dialled_through_the_relay_that_it_names_first() -> None:
+    relayed = port()
+    for number in (1, 2):
+        relayed.set_link(number, cast(Link, fake_link()))
+    named = PeerAddr(PEER, (), str(RELAYS[1]))
+    assert [number for _, number in relayed.addrs_of(named)] == [2, 1]
+    assert [number for _, number in relayed.addrs_of(PeerAddr(PEER))] == [1, 2]
+    assert relayed.addrs_of(PeerAddr(PEER, (), "nonsense"))[0][1] == 1
+
+
+async def test_what_a_relay_sends_is_bounded_and_read_in_order() -> None:
+    relayed = port()
+    read: list[bytes] = []
+    done = asyncio.Event()
+
+    def on_readable(readable: Any) -> None:
+        while (datagram := readable.read()) is not None:
+            read.append(datagram[0])
+            assert datagram[1] == relayed_addr(bytes(PEER), 1)
+        done.set()
+
+    frames = [bytes(PEER) + b"1", b"", bytes(PEER), bytes(40_000), bytes(PEER) + b"2"]
+    relayed.receive(1, frames)
+    relayed.start(on_readable)
+    await done.wait()
+    assert read == [b"1", b"2"]
+    assert relayed.dropped_count == 3
+    large = bytes(PEER) + bytes(DATAGRAM_BYTES_MAX)
+    count = INBOX_BYTES_MAX // DATAGRAM_BYTES_MAX
+    relayed.receive(1, [large] * (count + 7))
+    assert relayed.dropped_count == 10
+    relayed.close()
+    assert relayed.read() is None
+
+
+def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
+    assert own_config(None) is None
+    config = own_config([str(relay) for relay in RELAYS])
+    assert config is not None
+    assert config.relays == RELAYS
+    assert own_config(config) is config
+
+
+@pytest.mark.parametrize(
+    ("relays", "text"),
+    [
+        ("nonsense", "64 hexadecimal"),
+        ((), "number of relays is 0"),
+        (str(PEER), "has no address"),
+        ((RELAYS[0], RELAYS[0]), "twice"),
+        (5, "expected an address"),
+        ((5,), "relay"),
+    ],
+)
+def test_wrong_relays_are_refused(relays: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        own_config(relays)
+
+
+async def test_the_nearest_relay_is_told_and_the_first_while_there_is_none() -> None:
+    rtts = {RELAYS[0].peer_id: 0.2, RELAYS[1].peer_id: 0.1}
+    endpoint = cast(Endpoint, SimpleNamespace(rtt=rtts.get))
+    client = RelayClient(endpoint, RelayConfig(relays=RELAYS), Random(0))
+    assert client.home == str(RELAYS[0])
+    for number in (1, 2):
+        client.port.set_link(number, cast(Link, fake_link()))
+    assert client.home == str(RELAYS[1])
+    client.port.set_link(2, None)
+    assert client.home == str(RELAYS[0])
+
+
+@pytest.mark.parametrize("engine", ["auto", "aioquic", "qh3"])
+def test_what_goes_through_a_relay_is_aioquics(engine: str) -> None:
+    """The native engine takes no host with a zone of that length."""
+    if engine == "qh3":
+        pytest.importorskip("qh3")
+    is_native = choose_engine(TransportConfig(quic_engine=engine))
+    assert not is_native(relayed_addr(bytes(PEER), 1))
