@@ -57,7 +57,9 @@ def test_readme_example_runs_as_printed(number: int, lines: list[str], tmp_path:
         env={**os.environ, "MOSAIK_RUNTIME_DIR": str(tmp_path)},
         check=False,
     )
-    assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+    # On a busy machine asyncio's debug mode says what took long; that is nobody's fault.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.stdout.splitlines(), said) == (lines, [])
 
 
 @pytest.mark.parametrize(

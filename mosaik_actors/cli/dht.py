@@ -105,6 +105,7 @@ async def _read(slots: tuple[Slot, ...], config: DhtConfig, wait_s: float) -> li
     from ..actors.dht import resolve
     from ..dht.chain import read_slot
     from ..dht.config import parse_host_port
+    from ..environment import Machine
     from ..handles.dht_client import DhtClient
     from ..transport.sockets import family_of
 
@@ -112,7 +113,8 @@ async def _read(slots: tuple[Slot, ...], config: DhtConfig, wait_s: float) -> li
     entries = await resolve(config.bootstrap, family_of(addr[0]))
     if not entries:
         raise CommandFailed(f"none of these could be resolved: {', '.join(config.bootstrap)}")
-    async with DhtClient(addr, entries) as client:
+    rng = Machine().randomness.branch("dht")
+    async with DhtClient(addr, entries, rng=rng) as client:
         try:
             async with asyncio.timeout(wait_s):
                 await client.joined()

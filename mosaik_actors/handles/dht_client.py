@@ -1,6 +1,6 @@
 """A node of the Mainline DHT with a socket of its own, on this event loop.
 
-    async with DhtClient(("0.0.0.0", 0), entries) as client:
+    async with DhtClient(("0.0.0.0", 0), entries, rng=rng) as client:
         await client.joined()
         item = await client.find(target)
 
@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from math import inf
-from random import Random, SystemRandom
+from random import Random
 from typing import Final, Self, TypeVar
 
 from ..dht.items import Item
@@ -33,7 +33,7 @@ class DhtClient:
         bind: Where to speak from; port 0 takes any free one.
         entries: Nodes to begin with.
         serves: Whether to answer others.
-        rng: What ids and transactions are drawn from; the system's entropy when None.
+        rng: What ids and transactions are drawn from.
     """
 
     def __init__(
@@ -42,9 +42,8 @@ class DhtClient:
         entries: Iterable[SocketAddr] = (),
         *,
         serves: bool = False,
-        rng: Random | None = None,
+        rng: Random,
     ) -> None:
-        rng = rng or SystemRandom()
         self.node = DhtNode(rng.randbytes(20), rng=rng, serves=serves, is_ipv6=":" in bind[0])
         self._bind = bind
         self._entries = tuple(entries)

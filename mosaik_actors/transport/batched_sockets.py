@@ -8,16 +8,36 @@ by one.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from qh3._hazmat import UdpSocketState
 
+from ..forking import keep_from_children
 from .address import SocketAddr
 from .sockets import DatagramPort, UdpPort
+
+
+def descriptors_of(sock: socket.socket) -> set[int]:
+    """Return all descriptors of this process that are of one socket."""
+    wanted = os.fstat(sock.fileno())
+    found = set()
+    # What cannot be looked at is another thread's, just closed, or the folder itself.
+    for path in Path("/dev/fd").iterdir():
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(int(path.name)), wanted):
+                found.add(int(path.name))
+    return found
+
+
+def _list_copies(port: BatchedUdpPort) -> set[int]:
+    return port._copies if port._state is not None else set()
 
 
 class BatchedUdpPort(UdpPort):
@@ -25,7 +45,10 @@ class BatchedUdpPort(UdpPort):
 
     def __init__(self, sock: socket.socket, loop: AbstractEventLoop) -> None:
         super().__init__(sock, loop)
+        before = descriptors_of(sock)
         self._state: UdpSocketState | None = UdpSocketState(sock.fileno())
+        self._copies = descriptors_of(sock) - before
+        keep_from_children(self, _list_copies)
         self._inbox: deque[tuple[bytes, Any]] = deque()
 
     def read(self) -> tuple[bytes, SocketAddr] | None:

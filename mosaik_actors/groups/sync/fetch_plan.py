@@ -264,8 +264,9 @@ class FetchPlan:
 
     def give_up_others(self, peer: PeerId) -> None:
         """Wait for one peer alone: no answer of another one is taken, not even a late one."""
-        for other in self._sources.keys() - {peer}:
-            self.give_up(other)
+        for other in self._sources:
+            if other != peer:
+                self.give_up(other)
 
     def exclude(self, peer: PeerId) -> None:
         """Never ask a peer again in this fetch, as long as it stays."""
