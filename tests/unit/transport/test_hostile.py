@@ -216,7 +216,8 @@ async def test_far_ahead_bytes_do_not_move_the_limits(attacked: Scene, mallory: 
     await attacked.server.inbox(1)
     stream = mallory._quic._streams[stream_id]
     [connection] = [c for c in quic_connections(attacked.victim) if c.peer_id == MALLORY.peer_id]
-    for _ in range(5):
+    # Native engines have a window that is one for good: there is nothing to try again.
+    for _ in range(5 if isinstance(connection.quic, Engine) else 1):
         before = attacked.victim.counters.datagrams_received
         limit = min(stream.max_stream_data_remote, mallory._quic._remote_max_data)
         stream.sender._buffer_start = stream.sender._buffer_stop = limit - 2
