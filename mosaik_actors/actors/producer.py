@@ -1,12 +1,12 @@
 """The producer actor: one stream of this node, and its subscribers.
 
 Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
-    `SettleCriteria` from its sieve; `SubscriberOffered` from the streams actor;
+    `SettleCriteria` from its filter; `SubscriberOffered` from the streams actor;
     `FramesReceived` (the acknowledgements) and `LinkClosed` from its links; `CatalogChanged`,
     `StreamAdvertised`; `TicketsJudged`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
-Owns: a `FanOut`, a `Sieve`, the `Admission` to them, the links to its subscribers, the shared
+Owns: a `FanOut`, a `ItemFilter`, the `Admission` to them, the links to its subscribers, the shared
     state of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
@@ -54,9 +54,9 @@ from ..streams.messages import (
 )
 from ..streams.producing.admission import TOO_COSTLY, Admission, Admitted, Awaited
 from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
+from ..streams.producing.item_filter import FilterGroup
 from ..streams.producing.parts import OVERHEAD_BYTES
 from ..streams.producing.publisher import Publisher
-from ..streams.producing.sieve import Lane
 from ..streams.producing.undelivered import Undelivered
 from ..streams.shared import Channel
 from ..streams.wire import (
@@ -93,7 +93,7 @@ class ProducerActor(TypeDispatcher):
         self._is_blocked = False
         self._is_pumping = False
         self._published_at = float("-inf")
-        self._lanes: dict[Link, Lane | None] = {}
+        self._filter_groups: dict[Link, FilterGroup | None] = {}
         self._unjudged: dict[Link, SubscriberOffered] = {}
 
     # Lifecycle.
@@ -106,14 +106,14 @@ class ProducerActor(TypeDispatcher):
         self._spec = spec
         self._outbox = message.outbox
         self._state = message.state
-        self._sieve = message.sieve
+        self._item_filter = message.item_filter
         tickets = spec.tickets.requirement if spec.tickets is not None else None
         self._admission = Admission(
             spec.require,
             tickets,
             spec.schema,
             spec.max_consumers,
-            message.sieve,
+            message.item_filter,
             message.criteria_budget,
         )
         self._log = TopicLog(message.node.peer_log, logger, spec.name, self._now)
@@ -131,7 +131,7 @@ class ProducerActor(TypeDispatcher):
         self._publisher = Publisher(
             message.outbox,
             self._fan_out,
-            message.sieve,
+            message.item_filter,
             spec.encoder,
             batch_bytes_max,
             Undelivered(spec.name, logger, spec.encoder, spec.undelivered),
@@ -170,7 +170,7 @@ class ProducerActor(TypeDispatcher):
         """Charge the subscribers for their criteria; end those of peers who ask too much."""
         over = self._admission.charge_criteria(now=self._now())
         for link, _ in self._channels() if over else ():
-            if link.peer_id in over and self._lanes[link] is not None:
+            if link.peer_id in over and self._filter_groups[link] is not None:
                 self._warn_of(link, TOO_COSTLY)
                 self._drop(link, TOO_COSTLY)
         if over:
@@ -208,11 +208,11 @@ class ProducerActor(TypeDispatcher):
             link,
             window_items=header.window_items,
             window_bytes=header.window_bytes,
-            lane=admitted.lane,
+            filter_group=admitted.filter_group,
             now=self._now(),
         )
-        self._lanes[link] = admitted.lane
-        self._sieve.join(admitted.lane, link.peer_id)
+        self._filter_groups[link] = admitted.filter_group
+        self._item_filter.join(admitted.filter_group, link.peer_id)
         answer = Accepted(
             first_sequence=subscription.sent,
             window_items=subscription.window_items,
@@ -444,7 +444,7 @@ class ProducerActor(TypeDispatcher):
         self._core.unsubscribe(link)
         channel = self._state.channels.pop(link, None)
         if channel is not None:
-            self._sieve.leave(self._lanes.pop(link), link.peer_id)
+            self._item_filter.leave(self._filter_groups.pop(link), link.peer_id)
             channel.close(reason, now=self._now())
             text = "%s: the subscription of peer %s ended: %s"
             self._log.info(link.peer_id, text, link.peer_id.short, reason)
@@ -464,7 +464,7 @@ class ProducerActor(TypeDispatcher):
             self._core.unsubscribe(link)
             channel.close(SHUTDOWN, now=self._now())
         self._state.channels.clear()
-        self._lanes.clear()
+        self._filter_groups.clear()
         self._outbox.close()
         self._state.close()
         if self._spec.tickets is not None:

@@ -26,9 +26,9 @@ from ..streams.messages import (
     StartProducer,
     UnregisterProducer,
 )
+from ..streams.producing.item_filter import FilterGroup, ItemFilter, SortedPart
 from ..streams.producing.outbox import Outbox
 from ..streams.producing.runs import Part, Run, item_count_of, single_parts
-from ..streams.producing.sieve import Lane, Sieve, SortedPart
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
@@ -85,7 +85,7 @@ class SharedProducer:
             self.outbox.set_online(True)
             self.outbox.is_turn_due = True  # the actor begins before a sender runs on and on
         self.handles: WeakSet[Producer[Any]] = WeakSet()
-        self.sieve = Sieve(
+        self.item_filter = ItemFilter(
             spec.encoder.type, self._choose_path, self._settle, context.node.clock.monotonic
         )
         self.declared_by: object | None = None
@@ -98,7 +98,7 @@ class SharedProducer:
             spec,
             self.outbox,
             self.state,
-            self.sieve,
+            self.item_filter,
             context.criteria_budget,
         )
         system.tell(address, start)
@@ -244,7 +244,7 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the item.
         """
         if item.__class__ is not self._record_class:
-            if self._source.sieve.is_active:
+            if self._source.item_filter.is_active:
                 await self._send_sorted(item)
                 return
             part = self._source.spec.encoder.encode(item)
@@ -273,13 +273,15 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the item.
             EncodeError, TooLargeError: As for `send`.
         """
-        box, sieve = self._outbox, self._source.sieve
-        lanes = sieve.lanes_of(self._checked(item)) if sieve.is_active else ()
-        if lanes is None and box.is_ready:
+        box, item_filter = self._outbox, self._source.item_filter
+        filter_groups = (
+            item_filter.filter_groups_of(self._checked(item)) if item_filter.is_active else ()
+        )
+        if filter_groups is None and box.is_ready:
             return  # nobody wants it
         part = self._encode_checked(item)
         if box.has_room(len(part)):
-            box.append(SortedPart(part, lanes) if lanes else part)
+            box.append(SortedPart(part, filter_groups) if filter_groups else part)
         elif box.is_closed:
             raise Closed(item, _closed_text(self.name))
         elif not box.is_ready:
@@ -299,7 +301,7 @@ class Producer(Generic[T]):
             Closed: The producer is closed; `value` is the list of items not accepted.
         """
         items = items if isinstance(items, list | tuple) else list(items)
-        while items and self._source.sieve.is_active:
+        while items and self._source.item_filter.is_active:
             items = await self._send_many_sorted(items)
         parts: list[Part | Run] = []
         for start in range(0, len(items), ENCODE_ITEMS):
@@ -309,7 +311,7 @@ class Producer(Generic[T]):
         done = 0
         while done < len(parts):
             box = self._outbox
-            if self._source.sieve.is_active:
+            if self._source.item_filter.is_active:
                 # Somebody filters since these were encoded: each item is judged on its own.
                 await self._append_each(single_parts(parts[done:]), items)
                 return
@@ -358,12 +360,14 @@ class Producer(Generic[T]):
             self._outbox.is_turn_due = False
             await asyncio.sleep(0)
         while True:
-            box, sieve = self._outbox, self._source.sieve
+            box, item_filter = self._outbox, self._source.item_filter
             if box.has_room(len(part)):
-                if not sieve.is_active:
+                if not item_filter.is_active:
                     box.append(part)
-                elif (lanes := sieve.lanes_of(self._source.spec.encoder.decode(part))) is not None:
-                    box.append(SortedPart(part, lanes))
+                    return
+                wanted = item_filter.filter_groups_of(self._source.spec.encoder.decode(part))
+                if wanted is not None:
+                    box.append(SortedPart(part, wanted))
                 return
             await self._wait_for_room(item if box.is_closed else None)
 
@@ -374,40 +378,40 @@ class Producer(Generic[T]):
 
     async def _send_sorted(self, item: T) -> None:
         """Send an item while somebody filters: judge it first, encode it if anybody wants it."""
-        box, sieve = self._outbox, self._source.sieve
-        lanes = sieve.lanes_of(self._checked(item))
-        if lanes is None and box.is_ready:
+        box, item_filter = self._outbox, self._source.item_filter
+        filter_groups = item_filter.filter_groups_of(self._checked(item))
+        if filter_groups is None and box.is_ready:
             self._unwanted_in_a_row += 1
             if self._unwanted_in_a_row % UNWANTED_IN_A_ROW == 0:
                 await asyncio.sleep(0)  # nothing fills up, so nothing else would make it wait
             return
         part = self._source.spec.encoder.encode(item)
-        if lanes is not None and box.has_room(len(part)):
-            box.append(SortedPart(part, lanes))
+        if filter_groups is not None and box.has_room(len(part)):
+            box.append(SortedPart(part, filter_groups))
         else:
             # Who is subscribed when there is room at last decides then.
             await self._append_when_room(part, item)
 
     async def _send_many_sorted(self, items: list[T] | tuple[T, ...]) -> list[T] | tuple[T, ...]:
         """Send items until all are, or subscribers come or go; return those left to be sorted."""
-        sieve, encode = self._source.sieve, self._source.spec.encoder.encode
-        version = sieve.version
+        item_filter, encode = self._source.item_filter, self._source.spec.encoder.encode
+        version = item_filter.version
         is_ready = self._outbox.is_ready
-        sorted_parts: list[tuple[int, Part, tuple[Lane, ...] | None]] = []
+        sorted_parts: list[tuple[int, Part, tuple[FilterGroup, ...] | None]] = []
         for index, item in enumerate(items):
             if index and index % ENCODE_ITEMS == 0:
                 await asyncio.sleep(0)
-            lanes = sieve.lanes_of(self._checked(item))
-            if lanes is not None or not is_ready:
-                sorted_parts.append((index, encode(item), lanes))
+            filter_groups = item_filter.filter_groups_of(self._checked(item))
+            if filter_groups is not None or not is_ready:
+                sorted_parts.append((index, encode(item), filter_groups))
         done = 0
-        while done < len(sorted_parts) and sieve.version == version:
-            index, part, lanes = sorted_parts[done]
+        while done < len(sorted_parts) and item_filter.version == version:
+            index, part, filter_groups = sorted_parts[done]
             box = self._outbox
-            if lanes is None and box.is_ready:
+            if filter_groups is None and box.is_ready:
                 done += 1
-            elif lanes is not None and box.has_room(len(part)):
-                box.append(SortedPart(part, lanes))
+            elif filter_groups is not None and box.has_room(len(part)):
+                box.append(SortedPart(part, filter_groups))
                 done += 1
             else:
                 await self._wait_for_room(items[index:] if box.is_closed else None)
@@ -423,7 +427,7 @@ class Producer(Generic[T]):
         record_class = source.spec.encoder.record_class
         # A class no item has, where every item needs the full check.
         self._record_class: type = (
-            SharedProducer if source.sieve.is_active or record_class is None else record_class
+            SharedProducer if source.item_filter.is_active or record_class is None else record_class
         )
 
     async def _wait_for_room(self, value: Any) -> None:

@@ -25,10 +25,10 @@ from .consuming.preference import Preference
 from .consuming.session import ReceiverSession
 from .criteria.budget import CriteriaBudget
 from .gate import Requirement
+from .producing.item_filter import ItemFilter
 from .producing.limits import Rate
 from .producing.outbox import Outbox
 from .producing.parts import PartEncoder
-from .producing.sieve import Sieve
 from .shared import StreamState
 from .wire import Subscribe, Window, encode
 
@@ -110,13 +110,13 @@ class StartProducer:
     spec: ProducerSpec
     outbox: Outbox
     state: StreamState
-    sieve: Sieve
+    item_filter: ItemFilter
     criteria_budget: CriteriaBudget
 
 
 @dataclass(frozen=True, slots=True)
 class SettleCriteria:
-    """Charge the subscribers for what their criteria took. From the sieve, once until done."""
+    """Charge the subscribers for what their criteria took. From the filter, once until done."""
 
 
 @dataclass(frozen=True, slots=True)

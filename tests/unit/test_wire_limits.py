@@ -71,10 +71,10 @@ def colliding_pairs(count: int) -> list[tuple[int, int]]:
     pairs: list[tuple[int, int]] = []
     wanted = x = 0
     while len(pairs) < count:
-        lane = (start + x * second) & mask
-        lane = (((lane << 31) | (lane >> 33)) * first) & mask
-        wanted = wanted or lane + 7 * second
-        y = (wanted - lane) * inverse & mask
+        filter_group = (start + x * second) & mask
+        filter_group = (((filter_group << 31) | (filter_group >> 33)) * first) & mask
+        wanted = wanted or filter_group + 7 * second
+        y = (wanted - filter_group) * inverse & mask
         if y < ALIKE:
             pairs.append((x, y))
         x += 1

@@ -20,7 +20,7 @@ from ..criteria.budget import CriteriaBudget
 from ..criteria.criteria import CriteriaError
 from ..gate import Requirement, clip, refusal, without_ticket
 from ..wire import Subscribe
-from .sieve import Lane, Sieve
+from .item_filter import FilterGroup, ItemFilter
 
 if TYPE_CHECKING:
     from ...discovery.info import PeerInfo
@@ -32,10 +32,10 @@ TOO_COSTLY: Final = CloseReason(
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A peer may subscribe; its items are those of `lane`."""
+    """A peer may subscribe; its items are those of `filter_group`."""
 
     peer: PeerInfo
-    lane: Lane | None
+    filter_group: FilterGroup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Admission:
         tickets: What tickets they need besides; None is none.
         schema: What the items look like.
         consumers_max: How many may subscribe; None is no limit.
-        sieve: The criteria of those who have subscribed.
+        filter: The criteria of those who have subscribed.
         budget: What the criteria of all peers cost.
     """
 
@@ -63,14 +63,14 @@ class Admission:
         tickets: TicketRequirement | None,
         schema: Schema,
         consumers_max: int | None,
-        sieve: Sieve,
+        item_filter: ItemFilter,
         budget: CriteriaBudget,
     ) -> None:
         self._require = require
         self._tickets = tickets
         self._schema = schema
         self._consumers_max = consumers_max
-        self._sieve = sieve
+        self._item_filter = item_filter
         self._budget = budget
 
     def judge(
@@ -106,7 +106,7 @@ class Admission:
         if header.criteria and not self._budget.may_subscribe(peer.peer_id, now=now):
             return TOO_COSTLY
         try:
-            return Admitted(peer, self._sieve.open_lane(header.criteria))
+            return Admitted(peer, self._item_filter.open_filter_group(header.criteria))
         except CriteriaError as exc:
             text = f"the criteria do not fit: {exc}"
             return CloseReason(CloseCode.STREAM_INVALID_CRITERIA, clip(text))
@@ -125,7 +125,7 @@ class Admission:
 
     def charge_criteria(self, *, now: float) -> list[PeerId]:
         """Charge peers for what their criteria took; return who has asked for too much."""
-        spent, item_count = self._sieve.settle()
+        spent, item_count = self._item_filter.settle()
         for peer_id, seconds in spent.items():
             self._budget.charge(peer_id, seconds, item_count, now=now)
         return [peer_id for peer_id in spent if self._budget.is_over(peer_id, now=now)]

@@ -20,8 +20,8 @@ happens to one that leaves no room is the policy:
       acknowledgements lie unread and the fault is ours. Any of them that comes
       then starts the grace anew.
 
-Subscribers with different criteria see different items, so each *lane* has a
-sequence of its own; subscribers without criteria share the lane None.
+Subscribers with different criteria see different items, so each *filter group* has a
+sequence of its own; subscribers without criteria share the filter group None.
 
 A subscriber may change its window (`change_window`). A smaller one holds from the
 moment when every frame is sent that was cut for the larger one: those could
@@ -33,7 +33,7 @@ short, subscribers take turns.
 
 Invariants:
     * A subscriber is sent every item from its first sequence on, in order, once.
-    * ``acked <= sent <= `` the lane's next sequence for each subscriber.
+    * ``acked <= sent <= `` the group's next sequence for each subscriber.
 
 Clock: monotonic.
 """
@@ -91,7 +91,7 @@ class WindowChanged:
 FanOutEvent = FramesReady | LaggardFound | WindowChanged
 
 
-class _Lane:
+class _FilterGroup:
     """The subscribers that see the same items, and the number of the next one."""
 
     __slots__ = ("next_sequence", "subscriptions")
@@ -119,7 +119,7 @@ class FanOut:
         now: float = 0.0,
     ) -> None:
         self.subscriptions: dict[Any, Subscription] = {}
-        self._lanes: dict[Hashable, _Lane] = {None: _Lane()}
+        self._filter_groups: dict[Hashable, _FilterGroup] = {None: _FilterGroup()}
         self._consumer_rate = consumer_rate
         self._total = throttle_of(total_rate, now=now)
         self._rate_items_max, self._rate_bytes_max = frame_limits(consumer_rate, total_rate)
@@ -138,10 +138,10 @@ class FanOut:
         *,
         window_items: int,
         window_bytes: int,
-        lane: Hashable = None,
+        filter_group: Hashable = None,
         now: float = 0.0,
     ) -> Subscription:
-        """Add a subscriber: it gets everything published in its lane from now on.
+        """Add a subscriber: it gets everything published in its filter group from now on.
 
         Its window is cut to what it may be behind, so that its
         acknowledgements, due at half a window at the latest, come in time to matter.
@@ -151,9 +151,9 @@ class FanOut:
         window_bytes = min(window_bytes, self._buffer_bytes)
         own = throttle_of(self._consumer_rate, now=now)
         throttles = tuple(one for one in (own, self._total) if one is not None)
-        home = self._lanes.setdefault(lane, _Lane())
+        home = self._filter_groups.setdefault(filter_group, _FilterGroup())
         first = home.next_sequence
-        subscription = Subscription(key, first, window_items, window_bytes, lane, throttles)
+        subscription = Subscription(key, first, window_items, window_bytes, filter_group, throttles)
         self.subscriptions[key] = home.subscriptions[key] = subscription
         self._find_frame_limits()
         return subscription
@@ -171,7 +171,7 @@ class FanOut:
         # What is cut already must be able to pass: the window grows at once, and shrinks later.
         present = Window(subscription.window_items, subscription.window_bytes)
         subscription.window_items, subscription.window_bytes = present.at_least(wanted)
-        subscription.narrows_at = self._lanes[subscription.lane].next_sequence
+        subscription.narrows_at = self._filter_groups[subscription.filter_group].next_sequence
         self._find_frame_limits()
         self._release_one(subscription, now, 0 if self._has_rates else None)
 
@@ -181,10 +181,10 @@ class FanOut:
         if subscription is None:
             return
         self._find_frame_limits()
-        home = self._lanes[subscription.lane]
+        home = self._filter_groups[subscription.filter_group]
         del home.subscriptions[key]
-        if not home.subscriptions and subscription.lane is not None:
-            del self._lanes[subscription.lane]
+        if not home.subscriptions and subscription.filter_group is not None:
+            del self._filter_groups[subscription.filter_group]
 
     def room(self) -> tuple[int, int]:
         """Return how many items and bytes may be published now.
@@ -215,7 +215,7 @@ class FanOut:
     @property
     def next_sequence(self) -> int:
         """The number of the next item that everybody without criteria gets."""
-        return self._lanes[None].next_sequence
+        return self._filter_groups[None].next_sequence
 
     @property
     def is_throttled(self) -> bool:
@@ -232,13 +232,15 @@ class FanOut:
         """Whether every subscriber has taken everything."""
         return not any(s.behind_items for s in self.subscriptions.values())
 
-    def publish(self, batches: Sequence[Batch], *, lane: Hashable = None, now: float = 0.0) -> None:
-        """Send items to all subscribers of a lane.
+    def publish(
+        self, batches: Sequence[Batch], *, filter_group: Hashable = None, now: float = 0.0
+    ) -> None:
+        """Send items to all subscribers of a filter group.
 
         The caller asked `room` and `frame_items_max` before. `now` only matters
         with rates.
         """
-        home = self._lanes.get(lane)
+        home = self._filter_groups.get(filter_group)
         if home is None:
             return  # its last subscriber left meanwhile
         frames: list[tuple[int, bytes]] = []

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...waiters import MakeFuture, Waiters
+from .item_filter import SortedPart
 from .runs import Part, Run, item_count_of
-from .sieve import SortedPart
 
 Entry = Part | Run | SortedPart
 

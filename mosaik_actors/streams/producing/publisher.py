@@ -1,16 +1,16 @@
 """From the outbox to the subscribers: what there is room for, in batches as large as may be.
 
 The outbox has what was accepted, the `FanOut` knows how much its subscribers may get, and the
-`Sieve` who wants what. What is published is encoded once, and waits in the `FanOut` as events.
+`ItemFilter` who wants what. What is published is encoded once, and waits in the `FanOut` as events.
 With nobody there, what was accepted goes back to the application.
 """
 
 from __future__ import annotations
 
 from .fanout import FanOut
+from .item_filter import ItemFilter
 from .outbox import Outbox
 from .parts import PartEncoder
-from .sieve import Sieve
 from .undelivered import Undelivered
 
 
@@ -20,7 +20,7 @@ class Publisher:
     Args:
         outbox: Where they wait.
         fan_out: Where they go.
-        sieve: Which subscribers want them.
+        filter: Which subscribers want them.
         encoder: What joins them to batches.
         batch_bytes_max: How large one may be.
         undelivered: Where they go when nobody has subscribed.
@@ -30,14 +30,14 @@ class Publisher:
         self,
         outbox: Outbox,
         fan_out: FanOut,
-        sieve: Sieve,
+        item_filter: ItemFilter,
         encoder: PartEncoder,
         batch_bytes_max: int,
         undelivered: Undelivered,
     ) -> None:
         self._outbox = outbox
         self._fan_out = fan_out
-        self._sieve = sieve
+        self._item_filter = item_filter
         self._encoder = encoder
         self._batch_bytes_max = batch_bytes_max
         self._undelivered = undelivered
@@ -60,11 +60,11 @@ class Publisher:
                 return
             items_max = fan_out.frame_items_max()
             bytes_max = fan_out.frame_bytes_max(self._batch_bytes_max)
-            for lane, share in self._sieve.split(parts):
+            for filter_group, share in self._item_filter.split(parts):
                 batches = self._encoder.batches(
                     share, frame_items_max=items_max, frame_bytes_max=bytes_max
                 )
-                fan_out.publish(batches, lane=lane, now=now)
+                fan_out.publish(batches, filter_group=filter_group, now=now)
 
     def end(self) -> int:
         """Give back what was not published; return how many items will not leave any more."""

@@ -23,9 +23,25 @@ class Subscription:
     """One subscriber's place in the stream."""
 
     __slots__ = (
-        "_ends", "_throttles", "acked", "backlog", "backlog_items", "behind_bytes",
-        "blocking_since", "flight_bytes", "freed_bytes", "freed_items", "key", "lane", "narrows_at",
-        "sent", "suspected_at", "turn", "wanted", "window_bytes", "window_items",
+        "_ends",
+        "_throttles",
+        "acked",
+        "backlog",
+        "backlog_items",
+        "behind_bytes",
+        "blocking_since",
+        "filter_group",
+        "flight_bytes",
+        "freed_bytes",
+        "freed_items",
+        "key",
+        "narrows_at",
+        "sent",
+        "suspected_at",
+        "turn",
+        "wanted",
+        "window_bytes",
+        "window_items",
     )  # fmt: skip
 
     def __init__(
@@ -34,11 +50,11 @@ class Subscription:
         first_sequence: int,
         window_items: int,
         window_bytes: int,
-        lane: Hashable = None,
+        filter_group: Hashable = None,
         throttles: tuple[Throttle, ...] = (),
     ) -> None:
         self.key = key
-        self.lane = lane
+        self.filter_group = filter_group
         self.window_items = window_items
         self.window_bytes = window_bytes
         self.wanted = Window(window_items, window_bytes)  # new frames are cut for this one

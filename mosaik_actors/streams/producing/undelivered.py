@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .item_filter import SortedPart
 from .outbox import Entry
 from .parts import PartEncoder
 from .runs import item_count_of, single_parts
-from .sieve import SortedPart
 
 
 class Undelivered:

@@ -12,11 +12,11 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.streams.config import StreamsConfig
 from mosaik_actors.streams.criteria.budget import FREE_S, PEERS_MAX, CriteriaBudget
 from mosaik_actors.streams.criteria.criteria import CriteriaError, Record, where
-from mosaik_actors.streams.producing.sieve import (
+from mosaik_actors.streams.producing.item_filter import (
     MEASURED_EACH,
     MEASURED_MAX_S,
     SETTLED_EACH_S,
-    Sieve,
+    ItemFilter,
 )
 from tests.waiting import until
 
@@ -85,40 +85,40 @@ def test_a_peer_gets_its_share_of_the_seconds_however_long_it_goes_on() -> None:
     assert not budget._held_by(BOB, 600.0)
 
 
-def sieve_with(times: Iterator[float], spent: list[int]) -> Sieve:
-    return Sieve(Reading, lambda: None, lambda: spent.append(1), lambda: next(times))
+def item_filter_with(times: Iterator[float], spent: list[int]) -> ItemFilter:
+    return ItemFilter(Reading, lambda: None, lambda: spent.append(1), lambda: next(times))
 
 
-def test_a_sieve_measures_one_item_of_many_and_shares_the_cost_of_a_lane() -> None:
+def test_a_filter_measures_one_item_of_many_and_shares_the_cost_of_a_group() -> None:
     spent: list[int] = []
     clock = (n * 0.0005 for n in range(1000))
-    sieve = sieve_with(clock, spent)
-    both = sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 1]))
-    sieve.join(both, ALICE)
-    sieve.join(both, BOB)
-    sieve.join(sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 2])), BOB)
+    item_filter = item_filter_with(clock, spent)
+    both = item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], 1]))
+    item_filter.join(both, ALICE)
+    item_filter.join(both, BOB)
+    item_filter.join(item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], 2])), BOB)
     for _ in range(MEASURED_EACH - 1):
-        sieve.lanes_of(Reading(1))
+        item_filter.filter_groups_of(Reading(1))
     assert not spent
-    assert sieve.lanes_of(Reading(1)) == (both,)
+    assert item_filter.filter_groups_of(Reading(1)) == (both,)
     took_s = 0.0005 * MEASURED_EACH
     assert took_s >= SETTLED_EACH_S / 2
     assert spent == [1]
     for _ in range(MEASURED_EACH):
-        sieve.lanes_of(Reading(3))
+        item_filter.filter_groups_of(Reading(3))
     assert spent == [1]  # asked for, and not done yet
-    shares, item_count = sieve.settle()
+    shares, item_count = item_filter.settle()
     assert item_count == 2 * MEASURED_EACH
     assert shares == pytest.approx({ALICE: took_s, BOB: 3 * took_s})
-    assert sieve.settle() == ({ALICE: 0.0, BOB: 0.0}, 0)
+    assert item_filter.settle() == ({ALICE: 0.0, BOB: 0.0}, 0)
 
 
 def test_a_process_that_stood_still_is_nobodys_fault() -> None:
-    sieve = sieve_with(iter([0.0, 60.0]), [])
-    sieve.join(sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 1])), ALICE)
+    item_filter = item_filter_with(iter([0.0, 60.0]), [])
+    item_filter.join(item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], 1])), ALICE)
     for _ in range(MEASURED_EACH):
-        sieve.lanes_of(Reading(1))
-    assert sieve.settle()[0] == {ALICE: MEASURED_MAX_S * MEASURED_EACH}
+        item_filter.filter_groups_of(Reading(1))
+    assert item_filter.settle()[0] == {ALICE: MEASURED_MAX_S * MEASURED_EACH}
 
 
 def test_defaults_and_limits() -> None:

@@ -396,7 +396,7 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**9), st.booleans())
-def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
+def test_each_filter_group_is_a_stream_of_its_own_while_subscribers_come_and_go(
     seed: int, has_rates: bool
 ) -> None:
     rng = Random(seed)
@@ -408,12 +408,12 @@ def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
     held: dict[int, deque[tuple[int, int]]] = {}
     now, value = 0.0, 0
 
-    def lane_of(key: int) -> int | None:
+    def filter_group_of(key: int) -> int | None:
         return None if key % 4 == 0 else key % 4
 
     def join(key: int) -> None:
         subscription = core.subscribe(
-            key, window_items=8, window_bytes=1000, lane=lane_of(key), now=now
+            key, window_items=8, window_bytes=1000, filter_group=filter_group_of(key), now=now
         )
         sessions[key] = ReceiverSession(
             Accepted(
@@ -433,13 +433,15 @@ def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
         count = min(rng.randint(1, 5), room[0], core.frame_items_max())
         values = list(range(value, value + count))
         value += count
-        for lane in dict.fromkeys(map(lane_of, sessions)):
-            share = [one % 250 for one in values if lane is None or one % lane == 0]
+        for filter_group in dict.fromkeys(map(filter_group_of, sessions)):
+            share = [one % 250 for one in values if filter_group is None or one % filter_group == 0]
             if share:
-                core.publish([Batch(len(share), bytes(share))], lane=lane, now=now)
+                core.publish([Batch(len(share), bytes(share))], filter_group=filter_group, now=now)
         for key in sessions:
-            lane = lane_of(key)
-            wanted[key] += [one % 250 for one in values if lane is None or one % lane == 0]
+            filter_group = filter_group_of(key)
+            wanted[key] += [
+                one % 250 for one in values if filter_group is None or one % filter_group == 0
+            ]
 
     def pump() -> None:
         while (event := core.next_event()) is not None:
@@ -476,7 +478,7 @@ def test_each_lane_is_a_stream_of_its_own_while_subscribers_come_and_go(
         now += rng.choice([0.0, 0.001, 0.01])
         core.handle_timer(now=now)
         pump()
-    # In the end everybody has what its lane got since it came.
+    # In the end everybody has what its filter group got since it came.
     for _ in range(3000):
         for key in sessions:
             take(key)

@@ -14,7 +14,12 @@ from mosaik_actors.handles.producer import SharedProducer
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.schema import describe
 from mosaik_actors.streams.criteria.criteria import CriteriaError, Record, where
-from mosaik_actors.streams.producing.sieve import LANES_MAX, Lane, Sieve, SortedPart
+from mosaik_actors.streams.producing.item_filter import (
+    FILTER_GROUPS_MAX,
+    FilterGroup,
+    ItemFilter,
+    SortedPart,
+)
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkRefused
 from tests.waiting import until
@@ -53,7 +58,7 @@ async def test_each_consumer_gets_what_it_asked_for_in_order() -> None:
         assert await asyncio.gather(*takes) == expected
         await sending
         # Consumers with the same criteria are judged for together.
-        assert len(producer._source.sieve._lanes) == 2
+        assert len(producer._source.item_filter._filter_groups) == 2
 
 
 async def test_all_ways_of_sending_judge_the_same() -> None:
@@ -80,10 +85,10 @@ async def test_items_nobody_wants_are_judged_once_and_never_encoded(
         consumers = [node.streams.consumer(Reading, criteria=ODD) for node in (b, c)]
         await producer.when().subscribed().minimum_of(2)
         encoder = producer._source.spec.encoder
-        (lane,) = producer._source.sieve._lanes.values()
+        (filter_group,) = producer._source.item_filter._filter_groups.values()
         encoded: list[Reading] = []
         judged: list[Reading] = []
-        encode, judge = encoder.encode, lane.judge
+        encode, judge = encoder.encode, filter_group.judge
 
         def noted(into: list[Reading], function: Any) -> Any:
             def call(item: Reading) -> Any:
@@ -93,7 +98,7 @@ async def test_items_nobody_wants_are_judged_once_and_never_encoded(
             return call
 
         monkeypatch.setattr(encoder, "encode", noted(encoded, encode))
-        lane.judge = noted(judged, judge)
+        filter_group.judge = noted(judged, judge)
         await send_all(producer, readings(100))
         for consumer in consumers:
             assert await take(consumer, 50) == [r for r in readings(100) if r.kind == "odd"]
@@ -258,28 +263,30 @@ async def test_hostile_criteria_are_refused(criteria: bytes, code: int) -> None:
 
 
 def test_a_producer_judges_for_a_limited_number_of_different_criteria() -> None:
-    sieve = Sieve(Reading, lambda: None, lambda: None, float)
-    for n in range(LANES_MAX):
-        sieve.join(sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], n])), PEER)
+    item_filter = ItemFilter(Reading, lambda: None, lambda: None, float)
+    for n in range(FILTER_GROUPS_MAX):
+        item_filter.join(
+            item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], n])), PEER
+        )
     with pytest.raises(RemoteError) as caught:
-        sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], -1]))
+        item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], -1]))
     assert caught.value.close_code == CloseCode.STREAM_NO_CAPACITY
-    assert sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 5])) is not None
+    assert item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], 5])) is not None
 
 
-def test_a_sieve_splits_what_was_sorted_and_what_was_not() -> None:
+def test_a_filter_splits_what_was_sorted_and_what_was_not() -> None:
     changes: list[int] = []
-    sieve = Sieve(Reading, lambda: changes.append(1), lambda: None, float)
-    assert sieve.split([b"a", b"b"]) == [(None, [b"a", b"b"])]
-    lane = sieve.open_lane(msgspec.msgpack.encode(["==", ["n"], 1]))
-    assert isinstance(lane, Lane)
-    sieve.join(lane, PEER)
-    assert sieve.lanes_of(Reading(1)) == (lane,)
-    assert sieve.lanes_of(Reading(2)) is None
-    sieve.join(None, PEER)
-    assert sieve.lanes_of(Reading(2)) == ()
-    mixed: list[Any] = [b"old", SortedPart(b"one", (lane,)), SortedPart(b"two", ())]
-    assert sieve.split(mixed) == [(None, [b"old", b"one", b"two"]), (lane, [b"one"])]
-    sieve.leave(lane, PEER)
+    item_filter = ItemFilter(Reading, lambda: changes.append(1), lambda: None, float)
+    assert item_filter.split([b"a", b"b"]) == [(None, [b"a", b"b"])]
+    filter_group = item_filter.open_filter_group(msgspec.msgpack.encode(["==", ["n"], 1]))
+    assert isinstance(filter_group, FilterGroup)
+    item_filter.join(filter_group, PEER)
+    assert item_filter.filter_groups_of(Reading(1)) == (filter_group,)
+    assert item_filter.filter_groups_of(Reading(2)) is None
+    item_filter.join(None, PEER)
+    assert item_filter.filter_groups_of(Reading(2)) == ()
+    mixed: list[Any] = [b"old", SortedPart(b"one", (filter_group,)), SortedPart(b"two", ())]
+    assert item_filter.split(mixed) == [(None, [b"old", b"one", b"two"]), (filter_group, [b"one"])]
+    item_filter.leave(filter_group, PEER)
     assert changes == [1, 1]
-    assert sieve.lanes_of(Reading(2)) == ()
+    assert item_filter.filter_groups_of(Reading(2)) == ()

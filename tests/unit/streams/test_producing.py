@@ -17,10 +17,10 @@ from mosaik_actors.streams.producing.admission import (
     Awaited,
 )
 from mosaik_actors.streams.producing.fanout import FanOut
+from mosaik_actors.streams.producing.item_filter import ItemFilter
 from mosaik_actors.streams.producing.outbox import Outbox
 from mosaik_actors.streams.producing.parts import PartEncoder
 from mosaik_actors.streams.producing.publisher import Publisher
-from mosaik_actors.streams.producing.sieve import Sieve
 from mosaik_actors.streams.producing.undelivered import Undelivered
 from mosaik_actors.streams.wire import Subscribe
 from mosaik_actors.tickets.table import TicketVerdict
@@ -49,13 +49,13 @@ class FakeTickets:
         return verdict.allows(1.0)
 
 
-def sieve() -> Sieve:
-    return Sieve(Reading, lambda: None, lambda: None, lambda: 0.0)
+def item_filter() -> ItemFilter:
+    return ItemFilter(Reading, lambda: None, lambda: None, lambda: 0.0)
 
 
 def admission(tickets: Any = None, budget: CriteriaBudget | None = None) -> Admission:
     budget = budget or CriteriaBudget(0.1, 1.0)
-    return Admission(None, tickets, describe(Reading), 1, sieve(), budget)
+    return Admission(None, tickets, describe(Reading), 1, item_filter(), budget)
 
 
 def header(criteria: bytes = b"") -> Subscribe:
@@ -77,7 +77,7 @@ ODD = encode_criteria(where(Reading.n == 1))
 def test_whoever_is_known_and_fits_is_admitted_with_its_criteria() -> None:
     assert judge(admission()) == Admitted(peer("a"), None)
     admitted = judge(admission(), ODD)
-    assert admitted.lane.key == ODD
+    assert admitted.filter_group.key == ODD
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     fan_out = FanOut(buffer_items=1, buffer_bytes=1 << 20, lag_grace_s=0.0)
     outbox = Outbox(items_max=8, bytes_max=1 << 20, wake=lambda: None, make_future=no_future)
     undelivered = Undelivered("n", logging.getLogger("test"), encoder, returned.append)
-    publisher = Publisher(outbox, fan_out, sieve(), encoder, 1 << 16, undelivered)
+    publisher = Publisher(outbox, fan_out, item_filter(), encoder, 1 << 16, undelivered)
     outbox.set_online(True)
     fan_out.subscribe("slow", window_items=64, window_bytes=1 << 20)
     outbox.append(encoder.encode(1))

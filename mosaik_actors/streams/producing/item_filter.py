@@ -1,14 +1,14 @@
 """Sorts a producer's items by what its subscribers' criteria want.
 
-A *lane* is one set of criteria and all subscribers that have it. An item is
-judged once per lane, before it is encoded; it then travels to the producer
-actor as a `SortedPart`, which names the lanes that want it. What no lane and no
+A *filter group* is one set of criteria and all subscribers that have it. An item is
+judged once per filter group, before it is encoded; it then travels to the producer
+actor as a `SortedPart`, which names the filter groups that want it. What no filter group and no
 unfiltered subscriber wants is never encoded.
 
 While nobody filters, none of this is on an item's way.
 
 One item of `MEASURED_EACH` is judged with the clock at hand, and stands for the
-others: who subscribed to a lane pays for it in equal shares (see `criteria_budget`).
+others: who subscribed to a filter group pays for it in equal shares (see `criteria_budget`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...transport.close import CloseCode
 from ..criteria.criteria import compile_criteria, decode_criteria
 from .runs import Part, Run
 
-LANES_MAX = 256
+FILTER_GROUPS_MAX = 256
 MEASURED_EACH = 61  # a prime: items that repeat after a round number are all seen
 MEASURED_MAX_S = 0.001  # longer: this process stood still
 SETTLED_EACH_S = 0.02  # of judging
@@ -33,12 +33,13 @@ class TooManyCriteria(RemoteError):
 
     def __init__(self) -> None:
         super().__init__(
-            f"there are {LANES_MAX} different criteria already", CloseCode.STREAM_NO_CAPACITY
+            f"there are {FILTER_GROUPS_MAX} different criteria already",
+            CloseCode.STREAM_NO_CAPACITY,
         )
 
 
-class Lane:
-    """One set of criteria: who has the same is in the same lane."""
+class FilterGroup:
+    """One set of criteria: who has the same is in the same filter group."""
 
     __slots__ = ("judge", "key", "spent_s", "subscribers")
 
@@ -50,33 +51,33 @@ class Lane:
 
 
 class SortedPart:
-    """An encoded item and the lanes that want it."""
+    """An encoded item and the filter groups that want it."""
 
-    __slots__ = ("lanes", "part")
+    __slots__ = ("filter_groups", "part")
 
-    def __init__(self, part: Part, lanes: tuple[Lane, ...]) -> None:
+    def __init__(self, part: Part, filter_groups: tuple[FilterGroup, ...]) -> None:
         self.part = part
-        self.lanes = lanes
+        self.filter_groups = filter_groups
 
     def __len__(self) -> int:
         return len(self.part)
 
 
-Share = tuple[Lane | None, list[Part | Run]]
+Share = tuple[FilterGroup | None, list[Part | Run]]
 
 
-class Sieve:
-    """The lanes of one producer.
+class ItemFilter:
+    """The filter groups of one producer.
 
     Args:
         type_: What the items are.
-        on_change: Called when lanes came or went.
+        on_change: Called when filter groups came or went.
         on_spent: Called when it is time to `settle`.
         clock: The seconds of now.
 
     Attributes:
         is_active: Whether anybody filters.
-        version: Counts the changes: what was sorted before one is sorted by old lanes.
+        version: Counts the changes: what was sorted before one is sorted by old filter groups.
         unfiltered_count: Subscribers that take everything.
     """
 
@@ -98,11 +99,11 @@ class Sieve:
         self._measured_count = 0
         self._unsettled_s = 0.0
         self._is_settling = False
-        self._lanes: dict[bytes, Lane] = {}
+        self._filter_groups: dict[bytes, FilterGroup] = {}
         self._was_active = False
 
-    def open_lane(self, criteria: bytes) -> Lane | None:
-        """Return the lane of a new subscriber; None is everything.
+    def open_filter_group(self, criteria: bytes) -> FilterGroup | None:
+        """Return the filter group of a new subscriber; None is everything.
 
         Call `join` with it once the subscriber is accepted. May be repeated.
 
@@ -112,53 +113,54 @@ class Sieve:
         """
         if not criteria:
             return None
-        lane = self._lanes.get(criteria)
-        if lane is not None:
-            return lane
-        if len(self._lanes) >= LANES_MAX:
+        filter_group = self._filter_groups.get(criteria)
+        if filter_group is not None:
+            return filter_group
+        if len(self._filter_groups) >= FILTER_GROUPS_MAX:
             raise TooManyCriteria
-        return Lane(criteria, compile_criteria(decode_criteria(criteria), self._type))
+        return FilterGroup(criteria, compile_criteria(decode_criteria(criteria), self._type))
 
-    def join(self, lane: Lane | None, peer_id: PeerId) -> None:
+    def join(self, filter_group: FilterGroup | None, peer_id: PeerId) -> None:
         """Count a subscriber in."""
-        if lane is None:
+        if filter_group is None:
             self.unfiltered_count += 1
         else:
-            lane.subscribers[peer_id] = lane.subscribers.get(peer_id, 0) + 1
-            self._lanes[lane.key] = lane
+            filter_group.subscribers[peer_id] = filter_group.subscribers.get(peer_id, 0) + 1
+            self._filter_groups[filter_group.key] = filter_group
         self._changed()
 
-    def leave(self, lane: Lane | None, peer_id: PeerId) -> None:
+    def leave(self, filter_group: FilterGroup | None, peer_id: PeerId) -> None:
         """Count a subscriber out."""
-        if lane is None:
+        if filter_group is None:
             self.unfiltered_count -= 1
         else:
-            lane.subscribers[peer_id] -= 1
-            if not lane.subscribers[peer_id]:
-                del lane.subscribers[peer_id]
-            if not lane.subscribers:
-                del self._lanes[lane.key]
+            filter_group.subscribers[peer_id] -= 1
+            if not filter_group.subscribers[peer_id]:
+                del filter_group.subscribers[peer_id]
+            if not filter_group.subscribers:
+                del self._filter_groups[filter_group.key]
         self._changed()
 
-    def lanes_of(self, item: Any) -> tuple[Lane, ...] | None:
-        """Return the lanes that want an item, None when nobody at all does."""
+    def filter_groups_of(self, item: Any) -> tuple[FilterGroup, ...] | None:
+        """Return the filter groups that want an item, None when nobody at all does."""
         self._until_measured -= 1
         if self._until_measured:
-            lanes = tuple([lane for lane in self._lanes.values() if lane.judge(item)])
+            filter_groups = tuple([one for one in self._filter_groups.values() if one.judge(item)])
         else:
-            lanes = self._measured_lanes_of(item)
-        return lanes if lanes or self.unfiltered_count or not self._lanes else None
+            filter_groups = self._measured_filter_groups_of(item)
+        is_wanted = filter_groups or self.unfiltered_count or not self._filter_groups
+        return filter_groups if is_wanted else None
 
     def settle(self) -> tuple[dict[PeerId, float], int]:
         """Return the seconds that each peer's criteria took since the last time, of how many items.
 
-        A lane is paid for in equal shares, by subscription.
+        A filter group is paid for in equal shares, by subscription.
         """
         spent: dict[PeerId, float] = {}
-        for lane in self._lanes.values():
-            share_s = lane.spent_s / sum(lane.subscribers.values())
-            lane.spent_s = 0.0
-            for peer_id, count in lane.subscribers.items():
+        for filter_group in self._filter_groups.values():
+            share_s = filter_group.spent_s / sum(filter_group.subscribers.values())
+            filter_group.spent_s = 0.0
+            for peer_id, count in filter_group.subscribers.items():
                 spent[peer_id] = spent.get(peer_id, 0.0) + share_s * count
         item_count = self._measured_count * MEASURED_EACH
         self._measured_count = 0
@@ -166,36 +168,36 @@ class Sieve:
         self._is_settling = False
         return spent, item_count
 
-    def _measured_lanes_of(self, item: Any) -> tuple[Lane, ...]:
-        """Judge as ever, and note what each lane took."""
+    def _measured_filter_groups_of(self, item: Any) -> tuple[FilterGroup, ...]:
+        """Judge as ever, and note what each filter group took."""
         self._until_measured = MEASURED_EACH
         self._measured_count += 1
-        lanes = []
+        filter_groups = []
         before = self._clock()
-        for lane in self._lanes.values():
-            if lane.judge(item):
-                lanes.append(lane)
+        for filter_group in self._filter_groups.values():
+            if filter_group.judge(item):
+                filter_groups.append(filter_group)
             after = self._clock()
             spent_s = min(after - before, MEASURED_MAX_S) * MEASURED_EACH
-            lane.spent_s += spent_s
+            filter_group.spent_s += spent_s
             self._unsettled_s += spent_s
             before = after
         if self._unsettled_s >= SETTLED_EACH_S and not self._is_settling:
             self._is_settling = True
             self._on_spent()
-        return tuple(lanes)
+        return tuple(filter_groups)
 
     def split(self, parts: Sequence[Part | Run | SortedPart]) -> list[Share]:
         """Return parts by who gets them; under None is what everybody else gets."""
         if not self._was_active:
             return [(None, list(parts))]  # type: ignore[arg-type]  # nothing was sorted
         everything: list[Part | Run] = []
-        wanted: dict[Lane, list[Part | Run]] = {}
+        wanted: dict[FilterGroup, list[Part | Run]] = {}
         for part in parts:
             if isinstance(part, SortedPart):
                 everything.append(part.part)
-                for lane in part.lanes:
-                    wanted.setdefault(lane, []).append(part.part)
+                for filter_group in part.filter_groups:
+                    wanted.setdefault(filter_group, []).append(part.part)
             else:
                 everything.append(part)
         shares: list[Share] = list(wanted.items())
@@ -203,7 +205,7 @@ class Sieve:
 
     def _changed(self) -> None:
         before = self.is_active
-        self.is_active = bool(self._lanes)
+        self.is_active = bool(self._filter_groups)
         self._was_active = self._was_active or self.is_active
         self.version += 1
         if before != self.is_active:
