@@ -1,6 +1,7 @@
 """The remote actor: owns the links over which nodes talk about their actors.
 
-Receives: `StartRemote` first; `CatalogChanged`; the events of its links.
+Receives: `StartRemote` first; `CatalogChanged`; the events of its links, frames without a turn
+    in the mailbox where nothing waits in it.
 Sends: `ServeProtocol` and `OpenLink` to the transport actor; `WatchCatalog`.
 Owns: the links. What they carry is decided by the `RemotePeer` of each node, which
     delivers straight into the mailboxes of its actors, and writes to its link itself: one
@@ -12,6 +13,7 @@ Failure: a link whose frames cannot be decoded is closed with the reason. A dial
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from thespian.actors import ActorAddress, ActorExitRequest
 
@@ -22,8 +24,8 @@ from ..remote.messages import StartRemote
 from ..remote.wire import PROTOCOL, check_incarnation
 from ..runtime import TypeDispatcher
 from ..transport.address import PeerAddr
-from ..transport.close import SHUTDOWN, CloseReason
-from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained
+from ..transport.close import SHUTDOWN, CloseCode, CloseReason
+from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOffered, LinkOpened, OpenLink, ServeProtocol
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ class RemoteActor(TypeDispatcher):
         except RemoteError as error:
             self._refuse(link, error)
             return
-        link.accept(self._start.remote.incarnation)
         self._links[link] = None
+        link.attach(self._take_event)
+        link.accept(self._start.remote.incarnation)
         self._start.remote.peer(link.peer_id).link_offered(link, incarnation)
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
@@ -85,6 +88,7 @@ class RemoteActor(TypeDispatcher):
             peer.lost(str(error))
             return
         self._links[link] = None
+        link.attach(self._take_event)
         peer.link_opened(link, incarnation)
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
@@ -115,6 +119,27 @@ class RemoteActor(TypeDispatcher):
         link = message.link
         self._links.pop(link, None)
         self._start.remote.peer(link.peer_id).link_closed(link, str(message.reason))
+
+    def _take_event(self, event: LinkEvent) -> None:
+        """Take in frames without a turn in the mailbox, unless something waits there.
+
+        What waits may be what the link said before: nothing overtakes it.
+        """
+        system = self._start.node.system
+        if type(event) is not FramesReceived or not system.run_now(
+            self.myAddress, partial(self._take_frames, event)
+        ):
+            self.send(self.myAddress, event)
+
+    def _take_frames(self, event: FramesReceived) -> None:
+        try:
+            self.receiveMsg_FramesReceived(event, self.myAddress)
+        except Exception:
+            link = event.link
+            logger.exception("peer %s: a frame could not be handled", link.peer_id.short)
+            link.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
+            self._links.pop(link, None)
+            self._start.remote.peer(link.peer_id).link_closed(link, "an internal error")
 
     # Helpers.
 

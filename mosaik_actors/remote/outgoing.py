@@ -145,7 +145,10 @@ class Outgoing:
         self._pending.append(item)
         if not self._is_due:
             self._is_due = True
-            self._host.loop.call_soon(self._flush_due)
+            if self.link is not None and self.link.is_open:
+                self.link.call_before_flush(self._flush_due)  # a turn less in each direction
+            else:
+                self._host.loop.call_soon(self._flush_due)
         elif len(self._pending) >= _BURST_MAX and self._can_write():
             self._flush()
 
@@ -247,6 +250,7 @@ class Outgoing:
         if link is not self.link:
             return
         self.link = None
+        self._is_due = False  # a link that has ended need not call
         self._fail_questions(f"the link to its node ended: {reason}")
         for question in self._theirs.values():
             self._abandon_theirs(question)
@@ -280,7 +284,7 @@ class Outgoing:
 
     def lost(self, reason: str) -> None:
         """Take in that the node cannot be reached, or has left."""
-        self._is_dialing = self._is_blocked = False
+        self._is_dialing = self._is_blocked = self._is_due = False
         if self.link is not None:
             self.link.close(CloseReason(CloseCode.CANCELLED, reason))
             self.link = None  # what were written now would be lost without a word

@@ -47,7 +47,7 @@ from .engine_face import ConnectionEngine, QuicEngine
 from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
 from .identity import ProvenPeer
 from .interface import Link, LinkRefused
-from .link import FramedLink, LinkState
+from .link import FramedLink, LinkState, call_each
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +180,10 @@ class QuicLink(FramedLink):
             self.connection.owner.on_violation(self.connection, RemoteError(reason.text))
         super().close(reason)
 
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        """Call this once, right before what was written in this turn of the loop leaves."""
+        self.connection.call_before_flush(call)
+
     def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""
         pieces, self._outbox = self._outbox, []
@@ -307,6 +311,8 @@ class Connection(ABC):
         self._draining = EndedStreams()
         self._congested: dict[int, QuicLink] = {}
         self._dirty: dict[QuicLink, None] = {}
+        self._before_flush: list[Callable[[], None]] = []
+        self._is_collecting = False  # for a flush that is under way
         self._touched: dict[QuicLink, None] = {}
 
     @property
@@ -396,6 +402,11 @@ class Connection(ABC):
 
     def flush(self, *, now: float) -> None:
         """Send what may leave now."""
+        if self._before_flush:
+            calls, self._before_flush = self._before_flush, []
+            self._is_collecting = True
+            call_each(calls)
+            self._is_collecting = False
         if self._dirty:
             dirty, self._dirty = self._dirty, {}
             for link in dirty:
@@ -438,6 +449,12 @@ class Connection(ABC):
     def mark_dirty(self, link: QuicLink) -> None:
         """Flush `link` with this loop turn."""
         self._dirty[link] = None
+        if not self._is_collecting:
+            self.owner.mark_dirty(self)
+
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        """Call this once, at the begin of the flush of this loop turn."""
+        self._before_flush.append(call)
         self.owner.mark_dirty(self)
 
     def note_accepted(self, link: QuicLink) -> None:

@@ -156,6 +156,13 @@ class Link(Protocol):
     def write_many(self, frames: Iterable[bytes]) -> None:
         """Append several frames at once."""
 
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        """Call this once, right before what was written in this turn of the loop leaves.
+
+        What it writes leaves as well. So who collects what it sends in one turn need not
+        wait for a turn of its own. If the link ends meanwhile, it may not be called.
+        """
+
     def close(self, reason: CloseReason = SUCCESS) -> None:
         """Send what was written, then end the link with `reason`. May be repeated.
 

@@ -12,8 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from ..errors import RemoteError
@@ -21,6 +22,8 @@ from ..ids import PeerId
 from .close import SUCCESS, CloseReason
 from .frames import AcceptFrame, CloseFrame, ControlFrame, OpenFrame
 from .interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent, Sink
+
+logger = logging.getLogger(__name__)
 
 
 class LinkState(Enum):
@@ -201,3 +204,12 @@ class FramedLink(Link):
     @abstractmethod
     def _abandon(self) -> None:
         """Finish sending, and forget the link once the peer has too."""
+
+
+def call_each(calls: Iterable[Callable[[], None]]) -> None:
+    """Call what wants to write before a flush; one that fails costs the flush nothing."""
+    for call in calls:
+        try:
+            call()
+        except Exception:
+            logger.exception("what a turn of the loop sends could not be written")

@@ -34,7 +34,7 @@ from .config import TransportConfig
 from .endpoint_base import EndpointBase
 from .frames import CloseFrame, ControlFrame, OpenFrame, encode_control
 from .interface import Link, LinkRefused, PeerConnected, PeerDisconnected
-from .link import FramedLink, LinkState
+from .link import FramedLink, LinkState, call_each
 from .link_limit import why_too_many
 
 _HOST = "127.0.0.1"
@@ -205,6 +205,10 @@ class MemoryLink(FramedLink):
             self.connection.endpoint.note_fault(self.peer_id, reason.text)
         super().close(reason)
 
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        """Call this once, right before what was written in this turn of the loop leaves."""
+        self.connection.call_before_flush(call)
+
     def _send_frame(self, frame: bytes) -> None:
         self._unsent_bytes += len(frame)
         self._is_congested |= self._unsent_bytes > self.connection.endpoint.config.high_water_bytes
@@ -234,6 +238,7 @@ class _Connection:
         self.own_link_count = 0
         self.is_ended = False
         self._dirty: list[MemoryLink] = []
+        self._before_flush: list[Callable[[], None]] = []
         self._on_the_way: deque[Callable[[], None]] = deque()
         self._due_count = 0
         self._give_up: asyncio.TimerHandle | None = None
@@ -254,6 +259,14 @@ class _Connection:
     def mark_dirty(self, link: MemoryLink) -> None:
         """Flush `link` with this loop turn."""
         self._dirty.append(link)
+        self._flush_soon()
+
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        """Call this once, at the begin of the flush of this loop turn."""
+        self._before_flush.append(call)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._is_flushing:
             self._is_flushing = True
             self.endpoint.loop.call_soon(self._flush, context=self.endpoint.context)
@@ -345,7 +358,11 @@ class _Connection:
             self.other.recheck()
 
     def _flush(self) -> None:
+        calls, self._before_flush = self._before_flush, []
+        call_each(calls)
         self._is_flushing = False
+        if self._before_flush:  # asked for meanwhile: that is for the next one
+            self._flush_soon()
         dirty, self._dirty = self._dirty, []
         for link in dirty:
             frames = link.take_outbox()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -72,6 +72,10 @@ class FakeLink:
         self.frames: list[bytes] = []
         self.unsent_bytes = 0
         self.closed = ""
+        self.is_open = True
+
+    def call_before_flush(self, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(call)
 
     def write(self, frame: bytes) -> None:
         self.frames.append(frame)

@@ -52,6 +52,29 @@ async def test_frames_of_one_turn_arrive_as_one_batch(make: MakeEndpoint) -> Non
     assert inbox.batches == [100]
 
 
+async def test_what_is_written_right_before_a_flush_leaves_with_it(
+    make: MakeEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = await make("a"), await make("b")
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    inbox = await server.inbox()
+
+    def write_last() -> None:
+        link.write(b"last")
+        link.call_before_flush(lambda: link.write(b"next"))
+
+    # One that fails costs the others nothing, and what one asks for is for the next flush.
+    link.call_before_flush(lambda: [][0])
+    link.call_before_flush(write_last)
+    link.write(b"first")
+    assert await inbox.until_frames(3) == [b"first", b"last", b"next"]
+    assert inbox.batches[0] >= 2
+    assert [record.message for record in caplog.records] == [
+        "what a turn of the loop sends could not be written"
+    ]
+
+
 async def test_many_frames_of_all_sizes_keep_their_order(make: MakeEndpoint) -> None:
     a, b = await make("a"), await make("b")
     server = Server(b, "p")
