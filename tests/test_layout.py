@@ -111,7 +111,8 @@ FORBIDDEN_IN_CORES = frozenset(
     ["asyncio", "socket", "selectors", "threading", "time", "thespian", "aioquic", "os", "secrets"]
 )
 ALLOWED_TO_USE_AIOQUIC = frozenset(
-    PACKAGE / "transport" / "quic" / f"{name}.py" for name in ("bounded", "engine", "native")
+    PACKAGE / "transport" / "quic" / f"{name}.py"
+    for name in ("bounded", "engine", "native", "native_handshake")
 )
 MAY_USE_OS = frozenset(["ids.py", "disk.py"])  # for entropy; for the texts of errors
 

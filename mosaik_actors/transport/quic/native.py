@@ -28,26 +28,18 @@ from contextlib import suppress
 from hmac import compare_digest
 from typing import Any, Final
 
-from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.crypto import CIPHER_SUITES, derive_key_iv_hp
 from aioquic.quic.packet import (
-    QuicErrorCode,
     QuicFrameType,
     QuicPacketType,
-    QuicTransportParameters,
     get_retry_integrity_tag,
     pull_quic_header,
-    pull_quic_transport_parameters,
-    push_quic_transport_parameters,
 )
-from aioquic.tls import Epoch
 from qh3._hazmat import QuicConnectionCore
 
 from ...errors import RemoteError
 from ..address import SocketAddr
-from ..admission import bind_channel
 from ..close import CloseCode, CloseReason
 from ..engine_events import (
     CidIssued,
@@ -60,28 +52,21 @@ from ..engine_events import (
 )
 from ..frames import clip_text
 from ..identity import read_certificate
+from .native_handshake import (
+    ACK_DELAY_EXPONENT,
+    CID_LIMIT,
+    DATAGRAM_BYTES,
+    MAX_ACK_DELAY_S,
+    STREAMS_MAX,
+    HandshakeBroken,
+    NativeHandshake,
+)
 
-DATAGRAM_BYTES: Final = 1200
 UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024
-STREAMS_MAX: Final = 1024
 
-_ACK_DELAY_EXPONENT: Final = 3
-_MAX_ACK_DELAY_S: Final = 0.025
 _INITIAL_RTT_S: Final = 0.1
-_CID_LIMIT: Final = 8
-_CRYPTO_BUFFER_BYTES: Final = 16 * 1024
-_STREAM_COUNT_MAX: Final = 1 << 60
 _IDLE_TEXT: Final = "Idle timeout"  # the reason that the core gives
 _LIVE: Final = ("first_flight", "connected")
-
-
-class _HandshakeError(Exception):
-    """The peer's handshake breaks a rule of QUIC or TLS."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class NativeEngine:
@@ -140,10 +125,6 @@ class NativeEngine:
     # The handshake.
 
     def _begin(self, first_cid: bytes, now: float) -> None:
-        self._secrets: dict[tls.Direction, bytes] = {}
-        self._peer_source_cid: bytes | None = None
-        self._crypto_offsets = dict.fromkeys((Epoch.INITIAL, Epoch.HANDSHAKE, Epoch.ONE_RTT), 0)
-        self._is_handshake_done = False
         configuration, is_client = self._configuration, self._is_client
         self._core = QuicConnectionCore(
             is_client,
@@ -153,11 +134,11 @@ class NativeEngine:
             self.host_cid,
             first_cid,
             is_client or self._retry_source_cid is not None,
-            _CID_LIMIT,
+            CID_LIMIT,
             DATAGRAM_BYTES,
             is_client,
             configuration.idle_timeout,
-            _ACK_DELAY_EXPONENT,
+            ACK_DELAY_EXPONENT,
             None,
             None,
             self._window_bytes,
@@ -172,168 +153,38 @@ class NativeEngine:
             0,
             0,
             _INITIAL_RTT_S,
-            _MAX_ACK_DELAY_S,
+            MAX_ACK_DELAY_S,
             now,
         )
-        self._tls = tls.Context(
-            alpn_protocols=configuration.alpn_protocols,
+        self._handshake = NativeHandshake(
+            self._core,
+            configuration,
             is_client=is_client,
-            verify_mode=configuration.verify_mode,
+            host_cid=self.host_cid,
+            original_cid=self._original_cid,
+            retry_source_cid=self._retry_source_cid,
+            window_bytes=self._window_bytes,
         )
-        self._tls.certificate = configuration.certificate
-        self._tls.certificate_private_key = configuration.private_key
-        self._tls._request_client_certificate = not is_client
-        parameters = self._own_parameters()
-        self._tls.handshake_extensions = [(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, parameters)]
-        self._tls.alpn_cb = self._receive_parameters
-        self._tls.update_traffic_key_cb = self._install_key
         if is_client:
-            self._feed_tls(b"")
+            self._feed_handshake(b"")
 
-    def _own_parameters(self) -> bytes:
-        parameters = QuicTransportParameters(
-            ack_delay_exponent=_ACK_DELAY_EXPONENT,
-            active_connection_id_limit=_CID_LIMIT,
-            max_idle_timeout=int(self._configuration.idle_timeout * 1000),
-            initial_max_data=self._window_bytes,
-            initial_max_stream_data_bidi_local=self._window_bytes,
-            initial_max_stream_data_bidi_remote=self._window_bytes,
-            initial_max_stream_data_uni=0,
-            initial_max_streams_bidi=STREAMS_MAX,
-            initial_max_streams_uni=0,
-            initial_source_connection_id=self.host_cid,
-            max_ack_delay=int(_MAX_ACK_DELAY_S * 1000),
-        )
-        if not self._is_client:
-            parameters.original_destination_connection_id = self._original_cid
-            parameters.retry_source_connection_id = self._retry_source_cid
-        buffer = Buffer(capacity=1024)
-        push_quic_transport_parameters(buffer, parameters)
-        return buffer.data
-
-    def _receive_parameters(self, _alpn: str) -> None:
-        """Check what the peer says of itself, and let the core have it (RFC 9000 section 7.4)."""
-        if not self._is_client and self._tls.legacy_session_id:
-            raise _HandshakeError(QuicErrorCode.PROTOCOL_VIOLATION, "a legacy session id")
-        given = dict(self._tls.received_extensions or ())
-        data = given.get(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS)
-        if data is None:
-            code = QuicErrorCode.CRYPTO_ERROR + tls.AlertDescription.missing_extension
-            raise _HandshakeError(code, "no transport parameters")
+    def _feed_handshake(self, data: bytes) -> None:
+        handshake = self._handshake
+        was_done = handshake.is_done
         try:
-            found = pull_quic_transport_parameters(Buffer(data=data))
-        except ValueError:
-            found = None
-        why = "they cannot be read" if found is None else self._find_fault(found)
-        if found is None or why is not None:
-            raise _HandshakeError(
-                QuicErrorCode.TRANSPORT_PARAMETER_ERROR, f"transport parameters: {why}"
-            )
-        idle_ms = found.max_idle_timeout
-        self._core.apply_peer_transport_parameters(
-            found.initial_max_data or 0,
-            found.initial_max_stream_data_bidi_local or 0,
-            found.initial_max_stream_data_bidi_remote or 0,
-            found.initial_max_stream_data_uni or 0,
-            found.initial_max_streams_bidi or 0,
-            found.initial_max_streams_uni or 0,
-            _ACK_DELAY_EXPONENT if found.ack_delay_exponent is None else found.ack_delay_exponent,
-            _MAX_ACK_DELAY_S if found.max_ack_delay is None else found.max_ack_delay / 1000,
-            idle_ms / 1000 if idle_ms else None,
-            None,
-            found.stateless_reset_token,
-            found.active_connection_id_limit or 2,
-            bool(found.disable_active_migration),
-            found.max_udp_payload_size,
-        )
-
-    def _find_fault(self, found: QuicTransportParameters) -> str | None:
-        """Return what is wrong with a peer's transport parameters (RFC 9000 section 18.2)."""
-        from_server = (
-            found.original_destination_connection_id,
-            found.preferred_address,
-            found.retry_source_connection_id,
-            found.stateless_reset_token,
-        )
-        if not self._is_client and any(one is not None for one in from_server):
-            return "a client has some of a server"
-        if found.initial_source_connection_id != self._peer_source_cid:
-            return "the source id is another one"
-        if self._is_client and (
-            found.original_destination_connection_id != self._original_cid
-            or found.retry_source_connection_id != self._retry_source_cid
-        ):
-            return "the original id or that of the retry is another one"
-        numbers = (
-            (found.ack_delay_exponent, 0, 20),
-            (found.max_ack_delay, 0, 2**14 - 1),
-            (found.active_connection_id_limit, 2, 2**62),
-            (found.initial_max_streams_bidi, 0, _STREAM_COUNT_MAX),
-            (found.initial_max_streams_uni, 0, _STREAM_COUNT_MAX),
-            (found.max_udp_payload_size, DATAGRAM_BYTES, 2**62),
-        )
-        if any(one is not None and not low <= one <= high for one, low, high in numbers):
-            return "a number is out of its range"
-        return None
-
-    def _install_key(
-        self, direction: tls.Direction, epoch: Epoch, cipher_suite: tls.CipherSuite, secret: bytes
-    ) -> None:
-        version = self._core.version
-        key, iv, header_key = derive_key_iv_hp(
-            cipher_suite=cipher_suite, secret=secret, version=version
-        )
-        header_name, packet_name = CIPHER_SUITES[cipher_suite]
-        if epoch is Epoch.ONE_RTT:
-            self._secrets.setdefault(direction, secret)
-        self._core.install_packet_key(
-            "send" if direction is tls.Direction.ENCRYPT else "receive",
-            epoch.value,
-            (packet_name.decode(), header_name.decode()),
-            key,
-            iv,
-            header_key,
-            0,
-            secret,
-            version,
-        )
-
-    def _feed_tls(self, data: bytes) -> None:
-        buffers = {epoch: Buffer(capacity=_CRYPTO_BUFFER_BYTES) for epoch in self._crypto_offsets}
-        try:
-            self._tls.handle_message(data, buffers)
-        except tls.Alert as alert:
-            code = QuicErrorCode.CRYPTO_ERROR + int(alert.description)
-            self._break_off(_HandshakeError(code, str(alert)))
+            handshake.receive_data(data)
+        except HandshakeBroken as error:
+            self._core.close(error.code, int(QuicFrameType.CRYPTO), error.reason.encode())
             return
-        except _HandshakeError as error:
-            self._break_off(error)
+        if was_done or not handshake.is_done:
             return
-        for epoch, buffer in buffers.items():
-            if said := buffer.data:
-                self._core.send_crypto(epoch.value, self._crypto_offsets[epoch], said)
-                self._crypto_offsets[epoch] += len(said)
-        states = (tls.State.CLIENT_POST_HANDSHAKE, tls.State.SERVER_POST_HANDSHAKE)
-        if not self._is_handshake_done and self._tls.state in states:
-            self._is_handshake_done = True
-            self._core.handshake_complete()
-            self._prove_peer()
-
-    def _prove_peer(self) -> None:
+        self._core.handshake_complete()
         try:
-            peer = read_certificate(self._tls._peer_certificate)
+            peer = read_certificate(handshake.certificate)
         except RemoteError as error:
             self.close(CloseReason(error.close_code, str(error)))
             return
-        sent, received = (
-            self._secrets[tls.Direction.ENCRYPT],
-            self._secrets[tls.Direction.DECRYPT],
-        )
-        pair = (sent, received) if self._is_client else (received, sent)
-        self._events.append(HandshakeDone(peer, bind_channel(*pair)))
-
-    def _break_off(self, error: _HandshakeError) -> None:
-        self._core.close(error.code, int(QuicFrameType.CRYPTO), error.reason.encode())
+        self._events.append(HandshakeDone(peer, handshake.binding))
 
     def _receive_retry(self, data: bytes, now: float) -> None:
         """Dial again as the peer asks, once (RFC 9000 section 17.2.5)."""
@@ -359,7 +210,7 @@ class NativeEngine:
     @property
     def peer_cid(self) -> bytes:
         """The connection id that datagrams to the peer carry; empty before it has answered."""
-        return self._peer_source_cid or b""
+        return self._handshake.peer_source_cid or b""
 
     @property
     def remote(self) -> SocketAddr | None:
@@ -392,7 +243,7 @@ class NativeEngine:
             self._received_bytes += len(data)
             if self._received_bytes > UNPROVEN_DATAGRAM_BYTES_MAX:
                 self.close(CloseReason(CloseCode.PROTOCOL_VIOLATION, "too much before the proof"))
-        if self._is_handshake_done:
+        if self._handshake.is_done:
             self._core.receive_datagram(data, remote, now)
             self._drain(now)
             return
@@ -410,8 +261,8 @@ class NativeEngine:
                 return
             if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
                 return  # there is one version only
-            if header.packet_type is not QuicPacketType.ONE_RTT and self._peer_source_cid is None:
-                self._peer_source_cid = header.source_cid
+            if header.packet_type is not QuicPacketType.ONE_RTT:
+                self._handshake.note_source_cid(header.source_cid)
             end = at + header.packet_length
             if not any(data[end : end + 1]):
                 end = len(data)  # padding counts for how much may be answered
@@ -465,7 +316,7 @@ class NativeEngine:
                     self._heard.discard(stream_id)
                 self._events.append(StreamData(stream_id, data, is_end))
             case ("crypto_data", _, _, data):
-                self._feed_tls(data)
+                self._feed_handshake(data)
             case ("stream_reset", int(stream_id), int(code), *_):
                 if not self._is_own(stream_id) and stream_id not in self._heard:
                     self._written.add(stream_id)

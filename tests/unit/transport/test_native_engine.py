@@ -24,7 +24,8 @@ from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.identity import ProvenPeer
 from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.quic.engine import EngineFactory
-from mosaik_actors.transport.quic.native import STREAMS_MAX, UNPROVEN_DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.quic.native_handshake import STREAMS_MAX
 
 KEYS = (SecretKey.from_seed("a"), SecretKey.from_seed("b"))
 ADDRS: tuple[SocketAddr, SocketAddr] = (("192.0.2.1", 1), ("192.0.2.2", 2))
