@@ -175,3 +175,11 @@ async def test_a_day_of_orders_ends_with_three_identical_books(tmp_path: Path) -
     assert re.search(r"5000 orders in [\d.]+ s: \d+ a second, 5000 wanted", shown)
     assert "checked: 3 identical books" in shown
     assert plot.read_text().startswith("<svg")
+
+
+async def test_zipnet_reads_each_message_once_and_nobody_knows_whose(tmp_path: Path) -> None:
+    file = str(EXAMPLES / "zipnet" / "launch.toml")
+    async with command("run", file, runtime_dir=tmp_path) as running:
+        assert await running.end() == 0, running.transcript()
+    pattern = r"all 9 messages were read once, in \d+ rounds, each among [3-6]"
+    assert any(re.search(pattern, line) for line in running.out), running.transcript()

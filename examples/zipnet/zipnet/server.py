@@ -20,10 +20,13 @@ from typing import Any, Final
 from blake3 import blake3
 
 from mosaik_actors import (
+    Closed,
     GroupKey,
+    GroupTerminated,
     InvalidTicket,
     LogStorage,
     Network,
+    NetworkDown,
     Offline,
     ReceiptKey,
     SecretKey,
@@ -65,21 +68,29 @@ LOOK_S: Final = 0.3
 
 
 class Memory:
-    """The last set of participants that a server has opened, in a file: see `Unblinder`."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    """The last set of participants that a server has opened: see `Unblinder`. This one forgets."""
 
     def read(self) -> bytes:
         """Return what was kept; empty for nothing."""
-        if self._path is None or not self._path.exists():
-            return b""
-        return self._path.read_bytes()
+        return b""
 
-    def write(self, opened: bytes) -> None:
-        """Keep it; it is on the disk afterwards."""
-        if self._path is None:
-            return
+    async def write(self, opened: bytes) -> None:
+        """Keep it."""
+
+
+class FileMemory(Memory):
+    """Keeps it in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> bytes:
+        return self._path.read_bytes() if self._path.exists() else b""
+
+    async def write(self, opened: bytes) -> None:
+        await asyncio.to_thread(self._write, opened)
+
+    def _write(self, opened: bytes) -> None:
         new = self._path.with_suffix(".new")
         with new.open("wb") as file:
             file.write(opened)
@@ -96,7 +107,7 @@ class Server:
         config: The deployment.
         identity: The server's key, one of `config.servers`.
         secret: What the operators share, so that nobody else is in the committee.
-        memory: A file for what must survive a restart; None keeps it in memory.
+        memory: Where it keeps what must survive a restart.
         storage: Where the committee's log is kept; None keeps it in memory.
         patience: How long it waits when it leads.
     """
@@ -108,7 +119,7 @@ class Server:
         identity: SecretKey,
         *,
         secret: str,
-        memory: Path | None = None,
+        memory: Memory | None = None,
         storage: LogStorage | None = None,
         patience: Patience | None = None,
     ) -> None:
@@ -120,7 +131,7 @@ class Server:
         self._context = bytes(self._id)
         self._secret = secret
         self._storage = storage
-        self._memory = Memory(memory)
+        self._memory = memory or Memory()
         derived = blake3(bytes(identity) + self._id, derive_key_context="zipnet server key v1")
         self._key = ReceiptKey(derived.digest())
         self._unblinder = Unblinder(
@@ -132,7 +143,7 @@ class Server:
         self.committee = Committee(rules_of(config))
 
     async def run(self) -> None:
-        """Serve until cancelled. What it opens closes with the network; run it once on each."""
+        """Serve until the network is closed, with which all closes that this opens. Run it once."""
         key = GroupKey(f"{self._secret} {self._id.hex}")
         public = Zipnet.bind(self._net, self._config)
         inner = Plumbing.bind(self._net, self._config)
@@ -141,9 +152,12 @@ class Server:
         self._read = public.read.writer(write_timeout=2.0)
         self._boxes = public.receipts.producer()
         self._folded = inner.folded.consumer()
-        async with asyncio.TaskGroup() as tasks:
-            for work in (self._follow(), self._take_folded(), self._conduct(), self._publish()):
-                tasks.create_task(work)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._follow(), self._take_folded(), self._conduct(), self._publish()):
+                    tasks.create_task(work)
+        except* (Closed, GroupTerminated, NetworkDown):
+            logger.info("the network is closed")
 
     @property
     def leads(self) -> bool:
@@ -221,7 +235,7 @@ class Server:
         except Refused as refused:
             logger.warning("round %d is not opened: %s", state.round, refused)
             return
-        await asyncio.to_thread(self._memory.write, self._unblinder.opened)
+        await self._memory.write(self._unblinder.opened)
         await self._execute(Unblind(state.round, self._me, pads))
 
     async def _take_folded(self) -> None:
