@@ -59,7 +59,7 @@ async def main(servers: int, clients: int, talkers: int, seconds: float) -> None
 
         tasks += [asyncio.create_task(talk(one)) for one in crowd[:talkers]]
         tasks.append(asyncio.create_task(listen()))
-        while len(rounds) < 3:  # noqa: ASYNC110
+        while len(rounds) < 8:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         latencies.clear()
         rounds.clear()

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from typing import Final
 
-from mosaik_actors import Network, Offline
+from mosaik_actors import Closed, Network, NetworkDown, Offline
 
 from .folding import Fold, is_signed, peek
 from .pads import Refused
@@ -39,7 +39,7 @@ class Aggregator:
         self.refused = 0
 
     async def run(self) -> None:
-        """Fold until cancelled."""
+        """Fold until the network is closed, with which all closes that this opens. Run it once."""
         inner = Plumbing.bind(self._net, self._config)
         self._live = inner.live.reader()
         self._out = inner.folded.producer()
@@ -48,8 +48,8 @@ class Aggregator:
             async with asyncio.TaskGroup() as tasks:
                 for work in (self._follow(), self._take(), self._close_rounds()):
                     tasks.create_task(work)
-        finally:
-            await asyncio.gather(self._live.close(), self._out.close(), self._in.close())
+        except* (Closed, NetworkDown):
+            logger.info("the network is closed")
 
     async def _follow(self) -> None:
         changes = self._live.changes()
@@ -103,7 +103,8 @@ class Aggregator:
                 with contextlib.suppress(Offline):
                     await self._out.send(closed)
             self._changed.clear()
-            wait_s = AGAIN_S if closed or loop.time() >= closes_at else closes_at - loop.time()
+            left_s = closes_at - loop.time()
+            wait_s = AGAIN_S if closed or left_s <= 0 else max(left_s, 0.01)
             if self._fold is fold:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), wait_s)
