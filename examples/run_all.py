@@ -62,6 +62,8 @@ EXAMPLES = [
     Example(name="scenario_test", programs=("-m pytest -q -p no:cacheprovider scenario_test",), proof=r"\d+ passed", claim="a bug that loses sales is caught"),
     Example(name="intents", programs=("run intents/launch.toml",), environment={"INTENTS_COUNT": "12", "INTENTS_WINDOW_S": "1"}, proof=r"checked: (.*)", claim="an auction by seven processes adds up"),
     Example(name="orderbook", programs=("run orderbook/launch.toml",), environment={"ORDERBOOK_SECONDS": "3", "ORDERBOOK_PLOT": "{tmp}/day.svg"}, proof="(?s)(p50.*?)\n.*checked: 3 identical books", claim="three books are one at 5,000 orders/s"),
+    Example(name="zipnet", programs=("run zipnet/launch.toml",), proof=r"(all \d+ messages were read once.*)", claim="what is said is read, and nobody knows whose it is"),
+    Example(name="bootstrap_node", programs=("bootstrap_node/check.py",), proof=r"checked: (.*)", claim="nodes meet through one address that stays"),
 ]
 # fmt: on
 

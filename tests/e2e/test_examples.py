@@ -1,12 +1,15 @@
 """Every example runs as its README says, without a warning."""
 
 import asyncio
+import json
 import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from mosaik_actors.cli.main import build_parser
 
 from .command import command
 
@@ -175,3 +178,27 @@ async def test_a_day_of_orders_ends_with_three_identical_books(tmp_path: Path) -
     assert re.search(r"5000 orders in [\d.]+ s: \d+ a second, 5000 wanted", shown)
     assert "checked: 3 identical books" in shown
     assert plot.read_text().startswith("<svg")
+
+
+async def test_zipnet_reads_each_message_once_and_nobody_knows_whose(tmp_path: Path) -> None:
+    file = str(EXAMPLES / "zipnet" / "launch.toml")
+    async with command("run", file, runtime_dir=tmp_path) as running:
+        assert await running.end() == 0, running.transcript()
+    pattern = r"all 9 messages were read once, in \d+ rounds, each among [3-6]"
+    assert any(re.search(pattern, line) for line in running.out), running.transcript()
+
+
+async def test_bootstrap_node_has_one_address_and_its_unit_starts_it(tmp_path: Path) -> None:
+    folder = EXAMPLES / "bootstrap_node"
+    out = await run(folder / "check.py", runtime_dir=tmp_path)
+    assert out.splitlines()[-1].startswith("checked: the address is the same")
+    # What the unit and the container start is what the command takes.
+    unit = (folder / "mosaik-beacon.service").read_text()
+    [start] = re.findall(r"^ExecStart=\S+/mosaik-actors (beacon .*)$", unit, re.MULTILINE)
+    container = (folder / "Containerfile").read_text().replace("\\\n", "")
+    [entry] = re.findall(r"^ENTRYPOINT (.*)$", container, re.MULTILINE)
+    commands = [start.split(), [*json.loads(entry)[1:], "my-app"]]
+    for words in commands:
+        options = build_parser().parse_args(words)
+        assert options.bind == "0.0.0.0:4433"
+        assert options.key_file.name == "beacon.key"
