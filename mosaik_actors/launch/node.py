@@ -73,6 +73,10 @@ class Launch:
             for at, one in enumerate(settings.actors)
             if self._is_here(one.process)
         ]
+        for at, one in enumerate(settings.actors):
+            if one.singleton and (not one.name or one.count != 1 or one.isolated or one.serves):
+                text = "has a name and a count of 1, and is neither isolated nor of a pool"
+                raise origins.error(("actors", at, "singleton"), text)
         self._streams = [
             (one, self._load(("streams", at, "type"), one.type))
             for at, one in enumerate(settings.streams)
@@ -135,6 +139,7 @@ class Launch:
                 name=actor.name or None,
                 serves=actor.serves or None,
                 isolated=actor.isolated,
+                singleton=actor.singleton,
                 supervision=_POLICIES[actor.supervision],
             )
             self._actors_started += 1

@@ -49,6 +49,8 @@ class ActorSettings(Settings, frozen=True, kw_only=True, rename={"actor_class": 
         args: Arguments of the constructor.
         kwargs: Its keyword arguments.
         isolated: Whether each runs in an operating system process of its own.
+        singleton: Whether one instance of all those of the name runs in the network; then it
+            has a name and a count of 1.
         supervision: What comes of its failures: resume, restart or stop.
         main: Whether its node ends when it does: with exit code 0 when it exits, 1 when it failed.
         process: Only in the process of that name; empty for all.
@@ -61,6 +63,7 @@ class ActorSettings(Settings, frozen=True, kw_only=True, rename={"actor_class": 
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     isolated: bool = False
+    singleton: bool = False
     supervision: Literal["resume", "restart", "stop"] = "resume"
     main: bool = False
     process: str = ""

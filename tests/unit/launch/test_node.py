@@ -59,6 +59,10 @@ def make(text: str, folder: Path, **given: Any) -> Launch:
         ('secret_env = "NO_SUCH_VARIABLE"', "l.toml:2: secret_env: the environment has no"),
         ('[[tickets]]\nclass = "c"\nfile = "gone"', "l.toml:4: tickets[0].file: cannot be read"),
         (
+            f'[[actors]]\nclass = "{HERE}:Worker"\nsingleton = true',
+            "l.toml:4: actors[0].singleton: has a name",
+        ),
+        (
             '[[collections]]\nname = "m"\nkind = "Map"\ntypes = ["str", "int64"]',
             "l.toml:5: collections[0].types[1]: 'int64' is neither a type nor module:Type",
         ),
@@ -93,6 +97,20 @@ def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:
     for index in (0, 1, 1):
         make('key_file = "node.key"', tmp_path, index=index)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["node.key", "node.key.1"]
+
+
+async def test_a_singleton_of_the_file_runs_once(tmp_path: Path) -> None:
+    text = f"""rendezvous = false
+[[actors]]
+class = "{HERE}:Job"
+name = "job"
+args = [false]
+main = true
+singleton = true
+"""
+    launch = make(text, tmp_path)
+    assert [actor.singleton for actor, _ in launch.actors] == [True]
+    assert await launch.run() == 0
 
 
 @pytest.mark.parametrize(("fails", "code"), [("false", 0), ("true", 1)])
