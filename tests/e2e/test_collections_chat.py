@@ -146,7 +146,8 @@ async def test_of_three_any_one_may_be_killed_and_of_two_the_second(tmp_path: Pa
         voter.process.kill()
         assert await other.all_lines() == ["dan: hello"]
         other.type("is anybody there")
-        await other.sees(r"\* not sent yet: .*")
+        # Until it goes on without the voter, which it may have done on a busy machine.
+        await other.sees(r"\* not sent yet: .*|(dan|eve): is anybody there")
 
 
 async def test_two_rooms_that_began_apart_meet_and_nothing_is_lost(tmp_path: Path) -> None:
