@@ -161,17 +161,17 @@ class Network:
         self._deny = as_peer_ids("deny", deny)
         self._bootstrap = as_peer_addrs(bootstrap)
         self._tags = as_tags(tags)
+        self._dht = own_dht_config(dht)
         self._relay = own_config(relay)
         relay_secrets(self._relay)  # refused here, not at the start
         relays = () if self._relay is None else self._relay.relays
         self._bind = (
-            default_bind([*self._bootstrap, *relays], mdns or dht is not False)
+            default_bind([*self._bootstrap, *relays], mdns or self._dht is not None)
             if bind is None
             else as_socket_addrs(bind)
         )
         self._rendezvous = rendezvous
         self._mdns = mdns
-        self._dht = own_dht_config(dht)
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
         self._groups_config = groups or GroupsConfig()

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import running
@@ -46,12 +45,7 @@ def add(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", help="the network's name, or its id")
-    parser.add_argument(
-        "--secret-file",
-        metavar="FILE",
-        type=Path,
-        help="the file with the network's secret (default: MOSAIK_SECRET in the environment)",
-    )
+    joining.add_secret_file(parser)
     parser.add_argument(
         "--bootstrap",
         metavar="HOST:PORT",

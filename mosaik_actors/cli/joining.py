@@ -22,6 +22,16 @@ WAIT_S = 3.0
 SETTLED_S = 0.5
 
 
+def add_secret_file(parser: argparse.ArgumentParser) -> None:
+    """Add what names the file of the network's secret."""
+    parser.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        type=Path,
+        help="the file with the network's secret (default: MOSAIK_SECRET in the environment)",
+    )
+
+
 def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> None:
     """Add what says which network to join, and how."""
     parser.add_argument("network", help="the network's name, or its id")
@@ -32,12 +42,7 @@ def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> N
         default=[],
         help="a peer to begin with; may be repeated. On this machine none is needed",
     )
-    parser.add_argument(
-        "--secret-file",
-        metavar="FILE",
-        type=Path,
-        help="the file with the network's secret (default: MOSAIK_SECRET in the environment)",
-    )
+    add_secret_file(parser)
     parser.add_argument(
         "--relay",
         metavar="PEER@HOST:PORT",

@@ -23,7 +23,6 @@ A core; ``now`` is monotonic, ``wall`` wall-clock time in seconds.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +35,7 @@ from ..ids import PeerId
 from ..transport.address import PeerAddr, SocketAddr, is_loopback, pick_dialable
 from .items import SEQUENCE_MAX, Item, MutableItem
 from .record import ADDR_COUNT_MAX, NONCE_BYTES, decode_record, encode_record
+from .routing import is_global
 from .slots import SLOT_COUNT, Slot
 
 POLL_ALONE_S: Final = 5.0
@@ -146,13 +146,10 @@ def take_addrs(
         is_private: Whether private addresses are believed.
     """
 
-    def is_taken(addr: SocketAddr) -> bool:
-        host = ipaddress.ip_address(addr[0].partition("%")[0])
-        if host.is_loopback:
-            return hears_loopback
-        return is_private or host.is_global
+    def is_taken(host: str) -> bool:
+        return hears_loopback if is_loopback(host) else is_private or is_global(host)
 
-    return tuple(one for one in pick_dialable(tuple(direct)) if is_taken(one))
+    return tuple(one for one in pick_dialable(tuple(direct)) if is_taken(one[0]))
 
 
 class SlotChain:
@@ -277,8 +274,7 @@ class SlotChain:
     # Helpers.
 
     def _is_told(self, addr: SocketAddr) -> bool:
-        host = ipaddress.ip_address(addr[0].partition("%")[0])
-        return self._is_private or host.is_global or host.is_loopback
+        return self._is_private or is_loopback(addr[0]) or is_global(addr[0])
 
     def _poll(self) -> None:
         for index in range(len(self._slots)):

@@ -165,13 +165,12 @@ class DhtNode:
     @property
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
-        first = next(iter(self._pending.values()), None)
-        due = inf if first is None else first.sent_at + (ANSWER_S if first.is_slow else SLOW_S)
-        slow = min(
-            (one.sent_at + SLOW_S for one in self._pending.values() if not one.is_slow),
-            default=inf,
-        )
-        return min(due, slow, self._rejoin_at, inf if self._look_at is None else self._look_at)
+        # Questions are in the order in which they were sent, and so those that are slow come first.
+        waiting = self._pending.values()
+        failing = next((one.sent_at + ANSWER_S for one in waiting), inf)
+        slow = next((one.sent_at + SLOW_S for one in waiting if not one.is_slow), inf)
+        look_at = inf if self._look_at is None else self._look_at
+        return min(failing, slow, self._rejoin_at, look_at)
 
     @property
     def seen_host(self) -> str | None:
@@ -472,7 +471,7 @@ class DhtNode:
 
     def _meet(self, query: Query, addr: SocketAddr, now: float) -> None:
         """Ask a node that asks whether it is there, and then take it into the table."""
-        if query.is_read_only or any(one.id == query.sender for one in self.table):
+        if query.is_read_only or self.table.knows(query.sender):
             return
         asked = sum(one.operation is None for one in self._pending.values())
         if asked < CHECKED_MAX and query.sender != self.own_id:

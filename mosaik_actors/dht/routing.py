@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import nsmallest
+from itertools import chain
 from math import inf
 from typing import Final
 
@@ -90,18 +91,16 @@ class RoutingTable:
         return sum(map(len, self._buckets.values()))
 
     def __iter__(self) -> Iterator[Contact]:
-        for bucket in self._buckets.values():
-            for known in bucket.values():
-                yield known.contact
+        return (known.contact for known in self._all())
+
+    def knows(self, node_id: NodeId) -> bool:
+        """Return whether a node of that id is in the table."""
+        index = self._index(node_id)
+        return index is not None and node_id in self._buckets.get(index, ())
 
     def closest(self, target: bytes, count: int = BUCKET_SIZE) -> list[Contact]:
         """Return the nodes closest to a target that are not failing, the closest first."""
-        usable = [
-            known.contact
-            for bucket in self._buckets.values()
-            for known in bucket.values()
-            if not known.failures
-        ]
+        usable = (known.contact for known in self._all() if not known.failures)
         return closest(usable, target, count)
 
     def note_answer(self, contact: Contact, *, now: float) -> None:
@@ -149,8 +148,7 @@ class RoutingTable:
         """Return the nodes that have not answered for so long that they should be asked."""
         return [
             known.contact
-            for bucket in self._buckets.values()
-            for known in bucket.values()
+            for known in self._all()
             if known.failures or known.answered_at + FRESH_S <= now
         ]
 
@@ -167,6 +165,9 @@ class RoutingTable:
         self._changed_at[index] = now
 
     # Helpers.
+
+    def _all(self) -> Iterator[_Known]:
+        return chain.from_iterable(bucket.values() for bucket in self._buckets.values())
 
     def _index(self, node_id: NodeId) -> int | None:
         far = distance(self.own_id, node_id)

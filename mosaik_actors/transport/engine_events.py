@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from .close import CloseReason
+from .close import CloseCode, CloseReason
+from .frames import clip_text
 from .identity import ProvenPeer
+
+_IDLE_TEXT = "Idle timeout"  # the reason that aioquic and the core of qh3 give
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,19 @@ class ConnectionEnded:
 
 
 EngineEvent = HandshakeDone | StreamData | StreamAborted | CidIssued | CidRetired | ConnectionEnded
+
+
+def reason_of_end(code: int, text: str, *, is_application: bool) -> CloseReason:
+    """Return QUIC's word for the end of a connection in ours.
+
+    Args:
+        code: The error code that the end came with.
+        text: What was said with it.
+        is_application: Whether the code is one of the application's own, and not of QUIC.
+    """
+    if is_application:
+        return CloseReason(code, clip_text(text), remote=True)
+    if text == _IDLE_TEXT:
+        return CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
+    why = f"QUIC error 0x{code:x}" + (f": {clip_text(text)}" if text else "")
+    return CloseReason(CloseCode.UNEXPECTED_CLOSE, why, remote=True)

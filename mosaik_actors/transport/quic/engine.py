@@ -60,7 +60,7 @@ from ...errors import RemoteError
 from ...ids import SecretKey
 from ..address import SocketAddr
 from ..admission import bind_channel
-from ..close import CloseCode, CloseReason
+from ..close import CloseReason
 from ..config import UNDELIVERED_BYTES_MAX
 from ..engine_events import (
     CidIssued,
@@ -70,6 +70,7 @@ from ..engine_events import (
     HandshakeDone,
     StreamAborted,
     StreamData,
+    reason_of_end,
 )
 from ..frames import clip_text
 from ..identity import make_certificate, read_certificate
@@ -82,8 +83,6 @@ ALPN = "mosaik/2"
 CID_BYTES = 8
 DATAGRAM_BYTES_INITIAL_MIN = 1200
 UNPROVEN_BYTES_MAX = 16 * 1024
-
-_IDLE_TEXT = "Idle timeout"  # the reason that aioquic gives
 
 # aioquic warns of every malformed packet that anybody sends. Here such packets
 # are counted and end in a `ConnectionEnded`; whoever wants the detail sets a level.
@@ -467,7 +466,10 @@ class Engine:
         if isinstance(event, events.ConnectionIdRetired):
             return CidRetired(event.connection_id)
         if isinstance(event, events.ConnectionTerminated):
-            return ConnectionEnded(_as_reason(event))
+            is_application = event.frame_type is None  # it has its own codes
+            return ConnectionEnded(
+                reason_of_end(event.error_code, event.reason_phrase, is_application=is_application)
+            )
         return None
 
     def _prove_peer(self) -> EngineEvent | None:
@@ -485,14 +487,3 @@ class Engine:
         assert one is not None, "the handshake is done, so both directions have keys"
         assert other is not None, "the handshake is done, so both directions have keys"
         return HandshakeDone(peer, bind_channel(one, other))
-
-
-def _as_reason(event: events.ConnectionTerminated) -> CloseReason:
-    """Return aioquic's word for an end in ours."""
-    text = clip_text(event.reason_phrase)
-    if event.frame_type is None:  # an application's close, with its own code
-        return CloseReason(event.error_code, text, remote=True)
-    if event.reason_phrase == _IDLE_TEXT:
-        return CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
-    why = f"QUIC error 0x{event.error_code:x}" + (f": {text}" if text else "")
-    return CloseReason(CloseCode.UNEXPECTED_CLOSE, why, remote=True)

@@ -49,6 +49,7 @@ from ..engine_events import (
     HandshakeDone,
     StreamAborted,
     StreamData,
+    reason_of_end,
 )
 from ..frames import clip_text
 from ..identity import read_certificate
@@ -65,7 +66,6 @@ from .native_handshake import (
 UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024
 
 _INITIAL_RTT_S: Final = 0.1
-_IDLE_TEXT: Final = "Idle timeout"  # the reason that the core gives
 _LIVE: Final = ("first_flight", "connected")
 
 
@@ -336,22 +336,24 @@ class NativeEngine:
             case ("connection_id_retired", cid, *_):
                 self._events.append(CidRetired(cid))
             case ("peer_closed", bool(is_application), int(code), _, reason):
-                self._peer_reason = _as_reason(is_application, code, _as_text(reason))
+                self._peer_reason = reason_of_end(
+                    code, _as_text(reason), is_application=is_application
+                )
             case ("protocol_error", int(code), _, reason):
-                self._peer_reason = _as_reason(False, code, _as_text(reason))
+                self._peer_reason = reason_of_end(code, _as_text(reason), is_application=False)
             case ("connection_terminated", int(code), frame_type, reason):
-                self._end(code, frame_type, _as_text(reason))
+                text, is_application = _as_text(reason), frame_type is None
+                self._end(reason_of_end(code, text, is_application=is_application))
 
-    def _end(self, code: int, frame_type: int | None, text: str) -> None:
+    def _end(self, reason: CloseReason) -> None:
         if self._has_ended:
             return
         self._has_ended = True
-        reason = self._peer_reason
         if self._local_reason is not None:
             reason = CloseReason(self._local_reason.code, self._local_reason.text, remote=True)
-        if reason is None and text == _IDLE_TEXT:
-            reason = CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True)
-        self._events.append(ConnectionEnded(reason or _as_reason(frame_type is None, code, text)))
+        elif self._peer_reason is not None:
+            reason = self._peer_reason
+        self._events.append(ConnectionEnded(reason))
 
     # Streams.
 
@@ -470,10 +472,3 @@ class NativeEngine:
 
 def _as_text(reason: bytes | str) -> str:
     return reason if isinstance(reason, str) else reason.decode("utf-8", "replace")
-
-
-def _as_reason(is_application: bool, code: int, text: str) -> CloseReason:
-    if is_application:
-        return CloseReason(code, clip_text(text), remote=True)
-    why = f"QUIC error 0x{code:x}" + (f": {clip_text(text)}" if text else "")
-    return CloseReason(CloseCode.UNEXPECTED_CLOSE, why, remote=True)
