@@ -59,7 +59,7 @@ TRANSPORT_CORES = (
     "identity",
     "link",
     "link_limit",
-    "local/engine",
+    "byte_streams/engine",
     "local/identity",
     "endpoint/lost",
     "quic/path_mtu",

@@ -47,6 +47,7 @@ STREAM_COUNT_MAX = 1024
 GROUP_COUNT_MAX = 1024
 ACTOR_COUNT_MAX = 1024
 SCHEMA_BYTES_MAX = 64
+CARRIER_COUNT_MAX = 8
 TIMESTAMP_MS_MAX = 2**53
 MESSAGE_ID_BYTES = 8
 DECODED_BYTES_MAX = 8 * 1024 * 1024
@@ -58,6 +59,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 _Timestamp = Annotated[int, msgspec.Meta(ge=0, le=TIMESTAMP_MS_MAX)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Host = Annotated[str, msgspec.Meta(max_length=64)]
+Carrier = Annotated[str, msgspec.Meta(max_length=16)]
 Relay = Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)]
 
 
@@ -116,6 +118,8 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         actors: What can be resolved by name.
         tickets: What it may prove.
         departed: Whether this is its last word: it has left the network.
+        carriers: What it listens with at `direct`, such as ``tcp`` and ``quic``; empty when
+            it does not say, as older versions do not.
         supersedes: The short hash of an entry that came to the owner under its own
             name, and that this one replaces; empty when there was none.
     """
@@ -131,12 +135,13 @@ class PeerEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actors: Annotated[tuple[ActorInfo, ...], msgspec.Meta(max_length=ACTOR_COUNT_MAX)] = ()
     tickets: Annotated[tuple[Ticket, ...], msgspec.Meta(max_length=TICKET_COUNT_MAX)] = ()
     departed: bool = False
+    carriers: Annotated[tuple[Carrier, ...], msgspec.Meta(max_length=CARRIER_COUNT_MAX)] = ()
     supersedes: Annotated[bytes, msgspec.Meta(max_length=MESSAGE_ID_BYTES)] = b""
 
     @property
     def addr(self) -> PeerAddr:
         """Where the peer can be reached: see `pick_dialable`."""
-        return make_addr(self.peer, self.direct, self.relay)
+        return make_addr(self.peer, self.direct, self.relay, self.carriers)
 
     def says_the_same_as(self, other: PeerEntry) -> bool:
         """Return whether both entries differ in nothing but when they were written."""
@@ -298,14 +303,19 @@ def message_id_of(encoded: bytes) -> bytes:
 
 
 @lru_cache(maxsize=ADDRS_KEPT_MAX)
-def make_addr(peer: PeerId, direct: tuple[SocketAddr, ...], relay: str | None) -> PeerAddr:
+def make_addr(
+    peer: PeerId,
+    direct: tuple[SocketAddr, ...],
+    relay: str | None,
+    carriers: tuple[str, ...] = (),
+) -> PeerAddr:
     """Return what is worth dialling of an address; each is checked once while it is kept.
 
     Raises:
         ValueError: It is not an address; says which part is wrong.
     """
     checked = PeerAddr(peer, direct, relay)
-    return PeerAddr(peer, pick_dialable(checked.direct), relay)
+    return PeerAddr(peer, pick_dialable(checked.direct), relay, carriers)
 
 
 def encode_entry(entry: PeerEntry) -> bytes:

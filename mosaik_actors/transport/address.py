@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
 
@@ -41,11 +41,14 @@ class PeerAddr:
         peer_id: Who must answer there. A connection to anybody else is refused.
         direct: Socket addresses (numeric host, UDP port), the most likely first.
         relay: The relay it listens at, as another address's text, or None.
+        carriers: What it listens with at the direct addresses, as it says itself; empty
+            where it does not say. No part of what makes two addresses equal, or of the text.
     """
 
     peer_id: PeerId
     direct: tuple[SocketAddr, ...] = ()
     relay: str | None = None
+    carriers: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if len(self.direct) > DIRECT_COUNT_MAX:
@@ -146,11 +149,15 @@ def pick_dialable(direct: tuple[SocketAddr, ...]) -> tuple[SocketAddr, ...]:
     return tuple(found)[:DIALLED_COUNT_MAX]
 
 
-@lru_cache(maxsize=4096)
 def without_loopback(addr: PeerAddr) -> PeerAddr:
     """Return an address without what only this machine itself can reach."""
-    direct = tuple(one for one in addr.direct if not is_loopback(one[0]))
-    return addr if direct == addr.direct else PeerAddr(addr.peer_id, direct, addr.relay)
+    direct = _without_loopback(addr.direct)
+    return addr if direct == addr.direct else replace(addr, direct=direct)
+
+
+@lru_cache(maxsize=4096)
+def _without_loopback(direct: tuple[SocketAddr, ...]) -> tuple[SocketAddr, ...]:
+    return tuple(one for one in direct if not is_loopback(one[0]))
 
 
 def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from .frames import LENGTH_MAX
 from .interface import FRAME_BYTES_MAX, LINKS_RESERVED
 
-CARRIERS = ("unix", "quic", "relay")
+CARRIERS = ("unix", "tcp", "quic", "relay")  # the quickest first
 QUIC_ENGINES = ("auto", "aioquic", "qh3")
 DATAGRAM_BYTES_MIN = 1200
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
@@ -28,9 +28,11 @@ class TransportConfig:
 
     Attributes:
         carriers: What may carry connections: ``unix`` sockets between processes of one user
-            on one machine, in the private folder of the rendezvous; ``quic`` over UDP
-            between all others; ``relay``, the same through a relay of `Network(relay=...)`.
-            ``auto``, the default, is all of them, the quickest first.
+            on one machine, in the private folder of the rendezvous; ``tcp``, TLS 1.3 at the
+            same addresses as QUIC; ``quic`` over UDP; ``relay``, QUIC through a relay of
+            `Network(relay=...)`. ``auto``, the default, is Unix sockets on one machine, TCP
+            where the peer's port answers within 20 ms, and else QUIC; TCP also where nothing
+            comes back over UDP; and a relay where no direct way answers.
         quic_engine: What makes and reads QUIC packets: ``aioquic``, or ``qh3``, in native code,
             with a tenth of the CPU at the datagrams of real networks (the extra
             ``quic-native``). ``auto`` is qh3 where it is installed, but for peers on this machine,

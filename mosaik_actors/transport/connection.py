@@ -1,9 +1,9 @@
 """One connection to one peer: the links on it, and what leaves with a loop turn.
 
 What carries its bytes is a subclass's: `QuicConnection` here, `StreamConnection` in
-`local.connection`. The connection drives its engine. Bytes that links write in one loop turn are
-joined and given to the engine once; frames that arrive in one turn reach each
-link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
+`byte_streams.connection`. The connection drives its engine. Bytes that links write in
+one loop turn are joined and given to the engine once; frames that arrive in one turn
+reach each link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
 `process` and `flush`; it learns what happened through `ConnectionOwner`.
 
 What a link holds is freed when it ends, in whichever way that is: closed here,
@@ -328,8 +328,13 @@ class Connection(ABC):
 
     @property
     def remote(self) -> SocketAddr | None:
-        """Where its datagrams go."""
+        """Where the peer is; None where that is no address."""
         return self.engine.remote
+
+    @property
+    def reachable_at(self) -> SocketAddr | None:
+        """Where the peer can be dialled; None where that is no address."""
+        return self.remote
 
     @property
     def peer_link_count(self) -> int:

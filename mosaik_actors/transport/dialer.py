@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from ..clock import Clock
 from ..ids import PeerId
 from .address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
-from .connection import Connection, QuicConnection
+from .connection import Connection
 from .dial_budget import DialBudget
 from .interface import LinkRefused
 
@@ -30,15 +31,27 @@ RELAY_AFTER_S = 0.75
 NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
 
 
+class Attempt(Protocol):
+    """One try to reach a peer at one address.
+
+    Attributes:
+        answered: Resolved with a connection that is ready, or why there is none.
+    """
+
+    answered: asyncio.Future[Connection]
+
+    def end(self, winner: Connection | None) -> None:
+        """Give up what is not ready, and end all connections but `winner`."""
+
+
 class Dialer:
     """Makes connections for one endpoint.
 
     Args:
         own_id: The peer that is not worth dialling.
         can_dial: Tells whether the endpoint has a socket that can reach an address.
-        start: Sends the first datagram to an address and returns the
-            connection, its `handshake_done` to be resolved. The number is how
-            many datagrams may go there before something comes back; None for any.
+        start_attempt: Begins to dial a peer at an address. The number is how many
+            datagrams may go there before something comes back; None for any.
         dial_local: Returns a connection to a peer on this machine by a shorter way; None
             where there is none.
         relayed: Returns where a peer is dialled through relays.
@@ -51,7 +64,7 @@ class Dialer:
         self,
         own_id: PeerId,
         can_dial: Callable[[SocketAddr], bool],
-        start: Callable[[PeerId, SocketAddr, int | None], QuicConnection],
+        start_attempt: Callable[[PeerAddr, SocketAddr, int | None], Attempt],
         dial_local: Callable[[PeerId], Awaitable[Connection | None]],
         relayed: Callable[[PeerAddr], list[SocketAddr]],
         config: TransportConfig,
@@ -60,7 +73,7 @@ class Dialer:
     ) -> None:
         self._own_id = own_id
         self._can_dial = can_dial
-        self._start = start
+        self._start_attempt = start_attempt
         self._dial_local = dial_local
         self._relayed = relayed
         self._config = config
@@ -127,7 +140,7 @@ class Dialer:
         winner: Connection | None = None
         try:
             async with asyncio.timeout(self._config.dial_timeout):
-                winner = await self._first_to_answer(to.peer_id, addrs, tries)
+                winner = await self._first_to_answer(to, addrs, tries)
                 return winner
         except TimeoutError:
             if not tries:
@@ -136,11 +149,7 @@ class Dialer:
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
         finally:
             for one in tries:
-                connection = one.connection
-                if connection is not winner:
-                    if connection.handshake_done is not None:
-                        connection.handshake_done.cancel()
-                    connection.close(NOT_NEEDED)
+                one.attempt.end(winner)
                 if one.is_counted:
                     self._budget.end(
                         one.addr,
@@ -160,8 +169,9 @@ class Dialer:
         )
 
     async def _first_to_answer(
-        self, peer_id: PeerId, addrs: list[SocketAddr], tries: list[_Try]
+        self, to: PeerAddr, addrs: list[SocketAddr], tries: list[_Try]
     ) -> Connection:
+        peer_id = to.peer_id
         waiting = deque(addrs)
         pending: dict[asyncio.Future[Connection], None] = {}
         refusal: BaseException | None = None
@@ -175,12 +185,11 @@ class Dialer:
                 if wait_s:
                     turn_in_s = wait_s
                 else:
-                    one = self._try(peer_id, waiting.popleft(), now)
+                    one = self._try(to, waiting.popleft(), now)
                     if waiting and is_relayed(waiting[0][0]) and not is_relayed(one.addr[0]):
                         turn_in_s = RELAY_AFTER_S
-                    assert one.connection.handshake_done is not None, "a dial is awaited"
                     tries.append(one)
-                    pending[one.connection.handshake_done] = None
+                    pending[one.attempt.answered] = None
                     self._call_next()
             if not pending:
                 if waiting:
@@ -198,10 +207,10 @@ class Dialer:
                     return done.result()
         raise refusal or self._refuse_strangers(peer_id, addrs)
 
-    def _try(self, peer_id: PeerId, addr: SocketAddr, now: float) -> _Try:
-        datagrams_max = self._budget.begin(addr, peer_id, now=now)
-        connection = self._start(peer_id, addr, datagrams_max)
-        return _Try(addr, connection, is_counted=datagrams_max is not None)
+    def _try(self, to: PeerAddr, addr: SocketAddr, now: float) -> _Try:
+        datagrams_max = self._budget.begin(addr, to.peer_id, now=now)
+        attempt = self._start_attempt(to, addr, datagrams_max)
+        return _Try(addr, attempt, is_counted=datagrams_max is not None)
 
     def _is_blocked(self, addr: SocketAddr, peer_id: PeerId) -> bool:
         return self._budget.is_blocked(addr, peer_id, now=self._clock.monotonic())
@@ -239,8 +248,8 @@ def _where(addrs: list[SocketAddr]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """A handshake with one address; `is_counted` when it is within the budget."""
+    """A dial of one address; `is_counted` when it is within the budget."""
 
     addr: SocketAddr
-    connection: QuicConnection
+    attempt: Attempt
     is_counted: bool

@@ -69,6 +69,7 @@ class LocalEntry:
             version=EntryVersion(start_ms, start_ms),
             direct=addr.direct,
             relay=addr.relay,
+            carriers=addr.carriers,
         )
 
     @property
@@ -96,7 +97,7 @@ class LocalEntry:
 
     def change_addr(self, addr: PeerAddr, *, now: float) -> bool:
         """Say that this node can be reached at `addr` from now on."""
-        return self._change(now, direct=addr.direct, relay=addr.relay)
+        return self._change(now, direct=addr.direct, relay=addr.relay, carriers=addr.carriers)
 
     def put_stream(self, stream: StreamInfo, *, now: float) -> bool:
         """Advertise a stream, or replace what was said about it."""

@@ -20,6 +20,9 @@ from ...ids import PeerId
 from ...peer_log import PeerLog
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from ..admission import NetworkKeys
+from ..byte_streams.connection import MakePort, StreamConnection
+from ..byte_streams.engine import StreamEngine
+from ..byte_streams.port import StreamPort
 from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
 from ..connection import Connection, ConnectionState, QuicLink
@@ -31,9 +34,9 @@ from ..gate import Gate
 from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
-from ..local.connection import StreamConnection
-from ..local.engine import StreamEngine
 from ..quic.engine import EngineFactory
+from ..tls.port import TlsPort
+from ..tls.session import TlsSession
 from .datagrams import Demultiplexer
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
@@ -129,6 +132,8 @@ class Connections:
         self._answer = answer
         self._note_fault = note_fault
         self._notify = notify
+        self._ports: dict[StreamPort, None] = {}
+        self._ports_closed = asyncio.Event()
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
 
     def __iter__(self) -> Iterator[Connection]:
@@ -140,29 +145,75 @@ class Connections:
         return self._peer_id
 
     def adopt(self, engine: StreamEngine, sock: socket.socket) -> None:
-        """Take in a connection that a peer opened on a socket, if there is room for it."""
+        """Take in a connection that a peer opened on a Unix socket, if there is room for it."""
         if self.is_closing or len(self.datagrams.connections) >= self._config.connections_max:
             self._counters.connections_refused += 1
             sock.close()
             return
-        self.add_stream(engine, sock, is_initiator=False).port.flush()
+        self.add_local(engine, sock, is_initiator=False)
 
-    def add_stream(
+    def adopt_tls(self, engine: StreamEngine, session: TlsSession, sock: socket.socket) -> None:
+        """Take in a connection that a peer opened over TCP, who was admitted."""
+        connection = self.add_tls(engine, session, sock, is_initiator=False)
+        if engine.remote is not None and not connection.is_over:
+            self.datagrams.receive_handshake(connection, engine.remote)
+
+    def add_local(
         self, engine: StreamEngine, sock: socket.socket, *, is_initiator: bool
-    ) -> StreamConnection:
-        """Return the connection of an engine on a socket."""
+    ) -> Connection:
+        """Return the connection of an engine on a Unix socket."""
+
+        def make_port(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+            return StreamPort(sock, engine, on_data, on_room, self._forget_port, self._clock)
+
+        return self._add_stream("unix", engine, make_port, is_initiator=is_initiator)
+
+    def add_tls(
+        self,
+        engine: StreamEngine,
+        session: TlsSession,
+        sock: socket.socket,
+        *,
+        is_initiator: bool,
+    ) -> Connection:
+        """Return the connection of an engine and a session on a TCP socket."""
+
+        def make_port(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+            return TlsPort(sock, session, engine, on_data, on_room, self._forget_port, self._clock)
+
+        return self._add_stream("tcp", engine, make_port, is_initiator=is_initiator)
+
+    def _add_stream(
+        self, carrier: str, engine: StreamEngine, make_port: MakePort, *, is_initiator: bool
+    ) -> Connection:
         connection = StreamConnection(
             self,
+            carrier,
             engine,
             self._config,
-            sock,
+            make_port,
             self._clock,
             self._react,
             is_initiator=is_initiator,
         )
+        self._ports[connection.port] = None
         self.datagrams.connections[connection] = None
         self._outbound.arm(connection)
+        if is_initiator:
+            connection.handshake_done = self._loop.create_future()
+        connection.port.start()
         return connection
+
+    def _forget_port(self, port: StreamPort) -> None:
+        self._ports.pop(port, None)
+        if not self._ports:
+            self._ports_closed.set()
+
+    async def linger(self) -> None:
+        """Wait until those that byte streams lead to have heard the last of it."""
+        self._ports_closed.clear()
+        if self._ports:
+            await self._ports_closed.wait()
 
     def _react(self, connection: Connection) -> None:
         """Have a connection react to what a socket brought."""
@@ -179,9 +230,8 @@ class Connections:
         """Give the timer back, and read nothing from now on."""
         self._tick_handle.cancel()
         self.datagrams.release()
-        for connection in self:
-            if isinstance(connection, StreamConnection):
-                connection.port.close()
+        for port in list(self._ports):
+            port.close()
 
     def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
         """End all connections to a peer with `reason`, after what their links wrote."""
@@ -224,7 +274,7 @@ class Connections:
         """Let nobody but the peer that was dialled have a proof."""
         peer = connection.peer
         assert peer is not None, "a peer is identified by its handshake"
-        if (remote := connection.remote) is not None:
+        if (remote := connection.reachable_at) is not None:
             self._budget.receive_proof(remote, peer.peer_id)
         reason = self._mistaken(connection, peer)
         if reason is None and connection.is_initiator:
@@ -282,7 +332,7 @@ class Connections:
         self._counters.connections_opened += 1
         self._outbound.start_path_search(connection)
         if is_first:
-            remote = connection.remote
+            remote = connection.reachable_at
             is_direct = remote is not None and not is_relayed(remote[0])
             addr = PeerAddr(connection.peer_id, (remote,) if remote and is_direct else ())
             self._notify(PeerConnected(connection.peer_id, addr))

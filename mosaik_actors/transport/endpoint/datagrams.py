@@ -124,6 +124,27 @@ class Demultiplexer:
         if isinstance(connection, QuicConnection):
             self._unlist(connection)
 
+    def admit(self, remote: SocketAddr) -> bool:
+        """Return whether a newcomer whose address is real may begin a handshake.
+
+        One that may ends another connection where that is needed.
+        """
+        now = self._clock.monotonic()
+        is_full = self.slots.is_full(len(self.connections), remote)
+        if self.is_closing or (is_full and not self.slots.has_evictable(remote)):
+            self._refuse_newcomer(now)
+            return False
+        if not self._take_place(remote, now):
+            return False
+        if is_full:
+            self._evict(remote, now)
+        return True
+
+    def receive_handshake(self, connection: Connection, remote: SocketAddr) -> None:
+        """Take in that a newcomer that was admitted has begun."""
+        self._charged[connection] = remote[0]
+        self.slots.receive_handshake(connection, remote)
+
     def receive_ready(self, connection: Connection) -> None:
         """Take in that a connection's peer is of the network."""
         self.slots.receive_ready(connection)
@@ -245,9 +266,7 @@ class Demultiplexer:
         """Return a new connection for a peer that opens one, None where it cannot have one now."""
         is_full = self.slots.is_full(len(self.connections), remote)
         if is_full and not self.slots.has_evictable(remote):
-            self._counters.connections_refused += 1
-            text = "refusing connections: %d stand"
-            self._log.warning(logger, None, text, len(self.connections), now=now)
+            self._refuse_newcomer(now)
             return None
         checked = self._factory.check_token(head, remote, now=now) if head.token else head
         if checked is None or not self._factory.can_decrypt(head, data):
@@ -263,10 +282,7 @@ class Demultiplexer:
             self._outbound.send(port, packet, remote)
             return None
         is_charged = not (is_real and self.slots.is_known(remote))
-        if is_charged and not self._budget.take(remote[0], now=now):
-            self._counters.handshakes_deferred += 1
-            text = "too many handshakes come to nothing: newcomers have to wait"
-            self._log.warning(logger, None, text, now=now)
+        if is_charged and not self._take_place(remote, now):
             return None
         if is_full:
             self._evict(remote, now)
@@ -278,6 +294,20 @@ class Demultiplexer:
         self._by_cid[head.cid] = connection
         self.slots.receive_handshake(connection, remote)
         return connection
+
+    def _refuse_newcomer(self, now: float) -> None:
+        self._counters.connections_refused += 1
+        text = "refusing connections: %d stand"
+        self._log.warning(logger, None, text, len(self.connections), now=now)
+
+    def _take_place(self, remote: SocketAddr, now: float) -> bool:
+        """Take a place for a handshake; return whether there was one."""
+        if self._budget.take(remote[0], now=now):
+            return True
+        self._counters.handshakes_deferred += 1
+        text = "too many handshakes come to nothing: newcomers have to wait"
+        self._log.warning(logger, None, text, now=now)
+        return False
 
     def _evict(self, remote: SocketAddr, now: float) -> None:
         """Make room for a newcomer whose address is real."""

@@ -1,6 +1,7 @@
 """Which connections there are to whom, and which of several to one peer is used.
 
-* A Unix socket is preferred to datagrams, and a direct way to a relay.
+* A Unix socket is preferred to TLS over TCP, that to QUIC, and a direct way to a relay
+  (`CARRIERS`).
 * Two simultaneous dials leave two connections. Both sides prefer the one that the
   smaller `PeerId` dialled; the other takes no new links and ends with its last one.
 * A connection that proves another *instance* of the same key means that the peer
@@ -17,6 +18,7 @@ from typing import Final
 
 from ...ids import PeerId
 from ..close import CloseCode, CloseReason
+from ..config import CARRIERS
 from ..connection import Connection
 from ..dialer import NOT_NEEDED
 from ..identity import ProvenPeer
@@ -81,7 +83,11 @@ class PeerTable:
             if mate.peer is not None and mate.peer.instance != peer.instance:
                 self._note_replaced(mate.peer)
                 mate.close(_RESTARTED)
-            elif not connection.is_initiator and now - mate.ready_at > self._dial_timeout:
+            elif (
+                not connection.is_initiator
+                and now - mate.ready_at > self._dial_timeout
+                and not is_better(connection.carrier, mate.carrier)
+            ):
                 mate.close(_GIVEN_UP)  # the peer dialled anew, so it has lost this one
         mates = self._by_peer.setdefault(peer.peer_id, [])
         mates.append(connection)
@@ -114,8 +120,8 @@ class PeerTable:
         a peer again while the former connection still works.
         """
         is_smaller = self._own_id < mates[0].peer_id
-        near = [mate for mate in mates if mate.carrier == "unix"]
-        near = near or [mate for mate in mates if mate.carrier != "relay"] or mates
+        best = min((mate.carrier for mate in mates), key=CARRIERS.index)
+        near = [mate for mate in mates if mate.carrier == best]
         preferred = [mate for mate in near if mate.is_initiator == is_smaller]
         chosen = (preferred or near)[-1]
         for mate in mates:
@@ -128,3 +134,8 @@ class PeerTable:
         self._replaced[peer.peer_id] = instances[-_INSTANCES_MAX:]
         if len(self._replaced) > REPLACED_MAX:
             self._replaced.popitem(last=False)
+
+
+def is_better(carrier: str, other: str) -> bool:
+    """Return whether a carrier is preferred to another one."""
+    return CARRIERS.index(carrier) < CARRIERS.index(other)

@@ -11,8 +11,10 @@ logged within bounds, and costs at most the connection it came on.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Final, Self
@@ -22,24 +24,25 @@ from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_relayed
 from ..admission import NetworkKeys
-from ..close import CloseCode, CloseReason, gate_of
+from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
-from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicConnection, QuicLink
+from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
 from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED, Dialer
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
-from ..local.sockets import LocalSockets
-from ..quic.choice import choose_engine, choose_port
+from ..quic.choice import choose_engine
 from ..quic.engine import EngineFactory
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, bind_udp, family_of
+from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
 from .outbound import Outbound
+from .routes import Routes, bind_both
 
 DRAIN_TIMEOUT_S: Final = 2.0
 DIRECT_INTERVAL_S: Final = 60.0
+LINGER_S: Final = 0.5
 
 _NOT_NEEDED_THERE = CloseReason(NOT_NEEDED.code, NOT_NEEDED.text, remote=True)
 
@@ -56,6 +59,7 @@ class QuicEndpoint(EndpointBase):
         rng: Random,
         config: TransportConfig,
         secrets: Sequence[bytes] = (),
+        listeners: Sequence[socket.socket] | None = None,
     ) -> None:
         keys = NetworkKeys(network_id, secrets)
         super().__init__(secret_key.peer_id, keys, config, clock.monotonic)
@@ -63,7 +67,6 @@ class QuicEndpoint(EndpointBase):
         self._clock = clock
         self._ports = {port.family: port for port in ports}
         direct = [addr for port in ports for addr in port.addrs]
-        self._addr = PeerAddr(self._peer_id, tuple(direct))
         self._budget = DialBudget(config)
         parts = Parts(
             peer_id=self._peer_id,
@@ -97,14 +100,15 @@ class QuicEndpoint(EndpointBase):
             on_lost=self._dial_anew,
             after_read=self._check_drained,
         )
-        self._local = LocalSockets(
-            secret_key, parts.instance, config, clock, rng, self._connections.adopt
+        self._routes = Routes(
+            secret_key, parts, self._ports, listeners, self._factory, self._connections, rng
         )
+        self._addr = PeerAddr(self._peer_id, tuple(direct), carriers=self._routes.listening)
         self._dialer = Dialer(
             self._peer_id,
-            self._can_dial,
-            self._start_dial,
-            self._dial_local,
+            self._routes.can_dial,
+            self._routes.start_attempt,
+            self._routes.dial_local,
             self._relayed,
             config,
             self._budget,
@@ -113,8 +117,9 @@ class QuicEndpoint(EndpointBase):
         self._relays: RelayPort | None = None
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        for port in ports:
-            port.start(self._connections.datagrams.read)
+        if config.carries("quic"):
+            for port in ports:
+                port.start(self._connections.datagrams.read)
 
     @classmethod
     async def start(
@@ -147,6 +152,7 @@ class QuicEndpoint(EndpointBase):
         config = config or TransportConfig()
         loop = asyncio.get_running_loop()
         ports: list[DatagramPort] = []
+        listeners: list[socket.socket] | None = [] if config.carries("tcp") else None
         try:
             for addr in bind:
                 if any(port.family == family_of(addr[0]) for port in ports):
@@ -154,23 +160,27 @@ class QuicEndpoint(EndpointBase):
                         f"cannot also bind {format_socket_addr(addr)}: "
                         "one socket per address family, and this family has one"
                     )
-                ports.append(bind_udp(addr, config.socket_buffer_bytes, loop, choose_port(config)))
+                port, listener = bind_both(addr, config, loop, has_tcp=listeners is not None)
+                ports.append(port)
+                if listeners is not None and listener is not None:
+                    listeners.append(listener)
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
-            return cls(NetworkId(network_id), secret_key, ports, clock, rng, config, secrets)
+            network = NetworkId(network_id)
+            return cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
         except BaseException:
-            for port in ports:
-                port.close()
+            for one in (*ports, *(listeners or ())):
+                one.close()
             raise
 
     def listen_local(self, folder: Path) -> None:
         """Let processes of this user reach this one by a Unix socket in their private folder."""
         if self.config.carries("unix") and not self._is_closing:
-            self._local.listen(folder)
+            self._routes.local.listen(folder)
 
     def leave_local(self) -> None:
         """Listen in no folder any more, and leave nothing there. Connections stay."""
-        self._local.close()
+        self._routes.local.close()
 
     def use_relays(self, port: RelayPort, home: str) -> None:
         """Reach, and be reached by, peers through relays, where no direct way answers.
@@ -182,7 +192,7 @@ class QuicEndpoint(EndpointBase):
         if not self.config.carries("relay"):
             return
         self._ports[port.family] = port
-        self._addr = PeerAddr(self._peer_id, self._addr.direct, home)
+        self._addr = replace(self._addr, relay=home)
         self._relays = port
         port.start(self._connections.datagrams.read)
 
@@ -190,7 +200,7 @@ class QuicEndpoint(EndpointBase):
     def local_addr(self) -> PeerAddr:
         """Where others on this machine can reach this endpoint."""
         local = [addr for port in self._ports.values() for addr in port.local_addrs]
-        return PeerAddr(self._peer_id, tuple(local), self._addr.relay)
+        return replace(self._addr, direct=tuple(local))
 
     @property
     def connection_count(self) -> int:
@@ -254,7 +264,7 @@ class QuicEndpoint(EndpointBase):
         return connection.engine.rtt if connection else None
 
     def carrier(self, peer_id: PeerId) -> str | None:
-        """Return what carries the connection to a peer: ``unix`` or ``quic``; None without one."""
+        """Return what carries the connection to a peer, of `CARRIERS`; None without one."""
         connection = self._connections.peers.usable(peer_id)
         return None if connection is None else connection.carrier
 
@@ -305,12 +315,17 @@ class QuicEndpoint(EndpointBase):
         self._connections.stop()
         try:
             await self._dialer.close()
+            await self._routes.stop()
             for connection in list(self._connections):
                 for link in connection.links:
                     link.close(reason)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_TIMEOUT_S):
                     await self._drain()
+            self._say_goodbye(reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await self._connections.linger()
         finally:
             self._close_now(reason)
             self._closed.set_result(None)
@@ -347,8 +362,11 @@ class QuicEndpoint(EndpointBase):
         usable = self._connections.peers.usable(to.peer_id)
         if usable is None:
             return await self._dialer.dial(to)
-        if usable.carrier == "relay" and to.direct:
-            self._look_for_direct(usable, to)
+        if usable.carrier == "relay":
+            if to.direct:
+                self._look_for_direct(usable, to)
+        elif await self._routes.improve(to, usable):
+            return self._connections.peers.usable(to.peer_id) or usable
         return usable
 
     def _look_for_direct(self, relayed: Connection, to: PeerAddr) -> None:
@@ -358,47 +376,8 @@ class QuicEndpoint(EndpointBase):
             relayed.direct_at = now + DIRECT_INTERVAL_S
             self._dialer.start(to, is_direct=True)
 
-    def _can_dial(self, addr: SocketAddr) -> bool:
-        port = self._ports.get(family_of(addr[0]))
-        if port is None or not self.config.carries("quic"):
-            return False
-        return is_loopback(addr[0]) or not all(is_loopback(host) for host, _ in port.addrs)
-
     def _relayed(self, to: PeerAddr) -> list[SocketAddr]:
         return [] if self._relays is None else self._relays.addrs_of(to)
-
-    async def _dial_local(self, peer_id: PeerId) -> Connection | None:
-        """Return a connection to a peer on this machine, None where it listens to none."""
-        found = await self._local.connect(peer_id)
-        if found is None:
-            return None
-        connection = self._connections.add_stream(*found, is_initiator=True)
-        connection.expected_id = peer_id
-        done: asyncio.Future[Connection] = self._loop.create_future()
-        connection.handshake_done = done
-        connection.port.flush()
-        try:
-            return await done
-        except LinkRefused as refused:
-            if gate_of(refused.reason.code) is not None:
-                raise  # it is there, and says no
-            return None
-        finally:
-            if done.cancelled():
-                connection.close(NOT_NEEDED)
-
-    def _start_dial(
-        self, peer_id: PeerId, addr: SocketAddr, datagrams_max: int | None
-    ) -> QuicConnection:
-        port = self._ports[family_of(addr[0])]
-        now = self._clock.monotonic()
-        engine = self._factory.dial(addr, now=now)
-        connection = self._connections.datagrams.add(engine, port, addr, is_initiator=True)
-        connection.expected_id = peer_id
-        connection.unheard_max = datagrams_max
-        connection.handshake_done = self._loop.create_future()
-        self.mark_dirty(connection)
-        return connection
 
     # The end.
 
@@ -414,15 +393,18 @@ class QuicEndpoint(EndpointBase):
         if not any(connection.has_unsent for connection in self._connections):
             self._drained.set_result(None)
 
-    def _close_now(self, reason: CloseReason) -> None:
+    def _say_goodbye(self, reason: CloseReason) -> None:
         for connection in list(self._connections):
             connection.close(reason)
         self._outbound.flush()
+
+    def _close_now(self, reason: CloseReason) -> None:
+        self._say_goodbye(reason)
         self._release()
 
     def _release(self) -> None:
         """Give the sockets and timers back; nothing is sent or heard from now on."""
-        self._local.close()
+        self._routes.close()
         self._outbound.release()
         self._connections.release()
         for port in self._ports.values():

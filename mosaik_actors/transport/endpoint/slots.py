@@ -38,8 +38,8 @@ class Slot(Protocol):
     """What there is to know of a connection here."""
 
     @property
-    def remote(self) -> SocketAddr | None:
-        """Where its datagrams go."""
+    def reachable_at(self) -> SocketAddr | None:
+        """Where the peer can be dialled; None where that is no address."""
 
     @property
     def own_link_count(self) -> int:
@@ -97,7 +97,7 @@ class Slots(Generic[T]):
     def receive_used(self, slot: T) -> None:
         """Take in that a connection has an accepted link."""
         self._idle.pop(slot, None)
-        if (remote := slot.remote) is not None:
+        if (remote := slot.reachable_at) is not None:
             self._known[remote] = None
             self._known.move_to_end(remote)
             if len(self._known) > self._connections_max:

@@ -24,10 +24,10 @@ from blake3 import blake3
 from ...errors import RemoteError
 from ...ids import PeerId, SecretKey
 from ...wire_encoding import BoundedDecoder, encode
+from ..byte_streams.engine import HELLO, PROOF
 from ..close import CloseCode
 from ..engine_events import HandshakeDone
 from ..identity import ProvenPeer
-from .engine import HELLO, PROOF
 
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64

@@ -24,16 +24,17 @@ from random import Random
 from typing import Final
 
 from ...clock import Clock
-from ...forking import keep_from_children
 from ...ids import PeerId, SecretKey
+from ...peer_log import PeerLog
+from ..byte_streams.engine import StreamEngine
+from ..byte_streams.listening import Listener
 from ..config import TransportConfig
-from .engine import StreamEngine
 from .identity import NONCE_BYTES, LocalIdentity
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 128
-ACCEPTS_PER_TURN: Final = 64
+BUFFER_BYTES: Final = 1024 * 1024
 PATH_BYTES_MAX: Final = 100  # of the 104 to 108 that systems have room for
 _NAME_DIGITS: Final = 32
 _CREDENTIALS: Final = struct.Struct("3i")  # ucred of unix(7): process, user, group
@@ -49,6 +50,7 @@ class LocalSockets:
         clock: Where `now` comes from.
         rng: Where random numbers are drawn from.
         adopt: Takes a new connection that a peer opened.
+        log: What peers make it say.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class LocalSockets:
         clock: Clock,
         rng: Random,
         adopt: Callable[[StreamEngine, socket.socket], None],
+        log: PeerLog,
     ) -> None:
         self._secret_key = secret_key
         self._instance = instance
@@ -66,9 +69,10 @@ class LocalSockets:
         self._clock = clock
         self._rng = rng
         self._adopt = adopt
+        self._log = log
         self._loop = asyncio.get_running_loop()
         self._folders: list[Path] = []
-        self._listeners: list[tuple[socket.socket, Path, int]] = []
+        self._listeners: list[tuple[Listener, Path, int]] = []
 
     def listen(self, folder: Path) -> None:
         """Listen in a folder that is this user's alone, and dial peers that do.
@@ -89,11 +93,10 @@ class LocalSockets:
             file_number = path.stat().st_ino
         except OSError as exc:
             sock.close()
-            logger.info("no Unix socket at %s (%s): peers here are reached by UDP", path, exc)
+            logger.info("no Unix socket at %s (%s): peers here are reached by addresses", path, exc)
             return
-        keep_from_children(sock, lambda one: [one.fileno()])
-        self._listeners.append((sock, path, file_number))
-        self._loop.add_reader(sock, self._accept, sock)
+        listener = Listener(sock, self._accept, self._clock, self._log)
+        self._listeners.append((listener, path, file_number))
 
     async def connect(self, peer_id: PeerId) -> tuple[StreamEngine, socket.socket] | None:
         """Return a connection to a peer that listens on this machine, None where it does not."""
@@ -105,6 +108,7 @@ class LocalSockets:
                 with _Reachable(path) as name:
                     await self._loop.sock_connect(sock, name)
                 if is_own(sock):
+                    _set_buffers(sock)
                     return self._engine(is_initiator=True), sock
             except OSError as exc:
                 if isinstance(exc, ConnectionRefusedError):  # left by a process that died
@@ -115,36 +119,32 @@ class LocalSockets:
             sock.close()
         return None
 
+    def has_socket_of(self, peer_id: PeerId) -> bool:
+        """Return whether a peer seems to listen on this machine."""
+        return any((folder / socket_name(peer_id)).exists() for folder in self._folders)
+
     def close(self) -> None:
         """Listen no more, and leave nothing behind."""
-        for sock, path, file_number in self._listeners:
-            self._loop.remove_reader(sock)
-            sock.close()
+        for listener, path, file_number in self._listeners:
+            listener.close()
             with suppress(OSError):
                 if path.stat().st_ino == file_number:  # or it is a successor's
                     path.unlink()
         self._listeners.clear()
         self._folders.clear()
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                sock, _ = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as exc:
-                logger.warning("accepting on a Unix socket failed: %s", exc)
-                return
-            sock.setblocking(False)
-            if is_own(sock):
-                self._adopt(self._engine(is_initiator=False), sock)
-            else:
-                sock.close()
+    def _accept(self, sock: socket.socket, _remote: object) -> None:
+        if is_own(sock):
+            _set_buffers(sock)
+            self._adopt(self._engine(is_initiator=False), sock)
+        else:
+            sock.close()
 
     def _engine(self, *, is_initiator: bool) -> StreamEngine:
         engine = StreamEngine(
             is_initiator=is_initiator,
             idle_timeout=self._config.idle_timeout,
+            handshake_timeout=self._config.dial_timeout,
             streams_max=2 * self._config.links_max,  # links, and streams that are just ending
             now=self._clock.monotonic(),
         )
@@ -156,6 +156,11 @@ class LocalSockets:
         )
         engine.begin(identity.receive, identity.begin())
         return engine
+
+
+def _set_buffers(sock: socket.socket) -> None:
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
 
 
 def socket_name(peer_id: PeerId) -> str:

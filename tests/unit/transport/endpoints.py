@@ -26,7 +26,7 @@ from mosaik_actors.transport.interface import (
 )
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
 
-KINDS = ("memory", "quic", "native", "unix")
+KINDS = ("memory", "quic", "native", "unix", "tcp")
 NATIVE = TransportConfig(quic_engine="qh3")
 SIMULATED: tuple[Fidelity, ...] = ("link", "quic")
 MakeEndpoint = Callable[..., Awaitable[Endpoint]]
@@ -57,7 +57,10 @@ async def endpoint_maker(kind: str) -> AsyncIterator[MakeEndpoint]:
                     key,
                     clock=LoopClock(asyncio.get_running_loop()),
                     rng=Random(name),
-                    config=config,
+                    config=replace(
+                        config or TransportConfig(),
+                        carriers=("quic" if kind == "native" else kind,),
+                    ),
                     secrets=secrets,
                 )
                 if kind == "unix":

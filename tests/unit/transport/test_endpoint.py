@@ -38,6 +38,7 @@ async def start(name: str, *bind: tuple[str, int], run: int = 1) -> QuicEndpoint
         bind=bind or [("127.0.0.1", 0)],
         clock=LoopClock(asyncio.get_running_loop()),
         rng=Random(f"{name} {run}"),
+        config=TransportConfig(carriers=("quic",)),
     )
 
 

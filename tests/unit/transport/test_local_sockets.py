@@ -17,13 +17,14 @@ from mosaik_actors.clock import LoopClock
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr
+from mosaik_actors.transport.byte_streams.connection import StreamConnection
+from mosaik_actors.transport.byte_streams.engine import StreamEngine
+from mosaik_actors.transport.byte_streams.port import StreamPort
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
-from mosaik_actors.transport.local.connection import StreamConnection
-from mosaik_actors.transport.local.engine import StreamEngine
 from mosaik_actors.transport.local.sockets import socket_name
 from tests.waiting import until
 
@@ -133,7 +134,7 @@ async def test_socket_that_is_gone_or_left_by_the_dead_does_no_harm(
         os.close(folder)
         assert path.exists()
     assert (await a.open_link(b.addr, "p")).is_open
-    assert a.carrier(b.peer_id) == "quic"
+    assert a.carrier(b.peer_id) == "tcp"
     assert not path.exists()
 
 
@@ -177,7 +178,7 @@ async def test_process_of_another_user_is_hung_up_on(
     Server(b, "p")
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert (await a.open_link(b.addr, "p")).is_open
-    assert a.carrier(b.peer_id) == "quic"
+    assert a.carrier(b.peer_id) == "tcp"
 
 
 async def test_stranger_that_says_nothing_is_hung_up_on_in_time(machine: Machine) -> None:
@@ -191,7 +192,7 @@ async def test_stranger_that_says_nothing_is_hung_up_on_in_time(machine: Machine
         await until(lambda: b.connection_count == 0)
 
 
-@pytest.mark.parametrize("carriers", ["unix", "tcp", (), ("tcp",), ("unix", "carrier pigeon")])
+@pytest.mark.parametrize("carriers", ["unix", "tcp", (), ("udp",), ("unix", "carrier pigeon")])
 def test_unknown_carriers_are_refused(carriers: str | tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="carriers"):
         TransportConfig(carriers=carriers)
@@ -204,10 +205,21 @@ async def test_room_in_a_socket_is_no_sign_of_life() -> None:
         one.setblocking(False)
     clock = FixedClock()
     processed: list[Connection] = []
-    engine = StreamEngine(is_initiator=True, idle_timeout=10, streams_max=8, now=0.0)
+    engine = StreamEngine(
+        is_initiator=True, idle_timeout=10, handshake_timeout=10, streams_max=8, now=0.0
+    )
     owner: Any = None
     connection = StreamConnection(
-        owner, engine, UNIX_ONLY, ours, clock, processed.append, is_initiator=True
+        owner,
+        "unix",
+        engine,
+        UNIX_ONLY,
+        lambda on_data, on_room: StreamPort(
+            ours, engine, on_data, on_room, lambda _port: None, clock
+        ),
+        clock,
+        processed.append,
+        is_initiator=True,
     )
     try:
         engine.set_held_bytes(0)

@@ -14,7 +14,7 @@ NEIGHBOUR = ("192.0.2.2", 2)
 
 class FakeSlot:
     def __init__(self, remote: SocketAddr = STRANGER, own_link_count: int = 0) -> None:
-        self.remote = remote
+        self.reachable_at = remote
         self.own_link_count = own_link_count
 
 

@@ -89,7 +89,7 @@ async def test_many_keys_at_a_third_party_cost_it_a_few_small_datagrams(
 
 
 async def test_many_honest_nodes_behind_one_address_are_dialled_at_once() -> None:
-    config = TransportConfig(stranger_dials_max=2, stranger_host_dials_max=1)
+    config = TransportConfig(carriers=("quic",), stranger_dials_max=2, stranger_host_dials_max=1)
     async with AsyncExitStack() as stack:
         dialler = await start(stack, "dialler", config)
         others = [await start(stack, f"n{n}", config) for n in range(20)]

@@ -7,16 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.ids import SecretKey
-from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.engine_events import (
-    ConnectionEnded,
-    EngineEvent,
-    HandshakeDone,
-    StreamAborted,
-    StreamData,
-)
-from mosaik_actors.transport.identity import ProvenPeer
-from mosaik_actors.transport.local.engine import (
+from mosaik_actors.transport.byte_streams.engine import (
     ABORT,
     DATA,
     DATA_END,
@@ -26,9 +17,19 @@ from mosaik_actors.transport.local.engine import (
     PART_BYTES_MAX,
     PING,
     PONG,
+    PONGS_MAX,
     PROOF,
     StreamEngine,
 )
+from mosaik_actors.transport.close import CloseCode, CloseReason
+from mosaik_actors.transport.engine_events import (
+    ConnectionEnded,
+    EngineEvent,
+    HandshakeDone,
+    StreamAborted,
+    StreamData,
+)
+from mosaik_actors.transport.identity import ProvenPeer
 from mosaik_actors.transport.local.identity import NONCE_BYTES, LocalIdentity
 from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX
 
@@ -38,11 +39,22 @@ BYE = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "bye")
 
 def engine(*, is_initiator: bool = False, streams_max: int = 8) -> StreamEngine:
     """Return one side of a connection whose ends are known to each other."""
-    made = StreamEngine(
-        is_initiator=is_initiator, idle_timeout=10, streams_max=streams_max, now=0.0
-    )
+    made = unknown(is_initiator=is_initiator, streams_max=streams_max, handshake_timeout=60)
     made.set_held_bytes(0)
     return made
+
+
+def unknown(
+    *, is_initiator: bool = False, streams_max: int = 8, handshake_timeout: float = 5
+) -> StreamEngine:
+    """Return one side of a connection that knows nothing of the other yet."""
+    return StreamEngine(
+        is_initiator=is_initiator,
+        idle_timeout=10,
+        handshake_timeout=handshake_timeout,
+        streams_max=streams_max,
+        now=0.0,
+    )
 
 
 def pair(streams_max: int = 8) -> tuple[StreamEngine, StreamEngine]:
@@ -233,7 +245,7 @@ def test_a_broken_rule_ends_the_connection_with_a_reason(data: bytes) -> None:
 
 
 def test_little_comes_in_before_there_is_a_proof() -> None:
-    one = StreamEngine(is_initiator=False, idle_timeout=10, streams_max=8, now=0.0)
+    one = unknown(is_initiator=False)
     one.receive_data(part(DATA, 0, bytes(UNPROVEN_BYTES_MAX)), now=0.0)
     assert isinstance(events(one)[-1], ConnectionEnded)
 
@@ -296,10 +308,7 @@ def identities(nonces: tuple[bytes, bytes] = (b"1" * 32, b"2" * 32)) -> list[Loc
 
 
 def test_both_sides_know_who_is_there_and_bind_to_the_same() -> None:
-    sides = [
-        StreamEngine(is_initiator=number == 0, idle_timeout=10, streams_max=8, now=0.0)
-        for number in range(2)
-    ]
+    sides = [unknown(is_initiator=number == 0) for number in range(2)]
     for side, identity in zip(sides, identities(), strict=True):
         side.begin(identity.receive, identity.begin())
     here, there = sides
@@ -361,7 +370,42 @@ def test_nonces_are_as_long_as_they_should_be() -> None:
 
 def test_nothing_but_who_is_there_may_come_first() -> None:
     here, _ = identities()
-    one = StreamEngine(is_initiator=True, idle_timeout=10, streams_max=8, now=0.0)
+    one = unknown(is_initiator=True)
     one.begin(here.receive, here.begin())
     one.receive_data(part(DATA, 1, b"x"), now=0.0)
+    assert isinstance(events(one)[-1], ConnectionEnded)
+
+
+def test_who_is_there_has_to_be_known_in_time_however_slowly_bytes_come() -> None:
+    one = unknown()
+    for second in range(5):
+        assert one.get_timer() == 5.0
+        one.receive_data(b"", now=float(second))
+        one.handle_timer(now=float(second))
+        assert events(one) == []
+    one.handle_timer(now=5.0)
+    (ended,) = events(one)
+    assert isinstance(ended, ConnectionEnded)
+    assert ended.reason.text == "no handshake in time"
+    assert one.get_timer() is None
+
+
+def test_time_for_the_handshake_ends_once_the_peer_is_known() -> None:
+    one = unknown()
+    done = HandshakeDone(ProvenPeer(KEYS[0].peer_id, 1), b"binding")
+    one.receive_identity(done)
+    assert events(one) == [done]
+    one.receive_data(part(HELLO, 0, b""), now=6.0)
+    assert isinstance(events(one)[-1], ConnectionEnded)  # who it is was said already
+
+
+def test_pings_of_a_peer_that_takes_no_answers_are_not_held_for_ever() -> None:
+    one = engine()
+    for _ in range(3):  # whoever takes them may go on
+        for number in range(PONGS_MAX):
+            one.receive_data(part(PING, 0, bytes([0] * 7 + [number])), now=0.0)
+        assert events(one) == []
+        assert len(taken(one)) == PONGS_MAX * (HEAD_BYTES + 8)
+    for _ in range(PONGS_MAX + 1):
+        one.receive_data(part(PING, 0, bytes(8)), now=0.0)
     assert isinstance(events(one)[-1], ConnectionEnded)

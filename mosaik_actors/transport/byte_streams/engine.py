@@ -9,7 +9,7 @@ what it is (1), the stream (4), the length of what follows (4), big-endian.
     ABORT             a stream is given up by this side, both ways: the code (8)
     PING, PONG        a number (8), and the same number back
     CLOSE             the connection ends: the code (8) and a text
-    HELLO, PROOF      who is there (`identity`), before anything else
+    HELLO, PROOF      who is there (`local.identity`), before anything else; TLS says that itself
 
 A stream that has much to send takes turns with the others: nobody waits behind more than
 `PART_BYTES_MAX` of each. What a socket does not take stays here, by stream (`is_blocked`),
@@ -23,6 +23,8 @@ Invariants:
     * Before `set_held_bytes` is called with 0, no more than `UNPROVEN_BYTES_MAX` come in;
       later, no more than `HELD_BYTES_MAX` may wait for the rest above.
     * The peer has no more than `streams_max` streams at a time.
+    * Who is there is known by `handshake_timeout`, however slowly bytes come.
+    * A peer that takes no answers has no more than `PONGS_MAX` of them waiting.
     * Whatever comes in gives events, at last one `ConnectionEnded`; nothing raises.
 """
 
@@ -48,6 +50,7 @@ JOINED_BYTES_MAX: Final = 16 * 1024  # below this it is cheaper to join pieces t
 COPIED_BYTES_MAX: Final = 4 * 1024  # and below this to copy a piece than to look at it
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 PINGS_MAX: Final = 8
+PONGS_MAX: Final = 64  # eight times what a peer may wait for
 
 DATA: Final = 0
 DATA_END: Final = 1
@@ -89,10 +92,13 @@ class StreamEngine:
     Args:
         is_initiator: Whether this side dialled.
         idle_timeout: Seconds of silence after which the connection ends.
+        handshake_timeout: Seconds until it must be known who the peer is.
         streams_max: How many streams the peer may have at a time.
         now: The time.
+        remote: Where the peer is; None where that is no address.
 
     Attributes:
+        remote: Where the peer is; None where that is no address.
         is_blocked: Whether the socket takes nothing at present.
         untaken_bytes: What it was given and has not taken.
     """
@@ -102,15 +108,19 @@ class StreamEngine:
         *,
         is_initiator: bool,
         idle_timeout: float,
+        handshake_timeout: float,
         streams_max: int,
         now: float,
+        remote: SocketAddr | None = None,
     ) -> None:
+        self.remote = remote
         self.is_blocked = False
         self.untaken_bytes = 0
         self._is_initiator = is_initiator
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max
         self._heard_at = now
+        self._identified_by: float | None = now + handshake_timeout
         self._identify: Identify | None = None
         self._events: deque[EngineEvent] = deque()
         self._streams: dict[int, _Stream] = {}
@@ -119,6 +129,7 @@ class StreamEngine:
         self._their_count = 0
         self._ready: dict[int, None] = {}
         self._control: list[bytes] = []
+        self._pong_count = 0
         self._given_bytes = 0
         self._is_over = False
         self._is_closing = False
@@ -135,11 +146,6 @@ class StreamEngine:
         self._short = b""
 
     # What `transport.engine.Engine` has too.
-
-    @property
-    def remote(self) -> SocketAddr | None:
-        """None: the peer is on this machine, at no address."""
-        return None
 
     @property
     def rtt(self) -> float | None:
@@ -162,6 +168,14 @@ class StreamEngine:
         for kind, data in parts:
             self._put_control(kind, 0, data)
 
+    def receive_identity(self, done: HandshakeDone) -> None:
+        """Take in who is there, as what carries the bytes has proven it."""
+        if not self._is_over:
+            self._identify = None
+            self._identified_by = None
+            self._events.append(done)
+            self.ping(now=self._heard_at)  # how far it is, is asked again and again later
+
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Take in bytes of the byte stream."""
         if self._is_over:
@@ -171,7 +185,13 @@ class StreamEngine:
             self._count_unproven(len(data))
             self._take_in(data, now)
         except RemoteError as error:
-            self._fail(error)
+            self.fail(error)
+
+    def fail(self, error: RemoteError) -> None:
+        """End the connection with somebody who breaks the rules, and say so."""
+        if not self._is_over:
+            self.close(CloseReason(error.close_code, error.text))
+            self._end(CloseReason(error.close_code, error.text))
 
     def receive_end(self) -> None:
         """Take in that the byte stream ended, or broke."""
@@ -181,6 +201,7 @@ class StreamEngine:
         """Return what may be given to the socket now, to be sent in one go."""
         pieces: list[bytes | memoryview] = list(self._control)
         self._control.clear()
+        self._pong_count = 0
         total = sum(map(len, pieces))
         while self._ready and total < BURST_BYTES_MAX and not self.is_blocked:
             stream_id = next(iter(self._ready))
@@ -200,12 +221,17 @@ class StreamEngine:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, None for never."""
-        return None if self._is_over else self._heard_at + self._idle_timeout
+        if self._is_over:
+            return None
+        idle_at = self._heard_at + self._idle_timeout
+        return idle_at if self._identified_by is None else min(idle_at, self._identified_by)
 
     def handle_timer(self, *, now: float) -> None:
-        """End the connection if nothing was heard for too long."""
-        if not self._is_over and now >= self._heard_at + self._idle_timeout:
-            self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "idle timeout", remote=True))
+        """End the connection if nothing was heard, or nobody named, for too long."""
+        due = self.get_timer()
+        if due is not None and now >= due:
+            text = "idle timeout" if self._identified_by is None else "no handshake in time"
+            self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
 
     def next_event(self) -> EngineEvent | None:
         """Return the next thing that happened, None when there is none left."""
@@ -269,7 +295,7 @@ class StreamEngine:
         """Take in how many bytes wait above for the rest; too many are against the rules."""
         self._unproven_max = None
         if count > HELD_BYTES_MAX:
-            self._fail(RemoteError(f"{count} bytes that open no link"))
+            self.fail(RemoteError(f"{count} bytes that open no link"))
 
     def release(self) -> None:
         """Drop all streams and what they hold: the connection is over, nothing is written."""
@@ -381,7 +407,7 @@ class StreamEngine:
             case 2:
                 self._take_abort(_read_number(short))
             case 3:
-                self._put_control(PONG, 0, _NUMBER.pack(_read_number(short)))
+                self._answer_ping(_read_number(short))
             case 4:
                 self._take_pong(_read_number(short), now)
             case 5:
@@ -428,6 +454,12 @@ class StreamEngine:
         if self._drop(self._part_stream) is not None:
             self._events.append(StreamAborted(self._part_stream, code, is_reset=True))
 
+    def _answer_ping(self, number: int) -> None:
+        self._pong_count += 1
+        if self._pong_count > PONGS_MAX:
+            raise RemoteError("pings, and takes no answers")
+        self._put_control(PONG, 0, _NUMBER.pack(number))
+
     def _take_pong(self, number: int, now: float) -> None:
         sent_at = self._pings.pop(number, None)
         if sent_at is not None:
@@ -439,9 +471,7 @@ class StreamEngine:
             raise RemoteError("says twice who it is")
         answer = self._identify(kind, data)
         if isinstance(answer, HandshakeDone):
-            self._identify = None
-            self._events.append(answer)
-            self.ping(now=self._heard_at)  # how far it is, is asked again and again later
+            self.receive_identity(answer)
         else:
             for one, part in answer or ():
                 self._put_control(one, 0, part)
@@ -459,12 +489,6 @@ class StreamEngine:
             if bool(stream_id & 1) == self._is_initiator:
                 self._their_count -= 1
         return stream
-
-    def _fail(self, error: RemoteError) -> None:
-        """End the connection with somebody who breaks the rules, and say so."""
-        if not self._is_over:
-            self.close(CloseReason(error.close_code, error.text))
-            self._end(CloseReason(error.close_code, error.text))
 
     def _end(self, reason: CloseReason) -> None:
         if not self._is_over:

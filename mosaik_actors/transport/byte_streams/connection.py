@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 from ...clock import Clock
+from ..address import SocketAddr
 from ..close import CloseReason
 from ..config import TransportConfig
 from ..connection import Connection, ConnectionOwner
 from .engine import StreamEngine
 from .port import StreamPort
 
+MakePort = Callable[[Callable[[], None], Callable[[], None]], StreamPort]
+
 
 class StreamConnection(Connection):
-    """One connection over a Unix socket.
+    """One connection over a byte stream.
 
     Args:
         owner: The endpoint.
+        carrier: What carries it, such as ``unix``.
         engine: The connection without its socket.
         config: The transport's settings.
-        sock: The socket, connected.
+        make_port: Returns what moves the engine's bytes. It calls the first of what it is
+            given whenever the engine has taken in something, the second whenever a socket
+            that was full has room again.
         clock: Where `now` comes from.
         process: Has the connection react, and flushed.
         is_initiator: Whether this side dialled.
     """
 
-    carrier = "unix"
-
     def __init__(
         self,
         owner: ConnectionOwner,
+        carrier: str,
         engine: StreamEngine,
         config: TransportConfig,
-        sock: socket.socket,
+        make_port: MakePort,
         clock: Clock,
         process: Callable[[Connection], None],
         *,
         is_initiator: bool,
     ) -> None:
         super().__init__(owner, engine, config, is_initiator=is_initiator)
+        self.carrier = carrier
         self._clock = clock
         self._process = process
         self.last_heard_at = clock.monotonic()
-        self.port = StreamPort(sock, engine, self._on_data, self._react, clock)
+        self.port = make_port(self._on_data, self._react)
+
+    @property
+    def reachable_at(self) -> SocketAddr | None:
+        """Where the peer can be dialled: the port that it dialled from takes no connections."""
+        return self.remote if self.is_initiator else None
+
+    def keep_alive(self, *, now: float) -> bool:
+        """Ping the peer if links need the connection and nothing was heard.
+
+        Nothing acknowledges what is sent here, so that it does not count as a sign of life.
+        """
+        if self._links and now - self.last_heard_at >= self.config.keep_alive_interval:
+            self.engine.ping(now=now)
+            return True
+        return False
 
     def end(self, reason: CloseReason) -> None:
         """Note that the connection is over; what was said last is still sent."""

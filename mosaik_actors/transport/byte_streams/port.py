@@ -3,6 +3,11 @@
 What the socket does not take of one burst waits here, and the engine is told to hold the
 rest back until there is room (`is_blocked`). Reading takes what is there, up to
 `READ_BYTES_MAX` in one turn of the loop, so that no peer keeps others waiting.
+
+A socket that is closed with something unread resets the connection, and the peer may lose
+what was said last. So the end is in two steps (RFC 9112 section 9.6): say that no more
+will come, then read on, and drop it, until the peer ends as well. It has `LINGER_S` for
+that, and for taking what waits.
 """
 
 from __future__ import annotations
@@ -19,9 +24,9 @@ from .engine import StreamEngine
 
 READ_BYTES_MAX: Final = 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
-BUFFER_BYTES: Final = 1024 * 1024
 GATHER_MAX: Final = 512  # buffers in one call (IOV_MAX is 1024)
 JOINED_BYTES_MAX: Final = 16 * 1024
+LINGER_S: Final = 5.0
 
 
 class StreamPort:
@@ -32,6 +37,7 @@ class StreamPort:
         engine: What the bytes are for.
         on_data: Called when the engine has taken in something.
         on_room: Called when the socket, which was full, has taken all that waited for it.
+        on_closed: Called when the socket is closed.
         clock: Where `now` comes from.
     """
 
@@ -41,62 +47,92 @@ class StreamPort:
         engine: StreamEngine,
         on_data: Callable[[], None],
         on_room: Callable[[], None],
+        on_closed: Callable[[StreamPort], None],
         clock: Clock,
     ) -> None:
         self._socket = sock
         self._engine = engine
         self._on_data = on_data
         self._on_room = on_room
+        self._on_closed = on_closed
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._rest: list[bytes | memoryview] = []
         self._is_finishing = False
         self._is_closed = False
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        self._linger_timer: asyncio.TimerHandle | None = None
         keep_from_children(sock, lambda one: [one.fileno()])
         self._loop.add_reader(sock, self._read)
+
+    def start(self) -> None:
+        """Send what comes first."""
+        self.flush()
 
     def flush(self) -> bool:
         """Send what the engine has, as far as the socket takes it; return whether it had any."""
         has_sent = False
         while not self._is_closed and not self._rest and self._engine.has_data_to_send:
-            self._send(self._engine.data_to_send())
+            self._send(self._outgoing(self._engine.data_to_send()))
             has_sent = True
         return has_sent
 
     def finish(self) -> None:
-        """Send what waits here, then close; the other side reads to the end."""
+        """Send what waits here, then close when the other side has read to the end."""
+        if self._is_closed or self._is_finishing:
+            return
         self._is_finishing = True
-        if not self._is_closed:
-            self._loop.remove_reader(self._socket)
+        self._linger_timer = self._loop.call_later(LINGER_S, self.close)
         self.flush()
         if not self._rest:
-            self.close()
+            self._end_writing()
 
     def close(self) -> None:
         """Close the socket at once."""
         if self._is_closed:
             return
         self._is_closed = True
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._rest.clear()
         self._socket.close()
+        self._on_closed(self)
+
+    # What goes through here, as it is; what encrypts it does so in these.
+
+    def _outgoing(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+        """Return what the socket is to send for what the engine sends."""
+        return pieces
+
+    def _note_sent(self, count: int) -> None:
+        """Take in that the socket took so many bytes."""
+        self._engine.note_taken(count)
+
+    def _incoming(self, data: bytes, now: float) -> None:
+        """Take in what the socket brought."""
+        self._engine.receive_data(data, now=now)
+
+    # The socket.
 
     def _send(self, pieces: list[bytes | memoryview]) -> None:
-        total = sum(map(len, pieces))
-        if total <= JOINED_BYTES_MAX and len(pieces) > 1:
+        if len(pieces) > 1 and sum(map(len, pieces)) <= JOINED_BYTES_MAX:
             pieces = [b"".join(pieces)]
         try:
             while pieces:
                 count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
-                self._engine.note_taken(count)
+                self._note_sent(count)
                 pieces = _without(pieces, count)
         except (BlockingIOError, InterruptedError):
             self._wait_for_room(pieces)
         except OSError:
             self._break()
+
+    def _end_writing(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
 
     def _wait_for_room(self, pieces: list[bytes | memoryview]) -> None:
         if not self._rest:
@@ -109,11 +145,13 @@ class StreamPort:
         self._loop.remove_writer(self._socket)
         self._engine.is_blocked = False
         self._send(rest)
-        if not self._rest and self._is_finishing:
-            self.finish()
-        elif not self._rest and not self._is_closed:
-            self.flush()
+        if self._rest or self._is_closed:
+            return
+        self.flush()
+        if not self._is_finishing:
             self._on_room()
+        elif not self._rest:
+            self._end_writing()
 
     def _read(self) -> None:
         left = READ_BYTES_MAX
@@ -129,16 +167,19 @@ class StreamPort:
                 self._break()
                 return
             left -= len(data)
-            self._engine.receive_data(data, now=now)
-            if len(data) < CHUNK_BYTES:
+            if not self._is_finishing:
+                self._incoming(data, now)
+            if len(data) < CHUNK_BYTES or self._is_closed:
                 break
-        self._on_data()
+        if not self._is_finishing:
+            self._on_data()
 
     def _break(self) -> None:
         """The other side is gone: nothing that waits here gets anywhere."""
         self.close()
-        self._engine.receive_end()
-        self._on_data()
+        if not self._is_finishing:
+            self._engine.receive_end()
+            self._on_data()
 
 
 def _without(pieces: list[bytes | memoryview], count: int) -> list[bytes | memoryview]:

@@ -1,0 +1,175 @@
+"""One TLS 1.3 session without its socket. The only module that knows pyOpenSSL.
+
+Encrypted bytes go in and plain ones come out, and the other way round, through OpenSSL's
+memory buffers. Both ends show the certificate that they show over QUIC (`identity`): it is
+made for their Ed25519 key, and TLS has its key sign the handshake's transcript (RFC 8446
+section 4.4.3). No authority is asked, so that the callback takes any certificate; whose it
+is, is read off it afterwards.
+
+The binding is the exporter of RFC 9266: the same at the two ends of this session, and
+nowhere else. It covers what both have sent up to the server's Finished; the client's
+identity is not in it, but in what is proven with it (`admission`).
+
+There are no tickets and no resumption: each connection proves anew who is there. TLS 1.3
+alone is spoken, with its AEAD ciphers.
+
+A session gives up (`RemoteError`) on whatever is no TLS, or has no end: no more than
+`HANDSHAKE_BYTES_MAX` come in before the handshake is done. OpenSSL itself bounds how many
+changes of keys may follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from OpenSSL import SSL
+
+from ...errors import RemoteError
+from ...ids import SecretKey
+from ..close import CloseCode
+from ..engine_events import HandshakeDone
+from ..identity import make_certificate, read_certificate
+from ..quic.engine import ALPN, UNPROVEN_BYTES_MAX
+
+HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
+RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)
+RECORD_OVERHEAD_BYTES: Final = 22  # its head, its kind, and what authenticates it
+BINDING_LABEL: Final = b"EXPORTER-Channel-Binding"  # RFC 9266
+BINDING_BYTES: Final = 32
+CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+
+_ALPN: Final = ALPN.encode()
+_PIECE_BYTES: Final = 64 * 1024
+
+
+def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
+    """Return what all sessions of one endpoint share.
+
+    Args:
+        secret_key: The identity that every session proves.
+        instance: Which run of the endpoint this is; a random positive number.
+    """
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(CIPHERS)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.use_certificate(make_certificate(secret_key, instance))
+    context.use_privatekey(secret_key.private_key)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+    context.set_alpn_protos([_ALPN])
+    context.set_alpn_select_callback(
+        lambda _, offered: _ALPN if _ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+    )
+    return context
+
+
+class TlsSession:
+    """The state machine of this module's docstring.
+
+    Args:
+        context: What `make_context` returned.
+        is_initiator: Whether this side dialled.
+    """
+
+    def __init__(self, context: SSL.Context, *, is_initiator: bool) -> None:
+        self._ssl = SSL.Connection(context, None)
+        self._is_done = False
+        self._handshake_bytes = 0
+        if is_initiator:
+            self._ssl.set_connect_state()
+        else:
+            self._ssl.set_accept_state()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the handshake is done, so that `encrypt` may be called."""
+        return self._is_done
+
+    def shake_hands(self, data: bytes = b"") -> HandshakeDone | None:
+        """Take in the peer's part of the handshake; return who is there once that is proven.
+
+        Afterwards send what `take_output` returns. Plain bytes that came with the end of
+        the handshake are for `decrypt`.
+
+        Raises:
+            RemoteError: It is no handshake, or one that proves nothing.
+        """
+        self._handshake_bytes += len(data)
+        if self._handshake_bytes > HANDSHAKE_BYTES_MAX:
+            raise RemoteError("more than a handshake, before it was done")
+        try:
+            if data:
+                self._ssl.bio_write(data)
+            self._ssl.do_handshake()
+        except SSL.WantReadError:
+            return None
+        except SSL.Error as exc:
+            raise RemoteError(f"no TLS handshake: {_explain(exc)}", CloseCode.UNKNOWN_PEER) from exc
+        if self._ssl.get_alpn_proto_negotiated() != _ALPN:
+            raise RemoteError("the peer speaks another protocol", CloseCode.INVALID_PROTOCOL)
+        try:
+            peer = read_certificate(self._ssl.get_peer_certificate(as_cryptography=True))
+        except (ValueError, UnsupportedAlgorithm) as exc:  # of which OpenSSL thinks otherwise
+            raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
+        self._is_done = True
+        return HandshakeDone(
+            peer, self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
+        )
+
+    def decrypt(self, data: bytes) -> list[bytes]:
+        """Return what the peer wrote, as far as it is whole.
+
+        Raises:
+            RemoteError: It is not what the peer of this session wrote.
+        """
+        pieces: list[bytes] = []
+        receive = self._ssl.recv
+        try:
+            if data:
+                self._ssl.bio_write(data)
+            while True:
+                pieces.append(receive(RECORD_BYTES_MAX))
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            return pieces
+        except SSL.Error as exc:
+            raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
+
+    def encrypt(self, pieces: Iterable[bytes | memoryview]) -> bytes:
+        """Return what the peer can decrypt; only after the handshake.
+
+        Raises:
+            RemoteError: The session has failed before.
+        """
+        plain = b"".join(pieces)
+        view, at, end = memoryview(plain), 0, len(plain)
+        try:
+            while at < end:
+                at += self._ssl.send(view[at:] if at else plain)
+        except SSL.Error as exc:
+            raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
+        record_count = -(-end // RECORD_BYTES_MAX)
+        return self._read_output(end + record_count * RECORD_OVERHEAD_BYTES + RECORD_BYTES_MAX)
+
+    def take_output(self) -> bytes:
+        """Return what the session itself has to say: the handshake, an alert, new keys."""
+        output = b""
+        while piece := self._read_output(_PIECE_BYTES):
+            output += piece
+        return output
+
+    def _read_output(self, count_max: int) -> bytes:
+        try:
+            return self._ssl.bio_read(count_max)
+        except SSL.WantReadError:
+            return b""
+
+
+def _explain(error: SSL.Error) -> str:
+    """Return what OpenSSL says of an error, as far as that is anything."""
+    reasons = error.args[0] if error.args else ()
+    if isinstance(reasons, list):
+        return ", ".join(str(one[-1]) for one in reasons) or "an unknown error"
+    return str(error) or "an unknown error"

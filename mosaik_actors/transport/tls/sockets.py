@@ -1,0 +1,137 @@
+"""TCP sockets: where one endpoint listens, and how it dials.
+
+A node takes TCP connections at the very addresses of its datagrams, the same port, so
+that one address is enough to be reached at over both. Where that port is another's, it does
+without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ...clock import Clock
+from ...ids import SecretKey
+from ...peer_log import PeerLog
+from ..address import SocketAddr
+from ..byte_streams.engine import StreamEngine
+from ..byte_streams.listening import Listener
+from ..config import TransportConfig
+from ..sockets import family_of
+from .session import TlsSession, make_context
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 256
+SYN_RETRIES_MAX: Final = 2  # a stranger's word sends three packets of 60 bytes there at most
+_TCP_SYNCNT: Final = getattr(socket, "TCP_SYNCNT", None)
+
+
+class TlsSockets:
+    """Where one endpoint takes TCP connections, and how it makes them.
+
+    Args:
+        secret_key: The identity that is proven.
+        instance: Which run of the endpoint this is.
+        listeners: Sockets that listen.
+        config: The transport's settings.
+        clock: Where `now` comes from.
+        log: What peers make it say.
+        admit: Returns whether a newcomer from an address may begin a handshake.
+        adopt: Takes a new connection that a peer opened.
+    """
+
+    def __init__(
+        self,
+        secret_key: SecretKey,
+        instance: int,
+        listeners: Sequence[socket.socket],
+        config: TransportConfig,
+        clock: Clock,
+        log: PeerLog,
+        *,
+        admit: Callable[[SocketAddr], bool],
+        adopt: Callable[[StreamEngine, TlsSession, socket.socket], None],
+    ) -> None:
+        self._context = make_context(secret_key, instance)
+        self._config = config
+        self._clock = clock
+        self._admit = admit
+        self._adopt = adopt
+        self._loop = asyncio.get_running_loop()
+        self._listeners = [Listener(sock, self._accept, clock, log) for sock in listeners]
+
+    async def connect(self, addr: SocketAddr) -> socket.socket:
+        """Return a socket that is connected to an address.
+
+        Raises:
+            OSError: Nobody takes connections there.
+        """
+        sock = socket.socket(family_of(addr[0]), socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if _TCP_SYNCNT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_SYNCNT, SYN_RETRIES_MAX)
+            await self._loop.sock_connect(sock, addr)
+            set_options(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def begin(self, remote: SocketAddr, *, is_initiator: bool) -> tuple[StreamEngine, TlsSession]:
+        """Return what speaks on a socket that is connected."""
+        engine = StreamEngine(
+            is_initiator=is_initiator,
+            idle_timeout=self._config.idle_timeout,
+            handshake_timeout=self._config.dial_timeout,
+            streams_max=2 * self._config.links_max,  # links, and streams that are just ending
+            now=self._clock.monotonic(),
+            remote=remote,
+        )
+        return engine, TlsSession(self._context, is_initiator=is_initiator)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        for listener in self._listeners:
+            listener.close()
+
+    def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        remote = address[0], address[1]
+        if not self._admit(remote):
+            sock.close()
+            return
+        try:
+            set_options(sock)
+        except OSError:  # it is gone again
+            sock.close()
+            return
+        engine, session = self.begin(remote, is_initiator=False)
+        self._adopt(engine, session, sock)
+
+
+def listen_beside(host: str, port: int) -> socket.socket | None:
+    """Return a socket that listens at the address of a datagram socket, None where it cannot."""
+    family = family_of(host)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # Connections of a former run that linger keep no successor out.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        logger.info("no TCP at %s port %d (%s): peers reach it by UDP", host, port, exc)
+        return None
+    return sock
+
+
+def set_options(sock: socket.socket) -> None:
+    """Let small bursts leave at once: what belongs together is written together."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
