@@ -9,7 +9,8 @@ has heard all that they said and knows the network's name, then does all of this
     * floods them with garbage, with what looks like the begin of connections, and with
       true begins of connections that it never finishes;
     * completes handshakes and proves the name without the secret;
-    * completes handshakes and sends its proof byte by byte.
+    * completes handshakes and sends its proof byte by byte;
+    * connects to its TCP port, and babbles, or begins a handshake byte by byte.
 
 Both say what they spend. The honest process does nothing else, so what the attack costs
 it is what it has less for frames: frames for each second of CPU, which the load of the
@@ -36,6 +37,7 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.batched_sockets import BatchedUdpPort
 from mosaik_actors.transport.close import SHUTDOWN
+from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Link, LinkRefused
 from tests.unit.transport.raw import RawPeer, Stranger, configuration, raw_client
@@ -66,14 +68,17 @@ class Spent:
     deferred: int
 
 
-async def start(name: str, network: str = NETWORK, secret: bytes | None = SECRET) -> QuicEndpoint:
-    """Start an endpoint on loopback."""
+async def start(
+    name: str, carrier: str | None = None, network: str = NETWORK, secret: bytes | None = SECRET
+) -> QuicEndpoint:
+    """Start an endpoint on loopback, for one carrier alone if named."""
     return await QuicEndpoint.start(
         network,
         SecretKey.from_seed(name),
         clock=LoopClock(asyncio.get_running_loop()),
         rng=Random(os.urandom(8)),
         secrets=[secret] if secret else [],
+        config=TransportConfig(carriers=(carrier,) if carrier else "auto"),
     )
 
 
@@ -92,7 +97,7 @@ async def be_honest() -> None:
         return found
 
     BatchedUdpPort.read = record  # type: ignore[assignment,method-assign]
-    victim, friend = await start("victim"), await start("friend")
+    victim, friend = await start("victim"), await start("friend", "quic")
     count = 0
 
     def accept(link: Link) -> None:
@@ -199,7 +204,8 @@ async def prove_wrongly(addr: PeerAddr) -> None:
     number = 0
     while True:
         number += 1
-        stranger = await start(f"stranger {number}", secret=None)
+        carrier = ("quic", "tcp")[number % 2]
+        stranger = await start(f"stranger {number}", carrier, secret=None)
         with suppress(LinkRefused, TimeoutError):
             await stranger.open_link(addr, "p", timeout=0.5)
         await stranger.close(SHUTDOWN)
@@ -220,6 +226,25 @@ async def be_slow(addr: SocketAddr) -> None:
                 with suppress(Exception):
                     client.send(b"\x01", stream_id=stream_id)
             await asyncio.sleep(0.1)
+
+
+async def babble(addr: SocketAddr) -> None:
+    """Connect to the TCP port; send what is no handshake, or one that has no end."""
+    rng = Random(2)
+    slow: list[asyncio.StreamWriter] = []
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(*addr)
+            if len(slow) < SLOW_MAX:
+                writer.write(b"\x16\x03\x01\x40\x00")
+                slow.append(writer)
+            else:
+                writer.write(rng.randbytes(rng.randrange(1, 5000)))
+                writer.transport.abort()
+        slow = [one for one in slow if not one.is_closing()]
+        for one in slow:
+            one.write(b"\0")
+        await asyncio.sleep(1 / HANDSHAKES_PER_S)
 
 
 class Honest:
@@ -283,7 +308,7 @@ async def attack(quiet_s: float, attack_s: float) -> AttackOutcome:
         cpu_s = time.process_time()
         tasks = [
             asyncio.ensure_future(one)
-            for one in (flood.run(), prove_wrongly(honest.addr), be_slow(addr))
+            for one in (flood.run(), prove_wrongly(honest.addr), be_slow(addr), babble(addr))
         ]
         await asyncio.sleep(attack_s / 3)
         early = await honest.spent()

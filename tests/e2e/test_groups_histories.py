@@ -108,7 +108,8 @@ async def test_a_survivor_goes_on_alone_when_it_is_told_to() -> None:
         for net in nets[1:]:
             net.crash()
         await survivor.when().offline()
-        assert survivor.why_offline == "no leader: a majority of the voters is not in reach"
+        no_majority = "no leader: a majority of the voters is not in reach"
+        await until(lambda: survivor.why_offline == no_majority)
         with pytest.raises(GroupOffline) as caught:
             await survivor.execute(Append("a", 10), timeout=0.2)
         assert not caught.value.may_take_effect
