@@ -87,9 +87,11 @@ async def _run(options: argparse.Namespace) -> int:
     from ..launch.notify import READY, STOPPING, notify
     from ..metrics.server import HttpServer
     from ..network_secret import load_secrets
-    from ..transport.relay.config import RelayLimits
+    from ..transport.relay.config import RELAYED_BYTES, RelayLimits
 
     limits = {"peers_max": options.peers_max, "bytes_per_s": options.bytes_per_second}
+    if options.bytes_per_second is not None:
+        limits["datagrams_per_s"] = -(-options.bytes_per_second // RELAYED_BYTES)
     metrics = None if options.metrics_addr is None else as_metrics_addr(options.metrics_addr)
     server = await start_relay(
         Machine(),

@@ -7,6 +7,7 @@ node's own network.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ..environment import Environment
 from ..errors import ConfigError
@@ -20,6 +21,11 @@ from ..transport.relay.client import RelayClient
 from ..transport.relay.config import RelayConfig, RelayLimits
 from ..transport.relay.frames import RELAY_NETWORK
 from ..transport.relay.server import RelayServer
+
+RELAY_CARRIERS: Final = (
+    "tcp",
+    "quic",
+)  # so that a network that drops UDP keeps nobody from a relay
 
 
 async def start_relay(
@@ -41,7 +47,7 @@ async def start_relay(
     """
     limits = limits or RelayLimits()
     config = TransportConfig(
-        carriers=("quic",),
+        carriers=RELAY_CARRIERS,
         connections_max=2 * limits.peers_max,
         undelivered_bytes_max=UNDELIVERED_BYTES_MIN,
     )
@@ -80,7 +86,7 @@ async def use_relays(
             RELAY_NETWORK,
             secret_key,
             [(host, 0) for host, _ in bind],
-            TransportConfig(carriers=("quic",)),
+            TransportConfig(carriers=RELAY_CARRIERS),
             secrets,
         ),
         config,

@@ -10,6 +10,7 @@ import pytest
 
 from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, TransportError
 from mosaik_actors.environment import Machine
+from mosaik_actors.handles import relaying
 from mosaik_actors.handles.relaying import start_relay
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.server import RelayServer
@@ -80,6 +81,20 @@ async def test_two_nodes_that_reach_only_a_relay_exchange_items_and_survive_its_
         await a.close()
         # Its goodbye went through the relay as well.
         await until(lambda: a.peer_id not in b.discovery.catalog())
+
+
+@pytest.mark.parametrize("carrier", relaying.RELAY_CARRIERS)
+async def test_a_relay_is_reached_over_tcp_and_over_udp(
+    carrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with relay() as server:
+        monkeypatch.setattr(relaying, "RELAY_CARRIERS", (carrier,))
+        async with (
+            node("a", server) as a,
+            node("b", server, bootstrap=str(a.peer_id)) as b,
+        ):
+            await exchange(a, b, count=50)
+            assert server.peer_count == 2
 
 
 async def test_a_relay_with_a_secret_serves_nobody_without() -> None:

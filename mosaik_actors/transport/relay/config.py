@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ..address import PeerAddr
 
 RELAYS_MAX = 8
+RELAYED_BYTES = 1024  # per datagram, as the limits of a relay take it
 _QUEUE_BYTES_MIN = 64 * 1024
 
 
@@ -85,7 +86,7 @@ class RelayLimits:
 
     peers_max: int = 1024
     bytes_per_s: int = 8 * 1024 * 1024
-    datagrams_per_s: int = 8192
+    datagrams_per_s: int = 8 * 1024 * 1024 // RELAYED_BYTES
     queue_bytes_max: int = 512 * 1024
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ changes of keys may follow one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -42,6 +42,10 @@ CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_2
 
 _ALPN: Final = ALPN.encode()
 _PIECE_BYTES: Final = 64 * 1024
+# SSL_MODE_ENABLE_PARTIAL_WRITE of OpenSSL's ssl.h, which pyOpenSSL sets and has no name for: with
+# it each write is one record. A memory buffer takes all that is written.
+_PARTIAL_WRITE: Final = 1
+_COPIED_BYTES_MAX: Final = 16 * 1024
 
 
 def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
@@ -55,6 +59,7 @@ def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_tls13_ciphersuites(CIPHERS)
     context.set_options(SSL.OP_NO_TICKET)
+    context.clear_mode(_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.use_certificate(make_certificate(secret_key, instance))
     context.use_privatekey(secret_key.private_key)
@@ -143,15 +148,14 @@ class TlsSession:
         Raises:
             RemoteError: The session has failed before.
         """
-        plain = b"".join(pieces)
-        view, at, end = memoryview(plain), 0, len(plain)
+        sealed_bytes_max = 0
         try:
-            while at < end:
-                at += self._ssl.send(view[at:] if at else plain)
+            for piece in _in_few(pieces):
+                sent = self._ssl.send(piece)
+                sealed_bytes_max += sent + (sent // RECORD_BYTES_MAX + 1) * RECORD_OVERHEAD_BYTES
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
-        record_count = -(-end // RECORD_BYTES_MAX)
-        return self._read_output(end + record_count * RECORD_OVERHEAD_BYTES + RECORD_BYTES_MAX)
+        return self._read_output(sealed_bytes_max)
 
     def take_output(self) -> bytes:
         """Return what the session itself has to say: the handshake, an alert, new keys."""
@@ -165,6 +169,33 @@ class TlsSession:
             return self._ssl.bio_read(count_max)
         except SSL.WantReadError:
             return b""
+
+
+def _in_few(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield the same bytes in few pieces, of which none but the last is short.
+
+    A write and a record have a cost of their own, and so has copying: short pieces are
+    joined, with the begin of a long one after them to one full record. The rest of that
+    one is not copied.
+    """
+    short: list[bytes | memoryview] = []
+    short_bytes = 0
+    for piece in pieces:
+        if len(piece) <= _COPIED_BYTES_MAX:
+            short.append(piece)
+            short_bytes += len(piece)
+            continue
+        if short_bytes:
+            missing = -short_bytes % RECORD_BYTES_MAX
+            view = memoryview(piece)
+            short.append(view[:missing])
+            yield b"".join(short)
+            short, short_bytes = [], 0
+            piece = view[missing:]
+        if piece:
+            yield piece
+    if short_bytes:
+        yield b"".join(short)
 
 
 def _explain(error: SSL.Error) -> str:

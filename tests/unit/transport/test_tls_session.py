@@ -85,6 +85,15 @@ def test_what_was_written_arrives_whole_in_both_directions(size: int) -> None:
         assert b"".join(got) == data[:size]
 
 
+@given(st.lists(st.sampled_from([0, 1, 9, 5000, 16_383, 16_384, 16_385, 70_000]), max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_pieces_of_any_size_arrive_as_one_and_none_is_left_behind(sizes: list[int]) -> None:
+    pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
+    got = _JOINED.server.decrypt(_JOINED.client.encrypt(pieces))
+    assert b"".join(got) == b"".join(pieces)
+    assert _JOINED.client.take_output() == b""
+
+
 def test_a_byte_that_was_changed_ends_the_session() -> None:
     pair = Pair()
     pair.shake_hands()
@@ -192,3 +201,5 @@ def test_a_handshake_has_an_end() -> None:
 
 
 _CONTEXT = make_context(ALICE, 1)
+_JOINED = Pair()
+_JOINED.shake_hands()
