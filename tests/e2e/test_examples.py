@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mosaik_actors.cli.main import build_parser
+from mosaik_actors.testing import TIME_FACTOR
 
 from .command import command
 
@@ -146,7 +147,7 @@ async def test_attested_readings_go_to_the_right_software_only(tmp_path: Path) -
     ward, reader, other = await asyncio.gather(
         run(folder / "ward.py", "--count", "50", runtime_dir=tmp_path),
         run(folder / "reader.py", runtime_dir=tmp_path),
-        run(changed / "reader.py", "--patience", "3", runtime_dir=tmp_path),
+        run(changed / "reader.py", "--patience", str(3 * TIME_FACTOR), runtime_dir=tmp_path),
     )
     assert "ward: sent 50 readings to 1 readers" in ward
     assert "got 50 readings" in reader
