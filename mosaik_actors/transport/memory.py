@@ -14,6 +14,9 @@ stream. While two endpoints are cut off from each other, what was sent waits,
 as a stream that retransmits would, until they are mended or give up. So it is
 with an endpoint that stands still (`set_silent`), as that of a stopped process
 does: what comes for it waits, and the others give it up when it says nothing.
+
+All of it is one file, since network, endpoint, connection and link know each other: files
+for each would import each other in a circle.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from ...clock import Clock
 from ..address import SocketAddr
 from ..close import CloseReason
 from ..config import TransportConfig
-from ..connection import Connection, ConnectionOwner
+from ..connection.connection import Connection
+from ..connection.owner import ConnectionOwner
 from .engine import StreamEngine
 from .port import StreamPort
 
@@ -33,7 +34,7 @@ class StreamConnection(Connection):
 
     def __init__(
         self,
-        owner: ConnectionOwner,
+        owner: ConnectionOwner[Connection],
         carrier: str,
         engine: StreamEngine,
         config: TransportConfig,

@@ -22,9 +22,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ..close import CloseCode, CloseReason, gate_of
-from ..connection import Connection
-from ..dialer import NOT_NEEDED
+from ..connection.connection import Connection
 from ..interface import LinkRefused
+from .dialer import NOT_NEEDED
 
 NEAR_S: Final = 0.02
 STAGGER_S: Final = 0.25

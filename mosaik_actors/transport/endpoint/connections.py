@@ -25,10 +25,10 @@ from ..byte_streams.engine import StreamEngine
 from ..byte_streams.port import StreamPort
 from ..close import CloseCode, CloseReason, gate_of
 from ..config import TransportConfig
-from ..connection import Connection, ConnectionState, QuicLink
+from ..connection.connection import Connection, ConnectionState
+from ..connection.stream_link import StreamLink
 from ..counters import TransportCounters
 from ..dial_budget import DialBudget
-from ..dialer import NOT_NEEDED
 from ..frames import OpenFrame
 from ..gate import Gate
 from ..identity import ProvenPeer
@@ -38,6 +38,7 @@ from ..quic.engine import EngineFactory
 from ..tls.port import TlsPort
 from ..tls.session import TlsSession
 from .datagrams import Demultiplexer
+from .dialer import NOT_NEEDED
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
 
@@ -98,7 +99,7 @@ class Connections:
         factory: EngineFactory,
         outbound: Outbound,
         *,
-        answer: Callable[[QuicLink, OpenFrame], None],
+        answer: Callable[[StreamLink, OpenFrame], None],
         note_fault: Callable[[PeerId, str], None],
         notify: Callable[[ConnectionEvent], None],
         on_lost: Callable[[Connection, SocketAddr], None],
@@ -354,7 +355,7 @@ class Connections:
         """Route datagrams for `cid` to a connection, or not any more."""
         self.datagrams.set_cid(connection, cid, is_live)
 
-    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+    def on_link(self, link: StreamLink, opening: OpenFrame) -> None:
         """Let the endpoint answer a link that a peer opened."""
         self._answer(link, opening)
 

@@ -25,13 +25,15 @@ from ...clock import Clock
 from ...peer_log import PeerLog
 from ..address import SocketAddr
 from ..config import DATAGRAM_BYTES_MIN, TransportConfig
-from ..connection import Connection, ConnectionOwner, ConnectionState, QuicConnection
+from ..connection.connection import Connection, ConnectionState
+from ..connection.owner import ConnectionOwner
 from ..counters import TransportCounters
-from ..dialer import NOT_NEEDED
 from ..engine_face import QuicEngine
+from ..quic.connection import QuicConnection
 from ..quic.engine import DatagramHead, EngineFactory
 from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
+from .dialer import NOT_NEEDED
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
 from .outbound import Outbound, process
@@ -66,7 +68,7 @@ class Demultiplexer:
 
     def __init__(
         self,
-        owner: ConnectionOwner,
+        owner: ConnectionOwner[Connection],
         factory: EngineFactory,
         outbound: Outbound,
         config: TransportConfig,

@@ -20,8 +20,9 @@ from ...peer_log import PeerLog
 from ..address import SocketAddr, is_loopback, is_relayed
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
-from ..connection import Connection, ConnectionState, QuicConnection
+from ..connection.connection import Connection, ConnectionState
 from ..counters import TransportCounters
+from ..quic.connection import QuicConnection
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..relay.frames import DATAGRAM_BYTES_MAX as RELAYED_BYTES
 from ..sockets import BatchingPort, DatagramPort, family_of
@@ -170,7 +171,7 @@ class Outbound:
         if isinstance(connection, QuicConnection) and (path := self._paths.get(connection)):
             self._search_path(connection, path, now)
         if due is not None and due <= now:
-            connection.handle_timer(now=now)
+            connection.engine.handle_timer(now=now)
             process(connection)
         if connection.state is not ConnectionState.CLOSED:
             connection.flush(now=now)

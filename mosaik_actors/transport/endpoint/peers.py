@@ -19,9 +19,9 @@ from typing import Final
 from ...ids import PeerId
 from ..close import CloseCode, CloseReason
 from ..config import CARRIERS
-from ..connection import Connection
-from ..dialer import NOT_NEEDED
+from ..connection.connection import Connection
 from ..identity import ProvenPeer
+from .dialer import NOT_NEEDED
 
 CONNECTIONS_PER_PEER_MAX: Final = 4
 REPLACED_MAX: Final = 4096

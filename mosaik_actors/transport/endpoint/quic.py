@@ -26,9 +26,9 @@ from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
-from ..connection import DEAD_PROBES, Connection, ConnectionState, QuicLink
+from ..connection.connection import DEAD_PROBES, Connection, ConnectionState
+from ..connection.stream_link import StreamLink
 from ..dial_budget import DialBudget
-from ..dialer import NOT_NEEDED, Dialer
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
@@ -37,6 +37,7 @@ from ..quic.engine import EngineFactory
 from ..relay.port import RelayPort
 from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
+from .dialer import NOT_NEEDED, Dialer
 from .outbound import Outbound
 from .routes import Routes, bind_both
 
@@ -245,7 +246,7 @@ class QuicEndpoint(EndpointBase):
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
 
-    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
+    def on_link(self, link: StreamLink, opening: OpenFrame) -> None:
         """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
         count = link.connection.peer_link_count - 1
         self.answer(link, opening, peer_link_count=count)

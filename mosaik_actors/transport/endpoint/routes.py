@@ -26,8 +26,7 @@ from ...ids import PeerId, SecretKey
 from ..address import PeerAddr, SocketAddr, is_loopback, is_relayed
 from ..close import gate_of
 from ..config import TransportConfig
-from ..connection import Connection
-from ..dialer import NOT_NEEDED
+from ..connection.connection import Connection
 from ..interface import LinkRefused
 from ..local.sockets import LocalSockets
 from ..quic.choice import choose_port
@@ -36,6 +35,7 @@ from ..sockets import DatagramPort, UdpPort, bind_udp, family_of
 from ..tls.sockets import TlsSockets, listen_beside
 from .attempt import NEAR_S, CarrierRace
 from .connections import Connections, Parts
+from .dialer import NOT_NEEDED
 
 IMPROVE_RETRY_S: Final = 30.0
 IMPROVE_WAIT_S: Final = 0.1

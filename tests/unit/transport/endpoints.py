@@ -14,7 +14,6 @@ from mosaik_actors.testing import NetworkConditions, SimNetwork, Trace
 from mosaik_actors.testing.network import Fidelity
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.connection import QuicConnection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import (
     Endpoint,
@@ -25,6 +24,7 @@ from mosaik_actors.transport.interface import (
     LinkEvent,
 )
 from mosaik_actors.transport.memory import MemoryEndpoint, MemoryNetwork
+from mosaik_actors.transport.quic.connection import QuicConnection
 
 KINDS = ("memory", "quic", "native", "unix", "tcp")
 NATIVE = TransportConfig(quic_engine="qh3")

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey
 from mosaik_actors.transport.admission import Admission, NetworkKeys, bind_channel
 from mosaik_actors.transport.close import CloseReason
-from mosaik_actors.transport.connection import PROOF_STREAM
+from mosaik_actors.transport.connection.proving import PROOF_STREAM
 from mosaik_actors.transport.frames import (
     CloseFrame,
     ControlFrame,

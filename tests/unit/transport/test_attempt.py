@@ -10,7 +10,7 @@ import pytest
 
 from mosaik_actors.testing.loop import SimLoop
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.connection import Connection
+from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.endpoint.attempt import NEAR_S, RESERVE_S, STAGGER_S, CarrierRace
 from mosaik_actors.transport.interface import LinkRefused
 

@@ -19,7 +19,7 @@ from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, TransportConfig
-from mosaik_actors.transport.connection import Connection
+from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
 from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 from aioquic.quic.stream import QuicStream
 
-from mosaik_actors.transport import connection as connection_module
 from mosaik_actors.transport.close import CloseReason
-from mosaik_actors.transport.connection import QuicConnection
+from mosaik_actors.transport.connection import ended
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.frames import OpenFrame, encode_control, encode_word
 from mosaik_actors.transport.interface import Link
+from mosaik_actors.transport.quic.connection import QuicConnection
 from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
@@ -64,7 +64,7 @@ def holds_nothing(connection: QuicConnection) -> bool:
 
 async def until_freed(connection: QuicConnection, taker: Taker | None = None) -> None:
     await until(lambda: holds_nothing(connection))
-    assert connection._unopened_bytes == 0
+    assert connection._unopened.held_bytes == 0
     gc.collect()
     assert taker is None or [link() for link in taker.links if link() is not None] == []
 
@@ -151,7 +151,7 @@ async def test_what_waits_for_a_peer_that_reads_no_more_is_freed() -> None:
 async def test_what_a_peer_never_takes_after_the_end_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection_module, "LINGER_S", 0.05)
+    monkeypatch.setattr(ended, "LINGER_S", 0.05)
     async with endpoint_maker("quic") as make:
         victim = cast(QuicEndpoint, await make("victim"))
 
@@ -232,11 +232,11 @@ async def test_peer_completes_open_frames_before_it_sends_more() -> None:
             await server.inbox()
             connection = connection_of(victim)
             begun = [mallory.send(whole[:-1]) for _ in range(70)]  # more than may be unopened
-            await until(lambda: connection._unopened_bytes > 1024 * 1024)
+            await until(lambda: connection._unopened.held_bytes > 1024 * 1024)
             for stream_id in begun:
                 mallory.send(whole[-1:], stream_id=stream_id)
             await server.inbox(70)
-            assert connection._unopened_bytes == 0
+            assert connection._unopened.held_bytes == 0
 
 
 async def test_links_of_a_connection_that_is_lost_are_freed() -> None:

@@ -22,7 +22,7 @@ from mosaik_actors.transport.byte_streams.engine import StreamEngine
 from mosaik_actors.transport.byte_streams.port import StreamPort
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
-from mosaik_actors.transport.connection import Connection
+from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
 from mosaik_actors.transport.local.sockets import socket_name

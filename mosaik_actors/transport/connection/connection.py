@@ -1,8 +1,8 @@
 """One connection to one peer: the links on it, and what leaves with a loop turn.
 
-What carries its bytes is a subclass's: `QuicConnection` here, `StreamConnection` in
-`byte_streams.connection`. The connection drives its engine. Bytes that links write in
-one loop turn are joined and given to the engine once; frames that arrive in one turn
+What carries its bytes is a subclass's: `quic.connection.QuicConnection`, or
+`byte_streams.connection.StreamConnection`. The connection drives its engine. Bytes that
+links write in one loop turn are joined and given to the engine once; frames that arrive in one turn
 reach each link's sink once. The endpoint owns the sockets and calls `receive_datagram`,
 `process` and `flush`; it learns what happened through `ConnectionOwner`.
 
@@ -27,15 +27,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
 
-from ..errors import DecodeError, RemoteError
-from ..ids import PeerId
-from .address import RELAYED_FAMILY, SocketAddr
-from .admission import Admission, NetworkKeys
-from .close import SUCCESS, CloseCode, CloseReason
-from .config import TransportConfig
-from .engine_events import (
+from ...errors import DecodeError, RemoteError
+from ...ids import PeerId
+from ..address import SocketAddr
+from ..admission import Admission
+from ..close import CloseCode, CloseReason
+from ..config import TransportConfig
+from ..engine_events import (
     CidIssued,
     CidRetired,
     ConnectionEnded,
@@ -43,16 +42,19 @@ from .engine_events import (
     StreamAborted,
     StreamData,
 )
-from .engine_face import ConnectionEngine, QuicEngine
-from .frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
-from .identity import ProvenPeer
-from .interface import Link, LinkRefused
-from .link import FramedLink, LinkState, call_each
+from ..engine_face import ConnectionEngine
+from ..frames import ControlFrame, OpenFrame
+from ..identity import ProvenPeer
+from ..interface import Link, LinkRefused
+from ..link import LinkState, call_each
+from .ended import EndedStreams
+from .owner import ConnectionOwner
+from .proving import PROOF_STREAM, Proving
+from .stream_link import StreamLink
+from .unopened import UnopenedStreams
 
 logger = logging.getLogger(__name__)
 
-LINGER_S = 30.0
-PROOF_STREAM = 0  # the dialler's first (RFC 9000 section 2.1)
 UNOPENED_BYTES_MAX = 4 * 1024 * 1024
 DEAD_PROBES = 3  # unanswered in a row, each after twice the time: about 0.2 s on one machine
 
@@ -67,190 +69,6 @@ class ConnectionState(Enum):
     PROVING = "proving"
     READY = "ready"
     CLOSED = "closed"
-
-
-class ConnectionOwner(Protocol):
-    """What a connection asks of its endpoint."""
-
-    keys: NetworkKeys
-
-    @property
-    def peer_id(self) -> PeerId:
-        """Who this side is."""
-
-    def on_identified(self, connection: Connection) -> None:
-        """Both sides have proven who they are; close what is not wanted for that."""
-
-    def objection(self, connection: Connection) -> CloseReason | None:
-        """Return why a peer that is of our network may not be connected, None when it may."""
-
-    def on_refused(self, connection: Connection, error: RemoteError) -> None:
-        """The peer did not prove that it is of our network; the connection ends for it."""
-
-    def on_ready(self, connection: Connection) -> None:
-        """Both sides have proven that they belong to the same network."""
-
-    def on_ended(self, connection: Connection, reason: CloseReason) -> None:
-        """The connection is over."""
-
-    def on_cid(self, connection: Connection, cid: bytes, is_live: bool) -> None:
-        """A connection id came into use or went out of it."""
-
-    def on_link(self, link: QuicLink, opening: OpenFrame) -> None:
-        """The peer opened a link; accept or close it."""
-
-    def on_violation(self, connection: Connection, error: RemoteError) -> None:
-        """The peer broke a rule; the link was closed for it."""
-
-    def on_overflow(self, connection: Connection, reason: CloseReason) -> None:
-        """A link was closed because the peer left too much incomplete."""
-
-    def on_used(self, connection: Connection) -> None:
-        """A connection got its first accepted link."""
-
-    def on_unused(self, connection: Connection) -> None:
-        """The last accepted link of a connection ended."""
-
-    def mark_dirty(self, connection: Connection) -> None:
-        """Call `flush` with this loop turn."""
-
-
-class QuicLink(FramedLink):
-    """One end of a link on a QUIC stream."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        stream_id: int,
-        protocol: str,
-        header: bytes,
-        state: LinkState,
-        peer: PeerId,
-    ) -> None:
-        super().__init__(peer, protocol, header, state, connection.config.frame_bytes_max)
-        self.connection = connection
-        self.stream_id = stream_id
-        self.decoder = FrameDecoder(connection.config.frame_bytes_max)
-        self.opened: asyncio.Future[Link] | None = None
-        self._outbox: list[bytes] = []
-        self._outbox_bytes = 0
-        self._is_finishing = False
-
-    @property
-    def carrier(self) -> str:
-        """What carries its bytes."""
-        return self.connection.carrier
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes written here that the peer has not acknowledged yet."""
-        return self._outbox_bytes + self.connection.engine.unacked_bytes(self.stream_id)
-
-    @property
-    def rtt(self) -> float | None:
-        """The smoothed round-trip time of the connection in seconds."""
-        return self.connection.engine.rtt
-
-    def send_open(self, opening: OpenFrame) -> None:
-        """Send the opener's first frame."""
-        self._send_control(opening)
-
-    def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted, and take in data from now on."""
-        super().accept(reply, frame_bytes_max=frame_bytes_max)
-        self.decoder.frame_bytes_max = self.taken_bytes_max
-        if self._state is LinkState.OPEN:
-            self.connection.note_accepted(self)
-
-    def on_accepted(self) -> None:
-        """Resolve the opener's wait."""
-        self.connection.note_accepted(self)
-        if self.opened is not None and not self.opened.done():
-            self.opened.set_result(self)
-
-    def on_refused(self, reason: CloseReason) -> None:
-        """Fail the opener's wait."""
-        if self.opened is not None and not self.opened.done():
-            self.opened.set_exception(LinkRefused(reason))
-
-    def close(self, reason: CloseReason = SUCCESS) -> None:
-        """Send what was written, then end the link with `reason`. May be repeated."""
-        if self.is_open and reason.code == CloseCode.PROTOCOL_VIOLATION:
-            # Found by whoever owns the link, and the peer's fault as much as any other.
-            self.connection.owner.on_violation(self.connection, RemoteError(reason.text))
-        super().close(reason)
-
-    def call_before_flush(self, call: Callable[[], None]) -> None:
-        """Call this once, right before what was written in this turn of the loop leaves."""
-        self.connection.call_before_flush(call)
-
-    def flush(self, engine: ConnectionEngine) -> None:
-        """Give the engine what was written in this loop turn."""
-        pieces, self._outbox = self._outbox, []
-        self._outbox_bytes = 0
-        engine.write_many(self.stream_id, pieces, is_end=self._is_finishing)
-
-    def _send_frame(self, frame: bytes) -> None:
-        if not self._outbox:
-            self.connection.mark_dirty(self)
-        self._outbox.append(encode_word(len(frame)))
-        self._outbox.append(frame)
-        self._outbox_bytes += len(frame) + 4
-
-    def _send_control(self, frame: ControlFrame) -> None:
-        data = encode_control(frame)
-        if not self._outbox:
-            self.connection.mark_dirty(self)
-        self._outbox.append(data)
-        self._outbox_bytes += len(data)
-
-    def _abandon(self) -> None:
-        self._is_finishing = True
-        self.connection.note_half_received(-self.decoder.held_bytes)
-        self.decoder.clear()
-        self.connection.mark_dirty(self)
-        self.connection.forget(self)
-
-
-class EndedStreams(dict[int, tuple[float, int]]):
-    """Streams of links that ended here, with when that was and how much was unsent then."""
-
-    def drop_stalled(self, engine: ConnectionEngine, *, now: float) -> bool:
-        """Give up those of which the peer takes nothing; return whether there were any."""
-        is_any = False
-        for stream_id, (since, unsent_bytes) in list(self.items()):
-            if now - since < LINGER_S:
-                break  # in the order in which they ended
-            del self[stream_id]
-            left_bytes = engine.unacked_bytes(stream_id)
-            if left_bytes >= unsent_bytes:
-                engine.abort_stream(stream_id, int(CloseCode.CANCELLED))
-                is_any = True
-            if left_bytes or engine.may_receive(stream_id):
-                self[stream_id] = (now, left_bytes)
-        return is_any
-
-
-class Proving:
-    """What the peer sends between the handshake and its proof.
-
-    Attributes:
-        early: What was quicker than the proof of an acceptor, for after it.
-    """
-
-    def __init__(self, admission: Admission, *, is_initiator: bool) -> None:
-        self.admission = admission
-        self.early: list[StreamData | StreamAborted] = []
-        self._is_initiator = is_initiator
-
-    def receive(self, event: StreamData | StreamAborted) -> bytes | None:
-        """Return as `Admission.receive_data` does, and raise as that."""
-        if event.stream_id != PROOF_STREAM and self._is_initiator:
-            self.early.append(event)
-            return None
-        if event.stream_id != PROOF_STREAM or isinstance(event, StreamAborted):
-            raise RemoteError("something else than a proof of the network")
-        return self.admission.receive_data(bytes(event.data), is_end=event.is_end)
 
 
 class Connection(ABC):
@@ -277,7 +95,7 @@ class Connection(ABC):
 
     def __init__(
         self,
-        owner: ConnectionOwner,
+        owner: ConnectionOwner[Connection],
         engine: ConnectionEngine,
         config: TransportConfig,
         *,
@@ -301,19 +119,18 @@ class Connection(ABC):
         self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None
         self._proving: Proving | None = None
-        self._links: dict[int, QuicLink] = {}
+        self._links: dict[int, StreamLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
-        self._unopened: dict[int, FrameDecoder] = {}
-        self._unopened_bytes = 0
+        self._unopened = UnopenedStreams()
         self._half_received_bytes = 0
         self._peer_link_count = 0
         self._own_link_count = 0
         self._draining = EndedStreams()
-        self._congested: dict[int, QuicLink] = {}
-        self._dirty: dict[QuicLink, None] = {}
+        self._congested: dict[int, StreamLink] = {}
+        self._dirty: dict[StreamLink, None] = {}
         self._before_flush: list[Callable[[], None]] = []
         self._is_collecting = False  # for a flush that is under way
-        self._touched: dict[QuicLink, None] = {}
+        self._touched: dict[StreamLink, None] = {}
 
     @property
     def peer_id(self) -> PeerId:
@@ -347,7 +164,7 @@ class Connection(ABC):
         return max(self._own_link_count, self.engine.blocked_stream_count)
 
     @property
-    def links(self) -> list[QuicLink]:
+    def links(self) -> list[StreamLink]:
         """The links that are not closed."""
         return list(self._links.values())
 
@@ -359,21 +176,17 @@ class Connection(ABC):
         ids = [*self._links, *self._draining]
         return bool(self._dirty) or any(self.engine.unacked_bytes(stream) for stream in ids)
 
-    def open_link(self, opening: OpenFrame, opened: asyncio.Future[Link]) -> QuicLink:
+    def open_link(self, opening: OpenFrame, opened: asyncio.Future[Link]) -> StreamLink:
         """Open a link to the peer; `opened` is resolved with the peer's answer."""
         assert self.state is ConnectionState.READY, f"cannot open a link while {self.state.value}"
         stream_id = self.engine.open_stream()
-        link = QuicLink(
+        link = StreamLink(
             self, stream_id, opening.protocol, opening.header, LinkState.OPENING, self.peer_id
         )
         link.opened = opened
         self._add(link)
         link.send_open(opening)
         return link
-
-    def handle_timer(self, *, now: float) -> None:
-        """Do what is due, then call `process`."""
-        self.engine.handle_timer(now=now)
 
     def process(self) -> None:
         """React to all that the engine has seen."""
@@ -451,7 +264,7 @@ class Connection(ABC):
             self.handshake_done.set_exception(LinkRefused(reason))
         self.owner.on_ended(self, reason)
 
-    def mark_dirty(self, link: QuicLink) -> None:
+    def mark_dirty(self, link: StreamLink) -> None:
         """Flush `link` with this loop turn."""
         self._dirty[link] = None
         if not self._is_collecting:
@@ -462,13 +275,17 @@ class Connection(ABC):
         self._before_flush.append(call)
         self.owner.mark_dirty(self)
 
-    def note_accepted(self, link: QuicLink) -> None:
+    def note_accepted(self, link: StreamLink) -> None:
         """Note that a link is in use from now on."""
         self._accepted[link.stream_id] = None
         if len(self._accepted) == 1:
             self.owner.on_used(self)
 
-    def forget(self, link: QuicLink) -> None:
+    def note_violation(self, error: RemoteError) -> None:
+        """Note that the peer broke a rule."""
+        self.owner.on_violation(self, error)
+
+    def forget(self, link: StreamLink) -> None:
         """Note that a link ended; what it wrote may still be on its way."""
         stream_id = link.stream_id
         if stream_id in self._accepted:
@@ -497,7 +314,7 @@ class Connection(ABC):
         if self._draining.drop_stalled(self.engine, now=now):
             self.owner.mark_dirty(self)
 
-    def _add(self, link: QuicLink) -> None:
+    def _add(self, link: StreamLink) -> None:
         self._links[link.stream_id] = link
         self._count(link.stream_id, 1)
 
@@ -519,7 +336,8 @@ class Connection(ABC):
         if link is not None:
             link.end_by_peer(CloseReason(event.code, "reset", remote=True))
         elif not self._is_ours(stream_id) and not stream_id & 2:
-            self._drop_unopened(stream_id)
+            self._unopened.drop(stream_id)
+            self._note_held()
             if self.engine.may_receive(stream_id):
                 self._draining[stream_id] = (self.last_heard_at, 0)
             self.engine.write(stream_id, b"", is_end=True)
@@ -527,16 +345,8 @@ class Connection(ABC):
         if event.is_reset:
             self._draining.pop(stream_id, None)  # no more will come
 
-    def _drop_unopened(self, stream_id: int) -> None:
-        decoder = self._unopened.pop(stream_id, None)
-        if decoder is not None:
-            self._note_held(-decoder.held_bytes)
-
-    def _note_held(self, change: int) -> None:
-        if not change:
-            return
-        self._unopened_bytes += change
-        self.engine.set_held_bytes(max(0, self._unopened_bytes - UNOPENED_BYTES_MAX))
+    def _note_held(self) -> None:
+        self.engine.set_held_bytes(max(0, self._unopened.held_bytes - UNOPENED_BYTES_MAX))
 
     def _begin_proof(self, peer: ProvenPeer, binding: bytes) -> None:
         """Prove, as the dialler, that this side is of the network; or wait for that."""
@@ -621,35 +431,32 @@ class Connection(ABC):
 
     def _receive_first_data(
         self, event: StreamData
-    ) -> tuple[QuicLink | None, list[bytes | ControlFrame]]:
+    ) -> tuple[StreamLink | None, list[bytes | ControlFrame]]:
         """Return the link that the head of a stream opens, and the frames behind its head."""
         stream_id = event.stream_id
         if stream_id in self._draining or self._is_ours(stream_id) or stream_id & 2:
             return None, []  # it ended here already, or is one-way, which nothing uses
-        decoder = self._unopened.pop(stream_id, None) or FrameDecoder(0)
-        held_bytes = decoder.held_bytes
-        link = QuicLink(self, stream_id, "", b"", LinkState.OFFERED, self.peer_id)
+        held_bytes = self._unopened.held_bytes
         try:
-            frames = decoder.receive_data(event.data)
-            self._note_held(-held_bytes)
-            if not frames and not event.is_end:
-                self._unopened[stream_id] = decoder
-                self._note_held(decoder.held_bytes)
-                return None, []
-            if not frames or not isinstance(frames[0], OpenFrame):
-                raise DecodeError("the first frame does not open a link")
+            found = self._unopened.receive(event)
         except RemoteError:
-            self._add(link)  # to be closed with the reason
+            # To be closed with the reason.
+            self._add(StreamLink(self, stream_id, "", b"", LinkState.OFFERED, self.peer_id))
             raise
-        opening = frames[0]
-        link = QuicLink(
+        finally:
+            if self._unopened.held_bytes != held_bytes:
+                self._note_held()
+        if found is None:
+            return None, []
+        decoder, opening, frames = found
+        link = StreamLink(
             self, stream_id, opening.protocol, opening.header, LinkState.OFFERED, self.peer_id
         )
         link.decoder = decoder
         self.note_half_received(decoder.held_bytes)
         self._add(link)
         self.owner.on_link(link, opening)
-        return link, frames[1:]
+        return link, frames
 
     def _release_drained(self) -> None:
         low_water_bytes = self.config.high_water_bytes // 2
@@ -661,55 +468,3 @@ class Connection(ABC):
     @abstractmethod
     def _transmit(self, *, now: float) -> bool:
         """Send what the engine has, as far as that goes; return whether anything left."""
-
-
-class QuicConnection(Connection):
-    """One connection over QUIC.
-
-    Args:
-        owner: The endpoint.
-        engine: The QUIC connection.
-        config: The transport's settings.
-        send: What its datagrams leave by.
-        family: Of what port that is.
-        is_initiator: Whether this side dialled.
-
-    Attributes:
-        quic: The engine again, with what only QUIC has.
-        unheard_max: How many more datagrams may leave before something comes back;
-            None for any. What is too much is as good as lost on its way.
-    """
-
-    def __init__(
-        self,
-        owner: ConnectionOwner,
-        engine: QuicEngine,
-        config: TransportConfig,
-        send: Callable[[list[tuple[bytes, Any]]], None],
-        family: int,
-        *,
-        is_initiator: bool,
-    ) -> None:
-        super().__init__(owner, engine, config, is_initiator=is_initiator)
-        self.carrier = "relay" if family == RELAYED_FAMILY else "quic"
-        self.family = family
-        self.quic = engine
-        self.cids[engine.host_cid] = None
-        self.unheard_max: int | None = None
-        self._send = send
-
-    def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
-        """Take in a datagram; call `process` when this loop turn has no more."""
-        self.last_heard_at = now
-        self.unheard_max = None
-        self.quic.receive_datagram(data, remote, now=now)
-
-    def _transmit(self, *, now: float) -> bool:
-        datagrams = self.quic.datagrams_to_send(now=now)
-        if self.unheard_max is not None:
-            # A goodbye to nobody is not worth a datagram either.
-            datagrams = [] if self.is_over else datagrams[: self.unheard_max]
-            self.unheard_max -= len(datagrams)
-        if datagrams:
-            self._send(datagrams)
-        return bool(datagrams)

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from ..clock import Clock
-from ..ids import PeerId
-from .address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
-from .close import CloseCode, CloseReason
-from .config import TransportConfig
-from .connection import Connection
-from .dial_budget import DialBudget
-from .interface import LinkRefused
+from ...clock import Clock
+from ...ids import PeerId
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
+from ..close import CloseCode, CloseReason
+from ..config import TransportConfig
+from ..connection.connection import Connection
+from ..dial_budget import DialBudget
+from ..interface import LinkRefused
 
 STAGGER_S = 0.25
 RELAY_AFTER_S = 0.75
