@@ -13,6 +13,8 @@ network, the disk. Everything comes from one seed.
 
 It runs on a `SimLoop`; `scenario` and `simulate` see to that. Nothing here
 waits in real time.
+
+Nodes and their cluster are one file, since they know each other.
 """
 
 from __future__ import annotations

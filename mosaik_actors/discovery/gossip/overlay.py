@@ -395,7 +395,7 @@ class Overlay:
         if addr is None:
             return
         others = [neighbour for neighbour in self._active if neighbour != peer_id]
-        for neighbour in self._sample(others, self._config.neighbours_min):
+        for neighbour in _sample(self._rng, others, self._config.neighbours_min):
             self._send(neighbour, ForwardJoin(Contact.of(addr), ACTIVE_WALK))
 
     def _receive_forward_join(self, source: PeerId, contact: Contact, steps: int) -> None:
@@ -421,8 +421,8 @@ class Overlay:
             return
         target = self._rng.choice(list(self._active))
         others = [peer for peer in self._active if peer != target]
-        active = self._sample(others, SHUFFLED_ACTIVE)
-        passive = self._sample(list(self._passive), SHUFFLED_PASSIVE)
+        active = _sample(self._rng, others, SHUFFLED_ACTIVE)
+        passive = _sample(self._rng, list(self._passive), SHUFFLED_PASSIVE)
         self._shuffled = tuple(passive)
         contacts = (Contact.of(self._own_addr), *self._contacts_of([*active, *passive]))
         self._send(target, Shuffle(contacts, ACTIVE_WALK, (self._me,)))
@@ -438,7 +438,7 @@ class Overlay:
             self._send(self._rng.choice(others), following)
             return
         count = min(len(shuffle.contacts), CONTACT_COUNT_MAX)
-        answer = self._sample(list(self._passive), count)
+        answer = _sample(self._rng, list(self._passive), count)
         self._send(source, ShuffleReply(tuple(self._contacts_of(answer)), path))
         self._integrate(shuffle.contacts, answer)
 
@@ -476,9 +476,6 @@ class Overlay:
         addrs = [self._find_addr(peer_id) for peer_id in peers]
         return [Contact.of(addr) for addr in addrs if addr is not None]
 
-    def _sample(self, peers: list[PeerId], count: int) -> list[PeerId]:
-        return self._rng.sample(peers, min(count, len(peers)))
-
     # Helpers: those who fell silent, and addresses.
 
     def _dial_silent(self, now: float) -> None:
@@ -495,6 +492,10 @@ class Overlay:
 
     def _send(self, peer_id: PeerId, frame: MembershipFrame) -> None:
         self._events.append(SendFrame(peer_id, frame))
+
+
+def _sample(rng: Random, peers: list[PeerId], count: int) -> list[PeerId]:
+    return rng.sample(peers, min(count, len(peers)))
 
 
 assert WALK_LENGTH_MAX >= ACTIVE_WALK

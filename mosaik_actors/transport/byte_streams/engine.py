@@ -41,6 +41,7 @@ from ..close import CloseCode, CloseReason
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
 from ..frames import clip_text
 from ..quic.engine import UNPROVEN_BYTES_MAX
+from .pings import Pings
 
 HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024
@@ -49,7 +50,6 @@ SHORT_BYTES_MAX: Final = 1024
 JOINED_BYTES_MAX: Final = 16 * 1024  # below this it is cheaper to join pieces than to keep them
 COPIED_BYTES_MAX: Final = 4 * 1024  # and below this to copy a piece than to look at it
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
-PINGS_MAX: Final = 8
 PONGS_MAX: Final = 64  # eight times what a peer may wait for
 
 DATA: Final = 0
@@ -135,9 +135,7 @@ class StreamEngine:
         self._is_closing = False
         self._received_bytes = 0
         self._unproven_max: int | None = UNPROVEN_BYTES_MAX
-        self._rtt: float | None = None
-        self._pings: dict[int, float] = {}
-        self._ping_number = 0
+        self._pings = Pings()
         # The part that is being taken in: its kind, its stream, and what is still to come.
         self._head = b""
         self._kind = DATA
@@ -150,7 +148,7 @@ class StreamEngine:
     @property
     def rtt(self) -> float | None:
         """The smoothed round-trip time in seconds (RFC 6298), None while unmeasured."""
-        return self._rtt
+        return self._pings.rtt
 
     @property
     def probe_count(self) -> int:
@@ -305,10 +303,8 @@ class StreamEngine:
 
     def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive and measures the way."""
-        if len(self._pings) < PINGS_MAX:
-            self._ping_number += 1
-            self._pings[self._ping_number] = now
-            self._put_control(PING, 0, _NUMBER.pack(self._ping_number))
+        if (number := self._pings.begin(now=now)) is not None:
+            self._put_control(PING, 0, _NUMBER.pack(number))
 
     def close(self, reason: CloseReason) -> None:
         """End the connection; the peer is told with the next bytes."""
@@ -409,7 +405,7 @@ class StreamEngine:
             case 3:
                 self._answer_ping(_read_number(short))
             case 4:
-                self._take_pong(_read_number(short), now)
+                self._pings.receive_answer(_read_number(short), now=now)
             case 5:
                 code = _read_number(short[:8])
                 text = clip_text(short[8:].decode(errors="replace"))
@@ -459,12 +455,6 @@ class StreamEngine:
         if self._pong_count > PONGS_MAX:
             raise RemoteError("pings, and takes no answers")
         self._put_control(PONG, 0, _NUMBER.pack(number))
-
-    def _take_pong(self, number: int, now: float) -> None:
-        sent_at = self._pings.pop(number, None)
-        if sent_at is not None:
-            rtt = now - sent_at
-            self._rtt = rtt if self._rtt is None else self._rtt + (rtt - self._rtt) / 8
 
     def _take_identity(self, kind: int, data: bytes) -> None:
         if self._identify is None:
