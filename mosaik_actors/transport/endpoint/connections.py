@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...clock import Clock
 from ...errors import RemoteError
@@ -28,15 +29,17 @@ from ..dial_budget import DialBudget
 from ..dialer import NOT_NEEDED
 from ..frames import OpenFrame
 from ..gate import Gate
-from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
 from ..local.connection import StreamConnection
 from ..local.engine import StreamEngine
-from ..quic.engine import EngineFactory
+from ..proven_peer import ProvenPeer
 from .datagrams import Demultiplexer
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
+
+if TYPE_CHECKING:
+    from ..quic.engine import EngineFactory
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Connections:
 
     Args:
         parts: What it shares with the endpoint.
-        factory: Makes connections.
+        factory: Returns what makes connections.
         outbound: What they leave by.
         answer: Accepts or closes a link that a peer opened.
         note_fault: Called with a peer that broke a rule, and how.
@@ -92,7 +95,7 @@ class Connections:
     def __init__(
         self,
         parts: Parts,
-        factory: EngineFactory,
+        factory: Callable[[], EngineFactory],
         outbound: Outbound,
         *,
         answer: Callable[[QuicLink, OpenFrame], None],

@@ -19,7 +19,7 @@ from ...ids import PeerId
 from ..close import CloseCode, CloseReason
 from ..connection import Connection
 from ..dialer import NOT_NEEDED
-from ..identity import ProvenPeer
+from ..proven_peer import ProvenPeer
 
 CONNECTIONS_PER_PEER_MAX: Final = 4
 REPLACED_MAX: Final = 4096

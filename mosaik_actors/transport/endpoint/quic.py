@@ -31,8 +31,7 @@ from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..local.sockets import LocalSockets
-from ..quic.choice import choose_engine, choose_port
-from ..quic.engine import EngineFactory
+from ..quic.choice import choose_port, factory_on_demand
 from ..relay.port import RelayPort
 from ..sockets import DatagramPort, bind_udp, family_of
 from .connections import Connections, Parts
@@ -76,14 +75,9 @@ class QuicEndpoint(EndpointBase):
             budget=self._budget,
             gate=self.gate,
         )
-        self._factory = EngineFactory(
-            secret_key,
-            parts.instance,
-            config.idle_timeout,
-            rng,
-            config.undelivered_bytes_max,
-            choose_engine(config),
-        )
+        self._factory = factory_on_demand(secret_key, parts.instance, config, rng)
+        if not all(is_loopback(host) for host, _ in direct):
+            self._factory()  # strangers may come at any moment
         self._outbound = Outbound(
             self._ports, config, self.counters, clock, rng, parts.log, self._check_drained
         )
@@ -392,7 +386,7 @@ class QuicEndpoint(EndpointBase):
     ) -> QuicConnection:
         port = self._ports[family_of(addr[0])]
         now = self._clock.monotonic()
-        engine = self._factory.dial(addr, now=now)
+        engine = self._factory().dial(addr, now=now)
         connection = self._connections.datagrams.add(engine, port, addr, is_initiator=True)
         connection.expected_id = peer_id
         connection.unheard_max = datagrams_max

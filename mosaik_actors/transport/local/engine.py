@@ -37,8 +37,8 @@ from ...errors import RemoteError
 from ..address import SocketAddr
 from ..close import CloseCode, CloseReason
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
+from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
-from ..quic.engine import UNPROVEN_BYTES_MAX
 
 HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024

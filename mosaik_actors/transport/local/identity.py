@@ -26,7 +26,7 @@ from ...ids import PeerId, SecretKey
 from ...wire_encoding import BoundedDecoder, encode
 from ..close import CloseCode
 from ..engine_events import HandshakeDone
-from ..identity import ProvenPeer
+from ..proven_peer import ProvenPeer
 from .engine import HELLO, PROOF
 
 NONCE_BYTES: Final = 32
