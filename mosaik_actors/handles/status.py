@@ -6,15 +6,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Self
-
-import msgspec
+from typing import TYPE_CHECKING, Self
 
 from ..actors.status import StatusActor
 from ..discovery.info import PeerInfo
 from ..errors import Closed, DecodeError, TransportError
 from ..ids import PeerId
-from ..metrics.exposition import CONTENT_TYPE, make_registry, render
 from ..metrics.loop_delay import LoopDelay
 from ..metrics.messages import StartStatus
 from ..metrics.records import (
@@ -29,7 +26,6 @@ from ..metrics.records import (
     TransportStatus,
     clip_text,
 )
-from ..metrics.server import JSON, TEXT, HttpServer, Page, readiness_page
 from ..metrics.wire import PROTOCOL, decode_status
 from ..node import Node
 from ..runtime.status import MailboxStats
@@ -38,6 +34,9 @@ from .discovery import Discovery
 from .one_answer import ask_once
 from .required_tickets import TicketChecks
 from .streams import Streams
+
+if TYPE_CHECKING:
+    from ..metrics.server import HttpServer
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +108,10 @@ class StatusService:
         start = StartStatus(node, self.read if is_shared else None)
         node.system.tell(node.system.createActor(StatusActor), start)
         if metrics_bind is not None:
-            registry = make_registry(self.read)
-            pages: dict[str, Page] = {
-                "/metrics": lambda: (200, CONTENT_TYPE, render(registry)),
-                "/status": lambda: (200, JSON, msgspec.json.encode(self.read())),
-                "/healthz": lambda: (200, TEXT, b"ok\n"),
-                "/readyz": lambda: readiness_page(why_not_ready()),
-            }
+            from .status_pages import serve_pages  # with the families of all metrics
+
             try:
-                self._server = await HttpServer.start(*metrics_bind, pages)
+                self._server = await serve_pages(metrics_bind, self.read, why_not_ready)
             except BaseException:
                 await self.close()
                 raise

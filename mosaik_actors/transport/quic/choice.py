@@ -74,12 +74,15 @@ def factory_on_demand(
     return load
 
 
-def choose_port(
-    config: TransportConfig,
-) -> Callable[[socket.socket, AbstractEventLoop], UdpPort] | None:
-    """Return what makes the port of a UDP socket; None for the usual one."""
-    if config.quic_engine == "aioquic" or find_spec("qh3") is None:
-        return None
-    from ..batched_sockets import BatchedUdpPort  # its package is optional
+def choose_port(config: TransportConfig) -> Callable[[socket.socket, AbstractEventLoop], UdpPort]:
+    """Return what makes the port of a bound UDP socket."""
+    is_native = choose_engine(config)
 
-    return BatchedUdpPort
+    def make(sock: socket.socket, loop: AbstractEventLoop) -> UdpPort:
+        if not is_native(sock.getsockname()[:2]):
+            return UdpPort(sock, loop)  # a few large datagrams are as quick one by one
+        from ..batched_sockets import BatchedUdpPort  # its package is optional
+
+        return BatchedUdpPort(sock, loop)
+
+    return make
