@@ -4,6 +4,7 @@ Each figure is the processor's time of one process that holds all of it, so that
 machine at work changes it little. A command each, for one figure alone, also with
 other sizes::
 
+    python -m benchmarks.scale up
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
     python -m benchmarks.scale open 1000000
@@ -16,9 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +39,29 @@ LIMIT_S = 300.0
 IDLE_S = 10.0
 IDLE_BAR = 0.1  # % of a core for each group: 10 % for a hundred
 GAP_BAR_S = 0.02
+UP_BAR_S = 0.28
+IDLE_BAR_MB = 45.0
 FED = 1000
+
+_NODE = """
+import asyncio, time
+from dataclasses import dataclass
+from mosaik_actors import Network
+
+@dataclass
+class Reading:
+    value: int
+
+async def main():
+    async with Network("up benchmark") as net:
+        net.streams.produce(Reading)
+        print(time.monotonic())
+        await asyncio.sleep(0.5)
+        with open("/proc/self/statm") as pages:
+            print(pages.read().split()[1])
+
+asyncio.run(main())
+"""
 
 
 class Add(msgspec.Struct, frozen=True):
@@ -60,10 +86,40 @@ class Sum(StateMachine[Add, None, int, None]):
 def run(quick: bool) -> list[Row]:
     """Measure; `quick` a small one each, as a sign that it runs."""
     return [
+        *measure_up(1 if quick else 10),
         measure_start(FEW if quick else 80),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
         measure_open(2_000 if quick else 1_000_000),
     ]
+
+
+def measure_up(rounds: int = 10) -> list[Row]:
+    """Start a node with streams in a process of its own, and let it be idle."""
+    with tempfile.TemporaryDirectory() as place:
+        shown = [_up(place) for _ in range(rounds)]
+    up_s, idle_bytes = (statistics.median(column) for column in zip(*shown, strict=True))
+    name = "exec to up, a node with streams (the bar is a maximum)"
+    return [
+        Row(name, up_s * 1000, "ms", bar=UP_BAR_S * 1000, ok=up_s <= UP_BAR_S),
+        Row(
+            "resident memory of that node, idle (the bar is a maximum)",
+            idle_bytes / 1e6,
+            "MB",
+            bar=IDLE_BAR_MB,
+            ok=idle_bytes <= IDLE_BAR_MB * 1e6,
+        ),
+    ]
+
+
+def _up(place: str) -> tuple[float, float]:
+    """Return after how many seconds a node is up, and how many bytes it then has."""
+    environment = os.environ | {"MOSAIK_RUNTIME_DIR": place}
+    began = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-c", _NODE], env=environment, capture_output=True, text=True, check=True
+    )
+    up_at, pages = run.stdout.split()
+    return float(up_at) - began, float(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_start(count: int) -> Row:
@@ -175,14 +231,19 @@ async def _watch_gaps(gaps: list[float]) -> None:
         last = now
 
 
-MEASURES = {"start": measure_start, "idle": measure_idle, "open": measure_open}
+MEASURES: dict[str, Callable[..., list[Row]]] = {
+    "up": measure_up,
+    "start": lambda *size: [measure_start(*size)],
+    "idle": lambda *size: [measure_idle(*size)],
+    "open": lambda *size: [measure_open(*size)],
+}
 
 
 def main() -> None:
     """Measure one figure: its name, and a number where it takes one."""
     name, *sizes = sys.argv[1:]
-    row = MEASURES[name](*map(int, sizes))
-    print(f"{row.name}: {row.value:,.1f} {row.unit}, bar {row.bar}")
+    for row in MEASURES[name](*map(int, sizes)):
+        print(f"{row.name}: {row.value:,.1f} {row.unit}, bar {row.bar}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .config import require_above, seconds
 from .custom.actors import Actors
@@ -26,7 +26,6 @@ from .dht.config import own_config as own_dht_config
 from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .errors import Closed, ConfigError
-from .groups.config import GroupsConfig
 from .handles.arguments import (
     as_metrics_addr,
     as_network_id,
@@ -38,12 +37,11 @@ from .handles.arguments import (
     default_bind,
 )
 from .handles.discovery import Discovery
-from .handles.groups import Groups
+from .handles.on_demand import PartsOnDemand
 from .handles.relaying import relay_secrets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
-from .handles.trusted_domain import TrustedDomain
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .metrics.records import NodeStatus
 from .network_gate import TicketGate
@@ -52,7 +50,6 @@ from .node import Node
 from .remote.config import ActorsConfig
 from .starting import start_node
 from .streams.config import StreamsConfig
-from .tee.config import TeeConfig
 from .tickets.requirement import Validators, as_validators
 from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
@@ -60,6 +57,12 @@ from .transport.config import TransportConfig
 from .transport.gate import Standing
 from .transport.relay.client import RelayClient
 from .transport.relay.config import RelayConfig, own_config
+
+if TYPE_CHECKING:
+    from .groups.config import GroupsConfig
+    from .handles.groups import Groups
+    from .handles.trusted_domain import TrustedDomain
+    from .tee.config import TeeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -174,18 +177,17 @@ class Network:
         self._mdns = mdns
         self._discovery_config = discovery or DiscoveryConfig()
         self._streams_config = streams or StreamsConfig()
-        self._groups_config = groups or GroupsConfig()
+        self._groups_config = groups
         self._actors_config = actors or ActorsConfig()
         self._transport_config = transport or TransportConfig()
         self._metrics_bind = None if metrics_addr is None else as_metrics_addr(metrics_addr)
         self._share_status = share_status
-        self._tee_config = tee or TeeConfig()
+        self._tee_config = tee
         self._environment = environment
         self._node: Node | None = None
         self._discovery: Discovery | None = None
         self._streams: Streams | None = None
-        self._groups: Groups | None = None
-        self._tdx: TrustedDomain | None = None
+        self._on_demand: PartsOnDemand | None = None
         self._actors: Actors | None = None
         self._status: StatusService | None = None
         self._relays: RelayClient | None = None
@@ -249,9 +251,7 @@ class Network:
     @property
     def groups(self) -> Groups:
         """Replicated state machines."""
-        if self._groups is None:
-            raise self._not_running()
-        return self._groups
+        return self._parts.groups
 
     @property
     def actors(self) -> Actors:
@@ -313,9 +313,7 @@ class Network:
     @property
     def tdx(self) -> TrustedDomain:
         """The trusted domain that this node runs in, if it does."""
-        if self._tdx is None:
-            raise self._not_running()
-        return self._tdx
+        return self._parts.trusted_domain
 
     def __repr__(self) -> str:
         state = "closed" if self._closing else "running" if self._node else "not started"
@@ -429,7 +427,7 @@ class Network:
         if self._relays is not None:
             self._relays.crash()
         node.system.kill()
-        for part in (self._actors, self._groups, self._streams, self._discovery):
+        for part in (self._actors, self._on_demand, self._streams, self._discovery):
             if part is not None:
                 part.abandon()  # who waits at its handles
 
@@ -438,6 +436,12 @@ class Network:
         if self._node is None:
             raise self._not_running()
         return self._node
+
+    @property
+    def _parts(self) -> PartsOnDemand:
+        if self._on_demand is None:
+            raise self._not_running()
+        return self._on_demand
 
     def _not_running(self) -> Closed:
         if self._closing is not None:
@@ -496,11 +500,16 @@ class Network:
         tickets.follow(catalog := discovery.catalog_actor)
         self._streams = streams = Streams(node, catalog, tickets, self._streams_config)
         self._undo.append(streams.close)
-        self._groups = groups = Groups(node, catalog, tickets, self._groups_config)
-        self._undo.append(groups.close)
-        self._tdx = TrustedDomain.start(
-            node, discovery, self._tee_config, has_machine=environment.has_machine
+        self._on_demand = on_demand = PartsOnDemand(
+            node,
+            catalog,
+            discovery,
+            tickets,
+            self._groups_config,
+            self._tee_config,
+            has_machine=environment.has_machine,
         )
+        self._undo.append(on_demand.close)
         self._actors = actors = await Actors.start(
             node, self, catalog, tickets.require, self._actors_config
         )
@@ -509,7 +518,7 @@ class Network:
             node,
             discovery,
             streams,
-            groups,
+            on_demand.read_groups,
             tickets,
             measures_loop=environment.has_machine,
             is_shared=self._share_status,

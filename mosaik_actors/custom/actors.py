@@ -35,7 +35,7 @@ from ..remote.node import RemoteNode, Requirement
 from ..runtime import ActorRef, ActorSystemClosed, DeadLetter, Mailbox, Resume
 from ..runtime.messaging.supervision import Policy
 from ..runtime.supervised import Spawning
-from ..singletons.config import Singleton
+from ..singletons.config import Singleton, check_singleton
 from ..streams.gate import require_sync
 from ..tickets.messages import RequiredTickets, TicketsTouched
 from ..tickets.requirement import Validators
@@ -44,7 +44,6 @@ from ..when import Wait
 from .isolation import StandIn
 from .pool import LEAST_LOADED, PREFIX, AddMember, Balance, Holders, Pool, PoolFront
 from .services import Net, Services
-from .singleton import Keeper, Kept, check_singleton
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +185,8 @@ class Actors:
             spawning = replace(spawning, args=stood_in, kwargs={}, stands_for=actor_class)
         running: asyncio.Future[None] | None = None
         if moves is not None:
+            from .singleton import Keeper, Kept  # most nodes have none, and it needs groups
+
             assert name is not None, "a singleton has a name"
             running = asyncio.get_running_loop().create_future()
             kept = Kept(

@@ -13,23 +13,24 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from thespian.actors import ActorAddress
 
 from ..errors import Closed, ConfigError
-from ..groups.machine.machine import StateMachine
-from ..groups.member.events import GroupEvent
-from ..groups.mesh.key import GroupKey
-from ..handles.collections import Cell, Map, Once, PriorityQueue, Set, Vec
 from ..handles.consumer import Consumer
-from ..handles.groups import Group
 from ..handles.producer import Producer
 from ..runtime import ActorRef, LocalAddress, TypeDispatcher
 from ..runtime.messaging.hooks import HookMessage, Hooks
 from ..singletons.tenure import Tenure
 from .resources import Close, Resources
 from .services import Net, Services
+
+if TYPE_CHECKING:
+    from ..groups.machine.machine import StateMachine
+    from ..groups.mesh.key import GroupKey
+    from ..handles.collections import Cell, Map, Once, PriorityQueue, Set, Vec
+    from ..handles.groups import Group
 
 C = TypeVar("C")
 Q = TypeVar("Q")
@@ -43,7 +44,6 @@ T = TypeVar("T")
 # Items of a stream that wait in the mailbox, at most; more wait in the consumer.
 _ITEMS_MAX = 256
 
-_GROUP_EVENTS = tuple(kind.__name__ for kind in get_args(GroupEvent))
 _CHANGES = (
     *("EntryInserted", "EntryUpdated", "EntryRemoved", "MemberInserted", "MemberRemoved"),
     *("ItemInserted", "ItemRemoved", "ItemsSwapped", "Truncated", "ValueWritten"),
@@ -158,40 +158,54 @@ class Opening(TypeDispatcher, Hooks):
         others of this node have joined as well is left when the last actor goes, and
         stays if it was not joined by actors alone.
         """
+        from ..groups.member.events import GroupEvent
+
         services, groups = self._services, self._net.groups
         before = list(groups)
         group = groups.join(key, machine, **settings)
         if group not in before or group in services.joins:
             services.joins[group] = services.joins.get(group, 0) + 1
             self._held.keep(group, lambda: _leave(services, group))
-        if any(map(self._takes, _GROUP_EVENTS)):
+        if any(self._takes(kind.__name__) for kind in get_args(GroupEvent)):
             self._pump_events(group, group.events())
         return group
 
     def map(self, store_id: str, key: type[K], value: type[V], **settings: Any) -> Map[K, V]:
         """Open a map for writing; its changes come as messages where there are handlers."""
+        from ..handles.collections import Map
+
         return self._collection(Map[key, value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
 
     def vec(self, store_id: str, item: type[T], **settings: Any) -> Vec[T]:
         """Open a vector for writing; see `map`."""
+        from ..handles.collections import Vec
+
         return self._collection(Vec[item].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
 
     def set(self, store_id: str, item: type[T], **settings: Any) -> Set[T]:
         """Open a set for writing; see `map`."""
+        from ..handles.collections import Set
+
         return self._collection(Set[item].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
 
     def cell(self, store_id: str, value: type[T], **settings: Any) -> Cell[T]:
         """Open a cell for writing; see `map`."""
+        from ..handles.collections import Cell
+
         return self._collection(Cell[value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
 
     def once(self, store_id: str, value: type[T], **settings: Any) -> Once[T]:
         """Open a cell that is written once; see `map`."""
+        from ..handles.collections import Once
+
         return self._collection(Once[value].writer(self.net, store_id, **settings))  # type: ignore[valid-type]
 
     def priority_queue(
         self, store_id: str, priority: type[P], key: type[K], value: type[V], **settings: Any
     ) -> PriorityQueue[P, K, V]:
         """Open a priority queue for writing; see `map`."""
+        from ..handles.collections import PriorityQueue
+
         made = PriorityQueue[priority, key, value]  # type: ignore[valid-type]
         return self._collection(made.writer(self.net, store_id, **settings))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..handles.discovery import Discovery
-from ..handles.groups import Group, Groups
 from ..handles.streams import Streams
 from ..runtime import ActorRef
+
+if TYPE_CHECKING:
+    from ..handles.groups import Group, Groups
 
 
 class Net(Protocol):

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
-from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
+from ..errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from ..groups.config import ConsensusConfig
 from ..groups.machine.machine import Consistency
 from ..groups.mesh.key import GroupKey
@@ -461,29 +461,3 @@ def _end_all(host: Any, cell: SupervisedCell) -> None:
             below.reason = "the lease of its parent is over"
             _end_all(host, below)
     cell.end_all()
-
-
-def check_singleton(
-    singleton: Singleton | bool, name: str | None, *, others: Mapping[str, object]
-) -> Singleton | None:
-    """Return how a singleton moves; None for an actor that is none.
-
-    Args:
-        singleton: What `spawn` was given.
-        name: Its name.
-        others: What `spawn` was given that is not for singletons, by name.
-
-    Raises:
-        ConfigError: What was given does not fit together.
-    """
-    if singleton is False:
-        return None
-    settings = Singleton() if singleton is True else singleton
-    if not isinstance(settings, Singleton):
-        raise ConfigError(f"singleton is {singleton!r}, expected True, False or a Singleton")
-    if name is None:
-        raise ConfigError("a singleton needs a name: spawn(..., name=..., singleton=True)")
-    given = next((what for what, value in others.items() if value), None)
-    if given is not None:
-        raise ConfigError(f"{given} is not for singletons")
-    return settings

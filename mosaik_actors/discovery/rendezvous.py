@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from ..errors import DecodeError
@@ -38,6 +39,7 @@ POLL_MIN_S = 0.1
 POLL_MAX_S = 5.0
 
 _FOLDER_CONTEXT = "mosaik_actors 2026 rendezvous folder"
+_NOTICES_KEPT = 4096  # the nodes of one process find the same ones
 _FIRST_LINE = "mosaik rendezvous 1"
 _NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}\.peer")
 
@@ -84,6 +86,7 @@ def format_notice(notice: Notice) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+@lru_cache(maxsize=_NOTICES_KEPT)
 def parse_notice(name: str, data: bytes) -> Notice:
     """Return the notice in a file.
 

@@ -6,11 +6,11 @@ Each function raises `ConfigError`, which begins with the argument's name.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import ConfigError
 from ..ids import NetworkId, PeerId, SecretKey, Tag
-from ..metrics.exposition import require_prometheus
 from ..transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 
 
@@ -97,7 +97,10 @@ def as_socket_addr(addr: Any) -> SocketAddr:
 
 def as_metrics_addr(value: Any) -> SocketAddr:
     """Return where to serve metrics."""
-    require_prometheus()
+    if find_spec("prometheus_client") is None:
+        raise ConfigError(
+            "metrics_addr needs the package prometheus-client: pip install 'mosaik-actors[metrics]'"
+        )
     if isinstance(value, str) and value.removeprefix(":").isdecimal():
         value = int(value.removeprefix(":"))
     if isinstance(value, int) and not isinstance(value, bool):

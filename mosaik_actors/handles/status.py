@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
-from typing import Self
-
-import msgspec
+from functools import cache
+from typing import TYPE_CHECKING, Self
 
 from ..actors.status import StatusActor
 from ..discovery.info import PeerInfo
 from ..errors import Closed, DecodeError, TransportError
 from ..ids import PeerId
-from ..metrics.exposition import CONTENT_TYPE, make_registry, render
 from ..metrics.loop_delay import LoopDelay
 from ..metrics.messages import StartStatus
 from ..metrics.records import (
     LISTED_MAX,
     ActorClassStatus,
     ActorsStatus,
+    CollectionStatus,
     DiscoveryStatus,
+    GroupStatus,
     NodeStatus,
     PeerStatus,
     TransportStatus,
     clip_text,
 )
-from ..metrics.server import JSON, TEXT, HttpServer, Page, readiness_page
 from ..metrics.wire import PROTOCOL, decode_status
 from ..node import Node
 from ..runtime.status import MailboxStats
 from ..transport.address import PeerAddr, SocketAddr
 from .discovery import Discovery
-from .group_status import read_collection, read_group
-from .groups import Groups
 from .one_answer import ask_once
 from .required_tickets import TicketChecks
 from .streams import Streams
 
+if TYPE_CHECKING:
+    from ..metrics.server import HttpServer
+
 logger = logging.getLogger(__name__)
+
+GroupsReader = Callable[[], tuple[Sequence[GroupStatus], Sequence[CollectionStatus]]]
 
 
 class StatusService:
@@ -49,7 +50,7 @@ class StatusService:
         node: The node.
         discovery: Its discovery.
         streams: Its streams.
-        groups: Its groups.
+        read_groups: Returns the status of its groups, and of its collections.
         tickets: What it makes of tickets.
         delay: Measures its loop; None in a simulation.
     """
@@ -59,19 +60,18 @@ class StatusService:
         node: Node,
         discovery: Discovery,
         streams: Streams,
-        groups: Groups,
+        read_groups: GroupsReader,
         tickets: TicketChecks,
         delay: LoopDelay | None,
     ) -> None:
         self._node = node
         self._discovery = discovery
         self._streams = streams
-        self._groups = groups
+        self._read_groups = read_groups
         self._tickets = tickets
         self._delay = delay
         self._server: HttpServer | None = None
         self._started_at = node.clock.monotonic()
-        self._version = version("mosaik-actors")
 
     @classmethod
     async def start(
@@ -79,7 +79,7 @@ class StatusService:
         node: Node,
         discovery: Discovery,
         streams: Streams,
-        groups: Groups,
+        read_groups: GroupsReader,
         tickets: TicketChecks,
         *,
         measures_loop: bool,
@@ -93,7 +93,7 @@ class StatusService:
             node: The node.
             discovery: Its discovery.
             streams: Its streams.
-            groups: Its groups.
+            read_groups: Returns the status of its groups, and of its collections.
             tickets: What it makes of tickets.
             measures_loop: Whether the loop's delay is measured.
             is_shared: Whether peers get the snapshot.
@@ -104,19 +104,14 @@ class StatusService:
             TransportError: The address of the metrics cannot be bound.
         """
         delay = LoopDelay(node.system.loop) if measures_loop else None
-        self = cls(node, discovery, streams, groups, tickets, delay)
+        self = cls(node, discovery, streams, read_groups, tickets, delay)
         start = StartStatus(node, self.read if is_shared else None)
         node.system.tell(node.system.createActor(StatusActor), start)
         if metrics_bind is not None:
-            registry = make_registry(self.read)
-            pages: dict[str, Page] = {
-                "/metrics": lambda: (200, CONTENT_TYPE, render(registry)),
-                "/status": lambda: (200, JSON, msgspec.json.encode(self.read())),
-                "/healthz": lambda: (200, TEXT, b"ok\n"),
-                "/readyz": lambda: readiness_page(why_not_ready()),
-            }
+            from .status_pages import serve_pages  # with the families of all metrics
+
             try:
-                self._server = await HttpServer.start(*metrics_bind, pages)
+                self._server = await serve_pages(metrics_bind, self.read, why_not_ready)
             except BaseException:
                 await self.close()
                 raise
@@ -141,9 +136,9 @@ class StatusService:
         connected = endpoint.connected_peers()
         peers = list(self._discovery.catalog().values())
         neighbours = self._discovery.neighbours
-        groups = list(self._groups)[:LISTED_MAX]
+        groups, collections = self._read_groups()
         return NodeStatus(
-            version=self._version,
+            version=_own_version(),
             network_id=str(node.network_id),
             peer_id=str(node.peer_id),
             addr=str(endpoint.addr),
@@ -158,8 +153,8 @@ class StatusService:
             ),
             peers=_read_peers(peers, set(connected), set(neighbours)),
             streams=tuple(self._streams.read_status()[:LISTED_MAX]),
-            groups=tuple(map(read_group, groups)),
-            collections=tuple(one for one in map(read_collection, groups) if one is not None),
+            groups=tuple(groups),
+            collections=tuple(collections),
             transport=TransportStatus(
                 connections=len(connected), counters=asdict(endpoint.counters)
             ),
@@ -190,6 +185,13 @@ def peer_addr(discovery: Discovery, peer_id: PeerId | str) -> PeerAddr:
     if found is None:
         raise Closed(reason=f"peer {PeerId(peer_id).short} is not in the catalog")
     return found.addr
+
+
+@cache
+def _own_version() -> str:
+    from importlib.metadata import version  # reads files, with the parser of mails
+
+    return version("mosaik-actors")
 
 
 def _read_peers(

@@ -7,10 +7,8 @@ What is in it reads one snapshot for each scrape.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigError
 from .families import COUNTER, FAMILIES, GAUGE, Family
 from .records import NodeStatus
 
@@ -18,14 +16,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-
-def require_prometheus() -> None:
-    """Raise `ConfigError` unless the package is installed."""
-    if find_spec("prometheus_client") is None:
-        raise ConfigError(
-            "metrics_addr needs the package prometheus-client: pip install 'mosaik-actors[metrics]'"
-        )
 
 
 class NodeCollector:

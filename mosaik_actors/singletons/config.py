@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..config import as_seconds, require_between
@@ -33,3 +34,29 @@ class Singleton:
         require_between("voters", self.voters, 1, VOTERS_MAX)
         if self.voters % 2 == 0:
             raise ConfigError(f"voters is {self.voters}, expected an odd number")
+
+
+def check_singleton(
+    singleton: Singleton | bool, name: str | None, *, others: Mapping[str, object]
+) -> Singleton | None:
+    """Return how a singleton moves; None for an actor that is none.
+
+    Args:
+        singleton: What `spawn` was given.
+        name: Its name.
+        others: What `spawn` was given that is not for singletons, by name.
+
+    Raises:
+        ConfigError: What was given does not fit together.
+    """
+    if singleton is False:
+        return None
+    settings = Singleton() if singleton is True else singleton
+    if not isinstance(settings, Singleton):
+        raise ConfigError(f"singleton is {singleton!r}, expected True, False or a Singleton")
+    if name is None:
+        raise ConfigError("a singleton needs a name: spawn(..., name=..., singleton=True)")
+    given = next((what for what, value in others.items() if value), None)
+    if given is not None:
+        raise ConfigError(f"{given} is not for singletons")
+    return settings

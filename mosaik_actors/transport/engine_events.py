@@ -8,7 +8,7 @@ import msgspec
 
 from .close import CloseCode, CloseReason
 from .frames import clip_text
-from .identity import ProvenPeer
+from .proven_peer import ProvenPeer
 
 _IDLE_TEXT = "Idle timeout"  # the reason that aioquic and the core of qh3 give
 

@@ -7,11 +7,14 @@ was written, drain `next_event`, send what is to be sent, and re-read `get_timer
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .address import SocketAddr
 from .close import CloseReason
 from .engine_events import EngineEvent
+
+ALPN: Final = "mosaik/2"
+UNPROVEN_BYTES_MAX: Final = 16 * 1024  # what a peer may send before it has proven the network
 
 
 class ConnectionEngine(Protocol):

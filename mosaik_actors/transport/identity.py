@@ -13,7 +13,6 @@ process; another instance means that the peer restarted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -23,23 +22,11 @@ from cryptography.x509.oid import NameOID
 from ..errors import RemoteError
 from ..ids import PeerId, SecretKey
 from .close import CloseCode
+from .proven_peer import ProvenPeer
 
 # Not checked by anybody: a certificate lives as long as its endpoint.
 _VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
 _VALID_UNTIL = datetime(2120, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenPeer:
-    """Who is at the other end of a connection.
-
-    Attributes:
-        peer_id: Its public key.
-        instance: Which of its runs this is.
-    """
-
-    peer_id: PeerId
-    instance: int
 
 
 def make_certificate(secret_key: SecretKey, instance: int) -> x509.Certificate:

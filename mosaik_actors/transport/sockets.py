@@ -16,8 +16,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-import ifaddr
-
 from ..errors import TransportError
 from ..forking import keep_from_children, keep_loop_from_children
 from .address import RELAYED_FAMILY, SocketAddr, format_socket_addr, is_relayed
@@ -171,6 +169,8 @@ def advertised_addrs(sock: socket.socket) -> list[SocketAddr]:
     if not ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         return [(host, port)]
     wanted = 4 if sock.family == socket.AF_INET else 6
+    import ifaddr  # it loads ctypes, and most nodes are bound to one address
+
     found = []
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:

@@ -56,6 +56,7 @@ class Strangers:
         self._pauses = pauses
         self._rng = rng
         self._meet_at: dict[PeerId, float] = {}
+        self._by_time: list[tuple[float, PeerId]] = []  # the last first; some are known by now
         self._next_at = now
         self._are_few = True
 
@@ -66,6 +67,7 @@ class Strangers:
         for peer_id in self._addresses.strangers():
             wait_s = 0.0 if self._are_few else self._pauses.spread(_MEET_S)
             self._meet_at[peer_id] = before.get(peer_id, now + wait_s)
+        self._by_time = sorted(((at, peer) for peer, at in self._meet_at.items()), reverse=True)
 
     def receive_known(self, count_before: int, *, now: float) -> None:
         """Note that the catalog has changed, which showed so many peers before."""
@@ -97,6 +99,8 @@ class Strangers:
         room = self._room(alone) - joins
         if room <= 0 or not self._meet_at:
             return []
+        if not (alone or self._are_few or self._is_anyone_due(now)):
+            return []
         found = [
             peer_id
             for peer_id in self._meet_at
@@ -116,8 +120,21 @@ class Strangers:
         """
         if joins >= self._room(alone):
             return inf
-        due_times = self._due_times(alone or self._are_few, is_linked)
-        return min(due_times, default=inf)
+        paused = [
+            (peer_id, until)
+            for peer_id, until in self._pauses.items()
+            if peer_id in self._meet_at and not is_linked(peer_id)
+        ]
+        if alone or self._are_few:  # who is not paused is dialled as soon as there is room
+            return min((until for _, until in paused), default=inf)
+        due_at = min((max(self._due_at(peer), until) for peer, until in paused), default=inf)
+        free = (
+            peer_id
+            for _, peer_id in self._list_by_time()
+            if peer_id not in self._pauses and not is_linked(peer_id)
+        )
+        first = next(free, None)  # in the order of time, which is that of their turns
+        return due_at if first is None else min(due_at, self._due_at(first))
 
     # Helpers.
 
@@ -129,15 +146,17 @@ class Strangers:
     def _wait(self, now: float) -> None:
         self._next_at = now + self._pauses.spread(_MEET_S)
 
+    def _is_anyone_due(self, now: float) -> bool:
+        first = next(self._list_by_time(), None)
+        return first is not None and self._due_at(first[1]) <= now
+
     def _due_at(self, peer_id: PeerId) -> float:
         at = self._meet_at[peer_id]
         return -inf if self._are_few else max(at, min(self._next_at, at + _MEET_LATE_S))
 
-    def _due_times(self, is_at_once: bool, is_linked: Callable[[PeerId], bool]) -> Iterator[float]:
-        for peer_id in self._meet_at:
-            if is_linked(peer_id):
-                continue
-            if is_at_once:  # who is not paused is dialled as soon as there is room
-                yield self._pauses.until(peer_id, inf)
-            else:
-                yield max(self._due_at(peer_id), self._pauses.until(peer_id, -inf))
+    def _list_by_time(self) -> Iterator[tuple[float, PeerId]]:
+        """Give the strangers in the order of their times, of which the first are mostly enough."""
+        by_time = self._by_time
+        while by_time and by_time[-1][1] not in self._meet_at:
+            by_time.pop()
+        return (one for one in reversed(by_time) if one[1] in self._meet_at)

@@ -39,8 +39,8 @@ from ...errors import RemoteError
 from ..address import SocketAddr
 from ..close import CloseCode, CloseReason
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
+from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
-from ..quic.engine import UNPROVEN_BYTES_MAX
 from .pings import Pings
 
 HEAD_BYTES: Final = 9

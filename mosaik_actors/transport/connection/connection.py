@@ -14,7 +14,7 @@ peer that takes nothing of what was written before the end has `LINGER_S` for it
 Before it is ready both sides prove that they belong to the same network (`admission`),
 on the dialler's first stream. The acceptor takes in nothing else meanwhile. It is ready
 before the dialler knows, and what it sends may be quicker than its proof: so the dialler
-keeps that for after, which flow control keeps small (`engine.UNPROVEN_BYTES_MAX`).
+keeps that for after, which flow control keeps small (`engine_face.UNPROVEN_BYTES_MAX`).
 
 Open frames that are not complete are held too: `UNOPENED_BYTES_MAX` of them, then flow
 control makes the peer complete some first.
@@ -44,9 +44,9 @@ from ..engine_events import (
 )
 from ..engine_face import ConnectionEngine
 from ..frames import ControlFrame, OpenFrame
-from ..identity import ProvenPeer
 from ..interface import Link, LinkRefused
 from ..link import LinkState, call_each
+from ..proven_peer import ProvenPeer
 from .ended import EndedStreams
 from .owner import ConnectionOwner
 from .proving import PROOF_STREAM, Proving

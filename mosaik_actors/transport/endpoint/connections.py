@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...clock import Clock
 from ...errors import RemoteError
@@ -31,16 +32,17 @@ from ..counters import TransportCounters
 from ..dial_budget import DialBudget
 from ..frames import OpenFrame
 from ..gate import Gate
-from ..identity import ProvenPeer
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
 from ..link_limit import why_too_many
-from ..quic.engine import EngineFactory
-from ..tls.port import TlsPort
-from ..tls.session import TlsSession
+from ..proven_peer import ProvenPeer
+from ..tls.sockets import MakeTlsPort
 from .datagrams import Demultiplexer
 from .dialer import NOT_NEEDED
 from .outbound import Outbound, process
 from .peers import KEY_IN_USE, PeerTable
+
+if TYPE_CHECKING:
+    from ..quic.engine import EngineFactory
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class Connections:
 
     Args:
         parts: What it shares with the endpoint.
-        factory: Makes connections.
+        factory: Returns what makes connections.
         outbound: What they leave by.
         answer: Accepts or closes a link that a peer opened.
         note_fault: Called with a peer that broke a rule, and how.
@@ -96,7 +98,7 @@ class Connections:
     def __init__(
         self,
         parts: Parts,
-        factory: EngineFactory,
+        factory: Callable[[], EngineFactory],
         outbound: Outbound,
         *,
         answer: Callable[[StreamLink, OpenFrame], None],
@@ -153,9 +155,9 @@ class Connections:
             return
         self.add_local(engine, sock, is_initiator=False)
 
-    def adopt_tls(self, engine: StreamEngine, session: TlsSession, sock: socket.socket) -> None:
+    def adopt_tls(self, engine: StreamEngine, make_port: MakeTlsPort) -> None:
         """Take in a connection that a peer opened over TCP, who was admitted."""
-        connection = self.add_tls(engine, session, sock, is_initiator=False)
+        connection = self.add_tls(engine, make_port, is_initiator=False)
         if engine.remote is not None and not connection.is_over:
             self.datagrams.receive_handshake(connection, engine.remote)
 
@@ -170,19 +172,14 @@ class Connections:
         return self._add_stream("unix", engine, make_port, is_initiator=is_initiator)
 
     def add_tls(
-        self,
-        engine: StreamEngine,
-        session: TlsSession,
-        sock: socket.socket,
-        *,
-        is_initiator: bool,
+        self, engine: StreamEngine, make_port: MakeTlsPort, *, is_initiator: bool
     ) -> Connection:
-        """Return the connection of an engine and a session on a TCP socket."""
+        """Return the connection of an engine on a TCP socket."""
 
-        def make_port(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
-            return TlsPort(sock, session, engine, on_data, on_room, self._forget_port, self._clock)
+        def make(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+            return make_port(on_data, on_room, self._forget_port)
 
-        return self._add_stream("tcp", engine, make_port, is_initiator=is_initiator)
+        return self._add_stream("tcp", engine, make, is_initiator=is_initiator)
 
     def _add_stream(
         self, carrier: str, engine: StreamEngine, make_port: MakePort, *, is_initiator: bool

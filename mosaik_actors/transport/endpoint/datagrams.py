@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...clock import Clock
 from ...peer_log import PeerLog
@@ -30,7 +30,6 @@ from ..connection.owner import ConnectionOwner
 from ..counters import TransportCounters
 from ..engine_face import QuicEngine
 from ..quic.connection import QuicConnection
-from ..quic.engine import DatagramHead, EngineFactory
 from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
 from .dialer import NOT_NEEDED
@@ -38,6 +37,9 @@ from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
 from .outbound import Outbound, process
 from .slots import Slots
+
+if TYPE_CHECKING:
+    from ..quic.engine import DatagramHead, EngineFactory
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Demultiplexer:
 
     Args:
         owner: Whose connections they are.
-        factory: Makes connections, and reads the heads of datagrams.
+        factory: Returns what makes connections, and reads the heads of datagrams.
         outbound: What answers leave by.
         config: The transport's settings.
         counters: What is counted.
@@ -69,7 +71,7 @@ class Demultiplexer:
     def __init__(
         self,
         owner: ConnectionOwner[Connection],
-        factory: EngineFactory,
+        factory: Callable[[], EngineFactory],
         outbound: Outbound,
         config: TransportConfig,
         counters: TransportCounters,
@@ -245,7 +247,7 @@ class Demultiplexer:
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
     ) -> QuicConnection | None:
         """Return the connection of a datagram with a long header, or open one for it."""
-        head = self._factory.read_head(data)
+        head = self._factory().read_head(data)
         if head is None:
             self._counters.datagrams_refused += 1
             return None
@@ -254,7 +256,7 @@ class Demultiplexer:
         if not head.is_known_version:
             self._counters.datagrams_refused += 1
             if len(data) >= DATAGRAM_BYTES_MIN:
-                self._outbound.send(port, self._factory.version_packet(head), remote)
+                self._outbound.send(port, self._factory().version_packet(head), remote)
             return None
         if not head.opens_connection or self.is_closing:
             self._counters.datagrams_refused += 1
@@ -270,8 +272,8 @@ class Demultiplexer:
         if is_full and not self.slots.has_evictable(remote):
             self._refuse_newcomer(now)
             return None
-        checked = self._factory.check_token(head, remote, now=now) if head.token else head
-        if checked is None or not self._factory.can_decrypt(head, data):
+        checked = self._factory().check_token(head, remote, now=now) if head.token else head
+        if checked is None or not self._factory().can_decrypt(head, data):
             self._counters.datagrams_refused += 1
             return None
         is_real = checked is not head
@@ -280,7 +282,7 @@ class Demultiplexer:
             or self.slots.half_open_count > self._config.half_open_max
             or self._budget.is_strained(remote[0], now=now)
         ):
-            packet = self._factory.retry_packet(head, remote, now=now)
+            packet = self._factory().retry_packet(head, remote, now=now)
             self._outbound.send(port, packet, remote)
             return None
         is_charged = not (is_real and self.slots.is_known(remote))
@@ -288,7 +290,7 @@ class Demultiplexer:
             return None
         if is_full:
             self._evict(remote, now)
-        engine = self._factory.accept(checked, remote, now=now)
+        engine = self._factory().accept(checked, remote, now=now)
         connection = self.add(engine, port, remote, is_initiator=False)
         if is_charged:
             self._charged[connection] = remote[0]

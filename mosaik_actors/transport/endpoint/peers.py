@@ -20,7 +20,7 @@ from ...ids import PeerId
 from ..close import CloseCode, CloseReason
 from ..config import CARRIERS
 from ..connection.connection import Connection
-from ..identity import ProvenPeer
+from ..proven_peer import ProvenPeer
 from .dialer import NOT_NEEDED
 
 CONNECTIONS_PER_PEER_MAX: Final = 4

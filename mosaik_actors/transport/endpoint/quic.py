@@ -32,8 +32,7 @@ from ..dial_budget import DialBudget
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
-from ..quic.choice import choose_engine
-from ..quic.engine import EngineFactory
+from ..quic.choice import factory_on_demand
 from ..relay.port import RelayPort
 from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
@@ -80,14 +79,7 @@ class QuicEndpoint(EndpointBase):
             budget=self._budget,
             gate=self.gate,
         )
-        self._factory = EngineFactory(
-            secret_key,
-            parts.instance,
-            config.idle_timeout,
-            rng,
-            config.undelivered_bytes_max,
-            choose_engine(config),
-        )
+        self._factory = factory_on_demand(secret_key, parts.instance, config, rng)
         self._outbound = Outbound(
             self._ports, config, self.counters, clock, rng, parts.log, self._check_drained
         )
@@ -104,6 +96,8 @@ class QuicEndpoint(EndpointBase):
         self._routes = Routes(
             secret_key, parts, self._ports, listeners, self._factory, self._connections, rng
         )
+        if not all(is_loopback(host) for host, _ in direct):
+            self._routes.load()  # strangers may come at any moment
         self._addr = PeerAddr(self._peer_id, tuple(direct), carriers=self._routes.listening)
         self._dialer = Dialer(
             self._peer_id,

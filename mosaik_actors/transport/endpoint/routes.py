@@ -16,11 +16,11 @@ import asyncio
 import socket
 from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...ids import PeerId, SecretKey
 from ..address import PeerAddr, SocketAddr, is_loopback, is_relayed
@@ -30,11 +30,13 @@ from ..connection.connection import Connection
 from ..interface import LinkRefused
 from ..local.sockets import LocalSockets
 from ..quic.choice import choose_port
-from ..quic.engine import EngineFactory
 from ..sockets import DatagramPort, UdpPort, bind_udp, family_of
 from ..tls.sockets import TlsSockets, listen_beside
 from .attempt import NEAR_S, CarrierRace
 from .connections import Connections, Parts
+
+if TYPE_CHECKING:
+    from ..quic.engine import EngineFactory
 from .dialer import NOT_NEEDED
 
 IMPROVE_RETRY_S: Final = 30.0
@@ -50,7 +52,7 @@ class Routes:
         parts: What is shared with the endpoint.
         ports: What datagrams leave by, one for each address family.
         listeners: Sockets that take TCP connections; None where TCP may not carry.
-        factory: Makes QUIC connections.
+        factory: Returns what makes QUIC connections.
         connections: What takes in the connections.
         rng: Where random numbers are drawn from.
 
@@ -64,7 +66,7 @@ class Routes:
         parts: Parts,
         ports: dict[int, DatagramPort],
         listeners: Sequence[socket.socket] | None,
-        factory: EngineFactory,
+        factory: Callable[[], EngineFactory],
         connections: Connections,
         rng: Random,
     ) -> None:
@@ -109,6 +111,13 @@ class Routes:
         self.local.close()
         if self._tls is not None:
             self._tls.close()
+
+    def load(self) -> None:
+        """Load now what else is loaded with the first connection."""
+        if self._has_quic:
+            self._factory()
+        if self._tls is not None:
+            self._tls.load()
 
     async def stop(self) -> None:
         """Give up what is being improved."""
@@ -209,7 +218,7 @@ class Routes:
         self, peer_id: PeerId, addr: SocketAddr, datagrams_max: int | None
     ) -> Connection:
         port = self._ports[family_of(addr[0])]
-        engine = self._factory.dial(addr, now=self._clock.monotonic())
+        engine = self._factory().dial(addr, now=self._clock.monotonic())
         connection = self._connections.datagrams.add(engine, port, addr, is_initiator=True)
         connection.expected_id = peer_id
         connection.unheard_max = datagrams_max
@@ -219,8 +228,8 @@ class Routes:
 
     def _begin_tls(self, peer_id: PeerId, addr: SocketAddr, sock: socket.socket) -> Connection:
         assert self._tls is not None, "TCP may carry"
-        engine, session = self._tls.begin(addr, is_initiator=True)
-        connection = self._connections.add_tls(engine, session, sock, is_initiator=True)
+        engine, make_port = self._tls.begin(sock, addr, is_initiator=True)
+        connection = self._connections.add_tls(engine, make_port, is_initiator=True)
         connection.expected_id = peer_id
         return connection
 

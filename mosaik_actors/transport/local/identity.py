@@ -27,7 +27,7 @@ from ...wire_encoding import BoundedDecoder, encode
 from ..byte_streams.engine import HELLO, PROOF
 from ..close import CloseCode
 from ..engine_events import HandshakeDone
-from ..identity import ProvenPeer
+from ..proven_peer import ProvenPeer
 
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64

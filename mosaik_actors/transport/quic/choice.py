@@ -1,17 +1,29 @@
-"""Which of the two QUIC engines a connection has, and which sockets an endpoint."""
+"""Which of the two QUIC engines a connection has, which sockets an endpoint, and when they load.
+
+The engines, with TLS and certificates under them, take a sixth of a node's start and 8 MB. A node
+whose peers are all reached by local sockets needs none: so they are loaded with the first
+datagram or dial, or at once where strangers may come at any moment.
+"""
 
 from __future__ import annotations
 
 import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
+from random import Random
+from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
+from ...ids import SecretKey
 from ..address import SocketAddr, is_loopback, is_relayed
 from ..config import TransportConfig
 from ..sockets import UdpPort
 from .path_mtu import BASE
+
+if TYPE_CHECKING:
+    from .engine import EngineFactory
 
 
 def choose_engine(config: TransportConfig) -> Callable[[SocketAddr], bool]:
@@ -36,12 +48,41 @@ def choose_engine(config: TransportConfig) -> Callable[[SocketAddr], bool]:
     )
 
 
-def choose_port(
-    config: TransportConfig,
-) -> Callable[[socket.socket, AbstractEventLoop], UdpPort] | None:
-    """Return what makes the port of a UDP socket; None for the usual one."""
-    if config.quic_engine == "aioquic" or find_spec("qh3") is None:
-        return None
-    from ..batched_sockets import BatchedUdpPort  # its package is optional
+def factory_on_demand(
+    secret_key: SecretKey, instance: int, config: TransportConfig, rng: Random
+) -> Callable[[], EngineFactory]:
+    """Return what returns the factory of an endpoint: the same one each time.
 
-    return BatchedUdpPort
+    Raises:
+        ConfigError: qh3 is asked for, and not installed.
+    """
+    is_native = choose_engine(config)
+
+    @cache
+    def load() -> EngineFactory:
+        from .engine import EngineFactory
+
+        return EngineFactory(
+            secret_key,
+            instance,
+            config.idle_timeout,
+            rng,
+            config.undelivered_bytes_max,
+            is_native,
+        )
+
+    return load
+
+
+def choose_port(config: TransportConfig) -> Callable[[socket.socket, AbstractEventLoop], UdpPort]:
+    """Return what makes the port of a bound UDP socket."""
+    is_native = choose_engine(config)
+
+    def make(sock: socket.socket, loop: AbstractEventLoop) -> UdpPort:
+        if not is_native(sock.getsockname()[:2]):
+            return UdpPort(sock, loop)  # a few large datagrams are as quick one by one
+        from ..batched_sockets import BatchedUdpPort  # its package is optional
+
+        return BatchedUdpPort(sock, loop)
+
+    return make

@@ -72,6 +72,7 @@ from ..engine_events import (
     StreamData,
     reason_of_end,
 )
+from ..engine_face import ALPN, UNPROVEN_BYTES_MAX
 from ..frames import clip_text
 from ..identity import make_certificate, read_certificate
 from .bounded import WINDOW_BYTES_MIN, BoundedConnection
@@ -79,10 +80,8 @@ from .bounded import WINDOW_BYTES_MIN, BoundedConnection
 if TYPE_CHECKING:
     from ..engine_face import QuicEngine
 
-ALPN = "mosaik/2"
 CID_BYTES = 8
 DATAGRAM_BYTES_INITIAL_MIN = 1200
-UNPROVEN_BYTES_MAX = 16 * 1024
 
 # aioquic warns of every malformed packet that anybody sends. Here such packets
 # are counted and end in a `ConnectionEnded`; whoever wants the detail sets a level.

@@ -30,8 +30,8 @@ from ...errors import RemoteError
 from ...ids import SecretKey
 from ..close import CloseCode
 from ..engine_events import HandshakeDone
+from ..engine_face import ALPN, UNPROVEN_BYTES_MAX
 from ..identity import make_certificate, read_certificate
-from ..quic.engine import ALPN, UNPROVEN_BYTES_MAX
 
 HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
 RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from ...clock import Clock
 from ...ids import SecretKey
@@ -19,15 +20,24 @@ from ...peer_log import PeerLog
 from ..address import SocketAddr
 from ..byte_streams.engine import StreamEngine
 from ..byte_streams.listening import Listener
+from ..byte_streams.port import StreamPort
 from ..config import TransportConfig
 from ..sockets import family_of
-from .session import TlsSession, make_context
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 256
 SYN_RETRIES_MAX: Final = 2  # a stranger's word sends three packets of 60 bytes there at most
 _TCP_SYNCNT: Final = getattr(socket, "TCP_SYNCNT", None)
+
+
+MakeTlsPort = Callable[
+    [Callable[[], None], Callable[[], None], Callable[[StreamPort], None]], StreamPort
+]
+"""Takes what is called with data, with room, and with the end (`StreamPort`)."""
 
 
 class TlsSockets:
@@ -54,9 +64,10 @@ class TlsSockets:
         log: PeerLog,
         *,
         admit: Callable[[SocketAddr], bool],
-        adopt: Callable[[StreamEngine, TlsSession, socket.socket], None],
+        adopt: Callable[[StreamEngine, MakeTlsPort], None],
     ) -> None:
-        self._context = make_context(secret_key, instance)
+        self._secret_key = secret_key
+        self._instance = instance
         self._config = config
         self._clock = clock
         self._admit = admit
@@ -82,8 +93,13 @@ class TlsSockets:
             raise
         return sock
 
-    def begin(self, remote: SocketAddr, *, is_initiator: bool) -> tuple[StreamEngine, TlsSession]:
-        """Return what speaks on a socket that is connected."""
+    def begin(
+        self, sock: socket.socket, remote: SocketAddr, *, is_initiator: bool
+    ) -> tuple[StreamEngine, MakeTlsPort]:
+        """Return what speaks on a connected socket, and what makes the port that joins both."""
+        from .port import TlsPort  # OpenSSL is loaded with the first connection
+        from .session import TlsSession
+
         engine = StreamEngine(
             is_initiator=is_initiator,
             idle_timeout=self._config.idle_timeout,
@@ -92,7 +108,26 @@ class TlsSockets:
             now=self._clock.monotonic(),
             remote=remote,
         )
-        return engine, TlsSession(self._context, is_initiator=is_initiator)
+        session = TlsSession(self._context, is_initiator=is_initiator)
+
+        def make_port(
+            on_data: Callable[[], None],
+            on_room: Callable[[], None],
+            on_closed: Callable[[StreamPort], None],
+        ) -> StreamPort:
+            return TlsPort(sock, session, engine, on_data, on_room, on_closed, self._clock)
+
+        return engine, make_port
+
+    def load(self) -> None:
+        """Load OpenSSL now, and make what all sessions share."""
+        assert self._context is not None
+
+    @cached_property
+    def _context(self) -> SSL.Context:
+        from .session import make_context
+
+        return make_context(self._secret_key, self._instance)
 
     def close(self) -> None:
         """Take no more connections."""
@@ -109,8 +144,7 @@ class TlsSockets:
         except OSError:  # it is gone again
             sock.close()
             return
-        engine, session = self.begin(remote, is_initiator=False)
-        self._adopt(engine, session, sock)
+        self._adopt(*self.begin(sock, remote, is_initiator=False))
 
 
 def listen_beside(host: str, port: int) -> socket.socket | None:

@@ -24,6 +24,7 @@ from mosaik_actors.ids import NetworkId, PeerId, SecretKey
 from mosaik_actors.transport.admission import Admission, NetworkKeys, bind_channel
 from mosaik_actors.transport.close import CloseReason
 from mosaik_actors.transport.connection.proving import PROOF_STREAM
+from mosaik_actors.transport.engine_face import ALPN
 from mosaik_actors.transport.frames import (
     CloseFrame,
     ControlFrame,
@@ -32,7 +33,6 @@ from mosaik_actors.transport.frames import (
     encode_control,
 )
 from mosaik_actors.transport.identity import make_certificate, read_certificate
-from mosaik_actors.transport.quic.engine import ALPN
 from tests.waiting import until
 
 MALLORY = SecretKey.from_seed("mallory")

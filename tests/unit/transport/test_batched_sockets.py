@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -66,8 +67,25 @@ async def test_what_is_too_large_is_an_error() -> None:
     port.close()
 
 
-def test_ports_follow_the_setting() -> None:
-    assert choose_port(TransportConfig()) is BatchedUdpPort
-    assert choose_port(TransportConfig(quic_engine="aioquic")) is None
+@pytest.mark.parametrize(
+    ("host", "settings", "is_batched"),
+    [
+        ("0.0.0.0", {}, True),
+        ("127.0.0.1", {}, False),  # a few large datagrams are as quick one by one
+        ("127.0.0.1", {"datagram_bytes_loopback": 1200}, True),
+        ("127.0.0.1", {"quic_engine": "qh3"}, True),
+        ("0.0.0.0", {"quic_engine": "aioquic"}, False),
+    ],
+)
+async def test_ports_follow_the_setting(
+    host: str, settings: dict[str, Any], is_batched: bool
+) -> None:
+    make = choose_port(TransportConfig(**settings))
+    made = bind_udp((host, 0), BUFFER_BYTES, asyncio.get_running_loop(), make)
+    assert isinstance(made, BatchedUdpPort) == is_batched
+    made.close()
+
+
+def test_only_batched_ports_take_batches() -> None:
     assert issubclass(BatchedUdpPort, BatchingPort)
     assert not issubclass(UdpPort, BatchingPort)

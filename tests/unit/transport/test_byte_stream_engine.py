@@ -29,9 +29,9 @@ from mosaik_actors.transport.engine_events import (
     StreamAborted,
     StreamData,
 )
-from mosaik_actors.transport.identity import ProvenPeer
+from mosaik_actors.transport.engine_face import UNPROVEN_BYTES_MAX
 from mosaik_actors.transport.local.identity import NONCE_BYTES, LocalIdentity
-from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX
+from mosaik_actors.transport.proven_peer import ProvenPeer
 
 KEYS = (SecretKey.from_seed("dialler"), SecretKey.from_seed("acceptor"))
 BYE = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "bye")

@@ -11,9 +11,9 @@ from mosaik_actors.transport.engine_events import (
     StreamAborted,
     StreamData,
 )
-from mosaik_actors.transport.engine_face import QuicEngine
-from mosaik_actors.transport.identity import ProvenPeer
-from mosaik_actors.transport.quic.engine import UNPROVEN_BYTES_MAX, Engine, EngineFactory
+from mosaik_actors.transport.engine_face import UNPROVEN_BYTES_MAX, QuicEngine
+from mosaik_actors.transport.proven_peer import ProvenPeer
+from mosaik_actors.transport.quic.engine import Engine, EngineFactory
 
 A, B = SecretKey.from_seed("a"), SecretKey.from_seed("b")
 ADDR_A, ADDR_B = ("127.0.0.1", 1), ("127.0.0.1", 2)
