@@ -91,6 +91,8 @@ BLOCKING_MODULES = frozenset(["os", "threading"])
 # What asks the kernel for quotes, and keeps collateral in files: called from a worker thread.
 TEE_FILES = frozenset(["sources.py", "store.py"])
 TEE_MODULES = frozenset(["os", "time"])
+# What judges, of the command that checks a machine and a network.
+DOCTOR_CORES = ("finding", "machine", "network")
 TOP_LEVEL_CORES = (
     "codec",
     "config",
@@ -130,6 +132,7 @@ def cores() -> list[Path]:
     ]
     found += [PACKAGE / "transport" / f"{name}.py" for name in TRANSPORT_CORES]
     found += [PACKAGE / "testing" / f"{name}.py" for name in TESTING_CORES]
+    found += [PACKAGE / "cli" / "doctor" / f"{name}.py" for name in DOCTOR_CORES]
     return found + [PACKAGE / f"{name}.py" for name in TOP_LEVEL_CORES]
 
 

@@ -309,6 +309,25 @@ class NoticeFolder:
         return parse_notice(name, os.read(fd, NOTICE_BYTES_MAX + 1))
 
 
+def check_user_folder() -> tuple[Path, str]:
+    """Return the folder in which nodes of this user meet, and why it cannot be used, if so.
+
+    It is made where needed. Blocking, and short.
+    """
+    path = Path(os.environ.get("MOSAIK_RUNTIME_DIR") or tempfile.gettempdir())
+    try:
+        path = _find_user_folder()
+        fd = _open_private(str(path), str(path), None)
+        try:
+            with tempfile.TemporaryFile(dir=path) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return path, str(error)
+    return path, ""
+
+
 def _look(folders: list[NoticeFolder], now: float) -> dict[NoticeFolder, list[Notice]]:
     """Return what is in those folders that may have changed."""
     looked = ((folder, folder.look(now=now)) for folder in folders)

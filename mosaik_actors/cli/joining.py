@@ -16,6 +16,7 @@ from .failure import CommandFailed
 if TYPE_CHECKING:
     from ..discovery.view import CatalogSnapshot
     from ..network import Network
+    from ..transport.relay.config import RelayConfig
 
 OBSERVER_TAG = "observer"
 WAIT_S = 3.0
@@ -32,9 +33,21 @@ def add_secret_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> None:
-    """Add what says which network to join, and how."""
-    parser.add_argument("network", help="the network's name, or its id")
+def add_options(
+    parser: argparse.ArgumentParser,
+    bind: str | None = "127.0.0.1:0",
+    *,
+    is_optional: bool = False,
+) -> None:
+    """Add what says which network to join, and how.
+
+    Args:
+        parser: Of the sub-command.
+        bind: Where to listen when nobody says; None for what `Network` does then.
+        is_optional: Whether the network may be left out.
+    """
+    nargs = "?" if is_optional else None
+    parser.add_argument("network", nargs=nargs, help="the network's name, or its id")
     parser.add_argument(
         "--bootstrap",
         metavar="PEER@HOST:PORT",
@@ -60,7 +73,8 @@ def add_options(parser: argparse.ArgumentParser, bind: str = "127.0.0.1:0") -> N
         "--bind",
         metavar="HOST:PORT",
         default=bind,
-        help="where to listen; port 0 takes any free one (default: %(default)s)",
+        help="where to listen; port 0 takes any free one (default: "
+        + ("as far as those named are)" if bind is None else "%(default)s)"),
     )
 
 
@@ -72,19 +86,25 @@ def joined(options: argparse.Namespace, **settings: Any) -> Network:
         settings: More settings of the node; also others in place of those.
     """
     from ..network import Network
-    from ..transport.relay.config import own_config
 
-    relay = own_config(options.relay or None)
-    if relay is not None and options.relay_secret_file is not None:
-        relay = replace(relay, secret=options.relay_secret_file)
     chosen: dict[str, Any] = {
         "secret": options.secret_file,
         "bootstrap": options.bootstrap,
         "bind": options.bind,
-        "relay": relay,
+        "relay": relays(options),
         "tags": [OBSERVER_TAG],
     }
     return Network(options.network, **chosen | settings)
+
+
+def relays(options: argparse.Namespace) -> RelayConfig | None:
+    """Return which relays the options name, with their secret. Raises `ConfigError`."""
+    from ..transport.relay.config import own_config
+
+    config = own_config(options.relay or None)
+    if config is not None and options.relay_secret_file is not None:
+        config = replace(config, secret=options.relay_secret_file)
+    return config
 
 
 @asynccontextmanager

@@ -263,6 +263,13 @@ class QuicEndpoint(EndpointBase):
         connection = self._connections.peers.usable(peer_id)
         return None if connection is None else connection.carrier
 
+    def datagram_bytes(self, peer_id: PeerId) -> int | None:
+        """Return the largest datagram on the direct path over UDP to a peer; None without one."""
+        connection = self._connections.peers.usable(peer_id)
+        if not isinstance(connection, QuicConnection) or connection.carrier != "quic":
+            return None
+        return connection.quic.datagram_bytes
+
     def is_answering(self, peer_id: PeerId) -> bool:
         """Return whether a peer is connected, and nothing says that it has stopped answering."""
         connection = self._connections.peers.usable(peer_id)

@@ -1,0 +1,204 @@
+"""What was measured of a network, as a node of it sees it, and the judgement of it.
+
+A pure module, as `machine`. What an address looks like from outside comes in as
+`Observed`, whoever told it: a relay or a peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ...transport.address import SocketAddr, format_socket_addr
+from .finding import Finding, fail, ok, skip, warn
+
+DRIFT_WARN_S: Final = 1.0
+RELAY_SLOW_S: Final = 0.3
+DATAGRAM_BYTES_SMALL: Final = 1200
+_LISTED_MAX: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Who was found.
+
+    Attributes:
+        peers: The carrier of the connection to each peer in the catalog, by its short id; None
+            without a connection.
+        took_s: How long that took.
+        named: How many peers were named to begin with.
+        refused: How many entries were refused, by reason.
+    """
+
+    peers: Mapping[str, str | None]
+    took_s: float
+    named: int
+    refused: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayReached:
+    """A relay that was dialled; `error` is empty if it gave this node a place."""
+
+    addr: str
+    rtt_s: float | None = None
+    carrier: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """How far a peer's clock is ahead of ours, give or take `error_s`."""
+
+    peer: str
+    ahead_s: float
+    error_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The largest datagram that the path to a peer carries, found so far."""
+
+    peer: str
+    datagram_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The address at which somebody saw this node's datagrams."""
+
+    by: str
+    addr: SocketAddr
+
+
+@dataclass(frozen=True, slots=True)
+class DhtReached:
+    """How the DHT answered.
+
+    Attributes:
+        hosts: How many nodes were named to begin with.
+        answered_s: How long until the first node answered; None when none did.
+        error: Why it could not be tried; empty if it could.
+    """
+
+    hosts: int
+    answered_s: float | None
+    error: str = ""
+
+
+def judge_peers(met: Met) -> Finding:
+    """Judge whether anybody is there, and what carries the connections."""
+    check = "peers"
+    refused = sum(met.refused.values())
+    if not met.peers:
+        found = f"nobody was found within {met.took_s:.1f} s"
+        if refused:
+            reasons = ", ".join(f"{why} {count}" for why, count in met.refused.items())
+            advice = "compare the clocks of this machine and the peers"
+            return fail(check, f"{found}; entries were refused: {reasons}", advice)
+        if met.named:
+            advice = (
+                "check the peers' addresses and that they run, the name and the secret; a firewall "
+                "or a NAT between may drop UDP: open the port, or use a relay"
+            )
+            return fail(check, f"{found}, though {met.named} were named", advice)
+        advice = "nodes of this user on this machine are found by themselves; name others"
+        return warn(check, found, f"{advice} with --bootstrap, and give the network's secret")
+    carriers: dict[str, int] = {}
+    for carrier in met.peers.values():
+        word = carrier or "not connected"
+        carriers[word] = carriers.get(word, 0) + 1
+    found = f"{len(met.peers)} found: " + ", ".join(f"{n} {word}" for word, n in carriers.items())
+    if set(met.peers.values()) == {"relay"}:
+        advice = "UDP between this node and each peer is blocked: open a port at one side"
+        return warn(check, found, advice)
+    return ok(check, found)
+
+
+def judge_relays(relays: Sequence[RelayReached]) -> Finding:
+    """Judge whether the relays take this node. One that does is enough."""
+    if not relays:
+        return skip("relay", "none was named (--relay)")
+    bad = [one for one in relays if one.error]
+    if bad:
+        found = "; ".join(f"{one.addr}: {one.error}" for one in bad)
+        advice = (
+            "check that it runs, its address and --relay-secret-file; where UDP to it is blocked, "
+            "open the port"
+        )
+        judge = fail if len(bad) == len(relays) else warn
+        return judge("relay", found, advice)
+    rtts = [one.rtt_s for one in relays if one.rtt_s is not None]
+    found = f"{len(relays)} reached over {', '.join(sorted({one.carrier for one in relays}))}"
+    if rtts:
+        found += f", the nearest in {min(rtts) * 1000:.1f} ms"
+        if min(rtts) > RELAY_SLOW_S:
+            return warn("relay", found, "run a relay that is nearer")
+    return ok("relay", found)
+
+
+def judge_clocks(readings: Sequence[ClockReading], drift_max_s: float) -> Finding:
+    """Judge the clocks; a peer refuses entries that are more than `drift_max_s` ahead."""
+    if not readings:
+        return skip("clock", "no peer told its time")
+    worst = max(readings, key=lambda one: abs(one.ahead_s) - one.error_s)
+    drift = max(0.0, abs(worst.ahead_s) - worst.error_s)
+    # The one of many that is wrong is told from the many.
+    middle = sorted(one.ahead_s for one in readings)[len(readings) // 2]
+    ours = len(readings) > 2 and abs(middle) > DRIFT_WARN_S
+    whose = "this machine's clock" if ours else f"the clock of {worst.peer} or this machine's"
+    word = "ahead of" if worst.ahead_s > 0 else "behind"
+    found = (
+        f"{len(readings)} compared; {worst.peer} is {abs(worst.ahead_s):.3f} s {word} this "
+        f"machine, give or take {worst.error_s:.3f} s"
+    )
+    advice = f"{whose} is wrong: let chrony or systemd-timesyncd keep it (timedatectl set-ntp true)"
+    if drift > drift_max_s:
+        return fail("clock", found, f"{advice}; peers refuse what is dated too far ahead")
+    if drift > DRIFT_WARN_S:
+        return warn("clock", found, advice)
+    return ok("clock", found)
+
+
+def judge_paths(paths: Sequence[Path]) -> Finding:
+    """Judge the sizes of datagrams on the way to peers."""
+    if not paths:
+        return skip("path mtu", "no peer is connected over UDP directly")
+    least = min(paths, key=lambda one: one.datagram_bytes)
+    found = ", ".join(f"{one.peer} {one.datagram_bytes} bytes" for one in paths[:_LISTED_MAX])
+    if least.datagram_bytes <= DATAGRAM_BYTES_SMALL:
+        advice = (
+            "a tunnel or a filter between keeps datagrams small, or the search goes on: a "
+            "connection finds the size in its first seconds"
+        )
+        return warn("path mtu", found, advice)
+    return ok("path mtu", found)
+
+
+def judge_nat(local: Sequence[SocketAddr], observed: Sequence[Observed]) -> Finding:
+    """Judge what translates this node's address, by where others see it (RFC 5780 section 4.3)."""
+    if not observed:
+        return skip("nat", "nobody told at which address this node is seen")
+    seen = {one.addr for one in observed}
+    told = ", ".join(f"{format_socket_addr(one.addr)} by {one.by}" for one in observed)
+    if seen <= set(local):
+        return ok("nat", f"none: seen at its own address, {told}")
+    if len(observed) == 1:
+        return ok("nat", f"there is one; a second observer would tell its kind; seen at {told}")
+    if len(seen) == 1:
+        return ok("nat", f"there is one, with one mapping for all (hole punching works): {told}")
+    found = f"there is one, with another mapping for each remote address (symmetric): {told}"
+    return warn("nat", found, "peers are met through a relay: name one, or forward a UDP port")
+
+
+def judge_dht(reached: DhtReached | None) -> Finding:
+    """Judge whether the DHT answers."""
+    if reached is None:
+        return skip("dht", "not asked for (--dht, --dht-bootstrap)")
+    if reached.error:
+        return fail("dht", reached.error, "see dns and extras above")
+    if reached.answered_s is None:
+        found = f"none of {reached.hosts} nodes answered"
+        return fail("dht", found, "UDP to them is blocked, or none of them runs: name others")
+    return ok("dht", f"answered after {reached.answered_s:.2f} s")

@@ -1,0 +1,215 @@
+"""Measures a network, as a node of it; and the relays, the DHT and the resolver that were named."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ...dht.config import DhtConfig, parse_host_port, require_dnspython
+from ...discovery.config import DiscoveryConfig
+from ...environment import Machine
+from ...errors import ConfigError, MosaikError, TransportError
+from ...handles.arguments import default_bind
+from ...handles.dht_client import DhtClient
+from ...handles.relaying import relay_secrets
+from ...ids import SecretKey
+from ...transport.address import PeerAddr
+from ...transport.close import SHUTDOWN
+from ...transport.config import TransportConfig
+from ...transport.endpoint import QuicEndpoint
+from ...transport.interface import Endpoint
+from ...transport.relay.config import RelayConfig
+from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
+from ...transport.sockets import family_of
+from .finding import Finding, fail
+from .machine import Lookup, judge_lookups
+from .network import (
+    ClockReading,
+    DhtReached,
+    Met,
+    Path,
+    RelayReached,
+    judge_clocks,
+    judge_dht,
+    judge_nat,
+    judge_paths,
+    judge_peers,
+    judge_relays,
+)
+
+if TYPE_CHECKING:
+    from ...discovery.info import PeerInfo
+    from ...discovery.view import CatalogSnapshot
+    from ...network import Network
+
+DRIFT_MAX_S: Final = DiscoveryConfig().max_time_drift
+PEERS_ASKED_MAX: Final = 16
+ASK_S: Final = 3.0
+# A peer may show what it was up to half a second ago: its time is from the middle of that.
+_STATUS_AGE_S: Final = 0.5
+_HARMLESS: Final = ("accepted", "not newer", "own id")
+
+
+async def check_reach(
+    relays: RelayConfig | None, dht: DhtConfig | None, names: Sequence[str], wait_s: float
+) -> list[Finding]:
+    """Ask the resolver, the relays and the DHT at the same time; return what is made of it."""
+    hosts = [parse_host_port(text)[0] for text in (() if dht is None else dht.bootstrap)]
+    looked_up, reached, dht_reached = await asyncio.gather(
+        look_up_all([*names, *(host for host in hosts if not _is_numeric(host))], wait_s),
+        reach_relays(relays, wait_s),
+        reach_dht(dht, wait_s),
+    )
+    return [judge_lookups(looked_up), judge_relays(reached), judge_dht(dht_reached)]
+
+
+async def check_network(
+    net: Network, named: int, settled: Callable[[Network], Awaitable[CatalogSnapshot]]
+) -> list[Finding]:
+    """Run a node for a moment, and return what is made of what it sees.
+
+    Args:
+        net: The node, not started yet.
+        named: How many peers it was given to begin with.
+        settled: Returns the catalog once there is reason to look at it.
+    """
+    try:
+        async with net:
+            return await _check_running(net, named, settled)
+    except TransportError as exc:
+        advice = "end what has the port, or choose another address (--bind)"
+        return [fail("peers", f"this node cannot start: {exc}", advice)]
+
+
+async def _check_running(
+    net: Network, named: int, settled: Callable[[Network], Awaitable[CatalogSnapshot]]
+) -> list[Finding]:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    catalog = await settled(net)
+    took_s = loop.time() - begun
+    peers = sorted(catalog.values(), key=lambda peer: (not peer.is_reachable, peer.peer_id))
+    readings = await asyncio.gather(*(read_clock(net, peer) for peer in peers[:PEERS_ASKED_MAX]))
+    endpoint = net.node.endpoint
+    refused = {str(why): n for why, n in net.discovery.refused.items() if why not in _HARMLESS}
+    carriers = {peer.peer_id.short: endpoint.carrier(peer.peer_id) for peer in peers}
+    return [
+        judge_peers(Met(carriers, took_s, named, refused)),
+        judge_clocks([one for one in readings if one is not None], DRIFT_MAX_S),
+        judge_paths(read_paths(endpoint, peers)),
+        judge_nat(net.addr.direct, ()),
+    ]
+
+
+async def read_clock(net: Network, peer: PeerInfo) -> ClockReading | None:
+    """Compare a peer's clock with this machine's: by a round trip, else by its signed entry."""
+    clock = net.node.clock
+    sent_at, sent_wall = clock.monotonic(), clock.wall()
+    try:
+        status = await net.status_of(peer.peer_id, timeout=ASK_S)
+    except (MosaikError, TimeoutError):
+        # It shows nothing of itself. An entry from the future still tells that it is ahead.
+        ahead_s = peer.version.update / 1000 - clock.wall()
+        return ClockReading(peer.peer_id.short, ahead_s, 0.0) if ahead_s > 0 else None
+    half_s = (clock.monotonic() - sent_at) / 2
+    error_s = half_s + _STATUS_AGE_S / 2
+    ahead_s = status.at + _STATUS_AGE_S / 2 - (sent_wall + half_s)
+    return ClockReading(peer.peer_id.short, ahead_s, error_s)
+
+
+def read_paths(endpoint: Endpoint, peers: Sequence[PeerInfo]) -> list[Path]:
+    """Return what the paths to connected peers carry."""
+    if not isinstance(endpoint, QuicEndpoint):
+        return []
+    sizes = ((peer.peer_id, endpoint.datagram_bytes(peer.peer_id)) for peer in peers)
+    return [Path(peer_id.short, size) for peer_id, size in sizes if size is not None]
+
+
+async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:
+    """Dial each relay, as a node that nobody knows, and take a place there for a moment."""
+    if config is None:
+        return []
+    environment = Machine()
+    endpoint = await environment.open_endpoint(
+        RELAY_NETWORK,
+        SecretKey.generate(),
+        default_bind(list(config.relays), False),
+        TransportConfig(carriers=("quic",)),
+        relay_secrets(config),
+    )
+    try:
+        endpoint.vouch(config.relays)
+        return await asyncio.gather(
+            *(_reach_relay(endpoint, relay, wait_s) for relay in config.relays)
+        )
+    finally:
+        await endpoint.close(SHUTDOWN)
+
+
+async def _reach_relay(endpoint: Endpoint, relay: PeerAddr, wait_s: float) -> RelayReached:
+    where = str(relay).partition("@")[2]
+    try:
+        async with asyncio.timeout(wait_s):
+            link = await endpoint.open_link(relay, PROTOCOL)
+    except TimeoutError:
+        return RelayReached(where, error=f"no answer within {wait_s:g} s")
+    except TransportError as exc:
+        return RelayReached(where, error=str(exc))
+    reached = RelayReached(where, rtt_s=link.rtt, carrier=link.carrier)
+    link.close()
+    return reached
+
+
+async def reach_dht(config: DhtConfig | None, wait_s: float) -> DhtReached | None:
+    """Ask the nodes of the DHT to begin with, until the first answers."""
+    if config is None:
+        return None
+    from ...actors.dht import resolve
+
+    bind = parse_host_port(config.bind)
+    try:
+        require_dnspython()
+    except ConfigError as exc:
+        return DhtReached(len(config.bootstrap), None, str(exc))
+    entries = await resolve(config.bootstrap, family_of(bind[0]))
+    if not entries:
+        names = ", ".join(config.bootstrap)
+        return DhtReached(len(config.bootstrap), None, f"none of these could be resolved: {names}")
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with DhtClient(bind, entries, rng=Machine().randomness.branch("dht")) as client:
+        try:
+            async with asyncio.timeout(wait_s):
+                await client.joined()
+        except TimeoutError:
+            return DhtReached(len(entries), None)
+    return DhtReached(len(entries), loop.time() - begun)
+
+
+async def look_up_all(hosts: Sequence[str], wait_s: float) -> list[Lookup]:
+    """Ask the system's resolver for hosts, all at the same time."""
+    return await asyncio.gather(*(_look_up(host, wait_s) for host in dict.fromkeys(hosts)))
+
+
+async def _look_up(host: str, wait_s: float) -> Lookup:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    try:
+        async with asyncio.timeout(wait_s):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except TimeoutError:
+        return Lookup(host, (), wait_s, f"no answer within {wait_s:g} s")
+    except OSError as exc:
+        return Lookup(host, (), loop.time() - begun, exc.strerror or str(exc))
+    addrs = dict.fromkeys(str(addr[0]) for *_, addr in found)
+    return Lookup(host, tuple(addrs), loop.time() - begun, "")
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return False
+    return True
