@@ -14,7 +14,7 @@ from talk.messages import as_nick, as_room
 from talk.plain import chat_in_lines
 from talk.session import Chat
 
-from mosaik_actors import Network, NetworkDown, SecretKey, StorageError, run
+from mosaik_actors import Network, NetworkDown, run
 
 
 def can_draw() -> bool:
@@ -38,7 +38,7 @@ def can_search_lan() -> bool:
 async def main(options: argparse.Namespace) -> int:
     try:
         return await chat_until_end(options)
-    except (NetworkDown, StorageError) as error:
+    except NetworkDown as error:
         print(f"* the chat has ended: {error}", file=sys.stderr)
         return 1
 
@@ -46,11 +46,8 @@ async def main(options: argparse.Namespace) -> int:
 async def chat_until_end(options: argparse.Namespace) -> int:
     draws = not options.plain and can_draw()
     mdns = not options.local and can_search_lan()
-    key = None
-    if options.keep is not None:
-        key = SecretKey.load_or_create(options.keep / "identity.key")
     async with (
-        Network(f"chat {options.network}", secret_key=key, mdns=mdns) as net,
+        Network(f"chat {options.network}", mdns=mdns) as net,
         Chat(net, options.nick, options.keep) as chat,
     ):
         for room in options.room or ["lobby"]:

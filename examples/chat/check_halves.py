@@ -13,6 +13,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 CHAT = Path(__file__).with_name("chat.py")
 LIMIT_S = 60.0
@@ -71,7 +72,11 @@ class Person:
 
 @asynccontextmanager
 async def person(
-    nick: str, runtime_dir: Path, *arguments: str | Path, python: Sequence[str] = ()
+    nick: str,
+    runtime_dir: Path,
+    *arguments: str | Path,
+    python: Sequence[str] = (),
+    limit_s: float = LIMIT_S,
 ) -> AsyncIterator[Person]:
     """Let somebody chat; killed in the end if they still do.
 
@@ -79,7 +84,8 @@ async def person(
         nick: What they are called.
         runtime_dir: Where nodes of one machine find each other; another one stands for another.
         arguments: Of the chat.
-        python: Of the interpreter.
+        python: Arguments of the interpreter.
+        limit_s: How long it may take.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, *python, CHAT, nick, "--local", *arguments,
@@ -87,7 +93,7 @@ async def person(
     )  # fmt: skip
     one = Person(process)
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             await one.sees(r"\* you are in .*")
             yield one
     except BaseException as error:
@@ -99,12 +105,16 @@ async def person(
         await process.wait()
 
 
-async def main(folder: Path) -> None:
-    """Let two halves meet, and check."""
+async def main(folder: Path, **options: Any) -> None:
+    """Let two halves meet, and check; the options are those of `person`."""
     here, there = folder / "here", folder / "there"
     here.mkdir()
     there.mkdir()
-    async with person("ann", here) as ann, person("ben", here) as ben, person("cem", there) as cem:
+    async with (
+        person("ann", here, **options) as ann,
+        person("ben", here, **options) as ben,
+        person("cem", there, **options) as cem,
+    ):
         people = {"ann": ann, "ben": ben, "cem": cem}
         # Apart, each half sees its own people and lines.
         await ann.asks_until("/who", r"\* 2 in lobby: ann \(you\), ben")

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from talk import view
+from talk.archive import Archive
 from talk.commands import Join, Leave, Rename, Say, ShowHistory, parse
 from talk.messages import Line, Person, as_nick, as_room, line_text, line_time, printable
 from talk.model import SHOWN_AT_FIRST, HistoryShown, LineSent, Model, Noticed
@@ -24,7 +26,7 @@ BEN, CEM = (SecretKey.from_seed(name).peer_id for name in ("ben", "cem"))
 
 
 def line(number: int, nick: str = "ben") -> Line:
-    return Line(f"{nick}-{number}", nick, f"text {number}", 0.0)
+    return Line(f"{nick}-{number}", nick, f"text {number}", 1000 * number)
 
 
 def model_in(*rooms: str) -> Model:
@@ -56,14 +58,14 @@ def shown(model: Model, count: int = 100) -> list[str]:
 
 def test_a_line_is_pending_until_it_is_in_the_room_and_shows_once() -> None:
     model = model_in("lobby")
-    mine = model.compose("hello", 1.0)
-    other = model.compose("more", 2.0)
+    mine = model.compose("hello", 1000)
+    other = model.compose("more", 2000)
     assert mine.id != other.id
     assert shown(model) == ["hello?", "more?"]
     assert (model.pending_count, events_of(model)) == (2, [])
-    model.receive_line("lobby", line(0))
-    model.receive_line("lobby", mine)
-    model.receive_line("lobby", mine)  # it was written twice, for its fate was unknown
+    assert model.receive_line("lobby", line(0))
+    assert model.receive_line("lobby", mine)
+    assert not model.receive_line("lobby", mine)
     assert shown(model) == ["text 0", "hello", "more?"]
     assert events_of(model) == [LineSent("lobby", line(0)), LineSent("lobby", mine)]
     assert model.pending_count == 1
@@ -71,82 +73,85 @@ def test_a_line_is_pending_until_it_is_in_the_room_and_shows_once() -> None:
 
 def test_what_was_sent_stays_while_two_rooms_merge() -> None:
     model = model_in("lobby")
-    for number in range(3):
+    for number in (0, 2, 4):
         model.receive_line("lobby", line(number))
-    pending = model.compose("mine", 0.0)
+    pending = model.compose("mine", 6000)
     events_of(model)
-    # The room begins anew with the state of the others.
-    others = [line(0, "cem"), line(1, "cem")]
-    model.receive_history("lobby", others)
-    assert [one.id for one in model.rooms["lobby"].lines] == [
-        "cem-0", "cem-1", "ben-0", "ben-1", "ben-2",
-    ]  # fmt: skip
+    # The room begins anew with the state of the others, whose lines come where they belong.
+    others = [line(3, "cem"), line(1, "cem")]
+    assert model.receive_history("lobby", others) == others
+    order = ["ben-0", "cem-1", "ben-2", "cem-3", "ben-4"]
+    assert [one.id for one in model.rooms["lobby"].lines] == order
     assert shown(model)[-1] == "mine?"
     assert events_of(model) == [LineSent("lobby", one) for one in others]
-    # This half's lines come back one by one, between others, and take the room's order.
-    for one in (line(0), line(2, "cem"), line(1), pending, line(2)):
+    # This half's lines come back one by one, which changes nothing.
+    for one in (line(0), line(2), pending, line(4)):
         model.receive_line("lobby", one)
-    order = ["cem-0", "cem-1", "ben-0", "cem-2", "ben-1", pending.id, "ben-2"]
-    assert [one.id for one in model.rooms["lobby"].lines] == order
-    assert events_of(model) == [LineSent("lobby", line(2, "cem")), LineSent("lobby", pending)]
-    # Even if the room is emptied, or its state has something twice.
-    model.receive_history("lobby", [])
-    model.receive_history("lobby", [line(9), line(9)])
-    assert [one.id for one in model.rooms["lobby"].lines] == ["ben-9", *order]
+    assert [one.id for one in model.rooms["lobby"].lines] == [*order, pending.id]
+    assert events_of(model) == [LineSent("lobby", pending)]
+    # Even if the room is emptied.
+    assert model.receive_history("lobby", []) == []
+    assert [one.id for one in model.rooms["lobby"].lines] == [*order, pending.id]
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("compose"), st.just([])),
-        st.tuples(st.just("sent"), st.just([])),
-        st.tuples(st.just("line"), st.lists(st.integers(0, 9), min_size=1, max_size=1)),
-        st.tuples(st.just("history"), st.lists(st.integers(0, 9), max_size=6)),
-        st.tuples(st.just("notice"), st.just([])),
-        st.tuples(st.just("scroll"), st.lists(st.integers(-5, 5), min_size=1, max_size=1)),
-    ),
-    max_size=20,
-)
+def test_an_answer_comes_after_what_its_author_had_seen() -> None:
+    model = model_in("lobby")
+    day_ms = 24 * 3600 * 1000
+    # The other one's clock is ahead.
+    model.receive_line("lobby", Line("x", "ben", "a question", 90_000))
+    assert [model.compose("an answer", 50_000).at_ms, model.compose("more", 50_000).at_ms] == [
+        90_001,
+        90_002,
+    ]
+    # Far ahead, and it would be out of the world.
+    model.receive_line("lobby", Line("y", "ben", "from the future", 90_002 + 2 * day_ms))
+    assert model.compose("well", 100_000).at_ms == 100_000
 
 
-@settings(max_examples=150, deadline=None)
+KINDS = ("compose", "sent", "line", "history", "notice", "scroll")
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 11)), max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
 @given(STEPS)
-def test_whatever_comes_nothing_that_was_sent_disappears(
-    steps: list[tuple[str, list[int]]],
-) -> None:
+def test_whatever_comes_nothing_that_was_sent_disappears(steps: list[tuple[str, int]]) -> None:
     model = model_in("lobby")
     room = model.rooms["lobby"]
-    in_room: list[Line] = []
-    sent: set[str] = set()
+    sent: set[Line] = set()
     told: list[str] = []
-    for kind, numbers in steps:
+    for kind, number in steps:
+        scroll, before = room.scroll, room.rows(1)
         match kind:
             case "compose":
-                model.compose("x", 0.0)
+                model.compose("x", 1000 * number)
             case "sent" if room.pending:
-                in_room.append(room.pending[0])
+                sent.add(room.pending[0])
                 model.receive_line("lobby", room.pending[0])
             case "line":
-                in_room.append(line(numbers[0]))
-                model.receive_line("lobby", line(numbers[0]))
+                sent.add(line(number))
+                model.receive_line("lobby", line(number))
             case "history":
-                in_room = [line(number) for number in numbers]
-                model.receive_history("lobby", in_room)
+                lines = [line(one) for one in range(number, 12, 3)]
+                sent |= set(lines)
+                model.receive_history("lobby", lines)
             case "notice":
-                model.notice("x")
+                model.notice(f"notice {number}")
             case "scroll":
-                room.scroll_by(numbers[0])
+                room.scroll_by(number - 6)
         told += [event.line.id for event in events_of(model) if isinstance(event, LineSent)]
-        ids = [one.id for one in room.lines]
-        sent |= {one.id for one in in_room}
-        assert sorted(ids) == sorted(sent) == sorted(told)  # each, once
-        assert ids[: len(set(in_room))] == list(dict.fromkeys(one.id for one in in_room))
+        assert room.lines == sorted(sent, key=lambda one: one.place)
+        assert sorted(told) == sorted(one.id for one in sent)  # each, once
         assert 0 <= room.scroll <= max(0, room.row_count - 1)
         # What is drawn is a part of all rows, whichever part.
-        scroll, room.scroll = room.scroll, 0
+        drawn, end = room.rows(3), room.scroll
+        room.scroll = 0
         rows = room.rows(1000)
-        room.scroll = scroll
+        room.scroll = end
         assert len(rows) == room.row_count
-        assert room.rows(3) == rows[: len(rows) - scroll][-3:]
+        assert drawn == rows[: len(rows) - end][-3:]
+        # Who looks at something older goes on looking at it.
+        if scroll and kind not in ("compose", "scroll") and before[0].is_sent:
+            assert room.rows(1) == before
 
 
 def test_lines_that_were_not_looked_at_are_counted() -> None:
@@ -158,7 +163,7 @@ def test_lines_that_were_not_looked_at_are_counted() -> None:
     model.turn(1)
     assert (model.current, model.rooms["dev"].unread) == ("dev", 0)
     # One's own line that is sent elsewhere by now is nothing new.
-    mine = model.compose("late", 0.0)
+    mine = model.compose("late", 0)
     model.turn(-1)
     model.receive_line("dev", mine)
     assert (model.current, model.rooms["dev"].unread) == ("lobby", 0)
@@ -174,7 +179,7 @@ def test_of_a_long_history_the_end_is_shown_and_the_rest_when_asked_for() -> Non
     model.enter("lobby")
     lines = [line(number) for number in range(200)]
     model.receive_history("lobby", lines)
-    notice, *events = events_of(model)
+    *events, notice = events_of(model)
     assert notice == Noticed("lobby", "you are in lobby, 200 lines so far")
     assert events == [LineSent("lobby", one) for one in lines[-SHOWN_AT_FIRST:]]
     model.show_history(120)
@@ -182,6 +187,42 @@ def test_of_a_long_history_the_end_is_shown_and_the_rest_when_asked_for() -> Non
     room = model.rooms["lobby"]
     room.scroll_to(120, height=10)
     assert [row.text for row in room.rows(10)] == [f"text {number}" for number in range(80, 90)]
+
+
+def test_what_was_kept_is_shown_before_the_room_is_there() -> None:
+    model = model_in()
+    model.enter("lobby")
+    kept = [line(number) for number in range(60)]
+    model.receive_kept("lobby", kept)
+    assert not model.rooms["lobby"].is_open
+    assert events_of(model) == [LineSent("lobby", one) for one in kept[-SHOWN_AT_FIRST:]]
+    assert model.receive_history("lobby", [line(1), line(99)]) == [line(99)]
+    assert events_of(model) == [
+        LineSent("lobby", line(99)),
+        Noticed("lobby", "you are in lobby, 61 lines so far"),
+    ]
+    assert model.rooms["lobby"].unread == 0
+
+
+def test_an_archive_has_what_was_kept_whatever_else_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "lobby.lines"
+    archive = Archive(path)
+    assert archive.lines == []
+    kept = [Line("1", "ann", "two\nlines \u2028 🚀", 5), Line("2", "ben", "", 6)]
+    for one in kept:
+        archive.add(one)
+    archive.close()
+    # Power failed while a line was written.
+    path.write_bytes(path.read_bytes() + b'{"id": "3", "nick"')
+    archive, other = Archive(path), Archive(path)
+    assert (archive.lines, archive.bad_count) == (kept, 1)
+    archive.add(line(7))
+    other.add(line(8))
+    archive.close()
+    other.close()
+    archive = Archive(path)
+    archive.close()
+    assert (archive.lines, archive.bad_count) == ([*kept, line(7), line(8)], 1)
 
 
 def test_who_scrolls_back_looks_at_the_same_rows_when_lines_come() -> None:
@@ -199,7 +240,7 @@ def test_who_scrolls_back_looks_at_the_same_rows_when_lines_come() -> None:
     room.scroll_by(1000)
     assert len(room.rows(4)) == 1  # the oldest one
     # Who types wants to see it.
-    model.compose("and I", 0.0)
+    model.compose("and I", 0)
     assert shown(model, 3) == ["text 20", "* somebody came", "and I?"]
 
 
@@ -260,7 +301,7 @@ def test_what_may_be_typed() -> None:
 
 
 def test_nothing_of_others_moves_the_cursor() -> None:
-    hostile = Line("x", "a\nb" * 20, "\x1b]0;title\x07 \u202e" + "y" * 5000, float("inf"))
+    hostile = Line("x", "a\nb" * 20, "\x1b]0;title\x07 \u202e" + "y" * 5000, 1 << 80)
     assert line_text(hostile).isprintable()
     assert len(line_text(hostile)) < 4100
     assert line_time(hostile) == "--:--"
@@ -272,7 +313,7 @@ def test_how_it_looks() -> None:
     model.receive_people({BEN: Person("ben", ("lobby",))})
     model.receive_line("lobby", line(0))
     model.notice("cem has joined lobby")
-    model.compose("hello", 0.0)
+    model.compose("hello", 0)
     rows = "".join(text for _, text in view.timeline(model, 3)).split("\n")
     assert [row[6:] for row in rows] == ["✓ ben text 0", "* cem has joined lobby", "… ann hello"]
     assert "".join(text for _, text in view.people(model)) == "2 here\nann (you)\nben"

@@ -1,8 +1,10 @@
 """The chat on virtual time: what people were shown as sent is with everybody in the end."""
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from talk.messages import Line
@@ -33,16 +35,17 @@ def know_each_other(chats: Sequence[Chat]) -> bool:
     )
 
 
-def take_part(node: SimNode, nick: str) -> Chat:
+async def take_part(node: SimNode, nick: str, folder: Path | None = None) -> Chat:
     """Let somebody chat in the lobby for as long as the node runs."""
-    chat = Chat(node.net, nick)
+    chat = Chat(node.net, nick, folder)
 
-    async def take_part() -> None:
+    async def chatting() -> None:
         async with chat:
             chat.join("lobby")
             await asyncio.get_running_loop().create_future()
 
-    node.spawn(take_part())
+    node.spawn(chatting())
+    await node.cluster.until(lambda: chat.model.room is not None)
     return chat
 
 
@@ -50,7 +53,7 @@ def take_part(node: SimNode, nick: str) -> Chat:
 async def test_two_halves_talk_apart_and_then_meet(cluster: Cluster) -> None:
     # Two halves that cannot reach each other begin a room of one name each.
     cluster.partition([0, 1], [2, 3, 4])
-    chats = [take_part(node, nick) for node, nick in zip(cluster.nodes, NICKS, strict=True)]
+    chats = [await take_part(node, nick) for node, nick in zip(cluster.nodes, NICKS, strict=True)]
     for half in (chats[:2], chats[2:]):
         await cluster.until(partial(know_each_other, half))
     shown: dict[str, set[str]] = {nick: set() for nick in NICKS}
@@ -90,7 +93,7 @@ async def test_two_halves_talk_apart_and_then_meet(cluster: Cluster) -> None:
         assert {line.id for line in sent(chat)} == everything
         assert sent(chat) == sent(chats[0])  # in one order
         assert chat.model.rooms["lobby"].problem is None
-        # Each one's lines are in the order in which they were typed.
+        # Each one's lines are in the order in which they were typed, and answers after questions.
         for nick in NICKS:
             texts = [line.text for line in sent(chat) if line.nick == nick]
             assert texts == [f"{nick} {number}" for number in range(10)]
@@ -132,3 +135,45 @@ async def test_rooms_are_apart_and_a_change_of_name_is_seen(cluster: Cluster) ->
         for typed in ("/meet rubbish", "/leave nowhere", "/nope"):
             assert ann.type(typed)
         assert not ann.type("/quit")
+
+
+@scenario(seeds=range(1), **{**SETTINGS, "nodes": 3})
+async def test_a_room_that_all_had_left_is_what_its_people_have_kept(cluster: Cluster) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name) / nick for nick in NICKS[:2]]
+        for folder in folders:
+            folder.mkdir()
+
+        chats = [
+            await take_part(node, nick, folder)
+            for node, nick, folder in zip(cluster.nodes[:2], NICKS[:2], folders, strict=True)
+        ]
+        for number in range(3):
+            for chat in chats:
+                chat.type(f"{chat.model.nick} {number}")
+        await cluster.until(lambda: all(len(sent(chat)) == 6 for chat in chats))
+        # One of them misses the end, and everybody's machine goes off.
+        await cluster.crash(1)
+        await cluster.until(lambda: know_each_other(chats[:1]))
+        chats[0].type("are you there")
+        await cluster.until(lambda: len(sent(chats[0])) == 7)
+        before = sent(chats[0])
+        await cluster.crash(0)
+        # The one that knows less is there first, then the other, then somebody new.
+        await cluster.start(1)
+        again = [await take_part(cluster.nodes[1], "ben", folders[1])]
+        await cluster.until(lambda: sent(again[0]) == before[:6])
+        again[0].type("back again")
+        await cluster.until(lambda: again[0].model.pending_count == 0)
+        await cluster.start(0)
+        again += [await take_part(cluster.nodes[0], "ann", folders[0])]
+        again += [await take_part(cluster.nodes[2], "cem")]
+        await cluster.until(lambda: all(len(sent(chat)) == 8 for chat in again))
+        assert sent(again[2]) == sent(again[0]) == sent(again[1])
+        assert [line.text for line in sent(again[2])[-3:]] == [
+            "ben 2",
+            "are you there",
+            "back again",
+        ]
+        for node in cluster.nodes:
+            await node.stop()  # with their files

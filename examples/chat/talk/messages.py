@@ -1,5 +1,8 @@
 """What is in a room and in the list of people, and which names there are.
 
+A room is a set of lines, and each line says where it belongs. So two rooms that began apart
+become one by putting them together, in any order and as often as one likes.
+
 Lines and people come from others: whatever is shown of them goes through `printable`, so
 that nobody's text moves another one's cursor.
 """
@@ -28,13 +31,19 @@ class Line(msgspec.Struct, frozen=True):
         id: Random. It tells the line from all others, also from one that says the same.
         nick: What its author was called.
         text: What it says.
-        at: When it was typed, in seconds since the Unix epoch, by its author's clock.
+        at_ms: When it was typed, in milliseconds since the Unix epoch, by its author's clock; and
+            later than all that its author had seen by then. So answers come after questions.
     """
 
     id: str
     nick: str
     text: str
-    at: float
+    at_ms: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it belongs among others: the same for all who have it."""
+        return self.at_ms, self.id
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -62,7 +71,7 @@ def line_text(line: Line) -> str:
 def line_time(line: Line) -> str:
     """Return when a line was typed, as its author's clock said, in this machine's time zone."""
     try:
-        return time.strftime("%H:%M", time.localtime(line.at))
+        return time.strftime("%H:%M", time.localtime(line.at_ms / 1000))
     except (OverflowError, OSError, ValueError):
         return "--:--"  # no clock says that
 

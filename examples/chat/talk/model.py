@@ -6,14 +6,14 @@ Whoever shows it draws its state, or prints its events (`next_event`), each once
 Invariants:
     * A line that was shown as sent stays shown as sent, whatever becomes of the room's state.
       While two rooms merge, that state begins anew, and one half's lines come back one by one.
-    * A line is shown once, however often the room has it: lines are told apart by their ids.
-    * Sent lines have the room's order, the same for all. After them come those that were sent and
-      are not in the room at this moment, then those that are pending.
+    * A line is shown once, however often it comes: lines are told apart by their ids.
+    * Sent lines are ordered by their places, in the same way for all. Pending ones come after them.
     * A line is pending until it is in the room, which is when it is committed and here.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ from .messages import Line, Person, as_person
 
 NOTICES_MAX = 500
 EVENTS_MAX = 100_000
+CLOCKS_DIFFER_MS = 24 * 3600 * 1000
+FIRST = (-(1 << 63), "")
+"""The place before all lines."""
 SHOWN_AT_FIRST = 50
 """Lines that are shown of a room that somebody joins; `history` has the others."""
 
@@ -80,6 +83,7 @@ class Room:
         unread: Lines of others that came since it was last looked at.
         scroll: How many rows are below the last one that is drawn.
         problem: Why a line is not sent yet; None when all goes well.
+        lines: All lines that are sent, each at its place.
     """
 
     def __init__(self, name: str) -> None:
@@ -88,16 +92,11 @@ class Room:
         self.unread = 0
         self.scroll = 0
         self.problem: str | None = None
-        self._sent: list[Line] = []
+        self.lines: list[Line] = []
         self._ids: set[str] = set()
-        self._missing: dict[str, Line] = {}
         self._pending: dict[str, Line] = {}
-        self._notices: deque[tuple[int, str]] = deque(maxlen=NOTICES_MAX)
-
-    @property
-    def lines(self) -> list[Line]:
-        """All lines that are sent."""
-        return [*self._sent, *self._missing.values()]
+        # Each after the line that was the last one then.
+        self._notices: deque[tuple[tuple[int, str], str]] = deque(maxlen=NOTICES_MAX)
 
     @property
     def pending(self) -> list[Line]:
@@ -107,17 +106,16 @@ class Room:
     @property
     def row_count(self) -> int:
         """How many rows there are."""
-        counts = self._sent, self._missing, self._pending, self._notices
-        return sum(map(len, counts))
+        return len(self.lines) + len(self._pending) + len(self._notices)
 
     def rows(self, count: int) -> list[Row]:
         """Return the last `count` rows above those that are scrolled away."""
-        needed = count + self.scroll
-        start = max(0, len(self._sent) - needed)
+        start = max(0, len(self.lines) - count - self.scroll)
+        first = self.lines[start].place if start else FIRST
+        notices = deque(one for one in self._notices if one[0] >= first)
         rows = []
-        notices = deque(one for one in self._notices if one[0] >= start)
-        for number, line in enumerate([*self._sent[start:], *self._missing.values()], start):
-            while notices and notices[0][0] <= number:
+        for line in self.lines[start:]:
+            while notices and notices[0][0] < line.place:
                 rows.append(Row(None, notices.popleft()[1]))
             rows.append(Row(line, line.text))
         rows.extend(Row(None, text) for _, text in notices)
@@ -125,15 +123,23 @@ class Room:
         end = max(0, len(rows) - self.scroll)
         return rows[max(0, end - count) : end]
 
-    def scroll_to(self, lines: int, height: int) -> None:
-        """Look at so many of the last lines, the first of them on top of `height` rows."""
-        first = max(0, len(self._sent) + len(self._missing) - lines)
-        notices = sum(1 for at, _ in self._notices if at > first)
-        self.scroll = max(0, lines + notices + len(self._pending) - height)
-
     def scroll_by(self, rows: int) -> None:
         """Look at older rows, or at newer ones if `rows` is negative."""
         self.scroll = max(0, min(self.scroll + rows, self.row_count - 1))
+
+    def scroll_to(self, lines: int, height: int) -> None:
+        """Look at so many of the last lines, the first of them on top of `height` rows."""
+        if self.lines:
+            first = self.lines[max(0, len(self.lines) - lines)].place
+            self.scroll = max(0, 1 + self._count_below(first) - height)
+
+    def place_for(self, now_ms: int) -> int:
+        """Return when a line is typed that is typed now: after all that is to be seen here."""
+        last_ms = self.lines[-1].at_ms if self.lines else 0
+        pending_ms = max((line.at_ms for line in self._pending.values()), default=0)
+        last_ms = max(last_ms, pending_ms)
+        # Not after a clock that is wrong by more than a day, however.
+        return last_ms + 1 if now_ms <= last_ms < now_ms + CLOCKS_DIFFER_MS else now_ms
 
     def add_pending(self, line: Line) -> None:
         """Take in a line that was typed here; whoever types wants to see it."""
@@ -142,35 +148,34 @@ class Room:
 
     def add_notice(self, text: str) -> None:
         """Take in something to know, after the lines that are there."""
-        self._notices.append((len(self._sent) + len(self._missing), text))
-        self._hold_still(1)
+        self._notices.append((self.lines[-1].place if self.lines else FIRST, text))
+        if self.scroll:
+            self.scroll += 1
 
     def take(self, line: Line) -> bool:
-        """Take in the next line of the room; return whether it was never shown as sent."""
+        """Take in a line of the room; return whether it was never shown as sent."""
         if line.id in self._ids:
             return False
         self._ids.add(line.id)
-        self._sent.append(line)
-        was_pending = self._pending.pop(line.id, None) is not None
-        if self._missing.pop(line.id, None) is not None:
-            return False
-        if not was_pending:
-            self._hold_still(1)
+        # Who looks at something older goes on looking at it: a row may go, and one comes.
+        is_scrolled = self.scroll > 0
+        if line.id in self._pending:
+            rows_from_it = len(self._pending) - list(self._pending).index(line.id)
+            del self._pending[line.id]
+            self.scroll -= rows_from_it <= self.scroll
+        self.scroll += is_scrolled and self._count_below(line.place) <= self.scroll
+        insort(self.lines, line, key=_place_of)
         return True
 
-    def take_all(self, lines: Iterable[Line]) -> list[Line]:
-        """Take in the room's state as a whole; return the lines that were never shown as sent.
+    def _count_below(self, place: tuple[int, str]) -> int:
+        """Return how many rows are below a place."""
+        lines = len(self.lines) - bisect_right(self.lines, place, key=_place_of)
+        notices = sum(at >= place for at, _ in self._notices)
+        return lines + notices + len(self._pending)
 
-        Rows never get fewer by that, so notices and what is looked at stay where they are.
-        """
-        self._missing = {line.id: line for line in self.lines}
-        self._sent, self._ids = [], set()
-        return [line for line in lines if self.take(line)]
 
-    def _hold_still(self, rows: int) -> None:
-        """Keep what somebody looks at where it is, if that is not the end."""
-        if self.scroll:
-            self.scroll += rows
+def _place_of(line: Line) -> tuple[int, str]:
+    return line.place
 
 
 class Model:
@@ -245,31 +250,47 @@ class Model:
 
     # Lines.
 
-    def compose(self, text: str, at: float) -> Line:
+    def compose(self, text: str, now_ms: int) -> Line:
         """Return a new line of this user in the room that is looked at; it is pending."""
         room = self.rooms[self.current]
-        line = Line(self._draw_id(), self.nick, text, at)
+        line = Line(self._draw_id(), self.nick, text, room.place_for(now_ms))
         self._my_ids.add(line.id)
         room.add_pending(line)
         return line
 
-    def receive_line(self, name: str, line: Line) -> None:
-        """Take in the next line of a room."""
-        if self.rooms[name].take(line):
-            self._show(name, line)
+    def receive_line(self, name: str, line: Line) -> bool:
+        """Take in a line that is in a room now; return whether it was never shown as sent."""
+        is_new = self.rooms[name].take(line)
+        if is_new:
+            if name != self.current and line.id not in self._my_ids:
+                self.rooms[name].unread += 1
+            self._events.append(LineSent(name, line))
+        return is_new
 
-    def receive_history(self, name: str, lines: Iterable[Line]) -> None:
-        """Take in all that is in a room, at first and whenever its state is another one."""
+    def receive_kept(self, name: str, lines: Iterable[Line]) -> None:
+        """Take in what was in a room when this user was last there, before its history."""
+        self._take_first(name, lines)
+
+    def receive_history(self, name: str, lines: Iterable[Line]) -> list[Line]:
+        """Take in all that is in a room, at first and whenever its state is another one.
+
+        Returns:
+            What was never shown as sent.
+        """
         room = self.rooms[name]
-        new = room.take_all(lines)
-        if not room.is_open:
-            room.is_open = True
-            self.notice(f"you are in {name}, {len(room.lines)} lines so far", name)
-            for line in new[-SHOWN_AT_FIRST:]:
-                self._events.append(LineSent(name, line))
-            return
-        for line in new:
-            self._show(name, line)
+        if room.is_open:
+            return [line for line in lines if self.receive_line(name, line)]
+        new = self._take_first(name, lines)
+        room.is_open = True
+        self.notice(f"you are in {name}, {len(room.lines)} lines so far", name)
+        return new
+
+    def _take_first(self, name: str, lines: Iterable[Line]) -> list[Line]:
+        room = self.rooms[name]
+        new = [line for line in lines if room.take(line)]
+        shown = sorted(new, key=_place_of)[-SHOWN_AT_FIRST:]
+        self._events.extend(LineSent(name, line) for line in shown)
+        return new
 
     def show_history(self, count: int) -> None:
         """Let the last `count` lines of the room be shown."""
@@ -283,11 +304,6 @@ class Model:
         if name in self.rooms:
             self.rooms[name].add_notice(text)
         self._events.append(Noticed(name, text))
-
-    def _show(self, name: str, line: Line) -> None:
-        if name != self.current and line.id not in self._my_ids:
-            self.rooms[name].unread += 1
-        self._events.append(LineSent(name, line))
 
     # People.
 

@@ -1,6 +1,7 @@
 """One person's part in the chat: what goes between the network and the model.
 
-A room is a `Vec` of lines that all who are in it write. Who is there is two things: what people
+A room is a `Set` of lines that all who are in it write: putting a line there again does nothing, so
+whatever is in doubt is written again. Who is there is two things: what people
 say of themselves is in a `Map`, each under their own peer id, and whether they live is known to
 discovery. So nobody has to renew a lease, nobody's crash has to be written down, and a
 network that falls apart and heals shows who left and came back by itself.
@@ -12,26 +13,27 @@ log of a chat is no longer than the chat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from mosaik_actors import (
+    CollectionConfig,
     CollectionOffline,
     GroupsConfig,
-    ItemInserted,
     LogReplaySync,
     Map,
+    MemberInserted,
     Network,
     NetworkDown,
     PeerId,
-    SqliteLog,
+    Set,
     StateReplaced,
-    Vec,
 )
 
+from .archive import Archive
 from .commands import (
     HELP,
     Help,
@@ -50,18 +52,39 @@ from .messages import ROOMS_MAX, Line, Person, store_of_people, store_of_room
 from .model import Model
 
 NEVER: Final = 1 << 62
-WHOLE: Final = GroupsConfig(compact_entries=NEVER, compact_bytes=NEVER)
-WRITE_TIMEOUT_S: Final = 5.0
+CONFIG: Final = CollectionConfig(
+    sync=LogReplaySync(),
+    groups=GroupsConfig(compact_entries=NEVER, compact_bytes=NEVER),
+    write_timeout=5.0,
+)
 LEAVE_TIMEOUT_S: Final = 1.0
+PUT_BACK_AFTER_S: Final = 3.0
+"""What is missing after two rooms have met comes by itself as a rule, in less time."""
 
 
 class OpenRoom:
-    """A room's collection, and the tasks that work for it."""
+    """A room's collection, and what works for it."""
 
-    def __init__(self, lines: Vec[Line]) -> None:
+    def __init__(self, lines: Set[Line], archive: Archive | None) -> None:
         self.lines = lines
+        self.archive = archive
+        self.was_replaced = asyncio.Event()
         self.outbox: asyncio.Queue[Line] = asyncio.Queue()
         self.tasks: list[asyncio.Task[None]] = []
+
+    def keep(self, lines: Iterable[Line]) -> None:
+        """Keep lines that are in the room, if they are to be kept."""
+        if self.archive is not None:
+            for line in lines:
+                self.archive.add(line)
+
+    async def close(self) -> None:
+        """Leave the room. May be repeated."""
+        try:
+            await self.lines.close()
+        finally:
+            if self.archive is not None:
+                self.archive.close()
 
 
 class Chat:
@@ -91,9 +114,7 @@ class Chat:
 
     async def __aenter__(self) -> Self:
         store = store_of_people(self.net.id)
-        self._people = Map[PeerId, Person].writer(
-            self.net, store, sync=LogReplaySync(), groups=WHOLE, write_timeout=WRITE_TIMEOUT_S
-        )
+        self._people = Map[PeerId, Person].writer(self.net, store, config=CONFIG)
         self._stack.push_async_callback(self._people.close)
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self._start(self._introduce_myself())
@@ -115,8 +136,6 @@ class Chat:
             with suppress(CollectionOffline, NetworkDown, TimeoutError):
                 async with asyncio.timeout(LEAVE_TIMEOUT_S):  # else they see that the node is gone
                     await self._people.remove(self.net.peer_id)
-            for room in self._rooms.values():
-                await room.lines.close()
         finally:
             try:
                 await self._stack.__aexit__(error_class, error, trace)
@@ -145,25 +164,24 @@ class Chat:
         """Go to a room. What is typed there is pending until its history is here.
 
         Raises:
-            ValueError: There are too many rooms.
+            ValueError: There are too many rooms, or the file for this one cannot be opened.
         """
         if name not in self._rooms:
             if len(self._rooms) == ROOMS_MAX:
                 raise ValueError(f"nobody is in more than {ROOMS_MAX} rooms; /leave one first")
-            storage = None if self._folder is None else SqliteLog(self._folder / f"{name}.db")
+            archive = self._open_archive(name)
             store = store_of_room(self.net.id, name)
-            room = OpenRoom(
-                Vec[Line].writer(
-                    self.net,
-                    store,
-                    sync=LogReplaySync(),
-                    groups=WHOLE,
-                    storage=storage,
-                    write_timeout=WRITE_TIMEOUT_S,
-                )
-            )
-            self._rooms[name] = room
-            for work in (self._follow(name, room.lines), self._send(name, room)):
+            lines = Set[Line].writer(self.net, store, config=CONFIG)
+            room = self._rooms[name] = OpenRoom(lines, archive)
+            self._stack.push_async_callback(room.close)
+            self.model.enter(name)
+            if archive is not None:
+                self.model.receive_kept(name, archive.lines)
+            for work in (
+                self._follow(name, room),
+                self._send(name, room),
+                self._put_back(name, room),
+            ):
                 room.tasks.append(self._group.create_task(work))
         self.model.enter(name)
         self.changed()
@@ -191,7 +209,7 @@ class Chat:
             raise ValueError("you are in no room; /join one")
         match command:
             case Say(text):
-                line = model.compose(text, self.net.node.clock.wall())
+                line = model.compose(text, int(self.net.node.clock.wall() * 1000))
                 self._rooms[model.current].outbox.put_nowait(line)
             case Join(name):
                 self.join(name)
@@ -220,6 +238,12 @@ class Chat:
                 for text in HELP.splitlines():
                     model.notice(text)
 
+    def _open_archive(self, name: str) -> Archive | None:
+        try:
+            return None if self._folder is None else Archive(self._folder / f"{name}.lines")
+        except OSError as error:
+            raise ValueError(f"{name} cannot be kept: {error}") from error
+
     def _leave(self, name: str) -> None:
         room = self._rooms.pop(name, None)
         if room is None:
@@ -229,7 +253,7 @@ class Chat:
         unsent = len(self.model.rooms[name].pending)
         self.model.leave(name)
         self.model.notice(f"you have left {name}" + f", {unsent} lines not sent" * bool(unsent))
-        self._group.create_task(room.lines.close())
+        self._group.create_task(room.close())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done until the chat ends."""
@@ -237,42 +261,61 @@ class Chat:
 
     # Lines.
 
-    async def _follow(self, name: str, lines: Vec[Line]) -> None:
+    async def _follow(self, name: str, room: OpenRoom) -> None:
         """Give the model what is in a room, and then what comes."""
-        await lines.when().online()
-        changes = lines.changes()
-        self.model.receive_history(name, lines)
-        self.changed()
+        await room.lines.when().online()
+        changes = room.lines.changes()
+        self._read_all(name, room)
         async for change in changes:
             match change:
-                case ItemInserted(_, line):
-                    self.model.receive_line(name, line)
+                case MemberInserted(line):
+                    if self.model.receive_line(name, line):
+                        room.keep([line])
                 case StateReplaced():
-                    self.model.receive_history(name, lines)
+                    self._read_all(name, room)
             self.changed()
+
+    def _read_all(self, name: str, room: OpenRoom) -> None:
+        room.keep(self.model.receive_history(name, room.lines))
+        room.was_replaced.set()
+        self.changed()
 
     async def _send(self, name: str, room: OpenRoom) -> None:
         """Write lines one after the other, each however long that takes."""
+        shown = self.model.rooms[name]
         while True:
             line = await room.outbox.get()
-            while not await self._is_written(name, room.lines, line):
-                await room.lines.when().online()
-                # A write whose fate is unknown may be there by now. If it comes only after it was
-                # written again, the model shows it once.
-                if line in room.lines:
+            while True:
+                try:
+                    await room.lines.insert(line)
                     break
-            self.model.rooms[name].problem = None
-
-    async def _is_written(self, name: str, lines: Vec[Line], line: Line) -> bool:
-        try:
-            await lines.push_back(line)
-        except CollectionOffline as error:
-            if self.model.rooms[name].problem is None:
-                self.model.notice(f"not sent yet: {error.reason}", name)
-            self.model.rooms[name].problem = error.reason
+                except CollectionOffline as error:
+                    if shown.problem is None:
+                        self.model.notice(f"not sent yet: {error.reason}", name)
+                    shown.problem = error.reason
+                    self.changed()
+                    await room.lines.when().online()
+            shown.problem = None
             self.changed()
-            return False
-        return True
+
+    async def _put_back(self, name: str, room: OpenRoom) -> None:
+        """Write what this user has seen as sent, and is missing in a room that begins anew.
+
+        That is what the archive has of a room that everybody had left. It would also be what a
+        crash took with it that the others had not seen yet.
+        """
+        shown = self.model.rooms[name]
+        while True:
+            await room.was_replaced.wait()
+            room.was_replaced.clear()
+            if all(line in room.lines for line in shown.lines):
+                continue
+            await asyncio.sleep(PUT_BACK_AFTER_S)
+            await room.lines.when().online()
+            try:
+                await room.lines.extend(line for line in shown.lines if line not in room.lines)
+            except CollectionOffline:
+                room.was_replaced.set()
 
     # People.
 
