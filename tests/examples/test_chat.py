@@ -1,11 +1,15 @@
 """The chat's model, commands and looks, by plain calls, and its screen with keys from a pipe."""
 
 import asyncio
+import importlib.util
+import io
 import itertools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import chat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +21,7 @@ from talk.archive import Archive
 from talk.commands import Join, Leave, Rename, Say, ShowHistory, parse
 from talk.messages import Line, Person, as_nick, as_room, line_text, line_time, printable
 from talk.model import SHOWN_AT_FIRST, HistoryShown, LineSent, Model, Noticed
+from talk.plain import end
 from talk.session import Chat
 from talk.terminal import Screen
 
@@ -358,8 +363,64 @@ async def test_the_screen_takes_keys_and_ends() -> None:
     typing = await press(["hello\r", "\x1b[5~", "/quit\r"], model)
     assert typing.typed == ["hello", "/quit"]
     assert model.rooms["lobby"].scroll > 10
-    for end in ("\x03", "\x04"):
-        await press(["\x0e", end], model)  # Ctrl-N
+    for key in ("\x03", "\x04"):
+        await press(["\x0e", key], model)  # Ctrl-N
     assert model.current == "lobby"
     await press(["\x10", "\x03"], model)  # Ctrl-P
     assert model.current == "dev"
+
+
+class Ending:
+    """A chat that ends."""
+
+    def __init__(self, unsent: int, is_last_copy: bool) -> None:
+        self.model = model_in("lobby")
+        self.is_last_copy = is_last_copy
+        self._unsent = unsent
+
+    async def flush(self, timeout: float) -> int:
+        return self._unsent
+
+
+@pytest.mark.parametrize(
+    ("unsent", "is_last_copy", "code", "said"),
+    [
+        (0, False, 0, ""),
+        (2, True, 1, "* not sent: 2 lines\n"),
+        (0, True, 0, "* nobody else is here, so what was said is gone; --keep would keep it\n"),
+    ],
+)
+async def test_what_will_be_gone_is_said_at_the_end(
+    unsent: int, is_last_copy: bool, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await end(cast("Chat", Ending(unsent, is_last_copy))) == code
+    assert capsys.readouterr().out == said
+
+
+def test_without_a_terminal_or_what_draws_on_it_there_are_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert not chat.can_draw()
+    monkeypatch.setattr(sys, "stdin", Tty())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert chat.can_draw()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not chat.can_draw()
+    assert not chat.can_search_lan()
+    said = capsys.readouterr().out
+    assert "pip install 'mosaik-actors[chat]'" in said
+    assert "pip install 'mosaik-actors[mdns]'" in said
+
+
+def test_options_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = chat.parse_options(["ann", "--room", "Dev", "--keep", str(tmp_path / "a" / "b")])
+    assert (options.nick, options.room) == ("ann", ["dev"])
+    assert (tmp_path / "a" / "b").is_dir()
+    for arguments in (["a b"], ["ann", "--room", "../x"]):
+        with pytest.raises(SystemExit):
+            chat.parse_options(arguments)
+    assert "a room's name has" in capsys.readouterr().err

@@ -117,6 +117,7 @@ async def test_rooms_are_apart_and_a_change_of_name_is_seen(cluster: Cluster) ->
         await cluster.until(lambda: ben.model.pending_count == 0)
         await cluster.until(lambda: ann.model.count_people() == {"dev": 1, "lobby": 2})
         assert sent(ann) == []
+        assert not ben.is_last_copy
         # Who comes later has all of it.
         ann.type("/join dev")
         await cluster.until(

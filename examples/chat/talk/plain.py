@@ -25,14 +25,21 @@ async def chat_in_lines(chat: Chat) -> int:
         async for text in _typed():
             if not chat.type(text):
                 break
-        unsent = await chat.flush(FLUSH_TIMEOUT_S)
-        print_events(chat)
+        return await end(chat)
     finally:
         printing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await printing
+
+
+async def end(chat: Chat) -> int:
+    """Wait until all is sent, and say what of it will be gone; return the exit code."""
+    unsent = await chat.flush(FLUSH_TIMEOUT_S)
+    print_events(chat)
     if unsent:
         print(f"* not sent: {unsent} lines", flush=True)
+    elif chat.is_last_copy:
+        print("* nobody else is here, so what was said is gone; --keep would keep it", flush=True)
     return 1 if unsent else 0
 
 

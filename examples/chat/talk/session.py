@@ -195,6 +195,12 @@ class Chat:
         """Wait for the next change of the model."""
         await self._next.wait()
 
+    @property
+    def is_last_copy(self) -> bool:
+        """Whether lines are gone when this user leaves: nobody else has them, and no file."""
+        rooms = self.model.rooms.values()
+        return self._folder is None and not self.model.people and any(one.lines for one in rooms)
+
     async def flush(self, timeout: float) -> int:
         """Wait until all that was typed is sent; return how many lines are not when time is up."""
         with suppress(TimeoutError):

@@ -21,9 +21,9 @@ from prompt_toolkit.widgets import TextArea
 
 from . import view
 from .model import HistoryShown
+from .plain import end
 from .session import Chat
 
-FLUSH_TIMEOUT_S = 5.0
 PEOPLE_WIDTH = 20
 KEYS = "Ctrl-N and Ctrl-P turn to another room, PageUp and PageDown show what was; /help says more"
 
@@ -167,10 +167,7 @@ async def chat_in_terminal(chat: Chat) -> int:
         await Screen(chat).run()
     finally:
         logging.getLogger().removeHandler(handler)
-    unsent = await chat.flush(FLUSH_TIMEOUT_S)
-    if unsent:
-        print(f"* not sent: {unsent} lines", flush=True)
-    return 1 if unsent else 0
+    return await end(chat)
 
 
 def _texts(texts: view.Texts) -> StyleAndTextTuples:
