@@ -58,7 +58,7 @@ EXAMPLES = [
     Example(name="api_keys", programs=("api_keys/vendor.py",), proof="without its ticket the customer gets nothing", claim="a key that was not bought opens nothing"),
     Example(name="attested", programs=("attested/ward.py --count 50", "attested/reader.py"), proof="got 50 readings", claim="data goes to attested software only"),
     Example(name="counter", programs=("counter/counter.py --count 50",) * 3, proof="the total is 150 after 150 commands", claim="three processes agree on one total"),
-    Example(name="group_chat", programs=("group_chat/chat.py ann",), input="hello\n", proof="ann: hello", claim="a line is in the room when it is shown"),
+    Example(name="chat", programs=("chat/check_halves.py",), proof=r"checked: (.*)", claim="what was shown as sent stays, in one order"),
     Example(name="scenario_test", programs=("-m pytest -q -p no:cacheprovider scenario_test",), proof=r"\d+ passed", claim="a bug that loses sales is caught"),
     Example(name="intents", programs=("run intents/launch.toml",), environment={"INTENTS_COUNT": "12", "INTENTS_WINDOW_S": "1"}, proof=r"checked: (.*)", claim="an auction by seven processes adds up"),
     Example(name="orderbook", programs=("run orderbook/launch.toml",), environment={"ORDERBOOK_SECONDS": "3", "ORDERBOOK_PLOT": "{tmp}/day.svg"}, proof="(?s)(p50.*?)\n.*checked: 3 identical books", claim="three books are one at 5,000 orders/s"),

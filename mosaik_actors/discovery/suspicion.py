@@ -13,7 +13,8 @@ is sent while nobody is suspected.
        newer entry came and two peers claim it, or this node noticed it itself.
        A single claim of somebody else is verified, from `PROBE_AFTER_S` on: about `PROBES`
        nodes of the network, chosen at random, try to reach the peer (SWIM's indirect
-       probes) and claim it too if they cannot.
+       probes) and claim it too if they cannot. They draw again, later each time, for as long as
+       it is neither claimed by another one nor refuted: at first nobody may have been drawn.
     4. A newer entry makes it reachable again at any time. Who noticed tries now and then
        to become its neighbour again: it may have been cut off, with others or alone.
 
@@ -180,7 +181,7 @@ class Suspicions:
         self.recheck(claim.accused, now=now)
 
     def retry(self, peer_id: PeerId, *, now: float) -> None:
-        """See that a confirmed suspect is due again, later each time."""
+        """See that a suspect is due again, later each time."""
         suspicion = self._of[peer_id]
         heapq.heappush(self._deadlines, (now + suspicion.retry_s, peer_id))
         suspicion.retry_s = min(2 * suspicion.retry_s, _RETRY_MAX_S)

@@ -258,8 +258,12 @@ class Reachability:
             suspicion.is_confirmed = True
             self._changed.append(peer_id)
             self._suspicions.retry(peer_id, now=steady)
-        elif self._draw() * len(self._store) < PROBES:
-            self._to_probe[peer_id] = None
+        else:
+            if self._draw() * len(self._store) < PROBES:
+                self._to_probe[peer_id] = None
+            if steady >= suspicion.since + CONFIRM_S:
+                # Perhaps nobody was drawn: until it is claimed or refuted, draw again.
+                self._suspicions.retry(peer_id, now=steady)
 
     def _refute(self, now: float, steady: float) -> None:
         self._refute_at = None

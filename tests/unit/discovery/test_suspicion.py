@@ -96,6 +96,31 @@ def test_one_accuser_is_not_enough_and_makes_some_look_themselves() -> None:
     assert not reaches(core, "d")
 
 
+def test_when_nobody_was_drawn_to_look_they_draw_again() -> None:
+    draws = iter([0.99, 0.99, 0.99, 0.0])
+    core = catalog(draw=lambda: next(draws))
+    for name in OTHERS:
+        core.receive_entry(signed(name), now=NOW)
+    core.receive_claim(claim_of("a", "d"), now=NOW)
+    looked: list[float] = []
+    for tenths in range(300):
+        now = NOW + tenths / 10
+        core.handle_timer(now=now)
+        if core.reachability.take_probes():
+            looked.append(tenths / 10)
+            core.receive_claim(claim_of("b", "d"), now=now)  # that one got no answer either
+    # Drawn after 0.5, 2, 6 and 14 seconds; two claims are enough, and nobody draws any more.
+    assert looked == [14.0]
+    assert not reaches(core, "d")
+    assert next(draws, None) is None
+    # What is refuted is not looked at again.
+    core = knowing(draw=0.0)
+    core.receive_claim(claim_of("a", "d"), now=NOW)
+    core.receive_entry(signed("d", update=NOW + 1), now=NOW + 1)
+    core.handle_timer(now=NOW + 60)
+    assert core.reachability.take_probes() == []
+
+
 def test_a_newer_entry_refutes_before_and_after() -> None:
     core = knowing()
     for accuser in ("a", "b"):
