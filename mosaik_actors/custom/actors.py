@@ -44,7 +44,7 @@ from ..when import Wait
 from .isolation import StandIn
 from .pool import LEAST_LOADED, PREFIX, AddMember, Balance, Holders, Pool, PoolFront
 from .services import Net, Services
-from .singleton import Keeper, Kept, check_singleton
+from .singleton import Kept, SingletonKeeper, check_singleton
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Actors:
                 require=require,
                 running=running,
             )
-            made = Keeper
+            made = SingletonKeeper
             spawning = Spawning(
                 args=(kept,), on_started=spawning.on_started, stands_for=actor_class
             )

@@ -32,7 +32,7 @@ from .messaging.reference import ActorRef
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import MailboxStats
-from .watch import Watch
+from .watch import LoopWatch
 
 
 class CellHost(Protocol):
@@ -216,7 +216,7 @@ class CellState:
         self.mailbox: deque[tuple[Any, ActorAddress]] = deque()
         self.children: dict[LocalAddress, None] = {}
         self.timers: dict[int, asyncio.TimerHandle] = {}
-        self.watch: Watch | None = None
+        self.watch: LoopWatch | None = None
         self.saved: Saved | None = None
         self.exiting = False
         self.dead = False

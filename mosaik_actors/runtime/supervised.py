@@ -41,7 +41,7 @@ from .messaging.hooks import HookMessage, Hooks, StartActor
 from .messaging.mailbox import DROP_OLDEST, REJECT, Mailbox, is_counted, take_oldest
 from .messaging.notices import MessageRejected
 from .messaging.reference import ChildFailed
-from .messaging.supervision import Decision, Policy, Resume, Supervisor
+from .messaging.supervision import Policy, Resume, SupervisionDecision, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class SupervisedCell(ActorCell):
         found = (self.host.supervised(child) for child in parent.children)
         return [cell for cell in found if isinstance(cell, SupervisedCell) and cell is not self]
 
-    def _carry_out(self, decision: Decision, reason: str) -> None:
+    def _carry_out(self, decision: SupervisionDecision, reason: str) -> None:
         if decision.name == "resumed" or self.dead or self.exiting:
             return
         if decision.name == "restarted":

@@ -63,7 +63,7 @@ from ...ids import PeerId
 from ..config import ConsensusConfig
 from ..raft.quorum import majority
 from ..wire.bootstrap import (
-    Ask,
+    AskOutcome,
     Complete,
     Dead,
     Declined,
@@ -77,7 +77,7 @@ from ..wire.bootstrap import (
     Seek,
 )
 from ..wire.configuration import make_voters
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 from ..wire.types import HISTORY_BYTES
 from .events import (
     BootstrapPhase,
@@ -86,7 +86,7 @@ from .events import (
     Founded,
     HistoryDied,
 )
-from .outgoing import Outgoing, why_blocked
+from .outbox import BootstrapOutbox, why_blocked
 from .peers import BootstrapPeers
 from .promises import Promises
 from .proposing import Proposing
@@ -135,7 +135,7 @@ class Bootstrap:
         self._attempt_s = max(config.bootstrap_delay, config.election_timeout)
         self._resend_s = max(config.heartbeat_interval, self._attempt_s / 4)
         self._peers = BootstrapPeers(me, config, rng, now=now)
-        self._out = Outgoing(me, self._peers)
+        self._out = BootstrapOutbox(me, self._peers)
         self._promises = Promises(me, rng, prepare_vote, self._out.save)
         self._proposing = Proposing(
             me, rng, self._attempt_s, self._peers, self._promises, self._out
@@ -160,14 +160,14 @@ class Bootstrap:
         return self._promises.prepare_vote
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> MemberStanding:
         """What a member without a history says of itself.
 
         One that has promised, and saved that, says that it seeks: it may be accepted.
         """
         is_free_to_join = self._promises.has_promised and self._promises.is_saved
         is_prepared = self._phase is BootstrapPhase.PREPARED and not is_free_to_join
-        return Standing.PREPARED if is_prepared else Standing.SEEKING
+        return MemberStanding.PREPARED if is_prepared else MemberStanding.SEEKING
 
     # The verbs.
 
@@ -203,7 +203,7 @@ class Bootstrap:
                 self._receive_prepared(peer, self._checked(peer, proposal), now)
             case Complete(proposal):
                 self._receive_complete(peer, self._checked(peer, proposal), now)
-            case Ask(proposal):
+            case AskOutcome(proposal):
                 self._answer(peer, self._checked(peer, proposal), now)
             case Declined(history, why):
                 self._receive_declined(peer, history, why, now)
@@ -525,7 +525,9 @@ class Bootstrap:
             self._phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
         ):
             proposal = promises.proposal
-            self._out.tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
+            self._out.tell(
+                proposal, AskOutcome(proposal), lambda peer: not promises.has_promise_of(peer)
+            )
 
     def _resume(self, now: float) -> None:
         """Go on where the last life ended."""

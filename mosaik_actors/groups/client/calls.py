@@ -52,7 +52,7 @@ class PendingSubmission:
         self.is_told = False
 
 
-class Deadlines:
+class CallDeadlines:
     """When callers give up."""
 
     __slots__ = ("_added_count", "_done_count", "_heap")

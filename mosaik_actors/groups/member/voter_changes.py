@@ -18,7 +18,7 @@ from ...ids import PeerId
 from ..raft.progress import ProgressState
 from ..raft.raft import Raft
 from ..wire.frames import Admitted, JoinAccepted, encode_control
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 from .events import Logged
 from .membership import (
     GroupView,
@@ -154,7 +154,7 @@ class VoterChanges:
         joiners = {
             peer: status
             for peer, status in self._context.statuses.items()
-            if status.standing is Standing.SEEKING
+            if status.standing is MemberStanding.SEEKING
             and peer in learners
             # One that has acknowledged anything is removed first: that holds no more.
             and not progress[peer].match_index

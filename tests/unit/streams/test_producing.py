@@ -12,9 +12,9 @@ from mosaik_actors.streams.criteria.budget import CriteriaBudget
 from mosaik_actors.streams.criteria.criteria import Record, encode_criteria, where
 from mosaik_actors.streams.producing.admission import (
     TOO_COSTLY,
-    Admission,
-    Admitted,
+    AdmittedPeer,
     Awaited,
+    ConsumerAdmission,
 )
 from mosaik_actors.streams.producing.fanout import FanOut
 from mosaik_actors.streams.producing.item_filter import ItemFilter
@@ -53,9 +53,9 @@ def item_filter() -> ItemFilter:
     return ItemFilter(Reading, lambda: None, lambda: None, lambda: 0.0)
 
 
-def admission(tickets: Any = None, budget: CriteriaBudget | None = None) -> Admission:
+def admission(tickets: Any = None, budget: CriteriaBudget | None = None) -> ConsumerAdmission:
     budget = budget or CriteriaBudget(0.1, 1.0)
-    return Admission(None, tickets, describe(Reading), 1, item_filter(), budget)
+    return ConsumerAdmission(None, tickets, describe(Reading), 1, item_filter(), budget)
 
 
 def header(criteria: bytes = b"") -> Subscribe:
@@ -66,7 +66,7 @@ def header(criteria: bytes = b"") -> Subscribe:
     )  # fmt: skip
 
 
-def judge(rules: Admission, criteria: bytes = b"", *, taken: int = 0) -> Any:
+def judge(rules: ConsumerAdmission, criteria: bytes = b"", *, taken: int = 0) -> Any:
     consumers = [peer_id(f"c{n}") for n in range(taken)]
     return rules.judge(peer("a"), header(criteria), consumers, now=0.0)
 
@@ -75,7 +75,7 @@ ODD = encode_criteria(where(Reading.n == 1))
 
 
 def test_whoever_is_known_and_fits_is_admitted_with_its_criteria() -> None:
-    assert judge(admission()) == Admitted(peer("a"), None)
+    assert judge(admission()) == AdmittedPeer(peer("a"), None)
     admitted = judge(admission(), ODD)
     assert admitted.filter_group.key == ODD
 
@@ -99,7 +99,7 @@ def test_tickets_that_are_not_judged_yet_are_waited_for() -> None:
     tickets.verdict = TicketVerdict(0.0, "is asked", is_awaited=True)
     assert isinstance(judge(rules), Awaited)
     tickets.verdict = TicketVerdict(2.0)
-    assert isinstance(judge(rules), Admitted)
+    assert isinstance(judge(rules), AdmittedPeer)
     assert rules.judge_tickets(peer("a")) is None
 
 
@@ -107,7 +107,7 @@ def test_criteria_of_who_asks_for_too_much_are_refused() -> None:
     budget = CriteriaBudget(0.1, 1.0)
     budget.charge(peer_id("a"), 2.0, 0, now=0.0)
     assert judge(admission(budget=budget), ODD) is TOO_COSTLY
-    assert isinstance(judge(admission(budget=budget)), Admitted)  # without any it may
+    assert isinstance(judge(admission(budget=budget)), AdmittedPeer)  # without any it may
 
 
 def no_future() -> Any:
