@@ -53,9 +53,9 @@ from ..streams.messages import (
     SubscriberOffered,
 )
 from ..streams.producing.admission import TOO_COSTLY, AdmittedPeer, Awaited, ConsumerAdmission
+from ..streams.producing.encoding import OVERHEAD_BYTES
 from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.producing.item_filter import FilterGroup
-from ..streams.producing.parts import OVERHEAD_BYTES
 from ..streams.producing.publisher import Publisher
 from ..streams.producing.undelivered import Undelivered
 from ..streams.shared import Channel
@@ -374,7 +374,7 @@ class ProducerActor(TypeDispatcher):
         while True:
             self._publisher.publish(now=now)
             self._write()
-            if not outbox.parts or not self._state.channels:
+            if not outbox.entries or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
@@ -382,7 +382,7 @@ class ProducerActor(TypeDispatcher):
             core.note_blocked(now=now)
             if not self._write():
                 break
-        if self._is_blocked and not outbox.parts:
+        if self._is_blocked and not outbox.entries:
             self._is_blocked = False
             core.note_unblocked()
         self._published_at = self._now()

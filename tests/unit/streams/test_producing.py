@@ -16,10 +16,10 @@ from mosaik_actors.streams.producing.admission import (
     Awaited,
     ConsumerAdmission,
 )
+from mosaik_actors.streams.producing.encoding import ItemEncoder
 from mosaik_actors.streams.producing.fanout import FanOut
 from mosaik_actors.streams.producing.item_filter import ItemFilter
 from mosaik_actors.streams.producing.outbox import Outbox
-from mosaik_actors.streams.producing.parts import PartEncoder
 from mosaik_actors.streams.producing.publisher import Publisher
 from mosaik_actors.streams.producing.undelivered import Undelivered
 from mosaik_actors.streams.wire import Subscribe
@@ -117,7 +117,7 @@ def no_future() -> Any:
 def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     """Also those that waited for room because of it: nobody is there to take them."""
     returned: list[Any] = []
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     fan_out = FanOut(buffer_items=1, buffer_bytes=1 << 20, lag_grace_s=0.0)
     outbox = Outbox(items_max=8, bytes_max=1 << 20, wake=lambda: None, make_future=no_future)
     undelivered = Undelivered("n", logging.getLogger("test"), encoder, returned.append)
@@ -126,7 +126,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     fan_out.subscribe("slow", window_items=64, window_bytes=1 << 20)
     outbox.append(encoder.encode(1))
     publisher.publish(now=0.0)
-    assert not outbox.parts
+    assert not outbox.entries
     assert returned == []
     outbox.append(encoder.encode(2))
     publisher.publish(now=0.0)
@@ -140,7 +140,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
 
 
 def test_a_failing_callback_keeps_no_other_item_back(caplog: pytest.LogCaptureFixture) -> None:
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     seen: list[int] = []
 
     def fail(item: int) -> None:
@@ -155,6 +155,6 @@ def test_a_failing_callback_keeps_no_other_item_back(caplog: pytest.LogCaptureFi
 
 def test_without_a_callback_the_number_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     Undelivered("n", logging.getLogger("test"), encoder, None).hand_back([encoder.encode(1)])
     assert [record.getMessage() for record in caplog.records] == ["n: 1 items had no consumer"]
