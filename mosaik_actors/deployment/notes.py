@@ -1,4 +1,4 @@
-"""What a node shows of the deployments it is bound to, so that a near miss can be told.
+"""What a node shows of the deployments it is bound to, so that a near miss can be seen.
 
 Configurations that differ derive other ids, so their parties never meet: safe, and silent.
 So each bound node shows a note in its catalog entry: name, identity, and four bytes of hash

@@ -58,7 +58,7 @@ class GroupState(SharedState):
             self.room.wake_all()
 
     def end_calls(self) -> None:
-        """Tell all calls that wait what became of them: the member has ended."""
+        """Notify all calls that wait what became of them: the member has ended."""
         while self.submissions:
             self._fail(self.submissions.popleft().future)
         for event in () if self.member is None else self.member.end():

@@ -318,7 +318,7 @@ class Outgoing:
     # --- questions of this node ---
 
     def abandon(self, asker: LocalAddress) -> None:
-        """Tell the node that nobody waits for an answer any more."""
+        """Notify the node that nobody waits for an answer any more."""
         number = self._asked.pop(asker, None)
         if number is not None:
             self._questions.pop(number, None)

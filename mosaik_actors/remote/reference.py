@@ -35,7 +35,7 @@ class Route(Protocol):
         """Send a message to one of its actors."""
 
     def abandon(self, asker: LocalAddress) -> None:
-        """Tell it that nobody waits for an answer any more."""
+        """Notify it that nobody waits for an answer any more."""
 
 
 class RemoteRef(ActorRef):

@@ -10,7 +10,7 @@ more than 1 it is an atomic commitment of n members, as in two-phase commit
        that, then answers.
     3. When all others have, the proposer prepares and saves that. This
        is the moment: the proposal is *complete*, for ever. It begins the
-       history and tells everybody, and whoever hears of it, from anybody,
+       history and announces it to everybody, and whoever hears of it, from anybody,
        begins it too. Before, the proposer may give it up at any time.
     4. A prepared member that waits too long asks the others, and later *promises*
        never to begin this history: it saves that, then says so. It is still
@@ -552,7 +552,7 @@ class Bootstrap:
             self._stuck_at_s = now + STUCK_AFTER_S
 
     def _seek(self, peers: list[PeerId]) -> None:
-        """Tell peers without a history how to name this member in a proposal."""
+        """Announce to peers without a history how to name this member in a proposal."""
         if self._config.initial_voters > 1 and not self._is_observer and not self._history:
             is_free = self._promises.prepare_vote is None and self._promises.is_saved
             for peer in peers:

@@ -66,7 +66,7 @@ class Proposing:
         self.tell()
 
     def tell(self) -> None:
-        """Tell those of the proposal that have not prepared for it."""
+        """Remind those of the proposal that have not prepared for it."""
         assert self.proposal is not None, "nothing is proposed"
         self._out.tell(self.proposal, Propose(self.proposal), self._is_missing)
 

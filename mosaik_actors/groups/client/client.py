@@ -198,10 +198,10 @@ class CommandClient:
         Args:
             payloads: The commands, encoded; at least one. They take effect in
                 this order and after all that were submitted before.
-            token: What the caller is told with; can be hashed, and differs from
+            token: What the caller is reported with; can be hashed, and differs from
                 those of everything that is pending.
             now: The time.
-            timeout_s: After so many seconds the caller is told that it failed;
+            timeout_s: After so many seconds the caller is notified that it failed;
                 may be infinite.
             waits: Whether it is resolved when the commands are applied, or when
                 they are handed to a leader for the first time.

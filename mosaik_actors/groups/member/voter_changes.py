@@ -1,6 +1,6 @@
 """What a leader does about its group's members: looks at them, and takes the next step.
 
-Who should vote is decided in `membership`; here is what that is told, and how
+Who should vote is decided in `membership`; here is what that gets to see, and how
 its wishes become entries of the log, transfers and accepts. It looks every
 heartbeat, and at once when something about a member has changed; but a member
 that says now this, now that, or what cannot be, must not fill the log: after
@@ -106,7 +106,7 @@ class VoterChanges:
                 self._handed_over_s = now
 
     def _admit(self, peers: list[PeerId]) -> None:
-        """Tell members that they have their place, once that would survive a crash of this one."""
+        """Notify members that they have their place, once that would survive a crash here."""
         raft = self._raft
         if peers and raft.final_configuration[0] == raft.configuration_index:
             admitted = encode_control(Admitted(self._history, raft.configuration_index))
@@ -144,7 +144,7 @@ class VoterChanges:
         )
 
     def _accept_joiners(self) -> None:
-        """Tell those who have no history yet that they are in the configuration.
+        """Notify those who have no history yet that they are in the configuration.
 
         But be sure first to lead still (Raft thesis 6.4): a leader that was paused may
         be one of the past, and would take a voter that has forgotten its votes since

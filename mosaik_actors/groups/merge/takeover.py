@@ -167,7 +167,7 @@ class Takeover:
         self._me = me
         self._config = config
         self._replace_after_s = settings.replace_after
-        # Members are told of a new history with the next heartbeat.
+        # Members learn of a new history with the next heartbeat.
         self._step_s = max(config.election_timeout, 2 * config.heartbeat_interval)
         self._begin(b"")
 

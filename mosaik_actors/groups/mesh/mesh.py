@@ -203,7 +203,7 @@ class Mesh:
         self._dial(now)
 
     def leave(self, *, now: float, is_final: bool = True) -> None:
-        """End all bonds, and tell the others that it is for good if it is. May be repeated."""
+        """End all bonds, and notify the others that it is for good if it is. May be repeated."""
         frame = encode_frame(Leave())
         for bond in list(self.bonded.values()):
             if is_final:

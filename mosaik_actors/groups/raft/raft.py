@@ -160,7 +160,7 @@ class Raft(RaftView):
 
         Args:
             data: The entry's content. It is never looked at here.
-            token: What the outcome is told with.
+            token: What the outcome is reported with.
             kind: COMMANDS or SYSTEM.
             is_awaited: Whether another replica waits for it: then all are told
                 at once that it is committed, not after `RaftConfig.commit_delay`.

@@ -73,7 +73,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
-    """What a member remembers of its promise; saved before anybody is told.
+    """What a member remembers of its promise; saved before anybody is notified.
 
     Attributes:
         proposal: To begin this history as soon as all its voters are prepared,

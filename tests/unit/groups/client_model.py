@@ -43,7 +43,7 @@ class Faults:
 
 @dataclass
 class Call:
-    """One submission and what its caller was told."""
+    """One submission and what its caller saw."""
 
     payloads: list[bytes]
     waits: bool

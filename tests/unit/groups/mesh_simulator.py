@@ -393,7 +393,7 @@ class Simulation:
 
 
 def random_status(rng: Random) -> Status:
-    """Return any status: some changes are told at once, others with the next heartbeat."""
+    """Return any status: some changes are published at once, others with the next heartbeat."""
     return msgspec.structs.replace(
         Status(),
         standing=rng.choice(list(MemberStanding)),

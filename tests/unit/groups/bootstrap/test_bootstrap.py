@@ -186,7 +186,7 @@ class Club:
         return self.statuses.get(number) or Status(self.members[number].standing)
 
     def meet(self) -> None:
-        """Tell everybody who is there, and deliver what they say to that."""
+        """Show everybody who is there, and deliver what they say to that."""
         self._look()
         self.settle()
 
@@ -393,7 +393,7 @@ def test_proposer_gives_up_on_the_silent_and_then_prefers_others() -> None:
     first = club.proposal()
     assert first.voters == (peer(1), peer(2), peer(3))
     club.wait(1.2)
-    # 3 is told, and free; 1 asks 4 in place of 2.
+    # 3 is notified, and free; 1 asks 4 in place of 2.
     assert Dead(first.history) in club.said(1, Dead)
     club.wait(4.0)
     assert club.of(1, Founded)[0].voters == voters_of(1, 3, 4)

@@ -163,7 +163,7 @@ class Replica:
         self.pump()
 
     def tick(self) -> None:
-        """Do what is due; tell the others how things are."""
+        """Do what is due; show the others how things are."""
         if self.winner:
             return
         now = self.world.now
