@@ -530,11 +530,11 @@ from .streams.criteria.criteria import (
 from .streams.criteria.criteria import (
     where as where,
 )
+from .streams.producing.encoding import (
+    TooLargeError as TooLargeError,
+)
 from .streams.producing.limits import (
     Rate as Rate,
-)
-from .streams.producing.parts import (
-    TooLargeError as TooLargeError,
 )
 from .streams.shared import (
     ChannelState as ChannelState,

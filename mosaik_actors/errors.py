@@ -8,7 +8,7 @@ keeps the values, so that a caller never has to parse a message:
     * `Offline` and its kin: not now. `value` was not accepted; try again later.
     * `NotAdmitted`: a network has a gate, and this node did not pass it. `gate` says which.
     * `TransportError`: a link or connection failed. The cause is chained.
-    * `RemoteError`: a peer broke a rule. `close_code` is what it is told.
+    * `RemoteError`: a peer broke a rule. `close_code` is what it is sent.
 
 Errors that carry a value survive pickling, because actors send them across
 process boundaries: its attributes are pickled. A value is not among its

@@ -119,7 +119,7 @@ class Wait(Coroutine[Any, Any, T], Generic[T]):
         return None if self._report.is_delivered else self._report
 
     def _deliver(self, report: _Report) -> T:
-        """Note that somebody was told of it, and return what ``await`` returns."""
+        """Note that somebody was notified of it, and return what ``await`` returns."""
         report.is_delivered = True
         return report.value  # type: ignore[no-any-return]  # None, and so is `T`
 

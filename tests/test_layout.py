@@ -206,6 +206,16 @@ def test_message_names_are_unique() -> None:
     assert len(seen) > 20
 
 
+def test_class_names_mean_one_thing() -> None:
+    """A name that stands twice is read as the wrong one; private names are seen in one file."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name_of(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_package_imports_itself_relatively(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):

@@ -93,7 +93,7 @@ class _ReadRtts:
 
 
 class CatalogActor(TypeDispatcher):
-    """Keeps the catalog, and tells those who watch it."""
+    """Keeps the catalog, and notifies those who watch it."""
 
     def __init__(self) -> None:
         self._node: Node
@@ -141,7 +141,7 @@ class CatalogActor(TypeDispatcher):
     # Commands.
 
     def receiveMsg_WatchCatalog(self, message: WatchCatalog, _sender: ActorAddress) -> None:
-        """Tell one more actor, now and from now on."""
+        """Notify one more actor, now and from now on."""
         self._watchers[message.watcher] = None
         self.send(message.watcher, CatalogChanged(self._catalog.snapshot()))
 
@@ -256,7 +256,7 @@ class CatalogActor(TypeDispatcher):
         self.send(message.asker, message.outcome)
 
     def receiveMsg_FlushCatalog(self, _message: FlushCatalog, _sender: ActorAddress) -> None:
-        """Tell the watchers what piled up."""
+        """Hand the watchers what piled up."""
         self._is_flush_due = False
         self._flush()
 

@@ -394,7 +394,7 @@ class GossipActor(TypeDispatcher):
             self._tell_catalog()
 
     def _blame_network(self, peer_id: PeerId) -> None:
-        """Say that a peer that this node was told of is in another network."""
+        """Say that a peer that this node was given is in another network."""
         if not self._gossip.is_hinted(peer_id):
             return
         self._node.peer_log.error(
@@ -474,7 +474,7 @@ class GossipActor(TypeDispatcher):
         self._tell_catalog()
 
     def _tell_claims(self, link: Link) -> None:
-        """Tell a new neighbour who does not answer."""
+        """Notify a new neighbour who does not answer."""
         held = self._core.reachability.held_claims()
         if held:
             link.write_many(suspect_frames(held))

@@ -125,7 +125,7 @@ class GossipLinks:
         self._owner.send(self.roles.pop(LinkRole.NEIGHBOUR, peer_id), EndLink(reason))
 
     def end_all(self, end: EndLink) -> None:
-        """Tell all peer actors to end their links."""
+        """Notify all peer actors to end their links."""
         for actor in self._peers:
             self._owner.send(actor, end)
 

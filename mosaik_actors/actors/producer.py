@@ -6,8 +6,8 @@ Receives: `StartProducer`, `FlushOutbox` and `CloseProducer` from its handle;
     `StreamAdvertised`; `TicketsJudged`.
 Sends: frames to links; `AdvertiseStream`, `WatchCatalog` to the
     catalog; `ProducerClosed` to whoever closed it.
-Owns: a `FanOut`, a `ItemFilter`, the `Admission` to them, the links to its subscribers, the shared
-    state of its handle.
+Owns: a `FanOut`, a `ItemFilter`, the `ConsumerAdmission` to them, the links to its
+    subscribers, the shared state of its handle.
 Failure: a subscriber that breaks a rule is closed with the rule's code and
     forgotten; the others do not notice.
 
@@ -52,10 +52,10 @@ from ..streams.messages import (
     StartProducer,
     SubscriberOffered,
 )
-from ..streams.producing.admission import TOO_COSTLY, Admission, Admitted, Awaited
+from ..streams.producing.admission import TOO_COSTLY, AdmittedPeer, Awaited, ConsumerAdmission
+from ..streams.producing.encoding import OVERHEAD_BYTES
 from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.producing.item_filter import FilterGroup
-from ..streams.producing.parts import OVERHEAD_BYTES
 from ..streams.producing.publisher import Publisher
 from ..streams.producing.undelivered import Undelivered
 from ..streams.shared import Channel
@@ -108,7 +108,7 @@ class ProducerActor(TypeDispatcher):
         self._state = message.state
         self._item_filter = message.item_filter
         tickets = spec.tickets.requirement if spec.tickets is not None else None
-        self._admission = Admission(
+        self._admission = ConsumerAdmission(
             spec.require,
             tickets,
             spec.schema,
@@ -199,7 +199,7 @@ class ProducerActor(TypeDispatcher):
         else:
             self._subscribe(link, header, found)
 
-    def _subscribe(self, link: Link, header: Subscribe, admitted: Admitted) -> None:
+    def _subscribe(self, link: Link, header: Subscribe, admitted: AdmittedPeer) -> None:
         """Begin a subscription."""
         snapshot = self._snapshot
         assert snapshot is not None, "the peer is known from it"
@@ -374,7 +374,7 @@ class ProducerActor(TypeDispatcher):
         while True:
             self._publisher.publish(now=now)
             self._write()
-            if not outbox.parts or not self._state.channels:
+            if not outbox.entries or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
@@ -382,7 +382,7 @@ class ProducerActor(TypeDispatcher):
             core.note_blocked(now=now)
             if not self._write():
                 break
-        if self._is_blocked and not outbox.parts:
+        if self._is_blocked and not outbox.entries:
             self._is_blocked = False
             core.note_unblocked()
         self._published_at = self._now()

@@ -43,8 +43,8 @@ from ..discovery.messages import LeaveRendezvous, PeersSighted, RendezvousLeft, 
 from ..discovery.rendezvous import (
     NOTICE_BYTES_MAX,
     NOTICE_COUNT_MAX,
-    Notice,
     PollSchedule,
+    RendezvousNotice,
     folder_names,
     format_notice,
     make_name,
@@ -83,8 +83,10 @@ class RendezvousActor(TypeDispatcher):
         self._gossip: ActorAddress
         self._schedule: PollSchedule
         self._folders: list[NoticeFolder] = []
-        self._seen: dict[NoticeFolder, list[Notice]] = {}  # by folder, as of its last look
-        self._sighted: list[Notice] = []
+        self._seen: dict[
+            NoticeFolder, list[RendezvousNotice]
+        ] = {}  # by folder, as of its last look
+        self._sighted: list[RendezvousNotice] = []
         self._has_failed = False
 
     # Lifecycle.
@@ -97,7 +99,7 @@ class RendezvousActor(TypeDispatcher):
         self._gossip = message.gossip
         rng = node.randomness.branch("rendezvous")
         self._schedule = PollSchedule(rng, now=node.clock.monotonic())
-        notice = Notice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
+        notice = RendezvousNotice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
         for folder_name in folder_names(node.endpoint.keys):
             try:
                 path = await asyncio.to_thread(_make_network_folder, folder_name)
@@ -177,19 +179,19 @@ class NoticeFolder:
         OSError: The folder cannot be had, or is not safe; says which and why.
     """
 
-    def __init__(self, folder_name: str, name: str, notice: Notice) -> None:
+    def __init__(self, folder_name: str, name: str, notice: RendezvousNotice) -> None:
         self._name = name
         self._content = format_notice(notice)
         self._looked_at_mtime_ns = -1
         self._looks = 0
-        self._known: dict[str, Notice] = {}  # by file name, as of the last look
+        self._known: dict[str, RendezvousNotice] = {}  # by file name, as of the last look
         self._notice_fd = -1
         self._folder_name = folder_name
         self._fd = -1
         keep_from_children(self, lambda folder: (folder._fd, folder._notice_fd))
         self._enter()
 
-    def look(self, *, now: float) -> list[Notice] | None:
+    def look(self, *, now: float) -> list[RendezvousNotice] | None:
         """Return the notices of others, by name; None when nothing can have changed.
 
         Args:
@@ -282,7 +284,7 @@ class NoticeFolder:
         except OSError as error:
             logger.info("an unfinished notice is left alone: %s", error)
 
-    def _read(self, name: str) -> Notice | None:
+    def _read(self, name: str) -> RendezvousNotice | None:
         try:
             fd = os.open(name, _OPEN_NOTICE, dir_fd=self._fd)
         except OSError:
@@ -295,7 +297,7 @@ class NoticeFolder:
         finally:
             os.close(fd)
 
-    def _read_open(self, name: str, fd: int) -> Notice | None:
+    def _read_open(self, name: str, fd: int) -> RendezvousNotice | None:
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid():
             return None
@@ -328,7 +330,7 @@ def check_user_folder() -> tuple[Path, str]:
     return path, ""
 
 
-def _look(folders: list[NoticeFolder], now: float) -> dict[NoticeFolder, list[Notice]]:
+def _look(folders: list[NoticeFolder], now: float) -> dict[NoticeFolder, list[RendezvousNotice]]:
     """Return what is in those folders that may have changed."""
     looked = ((folder, folder.look(now=now)) for folder in folders)
     return {folder: notices for folder, notices in looked if notices is not None}

@@ -40,7 +40,7 @@ from ..discovery.messages import (
 )
 from ..discovery.view import CatalogSnapshot
 from ..errors import GroupTerminated
-from ..groups.client.client import ClientRenewed, Failed, Resolved
+from ..groups.client.client import ClientRenewed, SubmissionDone, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
@@ -425,7 +425,7 @@ class ReplicaActor(TypeDispatcher):
         finally:
             self._is_pumping = False
         while (event := member.next_event()) is not None:
-            if type(event) is Resolved:  # by far the most frequent
+            if type(event) is SubmissionDone:  # by far the most frequent
                 self._calls.resolve(event)
             else:
                 self._take(event)
@@ -441,7 +441,7 @@ class ReplicaActor(TypeDispatcher):
                     link.write_many(frames)
                     if link.unsent_bytes > _UNSENT_BYTES_MAX:
                         self._drop_slow(link_id, link)
-            case Failed(future, may_take_effect, reason):
+            case SubmissionFailed(future, may_take_effect, reason):
                 self._calls.fail(future, CallFailed(reason, may_take_effect))
             case ReadGranted(future):
                 self._calls.answer(future)

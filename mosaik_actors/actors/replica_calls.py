@@ -11,7 +11,7 @@ from typing import Any
 
 from ..codec import EncodeError
 from ..errors import Full
-from ..groups.client.client import Resolved
+from ..groups.client.client import SubmissionDone
 from ..groups.errors import CallFailed
 from ..groups.member.member import GroupMember
 from ..groups.shared import GroupState
@@ -50,7 +50,7 @@ class ReplicaCalls:
                 one.future.set_exception(error)
         state.queued_count = state.queued_bytes = 0
 
-    def resolve(self, resolved: Resolved) -> None:
+    def resolve(self, resolved: SubmissionDone) -> None:
         """Say what has become of commands."""
         if not resolved.token.done():
             resolved.token.set_result(resolved)

@@ -81,7 +81,7 @@ class TransportActor(TypeDispatcher):
         opening.add_done_callback(self._dials.pop)
 
     def receiveMsg_WatchConnections(self, message: WatchConnections, _sender: ActorAddress) -> None:
-        """Tell one more actor of peers that come and go."""
+        """Notify one more actor of peers that come and go."""
         if message.watcher not in self._watchers:
             self._watchers.append(message.watcher)
 

@@ -17,7 +17,7 @@ from .failure import CommandFailed
 
 if TYPE_CHECKING:
     from ..dht.config import DhtConfig
-    from ..dht.slots import Slot
+    from ..dht.slots import DhtSlot
     from . import Subparsers
 
 WAIT_S = 20.0
@@ -95,7 +95,9 @@ def _format(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-async def _read(slots: tuple[Slot, ...], config: DhtConfig, wait_s: float) -> list[dict[str, Any]]:
+async def _read(
+    slots: tuple[DhtSlot, ...], config: DhtConfig, wait_s: float
+) -> list[dict[str, Any]]:
     from ..actors.dht import resolve
     from ..dht.chain import read_slot
     from ..dht.config import parse_host_port

@@ -161,16 +161,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read_source(target: str | None) -> tuple[Path, Any]:
-    from ..launch.sources import Source
+    from ..launch.sources import SettingsSource
 
     if target is None or not target.endswith(".toml"):
-        return Path.cwd(), Source()
+        return Path.cwd(), SettingsSource()
     file = Path(target)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise CommandFailed(f"{target} cannot be read: {exc}") from exc
-    return file.resolve().parent, Source(target, text)
+    return file.resolve().parent, SettingsSource(target, text)
 
 
 def _target(options: argparse.Namespace) -> dict[str, Any] | None:

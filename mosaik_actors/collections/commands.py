@@ -13,7 +13,7 @@ takes in none of those from other members (`check_readable`).
 `Command` depends on the element types, so it belongs to the machine and not, as in
 `StateMachine`, to its class: read it from the instance.
 
-Changes are told once a batch, to whoever listens, and cost nothing otherwise.
+Changes are published once a batch, to whoever listens, and cost nothing otherwise.
 Each carries its *version*: the position of its command, what `Group.execute` returns.
 """
 

@@ -185,7 +185,10 @@ class Actors:
             spawning = replace(spawning, args=stood_in, kwargs={}, stands_for=actor_class)
         running: asyncio.Future[None] | None = None
         if moves is not None:
-            from .singleton import Keeper, Kept  # most nodes have none, and it needs groups
+            from .singleton import (  # most nodes have none, and it needs groups
+                Kept,
+                SingletonKeeper,
+            )
 
             assert name is not None, "a singleton has a name"
             running = asyncio.get_running_loop().create_future()
@@ -199,7 +202,7 @@ class Actors:
                 require=require,
                 running=running,
             )
-            made = Keeper
+            made = SingletonKeeper
             spawning = Spawning(
                 args=(kept,), on_started=spawning.on_started, stands_for=actor_class
             )

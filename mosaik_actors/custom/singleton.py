@@ -44,10 +44,10 @@ from ..singletons.claims import (
     Claims,
     Command,
     Doubt,
-    Host,
+    NameRecord,
     Reassure,
-    Record,
     Release,
+    SingletonHost,
     Trust,
 )
 from ..singletons.config import Singleton
@@ -66,7 +66,7 @@ _RELEASE_S: Final = 1.0
 _GRACE_SHARE: Final = 0.6
 _TRUSTED_VOTERS: Final = 3
 
-ClaimsGroup = Group[Command, str, Record, bool]
+ClaimsGroup = Group[Command, str, NameRecord, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Entrance(MosaikActor):
             self._keeper.abandon(asker)
 
 
-class Keeper(MosaikActor):
+class SingletonKeeper(MosaikActor):
     """One node's part in one singleton; it has the name there."""
 
     def __init__(self, kept: Kept) -> None:
@@ -129,7 +129,7 @@ class Keeper(MosaikActor):
         self._instance_token = 0
         self._is_leaving = False
         self._lapse_timer: asyncio.TimerHandle | None = None
-        self._forwards_to: Host | None = None
+        self._forwards_to: SingletonHost | None = None
         self._again_s = 0.0
         self._bonded: set[PeerId] = set()
 
@@ -143,7 +143,7 @@ class Keeper(MosaikActor):
         if kept.require is not None:
             kept.remote.require(self._entrance, kept.require)
         number = self._entrance.number
-        me = Host(bytes(kept.node.peer_id), kept.remote.incarnation, number)
+        me = SingletonHost(bytes(kept.node.peer_id), kept.remote.incarnation, number)
         rng = kept.node.randomness.branch(f"singleton {kept.name} {number}")
         self._contender = Contender(kept.name, me, kept.settings.lease, rng)
         self._group: ClaimsGroup = self.join(
@@ -414,13 +414,13 @@ class Keeper(MosaikActor):
             return has_lost
         return sum(member.is_voter for member in members.values()) >= _TRUSTED_VOTERS
 
-    def _is_in_reach(self, host: Host | None, members: Mapping[PeerId, Member]) -> bool:
+    def _is_in_reach(self, host: SingletonHost | None, members: Mapping[PeerId, Member]) -> bool:
         if host is None or host == self._contender.me:
             return True
         member = members.get(PeerId(host.peer))
         return member is not None and member.is_bonded
 
-    def _former_self(self, records: dict[str, Record]) -> Doubt | None:
+    def _former_self(self, records: dict[str, NameRecord]) -> Doubt | None:
         """Return a doubt in a holder that was this node's, and is there no more."""
         me, cells = self._contender.me, self._myRef.host.cells
         for name, record in records.items():

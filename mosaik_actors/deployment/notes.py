@@ -1,4 +1,4 @@
-"""What a node shows of the deployments it is bound to, so that a near miss can be told.
+"""What a node shows of the deployments it is bound to, so that a near miss can be seen.
 
 Configurations that differ derive other ids, so their parties never meet: safe, and silent.
 So each bound node shows a note in its catalog entry: name, identity, and four bytes of hash
@@ -34,7 +34,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=LABEL_CHARACTERS_MAX)]
 _Hash = Annotated[bytes, msgspec.Meta(max_length=HASH_BYTES)]
 
 
-class Note(msgspec.Struct, frozen=True, array_like=True):
+class DeploymentNote(msgspec.Struct, frozen=True, array_like=True):
     """One deployment that a node is bound to.
 
     Attributes:
@@ -51,13 +51,13 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     id: UniqueId
     inputs: Annotated[tuple[tuple[_Text, _Hash], ...], msgspec.Meta(max_length=INPUTS_MAX)]
 
-    def differences(self, other: Note) -> list[str]:
+    def differences(self, other: DeploymentNote) -> list[str]:
         """Return the names of the inputs that differ, or that only one has."""
         mine, theirs = dict(self.inputs), dict(other.inputs)
         names = {**mine, **theirs}
         return sorted(name for name in names if mine.get(name) != theirs.get(name))
 
-    def nearly_is(self, other: Note) -> bool:
+    def nearly_is(self, other: DeploymentNote) -> bool:
         """Return whether the other one was probably meant to be this one, and is not."""
         mine = (self.service, self.name, self.version)
         return mine == (other.service, other.name, other.version) and self.id != other.id
@@ -66,8 +66,8 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 class NearMiss(NamedTuple):
     """A deployment of this node, and one of a peer that differs from it."""
 
-    here: Note
-    there: Note
+    here: DeploymentNote
+    there: DeploymentNote
 
     def __str__(self) -> str:
         names = ", ".join(self.here.differences(self.there)) or "an unknown input"
@@ -77,8 +77,8 @@ class NearMiss(NamedTuple):
         )
 
 
-_decoder: Final[BoundedDecoder[tuple[Note, ...]]] = BoundedDecoder(
-    Annotated[tuple[Note, ...], msgspec.Meta(max_length=NOTES_MAX)],
+_decoder: Final[BoundedDecoder[tuple[DeploymentNote, ...]]] = BoundedDecoder(
+    Annotated[tuple[DeploymentNote, ...], msgspec.Meta(max_length=NOTES_MAX)],
     "notes of deployments",
     NOTES_BYTES_MAX,
 )
@@ -86,16 +86,16 @@ _decoder: Final[BoundedDecoder[tuple[Note, ...]]] = BoundedDecoder(
 
 def make_note(
     service: str, name: str, version: int, id_: UniqueId, inputs: Mapping[str, bytes]
-) -> Note:
+) -> DeploymentNote:
     """Return the note of a deployment. Raises `ConfigError` when it has too much to say."""
     if len(inputs) > INPUTS_MAX or max(map(len, (service, *inputs))) > LABEL_CHARACTERS_MAX:
         text = f"at most {INPUTS_MAX} fields and parts, of {LABEL_CHARACTERS_MAX} characters each"
         raise ConfigError(f"{service} has {len(inputs)} fields and public parts, expected {text}")
     hashes = tuple((key, blake3(inputs[key]).digest(HASH_BYTES)) for key in sorted(inputs))
-    return Note(service, name, version, id_, hashes)
+    return DeploymentNote(service, name, version, id_, hashes)
 
 
-def make_ticket(notes: Iterable[Note]) -> Ticket:
+def make_ticket(notes: Iterable[DeploymentNote]) -> Ticket:
     """Return what a node shows. Raises `ConfigError` when that is too much."""
     given = tuple(notes)
     data = encode(given)
@@ -105,7 +105,7 @@ def make_ticket(notes: Iterable[Note]) -> Ticket:
     return Ticket(NOTE_CLASS, data)
 
 
-class NearMisses:
+class DeploymentNearMisses:
     """Compares notes, and reports each pair of identities once.
 
     Attributes:
@@ -114,7 +114,7 @@ class NearMisses:
     """
 
     def __init__(self) -> None:
-        self.own: dict[UniqueId, Note] = {}
+        self.own: dict[UniqueId, DeploymentNote] = {}
         self.bad_count = 0
         self._reported: dict[tuple[UniqueId, UniqueId], None] = {}
 

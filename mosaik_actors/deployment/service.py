@@ -28,7 +28,7 @@ from ..network import Network
 from ..peer_text import printable
 from ..shared_state import Lagged
 from .config import NAME_CHARACTERS_MAX, DeploymentConfig, Inputs, split_inputs
-from .notes import NearMisses, make_note, make_ticket
+from .notes import DeploymentNearMisses, make_note, make_ticket
 from .surface import Part
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class _NodeDeployments:
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = ref(discovery)
-        self._misses = NearMisses()
+        self._misses = DeploymentNearMisses()
         self._moved: dict[UniqueId, dict[str, Any]] = {}
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._follow(discovery.events()), name="deployments")

@@ -101,7 +101,7 @@ class StreamHandle(ProducerHandle[T], ConsumerHandle[T]):
     """Both sides of a public stream."""
 
 
-class ReaderHandle(Generic[R]):
+class PublicReader(Generic[R]):
     """The reading side of a public collection."""
 
     def __init__(self, net: Network, declaration: Any) -> None:
@@ -119,7 +119,7 @@ class ReaderHandle(Generic[R]):
         return made
 
 
-class WriterHandle(Generic[W]):
+class PublicWriter(Generic[W]):
     """The writing side of a public collection."""
 
     def __init__(self, net: Network, declaration: Any) -> None:
@@ -137,7 +137,7 @@ class WriterHandle(Generic[W]):
         return made
 
 
-class CollectionHandle(WriterHandle[W], ReaderHandle[R]):
+class PublicCollection(PublicWriter[W], PublicReader[R]):
     """Both sides of a public collection."""
 
 
@@ -285,11 +285,11 @@ def public(declaration: ProducerDeclaration[T]) -> Part[ProducerHandle[T]]: ...
 @overload
 def public(declaration: ConsumerDeclaration[T]) -> Part[ConsumerHandle[T]]: ...
 @overload
-def public(declaration: CollectionDeclaration[W, R]) -> Part[CollectionHandle[W, R]]: ...
+def public(declaration: CollectionDeclaration[W, R]) -> Part[PublicCollection[W, R]]: ...
 @overload
-def public(declaration: ReaderDeclaration[R]) -> Part[ReaderHandle[R]]: ...
+def public(declaration: ReaderDeclaration[R]) -> Part[PublicReader[R]]: ...
 @overload
-def public(declaration: WriterDeclaration[W]) -> Part[WriterHandle[W]]: ...
+def public(declaration: WriterDeclaration[W]) -> Part[PublicWriter[W]]: ...
 @overload
 def public(declaration: ActorDeclaration) -> Part[ActorHandle]: ...
 def public(declaration: Any) -> Part[Any]:
@@ -308,9 +308,9 @@ _HANDLES: Final[dict[type[Any], type[Any]]] = {  # what has both sides comes fir
     StreamDeclaration: StreamHandle,
     ProducerDeclaration: ProducerHandle,
     ConsumerDeclaration: ConsumerHandle,
-    CollectionDeclaration: CollectionHandle,
-    ReaderDeclaration: ReaderHandle,
-    WriterDeclaration: WriterHandle,
+    CollectionDeclaration: PublicCollection,
+    ReaderDeclaration: PublicReader,
+    WriterDeclaration: PublicWriter,
     ActorDeclaration: ActorHandle,
 }
 

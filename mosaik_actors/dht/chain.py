@@ -36,7 +36,7 @@ from ..transport.address import PeerAddr, SocketAddr, is_loopback, pick_dialable
 from .items import SEQUENCE_MAX, Item, MutableItem
 from .record import ADDR_COUNT_MAX, NONCE_BYTES, decode_record, encode_record
 from .routing import is_global
-from .slots import SLOT_COUNT, Slot
+from .slots import SLOT_COUNT, DhtSlot
 
 POLL_ALONE_S: Final = 5.0
 POLL_S: Final = 60.0
@@ -119,7 +119,7 @@ class PeersFound:
 ChainEffect = ReadSlot | WriteSlot | PeersFound
 
 
-def read_slot(slot: Slot, item: Item | None, *, wall: float) -> SlotReading:
+def read_slot(slot: DhtSlot, item: Item | None, *, wall: float) -> SlotReading:
     """Return what an item that was found in a slot means; None for an empty slot."""
     if not isinstance(item, MutableItem):
         return SlotReading(SlotState.FREE)
@@ -165,7 +165,7 @@ class SlotChain:
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        slots: Sequence[DhtSlot],
         me: PeerId,
         *,
         rng: Random,

@@ -42,7 +42,7 @@ NodeId = bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
+class NodeContact:
     """Another node: its id and where it is."""
 
     id: NodeId
@@ -90,7 +90,7 @@ class Response:
 
     transaction: bytes
     sender: NodeId
-    contacts: tuple[Contact, ...] = ()
+    contacts: tuple[NodeContact, ...] = ()
     token: bytes = b""
     item: Item | None = None
     seen_addr: SocketAddr | None = None
@@ -165,12 +165,12 @@ def unpack_addr(data: bytes) -> SocketAddr:
     return str(ipaddress.ip_address(data[:-2])), int.from_bytes(data[-2:], "big")
 
 
-def pack_contacts(contacts: Iterable[Contact]) -> bytes:
+def pack_contacts(contacts: Iterable[NodeContact]) -> bytes:
     """Return contacts, 26 or 38 bytes each."""
     return b"".join(one.id + pack_addr(one.addr) for one in contacts)
 
 
-def unpack_contacts(data: bytes, *, is_ipv6: bool) -> tuple[Contact, ...]:
+def unpack_contacts(data: bytes, *, is_ipv6: bool) -> tuple[NodeContact, ...]:
     """Return up to `CONTACTS_MAX` contacts.
 
     Raises:
@@ -181,7 +181,7 @@ def unpack_contacts(data: bytes, *, is_ipv6: bool) -> tuple[Contact, ...]:
         raise DecodeError(f"{len(data)} bytes of contacts are no multiple of {size}")
     starts = range(0, min(len(data), CONTACTS_MAX * size), size)
     return tuple(
-        Contact(data[at : at + ID_BYTES], unpack_addr(data[at + ID_BYTES : at + size]))
+        NodeContact(data[at : at + ID_BYTES], unpack_addr(data[at + ID_BYTES : at + size]))
         for at in starts
     )
 
@@ -302,7 +302,7 @@ def _query_from(top: _Fields, transaction: bytes) -> Query:
 
 def _response_from(top: _Fields, transaction: bytes, *, is_ipv6: bool) -> Response:
     said = top.take_dictionary(b"r")
-    contacts: tuple[Contact, ...] = ()
+    contacts: tuple[NodeContact, ...] = ()
     name = b"nodes6" if is_ipv6 else b"nodes"
     if said.has(name):
         contacts = unpack_contacts(said.take_bytes(name, MESSAGE_BYTES_MAX), is_ipv6=is_ipv6)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from .krpc import Contact
+from .krpc import NodeContact
 from .routing import BUCKET_SIZE, distance, may_name
 
 PARALLEL: Final = 3
@@ -37,7 +37,7 @@ _OPEN = (_State.ASKED, _State.SLOW)
 
 @dataclass(slots=True)
 class _Candidate:
-    contact: Contact
+    contact: NodeContact
     distance: int
     state: _State = _State.NEW
 
@@ -50,9 +50,9 @@ class Lookup:
         known: Nodes to begin with.
     """
 
-    def __init__(self, target: bytes, known: Iterable[Contact]) -> None:
+    def __init__(self, target: bytes, known: Iterable[NodeContact]) -> None:
         self.target = target
-        self._candidates: dict[Contact, _Candidate] = {}
+        self._candidates: dict[NodeContact, _Candidate] = {}
         self._ordered: list[_Candidate] = []  # the closest first
         self._under_way = 0
         self._open = 0
@@ -66,12 +66,12 @@ class Lookup:
         return not self._open and self._next() is None
 
     @property
-    def answered(self) -> list[Contact]:
+    def answered(self) -> list[NodeContact]:
         """The eight closest of those that have answered, the closest first."""
         done = [one.contact for one in self._ordered if one.state is _State.ANSWERED]
         return done[:BUCKET_SIZE]
 
-    def take_questions(self) -> list[Contact]:
+    def take_questions(self) -> list[NodeContact]:
         """Return whom to ask now, each once."""
         found = []
         while self._under_way < PARALLEL and (candidate := self._next()) is not None:
@@ -82,7 +82,7 @@ class Lookup:
             found.append(candidate.contact)
         return found
 
-    def receive_answer(self, contact: Contact, named: Iterable[Contact]) -> None:
+    def receive_answer(self, contact: NodeContact, named: Iterable[NodeContact]) -> None:
         """Take in that a node has answered, and whom it named."""
         if not self._close(contact, _State.ANSWERED):
             return
@@ -90,20 +90,20 @@ class Lookup:
             if one not in self._candidates and may_name(contact.addr, one.addr):
                 self._add(one)
 
-    def receive_delay(self, contact: Contact) -> None:
+    def receive_delay(self, contact: NodeContact) -> None:
         """Take in that a node has not answered so far: another one is asked meanwhile."""
         candidate = self._candidates.get(contact)
         if candidate is not None and candidate.state is _State.ASKED:
             candidate.state = _State.SLOW
             self._under_way -= 1
 
-    def receive_failure(self, contact: Contact) -> None:
+    def receive_failure(self, contact: NodeContact) -> None:
         """Take in that a node has not answered."""
         self._close(contact, _State.FAILED)
 
     # Helpers.
 
-    def _close(self, contact: Contact, state: _State) -> bool:
+    def _close(self, contact: NodeContact, state: _State) -> bool:
         candidate = self._candidates.get(contact)
         if candidate is None or candidate.state not in _OPEN:
             return False
@@ -112,7 +112,7 @@ class Lookup:
         candidate.state = state
         return True
 
-    def _add(self, contact: Contact) -> None:
+    def _add(self, contact: NodeContact) -> None:
         if contact in self._candidates:
             return
         candidate = _Candidate(contact, distance(contact.id, self.target))

@@ -17,7 +17,7 @@ from typing import Final
 from ..transport.address import SocketAddr
 from .chain import PeersFound, ReadSlot, SlotChain, WriteSlot
 from .node import DhtNode, LookupDone, PutDone, SendDatagram
-from .slots import Slot
+from .slots import DhtSlot
 
 GIVE_UP_JOINING_S: Final = 5.0
 
@@ -34,7 +34,7 @@ class Meeting:
         rounds_count: How often all slots have been read.
     """
 
-    def __init__(self, node: DhtNode, chain: SlotChain, slots: Sequence[Slot]) -> None:
+    def __init__(self, node: DhtNode, chain: SlotChain, slots: Sequence[DhtSlot]) -> None:
         self.node = node
         self.chain = chain
         self.rounds_count = 0

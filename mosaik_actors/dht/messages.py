@@ -1,4 +1,4 @@
-"""What the actor of the DHT is told, and what it answers."""
+"""What the actor of the DHT receives, and what it answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StartDht:
 
     Attributes:
         node: The node.
-        gossip: Who is told of peers that were found.
+        gossip: Who is notified of peers that were found.
         config: The settings.
         known_peers: Returns which other peers are known to be there.
     """

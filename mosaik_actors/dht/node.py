@@ -28,7 +28,7 @@ from ..errors import DecodeError
 from ..transport.address import SocketAddr
 from . import krpc
 from .items import Item, ItemRefused, MutableItem, check_item
-from .krpc import Contact, ErrorReply, Message, NodeId, Query, Response
+from .krpc import ErrorReply, Message, NodeContact, NodeId, Query, Response
 from .lookup import Lookup
 from .routing import ID_BITS, RoutingTable, is_global
 from .store import ItemStore, Tokens
@@ -100,7 +100,7 @@ class _Operation:
     found: Item | None = None
     put: Item | None = None
     expected: int | None = None
-    tokens: dict[Contact, bytes] = field(default_factory=dict)
+    tokens: dict[NodeContact, bytes] = field(default_factory=dict)
     putting: int = 0
     stored: int = 0
     refusals: list[ErrorReply] = field(default_factory=list)
@@ -118,8 +118,8 @@ class _Pending:
     is_slow: bool = False
 
     @property
-    def contact(self) -> Contact:
-        return Contact(self.id, self.addr)
+    def contact(self) -> NodeContact:
+        return NodeContact(self.id, self.addr)
 
 
 class DhtNode:
@@ -316,7 +316,7 @@ class DhtNode:
             self._effects.append(LookupDone(number, operation.found, count))
 
     def _ask(
-        self, contact: Contact, query: Query, now: float, operation: _Operation | None = None
+        self, contact: NodeContact, query: Query, now: float, operation: _Operation | None = None
     ) -> None:
         transaction = self._rng.randbytes(TRANSACTION_BYTES)
         pending = _Pending(contact.id, contact.addr, query.method, now, operation)
@@ -327,7 +327,7 @@ class DhtNode:
     def _ask_entries(self, now: float) -> None:
         for addr in self._entry_addrs:
             query = Query(b"", krpc.FIND_NODE, self.own_id, self.own_id)
-            self._ask(Contact(b"", addr), query, now)
+            self._ask(NodeContact(b"", addr), query, now)
         self._rejoin_at = now + self._rejoin_s if self._entry_addrs else inf
 
     def _look_after_table(self, now: float) -> None:
@@ -353,7 +353,7 @@ class DhtNode:
     # Answers.
 
     def _receive_answer(self, pending: _Pending, response: Response, now: float) -> None:
-        contact = Contact(response.sender, pending.addr)
+        contact = NodeContact(response.sender, pending.addr)
         self.table.note_answer(contact, now=now)
         self._note_vote(pending.addr[0], response.seen_addr)
         operation = pending.operation
@@ -475,7 +475,7 @@ class DhtNode:
             return
         asked = sum(one.operation is None for one in self._pending.values())
         if asked < CHECKED_MAX and query.sender != self.own_id:
-            self._ask(Contact(query.sender, addr), Query(b"", krpc.PING, self.own_id), now)
+            self._ask(NodeContact(query.sender, addr), Query(b"", krpc.PING, self.own_id), now)
 
     def _send(self, message: Message, addr: SocketAddr) -> None:
         data = krpc.encode_message(message, is_ipv6=self._is_ipv6)

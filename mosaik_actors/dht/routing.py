@@ -24,7 +24,7 @@ from math import inf
 from typing import Final
 
 from ..transport.address import SocketAddr
-from .krpc import Contact, NodeId
+from .krpc import NodeContact, NodeId
 
 BUCKET_SIZE: Final = 8
 SPARES_MAX: Final = 8
@@ -39,7 +39,7 @@ def distance(one: bytes, other: bytes) -> int:
     return int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
 
 
-def closest(contacts: Iterable[Contact], target: bytes, count: int) -> list[Contact]:
+def closest(contacts: Iterable[NodeContact], target: bytes, count: int) -> list[NodeContact]:
     """Return the `count` contacts closest to a target, the closest first."""
     return nsmallest(count, contacts, key=lambda one: distance(one.id, target))
 
@@ -68,7 +68,7 @@ def may_name(source: SocketAddr, named: SocketAddr) -> bool:
 
 @dataclass(slots=True)
 class _Known:
-    contact: Contact
+    contact: NodeContact
     answered_at: float
     failures: int = 0
 
@@ -83,14 +83,14 @@ class RoutingTable:
     def __init__(self, own_id: NodeId) -> None:
         self.own_id = own_id
         self._buckets: dict[int, OrderedDict[NodeId, _Known]] = {}
-        self._spares: dict[int, OrderedDict[NodeId, Contact]] = {}
+        self._spares: dict[int, OrderedDict[NodeId, NodeContact]] = {}
         self._hosts: Counter[str] = Counter()
         self._changed_at: dict[int, float] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
-    def __iter__(self) -> Iterator[Contact]:
+    def __iter__(self) -> Iterator[NodeContact]:
         return (known.contact for known in self._all())
 
     def knows(self, node_id: NodeId) -> bool:
@@ -98,12 +98,12 @@ class RoutingTable:
         index = self._index(node_id)
         return index is not None and node_id in self._buckets.get(index, ())
 
-    def closest(self, target: bytes, count: int = BUCKET_SIZE) -> list[Contact]:
+    def closest(self, target: bytes, count: int = BUCKET_SIZE) -> list[NodeContact]:
         """Return the nodes closest to a target that are not failing, the closest first."""
         usable = (known.contact for known in self._all() if not known.failures)
         return closest(usable, target, count)
 
-    def note_answer(self, contact: Contact, *, now: float) -> None:
+    def note_answer(self, contact: NodeContact, *, now: float) -> None:
         """Take in that a node has answered."""
         index = self._index(contact.id)
         if index is None:
@@ -124,7 +124,7 @@ class RoutingTable:
             self._hosts[contact.addr[0]] += 1
             self._changed_at[index] = now
 
-    def note_failure(self, contact: Contact, *, now: float) -> None:
+    def note_failure(self, contact: NodeContact, *, now: float) -> None:
         """Take in that a node has not answered; after the second time it is out."""
         index = self._index(contact.id)
         bucket = None if index is None else self._buckets.get(index)
@@ -144,7 +144,7 @@ class RoutingTable:
             _, spare = spares.popitem()
             self.note_answer(spare, now=now)
 
-    def questionable(self, *, now: float) -> list[Contact]:
+    def questionable(self, *, now: float) -> list[NodeContact]:
         """Return the nodes that have not answered for so long that they should be asked."""
         return [
             known.contact
@@ -180,7 +180,7 @@ class RoutingTable:
             return False
         return all(known.contact.addr[0] != host for known in bucket.values())
 
-    def _spare(self, index: int, contact: Contact) -> None:
+    def _spare(self, index: int, contact: NodeContact) -> None:
         spares = self._spares.setdefault(index, OrderedDict())
         spares[contact.id] = contact
         spares.move_to_end(contact.id)

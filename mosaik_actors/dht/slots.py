@@ -24,7 +24,7 @@ _SEAL_CONTEXT: Final = "mosaik_actors 2026 dht record seal"
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class DhtSlot:
     """One place.
 
     Attributes:
@@ -48,7 +48,7 @@ class Slot:
         return mutable_target(self.public_key)
 
 
-def derive_slots(keys: NetworkKeys) -> tuple[Slot, ...]:
+def derive_slots(keys: NetworkKeys) -> tuple[DhtSlot, ...]:
     """Return the places of a network: sixteen for each of its secrets, those of the first first."""
     if not keys.has_secret:
         return _slots_from(keys.network_id, None)
@@ -56,9 +56,9 @@ def derive_slots(keys: NetworkKeys) -> tuple[Slot, ...]:
     return tuple(slot for seed, seal in pairs for slot in _slots_from(UniqueId(seed), seal))
 
 
-def _slots_from(start: UniqueId, seal_key: bytes | None) -> tuple[Slot, ...]:
+def _slots_from(start: UniqueId, seal_key: bytes | None) -> tuple[DhtSlot, ...]:
     slots, seed = [], start
     for number in range(SLOT_COUNT):
-        slots.append(Slot(number, Ed25519PrivateKey.from_private_bytes(seed), seal_key))
+        slots.append(DhtSlot(number, Ed25519PrivateKey.from_private_bytes(seed), seal_key))
         seed = seed.derive(seed)
     return tuple(slots)

@@ -102,7 +102,7 @@ def find_seal(name: str, keys: NetworkKeys, *, now: float) -> Seal | None:
 def choose_addrs(addr: PeerAddr) -> list[SocketAddr]:
     """Return those addresses that make sense to others.
 
-    Loopback ones are told only by a node that has no others, and addresses with
+    Loopback ones are published only by a node that has no others, and addresses with
     a scope mean nothing elsewhere.
     """
     told = [(host, port) for host, port in addr.direct if "%" not in host]

@@ -184,7 +184,7 @@ class SyncFailed:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceDeparture:
-    """Tell everybody that this node leaves; the sender gets `OverlayLeft`."""
+    """Notify everybody that this node leaves; the sender gets `OverlayLeft`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class CatalogTouched:
 
 @dataclass(frozen=True, slots=True)
 class FlushCatalog:
-    """To oneself: tell the watchers, after what is in the mailbox already."""
+    """To oneself: notify the watchers, after what is in the mailbox already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +464,7 @@ class EndLink:
     """To a peer actor: close the link and exit.
 
     Attributes:
-        reason: What the peer is told.
+        reason: What the peer is sent.
         drain_s: Seconds to wait for the peer to acknowledge what was written.
     """
 

@@ -45,7 +45,7 @@ _NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}\.peer")
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class RendezvousNotice:
     """What a node leaves for others on the same machine.
 
     Attributes:
@@ -75,7 +75,7 @@ def parse_name(name: str) -> PeerId | None:
     return None if match is None else PeerId(match.group(1))
 
 
-def format_notice(notice: Notice) -> bytes:
+def format_notice(notice: RendezvousNotice) -> bytes:
     """Return the content of a notice's file."""
     lines = (
         _FIRST_LINE,
@@ -87,7 +87,7 @@ def format_notice(notice: Notice) -> bytes:
 
 
 @lru_cache(maxsize=_NOTICES_KEPT)
-def parse_notice(name: str, data: bytes) -> Notice:
+def parse_notice(name: str, data: bytes) -> RendezvousNotice:
     """Return the notice in a file.
 
     Raises:
@@ -104,7 +104,9 @@ def parse_notice(name: str, data: bytes) -> Notice:
         if first != _FIRST_LINE:
             raise ValueError(f"it begins with {first[:40]!r}")
         words = dict(line.partition(" ")[::2] for line in rest)
-        notice = Notice(PeerAddr.parse(words["addr"]), int(words["pid"]), float(words["start"]))
+        notice = RendezvousNotice(
+            PeerAddr.parse(words["addr"]), int(words["pid"]), float(words["start"])
+        )
     except (ValueError, KeyError) as exc:
         raise DecodeError(f"{name!r} is not a notice: {exc}") from exc
     if notice.addr.peer_id != peer_id:

@@ -5,7 +5,7 @@ of SWIM (Das, Gupta, Motivala 2002): whoever notices that a peer is gone spreads
 suspicion, and the accused, if it lives, refutes it with a newer entry. Nothing
 is sent while nobody is suspected.
 
-    1. A neighbour whose link to a peer died signs a `Claim`: "the peer does not
+    1. A neighbour whose link to a peer died signs a `SuspicionClaim`: "the peer does not
        answer me; this was its last entry". It goes to everybody, once.
     2. The accused announces a newer entry at once. A claim is about one version
        of an entry, so the newer entry voids it wherever it arrives.
@@ -59,7 +59,7 @@ _BUDGET_COUNT = 32  # claims of one accuser...
 _BUDGET_S = 10.0  # ...within so many seconds
 
 
-class Claim(msgspec.Struct, frozen=True, array_like=True):
+class SuspicionClaim(msgspec.Struct, frozen=True, array_like=True):
     """One peer says that another does not answer.
 
     Attributes:
@@ -77,13 +77,13 @@ _Encoded = Annotated[bytes, msgspec.Meta(max_length=CLAIM_BYTES_MAX)]
 Claims = Annotated[tuple[_Encoded, ...], msgspec.Meta(max_length=CLAIM_COUNT_MAX)]
 
 
-def sign_claim(claim: Claim, network_id: NetworkId, key: SecretKey) -> bytes:
+def sign_claim(claim: SuspicionClaim, network_id: NetworkId, key: SecretKey) -> bytes:
     """Return a claim as it travels: the accuser's signature, then what was signed."""
     data = encode_record(claim)
     return key.sign(_SIGNED_PREFIX + network_id + data) + data
 
 
-def decode_claim(encoded: bytes) -> Claim:
+def decode_claim(encoded: bytes) -> SuspicionClaim:
     """Return the claim in its travelling form. The signature is not checked.
 
     Raises:
@@ -92,7 +92,7 @@ def decode_claim(encoded: bytes) -> Claim:
     return _decoder.decode(encoded[SIGNATURE_BYTES:])
 
 
-def is_signed(claim: Claim, encoded: bytes, network_id: NetworkId) -> bool:
+def is_signed(claim: SuspicionClaim, encoded: bytes, network_id: NetworkId) -> bool:
     """Return whether the accuser signed the claim, for this network."""
     data = _SIGNED_PREFIX + network_id + encoded[SIGNATURE_BYTES:]
     return claim.accuser.verifies(encoded[:SIGNATURE_BYTES], data)
@@ -146,7 +146,7 @@ class Suspicions:
         suspicion = self._of.get(peer_id)
         return suspicion is not None and suspicion.is_confirmed
 
-    def is_new(self, claim: Claim) -> bool:
+    def is_new(self, claim: SuspicionClaim) -> bool:
         """Return whether a claim says anything that is not held yet."""
         suspicion = self._of.get(claim.accused)
         if suspicion is None:
@@ -169,7 +169,7 @@ class Suspicions:
             self._budgets = {p: b for p, b in self._budgets.items() if now < b[0] + _BUDGET_S}
         self._budgets[accuser] = (began, count + 1)
 
-    def add(self, claim: Claim, encoded: bytes, *, is_own: bool, now: float) -> None:
+    def add(self, claim: SuspicionClaim, encoded: bytes, *, is_own: bool, now: float) -> None:
         """Hold a claim that `is_new`. The peer is looked at again when `get_timer` is due."""
         suspicion = self._of.get(claim.accused)
         if suspicion is None or suspicion.version != claim.version:
@@ -223,4 +223,6 @@ class Suspicions:
         return found[:CLAIM_COUNT_MAX]
 
 
-_decoder: BoundedDecoder[Claim] = BoundedDecoder(Claim, "a claim", CLAIM_BYTES_MAX)
+_decoder: BoundedDecoder[SuspicionClaim] = BoundedDecoder(
+    SuspicionClaim, "a claim", CLAIM_BYTES_MAX
+)

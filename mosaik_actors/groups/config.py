@@ -37,7 +37,7 @@ class ConsensusConfig:
         bootstrap_delay: Seconds that a member without a history looks for one
             before it begins one.
         forward_timeout: Seconds that a command waits to be committed, by
-            default, before its caller is told that the group is offline.
+            default, before its caller is notified that the group is offline.
         query_timeout: The same for a strong query.
         max_voters: How many members vote at most; odd.
         initial_voters: How many members must prepare for a new history

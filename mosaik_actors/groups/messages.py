@@ -93,7 +93,7 @@ class Submission:
         payloads: The commands, encoded.
         future: Gets the first and last position, or an exception.
         timeout_s: Seconds they may wait.
-        waits: Whether it is told when they are applied, or when they have left.
+        waits: Whether it is notified when they are applied, or when they have left.
     """
 
     payloads: list[bytes]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GroupTerminated
 from ..shared_state import SharedState
 from ..waiters import MakeFuture, Waiters
-from .client.client import Resolved
+from .client.client import SubmissionDone
 
 if TYPE_CHECKING:
     from .member.member import GroupMember
@@ -58,11 +58,11 @@ class GroupState(SharedState):
             self.room.wake_all()
 
     def end_calls(self) -> None:
-        """Tell all calls that wait what became of them: the member has ended."""
+        """Notify all calls that wait what became of them: the member has ended."""
         while self.submissions:
             self._fail(self.submissions.popleft().future)
         for event in () if self.member is None else self.member.end():
-            if not isinstance(event, Resolved):
+            if not isinstance(event, SubmissionDone):
                 self._fail(event.token)
             elif not event.token.done():
                 event.token.set_result(event)

@@ -148,7 +148,7 @@ class Discovery:
             system.createActor(GossipActor),
         )
         system.tell(catalog_actor, StartCatalog(node, config, catalog, state.show, gossip_actor))
-        # Peers are refused until the protocol is served, so nobody is told of us before.
+        # Peers are refused until the protocol is served, so nobody learns of us before.
         name = network_name or node.network_id.short
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known, name)
         served = await system.ask(gossip_actor, start)
@@ -335,7 +335,7 @@ class Discovery:
         return verdict is EntryVerdict.ACCEPTED
 
     def insert(self, entry: PeerEntry) -> bool:
-        """Show a peer here that has not signed an entry. Others are not told of it.
+        """Show a peer here that has not signed an entry. Others do not learn of it.
 
         Returns:
             Whether it is shown: False for this node itself, another network, or

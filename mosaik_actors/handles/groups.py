@@ -30,7 +30,7 @@ from ..errors import (
     QueryOffline,
 )
 from ..events import Events
-from ..groups.client.client import CommandClient, Resolved
+from ..groups.client.client import CommandClient, SubmissionDone
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.errors import CallFailed
 from ..groups.machine.host import Host
@@ -65,7 +65,7 @@ from ..groups.shared import GroupState
 from ..groups.storage.interface import InMemory, LogStorage
 from ..groups.sync.settings import LogReplaySync, SnapshotSync
 from ..groups.wire.records import Voters
-from ..groups.wire.status import Standing, Status
+from ..groups.wire.status import MemberStanding, Status
 from ..groups.wire.types import CLIENT_BYTES
 from ..ids import GroupId, PeerId
 from ..node import Node
@@ -567,7 +567,7 @@ class Group(Typed, Generic[C, Q, A, R]):
 
     async def _submit(
         self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
-    ) -> Resolved:
+    ) -> SubmissionDone:
         if self._state.error is not None:  # as `is_closed`, on a hot path
             raise self._state.ended(value)
         wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
@@ -584,7 +584,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         try:
             if future.done():  # a lone voter commits at once: others have their turn all the same
                 await asyncio.sleep(0)
-            done: Resolved = await future
+            done: SubmissionDone = await future
         except asyncio.CancelledError:
             self._forget_call(future)
             raise
@@ -908,7 +908,7 @@ def _role(
         return "away"
     if peer == leader:
         return "leader"
-    if status.standing in (Standing.SEEKING, Standing.PREPARED):
+    if status.standing in (MemberStanding.SEEKING, MemberStanding.PREPARED):
         return "seeking"
     if peer in voters:
         return "voter"

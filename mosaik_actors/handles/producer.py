@@ -26,9 +26,9 @@ from ..streams.messages import (
     StartProducer,
     UnregisterProducer,
 )
-from ..streams.producing.item_filter import FilterGroup, ItemFilter, SortedPart
+from ..streams.producing.encoded import EncodedBatch, EncodedItem, item_count_of, single_items
+from ..streams.producing.item_filter import FilterGroup, ItemFilter, SortedItem
 from ..streams.producing.outbox import Outbox
-from ..streams.producing.runs import Part, Run, item_count_of, single_parts
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
@@ -186,7 +186,7 @@ class Producer(Generic[T]):
         self._source = source
         self._outbox = source.outbox
         self._encode = source.spec.encoder.encode_unchecked
-        # Up to this many bytes in the outbox, a part needs no further look at its size.
+        # Up to this many bytes in the outbox, an entry needs no further look at its size.
         self._fast_bytes = min(source.outbox.bytes_max, source.spec.encoder.item_bytes_max)
         self._unwanted_in_a_row = 0
         name = source.spec.name
@@ -247,22 +247,22 @@ class Producer(Generic[T]):
             if self._source.item_filter.is_active:
                 await self._send_sorted(item)
                 return
-            part = self._source.spec.encoder.encode(item)
+            entry = self._source.spec.encoder.encode(item)
         else:
             try:
-                part = self._encode(item)
+                entry = self._encode(item)
             except Exception:
-                part = self._source.spec.encoder.encode(item)
+                entry = self._source.spec.encoder.encode(item)
         box = self._outbox
-        parts = box.parts
-        byte_count = box.byte_count + len(part)
-        if len(parts) < box.room and byte_count <= self._fast_bytes and not box.is_turn_due:
+        entries = box.entries
+        byte_count = box.byte_count + len(entry)
+        if len(entries) < box.room and byte_count <= self._fast_bytes and not box.is_turn_due:
             box.byte_count = byte_count
-            parts.append(part)
-            if len(parts) == 1:
+            entries.append(entry)
+            if len(entries) == 1:
                 box.wake()
         else:
-            await self._append_when_room(part, item)
+            await self._append_when_room(entry, item)
 
     def try_send(self, item: T) -> None:
         """Send an item without waiting.
@@ -279,9 +279,9 @@ class Producer(Generic[T]):
         )
         if filter_groups is None and box.is_ready:
             return  # nobody wants it
-        part = self._encode_checked(item)
-        if box.has_room(len(part)):
-            box.append(SortedPart(part, filter_groups) if filter_groups else part)
+        entry = self._encode_checked(item)
+        if box.has_room(len(entry)):
+            box.append(SortedItem(entry, filter_groups) if filter_groups else entry)
         elif box.is_closed:
             raise Closed(item, _closed_text(self.name))
         elif not box.is_ready:
@@ -303,22 +303,22 @@ class Producer(Generic[T]):
         items = items if isinstance(items, list | tuple) else list(items)
         while items and self._source.item_filter.is_active:
             items = await self._send_many_sorted(items)
-        parts: list[Part | Run] = []
+        entries: list[EncodedItem | EncodedBatch] = []
         for start in range(0, len(items), ENCODE_ITEMS):
             if start:
                 await asyncio.sleep(0)
-            parts += self._source.spec.encoder.encode_many(items[start : start + ENCODE_ITEMS])
+            entries += self._source.spec.encoder.encode_many(items[start : start + ENCODE_ITEMS])
         done = 0
-        while done < len(parts):
+        while done < len(entries):
             box = self._outbox
             if self._source.item_filter.is_active:
                 # Somebody filters since these were encoded: each item is judged on its own.
-                await self._append_each(single_parts(parts[done:]), items)
+                await self._append_each(single_items(entries[done:]), items)
                 return
-            if count := box.extend(parts, done):
+            if count := box.extend(entries, done):
                 done += count
             else:
-                rest = sum(map(item_count_of, parts[done:])) if box.is_closed else 0
+                rest = sum(map(item_count_of, entries[done:])) if box.is_closed else 0
                 await self._wait_for_room(items[len(items) - rest :])
 
     async def close(self) -> None:
@@ -346,35 +346,35 @@ class Producer(Generic[T]):
     ) -> None:
         await self.close()
 
-    def _encode_checked(self, item: T) -> Part:
+    def _encode_checked(self, item: T) -> EncodedItem:
         if item.__class__ is self._record_class:
             with suppress(Exception):
-                part = self._encode(item)
-                if len(part) <= self._fast_bytes:
-                    return part
+                entry = self._encode(item)
+                if len(entry) <= self._fast_bytes:
+                    return entry
         return self._source.spec.encoder.encode(item)
 
-    async def _append_when_room(self, part: Part, item: Any) -> None:
-        self._source.spec.encoder.check_size(item, len(part))
+    async def _append_when_room(self, entry: EncodedItem, item: Any) -> None:
+        self._source.spec.encoder.check_size(item, len(entry))
         if self._outbox.is_turn_due:
             self._outbox.is_turn_due = False
             await asyncio.sleep(0)
         while True:
             box, item_filter = self._outbox, self._source.item_filter
-            if box.has_room(len(part)):
+            if box.has_room(len(entry)):
                 if not item_filter.is_active:
-                    box.append(part)
+                    box.append(entry)
                     return
-                wanted = item_filter.filter_groups_of(self._source.spec.encoder.decode(part))
+                wanted = item_filter.filter_groups_of(self._source.spec.encoder.decode(entry))
                 if wanted is not None:
-                    box.append(SortedPart(part, wanted))
+                    box.append(SortedItem(entry, wanted))
                 return
             await self._wait_for_room(item if box.is_closed else None)
 
-    async def _append_each(self, parts: list[Part], items: Sequence[T]) -> None:
-        """Append single parts, which the last of `items` were encoded to."""
-        for index, part in enumerate(parts, len(items) - len(parts)):
-            await self._append_when_room(part, items[index:])
+    async def _append_each(self, entries: list[EncodedItem], items: Sequence[T]) -> None:
+        """Append single entries, which the last of `items` were encoded to."""
+        for index, entry in enumerate(entries, len(items) - len(entries)):
+            await self._append_when_room(entry, items[index:])
 
     async def _send_sorted(self, item: T) -> None:
         """Send an item while somebody filters: judge it first, encode it if anybody wants it."""
@@ -385,37 +385,37 @@ class Producer(Generic[T]):
             if self._unwanted_in_a_row % UNWANTED_IN_A_ROW == 0:
                 await asyncio.sleep(0)  # nothing fills up, so nothing else would make it wait
             return
-        part = self._source.spec.encoder.encode(item)
-        if filter_groups is not None and box.has_room(len(part)):
-            box.append(SortedPart(part, filter_groups))
+        entry = self._source.spec.encoder.encode(item)
+        if filter_groups is not None and box.has_room(len(entry)):
+            box.append(SortedItem(entry, filter_groups))
         else:
             # Who is subscribed when there is room at last decides then.
-            await self._append_when_room(part, item)
+            await self._append_when_room(entry, item)
 
     async def _send_many_sorted(self, items: list[T] | tuple[T, ...]) -> list[T] | tuple[T, ...]:
         """Send items until all are, or subscribers come or go; return those left to be sorted."""
         item_filter, encode = self._source.item_filter, self._source.spec.encoder.encode
         version = item_filter.version
         is_ready = self._outbox.is_ready
-        sorted_parts: list[tuple[int, Part, tuple[FilterGroup, ...] | None]] = []
+        sorted_items: list[tuple[int, EncodedItem, tuple[FilterGroup, ...] | None]] = []
         for index, item in enumerate(items):
             if index and index % ENCODE_ITEMS == 0:
                 await asyncio.sleep(0)
             filter_groups = item_filter.filter_groups_of(self._checked(item))
             if filter_groups is not None or not is_ready:
-                sorted_parts.append((index, encode(item), filter_groups))
+                sorted_items.append((index, encode(item), filter_groups))
         done = 0
-        while done < len(sorted_parts) and item_filter.version == version:
-            index, part, filter_groups = sorted_parts[done]
+        while done < len(sorted_items) and item_filter.version == version:
+            index, entry, filter_groups = sorted_items[done]
             box = self._outbox
             if filter_groups is None and box.is_ready:
                 done += 1
-            elif filter_groups is not None and box.has_room(len(part)):
-                box.append(SortedPart(part, filter_groups))
+            elif filter_groups is not None and box.has_room(len(entry)):
+                box.append(SortedItem(entry, filter_groups))
                 done += 1
             else:
                 await self._wait_for_room(items[index:] if box.is_closed else None)
-        return items[sorted_parts[done][0] :] if done < len(sorted_parts) else items[:0]
+        return items[sorted_items[done][0] :] if done < len(sorted_items) else items[:0]
 
     def _checked(self, item: T) -> T:
         self._source.spec.encoder.check(item)

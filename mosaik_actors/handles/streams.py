@@ -46,8 +46,8 @@ from ..streams.messages import (
     ProducerSpec,
     StartStreams,
 )
+from ..streams.producing.encoding import ItemEncoder
 from ..streams.producing.limits import Rate
-from ..streams.producing.parts import PartEncoder
 from ..streams.schema import describe_items, identify
 from ..streams.shared import StreamLedger
 from ..tickets.requirement import Validators
@@ -180,7 +180,7 @@ class Streams:
             stream_id=stream,
             name=name,
             schema=describe_items(type_),
-            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
+            encoder=ItemEncoder(type_, self._node.endpoint.frame_bytes_max, validate=validate),
             require=require,
             tickets=self._context.tickets.require(require_ticket),
             online_when=make_condition(online_when),
@@ -247,7 +247,7 @@ class Streams:
             stream_id=stream,
             name=name,
             schema=describe_items(type_),
-            encoder=PartEncoder(type_, self._node.endpoint.frame_bytes_max),
+            encoder=ItemEncoder(type_, self._node.endpoint.frame_bytes_max),
             require=require,
             tickets=self._context.tickets.require(require_ticket),
             criteria=_encode_criteria(criteria, type_),

@@ -23,7 +23,7 @@ from ..runtime.host import EXITED_BY_ITSELF
 from ..runtime.messaging.supervision import Policy
 from ..transport.relay.config import RelayConfig, own_config
 from .notify import READY, STOPPING, notify
-from .settings import ActorSettings, CollectionSettings, LaunchSettings, ProcessSettings
+from .settings import ActorSettings, LaunchedCollection, LaunchSettings, ProcessSettings
 from .sources import Origins
 from .types import load_class, load_type
 
@@ -156,7 +156,7 @@ class Launch:
     def _open_stream(self, one: Any, kind: Any) -> Any:
         return self.net.streams.produce(kind, stream_id=one.name or None)
 
-    def _open_collection(self, one: CollectionSettings, kinds: list[Any]) -> Any:
+    def _open_collection(self, one: LaunchedCollection, kinds: list[Any]) -> Any:
         import mosaik_actors
 
         settings: dict[str, Any] = {}

@@ -17,7 +17,7 @@ STOPPING: Final = "STOPPING=1"
 
 
 def notify(*lines: str, path: str | None = None) -> bool:
-    """Tell the manager something; return whether there is one that can be told."""
+    """Notify the manager; return whether there is one."""
     path = os.environ.get(VARIABLE) if path is None else path
     if not path:
         return False

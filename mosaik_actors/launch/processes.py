@@ -208,8 +208,8 @@ def watch_sources(folders: Sequence[Path]) -> Changes:
             "--watch needs the package watchfiles: pip install 'mosaik-actors[watch]'"
         ) from None
 
-    class Sources(DefaultFilter):
+    class WatchedSources(DefaultFilter):
         def __call__(self, change: object, path: str) -> bool:
             return path.endswith((".py", ".toml")) and super().__call__(change, path)  # type: ignore[arg-type]
 
-    return lambda: awatch(*folders, watch_filter=Sources())
+    return lambda: awatch(*folders, watch_filter=WatchedSources())

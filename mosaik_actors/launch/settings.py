@@ -83,7 +83,7 @@ class StreamSettings(Settings, frozen=True, kw_only=True):
     process: str = ""
 
 
-class CollectionSettings(Settings, frozen=True, kw_only=True):
+class LaunchedCollection(Settings, frozen=True, kw_only=True):
     """A collection that is open from the start, so that this node keeps a replica of it.
 
     Attributes:
@@ -191,13 +191,13 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
     logging: LoggingSettings = LoggingSettings()
     actors: tuple[ActorSettings, ...] = ()
     streams: tuple[StreamSettings, ...] = ()
-    collections: tuple[CollectionSettings, ...] = ()
+    collections: tuple[LaunchedCollection, ...] = ()
     tickets: tuple[TicketSettings, ...] = ()
     tdx: bool = False
     processes: tuple[ProcessSettings, ...] = ()
 
 
-class Field(msgspec.Struct, frozen=True):
+class SettingField(msgspec.Struct, frozen=True):
     """One setting that is a flag and an environment variable.
 
     Attributes:
@@ -221,8 +221,8 @@ class Field(msgspec.Struct, frozen=True):
         return "MOSAIK_" + "_".join(self.path).upper()
 
 
-def _fields() -> list[Field]:
-    found: list[Field] = []
+def _fields() -> list[SettingField]:
+    found: list[SettingField] = []
     owners: tuple[tuple[type[Settings], tuple[str, ...]], ...] = (
         (LaunchSettings, ()),
         (LoggingSettings, ("logging",)),
@@ -230,7 +230,7 @@ def _fields() -> list[Field]:
     for owner, prefix in owners:
         texts = _descriptions(owner.__doc__ or "")
         found += [
-            Field((*prefix, field.encode_name), _shape(field.type), texts[field.name])
+            SettingField((*prefix, field.encode_name), _shape(field.type), texts[field.name])
             for field in msgspec.structs.fields(owner)
             if field.name != "logging"
         ]

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import ConfigError
-from .settings import FIELDS, Field, LaunchSettings
+from .settings import FIELDS, LaunchSettings, SettingField
 
 Path = tuple[str | int, ...]
 
@@ -35,7 +35,7 @@ _UNKNOWN: Final = re.compile(r"unknown field `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SettingsSource:
     """The file that settings come from.
 
     Attributes:
@@ -50,7 +50,7 @@ class Source:
 class Origins:
     """Which setting was written where."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SettingsSource) -> None:
         self._source = source
         self._given: dict[Path, str] = {}
 
@@ -81,7 +81,7 @@ class Origins:
 
 
 def load(
-    source: Source,
+    source: SettingsSource,
     environment: Mapping[str, str],
     flags: Mapping[tuple[str, ...], str | Sequence[str]],
     target: Mapping[str, Any] | None = None,
@@ -159,7 +159,7 @@ def read_value(text: str) -> Any:
         return text
 
 
-def _read_toml(source: Source) -> dict[str, Any]:
+def _read_toml(source: SettingsSource) -> dict[str, Any]:
     try:
         return tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as exc:
@@ -169,13 +169,13 @@ def _read_toml(source: Source) -> dict[str, Any]:
         raise ConfigError(f"{where}: {text if found is None else text[: found.start()]}") from exc
 
 
-def _read_variable(field: Field, text: str) -> Any:
+def _read_variable(field: SettingField, text: str) -> Any:
     if field.shape == "texts":
         return [part.strip() for part in text.split(",") if part.strip()]
     return _read_one(field, text)
 
 
-def _read_flag(field: Field, given: str | Sequence[str]) -> Any:
+def _read_flag(field: SettingField, given: str | Sequence[str]) -> Any:
     if isinstance(given, str):
         return _read_one(field, given)
     if field.shape == "texts":
@@ -187,7 +187,7 @@ def _read_flag(field: Field, given: str | Sequence[str]) -> Any:
     return tables
 
 
-def _read_one(field: Field, text: str) -> Any:
+def _read_one(field: SettingField, text: str) -> Any:
     if field.shape == "text":
         return text
     if field.shape == "bool":

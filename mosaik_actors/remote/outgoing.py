@@ -32,7 +32,7 @@ from ..transport.interface import Link
 from . import wire
 from .reference import RemoteQuestion, RemoteRef
 from .registry import Codecs
-from .sending import Item, Note, encode_sections
+from .sending import Item, SectionToSend, encode_sections
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Outgoing:
         return self.link is not None and not self._is_blocked
 
     def _say(self, section: wire.Section) -> None:
-        self._put(Note(section))
+        self._put(SectionToSend(section))
 
     def _flush_due(self) -> None:
         self._is_due = False
@@ -213,7 +213,7 @@ class Outgoing:
 
     def refuse(self, item: Item, reason: str) -> None:
         """Take in that something cannot be sent at all."""
-        if isinstance(item, Note):
+        if isinstance(item, SectionToSend):
             logger.error("to peer %s: %s", self.peer_id.short, reason)
             return
         ref, message, sender = item
@@ -274,7 +274,7 @@ class Outgoing:
             pending, self._pending = self._pending, []
             for item in pending:
                 if (
-                    isinstance(item, Note)
+                    isinstance(item, SectionToSend)
                     or not isinstance(item[0], RemoteRef)
                     or item[0].incarnation == incarnation
                 ):
@@ -290,7 +290,7 @@ class Outgoing:
             self.link = None  # what were written now would be lost without a word
         pending, self._pending = self._pending, []
         for item in pending:
-            if not isinstance(item, Note) and isinstance(item[0], RemoteRef):
+            if not isinstance(item, SectionToSend) and isinstance(item[0], RemoteRef):
                 self._host.dead_letter(item[1], item[0], item[2], reason)
         self._fail_questions(reason)
         for ref in list(self._watchers):
@@ -318,7 +318,7 @@ class Outgoing:
     # --- questions of this node ---
 
     def abandon(self, asker: LocalAddress) -> None:
-        """Tell the node that nobody waits for an answer any more."""
+        """Notify the node that nobody waits for an answer any more."""
         number = self._asked.pop(asker, None)
         if number is not None:
             self._questions.pop(number, None)

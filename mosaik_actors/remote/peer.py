@@ -1,7 +1,7 @@
 """One other node: what goes to its actors (`outgoing`), and what comes from them.
 
 Nothing that comes is built before it is known that its receiver takes it: the actor must
-have been told of to other nodes, this node must be allowed to use it, and it must have a
+have been shown to other nodes, this node must be allowed to use it, and it must have a
 handler for the type. Whatever is refused is said to the sender, with the reason.
 """
 

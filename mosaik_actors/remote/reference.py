@@ -35,7 +35,7 @@ class Route(Protocol):
         """Send a message to one of its actors."""
 
     def abandon(self, asker: LocalAddress) -> None:
-        """Tell it that nobody waits for an answer any more."""
+        """Notify it that nobody waits for an answer any more."""
 
 
 class RemoteRef(ActorRef):
@@ -57,7 +57,7 @@ class RemoteRef(ActorRef):
         return f"{self.remote.home.peer_id.short}/{self.number}"
 
 
-class QuestionHost(Protocol):
+class RemoteQuestionHost(Protocol):
     """The actor system, as far as questions from elsewhere know it."""
 
     @property
@@ -100,7 +100,9 @@ class RemoteQuestion:
         "is_cancelled", "message", "number", "target", "window",
     )  # fmt: skip
 
-    def __init__(self, host: QuestionHost, asker: Asker, number: int, target: ActorRef) -> None:
+    def __init__(
+        self, host: RemoteQuestionHost, asker: Asker, number: int, target: ActorRef
+    ) -> None:
         self._asker = asker
         self._loop = host.loop
         self.number = number

@@ -23,17 +23,17 @@ from .registry import PLAIN, Codecs
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class SectionToSend:
     """A section that is no message of an actor's."""
 
     section: wire.Section
 
 
 Message = tuple[Any, Any, ActorAddress]  # a RemoteRef or RemoteQuestion, the message, its sender
-Item = Note | Message
+Item = SectionToSend | Message
 
 
-class Sending(Protocol):
+class SendingNode(Protocol):
     """What has to be known of the node that is sent to."""
 
     @property
@@ -53,7 +53,7 @@ class Sending(Protocol):
         """Take in that something cannot be sent at all."""
 
 
-def encode_sections(items: list[Item], peer: Sending, frame_bytes_max: int) -> Iterator[bytes]:
+def encode_sections(items: list[Item], peer: SendingNode, frame_bytes_max: int) -> Iterator[bytes]:
     """Return frames with all that is to be sent, in order."""
     frame = wire.encode_burst(list(_sections(items, peer)))
     if len(frame) <= frame_bytes_max:
@@ -66,7 +66,7 @@ def encode_sections(items: list[Item], peer: Sending, frame_bytes_max: int) -> I
         peer.refuse(items[0], f"{len(frame)} bytes, at most {frame_bytes_max} can be sent")
 
 
-def _sections(items: list[Item], peer: Sending) -> Iterator[wire.Section]:
+def _sections(items: list[Item], peer: SendingNode) -> Iterator[wire.Section]:
     for (kind, _target, _sender, _class), run in groupby(items, _key):
         group: list[Any] = list(run)
         if kind == "note":
@@ -82,7 +82,7 @@ def _sections(items: list[Item], peer: Sending) -> Iterator[wire.Section]:
 
 
 def _key(item: Item) -> tuple[str, Any, Any, Any]:
-    if isinstance(item, Note):
+    if isinstance(item, SectionToSend):
         return "note", None, None, None
     target, message, sender = item
     kind = message.__class__
@@ -99,7 +99,7 @@ def _key(item: Item) -> tuple[str, Any, Any, Any]:
     return "tell", target, sender, kind
 
 
-def _encode_group(kind: str, group: list[Any], peer: Sending) -> Iterator[wire.Section]:
+def _encode_group(kind: str, group: list[Any], peer: SendingNode) -> Iterator[wire.Section]:
     if kind == "ask":
         group = [item for item in group if not item[2].question.is_over]
         if not group:
@@ -115,7 +115,7 @@ def _encode_group(kind: str, group: list[Any], peer: Sending) -> Iterator[wire.S
             yield from _encode_group(kind, [item], peer)
 
 
-def _encode(kind: str, group: list[Any], messages: list[Any], peer: Sending) -> wire.Section:
+def _encode(kind: str, group: list[Any], messages: list[Any], peer: SendingNode) -> wire.Section:
     target: RemoteRef | RemoteQuestion = group[0][0]
     if isinstance(target, RemoteQuestion):
         if kind == "items":
@@ -144,7 +144,7 @@ def _encode(kind: str, group: list[Any], messages: list[Any], peer: Sending) -> 
     )
 
 
-def _sender_number(sender: ActorAddress, peer: Sending) -> int:
+def _sender_number(sender: ActorAddress, peer: SendingNode) -> int:
     number: int = 0
     if isinstance(sender, LocalAddress) and hasattr(sender, "is_shared"):
         number = peer.wire_ref(sender).number + 1

@@ -52,7 +52,7 @@ from .cell_state import CellHost
 from .decorated import Saved, adapt, give_up
 from .messaging.address import Deliver, LocalAddress
 from .messaging.asking import Handling, handling_now
-from .watch import Watch
+from .watch import LoopWatch
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class ActorCell(CellFace):
             self._park(result, message, sender, attempt)
         elif isinstance(result, ThespianWatch):
             self._clear_watch()
-            self.watch = Watch(self.scheduler.loop, result.filenos, self._report_watch)
+            self.watch = LoopWatch(self.scheduler.loop, result.filenos, self._report_watch)
         else:
             self._clear_watch()
 

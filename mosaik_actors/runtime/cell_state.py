@@ -32,7 +32,7 @@ from .messaging.reference import ActorRef
 from .scheduler import Scheduler
 from .sources import Sources
 from .status import MailboxStats
-from .watch import Watch
+from .watch import LoopWatch
 
 
 class CellHost(Protocol):
@@ -97,7 +97,7 @@ class CellHost(Protocol):
         """Count a slow handler."""
 
     def bury(self, cell: CellState) -> None:
-        """Take a dead actor out of everything, and tell its parent."""
+        """Take a dead actor out of everything, and notify its parent."""
 
     # What actors ask of their system.
 
@@ -140,7 +140,7 @@ class CellState:
         saved: Messages that the actor keeps until it is initialized, if it does.
         slow_count: Handler calls that took longer than `slow_handler_s`.
         reason: Why the actor ends, or has ended; empty for an exit on request.
-        watchers: Who is told of its end; None while nobody is.
+        watchers: Who is notified of its end; None while nobody is.
         rejected_count: Messages that a full mailbox did not take, or did not keep.
         restart_count: How often the actor was made anew.
         handling: What stands for the coroutine handler that runs, in the asks that
@@ -216,7 +216,7 @@ class CellState:
         self.mailbox: deque[tuple[Any, ActorAddress]] = deque()
         self.children: dict[LocalAddress, None] = {}
         self.timers: dict[int, asyncio.TimerHandle] = {}
-        self.watch: Watch | None = None
+        self.watch: LoopWatch | None = None
         self.saved: Saved | None = None
         self.exiting = False
         self.dead = False

@@ -11,7 +11,7 @@ Order of a shutdown:
     1. No new actors. Those without a living parent are asked to exit; they
        ask their children and wait for them, so children end before parents.
     2. After `shutdown_timeout_s` the rest is ended, youngest first.
-    3. Sources are unloaded, endpoints closed, waiters told.
+    3. Sources are unloaded, endpoints closed, waiters notified.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class ActorHost:
     # --- the end of an actor ---
 
     def bury(self, cell: CellState) -> None:
-        """Take a dead actor out of everything, and tell its parent."""
+        """Take a dead actor out of everything, and notify its parent."""
         address = cell.address
         self.retire(address)
         self.cells.pop(address.number, None)

@@ -43,7 +43,7 @@ from thespian.actors import (
 from ..forking import keep_from_children
 from .cell import ActorCell
 from .cell_state import CellHost
-from .isolated_process import CALLS, Launch
+from .isolated_process import CALLS, ProcessLaunch
 from .keeper import Keeper
 from .log_records import handle_record, levels
 from .messaging.address import LocalAddress
@@ -346,7 +346,7 @@ class Isolation:
         """Make a cell for an actor in another process, which starts meanwhile."""
         module, name = importable(actor_class)
         capabilities = dict(self._host.capabilities)
-        launch = Launch(
+        launch = ProcessLaunch(
             module,
             name,
             global_name,

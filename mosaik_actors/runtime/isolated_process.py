@@ -72,7 +72,7 @@ CALLS = (
 
 
 @dataclass(frozen=True)
-class Launch:
+class ProcessLaunch:
     """What a shell runs."""
 
     module: str
@@ -159,7 +159,7 @@ class Shell:
             self._read()
         self._handle_frames()
 
-    def _launch(self, launch: Launch) -> None:
+    def _launch(self, launch: ProcessLaunch) -> None:
         forward_records(partial(self._write, "log"), launch.log_levels)
         try:
             actor_class = getattr(importlib.import_module(launch.module), launch.name)

@@ -15,7 +15,7 @@ it adds:
     * Asks that nobody waits for any more: the handler that is at it is cancelled.
 
 A restart, in order: what runs is cancelled, timers and watches end, the children are
-asked to exit (nobody is told of it: who made them is no more), the actor releases what it
+asked to exit (nobody is notified of it: who made them is no more), the actor releases what it
 holds; after the back-off a new one is made, and `StartActor` is its first message again.
 """
 
@@ -41,7 +41,7 @@ from .messaging.hooks import HookMessage, Hooks, StartActor
 from .messaging.mailbox import DROP_OLDEST, REJECT, Mailbox, is_counted, take_oldest
 from .messaging.notices import MessageRejected
 from .messaging.reference import ChildFailed
-from .messaging.supervision import Decision, Policy, Resume, Supervisor
+from .messaging.supervision import Policy, Resume, SupervisionDecision, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class SupervisedCell(ActorCell):
             self.fail(error)
 
     def fail(self, error: BaseException, *, can_resume: bool = True) -> None:
-        """Let the policy decide on a failure, tell the parent, and carry it out."""
+        """Let the policy decide on a failure, notify the parent, and carry it out."""
         if self.dead or self.exiting:
             return
         now = self.scheduler.loop.time()
@@ -236,7 +236,7 @@ class SupervisedCell(ActorCell):
         found = (self.host.supervised(child) for child in parent.children)
         return [cell for cell in found if isinstance(cell, SupervisedCell) and cell is not self]
 
-    def _carry_out(self, decision: Decision, reason: str) -> None:
+    def _carry_out(self, decision: SupervisionDecision, reason: str) -> None:
         if decision.name == "resumed" or self.dead or self.exiting:
             return
         if decision.name == "restarted":

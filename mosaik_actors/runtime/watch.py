@@ -23,12 +23,12 @@ from weakref import WeakKeyDictionary
 
 from thespian.actors import WatchMessage
 
-_Watchers = dict[int, dict["Watch", None]]
+_Watchers = dict[int, dict["LoopWatch", None]]
 
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watchers] = WeakKeyDictionary()
 
 
-class Watch:
+class LoopWatch:
     """One returned ThespianWatch, from its return to the next call of the actor.
 
     All descriptors that are ready in the same turn of the loop are reported

@@ -51,7 +51,7 @@ _Lease = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 _History = Annotated[bytes, msgspec.Meta(max_length=64)]
 
 
-class Host(msgspec.Struct, frozen=True):
+class SingletonHost(msgspec.Struct, frozen=True):
     """Where a singleton runs, or may: a node in one incarnation, and who takes messages there."""
 
     peer: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -73,7 +73,7 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
     """
 
     name: _Name
-    host: Host
+    host: SingletonHost
     expected: _Token
     doubt: _Drawn
     lease_s: _Lease
@@ -120,7 +120,7 @@ class Trust(msgspec.Struct, frozen=True, tag=True):
 Command = Claim | Doubt | Reassure | Release | Trust
 
 
-class Record(msgspec.Struct, frozen=True):
+class NameRecord(msgspec.Struct, frozen=True):
     """What is known of one name.
 
     Attributes:
@@ -131,20 +131,20 @@ class Record(msgspec.Struct, frozen=True):
     """
 
     token: _Token = 0
-    host: Host | None = None
+    host: SingletonHost | None = None
     doubt: _Drawn = 0
     lease_s: _Lease = 0.0
 
 
-NOTHING: Final = Record()
+NOTHING: Final = NameRecord()
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
     trusted: _History
-    records: Annotated[list[tuple[_Name, Record]], msgspec.Meta(max_length=NAMES_MAX)]
+    records: Annotated[list[tuple[_Name, NameRecord]], msgspec.Meta(max_length=NAMES_MAX)]
 
 
-class Claims(StateMachine[Command, str, Record, bool]):
+class Claims(StateMachine[Command, str, NameRecord, bool]):
     """The records of all names. A command returns whether it was granted.
 
     Attributes:
@@ -156,7 +156,7 @@ class Claims(StateMachine[Command, str, Record, bool]):
     _decoder: ClassVar[msgspec.msgpack.Decoder[_Snapshot]] = msgspec.msgpack.Decoder(_Snapshot)
 
     def __init__(self) -> None:
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, NameRecord] = {}
         self.trusted = b""
 
     def apply(self, command: Command, ctx: ApplyContext) -> bool:
@@ -173,7 +173,7 @@ class Claims(StateMachine[Command, str, Record, bool]):
         self.records[command.name] = after
         return True
 
-    def query(self, query: str) -> Record:
+    def query(self, query: str) -> NameRecord:
         """Return the record of a name."""
         return self.records.get(query, NOTHING)
 
@@ -191,20 +191,20 @@ class Claims(StateMachine[Command, str, Record, bool]):
         self.records = dict(found.records)
 
 
-def _changed(before: Record, command: Claim | Doubt | Reassure | Release) -> Record | None:
+def _changed(before: NameRecord, command: Claim | Doubt | Reassure | Release) -> NameRecord | None:
     """Return the record after a command; None when it is not of what the record says now."""
     is_holders = before.host is not None and command.token == before.token
     match command:
         case Claim(host=host, expected=expected, doubt=doubt, lease_s=lease_s):
             is_open = before.doubt == doubt if before.doubt else before.host is None
             if is_open and expected == before.token < command.token:
-                return Record(command.token, host, 0, lease_s)
+                return NameRecord(command.token, host, 0, lease_s)
         case Doubt(drawn=drawn) if is_holders and not before.doubt:
-            return Record(before.token, before.host, drawn, before.lease_s)
+            return NameRecord(before.token, before.host, drawn, before.lease_s)
         case Reassure(token=token, lease_s=lease_s) if token > before.token:
-            return Record(token, None, max(token & DRAWN_MAX, 1), max(lease_s, before.lease_s))
+            return NameRecord(token, None, max(token & DRAWN_MAX, 1), max(lease_s, before.lease_s))
         case Reassure() if is_holders:
-            return Record(before.token, before.host, 0, before.lease_s)
+            return NameRecord(before.token, before.host, 0, before.lease_s)
         case Release() if is_holders:
-            return Record(before.token, None, 0, before.lease_s)
+            return NameRecord(before.token, None, 0, before.lease_s)
     return None

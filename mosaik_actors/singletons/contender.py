@@ -27,10 +27,10 @@ from .claims import (
     SECONDS_MAX,
     Claim,
     Doubt,
-    Host,
+    NameRecord,
     Reassure,
-    Record,
     Release,
+    SingletonHost,
 )
 
 _WAIT_FACTOR: Final = 1.1
@@ -68,7 +68,7 @@ class Contender:
         why_not: Why it does not act any more, once it has acted.
     """
 
-    def __init__(self, name: str, me: Host, lease_s: float, rng: Random) -> None:
+    def __init__(self, name: str, me: SingletonHost, lease_s: float, rng: Random) -> None:
         self.name = name
         self.me = me
         self.record = NOTHING
@@ -85,7 +85,7 @@ class Contender:
         self._check_s = 0.0
         self._acted = 0  # the last token that it acted with
         self._doubted = 0  # the token that it put a doubt on
-        self._confirmed: Record | None = None
+        self._confirmed: NameRecord | None = None
         self._announced = 0  # the token that it has said it acts with
         self._timer = 0.0
 
@@ -100,7 +100,7 @@ class Contender:
 
     # --- what it is told ---
 
-    def receive_record(self, record: Record, *, now: float) -> None:
+    def receive_record(self, record: NameRecord, *, now: float) -> None:
         """Take in what this node's copy of the claims says; it may lag behind."""
         if record != self.record:
             if record.token == self._doubted and self.record.doubt and not record.doubt:
@@ -121,7 +121,7 @@ class Contender:
         """Take in that `Reassure` with a token was applied."""
         self._announced = token
 
-    def receive_answer(self, record: Record, *, asked_s: float) -> None:
+    def receive_answer(self, record: NameRecord, *, asked_s: float) -> None:
         """Take in what a strong query found that was made at `asked_s`."""
         self._confirmed = record
         if record.host != self.me or (self.token and record.token != self.token):
@@ -203,7 +203,7 @@ class Contender:
             wall,
         )
 
-    def doubt(self, name: str, record: Record) -> Doubt:
+    def doubt(self, name: str, record: NameRecord) -> Doubt:
         """Return a doubt in the holder of any name."""
         return Doubt(name, record.token, self._draw())
 

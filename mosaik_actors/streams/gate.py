@@ -58,7 +58,7 @@ def is_allowed(peer: PeerInfo, require: Requirement | None) -> bool | None:
 
 
 def without_ticket(reason: str) -> CloseReason:
-    """Return what a peer whose tickets are not accepted is told."""
+    """Return what a peer whose tickets are not accepted is sent."""
     return CloseReason(CloseCode.STREAM_NOT_ALLOWED, clip(WITHOUT_TICKET + reason))
 
 

@@ -25,10 +25,10 @@ from .consuming.preference import Preference
 from .consuming.session import ReceiverSession
 from .criteria.budget import CriteriaBudget
 from .gate import Requirement
+from .producing.encoding import ItemEncoder
 from .producing.item_filter import ItemFilter
 from .producing.limits import Rate
 from .producing.outbox import Outbox
-from .producing.parts import PartEncoder
 from .shared import StreamState
 from .wire import Subscribe, Window, encode
 
@@ -88,7 +88,7 @@ class ProducerSpec:
     stream_id: StreamId
     name: str
     schema: Schema
-    encoder: PartEncoder
+    encoder: ItemEncoder
     require: Requirement | None
     tickets: RequiredTickets | None
     online_when: Condition
@@ -162,7 +162,7 @@ class ConsumerSpec:
     stream_id: StreamId
     name: str
     schema: Schema
-    encoder: PartEncoder
+    encoder: ItemEncoder
     require: Requirement | None
     tickets: RequiredTickets | None
     criteria: bytes

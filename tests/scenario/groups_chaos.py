@@ -52,14 +52,14 @@ TALLY: Counter[str] = Counter()
 
 @dataclass(slots=True)
 class Write:
-    """One command, and what its client was told.
+    """One command, and what its client saw.
 
     Attributes:
         history: The history at the time of the call.
         position: Where it was applied, when it was acknowledged.
-        is_refused: Whether the client was told that it never takes effect.
+        is_refused: Whether the client was notified that it never takes effect.
         is_certain_history: Whether the member was in the same history before and after.
-        result: What `apply` returned for it, as the client was told; None if it was not.
+        result: What `apply` returned for it, as the client saw it; None if it was not.
     """
 
     put: Put
@@ -227,7 +227,7 @@ class World:
                 assert name not in places, f"{name} was refused, and was applied"
 
     def check_positions(self) -> None:
-        """In one history, each command is where its client was told."""
+        """In one history, each command is where its client saw it."""
         places = {name: place for place, name in enumerate(self.journal, 1)}
         for name, write in self.writes.items():
             if write.position:  # what was fed was taken by a leader, which says no place

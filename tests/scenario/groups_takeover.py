@@ -12,7 +12,7 @@ What must hold is less than of a group that keeps its majority, and exact:
 
 * What an observer has applied is never lost, nor applied twice; and it keeps its
   place at every observer, except when two histories were merged: then its own was
-  the one that ended, and it was told.
+  the one that ended, and it was notified.
 * What was refused never takes effect.
 * All members of one history agree, and in the end all are in one.
 """
@@ -41,7 +41,7 @@ class SurvivorWorld(World):
 
     Attributes:
         applied: What any observer has ever applied.
-        events: What each observer was told.
+        events: What each observer saw.
     """
 
     applied: dict[tuple[str, int], None] = field(default_factory=dict)

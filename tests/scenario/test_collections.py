@@ -375,13 +375,13 @@ async def test_an_outcome_across_a_merge_is_never_made_up(cluster: Cluster) -> N
     await handles[0].refresh()
     history = handles[0].version.history
     assert {one[2] for one in told} > {history}, "nobody asked before they met"
-    # In the history that goes on, who was told that it has a seat has it, and nobody else was.
+    # In the history that goes on, who hears that it has a seat has it, and nobody else was.
     seated = [one for one in told if one[2] == history and one[3]]
     assert len(seated) > 20
     assert len({seat for seat, *_ in seated}) == len(seated)
     for seat, index, _, _ in seated:
         assert handles[0][seat] == index
-    # And who was told that it has none has none.
+    # And who hears that it has none has none.
     for seat, index, where, took_effect in told:
         if where == history and took_effect is False:
             assert handles[0][seat] != index

@@ -3,7 +3,7 @@
 Every call is recorded: writes, compare-and-exchange with its outcome, and reads
 that come after `refresh`. The checker then looks for one order of all calls that
 explains every answer. Nodes have durable logs and one history: where two
-histories may begin, each is linearizable and the merge is told.
+histories may begin, each is linearizable and the merge is published.
 """
 
 import asyncio

@@ -71,7 +71,7 @@ class Bank(Deployment[DeploymentConfig]):
 
 @contextmanager
 def warnings() -> Iterator[list[str]]:
-    """Collect the near misses that are told."""
+    """Collect the near misses that are logged."""
     told: list[str] = []
 
     class Collect(logging.Handler):
@@ -148,7 +148,7 @@ async def test_configurations_that_differ_never_meet_and_a_warning_names_the_fie
         there = Shop.bind(cluster.net(1), ShopConfig(name="acme", window_s=4))
         producer, consumer = here.orders.producer(), there.orders.consumer()
         assert here.fingerprint() != there.fingerprint()
-        # Both are told, and once each, however often they are bound.
+        # Both are notified, and once each, however often they are bound.
         await cluster.until(lambda: len(told) >= 2)
         Shop.bind(cluster.net(0), ShopConfig(name="acme"))
         await cluster.sleep(120)

@@ -331,7 +331,7 @@ async def test_a_flood_of_self_signed_entries_keeps_no_newcomer_out(cluster: Clu
     await cluster.sleep(10)
     assert knows_the_honest()
 
-    # What had to go does not go round and round: once all is told, nobody comes or goes.
+    # What had to go does not go round and round: once all is known, nobody comes or goes.
     before = [discovery(cluster, index).catalog().keys() for index in range(4)]
     await cluster.sleep(10)
     assert [discovery(cluster, index).catalog().keys() for index in range(4)] == before

@@ -39,7 +39,7 @@ SLOW = NetworkConditions(latency=0.02, jitter=0.01, loss=0.02)
 
 
 class Writers:
-    """One client per member, and what each was told."""
+    """One client per member, and what each saw."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.done: list[tuple[str, int]] = []
@@ -133,7 +133,7 @@ async def merge_sides(
 def check_events(
     events: list[object], history: bytes, winner: bytes, apart: list[tuple[str, int]]
 ) -> None:
-    """Whoever gave a history up was told, with the commands that went over; others, too."""
+    """Whoever gave a history up was notified, with the commands that went over; others, too."""
     merged = [event for event in events if isinstance(event, HistoryMerged)]
     assert merged
     if history == winner:

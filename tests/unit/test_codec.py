@@ -28,7 +28,7 @@ from mosaik_actors.errors import (
     clip,
 )
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId
-from mosaik_actors.streams.producing.parts import TooLargeError
+from mosaik_actors.streams.producing.encoding import TooLargeError
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from mosaik_actors.actors.rendezvous import NoticeFolder
-from mosaik_actors.discovery.rendezvous import Notice, make_name
+from mosaik_actors.discovery.rendezvous import RendezvousNotice, make_name
 from mosaik_actors.forking import keep_from_children
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr
@@ -142,7 +142,7 @@ def test_child_keeps_no_notice_alive_and_removes_none(
     folders = []
     for seed in "ab":
         peer = SecretKey.from_seed(seed).peer_id
-        notice = Notice(PeerAddr(peer, (("127.0.0.1", 1),)), os.getpid(), 1.0)
+        notice = RendezvousNotice(PeerAddr(peer, (("127.0.0.1", 1),)), os.getpid(), 1.0)
         folders.append(NoticeFolder("net", make_name(peer, Random(seed)), notice))
     mine, other = folders
     child = Child(mine.close)

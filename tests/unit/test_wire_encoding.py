@@ -50,7 +50,7 @@ def test_only_the_codec_decodes_without_a_type() -> None:
     # `runs` takes apart what this node has encoded, and builds nothing; `criteria` checks before.
     assert [one for one in found if not one.startswith("codec")] == [
         "streams/criteria/criteria.py",
-        "streams/producing/runs.py",
+        "streams/producing/encoded.py",
     ]
 
 

@@ -9,7 +9,7 @@ from mosaik_actors import EncodeError
 from mosaik_actors.codec import SizedCodec, TypedCodec, codec_for, ordered_codec_for
 from mosaik_actors.errors import DecodeError
 from mosaik_actors.schema import SchemaMismatch, check_compatible, describe, fingerprint
-from mosaik_actors.streams.producing.parts import PartEncoder
+from mosaik_actors.streams.producing.encoding import ItemEncoder
 from mosaik_actors.streams.wire import data_frame
 
 
@@ -44,20 +44,20 @@ def test_codecs_refuse_other_sizes_in_both_directions() -> None:
 
 
 def test_streams_refuse_other_sizes_one_by_one_and_in_batches() -> None:
-    encoder = PartEncoder(Cell)
+    encoder = ItemEncoder(Cell)
     for bad in BAD:
         for encode in (encoder.encode, encoder.encode_unchecked):
             with pytest.raises(EncodeError, match="WIRE_SIZE"):
                 encode(bad)
         with pytest.raises(EncodeError, match="WIRE_SIZE"):
             encoder.encode_many([*GOOD, bad])
-    free = PartEncoder(Free)
+    free = ItemEncoder(Free)
     parts = [free.encode(Free(one.data)) for one in (*GOOD, *BAD)]
     assert encoder.decode_batch(free.join(parts), len(parts)) == (GOOD, 3)
 
 
 def test_a_link_carries_one_size() -> None:
-    encoder = PartEncoder(Cell)
+    encoder = ItemEncoder(Cell)
     for count in (1, 3):
         sizes = set()
         for first in (0, 1, 255, 1 << 20, 1 << 40):

@@ -1,6 +1,6 @@
 """What the auctioneers tell the auction, and what they ask it.
 
-Each command carries its sender's clock. The auction's own clock is the latest that it was told,
+Each command carries its sender's clock. The auction's own clock is the latest that it has seen,
 so all auctioneers have the same one, and it never goes back.
 """
 

@@ -30,7 +30,7 @@ class _Child:
     watching: asyncio.Task[None]
 
 
-class Processes:
+class DemoProcesses:
     """The processes of one run. What happens to them is noted in `facts`.
 
     Args:
@@ -106,9 +106,9 @@ class Processes:
 @asynccontextmanager
 async def processes(
     facts: Facts, *, log_level: str, changed: Callable[[], None]
-) -> AsyncIterator[Processes]:
+) -> AsyncIterator[DemoProcesses]:
     """Give the processes of a run; in the end none of them is left, whatever happened."""
-    started = Processes(facts, log_level=log_level, changed=changed)
+    started = DemoProcesses(facts, log_level=log_level, changed=changed)
     try:
         yield started
     finally:

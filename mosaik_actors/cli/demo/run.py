@@ -28,7 +28,7 @@ from .display import Display, LiveDisplay, PlainDisplay
 from .facts import Facts
 from .gauges import GAUGES
 from .latest import Latest
-from .processes import Processes, processes
+from .processes import DemoProcesses, processes
 from .records import NODE_STATS, READINGS, NodeStats, Reading
 from .settings import COLLECTOR_TAG, SENSOR_TAG, demo_network, living
 
@@ -134,7 +134,7 @@ class _Run:
 
     # --- the script ---
 
-    async def _script(self, sensors: Processes) -> None:
+    async def _script(self, sensors: DemoProcesses) -> None:
         facts = self._facts
         if not await self._until(lambda: _has_begun(facts)):
             return

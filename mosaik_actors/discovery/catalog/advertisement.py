@@ -38,7 +38,7 @@ class Advertisement:
         self._local = local
         self._drift_s = drift_s
         self._wait_max_s = wait_max_s
-        self._told: EntryVersion | None = None
+        self._published: EntryVersion | None = None
         self._shown = local.entry
         self._ids: deque[bytes] = deque(maxlen=_OWN_KEPT_MAX)
         self._supersede_at = float("-inf")
@@ -85,13 +85,13 @@ class Advertisement:
 
     def has_changed(self) -> bool:
         """Return whether the entry has another version than at the last `take`."""
-        return self._told != self._local.entry.version
+        return self._published != self._local.entry.version
 
     def take(self) -> bool:
-        """Note that others are told of the entry; return whether it says something else."""
+        """Note that the entry is published; return whether it says something else."""
         own = self._local.entry
         says_more = not own.says_the_same_as(self._shown)
-        self._told, self._shown = own.version, own
+        self._published, self._shown = own.version, own
         self._ids.append(self._local.signed.message_id)
         return says_more
 

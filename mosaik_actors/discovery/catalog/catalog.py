@@ -158,7 +158,7 @@ class Catalog:
 
         The mapping does not change afterwards.
         """
-        return self.store.told(self.me)
+        return self.store.published(self.me)
 
     # What others say.
 

@@ -52,7 +52,7 @@ class EntryStore:
         # Hidden or departed, with whether it is hidden: the first to make room.
         self._gone: dict[PeerId, bool] = {}
         self._hidden: tuple[SignedPeerEntry, ...] | None = ()
-        self._told: Mapping[PeerId, SignedPeerEntry] | None = None
+        self._published: Mapping[PeerId, SignedPeerEntry] | None = None
 
     # What is there.
 
@@ -95,15 +95,15 @@ class EntryStore:
             if peer not in gone
         }
 
-    def told(self, me: SignedPeerEntry) -> Mapping[PeerId, SignedPeerEntry]:
+    def published(self, me: SignedPeerEntry) -> Mapping[PeerId, SignedPeerEntry]:
         """Return live entries, departures, and the own entry; it does not change afterwards."""
         own_id = me.peer_id
-        if self._told is None or self._told[own_id] is not me:
+        if self._published is None or self._published[own_id] is not me:
             gone = self._gone
-            told = {peer: one for peer, one in self._signed.items() if not gone.get(peer)}
-            told[own_id] = me
-            self._told = MappingProxyType(told)
-        return self._told
+            published = {peer: one for peer, one in self._signed.items() if not gone.get(peer)}
+            published[own_id] = me
+            self._published = MappingProxyType(published)
+        return self._published
 
     def hidden(self) -> tuple[SignedPeerEntry, ...]:
         """Return what hidden peers said last."""
@@ -189,14 +189,14 @@ class EntryStore:
         self._note_gone(peer_id, False if signed.entry.departed else None)
         self._expiry[peer_id] = expires_at = now + self._purge_after_s - age_s
         self._arm(peer_id, expires_at)
-        self._told = None
+        self._published = None
 
     def forget(self, peer_id: PeerId) -> bool:
         """Forget a peer; return whether it was known."""
         stored = self._signed.pop(peer_id, None)
         if stored is not None:
             self._byte_count -= len(stored.encode())
-            self._told = None
+            self._published = None
         self._expiry.pop(peer_id, None)
         self._afar.pop(peer_id, None)
         self._room.receive_forgotten(peer_id)
@@ -231,7 +231,7 @@ class EntryStore:
                 return self.forget(peer_id)
         elif expires_at <= now:
             self._note_gone(peer_id, True)
-            self._told = None
+            self._published = None
             expires_at += self._purge_after_s
             is_overtaken = True
         self._arm(peer_id, expires_at)

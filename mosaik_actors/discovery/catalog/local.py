@@ -34,7 +34,7 @@ from ..entry import (
     encode_entry,
     encoded_bytes,
 )
-from ..suspicion import Claim, sign_claim
+from ..suspicion import SuspicionClaim, sign_claim
 
 GROUPS_BYTES_RESERVED = 8 * 1024
 
@@ -177,9 +177,9 @@ class LocalEntry:
             now_ms = milliseconds(now)
             self._write(EntryVersion(min(self._entry.version.start, now_ms), now_ms))
 
-    def sign_claim(self, accused: PeerId, version: EntryVersion) -> tuple[Claim, bytes]:
+    def sign_claim(self, accused: PeerId, version: EntryVersion) -> tuple[SuspicionClaim, bytes]:
         """Return the claim that a peer does not answer, and the same as it travels."""
-        claim = Claim(self._entry.peer, accused, version)
+        claim = SuspicionClaim(self._entry.peer, accused, version)
         return claim, sign_claim(claim, self._entry.network, self._key)
 
     def depart(self, *, now: float) -> bool:

@@ -29,7 +29,7 @@ from ..suspicion import (
     CLAIM_BYTES_MAX,
     CONFIRM_S,
     PROBES,
-    Claim,
+    SuspicionClaim,
     Suspicions,
     decode_claim,
     is_signed,
@@ -131,7 +131,7 @@ class Reachability:
         signed = self._store.find(peer_id)
         if signed is None or self._store.is_gone(peer_id) or peer_id in self._linked:
             return
-        if self._suspicions.is_new(Claim(self._me, peer_id, signed.version)):
+        if self._suspicions.is_new(SuspicionClaim(self._me, peer_id, signed.version)):
             claim, encoded = self._local.sign_claim(peer_id, signed.version)
             self._add_claim(claim, encoded, steady)
 
@@ -212,7 +212,7 @@ class Reachability:
 
     # Helpers.
 
-    def _is_worth_checking(self, claim: Claim, now: float) -> bool:
+    def _is_worth_checking(self, claim: SuspicionClaim, now: float) -> bool:
         """Return whether a claim may change anything, before its signature is looked at."""
         if claim.accuser == claim.accused or claim.accuser not in self._store:
             return False
@@ -235,7 +235,7 @@ class Reachability:
         if len(kept) < _EARLY_MAX:
             kept[encoded] = None
 
-    def _add_claim(self, claim: Claim, encoded: bytes, steady: float) -> None:
+    def _add_claim(self, claim: SuspicionClaim, encoded: bytes, steady: float) -> None:
         is_own = claim.accuser == self._me
         self._suspicions.add(claim, encoded, is_own=is_own, now=steady)
         self._claims.append(encoded)

@@ -90,7 +90,7 @@ _MISSING_MAX = 8_192
 _SOURCES_MAX = 8  # neighbours remembered to have a missing entry
 _TELL_S = 0.1  # ids of news wait this long for company, or less where all goes faster
 _HOLDS_PER_INTERVAL = 5  # a refresh waits a fifth of the announce interval at each node
-_GRAFT_S = 0.5  # news that is told of and not there after this is fetched, likewise
+_GRAFT_S = 0.5  # news that is announced and not there after this is fetched, likewise
 _REFRESH_HOPS = 8  # a refresh is missed after it could have been held so often
 _NEWS_S = 2.0  # for so long what is said of a peer stays news
 _NEWS_MAX = 4096
@@ -350,7 +350,7 @@ class Broadcast:
         has_changed = before is None or self._has_changed(signed, before)
         if has_changed:
             self._news_until.put(peer_id, now + self._news_s)
-        # A refresh right after news replaces it where it has not been told of yet.
+        # A refresh right after news replaces it where it has not been announced yet.
         news_until = self._news_until.get(peer_id) or now
         is_quick = has_changed or is_shaper or now < news_until
         if news_until > now + self._news_s:

@@ -70,7 +70,7 @@ GossipEvent = (
 
 
 class Gossip:
-    """Neighbours, and what they are told.
+    """Neighbours, and what they are sent.
 
     Args:
         me: This node.
@@ -117,7 +117,7 @@ class Gossip:
         self.overlay.receive_hints("dialled", self._lasting.values(), now=now)
 
     def is_hinted(self, peer_id: PeerId) -> bool:
-        """Return whether this node was told, by its user or by a finder, to dial a peer."""
+        """Return whether this node was asked, by its user or by a finder, to dial a peer."""
         return self.overlay.is_hinted(peer_id)
 
     def complete_addr(self, addr: PeerAddr) -> PeerAddr:

@@ -12,7 +12,7 @@ partial views of the network:
 
 How they come about:
 
-    1. Joining: a newcomer dials somebody it was told of (`DialNeighbour` with
+    1. Joining: a newcomer dials somebody it has heard of (`DialNeighbour` with
        the purpose ``join``). The contact sends its neighbours a `ForwardJoin`,
        which walks at random through the network; who holds it in the end dials
        the newcomer, and who holds it on the way remembers it.

@@ -10,7 +10,7 @@ more than 1 it is an atomic commitment of n members, as in two-phase commit
        that, then answers.
     3. When all others have, the proposer prepares and saves that. This
        is the moment: the proposal is *complete*, for ever. It begins the
-       history and tells everybody, and whoever hears of it, from anybody,
+       history and announces it to everybody, and whoever hears of it, from anybody,
        begins it too. Before, the proposer may give it up at any time.
     4. A prepared member that waits too long asks the others, and later *promises*
        never to begin this history: it saves that, then says so. It is still
@@ -63,7 +63,7 @@ from ...ids import PeerId
 from ..config import ConsensusConfig
 from ..raft.quorum import majority
 from ..wire.bootstrap import (
-    Ask,
+    AskOutcome,
     Complete,
     Dead,
     Declined,
@@ -77,7 +77,7 @@ from ..wire.bootstrap import (
     Seek,
 )
 from ..wire.configuration import make_voters
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 from ..wire.types import HISTORY_BYTES
 from .events import (
     BootstrapPhase,
@@ -86,7 +86,7 @@ from .events import (
     Founded,
     HistoryDied,
 )
-from .outgoing import Outgoing, why_blocked
+from .outbox import BootstrapOutbox, why_blocked
 from .peers import BootstrapPeers
 from .promises import Promises
 from .proposing import Proposing
@@ -135,7 +135,7 @@ class Bootstrap:
         self._attempt_s = max(config.bootstrap_delay, config.election_timeout)
         self._resend_s = max(config.heartbeat_interval, self._attempt_s / 4)
         self._peers = BootstrapPeers(me, config, rng, now=now)
-        self._out = Outgoing(me, self._peers)
+        self._out = BootstrapOutbox(me, self._peers)
         self._promises = Promises(me, rng, prepare_vote, self._out.save)
         self._proposing = Proposing(
             me, rng, self._attempt_s, self._peers, self._promises, self._out
@@ -160,14 +160,14 @@ class Bootstrap:
         return self._promises.prepare_vote
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> MemberStanding:
         """What a member without a history says of itself.
 
         One that has promised, and saved that, says that it seeks: it may be accepted.
         """
         is_free_to_join = self._promises.has_promised and self._promises.is_saved
         is_prepared = self._phase is BootstrapPhase.PREPARED and not is_free_to_join
-        return Standing.PREPARED if is_prepared else Standing.SEEKING
+        return MemberStanding.PREPARED if is_prepared else MemberStanding.SEEKING
 
     # The verbs.
 
@@ -203,7 +203,7 @@ class Bootstrap:
                 self._receive_prepared(peer, self._checked(peer, proposal), now)
             case Complete(proposal):
                 self._receive_complete(peer, self._checked(peer, proposal), now)
-            case Ask(proposal):
+            case AskOutcome(proposal):
                 self._answer(peer, self._checked(peer, proposal), now)
             case Declined(history, why):
                 self._receive_declined(peer, history, why, now)
@@ -525,7 +525,9 @@ class Bootstrap:
             self._phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
         ):
             proposal = promises.proposal
-            self._out.tell(proposal, Ask(proposal), lambda peer: not promises.has_promise_of(peer))
+            self._out.tell(
+                proposal, AskOutcome(proposal), lambda peer: not promises.has_promise_of(peer)
+            )
 
     def _resume(self, now: float) -> None:
         """Go on where the last life ended."""
@@ -550,7 +552,7 @@ class Bootstrap:
             self._stuck_at_s = now + STUCK_AFTER_S
 
     def _seek(self, peers: list[PeerId]) -> None:
-        """Tell peers without a history how to name this member in a proposal."""
+        """Announce to peers without a history how to name this member in a proposal."""
         if self._config.initial_voters > 1 and not self._is_observer and not self._history:
             is_free = self._promises.prepare_vote is None and self._promises.is_saved
             for peer in peers:

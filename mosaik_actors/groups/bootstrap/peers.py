@@ -42,7 +42,7 @@ class BootstrapPeers:
         self._me = me
         self._config = config
         self._rng = rng
-        # Members are told of a new history with the next heartbeat.
+        # Members learn of a new history with the next heartbeat.
         self.step_s = max(config.bootstrap_delay, 2 * config.heartbeat_interval)
         self.statuses: Mapping[PeerId, Status] = {}
         self.failure_count = 0

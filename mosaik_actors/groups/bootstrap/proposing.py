@@ -8,7 +8,7 @@ from random import Random
 from ...ids import PeerId
 from ..wire.bootstrap import Dead, Proposal, Propose
 from ..wire.types import HISTORY_BYTES
-from .outgoing import Outgoing
+from .outbox import BootstrapOutbox
 from .peers import BootstrapPeers
 from .promises import Promises
 
@@ -36,7 +36,7 @@ class Proposing:
         attempt_s: float,
         peers: BootstrapPeers,
         promises: Promises,
-        out: Outgoing,
+        out: BootstrapOutbox,
     ) -> None:
         self.proposal: Proposal | None = None
         self.give_up_at_s = inf
@@ -66,7 +66,7 @@ class Proposing:
         self.tell()
 
     def tell(self) -> None:
-        """Tell those of the proposal that have not prepared for it."""
+        """Remind those of the proposal that have not prepared for it."""
         assert self.proposal is not None, "nothing is proposed"
         self._out.tell(self.proposal, Propose(self.proposal), self._is_missing)
 

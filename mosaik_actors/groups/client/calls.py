@@ -52,7 +52,7 @@ class PendingSubmission:
         self.is_told = False
 
 
-class Deadlines:
+class CallDeadlines:
     """When callers give up."""
 
     __slots__ = ("_added_count", "_done_count", "_heap")
@@ -60,7 +60,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, PendingSubmission]] = []
         self._added_count = 0
-        # Submissions in the heap whose callers are told.
+        # Submissions in the heap whose callers are notified.
         self._done_count = 0
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Deadlines:
             heappush(self._heap, (submission.deadline, self._added_count, submission))
 
     def note_told(self, submission: PendingSubmission) -> None:
-        """Watch a submission no more: its caller is told. Once for each."""
+        """Watch a submission no more: its caller is notified. Once for each."""
         submission.is_told = True
         if submission.deadline < inf:
             self._done_count += 1

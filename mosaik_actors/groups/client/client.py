@@ -37,16 +37,16 @@ import msgspec
 from ...codec import EncodeError
 from ...errors import Full
 from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
-from ..machine.sessions import Answer, Refusal
+from ..machine.sessions import CommandAnswer, Refusal
 from ..wire.commands import CommandBatch
 from ..wire.types import CLIENT_BYTES
-from .calls import Deadlines, PendingSubmission
+from .calls import CallDeadlines, PendingSubmission
 from .window import ClientWindow
 
 _BACKOFFS_MAX: Final = 4
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class SubmissionDone(msgspec.Struct, frozen=True):
     """A submission is done.
 
     Attributes:
@@ -62,7 +62,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class SubmissionFailed:
     """A submission failed, as far as its caller is concerned.
 
     Attributes:
@@ -91,7 +91,7 @@ class ClientRenewed:
     unknown_count: int
 
 
-ClientEvent = Resolved | Failed | ClientRenewed
+ClientEvent = SubmissionDone | SubmissionFailed | ClientRenewed
 
 
 class CommandClient:
@@ -124,7 +124,7 @@ class CommandClient:
         self._resend_s = resend_s
         self._rng = rng
         self._events: deque[ClientEvent] = deque()
-        self._deadlines = Deadlines()
+        self._deadlines = CallDeadlines()
         # Without numbers, in order; with numbers and not answered, in order; and
         # those of the latter that somebody waits for.
         self._waiting: OrderedDict[Any, PendingSubmission] = OrderedDict()
@@ -193,15 +193,15 @@ class CommandClient:
         timeout_s: float,
         waits: bool,
     ) -> None:
-        """Accept commands; a `Resolved` or `Failed` with the token follows.
+        """Accept commands; a `SubmissionDone` or `SubmissionFailed` with the token follows.
 
         Args:
             payloads: The commands, encoded; at least one. They take effect in
                 this order and after all that were submitted before.
-            token: What the caller is told with; can be hashed, and differs from
+            token: What the caller is reported with; can be hashed, and differs from
                 those of everything that is pending.
             now: The time.
-            timeout_s: After so many seconds the caller is told that it failed;
+            timeout_s: After so many seconds the caller is notified that it failed;
                 may be infinite.
             waits: Whether it is resolved when the commands are applied, or when
                 they are handed to a leader for the first time.
@@ -328,7 +328,7 @@ class CommandClient:
             self._attempts += 1
             self._send_again(first_sequence)
 
-    def receive_answers(self, answers: Sequence[Answer], now: float) -> None:
+    def receive_answers(self, answers: Sequence[CommandAnswer], now: float) -> None:
         """Take in what became of this client's commands, as the log was applied here."""
         window = self._window
         for answer in answers:
@@ -390,7 +390,7 @@ class CommandClient:
                 self._awaited[token] = submission
             else:
                 self._deadlines.note_told(submission)
-                self._events.append(Resolved(token))
+                self._events.append(SubmissionDone(token))
 
     def _send_again(self, sequence: int | None = None) -> None:
         """Send again from a number on, by default everything that is not answered."""
@@ -404,7 +404,7 @@ class CommandClient:
 
     # Helpers: answers.
 
-    def _receive_position(self, answer: Answer) -> bool:
+    def _receive_position(self, answer: CommandAnswer) -> bool:
         """Take in the answer to the first command that has none; return whether to go on."""
         position = decode_position(answer.position)
         if position is None:
@@ -421,11 +421,11 @@ class CommandClient:
                 token = submission.token
                 del self._awaited[token]
                 self._deadlines.note_told(submission)
-                self._events.append(Resolved(token, submission.positions, submission.results))
+                self._events.append(SubmissionDone(token, submission.positions, submission.results))
         self._window.base += 1
         return True
 
-    def _receive_refusal(self, answer: Answer, now: float) -> bool:
+    def _receive_refusal(self, answer: CommandAnswer, now: float) -> bool:
         """Take in that a command was not applied; return whether this client goes on."""
         match answer.refusal:
             case Refusal.GAP if answer.sequence > self._window.base:
@@ -492,7 +492,7 @@ class CommandClient:
     def _tell_failed(
         self, submission: PendingSubmission, reason: str, *, may_take_effect: bool
     ) -> None:
-        self._events.append(Failed(submission.token, may_take_effect, reason))
+        self._events.append(SubmissionFailed(submission.token, may_take_effect, reason))
 
 
 def _check_sizes(payloads: Sequence[bytes]) -> None:

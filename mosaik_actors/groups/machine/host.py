@@ -37,7 +37,7 @@ from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
 from .payloads import AppliedOutcome, encode_position
 from .runner import MachineFailed, Runner
-from .sessions import Answer, Refusal, SessionLimits, Sessions
+from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from .snapshot import Header, SnapshotError, checked_parts
 
 SNAPSHOTS_KEPT: Final = 4
@@ -108,7 +108,7 @@ class Applied:
     index: int
     first_position: int
     position: int
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[CommandAnswer] = field(default_factory=list)
     events: list[LedgerEvent] = field(default_factory=list)
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
@@ -383,16 +383,19 @@ class Host:
         for position, result in enumerate(returned, first):
             results.add(encode_position(position), result)
 
-    def _with_result(self, answer: Answer) -> Answer:
+    def _with_result(self, answer: CommandAnswer) -> CommandAnswer:
         """Return an answer with what is kept of the command's result."""
         sequence, position, is_repeated = answer.sequence, answer.position, answer.is_repeated
         kept = self.sessions.results.kept
         if position is None or position not in kept:
             return answer
-        return Answer(sequence, position, Refusal.NONE, is_repeated, kept[position])
+        return CommandAnswer(sequence, position, Refusal.NONE, is_repeated, kept[position])
 
     def _apply_command_batches(
-        self, command_batches: Sequence[CommandBatch], my_client: bytes, answers: list[Answer]
+        self,
+        command_batches: Sequence[CommandBatch],
+        my_client: bytes,
+        answers: list[CommandAnswer],
     ) -> None:
         if self.ledger.is_closed:
             for command_batch in command_batches:
@@ -446,8 +449,8 @@ class Host:
             )
 
     def _apply_refused(
-        self, command_batch: CommandBatch, answers: Sequence[Answer]
-    ) -> list[Answer]:
+        self, command_batch: CommandBatch, answers: Sequence[CommandAnswer]
+    ) -> list[CommandAnswer]:
         """Apply what sessions refused of a command batch though it was never applied here."""
         refused = [
             answer.sequence
@@ -458,7 +461,7 @@ class Host:
             return []
         payloads = command_batch.payloads[refused[0] - command_batch.first_sequence :]
         positions = self._runner.take(payloads)
-        return [Answer(*pair) for pair in zip(refused, positions, strict=True)]
+        return [CommandAnswer(*pair) for pair in zip(refused, positions, strict=True)]
 
     def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:
@@ -476,9 +479,11 @@ def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     return None
 
 
-def _closed(command_batch: CommandBatch) -> list[Answer]:
+def _closed(command_batch: CommandBatch) -> list[CommandAnswer]:
     first = command_batch.first_sequence
-    return [Answer(first + n, None, Refusal.CLOSED) for n in range(len(command_batch.payloads))]
+    return [
+        CommandAnswer(first + n, None, Refusal.CLOSED) for n in range(len(command_batch.payloads))
+    ]
 
 
 def _made(machine: StateMachine) -> Iterator[bytes]:

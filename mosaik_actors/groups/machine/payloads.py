@@ -14,7 +14,7 @@ payload is decoded alone. (Else two broken payloads could be read as two good on
 A result is what `apply` returned for one command. Its bytes are part of the replicated
 state, so they depend on the value and its type alone. A value that does not fit the
 machine's `Result` is no error of the member: a mark with the name of its class takes
-its place, alike everywhere, and whoever wants the result is told.
+its place, alike everywhere, and whoever wants the result is notified.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Refusal(Enum):
     CLOSED = "the history is closed: it takes no more commands"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CommandAnswer(msgspec.Struct, frozen=True):
     """What became of one command of a command batch.
 
     Attributes:
@@ -152,12 +152,12 @@ class _Session:
         for _ in range(answered - (self.last - len(positions))):
             positions.popleft()
 
-    def answer_of(self, sequence: int) -> Answer:
+    def answer_of(self, sequence: int) -> CommandAnswer:
         """Return the answer to a command that was applied."""
         offset = sequence - (self.last - len(self.positions)) - 1
         if offset < 0:
-            return Answer(sequence, None, Refusal.ANSWERED, is_repeated=True)
-        return Answer(sequence, self.positions[offset], is_repeated=True)
+            return CommandAnswer(sequence, None, Refusal.ANSWERED, is_repeated=True)
+        return CommandAnswer(sequence, self.positions[offset], is_repeated=True)
 
 
 class Sessions:
@@ -185,7 +185,7 @@ class Sessions:
         command_batch: CommandBatch,
         index: int,
         machine: Callable[[Sequence[bytes]], Sequence[bytes | None]],
-    ) -> list[Answer]:
+    ) -> list[CommandAnswer]:
         """Apply the commands of a command batch that were not applied yet; return what to answer.
 
         Args:
@@ -248,14 +248,14 @@ class Sessions:
         session: _Session,
         payloads: Sequence[bytes],
         machine: Callable[[Sequence[bytes]], Sequence[bytes | None]],
-        answers: list[Answer],
+        answers: list[CommandAnswer],
     ) -> None:
         positions = machine(payloads)
         count = len(positions)
         assert count == len(payloads), f"{count} positions of {len(payloads)} commands"
         for position in positions:
             session.last += 1
-            answers.append(Answer(session.last, position))
+            answers.append(CommandAnswer(session.last, position))
         session.positions.extend(positions)
 
     def _find(self, command_batch: CommandBatch, index: int) -> _Session | None:
@@ -282,9 +282,11 @@ class Sessions:
         self._forgotten_index = max(self._forgotten_index, session.active_index)
 
 
-def _refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[Answer]:
+def _refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[CommandAnswer]:
     first = command_batch.first_sequence
-    return [Answer(first + n, None, refusal) for n in range(from_, len(command_batch.payloads))]
+    return [
+        CommandAnswer(first + n, None, refusal) for n in range(from_, len(command_batch.payloads))
+    ]
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ from ...ids import PeerId
 from ..merge.takeover import are_forgotten
 from ..raft.quorum import majority
 from ..raft.raft import Raft
-from ..wire.status import Standing
+from ..wire.status import MemberStanding
 from .catching_up import CatchingUp
 from .context import Context
 from .saving import DiskState
@@ -112,7 +112,7 @@ class Availability:
         lost_count = int(raft.has_lost_entries)
         for peer in raft.configuration.voters:
             status = self._context.statuses.get(peer)
-            lost_count += status is not None and status.standing is Standing.SEEKING
+            lost_count += status is not None and status.standing is MemberStanding.SEEKING
         return voter_count - lost_count < majority(voter_count)
 
     def admit(self, leader: PeerId, index: int) -> None:

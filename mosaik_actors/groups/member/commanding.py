@@ -3,7 +3,7 @@
 Whatever piled up since the last turn leaves together: at the leader as entries
 of a good size, elsewhere as frames to the leader. What came of them is learnt
 by applying the log (`history`); here only those that certainly did not get into
-it are told at once, so that they come again.
+it are notified at once, so that they come again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Commands:
         self._waiting.append((peer, command_batch))
 
     def route(self, *, now: float) -> None:
-        """Tell those who ask the leader when there is another one, or it is out of reach."""
+        """Notify those who ask the leader when there is another one, or it is out of reach."""
         raft, context = self._raft, self._context
         leader = raft.leader
         is_near = leader == context.me or leader in context.statuses
@@ -99,7 +99,7 @@ class Commands:
                 self.refuse(waiting, now=now)
 
     def refuse(self, command_batches: Sequence[Origin], *, now: float) -> None:
-        """Tell whose they are that these command batches are not in the log."""
+        """Notify whose they are that these command batches are not in the log."""
         for peer, command_batch in command_batches:
             if peer is None:
                 self._context.client.receive_refused(command_batch.first_sequence, now)

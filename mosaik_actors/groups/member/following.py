@@ -32,7 +32,7 @@ from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, e
 from ..wire.frames import JoinAccepted
 from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
-from ..wire.status import Standing
+from ..wire.status import MemberStanding
 from .context import Context
 from .continuing import Begin
 from .events import (
@@ -192,7 +192,7 @@ class Following:
     def _join(self, join_accepted: JoinAccepted, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
         is_free = self.history is None and not self._is_beginning
-        if not is_free or self.bootstrap.standing is not Standing.SEEKING:
+        if not is_free or self.bootstrap.standing is not MemberStanding.SEEKING:
             return
         history, root = join_accepted.history, join_accepted.root
         self._context.host.reset(Ledger(root or history))

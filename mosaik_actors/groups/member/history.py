@@ -42,7 +42,7 @@ from ..wire.commands import decode_command_batches
 from ..wire.frames import RAFT, with_history
 from ..wire.raft import Message, decode_message, encode_message
 from ..wire.records import Entry, EntryKind
-from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, Standing
+from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, MemberStanding
 from ..wire.system_entries import SystemEntry, decode_system_entry, encode_system_entry
 from .availability import MAJORITY_LOST, Availability
 from .catching_up import CatchingUp
@@ -150,9 +150,9 @@ class FollowedHistory:
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._context.host.ledger
-        standing = Standing.VOTER if self.is_voter else Standing.LEARNER
+        standing = MemberStanding.VOTER if self.is_voter else MemberStanding.LEARNER
         return {
-            "standing": Standing.SEEKING if raft.has_lost_entries else standing,
+            "standing": MemberStanding.SEEKING if raft.has_lost_entries else standing,
             "history": self.id,
             "term": raft.term,
             "leader": raft.leader,

@@ -38,7 +38,7 @@ from typing import Any, Final
 from ...errors import ConfigError, RemoteError
 from ...ids import PeerId
 from ...transport.close import CloseCode, CloseReason
-from ..client.client import Failed, Resolved
+from ..client.client import SubmissionDone, SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..machine.host import Host
 from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
@@ -173,7 +173,7 @@ class GroupMember:
             raft.final_configuration[0],
         )
 
-    def end(self) -> list[Resolved | Failed | ReadGranted | ReadFailed]:
+    def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait: the member ends here and now.
 
         Also of those whose outcome was known and not handed out; a read that was
@@ -182,7 +182,7 @@ class GroupMember:
         self._client.fail_all("the member has ended")
         self._reads.fail_all()
         self._take_client()
-        outcomes = Resolved | Failed | ReadGranted | ReadFailed
+        outcomes = SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed
         ended = [event for event in self._context.events if isinstance(event, outcomes)]
         self._context.events.clear()
         return ended
@@ -192,7 +192,7 @@ class GroupMember:
     def submit(
         self, payloads: Sequence[bytes], token: Any, *, now: float, timeout_s: float, waits: bool
     ) -> None:
-        """Take in commands; `Resolved` or `Failed` with `token` follows. Raises `Full`."""
+        """Take in commands; the submission's end with `token` follows. Raises `Full`."""
         self._client.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
 
     def read(self, token: Any, *, now: float, timeout_s: float) -> None:

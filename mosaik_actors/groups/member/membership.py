@@ -43,7 +43,7 @@ from ..config import ConsensusConfig, GroupsConfig
 from ..raft.quorum import majority
 from ..wire.configuration import demote, make_voters, promote, remove
 from ..wire.records import LEARNER_COUNT_MAX, Voters
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 
 SHRINK_FROM_COUNT = 5
 
@@ -341,7 +341,7 @@ class _Group:
         status = self.of(peer).status
         if status is None or peer == self.me:
             return False
-        return status.standing is Standing.SEEKING or self.is_elsewhere(status)
+        return status.standing is MemberStanding.SEEKING or self.is_elsewhere(status)
 
     def is_elsewhere(self, status: Status) -> bool:
         return bool(status.history) and status.history != self.view.history
@@ -364,7 +364,9 @@ class _Group:
             return False
         assert seen.status is not None, "willing without a status"
         is_near = seen.lag is not None and seen.lag <= self._lag_max
-        return is_near and seen.status.standing >= Standing.LEARNER and self._is_up(seen.status)
+        return (
+            is_near and seen.status.standing >= MemberStanding.LEARNER and self._is_up(seen.status)
+        )
 
     def has_place(self, peer: PeerId) -> bool:
         """Whether a member says that it knows its place to be final."""
@@ -376,7 +378,7 @@ class _Group:
         status = self.of(peer).status
         if status is None or peer in self.voters or peer in self.learners:
             return False
-        is_ours = status.standing is Standing.SEEKING or status.history == self.view.history
+        is_ours = status.standing is MemberStanding.SEEKING or status.history == self.view.history
         return is_ours and not self.is_elsewhere(status) and not self.is_leaving(peer)
 
     def is_gone(self, learner: PeerId) -> bool:

@@ -1,6 +1,6 @@
 """What a leader does about its group's members: looks at them, and takes the next step.
 
-Who should vote is decided in `membership`; here is what that is told, and how
+Who should vote is decided in `membership`; here is what that gets to see, and how
 its wishes become entries of the log, transfers and accepts. It looks every
 heartbeat, and at once when something about a member has changed; but a member
 that says now this, now that, or what cannot be, must not fill the log: after
@@ -18,7 +18,7 @@ from ...ids import PeerId
 from ..raft.progress import ProgressState
 from ..raft.raft import Raft
 from ..wire.frames import Admitted, JoinAccepted, encode_control
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 from .events import Logged
 from .membership import (
     GroupView,
@@ -106,7 +106,7 @@ class VoterChanges:
                 self._handed_over_s = now
 
     def _admit(self, peers: list[PeerId]) -> None:
-        """Tell members that they have their place, once that would survive a crash of this one."""
+        """Notify members that they have their place, once that would survive a crash here."""
         raft = self._raft
         if peers and raft.final_configuration[0] == raft.configuration_index:
             admitted = encode_control(Admitted(self._history, raft.configuration_index))
@@ -144,7 +144,7 @@ class VoterChanges:
         )
 
     def _accept_joiners(self) -> None:
-        """Tell those who have no history yet that they are in the configuration.
+        """Notify those who have no history yet that they are in the configuration.
 
         But be sure first to lead still (Raft thesis 6.4): a leader that was paused may
         be one of the past, and would take a voter that has forgotten its votes since
@@ -154,7 +154,7 @@ class VoterChanges:
         joiners = {
             peer: status
             for peer, status in self._context.statuses.items()
-            if status.standing is Standing.SEEKING
+            if status.standing is MemberStanding.SEEKING
             and peer in learners
             # One that has acknowledged anything is removed first: that holds no more.
             and not progress[peer].match_index

@@ -29,7 +29,7 @@ from typing import Final, Protocol
 
 from ...errors import DecodeError
 from ..machine.ledger import CommandsTaken, Ledger, skip_commands
-from ..machine.sessions import Answer, Refusal, SessionLimits, Sessions
+from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
@@ -346,7 +346,7 @@ def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
     return [None] * len(payloads)
 
 
-def _was_applied(answer: Answer) -> bool:
+def _was_applied(answer: CommandAnswer) -> bool:
     return answer.refusal is Refusal.NONE and not answer.is_repeated
 
 

@@ -48,7 +48,7 @@ from math import inf
 from ...ids import PeerId
 from ..config import ConsensusConfig, GroupsConfig
 from ..raft.quorum import majority
-from ..wire.status import Standing, Status
+from ..wire.status import MemberStanding, Status
 
 
 def are_forgotten(
@@ -167,7 +167,7 @@ class Takeover:
         self._me = me
         self._config = config
         self._replace_after_s = settings.replace_after
-        # Members are told of a new history with the next heartbeat.
+        # Members learn of a new history with the next heartbeat.
         self._step_s = max(config.election_timeout, 2 * config.heartbeat_interval)
         self._begin(b"")
 
@@ -237,7 +237,7 @@ class Takeover:
         return any(
             status.leader == peer if status.is_observer else True
             for peer, status in members.items()
-            if peer in view.voters or status.standing is Standing.VOTER
+            if peer in view.voters or status.standing is MemberStanding.VOTER
         )
 
     def _are_gone_for_good(self, view: SurvivorView) -> bool:
@@ -291,7 +291,7 @@ class Takeover:
 def _is_given_up(members: Mapping[PeerId, Status]) -> bool:
     """Whether a voter in reach says that there never can be a majority again."""
     return any(
-        status.is_abandoned and status.standing is Standing.VOTER and not status.is_observer
+        status.is_abandoned and status.standing is MemberStanding.VOTER and not status.is_observer
         for status in members.values()
     )
 
@@ -307,7 +307,7 @@ def _find_continued(view: SurvivorView) -> FollowHistory | None:
             max(status.commit_index, ancestor.index + 2),
         )
         for status in view.peers.values()
-        if status.standing >= Standing.LEARNER and not status.closed_into
+        if status.standing >= MemberStanding.LEARNER and not status.closed_into
         for ancestor in status.ancestors
         if ancestor.history == view.history and ancestor.index >= view.commit_index
     ]

@@ -15,7 +15,7 @@ from ...config import as_seconds, require_above
 from ...ids import PeerId
 from ..machine.ledger import Ledger
 from ..wire.merge import MergeMessage, encode_merge
-from ..wire.status import Ancestor, Standing, Status
+from ..wire.status import Ancestor, MemberStanding, Status
 from ..wire.system_entries import SystemEntry
 from .replay import CommittedLog, is_whole
 
@@ -177,7 +177,7 @@ def others_of(view: MergeView) -> dict[bytes, Other]:
             other = found[status.history] = Other(status.history, peer)
         other.command_count = max(other.command_count, status.position)
         other.closed_into = other.closed_into or status.closed_into
-        if status.standing is Standing.VOTER and not status.is_catching_up:
+        if status.standing is MemberStanding.VOTER and not status.is_catching_up:
             other.voter_count += 1
             other.is_whole = other.is_whole or status.first_index <= 1
         if status.leader == peer and status.term > other.leader_term:
@@ -210,7 +210,7 @@ def find_transfer_target(view: MergeView) -> PeerId | None:
         status = view.peers[peer]
         if (
             status.history == view.history
-            and status.standing is Standing.VOTER
+            and status.standing is MemberStanding.VOTER
             and status.first_index <= 1
             and not (status.is_catching_up or status.is_leaving or status.is_observer)
         ):

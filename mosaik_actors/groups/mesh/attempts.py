@@ -15,7 +15,7 @@ from .handshake import AcceptorHandshake, OpenerHandshake
 INCOMING_MAX: Final = 256
 
 
-class Outgoing:
+class OutgoingLink:
     """A link that this member opens.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outgoing:
         self.told: Status | None = None
 
 
-class Incoming:
+class IncomingLink:
     """A link that a peer has opened, and that waits for the peer's proof.
 
     Attributes:
@@ -65,10 +65,10 @@ class Attempts:
     """All handshakes of a mesh that are under way."""
 
     def __init__(self) -> None:
-        self._outgoing: dict[PeerId, Outgoing] = {}
-        self._incoming: dict[PeerId, Incoming] = {}
-        self._by_token: dict[int, Outgoing] = {}
-        self._by_link: dict[int, Outgoing | Incoming] = {}
+        self._outgoing: dict[PeerId, OutgoingLink] = {}
+        self._incoming: dict[PeerId, IncomingLink] = {}
+        self._by_token: dict[int, OutgoingLink] = {}
+        self._by_link: dict[int, OutgoingLink | IncomingLink] = {}
         self._token_count = 0
 
     @property
@@ -85,48 +85,48 @@ class Attempts:
         """Return whether one with this peer is under way, in either direction."""
         return peer in self._outgoing or peer in self._incoming
 
-    def all_with(self, peer: PeerId) -> list[Outgoing | Incoming]:
+    def all_with(self, peer: PeerId) -> list[OutgoingLink | IncomingLink]:
         """Return those with this peer."""
         both = (self._outgoing.get(peer), self._incoming.get(peer))
         return [attempt for attempt in both if attempt is not None]
 
-    def outgoing_of(self, peer: PeerId) -> Outgoing | None:
+    def outgoing_of(self, peer: PeerId) -> OutgoingLink | None:
         """Return ours to this peer."""
         return self._outgoing.get(peer)
 
-    def incoming_of(self, peer: PeerId) -> Incoming | None:
+    def incoming_of(self, peer: PeerId) -> IncomingLink | None:
         """Return this peer's to us."""
         return self._incoming.get(peer)
 
-    def outgoing_with(self, token: int) -> Outgoing | None:
+    def outgoing_with(self, token: int) -> OutgoingLink | None:
         """Return ours with a token; None when it is given up, or open already."""
         return self._by_token.get(token)
 
-    def on_link(self, link_id: int) -> Outgoing | Incoming | None:
+    def on_link(self, link_id: int) -> OutgoingLink | IncomingLink | None:
         """Return the one on a link."""
         return self._by_link.get(link_id)
 
     def add_outgoing(self, peer: PeerId, handshake: OpenerHandshake, late_at: float) -> int:
         """Begin one; return its token."""
         self._token_count += 1
-        attempt = Outgoing(peer, self._token_count, handshake, late_at)
+        attempt = OutgoingLink(peer, self._token_count, handshake, late_at)
         self._outgoing[peer] = self._by_token[attempt.token] = attempt
         return attempt.token
 
-    def add_incoming(self, attempt: Incoming) -> None:
+    def add_incoming(self, attempt: IncomingLink) -> None:
         """Take in one that a peer has begun."""
         self._incoming[attempt.peer] = self._by_link[attempt.link_id] = attempt
 
-    def set_link(self, attempt: Outgoing, link_id: int, late_at: float) -> None:
+    def set_link(self, attempt: OutgoingLink, link_id: int, late_at: float) -> None:
         """Note that one of ours has its link; it has until `late_at` from here."""
         del self._by_token[attempt.token]
         self._by_link[link_id] = attempt
         attempt.link_id = link_id
         attempt.late_at = late_at
 
-    def remove(self, attempt: Outgoing | Incoming) -> None:
+    def remove(self, attempt: OutgoingLink | IncomingLink) -> None:
         """Forget one; whether its link is closed or a bond is for the caller to know."""
-        if isinstance(attempt, Outgoing):
+        if isinstance(attempt, OutgoingLink):
             del self._outgoing[attempt.peer]
             self._by_token.pop(attempt.token, None)
         else:
@@ -145,7 +145,7 @@ class Attempts:
         """Return when the first one is to be given up, None for never."""
         return min([attempt.late_at for attempt in self._list_all()], default=None)
 
-    def list_late(self, now: float) -> list[Outgoing | Incoming]:
+    def list_late(self, now: float) -> list[OutgoingLink | IncomingLink]:
         """Return those that have taken too long."""
         return [attempt for attempt in self._list_all() if attempt.late_at <= now]
 
@@ -154,5 +154,5 @@ class Attempts:
         for attempt in self._list_all():
             attempt.late_at += seconds
 
-    def _list_all(self) -> list[Outgoing | Incoming]:
+    def _list_all(self) -> list[OutgoingLink | IncomingLink]:
         return [*self._outgoing.values(), *self._incoming.values()]

@@ -1,4 +1,4 @@
-"""A bond, and what the mesh tells its caller to do and to know."""
+"""A bond, and what the mesh has its caller do and to know."""
 
 from __future__ import annotations
 

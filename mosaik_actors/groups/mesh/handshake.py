@@ -58,7 +58,7 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_B
 Proof = Annotated[bytes, msgspec.Meta(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
 
 
-class Hello(msgspec.Struct, frozen=True, array_like=True):
+class OpenerHello(msgspec.Struct, frozen=True, array_like=True):
     """The header of a link between members.
 
     A later version may append to it; the group's id stays where it is.
@@ -75,7 +75,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HandshakeAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """The reply to a `Hello`.
+    """The reply to a `OpenerHello`.
 
     Attributes:
         nonce: Drawn by the acceptor for this link.
@@ -86,8 +86,8 @@ class HandshakeAnswer(msgspec.Struct, frozen=True, array_like=True):
     proof: Proof
 
 
-_hello_decoder: BoundedDecoder[Hello] = BoundedDecoder(
-    Hello, "the header of a bond", HEADER_BYTES_MAX
+_hello_decoder: BoundedDecoder[OpenerHello] = BoundedDecoder(
+    OpenerHello, "the header of a bond", HEADER_BYTES_MAX
 )
 _answer_decoder: BoundedDecoder[HandshakeAnswer] = BoundedDecoder(
     HandshakeAnswer, "the reply of a bond", HEADER_BYTES_MAX
@@ -147,7 +147,7 @@ class OpenerHandshake:
         self._credentials = credentials
         self._peer_id = peer_id
         self._nonce = rng.randbytes(NONCE_BYTES)
-        self.header = encode(Hello(VERSION, credentials.group_id, self._nonce))
+        self.header = encode(OpenerHello(VERSION, credentials.group_id, self._nonce))
 
     def receive_reply(self, reply: bytes) -> bytes:
         """Take in the acceptor's reply, which proves it; return our own proof, to be sent.

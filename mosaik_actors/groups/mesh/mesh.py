@@ -42,7 +42,7 @@ from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
-from .attempts import Attempts, Incoming, Outgoing
+from .attempts import Attempts, IncomingLink, OutgoingLink
 from .bond import (
     AcceptLink,
     BondFormed,
@@ -203,7 +203,7 @@ class Mesh:
         self._dial(now)
 
     def leave(self, *, now: float, is_final: bool = True) -> None:
-        """End all bonds, and tell the others that it is for good if it is. May be repeated."""
+        """End all bonds, and notify the others that it is for good if it is. May be repeated."""
         frame = encode_frame(Leave())
         for bond in list(self.bonded.values()):
             if is_final:
@@ -232,7 +232,7 @@ class Mesh:
             self._events.append(CloseLink(link_id, _FULL))
             return
         late_at = now + self._proof_timeout_s
-        self._attempts.add_incoming(Incoming(peer_id, link_id, handshake, late_at))
+        self._attempts.add_incoming(IncomingLink(peer_id, link_id, handshake, late_at))
         self._events.append(AcceptLink(link_id, handshake.reply))
 
     def receive_opened(self, link_id: int, token: int, reply: bytes, *, now: float) -> None:
@@ -356,11 +356,11 @@ class Mesh:
         if attempt is None:
             return  # closed a moment ago
         match attempt, decode_frame(data):
-            case Incoming(), Prove(proof, status):
+            case IncomingLink(), Prove(proof, status):
                 attempt.handshake.receive_proof(proof)
                 self._check_allowed(attempt.peer)
                 self._accept(attempt, status, now)
-            case Outgoing(), Confirm(status):
+            case OutgoingLink(), Confirm(status):
                 told = attempt.told
                 self._form(attempt.peer, link_id, status, now)
                 if told != self._bonds.status:
@@ -371,7 +371,7 @@ class Mesh:
                 text = f"a frame {type(frame).__name__} in the handshake"
                 raise RemoteError(text, CloseCode.GROUP_INVALID_HANDSHAKE)
 
-    def _accept(self, attempt: Incoming, status: Status, now: float) -> None:
+    def _accept(self, attempt: IncomingLink, status: Status, now: float) -> None:
         """Form the bond of a peer that has proven the key, unless our own link goes first."""
         own = self._attempts.outgoing_of(attempt.peer)
         if own is not None and own.link_id is not None and self._me < attempt.peer:
@@ -384,16 +384,18 @@ class Mesh:
             )
             self._form(attempt.peer, attempt.link_id, status, now)
 
-    def _give_up(self, attempt: Outgoing | Incoming, reason: CloseReason, now: float) -> None:
+    def _give_up(
+        self, attempt: OutgoingLink | IncomingLink, reason: CloseReason, now: float
+    ) -> None:
         """End a handshake from this side."""
         if attempt.link_id is not None:
             self._events.append(CloseLink(attempt.link_id, reason))
         self._drop(attempt, now, reason)
 
-    def _drop(self, attempt: Outgoing | Incoming, now: float, reason: CloseReason) -> None:
+    def _drop(self, attempt: OutgoingLink | IncomingLink, now: float, reason: CloseReason) -> None:
         self._is_timer_stale = True
         self._attempts.remove(attempt)
-        if isinstance(attempt, Outgoing):
+        if isinstance(attempt, OutgoingLink):
             self._redial.note_failure(attempt.peer, now=now, reason=reason)
 
     def _check_allowed(self, peer: PeerId) -> None:

@@ -6,7 +6,7 @@ forgotten when the bond with it ends. All bonds of a member have been told the
 same, so one frame serves all of them.
 
 Invariants:
-    * What is known of others was told by somebody this member is bonded with.
+    * What is known of others comes from somebody this member is bonded with.
     * A member tells of `MEMBERS_MAX` peers at most.
 """
 
@@ -27,7 +27,7 @@ class Bond(NamedTuple):
 
 
 class Topology:
-    """The bonds of this member, and those it was told of."""
+    """The bonds of this member, and those it has heard of."""
 
     def __init__(self, me: PeerId) -> None:
         self._me = me
@@ -50,7 +50,7 @@ class Topology:
         self._bonds = None
 
     def take_news(self) -> Peers | None:
-        """Return what to tell all our bonds, None for nothing; then they have been told."""
+        """Return what to tell all our bonds, None for nothing; then they have been notified."""
         own, told = self._told_by, self._told
         news = Peers(
             tuple([peer for peer in own if peer not in told]),

@@ -28,8 +28,8 @@ class RaftConfig:
             anew each time, so that replicas rarely stand for election together.
         election_factor: This replica waits so many times longer before it
             stands. It grants votes, and steps down, like everybody else.
-        commit_delay: What is committed is told with the next entries; a leader
-            waits for them so long. 0: it is told at once.
+        commit_delay: What is committed is published with the next entries; a leader
+            waits for them so long. 0: it is published at once.
         lagged_delay: Followers whose answer no quorum needs are sent new entries at
             most once in so long. 0: at once.
         append_entries: Entries in one message at most.

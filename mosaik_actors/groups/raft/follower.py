@@ -100,7 +100,7 @@ class Follower(Role):
             replica.send(sender, HeartbeatReply(replica.term, message.round, replica.commit_index))
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
-        """Tell the caller, once, that a snapshot is needed; or the leader, that it is not."""
+        """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
         replica = self._replica
         self._hear(sender)
         if message.metadata.index <= replica.commit_index:

@@ -84,7 +84,7 @@ class Leader(Role):
     def propose(self, data: bytes, token: Any, kind: EntryKind, is_awaited: bool) -> bool:
         """Append one entry; return whether it is taken.
 
-        When others wait for it (`is_awaited`), they are told at once when it is committed.
+        When others wait for it (`is_awaited`), they are notified at once when it is committed.
         """
         replica = self._replica
         settings = replica.settings

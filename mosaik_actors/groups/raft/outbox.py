@@ -7,7 +7,7 @@ from .ready import ReadState, Ready
 from .replica import Replica
 
 
-class Outbox:
+class RaftOutbox:
     """Makes one `Ready` after the other of what has piled up.
 
     Args:

@@ -45,7 +45,7 @@ class FollowerProgress:
     Attributes:
         match_index: The follower's log agrees, and is saved, up to here.
         next_index: The first entry to send next.
-        commit_sent: The highest commit index it was told.
+        commit_sent: The highest commit index it was sent.
         commit_known: What it said last that it knows to be committed.
         heard_s: When it last answered.
         round: The last heartbeat round it answered (Raft thesis 6.4).

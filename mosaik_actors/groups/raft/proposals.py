@@ -27,11 +27,11 @@ class Proposals:
         self._waiting.setdefault(index, []).append((term, token))
 
     def refuse(self, token: Any, reason: Reason) -> None:
-        """Tell the caller that a proposal is not taken, and never will be."""
+        """Notify the caller that a proposal is not taken, and never will be."""
         self.outcomes.append(ProposalOutcome(token, ProposalVerdict.NOT_TAKEN, 0, reason))
 
     def give_up(self, index: int) -> None:
-        """Tell the caller that nobody knows about proposals up to `index`."""
+        """Notify the caller that nobody knows about proposals up to `index`."""
         for at in [at for at in self._waiting if at <= index]:
             for _, token in self._waiting.pop(at):
                 self.outcomes.append(

@@ -44,7 +44,7 @@ from .candidate import Candidate
 from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
-from .outbox import Outbox
+from .outbox import RaftOutbox
 from .ready import ConfigurationCommitted, Ready, Reason
 from .replica import FOLLOWER, Replica, Roles
 from .view import RaftView
@@ -101,7 +101,7 @@ class Raft(RaftView):
             applied_index=applied_index,
             join_index=join_index,
         )
-        super().__init__(replica, Outbox(replica, applied_index))
+        super().__init__(replica, RaftOutbox(replica, applied_index))
 
     # The verbs.
 
@@ -160,7 +160,7 @@ class Raft(RaftView):
 
         Args:
             data: The entry's content. It is never looked at here.
-            token: What the outcome is told with.
+            token: What the outcome is reported with.
             kind: COMMANDS or SYSTEM.
             is_awaited: Whether another replica waits for it: then all are told
                 at once that it is committed, not after `RaftConfig.commit_delay`.

@@ -348,7 +348,7 @@ class Replica:
     # Terms, votes and leaders.
 
     def set_term(self, term: int, vote: PeerId | None) -> None:
-        """Enter a term, or vote in the current one; to be saved before anybody is told."""
+        """Enter a term, or vote in the current one; to be saved before anybody is notified."""
         assert term >= self.term, f"term {term} after {self.term}"
         assert term > self.term or self.vote in (None, vote), f"second vote in term {term}"
         if (term, vote) != (self.term, self.vote):

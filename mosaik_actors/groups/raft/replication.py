@@ -3,7 +3,7 @@
 A pass over the followers happens once per `Ready`, not once per proposal, so
 whatever piled up since leaves in one message per follower. What is committed
 travels with the next entries; when none follow within `commit_delay`, or when
-somebody elsewhere waits for it, it is told by itself. Those whose answer a quorum
+somebody elsewhere waits for it, it is published by itself. Those whose answer a quorum
 does not need hear of new entries a little later (`lagged_followers`).
 """
 
@@ -26,7 +26,7 @@ class Replication:
         lagged_followers: Who hears of entries a little later.
         awaited_index: Up to here others wait to hear at once what is committed.
         heartbeat_at_s: When the next heartbeat is due.
-        news_at_s: When to tell what is committed, `inf` when all are told.
+        news_at_s: When to tell what is committed, `inf` when all are notified.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -80,7 +80,7 @@ class Replication:
         self._tell_commit()
 
     def heartbeat(self, round_: int) -> None:
-        """Tell everybody that the leader is there, and have them answer for a round, from 1 on."""
+        """Notify all that the leader is there, and have them answer for a round, from 1 on."""
         replica = self._replica
         term, commit_index = replica.term, replica.commit_index
         for peer, progress in self.progress.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...ids import PeerId
 from ..wire.records import Entry, HardState, SnapshotMetadata, Voters
 from .leader import Leader
-from .outbox import Outbox
+from .outbox import RaftOutbox
 from .progress import FollowerProgress
 from .replica import Replica
 
@@ -13,7 +13,7 @@ from .replica import Replica
 class RaftView:
     """One replica, as others see it."""
 
-    def __init__(self, replica: Replica, outbox: Outbox) -> None:
+    def __init__(self, replica: Replica, outbox: RaftOutbox) -> None:
         self._replica = replica
         self._outbox = outbox
 

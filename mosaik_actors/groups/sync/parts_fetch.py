@@ -5,7 +5,7 @@ them tells their number and a digest. Until somebody does, more is asked for
 than there is, and what lies behind the end comes back empty, with the digest.
 
     1. Parts are fetched in parallel, the leader last (`fetch_plan`).
-    2. When all are here, they must have the digest that was told.
+    2. When all are here, they must have the digest that was announced.
     3. If not, or if two tell different ones, all is fetched anew from one peer alone, the
        leader rather than another. Members do not lie, so something broke; that is counted
        (`mismatch_count`), and said in the log. If that fails too, this snapshot is given up.

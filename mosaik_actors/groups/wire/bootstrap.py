@@ -8,7 +8,7 @@ something that stays true, or something that does no harm when it is old.
     * `Propose`: let these members begin this history. `Prepared`, `Declined`:
       the answers.
     * `Complete`: all of them are prepared for it, so it may begin.
-    * `Ask`: what became of it? The answers are `Complete`; `Promised`: the sender
+    * `AskOutcome`: what became of it? The answers are `Complete`; `Promised`: the sender
       will never begin it; `Dead`: it never begins, or never with a majority.
       There is no answer while nobody can say.
 
@@ -73,7 +73,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
-    """What a member remembers of its promise; saved before anybody is told.
+    """What a member remembers of its promise; saved before anybody is notified.
 
     Attributes:
         proposal: To begin this history as soon as all its voters are prepared,
@@ -137,7 +137,7 @@ class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
     proposal: Proposal
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+class AskOutcome(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
     """The sender is prepared for this, or was told so: what does the receiver know?"""
 
     proposal: Proposal
@@ -155,7 +155,7 @@ class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
     history: KnownHistoryId
 
 
-Message = Seek | Propose | Prepared | Declined | Complete | Ask | Promised | Dead
+Message = Seek | Propose | Prepared | Declined | Complete | AskOutcome | Promised | Dead
 
 _messages: BoundedDecoder[Message] = BoundedDecoder(
     Message, "a message of a bootstrap", MESSAGE_BYTES_MAX
@@ -173,7 +173,7 @@ def encode_message(message: Message) -> bytes:
 def decode_message(data: bytes | memoryview) -> Message:
     """Return the message in `data`. Raises `DecodeError` when there is none."""
     message = _messages.decode(data)
-    if isinstance(message, Propose | Prepared | Complete | Ask):
+    if isinstance(message, Propose | Prepared | Complete | AskOutcome):
         check_proposal(message.proposal)
     return message
 

@@ -19,7 +19,7 @@ MERGED_COUNT_MAX: Final = 64
 ANCESTOR_COUNT_MAX: Final = 16
 
 
-class Standing(IntEnum):
+class MemberStanding(IntEnum):
     """What a member is in its group.
 
     SEEKING: it has no history, and looks for one to join.
@@ -75,7 +75,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
         is_admitted: Its leader has said that its place in the group is final (`Admitted`).
     """
 
-    standing: Standing = Standing.SEEKING
+    standing: MemberStanding = MemberStanding.SEEKING
     history: HistoryId = b""
     term: Index = 0
     leader: PeerId | None = None

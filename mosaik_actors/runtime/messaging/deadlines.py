@@ -20,7 +20,7 @@ LATEST_S: Final = 1e9  # of what is later nobody sees the end
 Expire = Callable[[], None]
 
 
-class Deadlines:
+class QuestionDeadlines:
     """What to call when its time is over, unless it is discarded before.
 
     Args:

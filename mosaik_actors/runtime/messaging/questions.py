@@ -18,7 +18,7 @@ from thespian.system import isInternalActorSystemMessage
 from ...config import seconds
 from .address import Deliver, LocalAddress
 from .asking import find_circle, handling_now
-from .deadlines import Deadlines
+from .deadlines import QuestionDeadlines
 from .errors import (
     ActorSystemClosed,
     AskCircle,
@@ -148,7 +148,7 @@ class Questions:
     def __init__(self, host: QuestionHost) -> None:
         self._host = host
         self._open: dict[Question, None] = {}
-        self._deadlines = Deadlines(host.loop)
+        self._deadlines = QuestionDeadlines(host.loop)
         self._streams: WeakKeyDictionary[Replies[Any], None] = WeakKeyDictionary()
 
     async def ask(

@@ -64,7 +64,7 @@ class ActorRef(LocalAddress):
         handling: The coroutine handler that runs, where the actor is of this node.
         abandon: Called with the address of an ask that nobody waits for any more.
         remote: Who leads to the actor's node; None where it is of this node.
-        is_shared: Whether other nodes have been told of it, and so may send to it.
+        is_shared: Whether other nodes know of it, and so may send to it.
     """
 
     __slots__ = ("abandon", "class_name", "handling", "is_shared", "name", "remote")

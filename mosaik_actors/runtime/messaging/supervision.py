@@ -78,7 +78,7 @@ Policy = Resume | Restart | Stop | Escalate
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SupervisionDecision:
     """What comes of one failure.
 
     Attributes:
@@ -92,8 +92,8 @@ class Decision:
     all_for_one: bool = False
 
 
-RESUMED = Decision("resumed")
-ESCALATED = Decision("escalated")
+RESUMED = SupervisionDecision("resumed")
+ESCALATED = SupervisionDecision("escalated")
 
 # Doubling more often than this changes nothing: 2 to the 40th seconds are long.
 _DOUBLINGS_MAX = 40
@@ -108,7 +108,7 @@ class Supervisor:
         self.policy = policy
         self._restarts: deque[float] = deque()
 
-    def decide(self, *, now: float, can_resume: bool = True) -> Decision:
+    def decide(self, *, now: float, can_resume: bool = True) -> SupervisionDecision:
         """Take in a failure, and return what comes of it.
 
         Args:
@@ -118,15 +118,15 @@ class Supervisor:
         """
         match self.policy:
             case Resume():
-                return RESUMED if can_resume else Decision("stopped")
+                return RESUMED if can_resume else SupervisionDecision("stopped")
             case Stop(all_for_one):
-                return Decision("stopped", all_for_one=all_for_one)
+                return SupervisionDecision("stopped", all_for_one=all_for_one)
             case Escalate():
                 return ESCALATED
             case Restart() as policy:
                 return self._restart(policy, now)
 
-    def _restart(self, policy: Restart, now: float) -> Decision:
+    def _restart(self, policy: Restart, now: float) -> SupervisionDecision:
         restarts = self._restarts
         since = now - seconds(policy.within)
         while restarts and restarts[0] <= since:
@@ -134,10 +134,10 @@ class Supervisor:
         if policy.max_restarts is not None and len(restarts) >= policy.max_restarts:
             if isinstance(policy.exhausted, Escalate):
                 return ESCALATED
-            return Decision("stopped", all_for_one=policy.exhausted.all_for_one)
+            return SupervisionDecision("stopped", all_for_one=policy.exhausted.all_for_one)
         low, high = policy.backoff
         delay_s = min(high, low * 2 ** min(len(restarts), _DOUBLINGS_MAX))
         restarts.append(now)
         if policy.max_restarts is None and len(restarts) > _DOUBLINGS_MAX:
             restarts.popleft()  # any number may come: what counts is that there were many
-        return Decision("restarted", delay_s, policy.all_for_one)
+        return SupervisionDecision("restarted", delay_s, policy.all_for_one)

@@ -3,7 +3,7 @@
 The actor puts in one chunk per frame; the handle takes items one by one or
 many at a time. A chunk's items lie in reverse, so that taking one is a pop.
 When the last item of a chunk is taken, the session it came from hears of it,
-and if that makes an acknowledgement due, `on_ack_due` tells the actor: one
+and if that makes an acknowledgement due, `on_ack_due` notifies the actor: one
 message per eighth of a window, none per item.
 
 Bounded by the sessions' windows: a producer that was not acknowledged sends no

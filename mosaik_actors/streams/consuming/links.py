@@ -30,7 +30,7 @@ Token = tuple[PeerId, int]  # the producer and the number of the attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class LinkOpening:
     """Open a link to `addr` with this window; `open` or `release` the token in the end."""
 
     token: Token
@@ -87,7 +87,7 @@ class SessionLinks:
         for token in [one for one in self._wanted if not is_opening(*one)]:
             del self._wanted[token]
 
-    def next_opening(self) -> Opening | None:
+    def next_opening(self) -> LinkOpening | None:
         """Return the next attempt that there is room for, None when there is none."""
         token = next(iter(self._wanted), None)
         if token is None:
@@ -96,7 +96,7 @@ class SessionLinks:
         if window is None:
             return None
         self._asked[token] = window
-        return Opening(token, self._wanted.pop(token), window)
+        return LinkOpening(token, self._wanted.pop(token), window)
 
     def next_changes(self) -> Iterator[tuple[Link, Window]]:
         """Give the windows to ask for over links that stand."""

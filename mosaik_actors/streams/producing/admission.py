@@ -31,7 +31,7 @@ TOO_COSTLY: Final = CloseReason(
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedPeer:
     """A peer may subscribe; its items are those of `filter_group`."""
 
     peer: PeerInfo
@@ -45,7 +45,7 @@ class Awaited:
     reason: CloseReason
 
 
-class Admission:
+class ConsumerAdmission:
     """The rules of one producer.
 
     Args:
@@ -80,7 +80,7 @@ class Admission:
         consumers: Collection[PeerId],
         *,
         now: float,
-    ) -> Admitted | Awaited | CloseReason:
+    ) -> AdmittedPeer | Awaited | CloseReason:
         """Return whether a peer may subscribe, or why not.
 
         Args:
@@ -106,7 +106,7 @@ class Admission:
         if header.criteria and not self._budget.may_subscribe(peer.peer_id, now=now):
             return TOO_COSTLY
         try:
-            return Admitted(peer, self._item_filter.open_filter_group(header.criteria))
+            return AdmittedPeer(peer, self._item_filter.open_filter_group(header.criteria))
         except CriteriaError as exc:
             text = f"the criteria do not fit: {exc}"
             return CloseReason(CloseCode.STREAM_INVALID_CRITERIA, clip(text))

@@ -14,7 +14,7 @@ happens to one that leaves no room is the policy:
     * ``disconnect_lagging`` off: everybody waits for it.
     * on: it may hold the others up for ``lag_grace_s`` without taking half of
       what it may be behind, in items or in bytes, whatever its window; then
-      `LaggardFound` tells the owner to disconnect it. With a grace of 0, that
+      `LaggardFound` has the owner disconnect it. With a grace of 0, that
       is at once. Otherwise it gets `CONFIRM_S` more from the moment the timer
       was handled: if this process stood still for the grace, the
       acknowledgements lie unread and the fault is ours. Any of them that comes
@@ -82,7 +82,7 @@ class LaggardFound:
 
 @dataclass(frozen=True, slots=True)
 class WindowChanged:
-    """Tell the subscriber `key`, after all written before, that `window` holds from here on."""
+    """Notify the subscriber `key`, after all written before, that `window` holds from here on."""
 
     key: Any
     window: Window

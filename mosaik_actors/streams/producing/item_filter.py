@@ -2,7 +2,7 @@
 
 A *filter group* is one set of criteria and all subscribers that have it. An item is
 judged once per filter group, before it is encoded; it then travels to the producer
-actor as a `SortedPart`, which names the filter groups that want it. What no filter group and no
+actor as a `SortedItem`, which names the filter groups that want it. What no filter group and no
 unfiltered subscriber wants is never encoded.
 
 While nobody filters, none of this is on an item's way.
@@ -20,7 +20,7 @@ from ...errors import RemoteError
 from ...ids import PeerId
 from ...transport.close import CloseCode
 from ..criteria.criteria import compile_criteria, decode_criteria
-from .runs import Part, Run
+from .encoded import EncodedBatch, EncodedItem
 
 FILTER_GROUPS_MAX = 256
 MEASURED_EACH = 61  # a prime: items that repeat after a round number are all seen
@@ -50,20 +50,20 @@ class FilterGroup:
         self.subscribers: dict[PeerId, int] = {}  # with how often each has subscribed
 
 
-class SortedPart:
+class SortedItem:
     """An encoded item and the filter groups that want it."""
 
-    __slots__ = ("filter_groups", "part")
+    __slots__ = ("encoded", "filter_groups")
 
-    def __init__(self, part: Part, filter_groups: tuple[FilterGroup, ...]) -> None:
-        self.part = part
+    def __init__(self, encoded: EncodedItem, filter_groups: tuple[FilterGroup, ...]) -> None:
+        self.encoded = encoded
         self.filter_groups = filter_groups
 
     def __len__(self) -> int:
-        return len(self.part)
+        return len(self.encoded)
 
 
-Share = tuple[FilterGroup | None, list[Part | Run]]
+Share = tuple[FilterGroup | None, list[EncodedItem | EncodedBatch]]
 
 
 class ItemFilter:
@@ -187,19 +187,19 @@ class ItemFilter:
             self._on_spent()
         return tuple(filter_groups)
 
-    def split(self, parts: Sequence[Part | Run | SortedPart]) -> list[Share]:
-        """Return parts by who gets them; under None is what everybody else gets."""
+    def split(self, entries: Sequence[EncodedItem | EncodedBatch | SortedItem]) -> list[Share]:
+        """Return entries by who gets them; under None is what everybody else gets."""
         if not self._was_active:
-            return [(None, list(parts))]  # type: ignore[arg-type]  # nothing was sorted
-        everything: list[Part | Run] = []
-        wanted: dict[FilterGroup, list[Part | Run]] = {}
-        for part in parts:
-            if isinstance(part, SortedPart):
-                everything.append(part.part)
-                for filter_group in part.filter_groups:
-                    wanted.setdefault(filter_group, []).append(part.part)
+            return [(None, list(entries))]  # type: ignore[arg-type]  # nothing was sorted
+        everything: list[EncodedItem | EncodedBatch] = []
+        wanted: dict[FilterGroup, list[EncodedItem | EncodedBatch]] = {}
+        for entry in entries:
+            if isinstance(entry, SortedItem):
+                everything.append(entry.encoded)
+                for filter_group in entry.filter_groups:
+                    wanted.setdefault(filter_group, []).append(entry.encoded)
             else:
-                everything.append(part)
+                everything.append(entry)
         shares: list[Share] = list(wanted.items())
         return [(None, everything), *shares] if self.unfiltered_count else shares
 

@@ -1,16 +1,16 @@
 """What a producer's handle accepted and its actor has not yet published.
 
-The handle appends encoded items to `parts`; the first one of a burst calls
+The handle appends encoded items to `entries`; the first one of a burst calls
 `wake`. While the stream is calm the actor then publishes that item at once
 (`publish_now`); otherwise `wake` asks the actor for a flush, and until the actor
 comes around to it, the rest of the loop turn's items pile up. The actor takes
 as many as the subscribers have room for. Bounded in items and in bytes: at
 `items_max` items, or `bytes_max` bytes, senders wait; one item of any size may be in it.
 
-Items are counted, not parts: a `Run` counts as many, and is cut where a limit
+Items are counted, not entries: an `EncodedBatch` counts as many, and is cut where a limit
 falls inside it, so that what is accepted and taken is the same items whether they
 were encoded together or one by one. `send` knows nothing of that: `room` says
-how many *parts* there may be, so each run lowers it by its other items.
+how many *entries* there may be, so each encoded batch lowers it by its other items.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from collections.abc import Callable
 from typing import Any
 
 from ...waiters import MakeFuture, Waiters
-from .item_filter import SortedPart
-from .runs import Part, Run, item_count_of
+from .encoded import EncodedBatch, EncodedItem, item_count_of
+from .item_filter import SortedItem
 
-Entry = Part | Run | SortedPart
+Entry = EncodedItem | EncodedBatch | SortedItem
 
 
 class Outbox:
     """The buffer between `send` and the producer actor.
 
     Attributes:
-        parts: The items, encoded. Append only single ones, while it is shorter than
+        entries: The items, encoded. Append only single ones, while it is shorter than
             `room`, and `byte_count` stays within `bytes_max`.
-        byte_count: The bytes of all parts. Whoever appends adds to it.
+        byte_count: The bytes of all entries. Whoever appends adds to it.
         bytes_max: How many there may be.
-        room: How long `parts` may get now, by parts of one item: 0 while offline or closed.
+        room: How long `entries` may get now, by entries of one item: 0 while offline or closed.
         is_turn_due: Whether the next sender gives the loop a turn first.
         senders: Who waits for room or for the producer to be online.
         publish_now: Set by the actor: publishes what is there, if the stream is
@@ -43,8 +43,17 @@ class Outbox:
     """
 
     __slots__ = (
-        "_extra_items", "_items_max", "byte_count", "bytes_max", "is_closed", "is_turn_due",
-        "parts", "publish_now", "room", "senders", "wake",
+        "_extra_items",
+        "_items_max",
+        "byte_count",
+        "bytes_max",
+        "entries",
+        "is_closed",
+        "is_turn_due",
+        "publish_now",
+        "room",
+        "senders",
+        "wake",
     )  # fmt: skip
 
     def __init__(
@@ -55,7 +64,7 @@ class Outbox:
         wake: Callable[[], None],
         make_future: MakeFuture,
     ) -> None:
-        self.parts: list[Entry] = []
+        self.entries: list[Entry] = []
         self.room = 0
         self.senders = Waiters(make_future)
         self.is_closed = False
@@ -63,7 +72,7 @@ class Outbox:
         self.wake = wake
         self.publish_now: Callable[[], bool] = _not_now
         self._items_max = items_max
-        self._extra_items = 0  # beyond one per part
+        self._extra_items = 0  # beyond one per entry
         self.bytes_max = bytes_max
         self.byte_count = 0
 
@@ -75,7 +84,7 @@ class Outbox:
     @property
     def item_count(self) -> int:
         """How many items there are."""
-        return len(self.parts) + self._extra_items
+        return len(self.entries) + self._extra_items
 
     def set_online(self, online: bool) -> None:
         """Accept items from now on, or no more."""
@@ -83,41 +92,41 @@ class Outbox:
         self.wake_senders()
 
     def close(self) -> None:
-        """Accept no more items; those who wait find out. What is in `parts` stays."""
+        """Accept no more items; those who wait find out. What is in `entries` stays."""
         self.is_closed = True
         self.room = 0
         self.senders.wake_all()
 
     def has_room(self, byte_count: int) -> bool:
-        """Return whether a part of this size would be accepted now."""
-        if len(self.parts) >= self.room:
+        """Return whether an entry of this size would be accepted now."""
+        if len(self.entries) >= self.room:
             return False
-        return self.byte_count + byte_count <= self.bytes_max or not self.parts
+        return self.byte_count + byte_count <= self.bytes_max or not self.entries
 
-    def append(self, part: Entry) -> None:
-        """Accept a part; call only when it `has_room`."""
-        self.byte_count += len(part)
-        self.parts.append(part)
-        if len(self.parts) == 1:
+    def append(self, entry: Entry) -> None:
+        """Accept an entry; call only when it `has_room`."""
+        self.byte_count += len(entry)
+        self.entries.append(entry)
+        if len(self.entries) == 1:
             self.wake()
 
-    def extend(self, parts: list[Part | Run], start: int = 0) -> int:
-        """Accept items from `parts[start]` on while there is room; return how many parts.
+    def extend(self, entries: list[EncodedItem | EncodedBatch], start: int = 0) -> int:
+        """Accept items from `entries[start]` on while there is room; return how many entries.
 
-        A run that fits in part is cut in two in `parts`, and the first one accepted.
+        An encoded batch that fits in part is cut in two in `entries`, and the first one accepted.
         """
         item_room = self._items_max - self.item_count if self.room else 0
         byte_room = self.bytes_max - self.byte_count
-        was_empty = not self.parts
+        was_empty = not self.entries
         if item_room <= 0 or (byte_room <= 0 and not was_empty):
             return 0
         end, item_count, byte_count = _fit(
-            parts, start, item_room, byte_room, at_least_one=was_empty
+            entries, start, item_room, byte_room, at_least_one=was_empty
         )
         if end == start:
             return 0
         item_count += self.item_count
-        self.parts += parts[start:end]
+        self.entries += entries[start:end]
         self.byte_count += byte_count
         self._recount(item_count)
         if was_empty:
@@ -125,38 +134,38 @@ class Outbox:
         return end - start
 
     def take(self, item_room: int, byte_room: int) -> list[Entry]:
-        """Return the next parts that fit, in order; at least one item if there is any room.
+        """Return the next entries that fit, in order; at least one item if there is any room.
 
         Call `wake_senders` when what was taken is on its way.
         """
-        parts = self.parts
-        if not parts or item_room <= 0 or byte_room <= 0:
+        entries = self.entries
+        if not entries or item_room <= 0 or byte_room <= 0:
             return []
         if self.item_count <= item_room and self.byte_count <= byte_room:
-            self.parts = []
+            self.entries = []
             self.byte_count = 0
             self._recount(0)
-            return parts
+            return entries
         rest_items = self.item_count
         fit = _fit if self._extra_items else _fit_single
-        end, item_count, byte_count = fit(parts, 0, item_room, byte_room, at_least_one=True)
-        taken, self.parts = parts[:end], parts[end:]
+        end, item_count, byte_count = fit(entries, 0, item_room, byte_room, at_least_one=True)
+        taken, self.entries = entries[:end], entries[end:]
         self.byte_count -= byte_count
         self._recount(rest_items - item_count)
         return taken
 
     def take_all(self) -> list[Entry]:
-        """Return all parts there are, however many."""
+        """Return all entries there are, however many."""
         return self.take(sys.maxsize, sys.maxsize)
 
     def wake_senders(self) -> None:
         """Let those who wait for room go on, as far as there is some."""
         if self.senders:
-            self.senders.wake(self.room - len(self.parts))
+            self.senders.wake(self.room - len(self.entries))
 
     def _recount(self, item_count: int) -> None:
-        """Take in that `parts` hold so many items now."""
-        extra_items = item_count - len(self.parts)
+        """Take in that `entries` hold so many items now."""
+        extra_items = item_count - len(self.entries)
         if self.room:
             self.room -= extra_items - self._extra_items
         self._extra_items = extra_items
@@ -167,24 +176,24 @@ def _not_now() -> bool:
 
 
 def _fit(
-    parts: list[Any], start: int, item_room: int, byte_room: int, *, at_least_one: bool
+    entries: list[Any], start: int, item_room: int, byte_room: int, *, at_least_one: bool
 ) -> tuple[int, int, int]:
-    """Return where the parts that fit end, and how many items and bytes those have.
+    """Return where the entries that fit end, and how many items and bytes those have.
 
-    A run that the end falls into is cut in two there, in `parts`.
+    An encoded batch that the end falls into is cut in two there, in `entries`.
     """
     end, item_count, byte_count = start, 0, 0
-    while end < len(parts):
-        part = parts[end]
-        items, size = item_count_of(part), len(part)
+    while end < len(entries):
+        entry = entries[end]
+        items, size = item_count_of(entry), len(entry)
         if item_count + items > item_room or byte_count + size > byte_room:
             is_first = at_least_one and end == start
-            if isinstance(part, Run):
-                head, tail = part.cut(item_room - item_count, byte_room - byte_count)
+            if isinstance(entry, EncodedBatch):
+                head, tail = entry.cut(item_room - item_count, byte_room - byte_count)
                 if head is None and is_first:
-                    head, tail = part.cut(1, sys.maxsize)
+                    head, tail = entry.cut(1, sys.maxsize)
                 if head is not None:
-                    parts[end : end + 1] = [head] if tail is None else [head, tail]
+                    entries[end : end + 1] = [head] if tail is None else [head, tail]
                     return end + 1, item_count + head.item_count, byte_count + len(head)
             elif is_first:
                 return end + 1, 1, size
@@ -196,17 +205,17 @@ def _fit(
 
 
 def _fit_single(
-    parts: list[Entry], start: int, item_room: int, byte_room: int, *, at_least_one: bool
+    entries: list[Entry], start: int, item_room: int, byte_room: int, *, at_least_one: bool
 ) -> tuple[int, int, int]:
-    """Do the same where no part is a run, faster."""
-    fitting = parts[start : start + item_room]
+    """Do the same where no entry is a batch, faster."""
+    fitting = entries[start : start + item_room]
     byte_count = sum(map(len, fitting))
     if byte_count > byte_room:
         byte_count, count = 0, 0
-        for part in fitting:
-            if byte_count + len(part) > byte_room and (count or not at_least_one):
+        for entry in fitting:
+            if byte_count + len(entry) > byte_room and (count or not at_least_one):
                 break
             count += 1
-            byte_count += len(part)
+            byte_count += len(entry)
         return start + count, count, byte_count
     return start + len(fitting), len(fitting), byte_count

@@ -7,10 +7,10 @@ With nobody there, what was accepted goes back to the application.
 
 from __future__ import annotations
 
+from .encoding import ItemEncoder
 from .fanout import FanOut
 from .item_filter import ItemFilter
 from .outbox import Outbox
-from .parts import PartEncoder
 from .undelivered import Undelivered
 
 
@@ -31,7 +31,7 @@ class Publisher:
         outbox: Outbox,
         fan_out: FanOut,
         item_filter: ItemFilter,
-        encoder: PartEncoder,
+        encoder: ItemEncoder,
         batch_bytes_max: int,
         undelivered: Undelivered,
     ) -> None:
@@ -45,22 +45,22 @@ class Publisher:
     @property
     def is_drained(self) -> bool:
         """Whether everything accepted is written."""
-        return not self._outbox.parts and self._fan_out.is_drained
+        return not self._outbox.entries and self._fan_out.is_drained
 
     def publish(self, *, now: float) -> None:
         """Publish as much as there is room for."""
         fan_out, outbox = self._fan_out, self._outbox
-        while outbox.parts:
+        while outbox.entries:
             if not fan_out.subscriptions:
                 # Once: the function that gets them may send again.
                 self._undelivered.hand_back(outbox.take_all())
                 return
-            parts = outbox.take(*fan_out.room())
-            if not parts:
+            entries = outbox.take(*fan_out.room())
+            if not entries:
                 return
             items_max = fan_out.frame_items_max()
             bytes_max = fan_out.frame_bytes_max(self._batch_bytes_max)
-            for filter_group, share in self._item_filter.split(parts):
+            for filter_group, share in self._item_filter.split(entries):
                 batches = self._encoder.batches(
                     share, frame_items_max=items_max, frame_bytes_max=bytes_max
                 )

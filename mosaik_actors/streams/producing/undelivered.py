@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .item_filter import SortedPart
+from .encoded import item_count_of, single_items
+from .encoding import ItemEncoder
+from .item_filter import SortedItem
 from .outbox import Entry
-from .parts import PartEncoder
-from .runs import item_count_of, single_parts
 
 
 class Undelivered:
@@ -26,7 +26,7 @@ class Undelivered:
         self,
         name: str,
         logger: logging.Logger,
-        encoder: PartEncoder,
+        encoder: ItemEncoder,
         callback: Callable[[Any], object] | None,
     ) -> None:
         self._name = name
@@ -43,8 +43,8 @@ class Undelivered:
             self._logger.info("%s: %d items had no consumer", self._name, item_count)
             return
         for entry in entries:
-            part = entry.part if isinstance(entry, SortedPart) else entry
-            for single in single_parts((part,)):
+            encoded = entry.encoded if isinstance(entry, SortedItem) else entry
+            for single in single_items((encoded,)):
                 try:
                     self._callback(self._encoder.decode(single))
                 except Exception:

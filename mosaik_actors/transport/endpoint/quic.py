@@ -33,6 +33,7 @@ from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
 from ..quic.choice import factory_on_demand
+from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
 from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts

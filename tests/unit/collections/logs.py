@@ -17,7 +17,7 @@ class Replica(Generic[M]):
     Attributes:
         machine: The machine.
         position: The position of the last command applied.
-        changes: What `on_change` was told, once `listen` was called: a list for each call.
+        changes: What `on_change` got, once `listen` was called: a list for each call.
     """
 
     def __init__(self, machine: M) -> None:

@@ -1,4 +1,4 @@
-"""What collections are called, and who is told that it nearly has the same."""
+"""What collections are called, and who is notified that it nearly has the same."""
 
 import re
 from typing import Any

@@ -5,21 +5,21 @@ from mosaik_actors.deployment.notes import (
     NOTE_CLASS,
     NOTES_BYTES_MAX,
     REPORTED_MAX,
-    NearMisses,
-    Note,
+    DeploymentNearMisses,
+    DeploymentNote,
     make_note,
     make_ticket,
 )
 
 
-def note(name: str = "acme", version: int = 1, **inputs: str) -> Note:
+def note(name: str = "acme", version: int = 1, **inputs: str) -> DeploymentNote:
     encoded = {key: value.encode() for key, value in inputs.items()}
     id_ = UniqueId(f"{name} {version} {inputs}")
     return make_note("shop", name, version, id_, encoded)
 
 
-def misses_of(*own: Note) -> NearMisses:
-    misses = NearMisses()
+def misses_of(*own: DeploymentNote) -> DeploymentNearMisses:
+    misses = DeploymentNearMisses()
     misses.own = {one.id: one for one in own}
     return misses
 

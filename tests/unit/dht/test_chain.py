@@ -22,7 +22,7 @@ from mosaik_actors.dht.chain import (
 )
 from mosaik_actors.dht.items import ImmutableItem, Item, MutableItem
 from mosaik_actors.dht.record import encode_record
-from mosaik_actors.dht.slots import SLOT_COUNT, Slot, derive_slots
+from mosaik_actors.dht.slots import SLOT_COUNT, DhtSlot, derive_slots
 from mosaik_actors.ids import PeerId, SecretKey, UniqueId
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.admission import NetworkKeys
@@ -35,7 +35,7 @@ HERE, THERE = ("5.5.5.5", 4433), ("6.6.6.6", 4433)
 
 
 def record(
-    slot: Slot, peer: PeerId = OTHER, *, addrs: tuple[SocketAddr, ...] = (THERE,), at: float = 0
+    slot: DhtSlot, peer: PeerId = OTHER, *, addrs: tuple[SocketAddr, ...] = (THERE,), at: float = 0
 ) -> MutableItem:
     sequence = int((START_WALL_S + at) * 1_000_000)
     value = encode_record(PeerAddr(peer, addrs), slot.public_key)

@@ -16,9 +16,9 @@ from mosaik_actors.dht.krpc import (
     MESSAGE_BYTES_MAX,
     PING,
     PUT,
-    Contact,
     ErrorReply,
     Message,
+    NodeContact,
     Query,
     Response,
     decode_message,
@@ -78,7 +78,7 @@ def test_what_is_encoded_comes_back(message: Message, is_ipv6: bool) -> None:
     ("is_ipv6", "hosts"), [(False, ("192.0.2.1", "10.0.0.1")), (True, ("2001:db8::1", "::1"))]
 )
 def test_contacts_are_packed(is_ipv6: bool, hosts: tuple[str, str]) -> None:
-    contacts = tuple(Contact(ME, (host, 6881)) for host in hosts)
+    contacts = tuple(NodeContact(ME, (host, 6881)) for host in hosts)
     message = Response(b"t", OTHER, contacts, seen_addr=(hosts[0], 9))
     data = encode_message(message, is_ipv6=is_ipv6)
     assert decode_message(data, is_ipv6=is_ipv6) == message

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mosaik_actors.dht import krpc
 from mosaik_actors.dht.items import ImmutableItem, MutableItem
-from mosaik_actors.dht.krpc import Contact, Query, Response, decode_message, encode_message
+from mosaik_actors.dht.krpc import NodeContact, Query, Response, decode_message, encode_message
 from mosaik_actors.dht.lookup import ASKED_MAX
 from mosaik_actors.dht.node import QUERIES_BURST, DhtNode, PutDone, SendDatagram
 
@@ -111,7 +111,7 @@ def test_answers_count_only_from_who_was_asked() -> None:
 
 def test_item_with_a_forged_signature_is_not_found() -> None:
     node = DhtNode(bytes(20), rng=Random(1))
-    node.table.note_answer(Contact(b"o" * 20, SOMEBODY), now=0)
+    node.table.note_answer(NodeContact(b"o" * 20, SOMEBODY), now=0)
     number = node.find(item(1).target, now=0)
     question = only_answer(node)
     forged = MutableItem(item(9).key, 9, b"v", item(1).signature)
@@ -126,7 +126,7 @@ def test_item_with_a_forged_signature_is_not_found() -> None:
 
 def test_lookup_ends_though_nodes_invent_others_without_end() -> None:
     node = DhtNode(bytes(20), rng=Random(1))
-    node.table.note_answer(Contact(b"o" * 20, SOMEBODY), now=0)
+    node.table.note_answer(NodeContact(b"o" * 20, SOMEBODY), now=0)
     node.find(b"t" * 20, now=0)
     asked, closer = 0, 2**150
     while sends := [one for one in node.take_effects() if isinstance(one, SendDatagram)]:
@@ -139,7 +139,7 @@ def test_lookup_ends_though_nodes_invent_others_without_end() -> None:
             invented = (int.from_bytes(b"t" * 20, "big") ^ closer).to_bytes(20, "big")
             host = f"7.{asked >> 8}.{asked & 255}.1"
             INVENTED[host] = invented
-            reply = Response(question.transaction, sender, (Contact(invented, (host, 1)),))
+            reply = Response(question.transaction, sender, (NodeContact(invented, (host, 1)),))
             node.receive_data(encode_message(reply), send.addr, now=0)
     assert asked > 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mosaik_actors.dht.krpc import Contact
+from mosaik_actors.dht.krpc import NodeContact
 from mosaik_actors.dht.routing import (
     BUCKET_SIZE,
     FAILURES_MAX,
@@ -18,10 +18,10 @@ from mosaik_actors.dht.routing import (
 OWN = bytes(20)
 
 
-def contact(number: int, host: str | None = None, *, first: int = 0x80) -> Contact:
+def contact(number: int, host: str | None = None, *, first: int = 0x80) -> NodeContact:
     """Return a node that is far from this one, unless `first` says otherwise."""
     name = bytes([first]) + bytes(17) + number.to_bytes(2, "big")
-    return Contact(name, (host or f"5.6.{number // 200}.{number % 200 + 1}", 6881))
+    return NodeContact(name, (host or f"5.6.{number // 200}.{number % 200 + 1}", 6881))
 
 
 def test_closest_come_first() -> None:
@@ -62,14 +62,14 @@ def test_answer_makes_good_for_a_failure() -> None:
 
 def test_own_id_is_not_in_it() -> None:
     table = RoutingTable(OWN)
-    table.note_answer(Contact(OWN, ("5.6.7.8", 1)), now=0)
+    table.note_answer(NodeContact(OWN, ("5.6.7.8", 1)), now=0)
     assert len(table) == 0
 
 
 def test_id_of_another_cannot_be_taken() -> None:
     table = RoutingTable(OWN)
     table.note_answer(contact(1), now=0)
-    thief = Contact(contact(1).id, ("9.9.9.9", 1))
+    thief = NodeContact(contact(1).id, ("9.9.9.9", 1))
     table.note_answer(thief, now=1)
     table.note_failure(thief, now=1)
     table.note_failure(thief, now=1)

@@ -189,7 +189,7 @@ def test_a_lone_node_or_the_shaper_refreshes_within_the_jitter_of_the_interval()
     for n in range(200):
         due = core.get_timer()
         assert due is not None
-        if due - now < 1:  # ids that wait to be told
+        if due - now < 1:  # ids that wait to be announced
             core.handle_timer(now=due)
             due = core.get_timer()
             assert due is not None

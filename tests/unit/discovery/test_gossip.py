@@ -325,7 +325,7 @@ def test_views_are_symmetric_bounded_and_joined_after_any_history(
 ) -> None:
     """HyParView, section 4: links have two ends, and repair keeps the overlay in one piece.
 
-    Only the first node, which all were told of, stays to the end.
+    Only the first node, which all know, stays to the end.
     """
     world = World(seed)
     world.add(NAMES[0])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mosaik_actors.discovery.rendezvous import (
     NOTICE_BYTES_MAX,
     POLL_MAX_S,
-    Notice,
     PollSchedule,
+    RendezvousNotice,
     format_notice,
     make_name,
     parse_name,
@@ -27,12 +27,12 @@ NAME = make_name(peer("a"), RNG)
 
 
 def test_a_notice_survives_its_file() -> None:
-    notice = Notice(addr("a"), 4711, 1700000000.25)
+    notice = RendezvousNotice(addr("a"), 4711, 1700000000.25)
     assert parse_notice(NAME, format_notice(notice)) == notice
 
 
 def test_lines_of_a_newer_version_are_skipped() -> None:
-    notice = Notice(addr("a"), 1, 2.0)
+    notice = RendezvousNotice(addr("a"), 1, 2.0)
     assert parse_notice(NAME, format_notice(notice) + b"colour blue\n") == notice
 
 
@@ -45,7 +45,7 @@ def test_names_carry_the_peer_and_are_never_used_twice() -> None:
 def test_other_files_are_no_notices(name: str) -> None:
     assert parse_name(name) is None
     with pytest.raises(DecodeError):
-        parse_notice(name, format_notice(Notice(addr("a"), 1, 2.0)))
+        parse_notice(name, format_notice(RendezvousNotice(addr("a"), 1, 2.0)))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_other_files_are_no_notices(name: str) -> None:
         b"mosaik rendezvous 1\npid 1\nstart 1\n",
         b"mosaik rendezvous 1\naddr nonsense\npid 1\nstart 1\n",
         b"mosaik rendezvous 1\npid " + b"9" * 5000,
-        format_notice(Notice(addr("b"), 1, 2.0)),
+        format_notice(RendezvousNotice(addr("b"), 1, 2.0)),
         bytes(NOTICE_BYTES_MAX + 1),
     ],
 )

@@ -17,7 +17,7 @@ import pytest
 from mosaik_actors.actors.rendezvous import NoticeFolder
 from mosaik_actors.discovery.rendezvous import (
     NOTICE_BYTES_MAX,
-    Notice,
+    RendezvousNotice,
     folder_names,
     format_notice,
     make_name,
@@ -46,7 +46,7 @@ class Folders:
         self.made: list[NoticeFolder] = []
 
     def make(self, name: str, folder: str = FOLDER) -> NoticeFolder:
-        notice = Notice(addr(name), os.getpid(), time.time())
+        notice = RendezvousNotice(addr(name), os.getpid(), time.time())
         self.made.append(NoticeFolder(folder, make_name(peer(name), RNG), notice))
         return self.made[-1]
 
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_notice_is_skipped(
 ) -> None:
     a = folders.make("a")
     path = place / make_name(peer("b"), RNG)
-    good = format_notice(Notice(addr("b"), 1, 2.0))
+    good = format_notice(RendezvousNotice(addr("b"), 1, 2.0))
     holder = tmp_path / "holder"
     match trick:
         case "link":
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_notice_is_skipped(
         case "rubbish":
             path.write_bytes(b"rubbish")
         case "other peer":
-            path.write_bytes(format_notice(Notice(addr("c"), 1, 2.0)))
+            path.write_bytes(format_notice(RendezvousNotice(addr("c"), 1, 2.0)))
     held = None
     if path.is_file() and not path.is_symlink():
         held = lock(path)

@@ -13,7 +13,7 @@ from mosaik_actors.discovery.suspicion import (
     CLAIM_BYTES_MAX,
     CONFIRM_S,
     PROBE_AFTER_S,
-    Claim,
+    SuspicionClaim,
     decode_claim,
     is_signed,
     sign_claim,
@@ -37,7 +37,7 @@ def knowing(*names: str, draw: float = 1.0) -> Catalog:
 
 def claim_of(accuser: str, accused: str, update: float = NOW) -> bytes:
     version = EntryVersion(int(NOW * 1000), int(update * 1000))
-    return sign_claim(Claim(peer(accuser), peer(accused), version), NETWORK, key(accuser))
+    return sign_claim(SuspicionClaim(peer(accuser), peer(accused), version), NETWORK, key(accuser))
 
 
 def reaches(core: Catalog, name: str) -> bool:
@@ -48,7 +48,7 @@ def test_a_claim_travels_whole_and_is_for_one_network() -> None:
     encoded = claim_of("a", "b")
     assert len(encoded) <= CLAIM_BYTES_MAX
     claim = decode_claim(encoded)
-    assert claim == Claim(peer("a"), peer("b"), signed("b").version)
+    assert claim == SuspicionClaim(peer("a"), peer("b"), signed("b").version)
     assert is_signed(claim, encoded, NETWORK)
     assert not is_signed(claim, encoded, NetworkId("another"))
     assert decode_frame(encode_frame(Suspect((encoded,)))) == Suspect((encoded,))

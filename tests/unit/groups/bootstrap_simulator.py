@@ -38,7 +38,7 @@ from mosaik_actors.groups.wire.bootstrap import (
     encode_message,
     encode_prepare_vote,
 )
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import PeerId
 
 from .cores import peer
@@ -207,7 +207,7 @@ class Simulation:
     def status(self, node: Node) -> Status:
         if node.follows:
             index = 1 if node.follows in self.committed and node.has_log else 0
-            standing = Standing.VOTER
+            standing = MemberStanding.VOTER
             return Status(standing, node.follows, commit_index=index, is_observer=node.is_observer)
         return Status(node.bootstrap.standing, is_observer=node.is_observer)
 
@@ -349,7 +349,7 @@ class Simulation:
             self._in_touch(node, leader)
             and not node.follows
             and not node.is_joining
-            and node.bootstrap.standing is Standing.SEEKING
+            and node.bootstrap.standing is MemberStanding.SEEKING
             and leader.me in node.seen
             and self.now - node.seen[leader.me][1] < BOND_TIMEOUT_S
         )

@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mosaik_actors.errors import Full
-from mosaik_actors.groups.client.client import ClientRenewed, CommandClient, Failed, Resolved
+from mosaik_actors.groups.client.client import (
+    ClientRenewed,
+    CommandClient,
+    SubmissionDone,
+    SubmissionFailed,
+)
 from mosaik_actors.groups.machine.payloads import encode_position
-from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.machine.sessions import CommandAnswer, SessionLimits, Sessions
 from mosaik_actors.groups.wire.commands import CommandBatch
 
 STEP_S = 0.01
@@ -38,11 +43,11 @@ class Faults:
 
 @dataclass
 class Call:
-    """One submission and what its caller was told."""
+    """One submission and what its caller saw."""
 
     payloads: list[bytes]
     waits: bool
-    outcome: Resolved | Failed | None = None
+    outcome: SubmissionDone | SubmissionFailed | None = None
     is_cancelled: bool = False
     never: bool = False
 
@@ -172,7 +177,7 @@ class Model:
         if self.is_faulty:
             count = self.rng.randrange(count + 1)
         entries, self.uncommitted = self.uncommitted[:count], self.uncommitted[count:]
-        answers: list[Answer] = []
+        answers: list[CommandAnswer] = []
         for command_batch in entries:
             self.index += 1
             answered = self.sessions.apply(command_batch, self.index, self.machine)
@@ -198,7 +203,7 @@ class Model:
             assert not call.is_cancelled, "a caller that left was told"
             assert call.outcome is None, "a caller was told twice"
             call.outcome = event
-            if isinstance(event, Resolved) and call.waits:
+            if isinstance(event, SubmissionDone) and call.waits:
                 assert [self.applied[at - 1] for at in event.positions] == list(call.payloads)
 
     # The judgement.
@@ -211,11 +216,11 @@ class Model:
             applied = [int(payload) in there for payload in call.payloads]
             outcome = call.outcome
             assert call.is_cancelled == (outcome is None), "a caller was told nothing"
-            if isinstance(outcome, Failed) and not outcome.may_take_effect:
+            if isinstance(outcome, SubmissionFailed) and not outcome.may_take_effect:
                 call.never = True
             if call.never:
                 assert not any(applied), "what never takes effect did"
-            elif isinstance(outcome, Resolved) and call.waits:
+            elif isinstance(outcome, SubmissionDone) and call.waits:
                 assert all(applied), "what was resolved is missing"
             elif not self.renewal_count:
                 assert all(applied), "what a leader was handed is missing"

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.client.client import CommandClient, Failed, Resolved
+from mosaik_actors.groups.client.client import CommandClient, SubmissionDone, SubmissionFailed
 from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
@@ -60,7 +60,7 @@ class Node:
         self.closed: list[tuple[int, CloseReason]] = []
         self.logged: list[str] = []
         self.told: list[Any] = []
-        self.outcomes: dict[Any, Resolved | Failed] = {}
+        self.outcomes: dict[Any, SubmissionDone | SubmissionFailed] = {}
         self.reads: dict[Any, bool] = {}
         self.holds_saves = False
         self.held: list[SaveBatch] = []
@@ -115,7 +115,7 @@ class Node:
                     self.held.append(batch)
                 else:
                     self._save(batch)
-            case Resolved() | Failed():
+            case SubmissionDone() | SubmissionFailed():
                 self.outcomes[event.token] = event
             case ReadGranted(token):
                 self.reads[token] = True
@@ -373,13 +373,13 @@ class World:
         node.pump()
         return token
 
-    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> Resolved:
+    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> SubmissionDone:
         """Execute commands; return what came of them, which must be success."""
         token = self.submit(number, *commands, timeout_s=limit_s)
         node = self.nodes[number]
         self.until(lambda: token in node.outcomes, limit_s + 1)
         outcome = node.outcomes[token]
-        assert isinstance(outcome, Resolved), outcome
+        assert isinstance(outcome, SubmissionDone), outcome
         return outcome
 
     def form(self, *numbers: int, voters: int = 3) -> Node:

@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from mosaik_actors.groups.machine.ledger import CommandsTaken, HistoryClosed, Ledger, MergeFinished
-from mosaik_actors.groups.machine.sessions import Answer, Refusal, Sessions
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, Sessions
 from mosaik_actors.groups.merge.merge import Merge
 from mosaik_actors.groups.merge.view import (
     HandOver,
@@ -41,7 +41,7 @@ from mosaik_actors.groups.wire.commands import (
     encode_command_batches,
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind
-from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, Standing, Status
+from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, MemberStanding, Status
 from mosaik_actors.groups.wire.system_entries import (
     SystemEntry,
     decode_system_entry,
@@ -302,7 +302,7 @@ class Node:
 
     # Its client.
 
-    def answered(self, command_batch: CommandBatch, answers: Sequence[Answer]) -> None:
+    def answered(self, command_batch: CommandBatch, answers: Sequence[CommandAnswer]) -> None:
         if command_batch.client == self.client:
             for answer in answers:
                 if answer.refusal is Refusal.NONE:
@@ -343,7 +343,7 @@ class Node:
         if leader is None and log.leader is not None:
             leader = log.leader.me
         return Status(
-            standing=Standing.VOTER,
+            standing=MemberStanding.VOTER,
             history=log.id,
             term=self.leads_term or log.term,
             leader=leader,

@@ -35,7 +35,7 @@ from mosaik_actors.groups.mesh.mesh import (
     TopologyChanged,
     is_mesh_frame,
 )
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
@@ -393,10 +393,10 @@ class Simulation:
 
 
 def random_status(rng: Random) -> Status:
-    """Return any status: some changes are told at once, others with the next heartbeat."""
+    """Return any status: some changes are published at once, others with the next heartbeat."""
     return msgspec.structs.replace(
         Status(),
-        standing=rng.choice(list(Standing)),
+        standing=rng.choice(list(MemberStanding)),
         commit_index=rng.randrange(1000),
         leader=rng.choice([None, peer(0), peer(1)]),
     )

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from mosaik_actors.errors import RemoteError
-from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict, Ready, SnapshotNeeded
@@ -94,12 +94,12 @@ class Node:
         self.installed: bytes = b""
         self.commit_seen = 0
         self.was_leader = False
-        self.waiting: dict[Any, Callable[[Answer | ProposalVerdict], None]] = {}
+        self.waiting: dict[Any, Callable[[CommandAnswer | ProposalVerdict], None]] = {}
         self.reading: dict[Any, Callable[[int | None], None]] = {}
         self.committed_at: dict[
-            int, list[tuple[Any, Callable[[Answer | ProposalVerdict], None]]]
+            int, list[tuple[Any, Callable[[CommandAnswer | ProposalVerdict], None]]]
         ] = {}
-        self.answers: dict[tuple[bytes, int], Answer] = {}
+        self.answers: dict[tuple[bytes, int], CommandAnswer] = {}
         self.timer_generation = 0
         metadata = self.first_metadata
         self.machine = Machine(self.sim.limits)
@@ -652,12 +652,12 @@ class Client:
         undecided, call = self._undecided, self._call
         undecided.add(number)
 
-        def answered(answer: Answer | ProposalVerdict) -> None:
+        def answered(answer: CommandAnswer | ProposalVerdict) -> None:
             if answer is ProposalVerdict.NOT_TAKEN:
                 self.sim.witness.not_taken.add(data)
                 undecided.discard(number)
             elif (
-                isinstance(answer, Answer)
+                isinstance(answer, CommandAnswer)
                 and answer.refusal is Refusal.NONE
                 and self.is_busy
                 and call == self._call

@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from mosaik_actors.groups.machine.payloads import encode_position
-from mosaik_actors.groups.machine.sessions import Answer, SessionLimits, Sessions
+from mosaik_actors.groups.machine.sessions import CommandAnswer, SessionLimits, Sessions
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
 from mosaik_actors.groups.storage.interface import LogState, Stored
@@ -73,12 +73,12 @@ class Machine:
         self.sessions = Sessions(limits)
         self._limits = limits
 
-    def apply(self, entry: Entry) -> dict[tuple[bytes, int], Answer]:
+    def apply(self, entry: Entry) -> dict[tuple[bytes, int], CommandAnswer]:
         """Apply one entry; return what became of each command in it."""
         if entry.index != self.applied_index + 1:
             raise Violation(f"applied {entry.index} after {self.applied_index}")
         self.applied_index = entry.index
-        answers: dict[tuple[bytes, int], Answer] = {}
+        answers: dict[tuple[bytes, int], CommandAnswer] = {}
         if entry.kind is EntryKind.COMMANDS:
             returned: dict[bytes, bytes] = {}
             for command_batch in decode_command_batches(entry.data):

@@ -178,7 +178,7 @@ class World:
     # What a test does.
 
     def tell_holders(self) -> None:
-        """Tell the task who is there, as bonds do."""
+        """Show the task who is there, as bonds do."""
         holders = {
             server.id: Holder(server.raft.first_index, server.raft.commit_index)
             for server in self.servers.values()

@@ -9,7 +9,7 @@ from thespian.actors import Actor, ActorExitRequest
 from mosaik_actors import MosaikActor
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.launch.node import Launch
-from mosaik_actors.launch.sources import Source, load
+from mosaik_actors.launch.sources import SettingsSource, load
 
 HERE = "tests.unit.launch.test_node"
 
@@ -35,7 +35,7 @@ class Job(MosaikActor):
 
 
 def make(text: str, folder: Path, **given: Any) -> Launch:
-    settings, origins = load(Source("l.toml", f'network = "n"\n{text}'), {}, {})
+    settings, origins = load(SettingsSource("l.toml", f'network = "n"\n{text}'), {}, {})
     return Launch(settings, origins, folder, **given)
 
 

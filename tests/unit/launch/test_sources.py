@@ -8,7 +8,7 @@ import pytest
 from mosaik_actors.cli.run_command import SETTINGS
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.launch.settings import FIELDS
-from mosaik_actors.launch.sources import Source, line_of, load, render
+from mosaik_actors.launch.sources import SettingsSource, line_of, load, render
 
 FILE = """\
 # A comment.
@@ -33,7 +33,7 @@ count = 2
 
 def loaded(text: str = FILE, **given: Any) -> Any:
     return load(
-        Source("launch.toml", text), given.get("environment", {}), given.get("flags", {}),
+        SettingsSource("launch.toml", text), given.get("environment", {}), given.get("flags", {}),
         given.get("target"),
     )  # fmt: skip
 
@@ -160,6 +160,6 @@ def test_what_is_printed_can_be_read_again() -> None:
     settings, origins = loaded(flags={("tags",): ['a"b', "ü\n"]})
     text = render(settings, origins)
     assert 'level = "debug"  # launch.toml:9' in text
-    again, _ = load(Source("again.toml", text), {}, {})
+    again, _ = load(SettingsSource("again.toml", text), {}, {})
     assert again == settings
     assert tomllib.loads(text)["tags"] == ['a"b', "ü\n"]

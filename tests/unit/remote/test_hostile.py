@@ -218,7 +218,7 @@ async def test_answers_to_what_nobody_asked_are_dropped() -> None:
             wire.Exit(world.ref.number),
         )
         assert await world.say(*strangers) == []
-        assert world.ref.number in system.host.cells  # nobody was told of it
+        assert world.ref.number in system.host.cells  # nobody knows of it
         assert await world.say(wire.Watch(1000)) == [wire.Gone(1000, "it has exited before")]
 
 

@@ -14,7 +14,7 @@ request: ContextVar[str] = ContextVar("request", default="none")
 
 
 class Keeps(Actor):
-    """Sets the variable to what it is told, and answers with what it was."""
+    """Sets the variable to what it gets, and answers with what it was."""
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         if isinstance(message, str):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors.runtime.messaging.deadlines import GRAIN_S, Deadlines
+from mosaik_actors.runtime.messaging.deadlines import GRAIN_S, QuestionDeadlines
 
 
 class Timer:
@@ -47,9 +47,9 @@ class Loop:
         self.now = end
 
 
-def made() -> tuple[Loop, Deadlines]:
+def made() -> tuple[Loop, QuestionDeadlines]:
     loop: Any = Loop()
-    return loop, Deadlines(loop)
+    return loop, QuestionDeadlines(loop)
 
 
 def test_asks_that_are_answered_share_one_timer_and_leave_none() -> None:
@@ -100,5 +100,5 @@ async def test_on_a_real_loop() -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[float] = loop.create_future()
     now = loop.time()
-    Deadlines(loop).add("a", now + 0.02, now, lambda: done.set_result(loop.time()))
+    QuestionDeadlines(loop).add("a", now + 0.02, now, lambda: done.set_result(loop.time()))
     assert await done >= now + 0.02 - 0.001

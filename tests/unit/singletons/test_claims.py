@@ -20,23 +20,23 @@ from mosaik_actors.singletons.claims import (
     Claims,
     Command,
     Doubt,
-    Host,
+    NameRecord,
     Reassure,
-    Record,
     Release,
+    SingletonHost,
     Trust,
 )
 from mosaik_actors.singletons.fence import Fence, OutdatedToken
 
 CONTEXT = ApplyContext(1, 1, 1, 1, GroupId("g"), NetworkId("n"))
-HERE, THERE = (Host(bytes([number] * 32), b"i", number) for number in (1, 2))
+HERE, THERE = (SingletonHost(bytes([number] * 32), b"i", number) for number in (1, 2))
 
 
 def apply(claims: Claims, command: Command) -> bool:
     return claims.apply(command, CONTEXT)
 
 
-def claim(record: Record, host: Host, *, drawn: int = 1, wall_s: int = 0) -> Claim:
+def claim(record: NameRecord, host: SingletonHost, *, drawn: int = 1, wall_s: int = 0) -> Claim:
     return Claim("x", host, record.token, record.doubt, 5.0, drawn, wall_s)
 
 
@@ -45,7 +45,7 @@ def test_first_of_two_claims_is_granted_whatever_is_drawn() -> None:
     first, second = claim(NOTHING, HERE, drawn=1), claim(NOTHING, THERE, drawn=9)
     assert apply(claims, first)
     assert not apply(claims, second)
-    assert claims.query("x") == Record(first.token, HERE, 0, 5.0)
+    assert claims.query("x") == NameRecord(first.token, HERE, 0, 5.0)
 
 
 def test_doubt_opens_name_unless_holder_answers() -> None:
@@ -82,11 +82,11 @@ def test_released_name_is_free_and_its_token_stays() -> None:
 
 def test_token_is_at_least_the_wall_clock_and_fits_63_bits() -> None:
     assert claim(NOTHING, HERE, wall_s=1000).token >> DRAWN_BITS == 1000
-    high = Record(token=2000 << DRAWN_BITS)
+    high = NameRecord(token=2000 << DRAWN_BITS)
     assert claim(high, HERE, wall_s=1000).token >> DRAWN_BITS == 2001
     assert claim(high, HERE, wall_s=SECONDS_MAX, drawn=DRAWN_MAX).token < TOKEN_MAX
     claims = Claims()
-    claims.records["x"] = Record(token=TOKEN_MAX)
+    claims.records["x"] = NameRecord(token=TOKEN_MAX)
     assert not apply(claims, claim(claims.query("x"), HERE)), "none is higher"
 
 
@@ -103,13 +103,13 @@ def test_higher_token_of_another_history_makes_name_contested() -> None:
     assert (contested.token, contested.host, contested.lease_s) == (high.token, None, 7.0)
     for of_neither in (Reassure("x", low.token, 5.0), Reassure("x", high.token, 7.0)):
         assert not apply(claims, of_neither)
-    assert not apply(claims, claim(Record(high.token), HERE)), "it is not free"
+    assert not apply(claims, claim(NameRecord(high.token), HERE)), "it is not free"
     assert apply(claims, claim(contested, HERE)), "but in doubt, for who has waited for a lease"
     # The other way round the higher one stands.
     claims = Claims()
     for command in (high, low, Reassure("x", low.token, 5.0)):
         apply(claims, command)
-    assert claims.query("x") == Record(high.token, THERE, 0, 5.0)
+    assert claims.query("x") == NameRecord(high.token, THERE, 0, 5.0)
 
 
 def test_trust_is_exchanged_for_the_one_expected() -> None:
@@ -122,7 +122,7 @@ def test_trust_is_exchanged_for_the_one_expected() -> None:
 
 def test_names_are_bounded() -> None:
     claims = Claims()
-    claims.records = {str(number): Record() for number in range(NAMES_MAX)}
+    claims.records = {str(number): NameRecord() for number in range(NAMES_MAX)}
     assert not apply(claims, claim(NOTHING, HERE))
 
 
@@ -145,7 +145,7 @@ class History:
         self.claims = Claims()
         self.log: list[Command] = []
         self.acted: list[int] = []
-        self.seen: list[Record] = [NOTHING]
+        self.seen: list[NameRecord] = [NOTHING]
 
     def apply(self, command: Command) -> None:
         before = self.claims.query("x")
@@ -171,7 +171,7 @@ class History:
         elif choice < 6:
             if record.host is not None:
                 self.apply(Reassure("x", record.token, 5.0))
-                if self.claims.query("x") == Record(record.token, record.host, 0, 5.0):
+                if self.claims.query("x") == NameRecord(record.token, record.host, 0, 5.0):
                     self.acted.append(record.token)
         elif choice == 6:
             self.apply(Doubt("x", record.token, drawn))

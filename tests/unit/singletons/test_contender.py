@@ -13,10 +13,10 @@ from mosaik_actors.singletons.claims import (
     Claim,
     Claims,
     Doubt,
-    Host,
+    NameRecord,
     Reassure,
-    Record,
     Release,
+    SingletonHost,
 )
 from mosaik_actors.singletons.config import Singleton
 from mosaik_actors.singletons.contender import Check, Contender, Step
@@ -25,7 +25,7 @@ from mosaik_actors.singletons.tenure import LeaseOver, Tenure
 from .test_claims import CONTEXT
 
 LEASE_S = 5.0
-ME, OTHER = (Host(bytes([number] * 32), b"i", number) for number in (1, 2))
+ME, OTHER = (SingletonHost(bytes([number] * 32), b"i", number) for number in (1, 2))
 
 
 def contender() -> Contender:
@@ -43,7 +43,7 @@ def acting(now: float = 0.0) -> Contender:
     one.receive_answer(NOTHING, asked_s=now)
     claim = step(one, now)
     assert isinstance(claim, Claim)
-    one.receive_record(Record(claim.token, ME, 0, LEASE_S), now=now)
+    one.receive_record(NameRecord(claim.token, ME, 0, LEASE_S), now=now)
     assert step(one, now) == Reassure("x", claim.token, LEASE_S)
     one.receive_answer(one.record, asked_s=now)
     assert not one.may_act(now), "it has not said that it acts"
@@ -72,7 +72,7 @@ def test_who_has_stopped_gives_its_token_back_and_claims_a_new_one() -> None:
     # No answer makes it act with this token again.
     one.receive_answer(first, asked_s=LEASE_S)
     assert not one.may_act(LEASE_S)
-    free = Record(first.token, None, 0, LEASE_S)
+    free = NameRecord(first.token, None, 0, LEASE_S)
     one.receive_record(free, now=LEASE_S)
     one.receive_answer(free, asked_s=LEASE_S)
     claim = step(one, LEASE_S)
@@ -82,7 +82,7 @@ def test_who_has_stopped_gives_its_token_back_and_claims_a_new_one() -> None:
 
 def test_holder_answers_a_doubt() -> None:
     one = acting()
-    doubted = Record(one.token, ME, 7, LEASE_S)
+    doubted = NameRecord(one.token, ME, 7, LEASE_S)
     one.receive_record(doubted, now=1.0)
     assert step(one, 1.0) == Reassure("x", one.token, LEASE_S)
     one.receive_answer(doubted, asked_s=4.0)
@@ -90,9 +90,9 @@ def test_holder_answers_a_doubt() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [Record(1 << 40, OTHER, 0, LEASE_S), Record(1 << 40, None, 3, LEASE_S)]
+    "record", [NameRecord(1 << 40, OTHER, 0, LEASE_S), NameRecord(1 << 40, None, 3, LEASE_S)]
 )
-def test_holder_stops_at_once_when_its_place_is_gone(record: Record) -> None:
+def test_holder_stops_at_once_when_its_place_is_gone(record: NameRecord) -> None:
     by_copy, by_answer = acting(), acting()
     by_copy.receive_record(record, now=1.0)
     by_answer.receive_answer(record, asked_s=1.0)
@@ -109,7 +109,7 @@ def test_copy_that_is_being_filled_neither_stops_nor_claims() -> None:
 
 def test_candidate_doubts_a_holder_that_is_gone_and_waits_for_its_lease() -> None:
     one = contender()
-    held = Record(1 << 40, OTHER, 0, LEASE_S)
+    held = NameRecord(1 << 40, OTHER, 0, LEASE_S)
     one.receive_record(held, now=0.0)
     one.receive_reach(True, now=0.0)
     assert step(one, 100.0) is None
@@ -117,7 +117,7 @@ def test_candidate_doubts_a_holder_that_is_gone_and_waits_for_its_lease() -> Non
     assert step(one, 100.0) is None, "for a moment it may be out of reach"
     doubt = step(one, 100.5)
     assert isinstance(doubt, Doubt)
-    doubted = Record(held.token, OTHER, doubt.drawn, LEASE_S)
+    doubted = NameRecord(held.token, OTHER, doubt.drawn, LEASE_S)
     one.receive_record(doubted, now=101.0)
     assert step(one, 106.74) is None
     assert one.get_timer() == 101.0 + 1.1 * LEASE_S + 0.25
@@ -130,7 +130,7 @@ def test_candidate_doubts_a_holder_that_is_gone_and_waits_for_its_lease() -> Non
 
 def test_candidate_that_was_wrong_is_more_patient() -> None:
     one = contender()
-    held = Record(1 << 40, OTHER, 0, LEASE_S)
+    held = NameRecord(1 << 40, OTHER, 0, LEASE_S)
     now = 0.0
     waits = []
     for _ in range(8):
@@ -141,7 +141,7 @@ def test_candidate_that_was_wrong_is_more_patient() -> None:
             now = one.get_timer()
         assert isinstance(doubt, Doubt)
         waits.append(now - begun)
-        one.receive_record(Record(held.token, OTHER, doubt.drawn, LEASE_S), now=now)
+        one.receive_record(NameRecord(held.token, OTHER, doubt.drawn, LEASE_S), now=now)
         one.receive_record(held, now=now)
         one.receive_reach(True, now=now)
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
@@ -151,7 +151,7 @@ def test_who_could_not_start_it_rests() -> None:
     one = acting()
     one.stop("it did not start")
     one.rest(now=0.0)
-    one.receive_record(Record(one.record.token, None, 0, LEASE_S), now=0.0)
+    one.receive_record(NameRecord(one.record.token, None, 0, LEASE_S), now=0.0)
     assert step(one, 9.9) is None
     assert step(one, 10.0) == Check("x")
 
@@ -182,7 +182,7 @@ class Node:
     stands_until: float = 0.0
     cut_until: float = 0.0
     waits_for: tuple[float, Step, float] | None = None  # when it is done, what, asked at
-    answer: Record = NOTHING
+    answer: NameRecord = NOTHING
     is_done: bool = False
 
     def clock(self, now: float) -> float:
@@ -256,7 +256,7 @@ def test_at_most_one_acts_whatever_stands_still_or_is_cut_off(seed: int) -> None
     rng = Random(seed)
     nodes = [
         Node(
-            Contender("x", Host(bytes([n] * 32), b"i", n), LEASE_S, Random(seed * 10 + n)),
+            Contender("x", SingletonHost(bytes([n] * 32), b"i", n), LEASE_S, Random(seed * 10 + n)),
             rate=rng.uniform(0.98, 1.02),
             offset=rng.uniform(0, 1000),
         )

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mosaik_actors.errors import Empty
 from mosaik_actors.streams.consuming.inbox import PAUSE_ITEMS, Inbox
 from mosaik_actors.streams.consuming.session import ReceiverSession
+from mosaik_actors.streams.producing.encoded import single_items
+from mosaik_actors.streams.producing.encoding import ItemEncoder
 from mosaik_actors.streams.producing.outbox import Outbox
-from mosaik_actors.streams.producing.parts import PartEncoder
-from mosaik_actors.streams.producing.runs import single_parts
 from mosaik_actors.streams.wire import Accepted, data_frame
 from mosaik_actors.waiters import Waiters
 
@@ -40,8 +40,8 @@ def outbox(items_max: int = 4, bytes_max: int = MB) -> tuple[Outbox, list[int]]:
 
 def test_only_the_first_item_of_a_burst_asks_for_a_flush() -> None:
     box, wakes = outbox()
-    for part in (b"a", b"b", b"c"):
-        box.append(part)
+    for entry in (b"a", b"b", b"c"):
+        box.append(entry)
     assert wakes == [1]
     assert box.take(10, MB) == [b"a", b"b", b"c"]
     box.append(b"d")
@@ -65,8 +65,8 @@ def test_an_outbox_is_bounded_and_closed_while_offline() -> None:
 
 def test_taking_stops_at_the_room_there_is() -> None:
     box, _ = outbox(items_max=10)
-    for part in (b"aa", b"bb", b"cc", b"dd"):
-        box.append(part)
+    for entry in (b"aa", b"bb", b"cc", b"dd"):
+        box.append(entry)
     assert box.take(0, MB) == []
     assert box.take(2, 0) == []
     assert box.take(3, 4) == [b"aa", b"bb"]
@@ -75,20 +75,20 @@ def test_taking_stops_at_the_room_there_is() -> None:
 
 
 @pytest.mark.parametrize("size", [10, 5_000, 100_000])
-def test_parts_of_any_size_are_bounded_in_bytes_but_one_always_passes(size: int) -> None:
+def test_entries_of_any_size_are_bounded_in_bytes_but_one_always_passes(size: int) -> None:
     box, wakes = outbox(items_max=100, bytes_max=2 * size)
-    part = bytes(size)
+    entry = bytes(size)
     assert box.has_room(10 * size)
-    box.append(part)
-    box.append(part)
+    box.append(entry)
+    box.append(entry)
     assert not box.has_room(1)
-    assert box.extend([part]) == 0
+    assert box.extend([entry]) == 0
     box.take(1, MB)
     assert box.has_room(size)
     assert not box.has_room(size + 1)
-    assert box.extend([part] * 3) == 1
+    assert box.extend([entry] * 3) == 1
     assert len(box.take_all()) == 2
-    assert box.extend([bytes(3 * size), part]) == 1
+    assert box.extend([bytes(3 * size), entry]) == 1
     assert wakes == [1, 1]
     assert box.byte_count == 3 * size
 
@@ -105,9 +105,9 @@ def test_an_outbox_counts_its_bytes(steps: list[tuple[int, int]]) -> None:
             box.take(size % 5, size)
         elif action == 3:
             box.take(10, 1000)
-        assert box.byte_count == sum(map(len, box.parts))
-        assert len(box.parts) <= 10
-        assert box.byte_count <= 50 or len(box.parts) == 1
+        assert box.byte_count == sum(map(len, box.entries))
+        assert len(box.entries) <= 10
+        assert box.byte_count <= 50 or len(box.entries) == 1
 
 
 @given(
@@ -122,36 +122,38 @@ def test_an_outbox_counts_its_bytes(steps: list[tuple[int, int]]) -> None:
     )
 )
 def test_an_outbox_treats_runs_as_it_treats_the_items_in_them(steps: list[Any]) -> None:
-    """Two outboxes, one of which gets each item as a part of its own, do the same."""
-    encoder = PartEncoder(bytes)
-    (runs, _), (items, _) = outbox(70, 700), outbox(70, 700)
+    """Two outboxes, one of which gets each item as an entry of its own, do the same."""
+    encoder = ItemEncoder(bytes)
+    (batches, _), (items, _) = outbox(70, 700), outbox(70, 700)
     for action, value in steps:
         if action == "send":
-            part = encoder.encode(bytes(value))
-            assert runs.has_room(len(part)) == items.has_room(len(part))
-            if runs.has_room(len(part)):
-                runs.append(part)
-                items.append(part)
+            entry = encoder.encode(bytes(value))
+            assert batches.has_room(len(entry)) == items.has_room(len(entry))
+            if batches.has_room(len(entry)):
+                batches.append(entry)
+                items.append(entry)
         elif action == "send_many":
-            parts = encoder.encode_many([bytes(size) for size in value])
-            single = single_parts(parts)
-            done = runs.extend(parts)
-            rest = single_parts(parts[done:])
+            entries = encoder.encode_many([bytes(size) for size in value])
+            single = single_items(entries)
+            done = batches.extend(entries)
+            rest = single_items(entries[done:])
             assert rest == single[items.extend(list(single)) :]
         elif action == "take":
-            taken: list[Any] = runs.take(*value)
-            assert single_parts(taken) == items.take(*value)
+            taken: list[Any] = batches.take(*value)
+            assert single_items(taken) == items.take(*value)
         else:
-            runs.set_online(value)
+            batches.set_online(value)
             items.set_online(value)
-        waiting: list[Any] = runs.parts
-        assert single_parts(waiting) == items.parts
-        assert (runs.item_count, runs.byte_count) == (len(items.parts), items.byte_count)
-        assert runs.is_ready == items.is_ready
-        assert not runs.room or runs.room - len(runs.parts) == items.room - len(items.parts)
-    everything: list[Any] = runs.take_all()
-    assert single_parts(everything) == items.take_all()
-    assert (runs.item_count, runs.byte_count) == (0, 0)
+        waiting: list[Any] = batches.entries
+        assert single_items(waiting) == items.entries
+        assert (batches.item_count, batches.byte_count) == (len(items.entries), items.byte_count)
+        assert batches.is_ready == items.is_ready
+        assert not batches.room or batches.room - len(batches.entries) == items.room - len(
+            items.entries
+        )
+    everything: list[Any] = batches.take_all()
+    assert single_items(everything) == items.take_all()
+    assert (batches.item_count, batches.byte_count) == (0, 0)
 
 
 def session(window_items: int = 10) -> ReceiverSession:

@@ -18,7 +18,7 @@ from mosaik_actors.streams.producing.item_filter import (
     FILTER_GROUPS_MAX,
     FilterGroup,
     ItemFilter,
-    SortedPart,
+    SortedItem,
 )
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import LinkRefused
@@ -285,7 +285,7 @@ def test_a_filter_splits_what_was_sorted_and_what_was_not() -> None:
     assert item_filter.filter_groups_of(Reading(2)) is None
     item_filter.join(None, PEER)
     assert item_filter.filter_groups_of(Reading(2)) == ()
-    mixed: list[Any] = [b"old", SortedPart(b"one", (filter_group,)), SortedPart(b"two", ())]
+    mixed: list[Any] = [b"old", SortedItem(b"one", (filter_group,)), SortedItem(b"two", ())]
     assert item_filter.split(mixed) == [(None, [b"old", b"one", b"two"]), (filter_group, [b"one"])]
     item_filter.leave(filter_group, PEER)
     assert changes == [1, 1]

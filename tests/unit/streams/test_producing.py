@@ -12,14 +12,14 @@ from mosaik_actors.streams.criteria.budget import CriteriaBudget
 from mosaik_actors.streams.criteria.criteria import Record, encode_criteria, where
 from mosaik_actors.streams.producing.admission import (
     TOO_COSTLY,
-    Admission,
-    Admitted,
+    AdmittedPeer,
     Awaited,
+    ConsumerAdmission,
 )
+from mosaik_actors.streams.producing.encoding import ItemEncoder
 from mosaik_actors.streams.producing.fanout import FanOut
 from mosaik_actors.streams.producing.item_filter import ItemFilter
 from mosaik_actors.streams.producing.outbox import Outbox
-from mosaik_actors.streams.producing.parts import PartEncoder
 from mosaik_actors.streams.producing.publisher import Publisher
 from mosaik_actors.streams.producing.undelivered import Undelivered
 from mosaik_actors.streams.wire import Subscribe
@@ -53,9 +53,9 @@ def item_filter() -> ItemFilter:
     return ItemFilter(Reading, lambda: None, lambda: None, lambda: 0.0)
 
 
-def admission(tickets: Any = None, budget: CriteriaBudget | None = None) -> Admission:
+def admission(tickets: Any = None, budget: CriteriaBudget | None = None) -> ConsumerAdmission:
     budget = budget or CriteriaBudget(0.1, 1.0)
-    return Admission(None, tickets, describe(Reading), 1, item_filter(), budget)
+    return ConsumerAdmission(None, tickets, describe(Reading), 1, item_filter(), budget)
 
 
 def header(criteria: bytes = b"") -> Subscribe:
@@ -66,7 +66,7 @@ def header(criteria: bytes = b"") -> Subscribe:
     )  # fmt: skip
 
 
-def judge(rules: Admission, criteria: bytes = b"", *, taken: int = 0) -> Any:
+def judge(rules: ConsumerAdmission, criteria: bytes = b"", *, taken: int = 0) -> Any:
     consumers = [peer_id(f"c{n}") for n in range(taken)]
     return rules.judge(peer("a"), header(criteria), consumers, now=0.0)
 
@@ -75,7 +75,7 @@ ODD = encode_criteria(where(Reading.n == 1))
 
 
 def test_whoever_is_known_and_fits_is_admitted_with_its_criteria() -> None:
-    assert judge(admission()) == Admitted(peer("a"), None)
+    assert judge(admission()) == AdmittedPeer(peer("a"), None)
     admitted = judge(admission(), ODD)
     assert admitted.filter_group.key == ODD
 
@@ -99,7 +99,7 @@ def test_tickets_that_are_not_judged_yet_are_waited_for() -> None:
     tickets.verdict = TicketVerdict(0.0, "is asked", is_awaited=True)
     assert isinstance(judge(rules), Awaited)
     tickets.verdict = TicketVerdict(2.0)
-    assert isinstance(judge(rules), Admitted)
+    assert isinstance(judge(rules), AdmittedPeer)
     assert rules.judge_tickets(peer("a")) is None
 
 
@@ -107,7 +107,7 @@ def test_criteria_of_who_asks_for_too_much_are_refused() -> None:
     budget = CriteriaBudget(0.1, 1.0)
     budget.charge(peer_id("a"), 2.0, 0, now=0.0)
     assert judge(admission(budget=budget), ODD) is TOO_COSTLY
-    assert isinstance(judge(admission(budget=budget)), Admitted)  # without any it may
+    assert isinstance(judge(admission(budget=budget)), AdmittedPeer)  # without any it may
 
 
 def no_future() -> Any:
@@ -117,7 +117,7 @@ def no_future() -> Any:
 def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     """Also those that waited for room because of it: nobody is there to take them."""
     returned: list[Any] = []
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     fan_out = FanOut(buffer_items=1, buffer_bytes=1 << 20, lag_grace_s=0.0)
     outbox = Outbox(items_max=8, bytes_max=1 << 20, wake=lambda: None, make_future=no_future)
     undelivered = Undelivered("n", logging.getLogger("test"), encoder, returned.append)
@@ -126,7 +126,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
     fan_out.subscribe("slow", window_items=64, window_bytes=1 << 20)
     outbox.append(encoder.encode(1))
     publisher.publish(now=0.0)
-    assert not outbox.parts
+    assert not outbox.entries
     assert returned == []
     outbox.append(encoder.encode(2))
     publisher.publish(now=0.0)
@@ -140,7 +140,7 @@ def test_items_go_back_when_the_last_subscriber_is_gone() -> None:
 
 
 def test_a_failing_callback_keeps_no_other_item_back(caplog: pytest.LogCaptureFixture) -> None:
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     seen: list[int] = []
 
     def fail(item: int) -> None:
@@ -155,6 +155,6 @@ def test_a_failing_callback_keeps_no_other_item_back(caplog: pytest.LogCaptureFi
 
 def test_without_a_callback_the_number_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    encoder = PartEncoder(int)
+    encoder = ItemEncoder(int)
     Undelivered("n", logging.getLogger("test"), encoder, None).hand_back([encoder.encode(1)])
     assert [record.getMessage() for record in caplog.records] == ["n: 1 items had no consumer"]

@@ -21,7 +21,7 @@ from mosaik_actors.handles.producer import Producer
 from mosaik_actors.ids import StreamId
 from mosaik_actors.schema import SchemaMismatch, describe
 from mosaik_actors.streams import wire
-from mosaik_actors.streams.producing.parts import ITEM_BYTES_MAX, TooLargeError
+from mosaik_actors.streams.producing.encoding import ITEM_BYTES_MAX, TooLargeError
 from mosaik_actors.streams.shared import ChannelState
 from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.interface import FramesReceived, LinkClosed, LinkRefused
@@ -348,7 +348,7 @@ async def test_a_consumer_that_takes_nothing_makes_the_sender_wait() -> None:
                 sent += 1
 
         sending = asyncio.create_task(send())
-        await until(lambda: consumer._inbox.items and len(producer._outbox.parts) == 10)
+        await until(lambda: consumer._inbox.items and len(producer._outbox.entries) == 10)
         await asyncio.sleep(0.05)  # it would have gone on by now
         assert sent == 20  # ten on their way to the application, ten in the buffer
         with pytest.raises(Full) as full:

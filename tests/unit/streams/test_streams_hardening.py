@@ -236,7 +236,7 @@ async def test_items_encoded_together_are_returned_one_by_one() -> None:
 
 
 async def test_send_many_fills_the_buffer_to_the_item_and_says_what_is_left() -> None:
-    """Items are encoded in runs, which end elsewhere than the room does."""
+    """Items are encoded in batches, which end elsewhere than the room does."""
     async with world(buffer_size=150, drain_timeout=0.05) as nodes:
         a, b = await nodes.start("a"), await nodes.start("b")
         returned: list[Tick] = []
@@ -286,7 +286,7 @@ async def test_what_waits_at_a_producer_is_bounded_in_bytes_whatever_the_items()
         box = producer._outbox
 
         def waiting_bytes() -> int:
-            assert box.byte_count == sum(map(len, box.parts))
+            assert box.byte_count == sum(map(len, box.entries))
             return box.byte_count
 
         sent = 0

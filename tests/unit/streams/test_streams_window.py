@@ -83,7 +83,7 @@ async def test_all_producers_of_a_consumer_share_its_window() -> None:
         def is_full() -> bool:
             for producer in producers:
                 fill(producer)
-            return all(len(p._outbox.parts) == p._outbox.room for p in producers)
+            return all(len(p._outbox.entries) == p._outbox.room for p in producers)
 
         await until(is_full)
         waiting = sum(session.waiting.items for session in consumer_sessions(consumer))

@@ -58,7 +58,7 @@ def test_stale_read_is_rejected_and_drawn() -> None:
 
 
 def test_lost_update_is_rejected() -> None:
-    """Two clients read 0 and both compare-and-set it, and both are told that it worked."""
+    """Two clients read 0 and both compare-and-set it, and both hear that it worked."""
     history = History()
     history.add("alice", read(), 0, 1, result=0)
     history.add("bob", read(), 0, 1, result=0)

@@ -139,7 +139,7 @@ def test_crash_finds_a_node_in_the_midst_of_its_write() -> None:
             await cluster.crash(0)
             await cluster.sleep(5)
             assert node.disk.open("log").read() in (b"one", b"onet", b"onetw", b"onetwo")
-            # The next run's disk is as slow as it was told.
+            # The next run's disk is as slow as it was set.
             await cluster.start(0)
             node.spawn(asyncio.to_thread(save, b"three"))
             await cluster.sleep(0.4)

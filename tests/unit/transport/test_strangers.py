@@ -122,7 +122,7 @@ async def test_who_may_know_the_loopback_interface_of_this_machine() -> None:
         near = await start(stack, "near", BRIEF)
         wide = await start(stack, "wide", BRIEF, "0.0.0.0")
         stranger = SecretKey.from_seed("stranger").peer_id
-        # Who hears nothing else than this machine can be told of it by nobody else.
+        # Who hears nothing else than this machine can hear of it from nobody else.
         assert near.may_be_local(stranger)
         wide.serve("chat", accept)
         await near.open_link(wide.local_addr, "chat")

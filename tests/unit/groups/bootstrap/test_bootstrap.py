@@ -23,7 +23,7 @@ from mosaik_actors.groups.bootstrap.events import (
 )
 from mosaik_actors.groups.config import ConsensusConfig
 from mosaik_actors.groups.wire.bootstrap import (
-    Ask,
+    AskOutcome,
     Complete,
     Dead,
     Declined,
@@ -41,7 +41,7 @@ from mosaik_actors.groups.wire.bootstrap import (
     encode_prepare_vote,
 )
 from mosaik_actors.groups.wire.records import VOTER_COUNT_MAX
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import PeerId
 
 from ..bootstrap_simulator import Options, Simulation, options_of
@@ -50,7 +50,7 @@ from ..cores import peer, voters_of
 E = TypeVar("E", bound=Event)
 
 ALIVE = b"a" * 16
-THERE = Status(Standing.VOTER, ALIVE, commit_index=5)
+THERE = Status(MemberStanding.VOTER, ALIVE, commit_index=5)
 SEEKING = Status()
 OBSERVER = Status(is_observer=True)
 
@@ -123,7 +123,7 @@ def test_member_waits_where_there_is_a_history() -> None:
 
 
 def test_history_that_was_closed_into_another_does_not_count() -> None:
-    closed = Status(Standing.VOTER, ALIVE, closed_into=b"b" * 16)
+    closed = Status(MemberStanding.VOTER, ALIVE, closed_into=b"b" * 16)
     assert len(founded(alone(1, {2: closed}), 1.0)) == 1
 
 
@@ -176,7 +176,7 @@ class Club:
     def phase(self, number: int) -> BootstrapPhase:
         return self.members[number].phase
 
-    def standing(self, number: int) -> Standing:
+    def standing(self, number: int) -> MemberStanding:
         return self.members[number].standing
 
     def crash(self, number: int) -> None:
@@ -186,7 +186,7 @@ class Club:
         return self.statuses.get(number) or Status(self.members[number].standing)
 
     def meet(self) -> None:
-        """Tell everybody who is there, and deliver what they say to that."""
+        """Show everybody who is there, and deliver what they say to that."""
         self._look()
         self.settle()
 
@@ -227,7 +227,7 @@ class Club:
                 if number not in self.slow_disks:
                     self.save(number)
             elif isinstance(event, Founded):
-                self.statuses[number] = Status(Standing.VOTER, event.history)
+                self.statuses[number] = Status(MemberStanding.VOTER, event.history)
             elif isinstance(event, HistoryDied):
                 del self.statuses[number]
 
@@ -393,7 +393,7 @@ def test_proposer_gives_up_on_the_silent_and_then_prefers_others() -> None:
     first = club.proposal()
     assert first.voters == (peer(1), peer(2), peer(3))
     club.wait(1.2)
-    # 3 is told, and free; 1 asks 4 in place of 2.
+    # 3 is notified, and free; 1 asks 4 in place of 2.
     assert Dead(first.history) in club.said(1, Dead)
     club.wait(4.0)
     assert club.of(1, Founded)[0].voters == voters_of(1, 3, 4)
@@ -413,7 +413,7 @@ def test_proposal_ends_when_one_of_its_voters_is_gone() -> None:
 def test_prepared_member_begins_when_it_sees_that_others_have() -> None:
     club = Club()
     proposal = club.prepare_vote_two()
-    club.statuses[2] = Status(Standing.VOTER, proposal.history)
+    club.statuses[2] = Status(MemberStanding.VOTER, proposal.history)
     club.meet()
     assert [event.is_founder for event in club.of(3, Founded)] == [False]
     assert club.phase(3) is BootstrapPhase.BEGUN
@@ -446,10 +446,10 @@ def test_prepared_member_that_restarts_is_still_prepared_and_asks() -> None:
     club = Club()
     proposal = club.prepare_vote_two()
     club.start(3)
-    assert club.standing(3) is Standing.PREPARED
+    assert club.standing(3) is MemberStanding.PREPARED
     club.meet()
     club.wait(0.5)
-    assert Ask(proposal) in club.said(3, Ask)
+    assert AskOutcome(proposal) in club.said(3, AskOutcome)
 
 
 def test_proposer_that_gave_up_and_is_asked_says_so() -> None:
@@ -479,7 +479,7 @@ def test_two_of_three_promise_and_are_free_under_new_incarnations() -> None:
     club.meet()
     club.wait(7.5)
     assert [club.phase(n) for n in (2, 3)] == [BootstrapPhase.PREPARED] * 2
-    assert [club.standing(n) for n in (2, 3)] == [Standing.PREPARED] * 2
+    assert [club.standing(n) for n in (2, 3)] == [MemberStanding.PREPARED] * 2
     club.wait(1.5)
     assert [club.phase(n) for n in (2, 3)] == [BootstrapPhase.SEEKING] * 2
     assert club.of(2, SavePrepareVote)[-2:] == [
@@ -526,7 +526,7 @@ def test_member_that_has_promised_does_not_begin() -> None:
     club.settle()
     assert club.of(3, Founded) == []
     assert Promised(proposal.history) in club.said(3, Promised)
-    assert club.standing(3) is Standing.SEEKING
+    assert club.standing(3) is MemberStanding.SEEKING
 
 
 def test_history_dies_when_a_majority_promised_and_is_removed_before_its_prepare_vote() -> None:
@@ -597,7 +597,7 @@ def test_member_that_is_asked_before_it_was_prepared_never_will_be() -> None:
     club.collect(1)
     proposal = club.proposal()
     club.mail.clear()
-    club.give(3, 2, Ask(proposal))
+    club.give(3, 2, AskOutcome(proposal))
     club.give(1, 2, Propose(proposal))
     club.collect(2)
     assert club.said(2, Prepared) == []
@@ -611,13 +611,13 @@ def test_prepared_member_that_meets_a_history_is_welcomed_into_it() -> None:
     club = Club((1, 2, 3, 4))
     proposal = club.prepare_vote_two()
     club.crash(2)
-    club.statuses[4] = Status(Standing.VOTER, ALIVE)
+    club.statuses[4] = Status(MemberStanding.VOTER, ALIVE)
     club.meet()
     club.slow_disks = {3}
     assert club.of(3, SavePrepareVote)[1:] == [], "that history has committed nothing"
     club.statuses[4] = THERE
     club.meet()
-    assert club.standing(3) is Standing.PREPARED
+    assert club.standing(3) is MemberStanding.PREPARED
     club.save(3)
     assert club.disks[3] == PrepareVote(proposal, is_promised=True)
     assert Status(club.standing(3)) == SEEKING
@@ -625,7 +625,7 @@ def test_prepared_member_that_meets_a_history_is_welcomed_into_it() -> None:
     club.settle()
     assert club.members[3].prepare_vote is None
     assert club.members[3].get_timer() is None
-    club.give(2, 3, Ask(proposal))
+    club.give(2, 3, AskOutcome(proposal))
     club.collect(3)
     assert club.said(3, Promised)[-1] == Promised(proposal.history)
 
@@ -659,7 +659,7 @@ def test_members_of_a_history_answer_and_do_not_echo() -> None:
     club.wait(2.0)
     proposal = club.proposal()
     club.sent.clear()
-    club.give(2, 1, Ask(proposal))
+    club.give(2, 1, AskOutcome(proposal))
     club.settle()
     assert club.sent == [(1, 2, Complete(proposal))]
 
@@ -696,7 +696,7 @@ MESSAGES: list[Message] = [
     Prepared(PROPOSAL),
     Declined(PROPOSAL.history, DeclineReason.BUSY),
     Complete(PROPOSAL),
-    Ask(PROPOSAL),
+    AskOutcome(PROPOSAL),
     Promised(PROPOSAL.history),
     Dead(PROPOSAL.history),
 ]
@@ -750,7 +750,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
     ("sender", "message"),
     [
         (2, Propose(PROPOSAL)),  # it is not the proposer
-        (4, Ask(PROPOSAL)),  # it is not among the voters
+        (4, AskOutcome(PROPOSAL)),  # it is not among the voters
         (1, Propose(Proposal(b"h" * 16, peer(1), (peer(1), peer(3)), (b"1" * 16,) * 2))),
         (
             1,
@@ -800,7 +800,7 @@ def test_peers_that_lie_trip_nothing(seed: int, knows_all: bool) -> None:
                     Propose(proposal),
                     Prepared(proposal),
                     Complete(proposal),
-                    Ask(proposal),
+                    AskOutcome(proposal),
                     Promised(proposal.history),
                     Dead(proposal.history),
                     Declined(proposal.history, rng.choice(list(DeclineReason))),

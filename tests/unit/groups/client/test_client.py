@@ -14,8 +14,8 @@ from mosaik_actors.groups.client.client import (
     ClientEvent,
     ClientRenewed,
     CommandClient,
-    Failed,
-    Resolved,
+    SubmissionDone,
+    SubmissionFailed,
 )
 from mosaik_actors.groups.client.window import (
     COMMAND_BATCH_BYTES,
@@ -23,7 +23,7 @@ from mosaik_actors.groups.client.window import (
     SENT_COMMANDS_MAX,
 )
 from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX, encode_position
-from mosaik_actors.groups.machine.sessions import Answer, Refusal
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
 
@@ -69,12 +69,12 @@ def sent(command_batches: list[CommandBatch]) -> list[tuple[int, tuple[bytes, ..
     ]
 
 
-def applied(first: int, *positions: int) -> list[Answer]:
-    return [Answer(first + n, encode_position(at)) for n, at in enumerate(positions)]
+def applied(first: int, *positions: int) -> list[CommandAnswer]:
+    return [CommandAnswer(first + n, encode_position(at)) for n, at in enumerate(positions)]
 
 
-def refused(refusal: Refusal, *sequences: int) -> list[Answer]:
-    return [Answer(sequence, None, refusal) for sequence in sequences]
+def refused(refusal: Refusal, *sequences: int) -> list[CommandAnswer]:
+    return [CommandAnswer(sequence, None, refusal) for sequence in sequences]
 
 
 # The way there and back.
@@ -88,9 +88,9 @@ def test_commands_of_one_turn_travel_in_one_command_batch_and_are_resolved_when_
     assert command_batch == CommandBatch(ID, 7, 1, 0, (b"a", b"b", b"c"))
     assert c.take_command_batches(0.0, born_index=7) == []
     c.receive_answers(applied(1, 11, 12), 0.1)
-    assert events(c) == [Resolved(1, [11])]
+    assert events(c) == [SubmissionDone(1, [11])]
     c.receive_answers(applied(3, 15), 0.1)
-    assert events(c) == [Resolved(2, [12, 15])]
+    assert events(c) == [SubmissionDone(2, [12, 15])]
     assert c.is_idle
     assert c.pending_bytes == 0
 
@@ -129,7 +129,7 @@ def test_feeding_is_done_when_a_leader_is_handed_it() -> None:
     submit(c, b"a", waits=False)
     assert events(c) == []
     c.take_command_batches(0.0, born_index=0)
-    assert events(c) == [Resolved("t")]
+    assert events(c) == [SubmissionDone("t")]
     assert c.pending_count == 1
     c.set_leader(True, 2, 0.1)
     assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a",))]
@@ -323,7 +323,7 @@ def test_gap_is_filled_at_once_and_its_echoes_do_not_send_more() -> None:
     c.receive_answers(refused(Refusal.GAP, 3), 0.1)
     assert c.take_command_batches(0.1, born_index=0) == []
     c.receive_answers(applied(1, 1, 2, 3), 0.2)
-    assert [type(event) for event in events(c)] == [Resolved] * 3
+    assert [type(event) for event in events(c)] == [SubmissionDone] * 3
     assert c.get_timer() is None
 
 
@@ -353,11 +353,11 @@ def test_answers_that_were_missed_are_asked_for_again() -> None:
     assert events(c) == []
     assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a", b"b"))]
     repeated = [
-        Answer(1, encode_position(1), is_repeated=True),
-        Answer(2, encode_position(2), is_repeated=True),
+        CommandAnswer(1, encode_position(1), is_repeated=True),
+        CommandAnswer(2, encode_position(2), is_repeated=True),
     ]
     c.receive_answers(repeated, 0.2)
-    assert events(c) == [Resolved(1, [1]), Resolved(2, [2])]
+    assert events(c) == [SubmissionDone(1, [1]), SubmissionDone(2, [2])]
 
 
 def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
@@ -373,7 +373,7 @@ def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
         msgspec.structs.replace(four, result=b"4"),
     ]
     c.receive_answers(answers, 0.2)
-    assert events(c) == [Resolved(2), Resolved("t", [4, 5, 7], {4: b"1", 7: b"3"})]
+    assert events(c) == [SubmissionDone(2), SubmissionDone("t", [4, 5, 7], {4: b"1", 7: b"3"})]
 
 
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
@@ -424,7 +424,7 @@ def test_caller_of_a_command_without_a_number_is_told_that_it_never_takes_effect
     assert events(c) == []
     c.handle_timer(now=2.0)
     [failed] = events(c)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, SubmissionFailed)
     assert (failed.token, failed.may_take_effect) == ("t", False)
     c.set_leader(True, 1, 2.0)
     assert c.take_command_batches(2.0, born_index=0) == []
@@ -438,13 +438,13 @@ def test_numbered_command_is_offered_though_its_caller_was_told_that_it_failed()
     c.take_command_batches(0.0, born_index=0)
     c.handle_timer(now=0.5)
     [failed] = events(c)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, SubmissionFailed)
     assert failed.may_take_effect
     c.set_leader(True, 2, 0.6)
     submit(c, b"b", token=2)
     assert sent(c.take_command_batches(0.6, born_index=0)) == [(1, (b"a", b"b"))]
     c.receive_answers(applied(1, 1, 2), 0.7)
-    assert events(c) == [Resolved(2, [2])]
+    assert events(c) == [SubmissionDone(2, [2])]
 
 
 def test_cancelled_command_with_a_number_goes_on_and_nobody_is_told() -> None:
@@ -474,7 +474,7 @@ def test_token_may_be_used_again_when_it_is_done() -> None:
         submit(c, b"a")
         c.take_command_batches(0.0, born_index=0)
         c.receive_answers(applied(number, number), 0.0)
-    assert events(c) == [Resolved("t", [1]), Resolved("t", [2])]
+    assert events(c) == [SubmissionDone("t", [1]), SubmissionDone("t", [2])]
 
 
 @pytest.mark.parametrize("refusal", [Refusal.EXPIRED, Refusal.ANSWERED, Refusal.GAP])
@@ -490,7 +490,7 @@ def test_forgotten_client_fails_what_is_numbered_and_begins_anew(refusal: Refusa
     submit(c, b"e", token="waiting")
     c.receive_answers(refused(refusal, 1, 2, 3, 4), 0.2)
     failed, renewed = events(c)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, SubmissionFailed)
     assert (failed.token, failed.may_take_effect) == ("awaited", True)
     assert isinstance(renewed, ClientRenewed)
     assert renewed.client_id == c.client_id != ID
@@ -505,9 +505,9 @@ def test_answer_without_a_position_is_not_taken_for_one() -> None:
         c = client()
         submit(c, b"a")
         c.take_command_batches(0.0, born_index=0)
-        c.receive_answers([Answer(1, result, is_repeated=True)], 0.0)
+        c.receive_answers([CommandAnswer(1, result, is_repeated=True)], 0.0)
         failed, renewed = events(c)
-        assert isinstance(failed, Failed)
+        assert isinstance(failed, SubmissionFailed)
         assert failed.may_take_effect
         assert isinstance(renewed, ClientRenewed)
 
@@ -519,9 +519,9 @@ def test_leaving_fails_everything_and_says_what_may_take_effect() -> None:
     submit(c, b"b", token=2, timeout_s=1.0)
     c.fail_all("left")
     first, renewed, second = events(c)
-    assert first == Failed(1, may_take_effect=True, reason="left")
+    assert first == SubmissionFailed(1, may_take_effect=True, reason="left")
     assert isinstance(renewed, ClientRenewed)
-    assert second == Failed(2, may_take_effect=False, reason="left")
+    assert second == SubmissionFailed(2, may_take_effect=False, reason="left")
     assert c.is_idle
     assert c.get_timer() is None
     c.handle_timer(now=2.0)

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.groups.client.client import Failed, Resolved
+from mosaik_actors.groups.client.client import SubmissionDone, SubmissionFailed
 
 from ..client_model import Faults, Model
 
@@ -59,13 +59,13 @@ def test_forgotten_client_never_applies_anything_twice(seed: int, faults: Faults
 def test_model_plays_what_it_is_for() -> None:
     """Each kind of outcome happens; else the tests above would show little."""
     calm = played(1, Faults(0, 0, 0, 0, 0, 0))
-    done = [call for call in calm.calls.values() if isinstance(call.outcome, Resolved)]
+    done = [call for call in calm.calls.values() if isinstance(call.outcome, SubmissionDone)]
     assert len(done) > 100
     assert {call.waits for call in done} == {True, False}
     assert {len(call.payloads) for call in done} == {1, 2, 5, 30}
     bad = played(2, Faults(leader_change=0.05))
     outcomes = [call.outcome for call in bad.calls.values()]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, SubmissionFailed)]
     assert {failed.may_take_effect for failed in failures} == {True, False}
     assert any(call.is_cancelled and call.never for call in bad.calls.values())
     assert sum(played(seed, Faults(client_count=2)).renewal_count for seed in range(5)) > 3

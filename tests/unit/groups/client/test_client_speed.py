@@ -17,10 +17,10 @@ from random import Random
 from time import process_time
 from typing import Any
 
-from mosaik_actors.groups.client.client import CommandClient, Resolved
+from mosaik_actors.groups.client.client import CommandClient, SubmissionDone
 from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
-from mosaik_actors.groups.machine.sessions import Answer
+from mosaik_actors.groups.machine.sessions import CommandAnswer
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 
@@ -45,7 +45,7 @@ class Tally(StateMachine):
 
 
 def client_us(in_flight: int) -> float:
-    """Return what one command costs from `submit` to `Resolved`, one token for each."""
+    """Return what one command costs from `submit` to `SubmissionDone`, one token for each."""
     client = CommandClient(
         CLIENT, pending_commands=65_536, pending_bytes=1 << 26, resend_s=1.0, rng=Random(1)
     )
@@ -63,13 +63,13 @@ def client_us(in_flight: int) -> float:
             for offset in range(len(command_batch.payloads)):
                 position += 1
                 answers.append(
-                    Answer(command_batch.first_sequence + offset, encode_position(position))
+                    CommandAnswer(command_batch.first_sequence + offset, encode_position(position))
                 )
         began_s = process_time()
         client.receive_answers(answers, 0.0)
         client.get_timer()
         while (event := client.next_event()) is not None:
-            resolved += isinstance(event, Resolved)
+            resolved += isinstance(event, SubmissionDone)
         cost_s += process_time() - began_s
     assert resolved == COMMANDS
     assert client.is_idle

@@ -22,7 +22,7 @@ from mosaik_actors.groups.machine.ledger import (
 )
 from mosaik_actors.groups.machine.machine import NoOp, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
-from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits
 from mosaik_actors.groups.machine.snapshot import Header, SnapshotError
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
@@ -68,8 +68,8 @@ def system_entry(index: int, content: SystemEntry, term: int = 1) -> Entry:
     return Entry(index, term, EntryKind.SYSTEM, encode_system_entry(content))
 
 
-def answer(sequence: int, position: int, *, is_repeated: bool = False) -> Answer:
-    return Answer(sequence, encode_position(position), is_repeated=is_repeated)
+def answer(sequence: int, position: int, *, is_repeated: bool = False) -> CommandAnswer:
+    return CommandAnswer(sequence, encode_position(position), is_repeated=is_repeated)
 
 
 def take_in(host: Host, parts: Sequence[bytes]) -> None:
@@ -274,9 +274,9 @@ def test_closed_history_applies_no_more_commands_and_says_so() -> None:
     assert applied.events == [MergingHistoryAccepted(MERGING_HISTORY), HistoryClosed(WINNER)]
     assert applied.answers == [
         answer(1, 1),
-        Answer(2, None, Refusal.CLOSED),
-        Answer(3, None, Refusal.CLOSED),
-        Answer(1, None, Refusal.CLOSED),
+        CommandAnswer(2, None, Refusal.CLOSED),
+        CommandAnswer(3, None, Refusal.CLOSED),
+        CommandAnswer(1, None, Refusal.CLOSED),
     ]
     assert host.position == 1
     assert host.index == 6

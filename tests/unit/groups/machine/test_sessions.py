@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.machine.sessions import Answer, Refusal, SessionLimits, Sessions
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from mosaik_actors.groups.wire.commands import (
     CommandBatch,
     decode_command_batches,
@@ -36,9 +36,9 @@ def command_batch(
 
 def test_command_is_applied_once_and_answered_twice() -> None:
     sessions, machine = Sessions(), Adder()
-    assert sessions.apply(command_batch(1, b"x"), 1, machine) == [Answer(1, b"rx")]
+    assert sessions.apply(command_batch(1, b"x"), 1, machine) == [CommandAnswer(1, b"rx")]
     assert sessions.apply(command_batch(1, b"x"), 2, machine) == [
-        Answer(1, b"rx", is_repeated=True)
+        CommandAnswer(1, b"rx", is_repeated=True)
     ]
     assert machine.given == [b"x"]
 
@@ -58,16 +58,20 @@ def test_part_of_a_command_batch_may_be_a_repetition() -> None:
 def test_command_that_comes_too_early_is_refused_and_may_come_again() -> None:
     """So consecutive calls take effect in order."""
     sessions, machine = Sessions(), Adder()
-    assert sessions.apply(command_batch(2, b"2"), 1, machine) == [Answer(2, None, Refusal.GAP)]
+    assert sessions.apply(command_batch(2, b"2"), 1, machine) == [
+        CommandAnswer(2, None, Refusal.GAP)
+    ]
     sessions.apply(command_batch(1, b"1"), 2, machine)
-    assert sessions.apply(command_batch(2, b"2"), 3, machine) == [Answer(2, b"r2")]
+    assert sessions.apply(command_batch(2, b"2"), 3, machine) == [CommandAnswer(2, b"r2")]
     assert machine.given == [b"1", b"2"]
 
 
 def test_clients_do_not_disturb_each_other() -> None:
     sessions, machine = Sessions(), Adder()
     sessions.apply(command_batch(1, b"1"), 1, machine)
-    assert sessions.apply(command_batch(1, b"1", client=BOB), 2, machine) == [Answer(1, b"r1")]
+    assert sessions.apply(command_batch(1, b"1", client=BOB), 2, machine) == [
+        CommandAnswer(1, b"r1")
+    ]
     assert len(sessions) == 2
 
 
@@ -83,8 +87,12 @@ def test_answered_results_are_dropped() -> None:
 
 def test_claim_to_have_answers_from_the_future_is_harmless() -> None:
     sessions, machine = Sessions(), Adder()
-    assert sessions.apply(command_batch(1, b"1", answered=99), 1, machine) == [Answer(1, b"r1")]
-    assert sessions.apply(command_batch(2, b"2", answered=99), 2, machine) == [Answer(2, b"r2")]
+    assert sessions.apply(command_batch(1, b"1", answered=99), 1, machine) == [
+        CommandAnswer(1, b"r1")
+    ]
+    assert sessions.apply(command_batch(2, b"2", answered=99), 2, machine) == [
+        CommandAnswer(2, b"r2")
+    ]
 
 
 def test_unanswered_results_are_bounded() -> None:
@@ -95,7 +103,9 @@ def test_unanswered_results_are_bounded() -> None:
         Refusal.NONE,
         Refusal.OVERFLOW,
     ]
-    assert sessions.apply(command_batch(3, b"3", answered=1), 2, machine) == [Answer(3, b"r3")]
+    assert sessions.apply(command_batch(3, b"3", answered=1), 2, machine) == [
+        CommandAnswer(3, b"r3")
+    ]
     assert machine.given == [b"1", b"2", b"3"]
 
 
@@ -157,10 +167,10 @@ def test_forgotten_client_is_not_taken_for_a_new_one() -> None:
     sessions, machine = Sessions(SessionLimits(idle_index_count=10)), Adder()
     sessions.apply(command_batch(1, b"1", born=3), 5, machine)
     assert sessions.apply(command_batch(1, b"1", born=3), 50, machine) == [
-        Answer(1, None, Refusal.EXPIRED)
+        CommandAnswer(1, None, Refusal.EXPIRED)
     ]
     assert sessions.apply(command_batch(1, b"1", client=BOB, born=49), 51, machine) == [
-        Answer(1, b"r1")
+        CommandAnswer(1, b"r1")
     ]
     assert machine.given == [b"1", b"1"]
 

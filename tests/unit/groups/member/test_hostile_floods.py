@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from mosaik_actors.groups.client.client import Resolved
+from mosaik_actors.groups.client.client import SubmissionDone
 from mosaik_actors.groups.machine.sync_roles import SyncContext, SyncProvider
-from mosaik_actors.groups.mesh.handshake import NONCE_BYTES, VERSION, Hello
+from mosaik_actors.groups.mesh.handshake import NONCE_BYTES, VERSION, OpenerHello
 from mosaik_actors.groups.sync.provider import ANSWERS_MAX, LogProvider, SnapshotProvider
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire import frames
@@ -60,7 +60,7 @@ def test_frame_before_the_proof_ends_the_link() -> None:
     member, stranger = world.nodes
     link_id = member.new_link(1, 1)
     # The id of the group is no secret.
-    header = encode(Hello(VERSION, GROUP, bytes(NONCE_BYTES)))
+    header = encode(OpenerHello(VERSION, GROUP, bytes(NONCE_BYTES)))
     member.pump(member.member.mesh.receive_offer, link_id, stranger.peer, header)
     before = member.bytes_out
     flood = [frames.plain(kind, bytes(1 << 20)) for kind in range(1, 8)]
@@ -90,6 +90,6 @@ def test_many_small_command_batches_at_once_are_all_applied() -> None:
     leader.pump(leader.member.receive_frames, link_id, forwarded)
     world.until(lambda: token in leader.outcomes)
     world.run(1)
-    assert isinstance(leader.outcomes[token], Resolved)
+    assert isinstance(leader.outcomes[token], SubmissionDone)
     assert isinstance(leader.machine, Journal)
     assert len(leader.machine.numbers_of("many")) == count

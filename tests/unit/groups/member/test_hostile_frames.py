@@ -24,7 +24,7 @@ from mosaik_actors.groups.wire import sync as sync
 from mosaik_actors.groups.wire.commands import CommandBatch
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import PeerId
 from mosaik_actors.wire_encoding import encode
 from tests.scenario.groups_machines import Journal, Put, SavedJournal
@@ -238,7 +238,7 @@ class Hostile:
             bootstrap.Propose(proposal),
             bootstrap.Prepared(proposal),
             bootstrap.Complete(proposal),
-            bootstrap.Ask(proposal),
+            bootstrap.AskOutcome(proposal),
             bootstrap.Declined(history, self.pick(*bootstrap.DeclineReason)),
             bootstrap.Promised(history),
             bootstrap.Dead(history),
@@ -268,7 +268,7 @@ class Hostile:
 
     def beat(self) -> bytes:
         status = Status(
-            standing=self.pick(*Standing),
+            standing=self.pick(*MemberStanding),
             history=self.pick(b"", b"odd", self.history_id()),
             term=self.term(),
             leader=self.pick(None, *self.peers()),

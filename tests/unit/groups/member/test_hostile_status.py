@@ -4,17 +4,17 @@ import pytest
 
 from mosaik_actors.groups.member.voter_changes import CHANGES_MAX
 from mosaik_actors.groups.mesh.wire import Beat, encode_frame
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from tests.scenario.groups_machines import Journal, Put
 
 from ..member_world import Node, World
 
 LIES = {
-    "seeking with a history": Status(Standing.SEEKING, bytes([7]) * 16),
-    "seeking without one": Status(Standing.SEEKING),
-    "elsewhere": Status(Standing.VOTER, bytes([7]) * 16, leader=None),
-    "prepared": Status(Standing.PREPARED),
-    "far ahead": Status(Standing.VOTER, b"?", term=1 << 61, commit_index=1 << 61),
+    "seeking with a history": Status(MemberStanding.SEEKING, bytes([7]) * 16),
+    "seeking without one": Status(MemberStanding.SEEKING),
+    "elsewhere": Status(MemberStanding.VOTER, bytes([7]) * 16, leader=None),
+    "prepared": Status(MemberStanding.PREPARED),
+    "far ahead": Status(MemberStanding.VOTER, b"?", term=1 << 61, commit_index=1 << 61),
 }
 
 

@@ -109,7 +109,7 @@ def test_new_writer_goes_on_where_observers_are(machine: type[Journal], newcomer
 
 @pytest.mark.parametrize("initial_voters", [1, 3])
 def test_only_what_needs_help_is_said_to_need_it(initial_voters: int) -> None:
-    """Who waits for a takeover that comes is not told that none will."""
+    """Who waits for a takeover that comes is not notified that none will."""
     consensus = ConsensusConfig(initial_voters=initial_voters)
     world = World(4, SavedJournal, settings=QUICK, consensus=consensus)
     world.start(0, 1, 2)

@@ -27,7 +27,7 @@ from mosaik_actors.groups.member.membership import (
 from mosaik_actors.groups.raft.quorum import majority
 from mosaik_actors.groups.wire.configuration import check_change, make_voters
 from mosaik_actors.groups.wire.records import LEARNER_COUNT_MAX, Voters
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import PeerId
 
 from ..cores import peer, voters_of
@@ -38,7 +38,7 @@ LAG_MAX = 4096
 
 
 def status_of(**given: Any) -> Status:
-    return msgspec.structs.replace(Status(Standing.LEARNER, MINE, commit_index=9), **given)
+    return msgspec.structs.replace(Status(MemberStanding.LEARNER, MINE, commit_index=9), **given)
 
 
 FIT = MemberView(status_of(), 0.1, 0, is_replicating=True)
@@ -65,7 +65,7 @@ def view_of(
     members = {p: FIT for p in (*voters.voters, *voters.learners) if p != peer(0)}
     options: dict[str, Any] = {
         "me": peer(0),
-        "my_status": mine or status_of(standing=Standing.VOTER),
+        "my_status": mine or status_of(standing=MemberStanding.VOTER),
         "history": MINE,
         "config": ConsensusConfig(),
         "settings": GroupsConfig(),
@@ -235,7 +235,7 @@ def test_those_who_are_bonded_become_learners_all_at_once() -> None:
         2: FIT,
         3: MemberView(Status(is_observer=True)),
         4: MemberView(Status(is_leaving=True)),
-        5: MemberView(Status(Standing.PREPARED)),
+        5: MemberView(Status(MemberStanding.PREPARED)),
         6: fit(history=OTHER),
         7: MemberView(None),
     }
@@ -369,7 +369,7 @@ def random_member(rng: Random) -> MemberView:
             fit(is_leaving=True),
             fit(is_observer=True),
             fit(history=OTHER),
-            MemberView(Status(Standing.PREPARED), 0.1, 9),
+            MemberView(Status(MemberStanding.PREPARED), 0.1, 9),
             MemberView(None, 0.2, 0, is_replicating=True, has_left=True),
             MemberView(None, 0.2, 0, is_replicating=True, is_excluded=True),
             MemberView(),
@@ -401,7 +401,11 @@ def is_here(view: GroupView, member: PeerId) -> bool:
         return True
     seen = view.peers[member]
     says_otherwise = seen.status is not None and seen.status.history != MINE
-    if says_otherwise and seen.status is not None and seen.status.standing is Standing.PREPARED:
+    if (
+        says_otherwise
+        and seen.status is not None
+        and seen.status.standing is MemberStanding.PREPARED
+    ):
         says_otherwise = False  # it is about to begin, and says so late
     return (
         seen.silent_s is not None
@@ -461,7 +465,7 @@ def settle(view: GroupView, rng: Random) -> GroupView:
 
 def is_unwanted(status: Status) -> bool:
     """Whether what a voter says of itself means that it should not vote."""
-    is_lost = status.standing is Standing.SEEKING or status.history not in (b"", MINE)
+    is_lost = status.standing is MemberStanding.SEEKING or status.history not in (b"", MINE)
     return is_lost or status.is_leaving or status.is_observer
 
 

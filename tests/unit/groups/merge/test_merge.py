@@ -44,7 +44,7 @@ from mosaik_actors.groups.wire.merge import (
     encode_merge,
 )
 from mosaik_actors.groups.wire.records import Entry, EntryKind
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.groups.wire.system_entries import (
     AcceptMerge,
     CloseInto,
@@ -140,7 +140,7 @@ class Member:
 
     def status(self) -> Status:
         return Status(
-            standing=Standing.VOTER,
+            standing=MemberStanding.VOTER,
             history=self.history,
             term=1,
             leader=self.me if self.is_leader else None,
@@ -415,7 +415,7 @@ def test_of_two_requests_that_cross_one_is_accepted() -> None:
         # Each takes itself for the shorter one.
         member.peers = {
             other.me: Status(
-                standing=Standing.VOTER,
+                standing=MemberStanding.VOTER,
                 history=other.history,
                 leader=other.me,
                 commit_index=1,

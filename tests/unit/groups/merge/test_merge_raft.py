@@ -30,7 +30,7 @@ from mosaik_actors.groups.wire.commands import (
 from mosaik_actors.groups.wire.configuration import make_voters
 from mosaik_actors.groups.wire.raft import decode_message, encode_message
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.groups.wire.system_entries import (
     SystemEntry,
     decode_system_entry,
@@ -163,7 +163,7 @@ class Replica:
         self.pump()
 
     def tick(self) -> None:
-        """Do what is due; tell the others how things are."""
+        """Do what is due; show the others how things are."""
         if self.winner:
             return
         now = self.world.now
@@ -176,7 +176,7 @@ class Replica:
     def status(self) -> Status:
         raft = self.raft
         return Status(
-            standing=Standing.VOTER,
+            standing=MemberStanding.VOTER,
             history=self.history,
             term=raft.term,
             leader=raft.leader,

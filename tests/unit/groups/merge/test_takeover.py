@@ -18,7 +18,7 @@ from mosaik_actors.groups.merge.takeover import (
     SurvivorView,
     Takeover,
 )
-from mosaik_actors.groups.wire.status import Ancestor, Standing, Status
+from mosaik_actors.groups.wire.status import Ancestor, MemberStanding, Status
 from mosaik_actors.ids import PeerId
 
 OWN, NEXT, LATER = b"own" * 5 + b".", b"next" * 4, b"late" * 4
@@ -35,12 +35,12 @@ ME, VOTER, OTHER, NEWCOMER = peer(5), peer(1), peer(2), peer(9)
 
 def at(**given: Any) -> Status:
     """Return the status of an observer of this history that has lost its voters, too."""
-    usual = Status(Standing.LEARNER, OWN, commit_index=9, is_observer=True, is_abandoned=True)
+    usual = Status(MemberStanding.LEARNER, OWN, commit_index=9, is_observer=True, is_abandoned=True)
     return msgspec.structs.replace(usual, **given)
 
 
 SEEKING = Status()
-LEADING = at(standing=Standing.VOTER, leader=VOTER, is_observer=False, is_abandoned=False)
+LEADING = at(standing=MemberStanding.VOTER, leader=VOTER, is_observer=False, is_abandoned=False)
 VIEW = SurvivorView(
     history=OWN,
     deciding=((VOTER,),),
@@ -196,18 +196,18 @@ def test_learner_that_may_vote_needs_nobody() -> None:
 
 
 def test_observer_that_votes_because_it_took_over_is_in_reach_only_while_it_leads() -> None:
-    leads = at(standing=Standing.VOTER, leader=VOTER, is_abandoned=False)
+    leads = at(standing=MemberStanding.VOTER, leader=VOTER, is_abandoned=False)
     survivor = Survivor()
     survivor.sees({VOTER: leads, NEWCOMER: SEEKING})
     assert survivor.waits(100) is None
-    survivor.sees({VOTER: at(standing=Standing.VOTER), NEWCOMER: SEEKING})
+    survivor.sees({VOTER: at(standing=MemberStanding.VOTER), NEWCOMER: SEEKING})
     survivor.waits(5)
     assert survivor.waits(STEP_S) == ContinueHistory()
 
 
 def test_history_is_followed_where_it_goes_on() -> None:
     continues = Status(
-        Standing.VOTER,
+        MemberStanding.VOTER,
         NEXT,
         commit_index=20,
         position=7,
@@ -218,7 +218,7 @@ def test_history_is_followed_where_it_goes_on() -> None:
     assert survivor.waits(0) == FollowHistory(NEXT, 4, 20)
     # Of several the one with more; not one that has ended, nor one that lacks what is here.
     later = Status(
-        Standing.LEARNER,
+        MemberStanding.LEARNER,
         LATER,
         position=8,
         ancestors=(Ancestor(OWN, 9, 5, 5), *continues.ancestors),
@@ -235,7 +235,7 @@ def test_history_without_a_majority_for_ever_goes_on_though_voters_are_here() ->
     survivor = Survivor()
     both = {VOTER: LEADING, OTHER: LEADING}
     survivor.sees(both, deciding=((VOTER, OTHER),))
-    left = {VOTER: at(standing=Standing.VOTER, is_observer=False), OTHER: SEEKING}
+    left = {VOTER: at(standing=MemberStanding.VOTER, is_observer=False), OTHER: SEEKING}
     assert survivor.sees(left) is None
     survivor.waits(5)
     assert survivor.takeover.is_abandoned

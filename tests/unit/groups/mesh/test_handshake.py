@@ -16,8 +16,8 @@ from mosaik_actors.groups.mesh.handshake import (
     VERSION,
     AcceptorHandshake,
     Credentials,
-    Hello,
     OpenerHandshake,
+    OpenerHello,
     group_of,
 )
 from mosaik_actors.groups.mesh.key import GroupKey
@@ -212,4 +212,4 @@ def test_only_a_header_of_the_right_form_gets_an_answer(
 
 
 def test_header_is_short() -> None:
-    assert len(encode(Hello(VERSION, GROUP, bytes(NONCE_BYTES)))) < 100
+    assert len(encode(OpenerHello(VERSION, GROUP, bytes(NONCE_BYTES)))) < 100

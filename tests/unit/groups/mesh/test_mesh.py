@@ -43,7 +43,7 @@ from mosaik_actors.groups.mesh.wire import (
     decode_frame,
     encode_frame,
 )
-from mosaik_actors.groups.wire.status import Standing, Status
+from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import GroupId, PeerId
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
@@ -531,7 +531,7 @@ def test_a_repeated_heartbeat_is_known_as_such() -> None:
 def test_one_heartbeat_is_encoded_for_all() -> None:
     one, _ = bonded_pair()
     bond(one, make(MIDDLE), link=2)
-    one.set_status(Status(standing=Standing.VOTER), now=0.1)
+    one.set_status(Status(standing=MemberStanding.VOTER), now=0.1)
     first, second = drain(one)
     assert isinstance(first, SendBondFrame)
     assert isinstance(second, SendBondFrame)
@@ -541,7 +541,7 @@ def test_one_heartbeat_is_encoded_for_all() -> None:
 @pytest.mark.parametrize(
     "status",
     [
-        Status(standing=Standing.LEARNER),
+        Status(standing=MemberStanding.LEARNER),
         Status(history=bytes(16)),
         Status(leader=MIDDLE),
         Status(is_leaving=True),

@@ -30,7 +30,7 @@ from mosaik_actors.groups.mesh.wire import (
     encode_frame,
     is_mesh_frame,
 )
-from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, Standing, Status
+from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, MemberStanding, Status
 from mosaik_actors.ids import PeerId
 from mosaik_actors.transport.close import CloseCode
 
@@ -38,7 +38,7 @@ from ..cores import peer
 from .test_mesh import LARGE, SMALL, bonded_pair, dial, drain, make, only
 
 STATUS = Status(
-    standing=Standing.VOTER,
+    standing=MemberStanding.VOTER,
     history=bytes(16),
     term=1 << 61,
     leader=LARGE,

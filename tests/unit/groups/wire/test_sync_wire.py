@@ -139,7 +139,7 @@ def test_anything_that_looks_like_a_message_is_one_or_is_refused(
         try:
             decode(data)
         except DecodeError as exc:
-            # The reason is told, and nothing else comes out.
+            # The reason is given, and nothing else comes out.
             assert str(exc)  # noqa: PT017
 
 

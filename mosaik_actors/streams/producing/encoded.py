@@ -1,15 +1,15 @@
 """Encoded items on their way from the handle to a frame.
 
-A *part* is one item. A `Run` is several that were encoded by one call: their bytes
-one after the other, as a join of their parts would be. A run is only a way to
-hold items. It joins as they do, and is cut between any two of them where a limit
-falls inside, so what is accepted, counted and sent is the same with and without.
+An *entry* is an `EncodedItem`, or an `EncodedBatch`: several that were encoded by one
+call, their bytes one after the other, as a join of the items would be. An encoded batch
+is only a way to hold items. It joins as they do, and is cut between any two of them where
+a limit falls inside, so what is accepted, counted and sent is the same with and without.
 
 MessagePack does not say where an item ends before it is read, so a cut has to
 walk over the items again (0.06 us each, against 0.07 to encode one). That is why
-runs are short: a cut then costs a few microseconds, and each burst has few.
+encoded batches are short: a cut then costs a few microseconds, and each burst has few.
 
-Invariant: the items of a run, joined, are its bytes.
+Invariant: the items of an encoded batch, joined, are its bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 class WholeBatch:
-    """One item as a batch of its own, which no other part can join.
+    """One item as a batch of its own, which no other entry can join.
 
     It is no bytes, so that an attempt to join it fails instead of making nonsense.
     """
@@ -40,7 +40,7 @@ class WholeBatch:
         return len(self.data)
 
 
-class Run:
+class EncodedBatch:
     """Several items, one after the other, as one encoder call wrote them.
 
     Its length is in bytes, that of its items together. It is no bytes, as
@@ -57,14 +57,16 @@ class Run:
         return len(self.data)
 
     def items(self) -> list[bytes]:
-        """Return the items as parts of their own."""
+        """Return the items as entries of their own."""
         head = array_header(self.item_count)
         try:
             return list(map(bytes, decode_raw(head + self.data)))
         except RecursionError:
             return self._items_deep()
 
-    def cut(self, items_max: int, bytes_max: int) -> tuple[Run | None, Run | None]:
+    def cut(
+        self, items_max: int, bytes_max: int
+    ) -> tuple[EncodedBatch | None, EncodedBatch | None]:
         """Return what fits within both limits, and the rest; None is nothing."""
         if self.item_count <= items_max and len(self.data) <= bytes_max:
             return self, None
@@ -76,8 +78,8 @@ class Run:
             byte_count += len(item)
         if not count:
             return None, self
-        head = Run(self.data[:byte_count], count)
-        return head, Run(self.data[byte_count:], self.item_count - count)
+        head = EncodedBatch(self.data[:byte_count], count)
+        return head, EncodedBatch(self.data[byte_count:], self.item_count - count)
 
     def _items_deep(self) -> list[bytes]:
         """Return the items where one is nested about as deep as Python's stack lets it be."""
@@ -90,19 +92,19 @@ class Run:
         return [self.data[start:end] for start, end in pairwise(ends)]
 
 
-Part = bytes | WholeBatch  # of one item
+EncodedItem = bytes | WholeBatch  # of one item
 
 
-def item_count_of(part: object) -> int:
-    """Return how many items a part has: one, but for a `Run`."""
-    return part.item_count if isinstance(part, Run) else 1
+def item_count_of(entry: object) -> int:
+    """Return how many items an entry has: one, but for an `EncodedBatch`."""
+    return entry.item_count if isinstance(entry, EncodedBatch) else 1
 
 
-def single_parts(parts: Sequence[Part | Run]) -> list[Part]:
-    """Return parts with their runs taken apart: one for each item."""
-    single: list[Part] = []
-    for part in parts:
-        single += part.items() if isinstance(part, Run) else (part,)
+def single_items(entries: Sequence[EncodedItem | EncodedBatch]) -> list[EncodedItem]:
+    """Return the items of entries: encoded batches are taken apart."""
+    single: list[EncodedItem] = []
+    for entry in entries:
+        single += entry.items() if isinstance(entry, EncodedBatch) else (entry,)
     return single
 
 

@@ -1,4 +1,4 @@
-"""Items to bytes, one at a time, and many such parts to one batch.
+"""Items to bytes, one at a time, and many of them to one batch.
 
 A batch is MessagePack: a header with the count, then the items one after the
 other. So an item can be encoded when it is handed over, at the cost of one call
@@ -6,7 +6,7 @@ into msgspec (about 0.1 us), and the batch of a burst is a join. Compared with
 keeping the items and encoding the burst later, that raises what is wrong with
 an item where it was sent, knows its size before anything leaves, sends what
 the item was at that moment even if it is changed afterwards, and lets each
-burst, and later each filter, pick among parts that were encoded once.
+burst, and later each filter, pick among entries that were encoded once.
 
 An item whose *field* holds something of another type can be encoded and not be
 decoded. Finding that out at the producer takes a decode per item, so it is done
@@ -14,8 +14,8 @@ there only with ``validate``; otherwise the consumer leaves out such an item,
 and only that (`decode_batch`).
 
 Items handed over together are encoded together where they may be, up to
-`RUN_ITEMS` by one call into msgspec, which takes half the time of a call per item
-(`runs`).
+`BATCH_ITEMS` by one call into msgspec, which takes half the time of a call per item
+(`encoded`).
 
 What a join makes is what the codec's ``encode_batch`` would have made of the
 items; a test holds the two together. An item that only the codec's wider
@@ -38,16 +38,16 @@ from ...transport.interface import FRAME_BYTES_MAX
 from ...wire_encoding import encode as encode_any
 from ...wire_limits import NESTING_MAX, WireLimits, opening_count, wire_size_of
 from ..wire import DATA_HEADER_BYTES
+from .encoded import EncodedBatch, EncodedItem, WholeBatch, array_header, decode_raw
 from .fanout import Batch
-from .runs import Part, Run, WholeBatch, array_header, decode_raw
 
 OVERHEAD_BYTES = DATA_HEADER_BYTES + 8  # 8: the batch's own header
 ITEM_BYTES_MAX = FRAME_BYTES_MAX - OVERHEAD_BYTES
 
-RUN_ITEMS = 128
-RUN_ITEMS_MIN = 8
-RUN_BYTES = 64 * 1024  # about; larger items gain nothing by company
-RUN_BYTES_MAX = 4 * RUN_BYTES  # more is slow to cut
+BATCH_ITEMS = 128
+BATCH_ITEMS_MIN = 8
+BATCH_BYTES = 64 * 1024  # about; larger items gain nothing by company
+BATCH_BYTES_MAX = 4 * BATCH_BYTES  # more is slow to cut
 
 _ONE = b"\x91"  # MessagePack: an array of one
 
@@ -56,7 +56,7 @@ class TooLargeError(EncodeError, ValueError):
     """One item is larger than a frame may be; nothing was sent."""
 
 
-class PartEncoder:
+class ItemEncoder:
     """Encodes items of one type.
 
     Args:
@@ -71,7 +71,7 @@ class PartEncoder:
             anything: then ask `encode`, which knows the rest.
         type: What the items are.
         codec: The codec that decodes the batches.
-        item_bytes_max: The largest part.
+        item_bytes_max: The largest item.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PartEncoder:
         self._form = UNTYPED if untyped else FAST
         self._one_head = self._form + _ONE
         self.record_class: type | None = None
-        self.encode_unchecked: Callable[[Any], Part] = self.encode
+        self.encode_unchecked: Callable[[Any], EncodedItem] = self.encode
         if not untyped:
             if self._accepted is not None and len(self._accepted) == 1:
                 self.record_class = self._accepted[0]
@@ -111,8 +111,8 @@ class PartEncoder:
         if type(item) not in accepted and isinstance(item, msgspec.Struct):
             self._check_subclass(item)
 
-    def encode(self, item: Any) -> Part:
-        """Return an item as a part.
+    def encode(self, item: Any) -> EncodedItem:
+        """Return an item, encoded.
 
         Raises:
             EncodeError: It is not of the type, or has something in it that
@@ -122,17 +122,17 @@ class PartEncoder:
         self.check(item)
         batch = self.codec.encode_batch((item,))
         joins = batch[:1] == self._form and batch[1:2] == _ONE
-        part: Part = batch[2:] if joins else WholeBatch(batch)
-        self.check_size(item, len(part))
+        entry: EncodedItem = batch[2:] if joins else WholeBatch(batch)
+        self.check_size(item, len(entry))
         if self._validate:
             try:
                 self.codec.decode_batch(batch, count_max=1)
             except DecodeError as exc:
                 raise EncodeError(item, str(exc)) from exc
-        return part
+        return entry
 
-    def encode_many(self, items: Sequence[Any]) -> list[Part | Run]:
-        """Return items as parts, in order: as runs where they may be, else one by one.
+    def encode_many(self, items: Sequence[Any]) -> list[EncodedItem | EncodedBatch]:
+        """Return items as entries, in order: as encoded batches where they may be.
 
         Raises:
             EncodeError, TooLargeError: As for `encode`, for the first item it holds for.
@@ -140,40 +140,40 @@ class PartEncoder:
         plain = None if self._checks_each else self.record_class
         if plain is not None and list(map(type, items)).count(plain) == len(items):
             with suppress(Exception):
-                return self._encode_runs(items)
+                return self._encode_batches(items)
         return list(map(self.encode, items))
 
-    def _encode_nested(self, item: Any) -> Part:
-        """Return an item as a part; raise `DecodeError` if it is nested too deep."""
-        part = self._encode_any(item)
-        if len(part) > NESTING_MAX and opening_count(part) > NESTING_MAX:
-            self._limits.check_nesting(_ONE + part)
-        return part
+    def _encode_nested(self, item: Any) -> EncodedItem:
+        """Return an item, encoded; raise `DecodeError` if it is nested too deep."""
+        entry = self._encode_any(item)
+        if len(entry) > NESTING_MAX and opening_count(entry) > NESTING_MAX:
+            self._limits.check_nesting(_ONE + entry)
+        return entry
 
-    def _encode_runs(self, items: Sequence[Any]) -> list[Part | Run]:
-        """Return items of the record class as parts, or raise anything: then ask `encode`."""
+    def _encode_batches(self, items: Sequence[Any]) -> list[EncodedItem | EncodedBatch]:
+        """Return items of the record class as entries, or raise anything: then ask `encode`."""
         encode = self._encode_any
-        parts: list[Part | Run] = []
+        entries: list[EncodedItem | EncodedBatch] = []
         # The first item stands for all; where it misleads, only time is lost.
-        run_items = min(RUN_ITEMS, RUN_BYTES // max(len(encode(items[0])), 1)) if items else 0
+        batch_items = min(BATCH_ITEMS, BATCH_BYTES // max(len(encode(items[0])), 1)) if items else 0
         may_nest = self._limits.may_nest
-        if run_items < RUN_ITEMS_MIN:
-            parts += map(self.encode_unchecked, items)
+        if batch_items < BATCH_ITEMS_MIN:
+            entries += map(self.encode_unchecked, items)
         else:
-            for start in range(0, len(items), run_items):
-                some = items[start : start + run_items]
+            for start in range(0, len(items), batch_items):
+                some = items[start : start + batch_items]
                 head_bytes = 1 if len(some) < 16 else 3  # of a MessagePack array
                 data = encode(some)
                 if may_nest:
                     self._limits.check_nesting(data)
-                run = Run(data[head_bytes:], len(some))
-                parts += (run,) if len(run) <= RUN_BYTES_MAX else run.items()
-        if parts and max(map(len, parts)) > self.item_bytes_max:
+                batch = EncodedBatch(data[head_bytes:], len(some))
+                entries += (batch,) if len(batch) <= BATCH_BYTES_MAX else batch.items()
+        if entries and max(map(len, entries)) > self.item_bytes_max:
             raise ValueError("one item may be too large")
-        return parts
+        return entries
 
     def check_size(self, item: Any, byte_count: int) -> None:
-        """Raise `TooLargeError` when a part of `byte_count` bytes fits in no frame."""
+        """Raise `TooLargeError` when an item of `byte_count` bytes fits in no frame."""
         if byte_count > self.item_bytes_max:
             raise TooLargeError(
                 item,
@@ -181,32 +181,36 @@ class PartEncoder:
                 "split it, or send a reference to it",
             )
 
-    def join(self, parts: Sequence[Part | Run]) -> bytes:
-        """Return the batch of single items. Raises `TypeError` if a part is anything else."""
-        head = self._form + array_header(len(parts))
-        return b"".join((head, *parts))  # type: ignore[arg-type]  # it raises, as promised
+    def join(self, entries: Sequence[EncodedItem | EncodedBatch]) -> bytes:
+        """Return the batch of single items. Raises `TypeError` if an entry is anything else."""
+        head = self._form + array_header(len(entries))
+        return b"".join((head, *entries))  # type: ignore[arg-type]  # it raises, as promised
 
     def batches(
-        self, parts: Sequence[Part | Run], *, frame_items_max: int, frame_bytes_max: int
+        self,
+        entries: Sequence[EncodedItem | EncodedBatch],
+        *,
+        frame_items_max: int,
+        frame_bytes_max: int,
     ) -> list[Batch]:
-        """Return parts as batches, cut at a count and at a size.
+        """Return entries as batches, cut at a count and at a size.
 
         An item above the size gets a batch of its own.
         """
         batches: list[Batch] = []
-        if parts:
-            first = parts[0]
-            if isinstance(first, Run):
-                return self._cut(parts, frame_items_max, frame_bytes_max)
-            if len(parts) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
+        if entries:
+            first = entries[0]
+            if isinstance(first, EncodedBatch):
+                return self._cut(entries, frame_items_max, frame_bytes_max)
+            if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
                 return [Batch(1, self._one_head + first)]
-        for start in range(0, len(parts), frame_items_max):
-            some = parts[start : start + frame_items_max]
+        for start in range(0, len(entries), frame_items_max):
+            some = entries[start : start + frame_items_max]
             try:
                 data = self.join(some)
             except TypeError:
-                # What follows may be runs, which hold more items than parts.
-                rest = parts[start:]
+                # What follows may be encoded batches, which hold more items than one.
+                rest = entries[start:]
                 return batches + self._cut(rest, frame_items_max, frame_bytes_max)
             if len(data) <= frame_bytes_max:
                 batches.append(Batch(len(some), data))
@@ -214,16 +218,18 @@ class PartEncoder:
                 batches += self._cut(some, frame_items_max, frame_bytes_max)
         return batches
 
-    def _cut(self, parts: Sequence[Part | Run], items_max: int, bytes_max: int) -> list[Batch]:
+    def _cut(
+        self, entries: Sequence[EncodedItem | EncodedBatch], items_max: int, bytes_max: int
+    ) -> list[Batch]:
         filling = _Filling(self._form, items_max, bytes_max)
-        for part in parts:
-            if isinstance(part, WholeBatch):
+        for entry in entries:
+            if isinstance(entry, WholeBatch):
                 filling.finish_batch()
-                filling.batches.append(Batch(1, part.data))
-            elif isinstance(part, Run):
-                filling.add_run(part)
+                filling.batches.append(Batch(1, entry.data))
+            elif isinstance(entry, EncodedBatch):
+                filling.add_batch(entry)
             else:
-                filling.add(part, 1)
+                filling.add(entry, 1)
         filling.finish_batch()
         return filling.batches
 
@@ -241,9 +247,9 @@ class PartEncoder:
             raise RemoteError(f"{len(items) + bad_count} items in a frame of {item_count}")
         return items, bad_count
 
-    def decode(self, part: Part) -> Any:
-        """Return the item that a part of one item was made of."""
-        batch = part.data if isinstance(part, WholeBatch) else self.join((part,))
+    def decode(self, entry: EncodedItem) -> Any:
+        """Return the item that was encoded."""
+        batch = entry.data if isinstance(entry, WholeBatch) else self.join((entry,))
         return self.codec.decode_batch(batch, count_max=1)[0]
 
     def _check_subclass(self, item: msgspec.Struct) -> None:
@@ -289,7 +295,7 @@ class PartEncoder:
 
 
 class _Filling:
-    """Batches that are being filled with parts, one after the other."""
+    """Batches that are being filled with entries, one after the other."""
 
     def __init__(self, form: bytes, items_max: int, bytes_max: int) -> None:
         self.batches: list[Batch] = []
@@ -308,9 +314,9 @@ class _Filling:
         self._item_count += item_count
         self._byte_count += len(data)
 
-    def add_run(self, run: Run) -> None:
-        """Put in the items of a run. It is cut only where that saves half a batch or more."""
-        rest: Run | None = run
+    def add_batch(self, batch: EncodedBatch) -> None:
+        """Put in several items, cut only where that saves half a batch or more."""
+        rest: EncodedBatch | None = batch
         while rest is not None:
             if (
                 not self._fits(rest.item_count, len(rest))
@@ -327,7 +333,7 @@ class _Filling:
             else:  # an item that is larger than a batch should be
                 first, *others = rest.items()
                 self.add(first, 1)
-                tail = Run(b"".join(others), len(others)) if others else None
+                tail = EncodedBatch(b"".join(others), len(others)) if others else None
             rest = tail
 
     def finish_batch(self) -> None:

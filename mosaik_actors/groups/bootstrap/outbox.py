@@ -11,7 +11,7 @@ from .events import Event, SavePrepareVote, SendBootstrap
 from .peers import BootstrapPeers
 
 
-class Outgoing:
+class BootstrapOutbox:
     """The events of one member, in order.
 
     Args:
