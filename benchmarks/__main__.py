@@ -13,6 +13,7 @@ BENCHMARKS = (
     "runtime",
     "actors",
     "transport",
+    "carriers",
     "streams",
     "stream_rivals",
     "discovery",

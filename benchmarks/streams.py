@@ -285,10 +285,14 @@ def _summary(samples_s: list[float]) -> dict[str, float]:
 
 @asynccontextmanager
 async def _node(options: dict[str, Any], bootstrap: str | None = None) -> AsyncIterator[Network]:
-    transport = TransportConfig(datagram_bytes_loopback=options["datagram_bytes"])
+    carrier = options.get("carrier", "quic")
+    transport = TransportConfig(
+        carriers=(carrier,), datagram_bytes_loopback=options.get("datagram_bytes", LARGE)
+    )
     known = [] if bootstrap is None else [bootstrap]
+    rendezvous = carrier == "unix"  # whose folder has the sockets
     async with Network(
-        "bench-streams", bootstrap=known, rendezvous=False, transport=transport
+        "bench-streams", bootstrap=known, rendezvous=rendezvous, transport=transport
     ) as net:
         yield net
 
@@ -344,7 +348,7 @@ async def _consume_large(pipe: Pipe, options: dict[str, Any]) -> None:
 
 
 async def _produce_large(pipe: Pipe, options: dict[str, Any]) -> None:
-    items = _blobs()
+    items = _blobs(options.get("item_bytes", LARGE_ITEM_BYTES))
     async with _node(options, await _told(pipe)) as net:
         producer = net.streams.produce(Blob)
         await producer.when().online()
@@ -354,8 +358,8 @@ async def _produce_large(pipe: Pipe, options: dict[str, Any]) -> None:
         await _told(pipe)
 
 
-def _blobs() -> list[Blob]:
-    return [Blob(number, bytes([number]) * LARGE_ITEM_BYTES) for number in range(64)]
+def _blobs(item_bytes: int = LARGE_ITEM_BYTES) -> list[Blob]:
+    return [Blob(number, bytes([number]) * item_bytes) for number in range(64)]
 
 
 async def _consume_each(pipe: Pipe, options: dict[str, Any]) -> None:

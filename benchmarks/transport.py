@@ -112,7 +112,11 @@ def _between_processes(
 
 
 def _config(datagram_bytes: int) -> TransportConfig:
-    return TransportConfig(datagram_bytes_loopback=datagram_bytes, high_water_bytes=IN_FLIGHT_BYTES)
+    return TransportConfig(
+        carriers=("quic",),
+        datagram_bytes_loopback=datagram_bytes,
+        high_water_bytes=IN_FLIGHT_BYTES,
+    )
 
 
 async def _endpoint(name: str, datagram_bytes: int) -> QuicEndpoint:

@@ -1,0 +1,302 @@
+"""Streams over each carrier, against bare asyncio over the same kind of socket.
+
+Two processes on loopback each, as in `streams`: whole nodes, default settings, the carrier
+alone chosen. The bare side is asyncio's own server and connection: the same records, encoded
+in batches as large as ours with a length in front, and decoded; no subscription, credit, order,
+links or proof. Over TLS it has a certificate of its own and asks for none. QUIC has no bare
+side here: `streams` compares it with aioquic.
+
+Rounds of both sides alternate, and the median of each counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import socket
+import ssl
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from . import streams
+from .report import Row
+from .streams import BATCH_ITEMS, LARGE_ITEM_BYTES, Blob, Trade
+
+CARRIERS = ("unix", "tcp", "quic")
+BARE = {"unix": "bare Unix socket", "tcp": "bare TLS over TCP"}
+BARS = {  # of bare: large items, round trip (times as long)
+    "unix": (0.5, 2.0),
+    "tcp": (0.7, 1.6),
+}
+_FOLDER = "MOSAIK_BENCH_FOLDER"
+_ITEMS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Trade])
+_BLOBS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Blob])
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure items, large items and round trips over each carrier."""
+    rounds = 1 if quick else 5
+    rows: list[Row] = []
+    with folder():
+        for carrier in CARRIERS:
+            ours, bare = measure(carrier, rounds=rounds, quick=quick)
+            share, times = BARS.get(carrier, (None, None))
+            name = BARE.get(carrier, "")
+            for key, what in (("plain", "send() and async for"), ("many", "send_many()")):
+                found = f"{carrier}: {what}, 100 B"
+                rows.append(Row(found, ours[key], "items/s", bare.get("items"), name))
+            rows += [
+                _row(f"{carrier}: 64 KiB items", ours, bare, "large", "MB/s", name, share, quick),
+                _row(f"{carrier}: round trip", ours, bare, "trip", "us", name, times, quick),
+            ]
+    return rows
+
+
+def _row(
+    name: str,
+    ours: dict[str, float],
+    bare: dict[str, float],
+    key: str,
+    unit: str,
+    baseline_name: str,
+    bar: float | None,
+    quick: bool,
+) -> Row:
+    value, baseline = ours[key], bare.get(key)
+    is_ok = None
+    if bar is not None and baseline is not None and not quick:
+        is_ok = value <= bar * baseline if unit == "us" else value >= bar * baseline
+    return Row(name, value, unit, baseline, baseline_name, bar, is_ok)
+
+
+def measure(
+    carrier: str, *, rounds: int, quick: bool = False
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return medians of ours and of the bare side: items/s, MB/s and microseconds."""
+    options = {"carrier": carrier}
+    count, large, trips = (20_000, 200, 50) if quick else (300_000, 6_000, 2_000)
+    ours: dict[str, list[float]] = {}
+    bare: dict[str, list[float]] = {}
+
+    def note(found: dict[str, list[float]], key: str, value: float) -> None:
+        found.setdefault(key, []).append(value)
+
+    for _ in range(rounds):
+        for key, many in (("plain", False), ("many", True)):
+            pair = streams._pair(
+                streams._consume, streams._produce, {**options, "count": count, "many": many}
+            )
+            note(ours, key, pair["rate"])
+        note(ours, "large", large_rate(carrier, LARGE_ITEM_BYTES, large))
+        pair = streams._pair(streams._answer, streams._ask, {**options, "count": trips})
+        note(ours, "trip", pair["median_us"])
+        if carrier in BARE:
+            for key, mode, amount in (
+                ("items", "items", count),
+                ("large", "large", large),
+                ("trip", "trip", trips),
+            ):
+                pair = streams._pair(
+                    _bare_serve, _bare_talk, {**options, "mode": mode, "count": amount}
+                )
+                scale = LARGE_ITEM_BYTES / 1e6 if key == "large" else 1.0
+                note(bare, key, pair["rate" if key != "trip" else "median_us"] * scale)
+    return (
+        {key: statistics.median(values) for key, values in ours.items()},
+        {key: statistics.median(values) for key, values in bare.items()},
+    )
+
+
+def large_rate(carrier: str, item_bytes: int, count: int) -> float:
+    """Return the MB/s of items of one size over a carrier."""
+    options = {"carrier": carrier, "count": count, "item_bytes": item_bytes}
+    pair = streams._pair(streams._consume_large, streams._produce_large, options)
+    return pair["rate"] * item_bytes / 1e6
+
+
+@contextmanager
+def folder() -> Iterator[None]:
+    """Give the processes a folder of their own for sockets and a certificate."""
+    with ExitStack() as stack:
+        path = stack.enter_context(tempfile.TemporaryDirectory())
+        before = {name: os.environ.get(name) for name in (_FOLDER, "MOSAIK_RUNTIME_DIR")}
+        os.environ.update({_FOLDER: path, "MOSAIK_RUNTIME_DIR": path})
+        _write_certificate(Path(path))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+# Bare asyncio.
+
+
+def _write_certificate(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bare")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, None)
+    )
+    pem = serialization.Encoding.PEM
+    (path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    (path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+class _Frames(asyncio.BufferedProtocol):
+    """Cuts what comes into frames with a length in front."""
+
+    def __init__(self, on_frame: Callable[[memoryview], None]) -> None:
+        self._on_frame = on_frame
+        self._buffer = bytearray(1 << 20)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the transport."""
+        self.transport = transport
+
+    def pause_writing(self) -> None:
+        """Have the writer wait."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """Let the writer go on."""
+        self._room.set()
+
+    async def until_room(self) -> None:
+        """Wait until the transport takes more."""
+        await self._room.wait()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif len(self._buffer) - self._end < 256 * 1024:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take in bytes."""
+        self._end += nbytes
+        while self._end - self._start >= 4:
+            size = int.from_bytes(self._view[self._start : self._start + 4])
+            if self._end - self._start < 4 + size:
+                return
+            begin = self._start + 4
+            self._start = begin + size
+            self._on_frame(self._view[begin : begin + size])
+
+
+def _frame(data: bytes) -> bytes:
+    return len(data).to_bytes(4) + data
+
+
+def _path() -> Path:
+    return Path(os.environ[_FOLDER])
+
+
+async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
+    loop, count = asyncio.get_running_loop(), options["count"]
+    done: asyncio.Future[dict[str, float]] = loop.create_future()
+    decode = (_BLOBS if options["mode"] == "large" else _ITEMS).decode
+    got, first, start = 0, 0, 0.0
+
+    def take(frame: memoryview) -> None:
+        nonlocal got, first, start
+        got += len(decode(frame))
+        if not start:
+            first, start = got, loop.time()
+        elif got >= count and not done.done():
+            done.set_result({"rate": (got - first) / (loop.time() - start)})
+
+    def make() -> _Frames:
+        protocol: _Frames
+
+        def answer(frame: memoryview) -> None:
+            protocol.transport.write(_frame(bytes(frame)))
+
+        protocol = _Frames(answer if options["mode"] == "trip" else take)
+        return protocol
+
+    if options["carrier"] == "unix":
+        where: Any = str(_path() / f"bare-{os.getpid()}")
+        server = await loop.create_unix_server(make, where)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(_path() / "certificate.pem", _path() / "key.pem")
+        server = await loop.create_server(make, "127.0.0.1", 0, ssl=context)
+        where = server.sockets[0].getsockname()[1]
+    pipe.send(where)
+    pipe.send({} if options["mode"] == "trip" else await done)
+    await streams._told(pipe)
+    server.close()
+
+
+async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    where = await streams._told(pipe)
+    back: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def make() -> _Frames:
+        return _Frames(lambda frame: back.put_nowait(bytes(frame)))
+
+    if options["carrier"] == "unix":
+        transport, protocol = await loop.create_unix_connection(make, where)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        transport, protocol = await loop.create_connection(make, "127.0.0.1", where, ssl=context)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    encode = msgspec.msgpack.Encoder().encode
+    if options["mode"] == "trip":
+        samples_s = []
+        for number in range(options["count"]):
+            start = loop.time()
+            transport.write(_frame(encode(streams.Ping(number))))
+            await back.get()
+            samples_s.append(loop.time() - start)
+        pipe.send(streams._summary(samples_s))
+    else:
+        items: list[Any]
+        if options["mode"] == "large":
+            items, size = streams._blobs(), 1
+        else:
+            items, size = [streams.trade(number) for number in range(BATCH_ITEMS)], BATCH_ITEMS
+        for start_at in range(0, options["count"] + size, size):
+            batch = [items[start_at % len(items)]] if size == 1 else items
+            transport.write(_frame(encode(batch)))
+            await protocol.until_room()
+            if start_at % (16 * size) == 0:
+                await asyncio.sleep(0)
+        pipe.send({})
+    await streams._told(pipe)
+    transport.close()
