@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo examples test lint format bench chaos clean
+.PHONY: help install demo examples test lint format bench guard chaos clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,8 +42,11 @@ format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## measure, with both sides of every ratio in one run
+bench: $(STAMP)  ## measure, with both sides of every ratio in one run, and keep it in .cache
 	$(BIN)/python -m benchmarks $(ARGS)
+
+guard: $(STAMP)  ## fail when a hot path is slower than recorded, by CPU time
+	$(BIN)/python -m benchmarks.guard $(ARGS)
 
 chaos: $(STAMP)  ## run a scenario with many seeds: make chaos ARGS="FILE::TEST --seeds 500"
 	$(BIN)/mosaik-actors chaos $(ARGS)

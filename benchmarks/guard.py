@@ -1,0 +1,192 @@
+"""The guard: fails when a hot path has become slower, ``python -m benchmarks.guard``.
+
+Each path of `guard_paths` is measured in five rounds. In a round it alternates with the
+baseline, three times, and the least of both counts; then the median of the five ratios. Both
+are CPU times of this process, which a busy machine makes longer (caches and cores are shared)
+and never shorter, and no figure is one of a machine. A path is too slow when its ratio is more
+than `slower_max` times the recorded one. One that seems so is measured again, up to three
+times more, and the median of all its rounds decides.
+
+The bounds are in ``benchmarks/guard.json``, for each version of Python. Who makes a path slower
+on purpose, or quicker, records them anew (``--record``) and says so in the commit. With a
+version for which there are none, nothing is decided.
+
+Exit codes: 0 nothing is too slow, 1 something is, 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from .guard_paths import Work, baseline, hot_paths
+
+BOUNDS_FILE: Final = Path(__file__).with_name("guard.json")
+ROUNDS: Final = 5
+TURNS: Final = 3
+REPEATS: Final = 3
+RECORDED_RUNS: Final = 3
+
+Measure = Callable[[str], Awaitable[list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is still quick enough.
+
+    Attributes:
+        slower_max: How many times the recorded ratio a path may take.
+        ratios: What was recorded, by the path's name.
+    """
+
+    slower_max: float
+    ratios: Mapping[str, float]
+
+    def find_slow(self, found: Mapping[str, float]) -> list[str]:
+        """Return the paths whose ratio is too high, in their order; also those not recorded."""
+        return [
+            name
+            for name, ratio in found.items()
+            if name not in self.ratios or ratio > self.ratios[name] * self.slower_max
+        ]
+
+
+def load_bounds(text: str, python: str) -> Bounds | None:
+    """Return the bounds for a version of Python in a file's text; None without any."""
+    stored = json.loads(text)
+    ratios = stored["ratios"].get(python)
+    return None if ratios is None else Bounds(stored["slower_max"], ratios)
+
+
+def with_bounds(text: str, python: str, ratios: Mapping[str, float]) -> str:
+    """Return a file's text with other bounds for a version of Python."""
+    stored = json.loads(text)
+    stored["ratios"][python] = {name: round(ratio, 3) for name, ratio in ratios.items()}
+    return json.dumps(stored, indent=2) + "\n"
+
+
+async def find_ratios(names: Iterable[str], bounds: Bounds, measure: Measure) -> dict[str, float]:
+    """Return the ratio of each path: the median of its rounds, of more where it seemed slow."""
+    rounds = {name: await measure(name) for name in names}
+    found = {name: median(ratios) for name, ratios in rounds.items()}
+    for _ in range(REPEATS):
+        for name in bounds.find_slow(found):
+            rounds[name] += await measure(name)
+            found[name] = median(rounds[name])
+    return found
+
+
+async def measure_rounds(work: Work) -> list[float]:
+    """Return how many times the CPU of the baseline `work` takes, for each of five rounds."""
+    gc.collect()
+    gc.disable()  # a collection falls into whichever of the two is running
+    try:
+        return [await _measure_round(work) for _ in range(ROUNDS)]
+    finally:
+        gc.enable()
+
+
+async def _measure_round(work: Work) -> float:
+    ours, bare = [], []
+    for _ in range(TURNS):
+        begun = time.process_time()
+        await baseline()
+        between = time.process_time()
+        await work()
+        bare.append(between - begun)
+        ours.append(time.process_time() - between)
+    return min(ours) / min(bare)
+
+
+def slowed(work: Work, share: float) -> Work:
+    """Return `work` with a share more of CPU, to see that the guard sees it."""
+
+    async def slow() -> None:
+        begun = time.process_time()
+        await work()
+        end_at = begun + (time.process_time() - begun) * (1 + share)
+        while time.process_time() < end_at:
+            pass
+
+    return slow
+
+
+def table(found: Mapping[str, float], bounds: Bounds) -> str:
+    """Return one line for each path."""
+    slow = set(bounds.find_slow(found))
+    width = max(map(len, found))
+    lines = [f"{'hot path':<{width}}   ratio  recorded  change"]
+    for name, ratio in found.items():
+        recorded = bounds.ratios.get(name)
+        told = "no bound" if recorded is None else f"{(ratio / recorded - 1) * 100:+.0f} %"
+        shown = "" if recorded is None else f"{recorded:.3f}"
+        verdict = "  TOO SLOW" if name in slow else ""
+        lines.append(f"{name:<{width}}  {ratio:6.3f}  {shown:>8}  {told:>6}{verdict}")
+    return "\n".join(lines)
+
+
+async def _guard(bounds: Bounds, planted: float) -> dict[str, float]:
+    async with hot_paths() as paths:
+        works = {name: slowed(work, planted) if planted else work for name, work in paths.items()}
+        for work in works.values():
+            await work()  # once to warm up
+        return await find_ratios(works, bounds, lambda name: measure_rounds(works[name]))
+
+
+async def _record() -> dict[str, float]:
+    async with hot_paths() as paths:
+        for work in paths.values():
+            await work()
+        rounds: dict[str, list[float]] = {name: [] for name in paths}
+        for _ in range(RECORDED_RUNS):
+            for name, work in paths.items():
+                rounds[name] += await measure_rounds(work)
+    return {name: median(ratios) for name, ratios in rounds.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
+    parser.add_argument("--record", action="store_true", help="write the bounds of this Python")
+    parser.add_argument(
+        "--slow",
+        metavar="PERCENT",
+        type=float,
+        default=0.0,
+        help="make each path slower by so much, to see the guard fail",
+    )
+    options = parser.parse_args(arguments)
+    logging.getLogger("mosaik_actors").setLevel(logging.ERROR)  # long batches hold the loop
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    text = BOUNDS_FILE.read_text()
+    if options.record:
+        BOUNDS_FILE.write_text(with_bounds(text, python, asyncio.run(_record())))
+        return 0
+    bounds = load_bounds(text, python)
+    if bounds is None:
+        print(f"no bounds are recorded for Python {python}, so nothing is decided (--record)")
+        return 0
+    found = asyncio.run(_guard(bounds, options.slow / 100))
+    print(table(found, bounds))
+    slow = bounds.find_slow(found)
+    if slow:
+        limit = (bounds.slower_max - 1) * 100
+        print(
+            f"\nmore than {limit:.0f} % slower than recorded: {', '.join(slow)}. "
+            "Make it quicker, or record it and say why: python -m benchmarks.guard --record"
+        )
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""The hot paths that `guard` watches, each as some 40 ms of CPU, and their baseline.
+
+Everything runs in this process on one event loop: two nodes that talk over a Unix socket, a
+group and a map of one member, an actor, a catalog. What is counted is the CPU time of the
+process, both sides and the kernel's part included, so that a busy machine changes little.
+
+The baseline is what these paths are made of, without us: calls and dictionaries in pure
+Python, records to MessagePack and back, and items handed over between two asyncio tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+from unittest.mock import patch
+
+import msgspec
+
+from mosaik_actors import AsyncActorSystem, Map, Network, NetworkId, PeerAddr, SecretKey
+from mosaik_actors.codec import codec_for
+from mosaik_actors.discovery.catalog.catalog import Catalog
+from mosaik_actors.discovery.config import DiscoveryConfig
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
+
+from .group_nodes import Add
+from .group_nodes import Counter as CounterMachine
+from .runtime import Count, Counter, Item
+from .streams import Trade, trade
+
+Work = Callable[[], Awaitable[None]]
+
+TRADES: Final = [trade(number) for number in range(512)]
+BATCH_ITEMS: Final = 500
+IN_FLIGHT: Final = 64
+CATALOG_PEERS: Final = 500
+CATALOG_COPIES: Final = 8
+_NOW: Final = 1_000_000.0
+
+
+async def baseline() -> None:
+    """Do what needs nothing of this library."""
+    decoder = msgspec.msgpack.Decoder(list[Trade])
+    seen: dict[int, str] = {}
+    for number in range(20):
+        batch = decoder.decode(msgspec.msgpack.encode(TRADES))
+        for item in batch:
+            seen[item.number] = _name(item, number)
+    queue: asyncio.Queue[int] = asyncio.Queue(64)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_put(queue, 12_000))
+        tasks.create_task(_get(queue, 12_000))
+
+
+def _name(item: Trade, number: int) -> str:
+    return f"{item.symbol}@{item.venue}" if item.quantity > number else item.note
+
+
+async def _put(queue: asyncio.Queue[int], count: int) -> None:
+    for number in range(count):
+        await queue.put(number)
+
+
+async def _get(queue: asyncio.Queue[int], count: int) -> None:
+    for _ in range(count):
+        await queue.get()
+
+
+@asynccontextmanager
+async def hot_paths() -> AsyncIterator[Mapping[str, Work]]:
+    """Give the hot paths by name; what they need lives while inside."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(patch.dict(os.environ, {"MOSAIK_RUNTIME_DIR": folder}))
+        here = await stack.enter_async_context(Network("guard"))
+        there = await stack.enter_async_context(Network("guard"))
+        yield {
+            "codec: batches to bytes and back": _codec,
+            "catalog: entries merged": _catalog(),
+            "actor: tell": await _actor(stack),
+            "stream: send, async for": await _stream(here, there, is_batched=False),
+            "stream: send_many, recv_many": await _stream(here, there, is_batched=True),
+            "group: commands in flight": await _group(here),
+            "group: execute_many": await _group_batches(there),
+            "map: inserts in flight": await _map(here),
+        }
+
+
+async def _codec() -> None:
+    codec = codec_for(Trade)
+    for _ in range(150):
+        codec.decode_batch(codec.encode_batch(TRADES))
+
+
+def _catalog() -> Work:
+    network, me = NetworkId("guard"), SecretKey.from_seed("me")
+    entries = []
+    for number in range(CATALOG_PEERS):
+        key = SecretKey.from_seed(f"peer {number}")
+        version = EntryVersion(int(_NOW * 1000), int(_NOW * 1000))
+        direct = (("127.0.0.1", 4433),)
+        entry = PeerEntry(peer=key.peer_id, version=version, network=network, direct=direct)
+        entries.append(SignedPeerEntry.sign(entry, key).encode())
+
+    async def merge() -> None:
+        catalog = Catalog(
+            network_id=network,
+            secret_key=me,
+            addr=PeerAddr(me.peer_id, (("127.0.0.1", 4433),)),
+            config=DiscoveryConfig(),
+            now=_NOW,
+        )
+        # Neighbours tell the same entries several times over.
+        for copy in range(CATALOG_COPIES):
+            for encoded in entries:
+                catalog.receive_bytes(encoded, now=_NOW + copy)
+            while catalog.next_event() is not None:
+                pass
+            catalog.take_fresh()
+
+    return merge
+
+
+async def _actor(stack: AsyncExitStack) -> Work:
+    system = await stack.enter_async_context(AsyncActorSystem())
+    counter = system.createActor(Counter)
+
+    async def tell() -> None:
+        for _ in range(30_000):
+            system.tell(counter, Item())
+        await system.ask(counter, Count())
+
+    return tell
+
+
+async def _stream(here: Network, there: Network, *, is_batched: bool) -> Work:
+    stream_id = f"guard {is_batched}"
+    producer = here.streams.producer(Trade, stream_id=stream_id)
+    consumer = there.streams.consumer(Trade, stream_id=stream_id)
+    await producer.when().online()
+    batches = 80 if is_batched else 40
+
+    async def take() -> None:
+        left = batches * len(TRADES)
+        while left:
+            if is_batched:
+                left -= len(await consumer.recv_many())
+            else:
+                await consumer.recv()
+                left -= 1
+
+    async def exchange() -> None:
+        taking = asyncio.create_task(take())
+        for _ in range(batches):
+            if is_batched:
+                await producer.send_many(TRADES)
+            else:
+                for item in TRADES:
+                    await producer.send(item)
+        await taking
+
+    return exchange
+
+
+async def _group(net: Network) -> Work:
+    group = net.groups.join("guard: in flight", CounterMachine())
+    await group.when().online()
+
+    async def execute() -> None:
+        await _in_flight(2_000, lambda _: group.execute(Add(1)))
+
+    return execute
+
+
+async def _group_batches(net: Network) -> Work:
+    group = net.groups.join("guard: batches", CounterMachine())
+    await group.when().online()
+    commands = [Add(1)] * BATCH_ITEMS
+
+    async def execute() -> None:
+        for _ in range(20):
+            await group.execute_many(commands)
+
+    return execute
+
+
+async def _map(net: Network) -> Work:
+    prices = Map[str, int].writer(net, "guard")
+    await prices.when().online()
+
+    async def insert() -> None:
+        await _in_flight(1_750, lambda number: prices.insert(f"key {number}", number))
+
+    return insert
+
+
+async def _in_flight(count: int, act: Callable[[int], Awaitable[object]]) -> None:
+    numbers = iter(range(count))
+
+    async def go() -> None:
+        for number in numbers:
+            await act(number)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(IN_FLIGHT):
+            tasks.create_task(go())
