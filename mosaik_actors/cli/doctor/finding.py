@@ -21,7 +21,7 @@ from ...peer_text import printable
 _TEXT_COLUMNS = 76
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """How a check came out."""
 
     SKIP = "skip"
@@ -42,34 +42,34 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: Judgement
     found: str
     advice: str = ""
 
 
 def ok(check: str, found: str) -> Finding:
     """Return a finding with nothing to do."""
-    return Finding(check, Verdict.OK, found)
+    return Finding(check, Judgement.OK, found)
 
 
 def skip(check: str, why: str) -> Finding:
     """Return a finding of a check that was not made."""
-    return Finding(check, Verdict.SKIP, why)
+    return Finding(check, Judgement.SKIP, why)
 
 
 def warn(check: str, found: str, advice: str) -> Finding:
     """Return a finding of something that could be better."""
-    return Finding(check, Verdict.WARN, found, advice)
+    return Finding(check, Judgement.WARN, found, advice)
 
 
 def fail(check: str, found: str, advice: str) -> Finding:
     """Return a finding of something that will not work."""
-    return Finding(check, Verdict.FAIL, found, advice)
+    return Finding(check, Judgement.FAIL, found, advice)
 
 
 def has_failed(findings: Sequence[Finding]) -> bool:
     """Return whether a check failed."""
-    return any(one.verdict is Verdict.FAIL for one in findings)
+    return any(one.verdict is Judgement.FAIL for one in findings)
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -92,10 +92,10 @@ def as_table(findings: Sequence[Finding]) -> str:
         if one.advice:
             advice = wrap(f"-> {printable(one.advice)}", _TEXT_COLUMNS, subsequent_indent="   ")
             lines += [indent + line for line in advice]
-    counts = {verdict: sum(one.verdict is verdict for one in findings) for verdict in Verdict}
+    counts = {verdict: sum(one.verdict is verdict for one in findings) for verdict in Judgement}
     lines.append("")
     lines.append(
-        f"{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} to look at, "
-        f"{counts[Verdict.FAIL]} failed, {counts[Verdict.SKIP]} not checked"
+        f"{counts[Judgement.OK]} ok, {counts[Judgement.WARN]} to look at, "
+        f"{counts[Judgement.FAIL]} failed, {counts[Judgement.SKIP]} not checked"
     )
     return "\n".join(lines)

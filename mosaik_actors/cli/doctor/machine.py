@@ -90,7 +90,7 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class NameLookup:
     """A host that the system's resolver was asked for; `error` is empty if it answered."""
 
     host: str
@@ -282,7 +282,7 @@ def _judge_sync(storage: Storage) -> Finding:
     return ok("sync", found)
 
 
-def judge_lookups(lookups: Sequence[Lookup]) -> Finding:
+def judge_lookups(lookups: Sequence[NameLookup]) -> Finding:
     """Judge how the system's resolver did with the hosts that were named."""
     if not lookups:
         return skip("dns", "no host name was given (--resolve, --dht-bootstrap)")

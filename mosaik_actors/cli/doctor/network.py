@@ -57,7 +57,7 @@ class ClockReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class DatagramPath:
     """The largest datagram that the path to a peer carries, found so far."""
 
     peer: str
@@ -161,7 +161,7 @@ def judge_clocks(readings: Sequence[ClockReading], drift_max_s: float) -> Findin
     return ok("clock", found)
 
 
-def judge_paths(paths: Sequence[Path]) -> Finding:
+def judge_paths(paths: Sequence[DatagramPath]) -> Finding:
     """Judge the sizes of datagrams on the way to peers."""
     if not paths:
         return skip("path mtu", "no peer is connected over UDP directly")

@@ -24,12 +24,12 @@ from ...transport.relay.config import RelayConfig
 from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from ...transport.sockets import family_of
 from .finding import Finding, fail
-from .machine import Lookup, judge_lookups
+from .machine import NameLookup, judge_lookups
 from .network import (
     ClockReading,
+    DatagramPath,
     DhtReached,
     Met,
-    Path,
     RelayReached,
     judge_clocks,
     judge_dht,
@@ -119,12 +119,12 @@ async def read_clock(net: Network, peer: PeerInfo) -> ClockReading | None:
     return ClockReading(peer.peer_id.short, ahead_s, error_s)
 
 
-def read_paths(endpoint: Endpoint, peers: Sequence[PeerInfo]) -> list[Path]:
+def read_paths(endpoint: Endpoint, peers: Sequence[PeerInfo]) -> list[DatagramPath]:
     """Return what the paths to connected peers carry."""
     if not isinstance(endpoint, QuicEndpoint):
         return []
     sizes = ((peer.peer_id, endpoint.datagram_bytes(peer.peer_id)) for peer in peers)
-    return [Path(peer_id.short, size) for peer_id, size in sizes if size is not None]
+    return [DatagramPath(peer_id.short, size) for peer_id, size in sizes if size is not None]
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:
@@ -188,23 +188,23 @@ async def reach_dht(config: DhtConfig | None, wait_s: float) -> DhtReached | Non
     return DhtReached(len(entries), loop.time() - begun)
 
 
-async def look_up_all(hosts: Sequence[str], wait_s: float) -> list[Lookup]:
+async def look_up_all(hosts: Sequence[str], wait_s: float) -> list[NameLookup]:
     """Ask the system's resolver for hosts, all at the same time."""
     return await asyncio.gather(*(_look_up(host, wait_s) for host in dict.fromkeys(hosts)))
 
 
-async def _look_up(host: str, wait_s: float) -> Lookup:
+async def _look_up(host: str, wait_s: float) -> NameLookup:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:
         async with asyncio.timeout(wait_s):
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except TimeoutError:
-        return Lookup(host, (), wait_s, f"no answer within {wait_s:g} s")
+        return NameLookup(host, (), wait_s, f"no answer within {wait_s:g} s")
     except OSError as exc:
-        return Lookup(host, (), loop.time() - begun, exc.strerror or str(exc))
+        return NameLookup(host, (), loop.time() - begun, exc.strerror or str(exc))
     addrs = dict.fromkeys(str(addr[0]) for *_, addr in found)
-    return Lookup(host, tuple(addrs), loop.time() - begun, "")
+    return NameLookup(host, tuple(addrs), loop.time() - begun, "")
 
 
 def _is_numeric(host: str) -> bool:

@@ -14,12 +14,12 @@ from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig
 from mosaik_actors.actors.rendezvous import check_user_folder
 from mosaik_actors.cli import joining
 from mosaik_actors.cli.doctor import finding, machine, network
-from mosaik_actors.cli.doctor.finding import Finding, Verdict
+from mosaik_actors.cli.doctor.finding import Finding, Judgement
 from mosaik_actors.cli.doctor.machine import (
     Buffers,
     Echo,
     Interface,
-    Lookup,
+    NameLookup,
     Package,
     Storage,
 )
@@ -39,7 +39,7 @@ from mosaik_actors.handles.relaying import start_relay
 from mosaik_actors.testing.local_dht import LocalDht
 from tests.waiting import until
 
-SKIP, OK, WARN, FAIL = Verdict.SKIP, Verdict.OK, Verdict.WARN, Verdict.FAIL
+SKIP, OK, WARN, FAIL = Judgement.SKIP, Judgement.OK, Judgement.WARN, Judgement.FAIL
 GB = 1_000_000_000
 SENT = [Echo("127.0.0.1", True, ""), Echo("10.0.0.7", False, "")]
 AT, NEAR = ("198.51.100.9", 4433), ("10.0.0.7", 4433)
@@ -59,7 +59,7 @@ def reading(ahead_s: float, error_s: float = 0.25, peer: str = "p") -> ClockRead
     return ClockReading(peer, ahead_s, error_s)
 
 
-JUDGED: list[tuple[Finding, Verdict, str]] = [
+JUDGED: list[tuple[Finding, Judgement, str]] = [
     (machine.judge_python((3, 11, 0), packages()), OK, "Python 3.11.0"),
     (machine.judge_python((3, 10, 9), packages()), FAIL, "3.11 or newer"),
     (machine.judge_python((3, 12, 0), packages(msgpack=None)), FAIL, "not installed: msgpack"),
@@ -96,11 +96,13 @@ JUDGED: list[tuple[Finding, Verdict, str]] = [
     (machine.judge_storage(stored(sync_s=0.51))[2], FAIL, "leaders change"),
     (machine.judge_storage(stored(sync_s=1e-6))[2], WARN, "lost with the power"),
     (machine.judge_lookups([]), SKIP, "no host"),
-    (machine.judge_lookups([Lookup("a", ("::1",), 0.1, "")]), OK, "a is ::1"),
-    (machine.judge_lookups([Lookup("a", ("::1",), 2.1, "")]), WARN, "a took 2.1 s"),
-    (machine.judge_lookups([Lookup("a", (), 0, "unknown")]), FAIL, "a: unknown"),
+    (machine.judge_lookups([NameLookup("a", ("::1",), 0.1, "")]), OK, "a is ::1"),
+    (machine.judge_lookups([NameLookup("a", ("::1",), 2.1, "")]), WARN, "a took 2.1 s"),
+    (machine.judge_lookups([NameLookup("a", (), 0, "unknown")]), FAIL, "a: unknown"),
     (
-        machine.judge_lookups([Lookup("a", (), 0, "unknown"), Lookup("b", ("::1",), 0, "")]),
+        machine.judge_lookups(
+            [NameLookup("a", (), 0, "unknown"), NameLookup("b", ("::1",), 0, "")]
+        ),
         WARN,
         "a: unknown",
     ),
@@ -128,8 +130,12 @@ JUDGED: list[tuple[Finding, Verdict, str]] = [
     (network.judge_clocks([reading(0)] * 3 + [reading(5, peer="q")], 10), WARN, "clock of q"),
     (network.judge_clocks([reading(5)] * 4, 10), WARN, "this machine's clock is wrong"),
     (network.judge_paths([]), SKIP, "directly"),
-    (network.judge_paths([network.Path("p", 1472)]), OK, "p 1472 bytes"),
-    (network.judge_paths([network.Path("p", 1472), network.Path("q", 1200)]), WARN, "tunnel"),
+    (network.judge_paths([network.DatagramPath("p", 1472)]), OK, "p 1472 bytes"),
+    (
+        network.judge_paths([network.DatagramPath("p", 1472), network.DatagramPath("q", 1200)]),
+        WARN,
+        "tunnel",
+    ),
     (network.judge_nat([NEAR], []), SKIP, "nobody told"),
     (network.judge_nat([NEAR], [Observed("r", NEAR)]), OK, "none"),
     (network.judge_nat([NEAR], [Observed("r", AT)]), OK, "a second observer"),
@@ -147,7 +153,7 @@ JUDGED: list[tuple[Finding, Verdict, str]] = [
 
 
 @pytest.mark.parametrize(("judged", "verdict", "text"), JUDGED)
-def test_measured_values_are_judged(judged: Finding, verdict: Verdict, text: str) -> None:
+def test_measured_values_are_judged(judged: Finding, verdict: Judgement, text: str) -> None:
     assert judged.verdict is verdict, judged
     assert text in f"{judged.found} {judged.advice}"
     # Whoever is told that something is wrong is told what to do.
