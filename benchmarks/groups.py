@@ -107,7 +107,8 @@ class Group:
 
 
 @contextmanager
-def _group(count: int, logs: Path | None = None) -> Iterator[Group]:
+def running_group(count: int, logs: Path | None = None) -> Iterator[Group]:
+    """Give a group of so many nodes that run, with a log in `logs` each."""
     group = Group()
     try:
         group.start(count, logs)
@@ -117,7 +118,8 @@ def _group(count: int, logs: Path | None = None) -> Iterator[Group]:
             node.kill()
 
 
-def _rates(group: Group, count: int, in_flight: int) -> float:
+def best_rate(group: Group, count: int, in_flight: int) -> float:
+    """Return the better of two rates of commits at the leader, per second."""
     leader, _ = group.split()
     leader.ask("load", count=max(100, count // 10), in_flight=in_flight)  # to warm up
     return max(
@@ -127,7 +129,7 @@ def _rates(group: Group, count: int, in_flight: int) -> float:
 
 def _throughput(group: Group, scale: int) -> list[Row]:
     rates = [
-        _rates(group, count // scale, many) for count, many in ((40_000, 256), (100_000, 4096))
+        best_rate(group, count // scale, many) for count, many in ((40_000, 256), (100_000, 4096))
     ]
     leader, _ = group.split()
     # By turns: how fast a machine is changes by the second.
@@ -152,13 +154,13 @@ def _throughput(group: Group, scale: int) -> list[Row]:
 
 
 def _durable(scale: int) -> Row:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, _group(3, Path(name)) as group:
-        rate = _rates(group, 20_000 // scale, 256)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, running_group(3, Path(name)) as group:
+        rate = best_rate(group, 20_000 // scale, 256)
     return _at_least("groups: commands, 256 in flight, durable", rate, 10_000)
 
 
 def _starting() -> list[Row]:
-    with _group(1) as lone, _group(3) as three:
+    with running_group(1) as lone, running_group(3) as three:
         return [
             _at_most("groups: a lone member is online after", lone.online_s * 1e3, "ms", 1500),
             _at_most("groups: three members are online after", three.online_s * 1e3, "ms", 2500),
@@ -167,7 +169,7 @@ def _starting() -> list[Row]:
 
 def _failing_over() -> list[Row]:
     """Measure the gap in a survivor's commits when the leader is killed, and when it leaves."""
-    with _group(3) as group:
+    with running_group(3) as group:
         leader, others = group.split()
         watcher = others[0]
         watcher.ask("steady", per_s=200)
@@ -180,7 +182,7 @@ def _failing_over() -> list[Row]:
         after = [at for at in commits if at > killed_at - 0.2]
         gap = max(pairwise(sorted(after)), key=lambda pair: pair[1] - pair[0])
         first_s = gap[1] - killed_at
-    with _group(3) as group:
+    with running_group(3) as group:
         leader, others = group.split()
         watcher = others[0]
         watcher.ask("steady", per_s=200)
@@ -258,15 +260,15 @@ def _at_most(name: str, value: float, unit: str, bar: float) -> Row:
 def run(quick: bool = False, busy_s: float = BUSY_S) -> list[Row]:
     """Measure, and return one row per figure; `quick` uses tiny inputs and one group for all."""
     if quick:
-        with _group(3) as group:
+        with running_group(3) as group:
             rows = _throughput(group, 100) + _joining(group, 100) + [_busy(group, 0.1)]
         return [replace(row, ok=None) for row in rows] + group_rivals.run(quick=True)
-    with _group(3) as group:
+    with running_group(3) as group:
         rows = _throughput(group, 1)
     rows += [_durable(1), *_starting(), *_failing_over()]
-    with _group(3) as group:
+    with running_group(3) as group:
         rows += _joining(group, 1)
-    with _group(3) as group:
+    with running_group(3) as group:
         rows.append(_busy(group, busy_s))
     return rows + group_rivals.run()
 
