@@ -170,8 +170,7 @@ class Follower(Role):
         heard_s = replica.inside(liveness.last_heard_at)
         replica.leader_heard_s = max(replica.leader_heard_s, heard_s)
         replica.quiescence.recheck(now=replica.now)
-        if replica.quiescence.liveness is None or replica.now >= replica.election_at_s:
-            replica.postpone_election(since_s=replica.leader_heard_s)
+        replica.count_election_from(replica.leader_heard_s)
 
     def flush(self) -> None:
         """Serve the reads whose index is committed here by now."""

@@ -344,12 +344,16 @@ class Replica:
         """Return a time on the caller's clock as it is inside; never later than now."""
         return min(outside_s + self._clock_offset_s, self.now)
 
-    def postpone_election(self, *, since_s: float | None = None) -> None:
-        """Draw the time of the next election anew (Raft thesis 3.4), counted from now or before."""
+    def postpone_election(self) -> None:
+        """Draw the time of the next election anew (Raft thesis 3.4)."""
         settings = self.settings
         jitter_s = self.rng.random() * settings.election_timeout_jitter
-        wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
-        self.election_at_s = (self.now if since_s is None else since_s) + wait_s
+        self._election_wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
+        self.election_at_s = self.now + self._election_wait_s
+
+    def count_election_from(self, since_s: float) -> None:
+        """Have the time that was drawn pass from a moment on when the leader was heard."""
+        self.election_at_s = since_s + self._election_wait_s
 
     def hasten_election(self) -> None:
         """Have the next election after a split vote begin soon, at a time drawn anew."""
