@@ -126,7 +126,8 @@ def test_proposal_wakes_everybody_and_is_committed_at_once() -> None:
 
 def test_agreement_that_comes_after_a_proposal_is_void() -> None:
     cores = quiesced()
-    cores.time_out(0)
+    cores.rafts[0].read("has them answer")
+    cores.pump(0)
     cores.deliver()  # the followers agree
     cores.rafts[0].propose(b"x")
     cores.pump(0)
