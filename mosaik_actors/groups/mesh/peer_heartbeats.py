@@ -30,6 +30,10 @@ class HeartbeatLink(Protocol):
     def connection(self) -> Hashable:
         """The same for all links over one connection."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and has not arrived yet."""
+
     def write(self, frame: bytes) -> None:
         """Append one frame."""
 
@@ -53,8 +57,14 @@ class ConnectionHeartbeats:
 
     @property
     def link(self) -> HeartbeatLink | None:
-        """The link to send over: that of the oldest bond; None when there is no bond."""
-        return next(iter(self._intervals_s), None)
+        """The link to send over, one over which nothing is on its way; None without a bond.
+
+        Where one group sends a snapshot, the heartbeat of the others must not wait behind it.
+        """
+        for link in self._intervals_s:
+            if not link.unsent_bytes:
+                return link
+        return min(self._intervals_s, key=lambda link: link.unsent_bytes, default=None)
 
     def add(self, link: HeartbeatLink, interval_s: float, *, now: float) -> None:
         """Take in a bond's link."""

@@ -27,6 +27,7 @@ class FakeLink:
     def __init__(self, connection: str) -> None:
         self.connection = connection
         self.written: list[bytes] = []
+        self.unsent_bytes = 0
 
     def write(self, frame: bytes) -> None:
         self.written.append(frame)
@@ -65,6 +66,19 @@ def test_shortest_interval_of_the_groups_on_a_connection_holds() -> None:
     assert (slow.written, quick.written) == ([HEARTBEAT_FRAME] * 2, [HEARTBEAT_FRAME])
     heartbeats.remove(quick)
     assert heartbeats.get_timer() is None
+
+
+def test_heartbeat_does_not_wait_behind_what_another_group_sends() -> None:
+    heartbeats = PeerHeartbeats()
+    links = [FakeLink("to b") for _ in range(3)]
+    for link, unsent_bytes in zip(links, (9_000_000, 0, 0), strict=True):
+        heartbeats.add(link, 0.2, now=0.0)
+        link.unsent_bytes = unsent_bytes
+    heartbeats.handle_timer(now=0.0)
+    assert [len(link.written) for link in links] == [0, 1, 0]
+    links[1].unsent_bytes, links[2].unsent_bytes = 2, 1
+    heartbeats.handle_timer(now=0.2)
+    assert [len(link.written) for link in links] == [0, 1, 1]
 
 
 def test_what_is_heard_counts_for_the_bonds_of_that_connection_only() -> None:
