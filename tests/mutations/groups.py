@@ -164,8 +164,8 @@ MUTATIONS = (
     Mutation(
         "heartbeat commits what does not agree",
         "raft.follower",
-        "message.commit_index, replica.agreed_index))\n        if message.round:",
-        "message.commit_index, replica.log.last_index))\n        if message.round:",
+        "message.commit_index, replica.agreed_index))\n        if message.may_quiesce:",
+        "message.commit_index, replica.log.last_index))\n        if message.may_quiesce:",
     ),
     Mutation(
         "commit learned from a vote without its term",
