@@ -1,9 +1,11 @@
 """The groups actor: passes each incoming bond on to the replica it is for.
 
-Receives: `StartGroups`; `RegisterReplica`, `UnregisterReplica` from replicas;
-    `LinkOffered` from the transport.
+It also sends the heartbeats that all groups of this node share, one for each connection.
+
+Receives: `StartGroups`; `RegisterReplica`, `UnregisterReplica`, `HeartbeatsDue` from
+    replicas; `LinkOffered` from the transport.
 Sends: `ServeProtocol` to the transport; `BondOffered` to replicas.
-Owns: which replica serves which group.
+Owns: which replica serves which group; the `PeerHeartbeats`, which replicas add their bonds to.
 Failure: a header that is not one closes the link with 30400, an unknown group
     with 30404; nothing else is disturbed.
 """
@@ -13,11 +15,18 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, WakeupMessage
 
 from ..errors import RemoteError
 from ..groups.mesh.handshake import group_of
-from ..groups.messages import BondOffered, RegisterReplica, StartGroups, UnregisterReplica
+from ..groups.mesh.peer_heartbeats import PeerHeartbeats
+from ..groups.messages import (
+    BondOffered,
+    HeartbeatsDue,
+    RegisterReplica,
+    StartGroups,
+    UnregisterReplica,
+)
 from ..groups.wire.protocol import PROTOCOL
 from ..ids import GroupId
 from ..node import Node
@@ -35,6 +44,8 @@ class GroupsActor(TypeDispatcher):
     def __init__(self) -> None:
         self._node: Node
         self._replicas: dict[GroupId, ActorAddress] = {}
+        self._heartbeats = PeerHeartbeats()
+        self._armed: float | None = None
 
     # Lifecycle.
 
@@ -50,6 +61,8 @@ class GroupsActor(TypeDispatcher):
     def receiveMsg_RegisterReplica(self, message: RegisterReplica, _sender: ActorAddress) -> None:
         """Take in a replica."""
         self._replicas[message.group_id] = message.replica
+        if not message.heartbeats.done():
+            message.heartbeats.set_result(self._heartbeats)
 
     def receiveMsg_UnregisterReplica(
         self, message: UnregisterReplica, _sender: ActorAddress
@@ -77,6 +90,29 @@ class GroupsActor(TypeDispatcher):
             return
         link.attach(partial(self._node.system.tell, replica))
         self.send(replica, BondOffered(link))
+
+    # Heartbeats.
+
+    def receiveMsg_HeartbeatsDue(self, _message: HeartbeatsDue, _sender: ActorAddress) -> None:
+        """Send the first heartbeat to a peer, or send them more often."""
+        self._arm()
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
+        """Send the heartbeats that are due."""
+        if message.payload != self._armed:
+            return
+        self._armed = None
+        self._heartbeats.handle_timer(now=self._node.clock.monotonic())
+        self._arm()
+
+    def _arm(self) -> None:
+        due_at = self._heartbeats.get_timer()
+        if due_at is None or (self._armed is not None and self._armed <= due_at):
+            return
+        self._armed = due_at
+        self.wakeupAfter(max(0.0, due_at - self._node.clock.monotonic()), due_at)
+
+    # Links that have no replica.
 
     def receiveMsg_FramesReceived(self, _message: FramesReceived, _sender: ActorAddress) -> None:
         """Ignore frames: links that still report here were never accepted."""

@@ -47,6 +47,11 @@ from ..groups.machine.host import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
+from ..groups.mesh.peer_heartbeats import (
+    HEARTBEAT_FRAME,
+    ConnectionHeartbeats,
+    PeerHeartbeats,
+)
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
@@ -54,6 +59,7 @@ from ..groups.messages import (
     ForceNewGroup,
     GroupLeft,
     GroupWasForced,
+    HeartbeatsDue,
     LeaveGroup,
     ReadAsked,
     RegisterReplica,
@@ -155,12 +161,14 @@ class ReplicaActor(TypeDispatcher):
             await asyncio.wait([message.after])
         try:
             stored = await self._storage.open()
-            self.send(message.groups, RegisterReplica(spec.group_id, self.myAddress))
+            await self._register()
             await self._advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
             life = spec.client.client_id.hex()
             rng = node.randomness.branch(f"group {spec.group_id} {life}")
-            member = GroupMember(spec, rng, now=self._now(), stored=stored)
+            member = GroupMember(
+                spec, rng, now=self._now(), stored=stored, join_heartbeats=self._join_heartbeats
+            )
         except Exception as error:
             self._end(error)
             return
@@ -171,6 +179,24 @@ class ReplicaActor(TypeDispatcher):
         if message.tickets is not None:
             self.send(message.tickets.actor, WatchTickets(self.myAddress))
         self._pump()
+
+    async def _register(self) -> None:
+        """Have the groups actor hand over the links of this group, and share its heartbeats."""
+        start = self._start
+        heartbeats: asyncio.Future[PeerHeartbeats] = asyncio.get_running_loop().create_future()
+        register = RegisterReplica(start.spec.group_id, self.myAddress, heartbeats)
+        self.send(start.groups, register)
+        self._links.heartbeats = await heartbeats
+
+    def _join_heartbeats(self, link_id: int) -> ConnectionHeartbeats | None:
+        """Have a bond take part in the heartbeats of its connection."""
+        link = self._links.get(link_id)
+        if link is None:
+            return None
+        interval_s = self._start.spec.consensus.heartbeat_interval
+        joined = self._links.heartbeats.add(link, interval_s, now=self._now())
+        self.send(self._start.groups, HeartbeatsDue())
+        return joined
 
     async def _advertise(self) -> None:
         """Put the membership into the own entry; a member that nobody can see must not begin."""
@@ -356,7 +382,13 @@ class ReplicaActor(TypeDispatcher):
         link_id = self._links.id_of(message.link)
         if link_id is None or self._member is None or self._is_over:
             return
-        if self._member.receive_frames(link_id, message.frames, now=self._now()):
+        frames = message.frames
+        if HEARTBEAT_FRAME in frames:
+            self._links.heartbeats.receive(message.link, now=self._now())
+            frames = [frame for frame in frames if frame != HEARTBEAT_FRAME]
+            if not frames:
+                return
+        if self._member.receive_frames(link_id, frames, now=self._now()):
             self._pump()
 
     # Saving.
@@ -390,8 +422,10 @@ class ReplicaActor(TypeDispatcher):
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
+                now = self._now()
+                self._member.recheck_liveness(now=now)
                 later_at = self._member.get_timer()
-                if later_at is not None and later_at > self._now():
+                if later_at is not None and later_at > now:
                     self._arm(later_at)  # what it was for has been done meanwhile
                     return
                 self._pump(self._member.handle_timer)

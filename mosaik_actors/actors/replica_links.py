@@ -5,6 +5,7 @@ A part of `replica`. The core has no links, only numbers that are never used aga
 
 from __future__ import annotations
 
+from ..groups.mesh.peer_heartbeats import PeerHeartbeats
 from ..transport.close import CloseReason
 from ..transport.interface import Link, Sink
 
@@ -14,9 +15,13 @@ class ReplicaLinks:
 
     Args:
         sink: Gets the events of all of them.
+
+    Attributes:
+        heartbeats: Those that all groups of the node share.
     """
 
     def __init__(self, sink: Sink) -> None:
+        self.heartbeats = PeerHeartbeats()
         self._sink = sink
         self._links: dict[int, Link] = {}
         self._ids: dict[Link, int] = {}
@@ -43,6 +48,7 @@ class ReplicaLinks:
         link_id = self._ids.pop(link, None)
         if link_id is not None:
             del self._links[link_id]
+            self.heartbeats.remove(link)
         return link_id
 
     def close(self, link_id: int, reason: CloseReason) -> None:
@@ -55,6 +61,7 @@ class ReplicaLinks:
     def close_all(self, reason: CloseReason) -> None:
         """Close all links."""
         for link in self._links.values():
+            self.heartbeats.remove(link)
             link.close(reason)
         self._links.clear()
         self._ids.clear()

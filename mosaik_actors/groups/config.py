@@ -27,8 +27,8 @@ class ConsensusConfig:
 
     Attributes:
         heartbeat_interval: Seconds between two heartbeats, of a leader to its
-            followers and of each member over each bond. A member that has nothing new to
-            say sends them more rarely over bonds: four in the time of `max_missed_heartbeats`.
+            followers and of each member over each bond. While a group has nothing to do, its
+            nodes send one in this time over each connection, for all their groups.
         heartbeat_jitter: Up to this much is added to a bond's heartbeat interval.
         max_missed_heartbeats: A bond that is silent for so many intervals is closed.
         election_timeout: A member that hears of no leader for so long stands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from ..ids import GroupId, PeerId
 from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
 from .member.context import MemberSpec
+from .mesh.peer_heartbeats import PeerHeartbeats
 from .shared import GroupState
 from .storage.interface import LogStorage
 from .wire.control import ControlAnswer, ControlRequest
@@ -29,10 +31,22 @@ class StartGroups:
 
 @dataclass(frozen=True, slots=True)
 class RegisterReplica:
-    """Hand the links for a group to this replica from now on."""
+    """Hand the links for a group to this replica from now on.
+
+    Attributes:
+        group_id: The group.
+        replica: The replica.
+        heartbeats: Gets the heartbeats that all groups of the node share.
+    """
 
     group_id: GroupId
     replica: ActorAddress
+    heartbeats: asyncio.Future[PeerHeartbeats]
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatsDue:
+    """A bond has formed: look when the next heartbeat to a peer is due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ shares datagrams. Frames that arrive in one turn reach the sink as one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +96,13 @@ Sink = Callable[[LinkEvent], None]
 
 
 class Link(Protocol):
-    """One channel of frames to one peer."""
+    """One channel of frames to one peer.
+
+    Attributes:
+        connection: What it shares with all links over the same connection, and only with them.
+    """
+
+    connection: Hashable
 
     @property
     def peer_id(self) -> PeerId:

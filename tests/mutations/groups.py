@@ -164,8 +164,8 @@ MUTATIONS = (
     Mutation(
         "heartbeat commits what does not agree",
         "raft.follower",
-        "message.commit_index, replica.agreed_index))\n        if message.round:",
-        "message.commit_index, replica.log.last_index))\n        if message.round:",
+        "message.commit_index, replica.agreed_index))\n        if message.may_quiesce:",
+        "message.commit_index, replica.log.last_index))\n        if message.may_quiesce:",
     ),
     Mutation(
         "commit learned from a vote without its term",
@@ -301,6 +301,48 @@ MUTATIONS = (
         "hear nothing afterwards.\n        self._replication.awaited_index = index",
         "hear nothing afterwards.\n        pass",
         "raft.test_lagged_followers:test_spare_hears_at_once_that_it_is_removed",
+    ),
+    Mutation(
+        "leader that steps down leaves the others quiesced",
+        "raft.leader",
+        "self._replication.part()",
+        "pass",
+        "raft.test_quiescence:test_leader_that_steps_down_says_so_to_those_that_rely_on_its_node",
+    ),
+    Mutation(
+        "follower with another log is quiesced",
+        "raft.follower",
+        "if replica.log.last_index == replica.commit_index == message.commit_index:",
+        "if True:",
+        "raft.test_quiescence:test_follower_that_has_more_or_less_than_the_leader_does_not_agree",
+    ),
+    Mutation(
+        "life of another connection counts as well",
+        "raft.quiescence",
+        "self.liveness_of(self._leader) is not self.liveness",
+        "self.liveness_of(self._leader) is None",
+        "raft.test_quiescence:test_another_liveness_ends_it_on_both_sides",
+    ),
+    Mutation(
+        "nothing but the life of a node counts, for ever",
+        "raft.quiescence",
+        "if now >= self._until_s or ",
+        "if ",
+        "raft.test_quiescence:test_follower_that_gets_no_message_for_long_relies_on_messages_alone",
+    ),
+    Mutation(
+        "quiesced leader takes its followers for heard",
+        "raft.replication",
+        "replica.inside(liveness.last_heard_at)",
+        "replica.now",
+        "raft.test_quiescence:test_leader_that_does_not_hear_a_quorum_steps_down_in_the_same_time",
+    ),
+    Mutation(
+        "candidate does not wake a quiesced leader",
+        "raft.leader",
+        "self._replication.wake(sender)\n\n    def recheck",
+        "pass\n\n    def recheck",
+        "raft.test_quiescence:test_candidate_wakes_a_quiesced_leader",
     ),
 )
 

@@ -16,6 +16,7 @@ from ..machine.host import Host
 from ..machine.state_sync import StateSync
 from ..mesh.key import GroupKey
 from ..mesh.mesh import Allow, Mesh
+from ..mesh.standing_bonds import JoinHeartbeats
 from ..wire.status import Status
 
 
@@ -64,6 +65,7 @@ class Context:
     Args:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
+        join_heartbeats: See `StandingBonds`.
 
     Attributes:
         me: This member.
@@ -87,7 +89,9 @@ class Context:
         out: The frames that wait, by link.
     """
 
-    def __init__(self, spec: MemberSpec, rng: Random, *, now: float) -> None:
+    def __init__(
+        self, spec: MemberSpec, rng: Random, join_heartbeats: JoinHeartbeats, *, now: float
+    ) -> None:
         self.me = spec.me
         self.consensus: ConsensusConfig = spec.consensus
         self.settings: GroupsConfig = spec.settings
@@ -103,6 +107,7 @@ class Context:
             status=Status(),
             is_in_reach=spec.is_in_reach,
             allow=spec.allow,
+            join_heartbeats=join_heartbeats,
         )
         self.host: Host = spec.host
         self.client: CommandClient = spec.client

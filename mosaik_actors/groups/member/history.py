@@ -23,6 +23,7 @@ from ...errors import RemoteError
 from ...ids import PeerId
 from ..machine.host import HostSnapshot, Replayed
 from ..machine.sync_roles import RequestedSnapshot
+from ..mesh.bond import BondState
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
 from ..raft.ready import (
@@ -98,6 +99,7 @@ class FollowedHistory:
             context.rng,
             now=now,
             join_index=begin.join_index,
+            liveness_of=self._liveness_of,
             **begin.raft,
         )
         self._pending_io = PendingIo(
@@ -225,6 +227,7 @@ class FollowedHistory:
     def peers_changed(self, *, now: float) -> None:
         """Somebody was bonded or lost, or says something new of itself."""
         self._now = now
+        self.recheck_quiescence(now=now)
         self.voter_changes.hurry(now=now)
         self.sync.holders_changed(now=now)
         self.commands.route(now=now)
@@ -287,9 +290,36 @@ class FollowedHistory:
         if self.availability.is_stalled:
             return
         self._now = now
+        self._note_heard()
         self.raft.handle_timer(now=now)
+        self.voter_changes.note_quiesced(now=now)
         self.sync.handle_timer(now=now)
         self._compaction.carry_on()
+
+    # Quiescence.
+
+    def recheck_quiescence(self, *, now: float) -> None:
+        """Look who of those that have nothing to say lives."""
+        self._note_heard()
+        self.raft.recheck_quiescence(now=now)
+        self.voter_changes.note_quiesced(now=now)
+
+    def _liveness_of(self, peer: PeerId) -> BondState | None:
+        """Return what shows that a member lives, if its node sends heartbeats and it agrees here.
+
+        What it says of itself comes over the bond at once when its history or leader changes.
+        """
+        bond = self._context.mesh.bonded.get(peer)
+        if bond is None or not bond.has_heartbeats:
+            return None
+        said, raft = bond.status, self.raft
+        agrees = (said.history, said.leader, said.term) == (self.id, raft.leader, raft.term)
+        return bond if agrees else None
+
+    def _note_heard(self) -> None:
+        """Note for people when a quiesced leader was heard last."""
+        if (liveness := self.raft.liveness) is not None:
+            self.elections.heard_s = max(self.elections.heard_s, liveness.last_heard_at)
 
     # The pump.
 

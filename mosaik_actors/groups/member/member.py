@@ -42,6 +42,7 @@ from ..client.client import SubmissionDone, SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..machine.host import Host
 from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
+from ..mesh.standing_bonds import JoinHeartbeats
 from ..storage.interface import Stored
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
@@ -77,13 +78,22 @@ class GroupMember:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
         stored: What a durable storage held.
+        join_heartbeats: See `StandingBonds`.
 
     Raises:
         DecodeError: What was stored cannot be read.
     """
 
-    def __init__(self, spec: MemberSpec, rng: Random, *, now: float, stored: Stored) -> None:
-        self._context = context = Context(spec, rng, now=now)
+    def __init__(
+        self,
+        spec: MemberSpec,
+        rng: Random,
+        *,
+        now: float,
+        stored: Stored,
+        join_heartbeats: JoinHeartbeats = lambda _link_id: None,
+    ) -> None:
+        self._context = context = Context(spec, rng, join_heartbeats, now=now)
         self._mesh = context.mesh
         self._host, self._client, self._reads = context.host, context.client, context.reads
         self._saving = Saving(
@@ -367,6 +377,15 @@ class GroupMember:
             if time is not None and time < due_s:
                 due_s = time
         return None if due_s == inf else due_s
+
+    def recheck_liveness(self, *, now: float) -> None:
+        """Look whether peers' nodes were heard; then re-read `get_timer`, which may be later now.
+
+        It needs no `pump`: what it finds due is done by `handle_timer`.
+        """
+        self._mesh.recheck_silence()
+        if self.history is not None and not self.is_stalled:
+            self.history.recheck_quiescence(now=now)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. Too early does no harm."""

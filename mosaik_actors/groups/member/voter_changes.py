@@ -2,7 +2,8 @@
 
 Who should vote is decided in `membership`; here is what that gets to see, and how
 its wishes become entries of the log, transfers and accepts. It looks every
-heartbeat, and at once when something about a member has changed; but a member
+heartbeat, more rarely while nothing is to be done for anybody (`raft.quiescence`), and
+at once when something about a member has changed; but a member
 that says now this, now that, or what cannot be, must not fill the log: after
 `CHANGES_MAX` changes within an election timeout it takes its time.
 """
@@ -57,6 +58,7 @@ class VoterChanges:
         self._history = history
         self._handed_over_s = float("-inf")
         self._settled_key: tuple[object, ...] | None = None
+        self._raft_quiesced_s = context.consensus.raft().quiesced_interval
         self._left: dict[PeerId, None] = {}
         self._changed_s: deque[float] = deque(maxlen=CHANGES_MAX)
 
@@ -77,6 +79,12 @@ class VoterChanges:
             earliest_s = max(now, self._changed_s[0] + self._context.consensus.election_timeout)
         self.look_at_s = min(self.look_at_s, earliest_s)
 
+    def note_quiesced(self, *, now: float) -> None:
+        """Look as often as ever when not all members are known to live and to have the log."""
+        if not self._raft.is_quiesced:
+            soon_s = now + self._context.consensus.heartbeat_interval
+            self.look_at_s = min(self.look_at_s, soon_s)
+
     def look(self, *, now: float) -> None:
         """Take the next step, if this member leads and it is time to look."""
         raft = self._raft
@@ -87,6 +95,8 @@ class VoterChanges:
         view = self._view()
         key = view_key(view)
         if key == self._settled_key:
+            if raft.is_quiesced:
+                self.look_at_s = now + self._raft_quiesced_s
             return  # there was nothing to do, and nothing has changed
         self._settled_key = None
         change = plan_change(view)

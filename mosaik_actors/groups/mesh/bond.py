@@ -8,6 +8,7 @@ from ...ids import PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import CloseReason
 from ..wire.status import Status
+from .peer_heartbeats import NEVER, ConnectionHeartbeats
 
 
 class BondState:
@@ -19,17 +20,38 @@ class BondState:
         status: What that member said of itself last.
         formed_at: When the bond formed, in monotonic seconds.
         heard_at: When anything came over it last.
+        heartbeats: Those of its connection, for all groups; None where there are none.
     """
 
-    __slots__ = ("formed_at", "heard_at", "last_beat", "link_id", "peer", "status")
+    __slots__ = ("formed_at", "heard_at", "heartbeats", "last_beat", "link_id", "peer", "status")
 
-    def __init__(self, peer: PeerId, link_id: int, status: Status, now: float) -> None:
+    def __init__(
+        self,
+        peer: PeerId,
+        link_id: int,
+        status: Status,
+        now: float,
+        heartbeats: ConnectionHeartbeats | None = None,
+    ) -> None:
         self.peer = peer
         self.link_id = link_id
         self.status = status
         self.formed_at = now
         self.heard_at = now
+        self.heartbeats = heartbeats
         self.last_beat: bytes | None = None  # the same bytes once more say nothing new
+
+    @property
+    def has_heartbeats(self) -> bool:
+        """Whether heartbeats of the peer's node have come over the connection."""
+        return self.heartbeats is not None and self.heartbeats.heard_at > NEVER
+
+    @property
+    def last_heard_at(self) -> float:
+        """When the member, or its node over the same connection, was heard last."""
+        if self.heartbeats is None:
+            return self.heard_at
+        return max(self.heard_at, self.heartbeats.heard_at)
 
     def __repr__(self) -> str:
         return f"BondState(peer {self.peer.short}, link {self.link_id}, {self.status})"

@@ -58,7 +58,7 @@ from .bond import (
 from .handshake import AcceptorHandshake, Credentials, OpenerHandshake
 from .key import GroupKey
 from .redial import Redial
-from .standing_bonds import StandingBonds
+from .standing_bonds import JoinHeartbeats, StandingBonds
 from .topology import Bond
 from .wire import (
     MEMBERS_MAX,
@@ -116,6 +116,7 @@ class Mesh:
         is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
         allow: Returns why a peer that has the key is refused all the same; None
             to join_accepted it. Call `recheck` when it may answer otherwise than before.
+        join_heartbeats: See `StandingBonds`.
 
     Attributes:
         bonded: The bonds by peer, the oldest first; a view that keeps up.
@@ -134,6 +135,7 @@ class Mesh:
         status: Status,
         is_in_reach: Callable[[PeerId], bool] = lambda _peer: False,
         allow: Allow = lambda _peer: None,
+        join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
         self.allow = allow
         self._is_in_reach = is_in_reach
@@ -144,7 +146,7 @@ class Mesh:
         self._events: deque[MeshEvent] = deque()
         self._redial = Redial(me, rng)
         self._attempts = Attempts()
-        self._bonds = StandingBonds(me, config, rng, self._events, status, now=now)
+        self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats, now=now)
         self._bond_of_link = self._bonds.by_link
         self._has_left = False
         self._timer_at: float | None = None
@@ -287,6 +289,10 @@ class Mesh:
         """Note that a frame of others came over a link. Costs next to nothing."""
         if (bond := self._bond_of_link.get(link_id)) is not None:
             bond.heard_at = now
+
+    def recheck_silence(self) -> None:
+        """Take in that heartbeats of peers' nodes may have come: re-read `get_timer`."""
+        self._is_timer_stale = True
 
     def close_link(self, link_id: int, reason: CloseReason, *, now: float) -> None:
         """Close a link of the mesh from this side, for instance for what came over it."""

@@ -1,8 +1,9 @@
 """The bonds that stand: what goes over them, and how long silence is tolerated.
 
 Part of `mesh`, which decides who is bonded; here is what bonded members tell
-each other. Heartbeats go over all bonds at the same time, so that one encoding
-and one timer serve them all; the jitter keeps members from beating together.
+each other. Heartbeats with the status go over all bonds at the same time, so that one encoding
+and one timer serve them all; the jitter keeps members from beating together. While nothing
+changes they are rare, and the heartbeats of the nodes (`peer_heartbeats`) show who lives.
 
 Invariants:
     * Each bond has one peer and one link, and is known by both.
@@ -13,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
@@ -31,6 +32,7 @@ from .bond import (
     StatusChanged,
     TopologyChanged,
 )
+from .peer_heartbeats import ConnectionHeartbeats
 from .topology import Topology
 from .wire import Beat, MeshFrame, Peers, encode_frame
 
@@ -38,6 +40,10 @@ NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to 
 
 
 _BEATS_AT_REST: Final = 4
+_QUIESCED_FACTOR: Final = 5
+
+
+JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
 
 
 class StandingBonds:
@@ -49,6 +55,8 @@ class StandingBonds:
         rng: Where the jitter is drawn from.
         events: Where to put what is to be done and told.
         status: What this member says of itself.
+        join_heartbeats: Called with each bond's link when it forms: has the bond take part in
+            the heartbeats of its connection, and returns them; None where there are none.
 
     Attributes:
         status: The same, as it is now.
@@ -64,10 +72,12 @@ class StandingBonds:
         rng: Random,
         events: deque[MeshEvent],
         status: Status,
+        join_heartbeats: JoinHeartbeats,
         *,
         now: float,
     ) -> None:
         self.status = status
+        self._join_heartbeats = join_heartbeats
         self.by_peer: dict[PeerId, BondState] = {}
         self.by_link: dict[int, BondState] = {}
         self.topology = Topology(me)
@@ -84,7 +94,9 @@ class StandingBonds:
         """Let a link be the bond with a peer, who has none."""
         if not self.by_peer:
             self._schedule_beat(now)
-        self.by_peer[peer] = self.by_link[link_id] = BondState(peer, link_id, status, now)
+        self._beat_at = min(self._beat_at, now + self._config.heartbeat_interval)
+        bond = BondState(peer, link_id, status, now, self._join_heartbeats(link_id))
+        self.by_peer[peer] = self.by_link[link_id] = bond
         self._events.append(BondFormed(peer, link_id, status))
         told = self.topology.add(peer)
         if told.added:
@@ -142,12 +154,12 @@ class StandingBonds:
     def list_silent(self, now: float) -> list[BondState]:
         """Return the bonds over which nothing came for too long."""
         timeout_s = self._config.bond_timeout_s
-        return [bond for bond in self.by_peer.values() if bond.heard_at + timeout_s <= now]
+        return [bond for bond in self.by_peer.values() if bond.last_heard_at + timeout_s <= now]
 
     def forgive(self, seconds: float, *, now: float) -> None:
         """Bear so much more silence from all of them."""
         for bond in self.by_peer.values():
-            bond.heard_at = min(now, bond.heard_at + seconds)
+            bond.heard_at = min(now, bond.last_heard_at + seconds)
 
     def list_due_times(self) -> Iterator[float]:
         """Yield when `tell` and `list_silent` are due next."""
@@ -155,7 +167,7 @@ class StandingBonds:
             yield self._news_at
         if self.by_peer:
             yield self._beat_at
-            heard_at = min([bond.heard_at for bond in self.by_peer.values()])
+            heard_at = min([bond.last_heard_at for bond in self.by_peer.values()])
             yield heard_at + self._config.bond_timeout_s
 
     def topology_handed_out(self) -> None:
@@ -174,13 +186,16 @@ class StandingBonds:
         """Set when the next heartbeat is due: who has nothing new to say says it more rarely.
 
         All members beat over all bonds, and a link loses nothing: `_BEATS_AT_REST` of them in
-        the time after which a bond counts as silent are enough.
+        the time after which a bond counts as silent are enough. Where the nodes of all the
+        others send heartbeats, for all groups at once, those tell that they are there.
         """
         jitter_s = self._rng.random() * self._config.heartbeat_jitter
         interval_s = self._config.heartbeat_interval
         self._changed_beat_at = now + interval_s + jitter_s
         if is_repeated:
             interval_s = max(interval_s, self._config.bond_timeout_s / _BEATS_AT_REST)
+            if all(bond.has_heartbeats for bond in self.by_peer.values()):
+                interval_s = max(interval_s, self._config.bond_timeout_s * _QUIESCED_FACTOR)
         self._beat_at = now + interval_s + jitter_s
 
     def _send_all(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ and its three roles have a file each:
     snapshot        `log` (compaction), `follower` (what is missing), see room `sync`
     membership      `leader` proposes, `wire.configuration` is what it proposes (4.1: one at a time)
     strong reads    `read_index` (6.4)
+    idle            `quiescence`: leader and followers with nothing to do send no heartbeats
     disk            `durability` (what is saved may count), `ready` and `outbox` (in which order)
 
 Pure: no loop, socket, clock or disk. Imports `wire` and, for types, `storage`.

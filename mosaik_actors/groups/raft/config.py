@@ -7,10 +7,13 @@ long as the limits on sizes allow what the others send.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ...config import as_seconds, require_above, require_between
 from ...errors import ConfigError
 from ..wire.raft import APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, ENTRY_BYTES_MAX
+
+_QUIESCED_FACTOR: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,11 @@ class RaftConfig:
     apply_backlog: int = 65_536
     reads_count: int = 65_536
     promotion_lag: int = 4096
+
+    @property
+    def quiesced_interval(self) -> float:
+        """Seconds between the heartbeats of a leader that has nothing to do (`quiescence`)."""
+        return max(_QUIESCED_FACTOR * self.election_timeout, self.heartbeat_interval)
 
     def __post_init__(self) -> None:
         as_seconds(

@@ -24,6 +24,7 @@ from ..wire.raft import (
     SnapshotOffer,
     TimeoutNow,
 )
+from .quiescence import DOUBT_FACTOR
 from .ready import ReadState, SnapshotNeeded
 from .replica import FOLLOWER, Replica, Role
 
@@ -96,8 +97,19 @@ class Follower(Role):
             return
         self._hear(sender)
         replica.commit(min(message.commit_index, replica.agreed_index))
+        if message.may_quiesce:
+            self._quiesce(sender, message)
         if message.round:
-            replica.send(sender, HeartbeatReply(replica.term, message.round, replica.commit_index))
+            is_quiesced = replica.quiescence.liveness is not None
+            reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
+            replica.send(sender, reply)
+
+    def _quiesce(self, leader: PeerId, message: Heartbeat) -> None:
+        """Need no more heartbeats, if the log here is the leader's and all of it is committed."""
+        replica = self._replica
+        if replica.log.last_index == replica.commit_index == message.commit_index:
+            doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
+            replica.quiescence.begin(leader, until_s=replica.now + doubt_s)
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
@@ -139,12 +151,26 @@ class Follower(Role):
         replica = self._replica
         if replica.now < replica.election_at_s:
             return
+        self.recheck_quiescence()
+        if replica.now < replica.election_at_s:
+            return
         if replica.may_stand:
             replica.become_pre_candidate()
             return
+        replica.quiescence.end()
         replica.postpone_election()
         replica.set_leader(None)
         self._fail_reads()
+
+    def recheck_quiescence(self) -> None:
+        """Wait for an election from when the leader, or its node, was heard last."""
+        replica = self._replica
+        if (liveness := replica.quiescence.liveness) is None:
+            return
+        heard_s = replica.inside(liveness.last_heard_at)
+        replica.leader_heard_s = max(replica.leader_heard_s, heard_s)
+        replica.quiescence.recheck(now=replica.now)
+        replica.count_election_from(replica.leader_heard_s)
 
     def flush(self) -> None:
         """Serve the reads whose index is committed here by now."""
@@ -175,6 +201,7 @@ class Follower(Role):
 
     def _hear(self, leader: PeerId) -> None:
         replica = self._replica
+        replica.quiescence.end()
         replica.set_leader(leader)
         replica.leader_heard_s = replica.now
         replica.postpone_election()

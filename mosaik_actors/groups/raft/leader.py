@@ -131,6 +131,19 @@ class Leader(Role):
         self._transfer_until_s = replica.now + replica.settings.election_timeout
         return True
 
+    @property
+    def is_quiesced(self) -> bool:
+        """Whether it has followers, or none, that need no heartbeats."""
+        return self._replication.is_quiesced
+
+    def note_candidate(self, sender: PeerId) -> None:
+        """One that asks for votes does not hear this leader."""
+        self._replication.wake(sender)
+
+    def recheck_quiescence(self) -> None:
+        """Wake those whose life is not to be relied on any more."""
+        self._quorum_until_s = self.hears_quorum_until_s
+
     def read(self, request_id: Any) -> None:
         """Take in a strong read of this replica itself."""
         self._read_number += 1
@@ -189,6 +202,10 @@ class Leader(Role):
         self._confirm_reads()
         progress.commit_known = message.commit_index
         self._advance_known()
+        if message.is_quiesced:
+            self._replication.note_quiesced(sender, progress)
+        elif progress.liveness is not None:
+            self._replication.wake(sender)
         self._replication.recover(sender, progress, message.commit_index)
 
     def _receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
@@ -211,6 +228,7 @@ class Leader(Role):
     def hears_quorum_until_s(self) -> float:
         """When this leader must step down unless it hears from a quorum."""
         replica = self._replica
+        self._replication.hear_quiesced()
         heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
         heard[replica.me] = replica.now
         configurations = replica.deciding
@@ -248,6 +266,7 @@ class Leader(Role):
 
     def leave(self) -> None:
         """End the role: no read that waits may be answered any more."""
+        self._replication.part()
         for read in self._reads.drain():
             self._answer_read(read, None)
 
@@ -362,6 +381,7 @@ class Leader(Role):
     def resign(self, why: str) -> None:
         """Step down, and let the most complete voter stand, if one is heard."""
         replica = self._replica
+        self._replication.hear_quiesced()
         recently_s = replica.now - replica.settings.election_timeout
         voters = [
             (progress.match_index, peer)

@@ -24,6 +24,8 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
+from .quiescence import Liveness
+
 
 class ProgressState(Enum):
     """How a follower is replicated to."""
@@ -50,6 +52,8 @@ class FollowerProgress:
         heard_s: When it last answered.
         round: The last heartbeat round it answered (Raft thesis 6.4).
         snapshot_index: In SNAPSHOT, where the offered snapshot stands.
+        may_quiesce: Whether the last message to it allowed it to quiesce.
+        liveness: What counts for its replies while it is quiesced, else None.
     """
 
     __slots__ = (
@@ -61,7 +65,9 @@ class FollowerProgress:
         "commit_known",
         "commit_sent",
         "heard_s",
+        "liveness",
         "match_index",
+        "may_quiesce",
         "next_index",
         "round",
         "snapshot_index",
@@ -79,6 +85,8 @@ class FollowerProgress:
         self.heard_s = now
         self.round = 0
         self.snapshot_index = 0
+        self.may_quiesce = False
+        self.liveness: Liveness | None = None
         self._is_probing = False
         self._flight: deque[tuple[int, int]] = deque()
         self._flight_bytes = 0

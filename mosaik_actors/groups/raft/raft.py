@@ -24,6 +24,8 @@ next heartbeat, and takes no part any more (`has_lost_entries`).
 Safety never depends on time: not on clocks that agree, nor on clocks that go
 at all. Time decides only when replicas try.
 
+Replicas with nothing to do send each other next to nothing (`quiescence`).
+
 Invariants, beside those of the thesis (figure 3.2):
     * Nothing is sent, and no own vote or entry counted, before it is saved.
     * Nothing is reported as committed that a later leader could drop.
@@ -45,6 +47,7 @@ from .config import RaftConfig
 from .follower import Follower
 from .leader import Leader
 from .outbox import RaftOutbox
+from .quiescence import LivenessOf
 from .ready import ConfigurationCommitted, Ready, Reason
 from .replica import FOLLOWER, Replica, Roles
 from .view import RaftView
@@ -67,6 +70,8 @@ class Raft(RaftView):
         applied_index: What the machine holds: the snapshot's index for one that
             was restored from it. None: the snapshot's.
         join_index: It takes no part in elections before all up to here is committed.
+        liveness_of: See `FollowerQuiescence`; call `recheck_quiescence` when it may return
+            something else.
 
     Raises:
         DecodeError: A configuration in the log cannot be read.
@@ -85,6 +90,7 @@ class Raft(RaftView):
         base: tuple[int, int] | None = None,
         applied_index: int | None = None,
         join_index: int = 0,
+        liveness_of: LivenessOf = lambda _peer: None,
     ) -> None:
         metadata = metadata or SnapshotMetadata()
         applied_index = metadata.index if applied_index is None else applied_index
@@ -100,6 +106,7 @@ class Raft(RaftView):
             entries=entries,
             applied_index=applied_index,
             join_index=join_index,
+            liveness_of=liveness_of,
         )
         super().__init__(replica, RaftOutbox(replica, applied_index))
 
@@ -131,6 +138,11 @@ class Raft(RaftView):
         """Do what is due: heartbeats, elections, stepping down. Too early does no harm."""
         self._replica.observe(now)
         self._replica.role.handle_timer()
+
+    def recheck_quiescence(self, *, now: float) -> None:
+        """Take in that `liveness_of` may return something else than before."""
+        self._replica.observe(now)
+        self._replica.role.recheck_quiescence()
 
     def campaign(self, *, now: float) -> None:
         """Stand for election without waiting for a timeout, if that may be.

@@ -37,6 +37,7 @@ from .config import RaftConfig
 from .durability import Durability
 from .log import RaftLog
 from .proposals import Proposals
+from .quiescence import FollowerQuiescence, LivenessOf
 from .quorum import Configurations as Deciding
 from .ready import (
     BecameLeader,
@@ -91,6 +92,12 @@ class Role:
     def handle_saved(self) -> None:
         """More is saved than before."""
 
+    def note_candidate(self, sender: PeerId) -> None:
+        """Note that another replica asks for votes, so does not hear of a leader."""
+
+    def recheck_quiescence(self) -> None:
+        """Look whether what is relied on while nothing is to be done still holds."""
+
     def flush(self) -> None:
         """Put into the mail what has piled up; called once before each `Ready`."""
 
@@ -135,6 +142,7 @@ class Replica:
         has_lost_entries: Whether the log lacks entries that were acknowledged from here.
         join_index: It neither votes nor stands before everything up to here is committed.
         proposals: What callers here have proposed.
+        quiescence: Whether it relies on the life of its leader's node.
     """
 
     def __init__(
@@ -151,8 +159,10 @@ class Replica:
         entries: Sequence[Entry],
         applied_index: int,
         join_index: int = 0,
+        liveness_of: LivenessOf = lambda _peer: None,
     ) -> None:
         self.me = me
+        self.quiescence = FollowerQuiescence(liveness_of)
         self.join_index = join_index
         self.settings = settings
         self.rng = rng
@@ -195,6 +205,7 @@ class Replica:
 
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow; in a new term the vote is free again (Raft thesis 3.3)."""
+        self.quiescence.end()
         before = self.role
         before.leave()
         if before.name == LEADER:
@@ -239,6 +250,7 @@ class Replica:
 
     def _leave_for(self, name: str, *allowed: str) -> None:
         assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
+        self.quiescence.end()
         self.role.leave()
 
     def _new_follower(self) -> Role:
@@ -277,6 +289,7 @@ class Replica:
         Who hears a leader helps nobody to depose it, unless the leader itself
         asked for that (4.2.3).
         """
+        self.role.note_candidate(sender)
         has_leader = self.is_leader or self.hears_leader
         is_join_accepted = message.is_transfer or not has_leader
         is_pre_vote = message.is_pre_vote
@@ -327,12 +340,20 @@ class Replica:
         """Return a time inside as the caller's clock shows it."""
         return inside_s - self._clock_offset_s
 
+    def inside(self, outside_s: float) -> float:
+        """Return a time on the caller's clock as it is inside; never later than now."""
+        return min(outside_s + self._clock_offset_s, self.now)
+
     def postpone_election(self) -> None:
         """Draw the time of the next election anew (Raft thesis 3.4)."""
         settings = self.settings
         jitter_s = self.rng.random() * settings.election_timeout_jitter
-        wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
-        self.election_at_s = self.now + wait_s
+        self._election_wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
+        self.election_at_s = self.now + self._election_wait_s
+
+    def count_election_from(self, since_s: float) -> None:
+        """Have the time that was drawn pass from a moment on when the leader was heard."""
+        self.election_at_s = since_s + self._election_wait_s
 
     def hasten_election(self) -> None:
         """Have the next election after a split vote begin soon, at a time drawn anew."""
@@ -343,6 +364,7 @@ class Replica:
     @property
     def hears_leader(self) -> bool:
         """Whether a leader was heard of within the shortest election timeout (4.2.3)."""
+        self.role.recheck_quiescence()
         return self.now - self.leader_heard_s < self.settings.election_timeout
 
     # Terms, votes and leaders.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import inf
 
 from ...ids import PeerId
-from ..wire.raft import Append, Heartbeat, SnapshotOffer
+from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer
 from .lagged_followers import LaggedFollowers
 from .progress import FollowerProgress, ProgressState
 from .replica import Replica
@@ -54,6 +54,7 @@ class Replication:
                     window_count=settings.window_count,
                     window_bytes=settings.window_bytes,
                 )
+        self._hasten_heartbeat()
         self.lagged_followers.set_members(replica.me, self.progress, replica.deciding)
 
     def hear(self, sender: PeerId) -> FollowerProgress | None:
@@ -85,9 +86,78 @@ class Replication:
         term, commit_index = replica.term, replica.commit_index
         for peer, progress in self.progress.items():
             progress.commit_sent = commit_index
-            message = Heartbeat(term, commit_index, round_, progress.match_index)
-            replica.early_mail.append((peer, message))
-        self.heartbeat_at_s = replica.now + replica.settings.heartbeat_interval
+            may_quiesce = self._may_quiesce(peer, progress)
+            message = Heartbeat(term, commit_index, round_, progress.match_index, may_quiesce)
+            self._send(peer, progress, message)
+            progress.may_quiesce = may_quiesce
+        settings = replica.settings
+        is_alone = not self.progress
+        interval_s = settings.quiesced_interval if is_alone else settings.heartbeat_interval
+        self.heartbeat_at_s = replica.now + interval_s
+
+    # Quiescence.
+
+    @property
+    def is_quiesced(self) -> bool:
+        """Whether nobody needs a heartbeat at the moment."""
+        return all(progress.liveness is not None for progress in self.progress.values())
+
+    def note_quiesced(self, peer: PeerId, progress: FollowerProgress) -> None:
+        """Note that a follower agreed to what was offered it, unless that holds no more."""
+        if progress.may_quiesce:
+            progress.liveness = self._replica.quiescence.liveness_of(peer)
+            if self.is_quiesced:
+                interval_s = self._replica.settings.quiesced_interval
+                self.heartbeat_at_s = self._replica.now + interval_s
+
+    def hear_quiesced(self) -> None:
+        """Note when quiesced followers were heard; wake those that are not heard any more."""
+        replica = self._replica
+        for peer, progress in self.progress.items():
+            if (liveness := progress.liveness) is None:
+                continue
+            progress.heard_s = max(progress.heard_s, replica.inside(liveness.last_heard_at))
+            is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
+            if is_silent or replica.quiescence.liveness_of(peer) is not liveness:
+                self.wake(peer)
+
+    def wake(self, peer: PeerId) -> None:
+        """Have a follower hear a heartbeat soon, and answer it."""
+        if (progress := self.progress.get(peer)) is not None:
+            progress.liveness = None
+        self._hasten_heartbeat()
+
+    def part(self) -> None:
+        """Have followers that may be quiesced wait for an election from now on: this was the last.
+
+        Without a word they would take the life of this node for that of a leader.
+        """
+        replica = self._replica
+        for peer, progress in self.progress.items():
+            if progress.may_quiesce:
+                self._send(peer, progress, Heartbeat(replica.term, replica.commit_index, 0))
+
+    def _may_quiesce(self, peer: PeerId, progress: FollowerProgress) -> bool:
+        """Return whether nothing is to be done for a follower, and its node shows that it lives."""
+        replica = self._replica
+        last_index = replica.log.last_index
+        return (
+            replica.commit_index == last_index == progress.match_index == progress.commit_known
+            and progress.state is ProgressState.REPLICATE
+            and replica.quiescence.liveness_of(peer) is not None
+        )
+
+    def _send(self, peer: PeerId, progress: FollowerProgress, message: Message) -> None:
+        """Send at once. Whatever it is, it wakes a follower that is quiesced."""
+        progress.may_quiesce, progress.liveness = False, None
+        self._replica.early_mail.append((peer, message))
+        self._hasten_heartbeat()
+
+    def _hasten_heartbeat(self) -> None:
+        soon_s = self._replica.now + self._replica.settings.heartbeat_interval
+        self.heartbeat_at_s = min(self.heartbeat_at_s, soon_s)
+
+    # What is committed, and what was lost.
 
     def note_news(self, known_index: int) -> None:
         """Have followers that know of `known_index` told soon, or at once, what is committed."""
@@ -113,13 +183,13 @@ class Replication:
             return
         for peer, progress in behind:
             progress.commit_sent = replica.commit_index
-            replica.early_mail.append((peer, Heartbeat(replica.term, replica.commit_index, 0)))
+            self._send(peer, progress, Heartbeat(replica.term, replica.commit_index, 0))
         self.news_at_s = inf
 
     def _offer_snapshot(self, peer: PeerId, progress: FollowerProgress) -> None:
         replica = self._replica
         progress.wait_for_snapshot(replica.metadata.index)
-        replica.early_mail.append((peer, SnapshotOffer(replica.term, replica.metadata)))
+        self._send(peer, progress, SnapshotOffer(replica.term, replica.metadata))
 
     def recover(self, peer: PeerId, progress: FollowerProgress, commit_index: int) -> None:
         """Find out what was lost, on the way to a follower or by its restart."""
@@ -139,7 +209,7 @@ class Replication:
                 self._offer_snapshot(peer, progress)
             else:
                 probe = Append(replica.term, prev_index, prev_term, replica.commit_index)
-                replica.early_mail.append((peer, probe))
+                self._send(peer, progress, probe)
 
     def _replicate(self, peer: PeerId, progress: FollowerProgress) -> None:
         """Send entries while the window allows."""
@@ -162,7 +232,7 @@ class Replication:
                 bytes_max=settings.append_bytes,
             )
             message = Append(replica.term, next_index - 1, prev_term, replica.commit_index, entries)
-            replica.early_mail.append((peer, message))
+            self._send(peer, progress, message)
             progress.commit_sent = replica.commit_index
             size_bytes = sum([len(entry.data) for entry in entries])
             progress.sent(next_index - 1 + len(entries), size_bytes)

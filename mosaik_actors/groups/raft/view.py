@@ -7,6 +7,7 @@ from ..wire.records import Entry, HardState, SnapshotMetadata, Voters
 from .leader import Leader
 from .outbox import RaftOutbox
 from .progress import FollowerProgress
+from .quiescence import Liveness
 from .replica import Replica
 
 
@@ -124,8 +125,24 @@ class RaftView:
 
     def silent_s(self, peer: PeerId) -> float | None:
         """Return for how many seconds a leader has not heard of a follower; None where unknown."""
-        progress = self.progress.get(peer)
-        return None if progress is None else self._replica.now - progress.heard_s
+        progress, replica = self.progress.get(peer), self._replica
+        if progress is None:
+            return None
+        heard_s = progress.heard_s
+        if progress.liveness is not None:
+            heard_s = max(heard_s, replica.inside(progress.liveness.last_heard_at))
+        return replica.now - heard_s
+
+    @property
+    def is_quiesced(self) -> bool:
+        """Whether this replica leads, and no follower needs a heartbeat (`quiescence`)."""
+        role = self._replica.role
+        return isinstance(role, Leader) and role.is_quiesced
+
+    @property
+    def liveness(self) -> Liveness | None:
+        """What a quiesced follower takes for the life of its leader; else None."""
+        return self._replica.quiescence.liveness
 
     def tail(self, first_index: int) -> tuple[Entry, ...]:
         """Return the log from `first_index` on, committed or not; to be read only."""

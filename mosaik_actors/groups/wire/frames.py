@@ -8,6 +8,8 @@
 * ``MERGE``: between the leaders of two histories.
 * ``Bootstrap``: between members that have no history yet.
 * ``CONTROL``: the rest, see `Control`.
+* ``PEER_HEARTBEAT``: the sender's process lives; nothing follows, and no member sees it
+  (`mesh.peer_heartbeats`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ SYNC_ANSWER: Final = 4
 MERGE: Final = 5
 BOOTSTRAP: Final = 6
 CONTROL: Final = 7
+PEER_HEARTBEAT: Final = 8
 
 CONTROL_BYTES_MAX: Final = 4096
 

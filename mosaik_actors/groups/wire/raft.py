@@ -89,12 +89,15 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
         commit_index: How far the leader's log is committed.
         round: The read round that a reply confirms; 0 wants no reply.
         counted_index: Up to here the leader counts the log as saved by the receiver.
+        may_quiesce: Nothing is pending: the receiver may take the heartbeats of the leader's
+            node for those of the leader, until it gets the next message from it.
     """
 
     term: Term
     commit_index: Index
     round: Number
     counted_index: Index = 0
+    may_quiesce: bool = False
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
@@ -105,11 +108,13 @@ class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
         round: The heartbeat's.
         commit_index: How far the sender knows the log to be committed. One that
             was restarted knows less than it was told before.
+        is_quiesced: It does what `Heartbeat.may_quiesce` allows.
     """
 
     term: Term
     round: Number
     commit_index: Index
+    is_quiesced: bool = False
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):

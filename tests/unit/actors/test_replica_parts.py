@@ -17,6 +17,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.sink: Any = None
         self.reason: CloseReason | None = None
+        self.connection = object()
 
     def attach(self, sink: Any) -> None:
         self.sink = sink

@@ -43,6 +43,13 @@ def configuration_entry(index: int, term: int, voters: Voters) -> Entry:
     return Entry(index, term, EntryKind.CONFIGURATION, encode_voters(voters))
 
 
+class Life:
+    """When one replica's node was heard last at another, as a test says."""
+
+    def __init__(self, last_heard_at: float) -> None:
+        self.last_heard_at = last_heard_at
+
+
 class Cores:
     """Replicas 0 to n-1, all voters of the first configuration unless told otherwise."""
 
@@ -66,6 +73,7 @@ class Cores:
         self.sent: list[tuple[int, int, Message]] = []
         self.cut: set[tuple[int, int]] = set()
         self.held: dict[int, list[Ready]] = {}
+        self.lives: dict[tuple[int, int], Life] = {}
         self.applied: list[list[Entry]] = [[] for _ in range(count)]
         self.events: list[list[Event]] = [[] for _ in range(count)]
         self.outcomes: list[list[ProposalOutcome]] = [[] for _ in range(count)]
@@ -89,6 +97,7 @@ class Cores:
             metadata=self.metadata,
             entries=entries,
             join_index=self.join_indexes[number],
+            liveness_of=lambda other: self.lives.get((number, bytes(other)[0] - 1)),
         )
 
     # Moving.
@@ -147,6 +156,12 @@ class Cores:
         """Let the leader send a heartbeat and everybody answer."""
         self.time_out(number)
         self.settle()
+
+    def note_alive(self, *numbers: int) -> None:
+        """Have the nodes of replicas be heard by all others at this moment."""
+        for number in numbers:
+            for other in range(len(self.rafts)):
+                self.lives.setdefault((other, number), Life(self.now)).last_heard_at = self.now
 
     def isolate(self, *numbers: int) -> None:
         """Cut replicas off from the others, both ways."""

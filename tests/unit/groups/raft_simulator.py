@@ -55,6 +55,25 @@ def peer(number: int) -> PeerId:
     return PeerId(bytes([number + 1]) * 32)
 
 
+class Life:
+    """That one run of a replica's node is heard at another, whatever becomes of its messages."""
+
+    def __init__(self, at: Node, of: Node) -> None:
+        self._at = at
+        self._of = of
+        self._life = of.life
+        self._heard_at = at.now
+
+    @property
+    def last_heard_at(self) -> float:
+        """When it was heard, on the other's clock."""
+        is_alive = self._of.is_up and self._of.life == self._life
+        if is_alive and (self._of.me, self._at.me) not in self._at.sim.blocked:
+            self._at.sim.counts["heard while quiesced"] += 1
+            self._heard_at = self._at.now
+        return self._heard_at
+
+
 class Node:
     """One replica: a core, a disk, a machine, and a clock of its own."""
 
@@ -101,6 +120,7 @@ class Node:
         ] = {}
         self.answers: dict[tuple[bytes, int], CommandAnswer] = {}
         self.timer_generation = 0
+        self.lives: dict[tuple[PeerId, int], Life] = {}
         metadata = self.first_metadata
         self.machine = Machine(self.sim.limits)
         stored = self.disk.stored
@@ -117,9 +137,19 @@ class Node:
             metadata=metadata,
             entries=stored.entries,
             base=stored.base,
+            liveness_of=self.liveness_of,
         )
         self.commit_seen = self.raft.commit_index
         self.pump()
+
+    def liveness_of(self, other: PeerId) -> Life | None:
+        """Return what shows that another replica lives, in every third run."""
+        node = self.sim.nodes.get(other)
+        if self.sim.seed % 3 or node is None or not node.is_up:
+            return None
+        if (node.raft.leader, node.raft.term) != (self.raft.leader, self.raft.term):
+            return None
+        return self.lives.setdefault((other, node.life), Life(self, node))
 
     def crash(self) -> None:
         """Lose everything but the disk; a batch under way may have made it there, or not."""
