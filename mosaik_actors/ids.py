@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,7 @@ from .errors import ConfigError
 ID_BYTES = 32
 SHORT_DIGITS = 10
 
+_INTERNED_MAX = 8192  # the same few ids come again and again, from everybody
 _HEX_ID = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -302,8 +304,14 @@ def id_as_bytes(value: Any) -> bytes:
     raise TypeError(f"{type(value).__name__} is not a type that can be sent")
 
 
+@lru_cache(maxsize=_INTERNED_MAX)
+def _interned(type_: type[_Id32], value: bytes) -> _Id32:
+    """Return the id with these bytes, while it is kept the same object each time."""
+    return type_(value)
+
+
 def id_from_bytes(type_: type, value: Any) -> Any:
     """Return the id of `type_` that was encoded as `value` (a decoding hook of msgspec)."""
     if type_ in (UniqueId, PeerId) and isinstance(value, bytes):
-        return type_(value)
+        return _interned(type_, value)
     raise ValueError(f"expected {type_.__name__}, got {type(value).__name__}")

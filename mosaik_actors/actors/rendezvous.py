@@ -184,7 +184,6 @@ class NoticeFolder:
         self._content = format_notice(notice)
         self._looked_at_mtime_ns = -1
         self._looks = 0
-        self._known: dict[str, RendezvousNotice] = {}  # by file name, as of the last look
         self._notice_fd = -1
         self._folder_name = folder_name
         self._fd = -1
@@ -213,17 +212,9 @@ class NoticeFolder:
         for name in names:
             if name.endswith(_UNFINISHED):
                 self._remove_unfinished(name, now)
-        # A name is used once, and its notice never changes: only whether its owner lives is
-        # looked at again now and then, and by each node that starts.
-        known = self._known if self._looks % _FULL_LOOK_EVERY else {}
-        others = [
-            name
-            for name in names
-            if name in known or (name != self._name and parse_name(name) is not None)
-        ]
-        read = ((name, known.get(name) or self._read(name)) for name in others[:NOTICE_COUNT_MAX])
-        self._known = {name: notice for name, notice in read if notice is not None}
-        return list(self._known.values())
+        others = [name for name in names if name != self._name and parse_name(name) is not None]
+        notices = map(self._read, others[:NOTICE_COUNT_MAX])
+        return [notice for notice in notices if notice is not None]
 
     def close(self) -> None:
         """Remove the notice, and give up its lock. May be repeated."""

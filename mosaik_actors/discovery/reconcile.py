@@ -144,16 +144,24 @@ class Reconciler:
             case SyncWant(), SyncState.ANSWER:
                 return self._serve(frame)
             case SyncDone(), SyncState.BUCKETS | SyncState.CONFIRMATION:
-                self._state = SyncState.DONE
+                self._end()
                 return SyncStep()
             case SyncDone(), SyncState.WANTED:
-                self._state = SyncState.DONE
+                self._end()
                 return SyncStep(frames=[SyncDone()])
         raise RemoteError(f"a sync frame {type(frame).__name__}, expected {self._state.value}")
 
+    def _end(self) -> None:
+        """Hold nothing of the sync: a link to a neighbour lives on, and keeps its last one."""
+        self._state = SyncState.DONE
+        self._entries = {}
+        self._buckets = []
+        self._versions = {}
+        self._offered = set()
+
     def _compare_root(self, root: SyncRoot) -> SyncStep:
         if root.digest == digest_of(self._entries.items(), ROOT_HASH_BYTES):
-            self._state = SyncState.DONE
+            self._end()
             return SyncStep(frames=[SyncDone()])
         self._state = SyncState.VERSIONS
         self._bits = choose_bits(max(root.entry_count, len(self._entries)))

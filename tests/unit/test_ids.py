@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import ConfigError
-from mosaik_actors.ids import PeerId, SecretKey, UniqueId, unique_id
+from mosaik_actors.ids import PeerId, SecretKey, UniqueId, id_from_bytes, unique_id
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "ids.json"
 
@@ -119,3 +119,11 @@ def test_a_refused_key_names_what_it_got() -> None:
 def test_a_seed_is_a_text_that_is_not_empty(seed: Any) -> None:
     with pytest.raises(ConfigError, match="a seed is a text"):
         SecretKey.from_seed(seed)
+
+
+def test_an_id_that_comes_again_is_the_same_object() -> None:
+    """Each entry of a catalog, and each frame about it, would have one of its own."""
+    sent = bytes(PeerId(bytes(range(32))))
+    first, second = (id_from_bytes(PeerId, bytes(bytearray(sent))) for _ in range(2))
+    assert first is second
+    assert type(id_from_bytes(UniqueId, sent)) is UniqueId

@@ -86,14 +86,16 @@ class EntryStore:
         """Return whether another machine brought the entry of a peer."""
         return peer_id in self._afar
 
-    def live_addrs(self) -> dict[PeerId, PeerAddr]:
-        """Return where the peers are that live."""
-        gone, afar = self._gone, self._afar
-        return {
-            peer: without_loopback(signed.addr) if peer in afar else signed.addr
-            for peer, signed in self._signed.items()
-            if peer not in gone
-        }
+    def live(self) -> list[PeerId]:
+        """Return the peers that live."""
+        return [peer_id for peer_id in self._signed if peer_id not in self._gone]
+
+    def live_addr(self, peer_id: PeerId) -> PeerAddr | None:
+        """Return where a peer is; None for one that does not live."""
+        if not self.is_live(peer_id):
+            return None
+        addr = self._signed[peer_id].addr
+        return without_loopback(addr) if peer_id in self._afar else addr
 
     def published(self, me: SignedPeerEntry) -> Mapping[PeerId, SignedPeerEntry]:
         """Return live entries, departures, and the own entry; it does not change afterwards."""

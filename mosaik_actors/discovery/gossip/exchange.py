@@ -105,15 +105,13 @@ class Exchange:
     def choose_probes(self, connected: Container[PeerId], *, now: float) -> list[PeerAddr]:
         """Return a few of those that there is no connection with, to be measured."""
         catalog, gossip = self._catalog, self._gossip
-        addrs = catalog.store.live_addrs()
-        candidates = [peer_id for peer_id in addrs if peer_id not in connected]
-        chosen = gossip.rtt.choose_probes(candidates, catalog.is_measured, now=now)
-        return [gossip.complete_addr(addrs[peer_id]) for peer_id in chosen]
+        candidates = [peer_id for peer_id in catalog.store.live() if peer_id not in connected]
+        return self.live_addrs(gossip.rtt.choose_probes(candidates, catalog.is_measured, now=now))
 
     def live_addrs(self, peers: Iterable[PeerId]) -> list[PeerAddr]:
         """Return where those of `peers` can be reached that are in the catalog."""
-        addrs = self._catalog.store.live_addrs()
-        return [self._gossip.complete_addr(addrs[peer]) for peer in peers if peer in addrs]
+        found = map(self._catalog.store.live_addr, peers)
+        return [self._gossip.complete_addr(addr) for addr in found if addr is not None]
 
     def has_changed(self) -> bool:
         """Return whether the catalog shows something else than at the last call."""

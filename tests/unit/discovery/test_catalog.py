@@ -243,8 +243,10 @@ def test_what_another_machine_says_of_the_loopback_interface_is_not_dialled() ->
     core.receive_entry(signed("a", direct=both), source=peer("b"), is_from_afar=True, now=NOW)
     core.receive_entry(signed("c", direct=both), source=peer("b"), now=NOW)
     found = core.snapshot()
-    assert found[peer("a")].addr.direct == core.store.live_addrs()[peer("a")].direct == both[1:]
-    assert found[peer("c")].addr.direct == core.store.live_addrs()[peer("c")].direct == both
+    assert found[peer("a")].addr == core.store.live_addr(peer("a"))
+    assert found[peer("a")].addr.direct == both[1:]
+    assert found[peer("c")].addr == core.store.live_addr(peer("c"))
+    assert found[peer("c")].addr.direct == both
     # A neighbour on this machine may say it.
     core.receive_entry(signed("a", update=NOW + 1, direct=both), source=peer("c"), now=NOW + 1)
     assert core.snapshot()[peer("a")].addr.direct == both
@@ -341,7 +343,7 @@ def test_samples_are_smoothed_and_forgotten_with_the_peer() -> None:
     # Too far, it is not shown, and it is still somebody to be measured.
     assert core.receive_rtt_sample(peer("a"), 0.9)
     assert peer("a") not in core.snapshot()
-    assert list(core.store.live_addrs()) == [peer("a")]
+    assert core.store.live() == [peer("a")]
     # Who comes back is measured anew; of strangers nothing is kept.
     assert core.remove(peer("a"))
     assert not core.is_measured(peer("a"))

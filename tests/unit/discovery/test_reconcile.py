@@ -140,6 +140,20 @@ def test_large_entries_are_split_over_frames() -> None:
     assert run.frame_bytes_max <= FRAME_BYTES_MAX
 
 
+def test_what_is_over_holds_no_catalog() -> None:
+    """A link to a neighbour keeps its last sync: with catalogs of n peers that would be much."""
+    one, two = made_up_catalog(dict.fromkeys(range(50), 1)), made_up_catalog({1: 2, 77: 1})
+    sides = Reconciler(one, peers_max=1000), Reconciler(two, peers_max=1000)
+    frames, receiver = sides[0].open().frames, 1
+    while frames:
+        frames = [out for frame in frames for out in sides[receiver].receive_frame(frame).frames]
+        receiver = 1 - receiver
+    for side in sides:
+        assert side.is_done
+        held = [side._entries, side._versions, side._offered, side._buckets]
+        assert not any(held)
+
+
 def test_real_signatures_survive() -> None:
     run = Run({peer("a"): signed("a")}, {peer("b"): signed("b")})
     assert all(one.is_valid for one in run.opener.values())
