@@ -55,7 +55,7 @@ from .consumer import Consumer
 from .producer import Producer, SharedProducer
 from .required_tickets import TicketChecks
 from .stream_context import StreamsContext
-from .stream_status import StreamActivity, read_stream
+from .stream_view import StreamActivity, read_stream
 
 T = TypeVar("T")
 
