@@ -38,8 +38,9 @@ from ..schema import check_same
 from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from ..streams.consuming.preference import Key, Preference
+from ..streams.criteria.binding import bind
 from ..streams.criteria.budget import CriteriaBudget
-from ..streams.criteria.criteria import Criteria, bind, encode_criteria, where
+from ..streams.criteria.criteria import Criteria, encode_criteria, where
 from ..streams.gate import Requirement, make_condition, require_sync
 from ..streams.messages import (
     ConsumerSpec,
