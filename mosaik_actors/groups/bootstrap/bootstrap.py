@@ -94,10 +94,7 @@ class Bootstrap(BootstrapTransitions):
     """
 
     def update_peers(self, statuses: Mapping[PeerId, Status], *, now: float) -> None:
-        """Take in who is bonded now, and what they say; call it whenever that changes.
-
-        Afterwards drain `next_event` and re-read `get_timer`.
-        """
+        """Take in who is bonded now, and what they say; call it whenever that changes."""
         before = self._peers.statuses
         self._peers.update(statuses, now=now)
         if self._phase in (BootstrapPhase.PREPARED, BootstrapPhase.BEGUN):

@@ -41,8 +41,6 @@ class BootstrapTransitions:
     """The state of one member's part in the beginning, and how it changes.
 
     Args:
-        me: This member.
-        config: What all members agree on.
         rng: Draws histories and incarnations: it must not repeat itself after a
             restart.
         is_observer: It never votes, so it begins nothing and prepares nothing.

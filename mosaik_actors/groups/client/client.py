@@ -171,10 +171,7 @@ class CommandClient:
         return not self.pending_count
 
     def has_room(self, count: int, byte_count: int) -> bool:
-        """Return whether `submit` would accept so many commands of so many bytes in all.
-
-        Any number has room when nothing is pending.
-        """
+        """Return whether `submit` would accept these; any number, when nothing is pending."""
         window = self._window
         pending = self._waiting_commands + window.next_number - window.base
         return not pending or (

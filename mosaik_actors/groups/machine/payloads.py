@@ -116,10 +116,7 @@ class CommandCodec:
         return payloads
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return what payloads mean, each on its own, up to the first that could not be decoded.
-
-        Raises nothing for any bytes.
-        """
+        """Return what payloads mean, up to the first that could not be decoded. Raises nothing."""
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         return self._decode_alone(payloads) if commands is None else Decoded(commands)
 

@@ -61,10 +61,6 @@ class MemberSpec:
 class Context:
     """What the pieces of one member share, for as long as it lives.
 
-    Args:
-        spec: What it is made of.
-        rng: Draws timeouts, nonces and ids.
-
     Attributes:
         me: This member.
         consensus: What all members agree on.

@@ -152,11 +152,6 @@ class Takeover:
 
     Call `look` when something in the view has changed and when `timer_s` is due.
 
-    Args:
-        me: This member.
-        config: What all members agree on.
-        settings: This member's own settings.
-
     Attributes:
         is_abandoned: Whether the voters are gone, for long enough and for good as
             far as is known.

@@ -59,12 +59,7 @@ class _Candidate:
 
 
 class Redial:
-    """The members that are advertised, and when each may be dialled.
-
-    Args:
-        me: This member.
-        rng: Where the waits are drawn from.
-    """
+    """The members that are advertised, and when each may be dialled."""
 
     def __init__(self, me: PeerId, rng: Random) -> None:
         self._me = me

@@ -44,11 +44,8 @@ class StandingBonds:
     """The bonds of one member.
 
     Args:
-        me: This peer.
         config: How often to send heartbeats, and how much silence to bear.
-        rng: Where the jitter is drawn from.
         events: Where to put what is to be done and told.
-        status: What this member says of itself.
 
     Attributes:
         status: The same, as it is now.
