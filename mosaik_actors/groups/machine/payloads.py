@@ -95,14 +95,10 @@ class CommandCodec:
         self._codec: Codec[Any] = codec_for(type_)
 
     def encode(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return a payload for each command.
-
-        What is returned decodes to a command again: so a command that was
-        accepted takes effect.
+        """Return a payload for each command, which decodes to a command again.
 
         Raises:
-            EncodeError: One of them is not of the type, or too large; `value` is
-                the first such one. Nothing is returned of the others.
+            EncodeError: One is not of the type, or too large; `value` is the first such one.
         """
         if len(commands) == 1:
             payloads = [self._encode_checked(commands[0])]

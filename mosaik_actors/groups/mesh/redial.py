@@ -114,14 +114,7 @@ class Redial:
         is_refused: bool = False,
         reason: CloseReason | None = None,
     ) -> None:
-        """Wait before this one is dialled again.
-
-        Args:
-            peer: Who.
-            now: Monotonic time in seconds.
-            is_refused: It is we who refuse it.
-            reason: Why it failed, where that is known.
-        """
+        """Wait before this one is dialled again; `is_refused` when it is we who refuse it."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures += 1
             one.is_refused = is_refused
