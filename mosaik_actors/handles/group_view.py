@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from ..collections.commands import CollectionMachine
 from ..events import Events
 from ..groups.config import ConsensusConfig
 from ..groups.machine.machine import StateMachine
@@ -394,6 +393,8 @@ def read_group(group: GroupReads[Any, Any, Any, Any]) -> GroupStatus:
 
 def read_collection(group: GroupReads[Any, Any, Any, Any]) -> CollectionStatus | None:
     """Return the status of the replica whose group it is; None when it is no collection's."""
+    from ..collections.commands import CollectionMachine  # no need of it before
+
     machine = group.machine
     if not isinstance(machine, CollectionMachine):
         return None
