@@ -341,14 +341,14 @@ from .handles.collections.declarations import (
 from .handles.consumer import (
     Consumer as Consumer,
 )
-from .handles.groups import (
-    Group as Group,
-)
-from .handles.groups import (
+from .handles.group_view import (
     GroupMetrics as GroupMetrics,
 )
-from .handles.groups import (
+from .handles.group_view import (
     Member as Member,
+)
+from .handles.groups import (
+    Group as Group,
 )
 from .handles.kept_ticket import (
     KeptTicket as KeptTicket,

@@ -22,6 +22,8 @@ Form of a batch: one byte that says how, then a MessagePack array of items.
 A type with a class variable ``WIRE_SIZE`` has a codec that refuses, in both directions,
 each item that is not that many bytes of MessagePack; see `SizedCodec`.
 
+One file, because each form is written and read here, and the two must be seen together.
+
 Bytes from a peer are hostile: decoding reads at most what is there, never
 nests deeper than `NESTING_MAX`, makes no sets of members that were chosen to
 hash alike (`wire_limits`), builds nothing but the types above, and raises

@@ -24,6 +24,9 @@ the consumer, and names the first field that says no:
     * what a record says about its form (map or array, its tag) must be the same,
       and a reader that forbids unknown fields gets none.
 
+One file, because each rule is read in two places, where a schema is made and where two are
+compared.
+
 Numbers are not widened: an integer that becomes a float is another field.
 
 Schemas come from peers too, so `Schema` is bounded and each pair of records is

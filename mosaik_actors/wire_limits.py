@@ -21,6 +21,9 @@ begins with what C does fast (`_Items`), so that the walk in Python is
 for the few items that might break a limit.
 
 msgspec allocates as it reads and not as headers claim, so claims need no check.
+
+One file, because the walk is right only together with what is skipped before it, and with
+what a type lets happen.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ from ..errors import Closed, GroupOffline, GroupTerminated, QueryOffline
 from ..groups.config import ConsensusConfig
 from ..groups.machine.machine import Consistency
 from ..groups.mesh.key import GroupKey
-from ..handles.groups import Group, Member
+from ..handles.group_view import Member
+from ..handles.groups import Group
 from ..ids import PeerId, UniqueId
 from ..node import Node
 from ..remote.node import RemoteNode, Requirement

@@ -30,8 +30,7 @@ from ..streams.messages import (
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
-from .stream_status import StreamActivity
-from .stream_waits import StreamWhen
+from .stream_view import StreamActivity, StreamWhen
 
 T = TypeVar("T")
 

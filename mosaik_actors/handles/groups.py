@@ -11,29 +11,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Self
 
 from thespian.actors import ActorAddress
 
 from ..actors.groups import GroupsActor
 from ..actors.replica import ReplicaActor
-from ..config import require_above, seconds
 from ..errors import (
     Closed,
     ConfigError,
     GroupOffline,
     GroupTerminated,
     NoCommands,
-    QueryOffline,
 )
-from ..events import Events
-from ..groups.client.client import CommandClient, SubmissionDone
 from ..groups.config import ConsensusConfig, GroupsConfig
-from ..groups.errors import CallFailed
-from ..groups.machine.host import Host
 from ..groups.machine.machine import (
     Consistency,
     NoOp,
@@ -42,21 +35,14 @@ from ..groups.machine.machine import (
     check_machine,
     signature_of,
 )
-from ..groups.machine.state_sync import StateSync
-from ..groups.machine.types import A, C, Q, R, Typed
+from ..groups.machine.types import A, C, Q, R
 from ..groups.member.context import MemberSpec
-from ..groups.member.events import GroupEvent
 from ..groups.mesh.key import GroupKey, derive_group_id
-from ..groups.mesh.mesh import Bond
 from ..groups.messages import (
-    CallCancelled,
-    CommandsQueued,
     ForceNewGroup,
     LeaveGroup,
-    ReadAsked,
     StartGroups,
     StartReplica,
-    Submission,
     TakePart,
     TransferLeadership,
 )
@@ -64,93 +50,22 @@ from ..groups.position import Position, Positions
 from ..groups.shared import GroupState
 from ..groups.storage.interface import InMemory, LogStorage
 from ..groups.sync.settings import LogReplaySync, SnapshotSync
-from ..groups.wire.records import Voters
-from ..groups.wire.status import MemberStanding, Status
-from ..groups.wire.types import CLIENT_BYTES
 from ..ids import GroupId, PeerId
 from ..node import Node
 from ..runtime import ActorSystemClosed, AskUndeliverable
 from ..tickets.messages import RequiredTickets
 from ..tickets.requirement import Validators, as_validators, signatures
 from ..when import Wait
+from .group_calls import GroupCalls
 from .group_control import GroupControl
-from .group_waits import GroupWhen, committed_of, log_position_of
+from .group_spec import GroupJoin, make_spec
+from .group_view import GroupReads
 from .required_tickets import TicketChecks
 
 logger = logging.getLogger(__name__)
 
-_RESEND_S = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a group, as this one knows it.
-
-    Attributes:
-        peer_id: Who it is.
-        role: ``leader``, ``voter``, ``learner``, ``observer``, ``seeking``, or
-            ``away`` for one of the configuration that is not bonded.
-        is_voter: Whether it counts for quorums, in the configuration to rely on: it is
-            committed, and a crash of one voter does not take that away. One that is
-            being removed does not any more.
-        is_bonded: Whether there is a bond with it; True for this member itself.
-        is_durable: Whether it remembers the history after a crash; None when not bonded.
-        commit_index: How far its log is committed; None when not bonded.
-        match_index: How far its log agrees with the leader's; only the leader knows.
-        lag: Entries it lacks of what is committed; only the leader knows.
-        is_changing: Whether the newest configuration in the log here makes something else
-            of it (a voter or none, a member or none). That may still be taken back.
-    """
-
-    peer_id: PeerId
-    role: str
-    is_voter: bool
-    is_bonded: bool
-    is_durable: bool | None = None
-    commit_index: int | None = None
-    match_index: int | None = None
-    lag: int | None = None
-    is_changing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class GroupMetrics:
-    """Numbers about one member of a group.
-
-    Attributes:
-        term: The Raft term.
-        role: What this member is in it.
-        commit_index: The log is committed up to here.
-        applied_index: And applied up to here.
-        last_index: Where the log ends.
-        last_term: The term of the entry there; see `Group.force_new_group`.
-        first_index: The first entry that is still kept.
-        log_bytes: What the log takes in memory.
-        position: Commands applied.
-        pending_commands: Commands of this node that are not answered.
-        elections: Leaders seen to take over.
-        last_election_s: Seconds the group was last without one.
-        served_bytes: What this member has handed to those who catch up.
-        sync_mismatches: How often a state that it fetched did not fit together.
-    """
-
-    term: int
-    role: str
-    commit_index: int
-    applied_index: int
-    last_index: int
-    last_term: int
-    first_index: int
-    log_bytes: int
-    position: int
-    pending_commands: int
-    elections: int
-    last_election_s: float
-    served_bytes: int
-    sync_mismatches: int
-
-
-class Group(Typed, Generic[C, Q, A, R]):
+class Group(GroupReads[C, Q, A, R]):
     """This node's member of a group. Made by `Groups.join`.
 
     It takes its types from the machine: of commands, queries, answers and results.
@@ -167,179 +82,31 @@ class Group(Typed, Generic[C, Q, A, R]):
         *,
         after: asyncio.Future[None] | None,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        make_future = asyncio.get_running_loop().create_future
+        state = GroupState(make_future, spec.settings.events_backlog)
+        super().__init__(spec, name, shown_name, state)
         node = groups._node
         self._groups = groups
-        self._spec = spec
-        self._name = name
-        self.shown_name = shown_name
         self._storage = storage
-        self._make_future = loop.create_future
         self._decode_result = spec.host.decode_result
-        self._state = GroupState(loop.create_future, spec.settings.events_backlog)
         self._system = node.system
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
         self._after = after
         self._leaving: asyncio.Future[None] | None = None
-        self._line = asyncio.Lock()
+        self._calls = GroupCalls(node, self._address, spec, state)
         start = StartReplica(
             node,
             groups._catalog,
             groups._actor,
             spec,
             storage,
-            self._state,
+            state,
             name,
             shown_name,
             tickets,
             after,
         )
         node.system.tell(self._address, start)
-
-    # What it is.
-
-    @property
-    def id(self) -> GroupId:
-        """The group's id."""
-        return self._spec.group_id
-
-    @property
-    def config(self) -> ConsensusConfig:
-        """What all members agree on."""
-        return self._spec.consensus
-
-    @property
-    def machine(self) -> StateMachine[C, Q, A, R]:
-        """The machine here, this member's copy."""
-        return self._spec.host.machine
-
-    @property
-    def is_online(self) -> bool:
-        """Whether commands are taken: there is a leader, and this member is with it."""
-        return self.why_offline is None
-
-    @property
-    def why_offline(self) -> str | None:
-        """Why commands are not taken at the moment; None when they are."""
-        if self._state.error is not None:
-            return str(self._state.error)
-        member = self._state.member
-        return "starting" if member is None else member.why_offline
-
-    @property
-    def leader(self) -> PeerId | None:
-        """Who leads, as far as this member knows."""
-        member = self._state.member
-        return None if member is None or self._state.is_closed else member.leader
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this member leads: `leader` is this one, and `metrics.role` is ``leader``.
-
-        One that cannot commit steps down: within an election timeout when it hears no
-        majority or its disk does not answer, at once when its disk is full.
-        """
-        return self.leader == self._spec.me
-
-    @property
-    def history(self) -> bytes:
-        """Which history of the group this member follows; empty for none."""
-        member = self._state.member
-        return b"" if member is None or member.history is None else member.history.id
-
-    @property
-    def committed(self) -> int:
-        """The position up to which commands are committed and applied here."""
-        return committed_of(self._state)
-
-    @property
-    def log_position(self) -> int:
-        """The position of the last command in the log here, committed or not."""
-        return log_position_of(self._state)
-
-    @property
-    def bonds(self) -> tuple[Bond, ...]:
-        """Every bond of the group that is known, also those between others."""
-        member = self._state.member
-        return () if member is None or self._state.is_closed else member.mesh.bonds()
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """Who belongs to the group: those of the configuration, and those bonded."""
-        core = self._state.member
-        if core is None or self._state.is_closed:
-            return ()
-        final = newest = Voters()
-        if core.history is not None:
-            _, final = core.history.raft.final_configuration
-            newest = core.history.raft.configuration
-        # One that is being removed is not to be relied on any more.
-        voters = [peer for peer in final.voters if peer in newest.voters]
-        progress = {} if core.history is None else core.history.raft.progress
-        statuses: dict[PeerId, Status] = {self._spec.me: core.status, **core.statuses}
-        members = []
-        for peer in sorted({*_named(final), *_named(newest), *statuses}):
-            known = progress.get(peer)
-            match_index = None if known is None else known.match_index
-            status = statuses.get(peer)
-            members.append(
-                Member(
-                    peer_id=peer,
-                    role=_role(peer, status, voters, core.leader),
-                    is_voter=peer in voters,
-                    is_bonded=status is not None,
-                    is_durable=None if status is None else status.is_durable,
-                    commit_index=None if status is None else status.commit_index,
-                    match_index=match_index,
-                    lag=None
-                    if match_index is None or core.history is None
-                    else max(0, core.history.raft.commit_index - match_index),
-                    is_changing=_named(final).get(peer) != _named(newest).get(peer),
-                )
-            )
-        return tuple(members)
-
-    @property
-    def metrics(self) -> GroupMetrics | None:
-        """Numbers about this member; None while it has no history, and when it has ended."""
-        core = self._state.member
-        if core is None or core.history is None or self._state.is_closed:
-            return None
-        raft, elections = core.history.raft, core.history.elections
-        return GroupMetrics(
-            term=raft.term,
-            role=raft.role,
-            commit_index=raft.commit_index,
-            applied_index=raft.applied_index,
-            last_index=raft.last_index,
-            last_term=raft.term_at(raft.last_index) or 0,
-            first_index=raft.first_index,
-            log_bytes=raft.log_bytes,
-            position=core.host.position,
-            pending_commands=self._spec.client.pending_count,
-            elections=elections.count,
-            last_election_s=elections.last_elapsed_s,
-            served_bytes=core.history.sync.served_bytes,
-            sync_mismatches=core.history.sync.mismatch_count,
-        )
-
-    def when(self) -> GroupWhen:
-        """Return what can be waited for, such as ``await group.when().online()``.
-
-        When the member ends, waits for what does not hold then raise `GroupTerminated`.
-        """
-        return GroupWhen(self._state, self._spec.me)
-
-    def events(self) -> Events[GroupEvent]:
-        """Return an iterator over what happens from now on: leaders, members, merges, and so on.
-
-        A reader that falls more than `events_backlog` behind gets `Lagged` in place of
-        what it missed. The iteration ends with the member.
-        """
-        return Events(self._state)
-
-    def __repr__(self) -> str:
-        return f"Group({self._name or self.id.short}, {self.why_offline or 'online'})"
 
     # Commands.
 
@@ -362,7 +129,7 @@ class Group(Typed, Generic[C, Q, A, R]):
             EncodeError: It is not of the machine's `Command`.
         """
         payloads = self._spec.host.encode_commands((command,))
-        done = await self._submit(payloads, command, timeout, waits=True)
+        done = await self._calls.submit(payloads, command, timeout, waits=True)
         (position,) = done.positions
         result = done.results.get(position)
         return Position(position, None if result is None else self._decode_result(result))
@@ -384,7 +151,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         if not listed:
             raise NoCommands("no commands to execute")
         payloads = self._spec.host.encode_commands(listed)
-        done = await self._submit(payloads, listed, timeout, waits=True)
+        done = await self._calls.submit(payloads, listed, timeout, waits=True)
         return Positions(done.positions, done.results, self._decode_result)
 
     async def feed(self, command: C, *, timeout: float | timedelta | None = None) -> None:
@@ -397,7 +164,7 @@ class Group(Typed, Generic[C, Q, A, R]):
             GroupTerminated, EncodeError: As for `execute`.
         """
         payloads = self._spec.host.encode_commands((command,))
-        await self._submit(payloads, command, timeout, waits=False)
+        await self._calls.submit(payloads, command, timeout, waits=False)
 
     async def feed_many(
         self, commands: Iterable[C], *, timeout: float | timedelta | None = None
@@ -411,7 +178,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         if not listed:
             raise NoCommands("no commands to feed")
         payloads = self._spec.host.encode_commands(listed)
-        await self._submit(payloads, listed, timeout, waits=False)
+        await self._calls.submit(payloads, listed, timeout, waits=False)
 
     async def query(
         self,
@@ -437,33 +204,7 @@ class Group(Typed, Generic[C, Q, A, R]):
         if not isinstance(asked, Consistency):
             expected = "Consistency.WEAK or Consistency.STRONG"
             raise ConfigError(f"consistency is {asked!r}, expected {expected}")
-        if self._state.is_closed:
-            raise self._state.ended(query)
-        host = self._spec.host
-        if consistency is Consistency.WEAK:
-            member = self._state.member
-            if member is not None and not member.may_query:
-                raise QueryOffline(query, "the state is being replaced by a snapshot")
-            return host.query(query)
-        wait_s = _wait_s(timeout, self._spec.consensus.query_timeout)
-        if self._state.member is None:
-            wait_s = await self._wait_for_start(query, wait_s)
-        future = self._make_future()
-        self._state.reads[future] = lambda: host.query(query)
-        try:
-            self._tell(ReadAsked(future, wait_s))
-            answer: QueryAnswer[A] = await future
-        except asyncio.CancelledError:
-            self._forget_call(future)
-            raise
-        except CallFailed as exc:
-            why = self.why_offline or exc.reason
-            raise QueryOffline(query, f"the group did not answer: {why}") from None
-        except GroupTerminated:
-            raise self._state.ended(query) from self._state.error
-        finally:
-            self._state.reads.pop(future, None)
-        return answer
+        return await self._calls.query(query, consistency, timeout)
 
     # The end.
 
@@ -565,36 +306,6 @@ class Group(Typed, Generic[C, Q, A, R]):
 
     # Helpers.
 
-    async def _submit(
-        self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
-    ) -> SubmissionDone:
-        if self._state.error is not None:  # as `is_closed`, on a hot path
-            raise self._state.ended(value)
-        wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
-        state = self._state
-        byte_count = sum(map(len, payloads))
-        if self._line.locked() or not self._has_room(len(payloads), byte_count):
-            wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
-        future = self._make_future()
-        state.submissions.append(Submission(payloads, future, wait_s, waits))
-        state.queued_count += len(payloads)
-        state.queued_bytes += byte_count
-        if len(state.submissions) == 1 and not state.take_now():
-            self._tell(CommandsQueued())
-        try:
-            if future.done():  # a lone voter commits at once: others have their turn all the same
-                await asyncio.sleep(0)
-            done: SubmissionDone = await future
-        except asyncio.CancelledError:
-            self._forget_call(future)
-            raise
-        except CallFailed as exc:
-            why = self.why_offline or exc.reason
-            raise GroupOffline(value, why, exc.may_take_effect) from None
-        except GroupTerminated:
-            raise self._state.ended(value) from self._state.error
-        return done
-
     @property
     def _is_staying(self) -> bool:
         """Whether it has neither ended nor begun to leave."""
@@ -610,66 +321,7 @@ class Group(Typed, Generic[C, Q, A, R]):
     def _take_part(self) -> None:
         """Be an observer no more. May be repeated."""
         if self._spec.is_observer:
-            self._tell(TakePart())
-
-    async def _wait_for_room(self, count: int, byte_count: int, value: Any, wait_s: float) -> float:
-        """Wait in line until there is room; return how long the call may still take."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + wait_s
-        try:
-            async with asyncio.timeout_at(until), self._line:
-                while not self._has_room(count, byte_count):
-                    await self._state.room.wait()
-        except TimeoutError:
-            why = self.why_offline or "too many commands wait to be committed"
-            raise GroupOffline(value, why) from None
-        if self._state.is_closed:
-            raise self._state.ended(value)
-        return until - loop.time()
-
-    def _has_room(self, count: int, byte_count: int) -> bool:
-        state, client, settings = self._state, self._spec.client, self._spec.settings
-        if state.error is not None:
-            return True
-        if state.member is None:
-            return False  # while it starts, nobody looks at how long commands wait
-        if not state.submissions:
-            return client.has_room(count, byte_count)
-        # Those that were made in the same turn go first. What is in the shared state must find
-        # room, for there nobody looks at how long it waits.
-        return (
-            client.pending_count + state.queued_count + count <= settings.pending_commands
-            and client.pending_bytes + state.queued_bytes + byte_count <= settings.pending_bytes
-        )
-
-    async def _wait_for_start(self, query: Any, wait_s: float) -> float:
-        """Wait until the member has started; return how long the call may still take."""
-        state, loop = self._state, asyncio.get_running_loop()
-        until = loop.time() + wait_s
-        try:
-            async with asyncio.timeout_at(until):
-                await Wait(state, lambda: state.member is not None)
-        except TimeoutError:
-            raise QueryOffline(query, "the group did not answer: starting") from None
-        except GroupTerminated:
-            raise state.ended(query) from state.error
-        return until - loop.time()
-
-    def _forget_call(self, future: Any) -> None:
-        if not self._state.is_closed:
-            self._tell(CallCancelled(future))
-
-    def _tell(self, message: Any) -> None:
-        try:
-            self._system.tell(self._address, message)
-        except ActorSystemClosed:
-            self._abandon()
-            raise Closed(reason="the network handle is closed") from None
-
-    def _abandon(self) -> None:
-        """End here and now: the actor is gone. May be repeated."""
-        self._state.close(GroupTerminated(None, "the network handle is closed"))
-        self._state.end_calls()
+            self._calls.send(TakePart())
 
     def _leave(self, *, is_final: bool) -> Coroutine[Any, Any, None]:
         return _done(self._begin_leave(is_final=is_final))
@@ -792,7 +444,9 @@ class Groups:
                 after = existing._begin_leave(is_final=False)
             tickets = self._tickets.require(validators)
             settings = settings or self._settings
-            spec = self._spec(key, group_id, machine, sync, storage, consensus, settings, tickets)
+            self._join_count += 1
+            join = GroupJoin(key, group_id, machine, sync, storage, consensus, settings, tickets)
+            spec = make_spec(self._node, join, self._join_count)
             shown = name if shown_name is None else shown_name
             group = Group(self, spec, name, shown, storage or InMemory(), tickets, after=after)
         except TypeError as exc:
@@ -818,98 +472,14 @@ class Groups:
         """End all groups here and now: their actors are gone."""
         self._is_closed = True
         for group in list(self._joined.values()):
-            group._abandon()
+            group._calls.abandon()
 
     # Helpers.
-
-    def _spec(
-        self,
-        key: GroupKey,
-        group_id: GroupId,
-        machine: StateMachine,
-        sync: StateSync,
-        storage: LogStorage | None,
-        consensus: ConsensusConfig,
-        settings: GroupsConfig,
-        tickets: RequiredTickets | None,
-    ) -> MemberSpec:
-        node = self._node
-        # A member that comes back in the same run must not draw what it drew before: the
-        # group would take its new client for the old one, and its commands for repetitions.
-        self._join_count += 1
-        rng = node.randomness.branch(f"client of group {group_id} {self._join_count}")
-        preference = machine.leadership_preference
-        return MemberSpec(
-            me=node.peer_id,
-            network_id=node.network_id,
-            group_id=group_id,
-            key=key,
-            consensus=consensus,
-            settings=settings,
-            host=Host(machine, group_id=group_id, network_id=node.network_id),
-            client=CommandClient(
-                rng.randbytes(CLIENT_BYTES),
-                pending_commands=settings.pending_commands,
-                pending_bytes=settings.pending_bytes,
-                resend_s=_RESEND_S,
-                rng=rng,
-            ),
-            sync=sync,
-            is_durable=storage is not None and storage.is_durable,
-            is_observer=preference.is_observer,
-            factor=preference.factor,
-            allow=(lambda _peer: None) if tickets is None else _Allow(tickets),
-            is_excluded=(lambda _peer: False) if tickets is None else tickets.requirement.excludes,
-            is_in_reach=node.endpoint.is_answering,
-        )
 
     def _forget(self, group: Group) -> None:
         if self._joined.get(group.id) is group:
             del self._joined[group.id]
 
 
-class _Allow:
-    """Why a peer's tickets do not make it a member, None when they do."""
-
-    def __init__(self, tickets: RequiredTickets) -> None:
-        self._requirement = tickets.requirement
-
-    def __call__(self, peer: PeerId) -> str | None:
-        """Return it, cut to what a close reason may carry."""
-        why = self._requirement.why_not(peer)
-        return None if why is None else f"no valid ticket: {why}"[:200]
-
-
 async def _done(leaving: asyncio.Future[None]) -> None:
     await asyncio.shield(leaving)
-
-
-def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
-    """Return how many seconds a call may take. Raises `ConfigError`."""
-    if timeout is None:
-        return default_s
-    try:
-        wait_s = seconds(timeout) + 0
-    except (TypeError, ValueError) as exc:
-        raise ConfigError(f"timeout is {timeout!r}, expected seconds or a timedelta") from exc
-    require_above("timeout", wait_s)
-    return wait_s
-
-
-def _named(voters: Voters) -> dict[PeerId, bool]:
-    """Return whom a configuration names, and whether they vote."""
-    return dict.fromkeys(voters.learners, False) | dict.fromkeys(voters.voters, True)
-
-
-def _role(
-    peer: PeerId, status: Status | None, voters: Sequence[PeerId], leader: PeerId | None
-) -> str:
-    if status is None:
-        return "away"
-    if peer == leader:
-        return "leader"
-    if status.standing in (MemberStanding.SEEKING, MemberStanding.PREPARED):
-        return "seeking"
-    if peer in voters:
-        return "voter"
-    return "observer" if status.is_observer else "learner"

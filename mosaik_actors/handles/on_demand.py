@@ -85,7 +85,7 @@ class PartsOnDemand:
         """Return the status of the node's members of groups, and of those of collections."""
         if self._groups is None:
             return (), ()
-        from .group_status import read_collection, read_group
+        from .group_view import read_collection, read_group
 
         joined = list(self._groups)[:LISTED_MAX]
         collections = map(read_collection, joined)

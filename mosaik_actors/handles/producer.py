@@ -32,7 +32,7 @@ from ..streams.producing.outbox import Outbox
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
-from .stream_waits import StreamWhen
+from .stream_view import StreamWhen
 
 logger = logging.getLogger(__name__)
 

@@ -38,8 +38,9 @@ from ..schema import check_same
 from ..streams.conditions import Condition
 from ..streams.config import BUFFER_ITEMS_MAX, Backoff, StreamsConfig
 from ..streams.consuming.preference import Key, Preference
+from ..streams.criteria.binding import bind
 from ..streams.criteria.budget import CriteriaBudget
-from ..streams.criteria.criteria import Criteria, bind, encode_criteria, where
+from ..streams.criteria.criteria import Criteria, encode_criteria, where
 from ..streams.gate import Requirement, make_condition, require_sync
 from ..streams.messages import (
     ConsumerSpec,
@@ -55,7 +56,7 @@ from .consumer import Consumer
 from .producer import Producer, SharedProducer
 from .required_tickets import TicketChecks
 from .stream_context import StreamsContext
-from .stream_status import StreamActivity, read_stream
+from .stream_view import StreamActivity, read_stream
 
 T = TypeVar("T")
 

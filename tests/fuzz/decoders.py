@@ -44,7 +44,7 @@ from mosaik_actors.groups.wire import raft as raft_wire
 from mosaik_actors.groups.wire import sync as sync_wire
 from mosaik_actors.ids import PeerId
 from mosaik_actors.streams import wire as streams_wire
-from mosaik_actors.streams.criteria import criteria
+from mosaik_actors.streams.criteria import binding, criteria
 from mosaik_actors.tee import packing, quote, simulated
 from mosaik_actors.tee.ticket import TdxTicket
 from mosaik_actors.tickets import wire as tickets_wire
@@ -193,7 +193,7 @@ def _subscribe(data: bytes) -> None:
 def _select(data: bytes) -> None:
     wanted = criteria.decode_criteria(data)
     try:
-        judge = criteria.compile_criteria(wanted, Price)
+        judge = binding.compile_criteria(wanted, Price)
     except criteria.CriteriaError:
         return
     judge(Price("ETH", 1.0))

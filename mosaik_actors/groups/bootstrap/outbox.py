@@ -12,12 +12,7 @@ from .peers import BootstrapPeers
 
 
 class BootstrapOutbox:
-    """The events of one member, in order.
-
-    Args:
-        me: This member.
-        peers: Whom it sees.
-    """
+    """The events of one member, in order."""
 
     def __init__(self, me: PeerId, peers: BootstrapPeers) -> None:
         self.events: deque[Event] = deque()

@@ -27,8 +27,6 @@ class BootstrapPeers:
     """What one seeking member sees.
 
     Args:
-        me: This member.
-        config: What all members agree on.
         rng: Spreads further attempts.
         now: When the search begins, in seconds.
 

@@ -28,8 +28,6 @@ class Promises:
     """The promises of one member.
 
     Args:
-        me: This member.
-        rng: Draws incarnations.
         prepare_vote: What was saved last, None for nothing.
         save: Called with each new prepare vote, None for none; `saved` follows.
 

@@ -17,11 +17,7 @@ class Proposing:
     """What one member proposes.
 
     Args:
-        me: This member.
-        rng: Draws histories.
         attempt_s: How long the others are waited for at least.
-        peers: Whom it sees.
-        promises: What it has promised.
         out: Takes what is to be sent.
 
     Attributes:

@@ -90,10 +90,7 @@ class CallDeadlines:
         return self._heap[0][0] if self._heap else inf
 
     def pop_due(self, now: float) -> PendingSubmission | None:
-        """Return the next submission whose caller gives up now, None if there is none.
-
-        It counts as told.
-        """
+        """Return the next submission whose caller gives up now, and count it as notified."""
         if self.next_at() > now:
             return None
         submission = heappop(self._heap)[2]

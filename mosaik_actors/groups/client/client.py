@@ -171,10 +171,7 @@ class CommandClient:
         return not self.pending_count
 
     def has_room(self, count: int, byte_count: int) -> bool:
-        """Return whether `submit` would accept so many commands of so many bytes in all.
-
-        Any number has room when nothing is pending.
-        """
+        """Return whether `submit` would accept these; any number, when nothing is pending."""
         window = self._window
         pending = self._waiting_commands + window.next_number - window.base
         return not pending or (
@@ -247,7 +244,7 @@ class CommandClient:
         for submission in waiting:
             self._drop(submission)
             self._deadlines.note_told(submission)
-            self._tell_failed(submission, reason, may_take_effect=False)
+            self._note_failed(submission, reason, may_take_effect=False)
 
     # The group.
 
@@ -259,8 +256,7 @@ class CommandClient:
 
         Args:
             is_known: Whether there is one, within reach.
-            epoch: Who leads, and in which term: whatever differs for another
-                leadership.
+            epoch: Who leads, and in which term.
             now: The time.
         """
         if is_known and (not self._has_leader or epoch != self._epoch):
@@ -286,12 +282,7 @@ class CommandClient:
         self._send_again()
 
     def take_command_batches(self, now: float, born_index: int) -> list[CommandBatch]:
-        """Return what to hand to the leader now, in order; empty when that is nothing.
-
-        Args:
-            now: The time.
-            born_index: A log position that is committed here.
-        """
+        """Return what to hand to the leader now; `born_index` is a position committed here."""
         if not self._has_leader or not self._has_unsent() or now < self._paused_until:
             return []
         if self._born_index is None:
@@ -319,10 +310,7 @@ class CommandClient:
         )
 
     def receive_refused(self, first_sequence: int, now: float) -> None:
-        """Note that the leader did not take the command batch that begins with this number.
-
-        It and what follows is sent again after a while.
-        """
+        """Send again, after a while, from the command batch on that begins with this number."""
         if self._window.base <= first_sequence < self._window.next_sent:
             self._paused_until = now + self._backoff_s()
             self._attempts += 1
@@ -470,7 +458,7 @@ class CommandClient:
             if not submission.is_told:
                 unknown_count -= submission.last + 1 - first
                 self._deadlines.note_told(submission)
-                self._tell_failed(submission, reason, may_take_effect=True)
+                self._note_failed(submission, reason, may_take_effect=True)
             first = submission.last + 1
         self._begin(self._rng.randbytes(CLIENT_BYTES))
         self._events.append(ClientRenewed(self._client_id, unknown_count))
@@ -478,10 +466,10 @@ class CommandClient:
     def _time_out(self, submission: PendingSubmission) -> None:
         if submission.last:
             del self._awaited[submission.token]
-            self._tell_failed(submission, "not applied in time", may_take_effect=True)
+            self._note_failed(submission, "not applied in time", may_take_effect=True)
         else:
             self._drop(submission)
-            self._tell_failed(submission, "no leader took it in time", may_take_effect=False)
+            self._note_failed(submission, "no leader took it in time", may_take_effect=False)
 
     def _drop(self, submission: PendingSubmission) -> None:
         """Take out a submission that has no numbers."""
@@ -489,7 +477,7 @@ class CommandClient:
         self._waiting_commands -= len(submission.payloads)
         self._waiting_bytes -= submission.byte_count
 
-    def _tell_failed(
+    def _note_failed(
         self, submission: PendingSubmission, reason: str, *, may_take_effect: bool
     ) -> None:
         self._events.append(SubmissionFailed(submission.token, may_take_effect, reason))

@@ -126,10 +126,6 @@ class Host:
     """The host of one member's machine.
 
     Args:
-        machine: The machine, as it is before any command.
-        group_id: The group.
-        network_id: The network.
-        limits: The limits of sessions, the same on all members.
         ledger: The ledger to begin with; none: one without a history.
 
     Attributes:

@@ -20,11 +20,7 @@ from .machine import StateMachine
 
 
 class InitialState:
-    """What a machine was like when this was made.
-
-    Args:
-        machine: The machine.
-    """
+    """What a machine was like when this was made."""
 
     def __init__(self, machine: StateMachine) -> None:
         self._machine = machine

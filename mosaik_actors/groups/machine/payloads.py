@@ -95,14 +95,10 @@ class CommandCodec:
         self._codec: Codec[Any] = codec_for(type_)
 
     def encode(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return a payload for each command.
-
-        What is returned decodes to a command again: so a command that was
-        accepted takes effect.
+        """Return a payload for each command, which decodes to a command again.
 
         Raises:
-            EncodeError: One of them is not of the type, or too large; `value` is
-                the first such one. Nothing is returned of the others.
+            EncodeError: One is not of the type, or too large; `value` is the first such one.
         """
         if len(commands) == 1:
             payloads = [self._encode_checked(commands[0])]
@@ -116,10 +112,7 @@ class CommandCodec:
         return payloads
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return what payloads mean, each on its own, up to the first that could not be decoded.
-
-        Raises nothing for any bytes.
-        """
+        """Return what payloads mean, up to the first that could not be decoded. Raises nothing."""
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         return self._decode_alone(payloads) if commands is None else Decoded(commands)
 

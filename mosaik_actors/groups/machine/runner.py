@@ -71,11 +71,6 @@ class Runner:
     Of each entry: `begin_entry`, `take` as often as needed, `end_entry`; then
     `flush` before anybody looks at the machine.
 
-    Args:
-        machine: The machine.
-        group_id: For its contexts.
-        network_id: For its contexts.
-
     Attributes:
         codec: Of the machine's commands.
         results: Of what it returns.

@@ -98,11 +98,7 @@ class SessionLimits:
 
 
 class Results:
-    """What commands returned, by the positions of the commands, the oldest first.
-
-    Args:
-        limits: The same for all members.
-    """
+    """What commands returned, by the positions of the commands, the oldest first."""
 
     __slots__ = ("_limits", "_size_bytes", "kept")
 
@@ -162,9 +158,6 @@ class _Session:
 
 class Sessions:
     """The table of clients of one group; see the module's docstring.
-
-    Args:
-        limits: The same for all members.
 
     Attributes:
         results: What commands returned. The owner adds to it, at the same places of the

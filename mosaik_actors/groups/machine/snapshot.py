@@ -81,11 +81,7 @@ class Header:
 
     @classmethod
     def read(cls, parts: Iterator[bytes], limits: SessionLimits | None = None) -> Header:
-        """Return the header at the beginning of a snapshot.
-
-        Args:
-            parts: The snapshot's parts. The machine's are left in it.
-            limits: The limits of the sessions.
+        """Take the header from a snapshot's parts; the machine's are left.
 
         Raises:
             DecodeError: There is none, or it breaks a limit.
@@ -111,13 +107,7 @@ class Header:
 def checked_parts(
     parts: Iterable[Any], error: type[MosaikError], *, from_count: int = 0
 ) -> Iterator[bytes]:
-    """Yield parts of a snapshot; raise `error` for one that is no bytes, too large or too much.
-
-    Args:
-        parts: The parts.
-        error: `SnapshotError` for a machine's own, `DecodeError` for a peer's.
-        from_count: How many parts there were before these.
-    """
+    """Yield parts; raise `error` for one that is no bytes, too large or too much."""
     for count, part in enumerate(parts, from_count + 1):
         if not isinstance(part, bytes):
             raise error(f"a part of a snapshot is bytes, got {type(part).__name__}")

@@ -227,10 +227,7 @@ class SyncProvider(Protocol):
         """
 
     def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
-        """Take over a snapshot that a `TakeSnapshot` in the log asked for.
-
-        Every member calls this when it applies the system entry, the leader or not.
-        """
+        """Take over a snapshot that a `TakeSnapshot` in the log asked for, on the leader or not."""
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, possibly at once; None for never."""

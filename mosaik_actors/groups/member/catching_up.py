@@ -95,10 +95,7 @@ class CatchingUp:
         return self._task is not None or self._again_at_s is not None
 
     def begin(self, index: int = 0, *, now: float) -> None:
-        """Catch up, unless that is under way; at least to `index`, and again until it is reached.
-
-        Others may not know yet how far the log is committed, and serve less.
-        """
+        """Catch up, unless under way, and again until `index`: others may serve less at first."""
         self._wanted_index = max(self._wanted_index, index)
         if self._task is None:
             self._again_at_s = None

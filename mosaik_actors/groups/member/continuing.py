@@ -124,10 +124,7 @@ def _go_on_as(
 def _snapshot_as(
     context: Context, raft: Raft, begin: Begin
 ) -> tuple[SnapshotMetadata, bytes] | None:
-    """Return what says on the disk which history it is from now on.
-
-    The header still names the one so far, until the system entry in the log is applied again.
-    """
+    """Return what names another history on the disk until its system entry is applied again."""
     if not context.is_durable:
         return None
     if not raft.metadata.index:

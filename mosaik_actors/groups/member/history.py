@@ -75,9 +75,6 @@ class News:
 class FollowedHistory:
     """See the module's docstring.
 
-    Args:
-        begin: Where it begins.
-
     Attributes:
         id: The history's id.
         raft: The core, to be read.
@@ -210,10 +207,7 @@ class FollowedHistory:
         self.raft.receive_message(peer, message, now=now)
 
     def propose_system_entry(self, system_entry: SystemEntry) -> None:
-        """Put a system entry into the log.
-
-        It comes back in `take_news`, applied or failed.
-        """
+        """Put a system entry into the log; it comes back in `take_news`, applied or failed."""
         self.raft.propose(encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM)
 
     def take_news(self) -> News | None:

@@ -75,8 +75,6 @@ class GroupMember:
     """See the module's docstring.
 
     Args:
-        spec: What it is made of.
-        rng: Draws timeouts, nonces and ids.
         stored: What a durable storage held.
         join_heartbeats: See `StandingBonds`.
 
@@ -184,11 +182,7 @@ class GroupMember:
         )
 
     def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
-        """Return what became of all calls that wait: the member ends here and now.
-
-        Also of those whose outcome was known and not handed out; a read that was
-        granted is not to be answered any more.
-        """
+        """Return what became of all calls that wait, also of those decided and not handed out."""
         self._client.fail_all("the member has ended")
         self._reads.fail_all()
         self._take_client()

@@ -126,11 +126,7 @@ def plan_change(view: GroupView) -> Step | None:
 
 
 def view_key(view: GroupView) -> tuple[object, ...]:
-    """Return what the plans depend on: where it is the same, so is whether there is one.
-
-    Of times it has only which limits they are over, and of lags whether they are near
-    enough; of the rest everything.
-    """
+    """Return what the plans depend on: of times and lags only on which side of a limit they are."""
     settings, lag_max = view.settings, _promotion_lag(view.config)
     limits_s = (view.config.election_timeout, settings.replace_after, settings.forget_after)
     seen = [

@@ -12,11 +12,7 @@ from .history import FollowedHistory
 
 
 class Survival:
-    """What one member does when the voters of its history are out of reach.
-
-    Args:
-        following: The history, and how to go on in another one.
-    """
+    """What one member does when the voters of its history are out of reach."""
 
     def __init__(self, context: Context, following: Following) -> None:
         self._context = context

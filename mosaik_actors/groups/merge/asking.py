@@ -57,11 +57,6 @@ class MergePhase(Enum):
 class Asking:
     """Asks other histories to take in this one.
 
-    Args:
-        rng: Draws request ids and waits.
-        config: How patient to be.
-        emit: Takes the events.
-
     Attributes:
         phase: What it waits for.
         timer_s: When `look` is due at the latest.

@@ -53,12 +53,7 @@ class _Held:
 
 
 class Hosting:
-    """Takes in other histories.
-
-    Args:
-        config: Its limits.
-        emit: Takes the events.
-    """
+    """Takes in other histories."""
 
     def __init__(self, config: MergeConfig, emit: Callable[[MergeEvent], None]) -> None:
         self._config = config

@@ -103,11 +103,7 @@ class Merge:
     `next_event` and re-read `get_timer`.
 
     Args:
-        me: This member.
-        rng: Draws request ids and waits.
         now: Monotonic time in seconds; all later ``now`` are on the same clock.
-        config: This member's own settings.
-        limits: Those of the group's sessions, the same on all members.
     """
 
     def __init__(
@@ -212,10 +208,7 @@ class Merge:
         self._look()
 
     def act_applied(self, system_entry: SystemEntry, *, now: float) -> None:
-        """Note that a system entry of this history was applied here, whoever proposed it.
-
-        The view's ledger has it, perhaps with later ones.
-        """
+        """Note that a system entry of this history was applied here; the view's ledger has it."""
         self._now = now
         self._note_started(system_entry)
         self._settle(system_entry, is_applied=True)

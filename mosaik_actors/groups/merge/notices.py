@@ -40,12 +40,7 @@ class MergeNotices:
     def take(
         self, merged: tuple[bytes, ...], *, is_catching_up: bool
     ) -> list[tuple[bytes, list[bytes]]]:
-        """Return of which histories to notify, and the encoded commands that came of each.
-
-        Args:
-            merged: The histories that the ledger names.
-            is_catching_up: Whether this member has not caught up yet.
-        """
+        """Return of which of the `merged` histories to notify, and the commands of each."""
         if merged is self._merged:
             return []
         is_first, self._merged = self._merged is None, merged

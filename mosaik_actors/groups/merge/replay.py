@@ -90,10 +90,7 @@ def merged_commands(
     *,
     ancestors: Sequence[Ancestor] = (),
 ) -> list[MergedCommand]:
-    """Return what was applied in a history, in order: up to its end, or to the commit index.
-
-    Empty when the log has been compacted.
-    """
+    """Return what was applied in a history, in order; empty when the log has been compacted."""
     stream = ReplayStream(history, log, limits, ancestors=ancestors)
     stream.read_all()
     return [
@@ -114,8 +111,6 @@ class ReplayStream:
 
     Args:
         history: Whose log it is.
-        log: The log.
-        limits: Those of the group's sessions.
         skip_count: Commands from the beginning that are not wanted.
         ancestors: The histories that it continues, as its ledger has them.
 

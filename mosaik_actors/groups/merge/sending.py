@@ -59,8 +59,6 @@ class Sending:
     Args:
         rng: Draws the numbers of runs, and waits.
         config: How patient to be, and how much is on its way.
-        limits: Those of the group's sessions.
-        emit: Takes the events.
 
     Attributes:
         stage: What it does.

@@ -152,11 +152,6 @@ class Takeover:
 
     Call `look` when something in the view has changed and when `timer_s` is due.
 
-    Args:
-        me: This member.
-        config: What all members agree on.
-        settings: This member's own settings.
-
     Attributes:
         is_abandoned: Whether the voters are gone, for long enough and for good as
             far as is known.
@@ -180,12 +175,7 @@ class Takeover:
         self._ready_since_s: float | None = None
 
     def look(self, view: SurvivorView, *, now: float) -> Step | None:
-        """Look at who is in reach; return what to do now, None for nothing.
-
-        Args:
-            view: How things stand.
-            now: Monotonic time in seconds.
-        """
+        """Look at who is in reach; return what to do now, None for nothing."""
         if view.history != self._history:
             self._begin(view.history)
         self.timer_s = inf

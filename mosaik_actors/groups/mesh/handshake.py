@@ -136,9 +136,7 @@ class OpenerHandshake:
     """The opener's side, for one link. Send `header`, then call `receive_reply`.
 
     Args:
-        credentials: This member's.
         peer_id: To whom the link is opened.
-        rng: Where the nonce is drawn from.
     """
 
     __slots__ = ("_credentials", "_nonce", "_peer_id", "header")
@@ -166,10 +164,8 @@ class AcceptorHandshake:
     """The acceptor's side, for one link. Send `reply`, then call `receive_proof`.
 
     Args:
-        credentials: This member's.
         peer_id: Who opened the link, as the transport has proven.
         header: The link's header.
-        rng: Where the nonce is drawn from.
 
     Raises:
         RemoteError: The header is none, or of another group or version.

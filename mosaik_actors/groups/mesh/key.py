@@ -95,15 +95,7 @@ def derive_group_id(
     sync: str | bytes,
     validators: Iterable[bytes] = (),
 ) -> GroupId:
-    """Return the id of the group with this key and these signatures.
-
-    Args:
-        key: The key.
-        consensus: `ConsensusConfig.signature`.
-        machine: The state machine's signature.
-        sync: The state sync's signature.
-        validators: The signature of each ticket validator, in any order.
-    """
+    """Return the id of the group with this key and these signatures; validators in any order."""
     group_id = key.hashed().derive(consensus).derive(machine).derive(sync)
     for signature in sorted(validators):
         group_id = group_id.derive(signature)

@@ -106,13 +106,7 @@ class Mesh:
     """The bonds of one member of one group.
 
     Args:
-        me: This peer.
-        network_id: The network.
-        group_id: The group.
-        key: The group's key.
         config: How often to send heartbeats, and how much silence to bear.
-        rng: Where nonces, waits and jitter are drawn from.
-        status: What this member says of itself.
         is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
         allow: Returns why a peer that has the key is refused all the same; None
             to join_accepted it. Call `recheck` when it may answer otherwise than before.

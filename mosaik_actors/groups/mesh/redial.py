@@ -59,12 +59,7 @@ class _Candidate:
 
 
 class Redial:
-    """The members that are advertised, and when each may be dialled.
-
-    Args:
-        me: This member.
-        rng: Where the waits are drawn from.
-    """
+    """The members that are advertised, and when each may be dialled."""
 
     def __init__(self, me: PeerId, rng: Random) -> None:
         self._me = me
@@ -119,14 +114,7 @@ class Redial:
         is_refused: bool = False,
         reason: CloseReason | None = None,
     ) -> None:
-        """Wait before this one is dialled again.
-
-        Args:
-            peer: Who.
-            now: Monotonic time in seconds.
-            is_refused: It is we who refuse it.
-            reason: Why it failed, where that is known.
-        """
+        """Wait before this one is dialled again; `is_refused` when it is we who refuse it."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures += 1
             one.is_refused = is_refused

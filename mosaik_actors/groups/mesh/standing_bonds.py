@@ -49,20 +49,21 @@ JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
 class StandingBonds:
     """The bonds of one member.
 
-    Args:
-        me: This peer.
-        config: How often to send heartbeats, and how much silence to bear.
-        rng: Where the jitter is drawn from.
-        events: Where to put what is to be done and told.
-        status: What this member says of itself.
-        join_heartbeats: Called with each bond's link when it forms: has the bond take part in
-            the heartbeats of its connection, and returns them; None where there are none.
+        Args:
+            config: How often to send heartbeats, and how much silence to bear.
+            events: Where to put what is to be done and told.
+    <<<<<<< HEAD
+            status: What this member says of itself.
+            join_heartbeats: Called with each bond's link when it forms: has the bond take part in
+                the heartbeats of its connection, and returns them; None where there are none.
+    =======
+    >>>>>>> house
 
-    Attributes:
-        status: The same, as it is now.
-        by_peer: The bonds by peer, the oldest first.
-        by_link: The bonds by link.
-        topology: Who is bonded with whom.
+        Attributes:
+            status: The same, as it is now.
+            by_peer: The bonds by peer, the oldest first.
+            by_link: The bonds by link.
+            topology: Who is bonded with whom.
     """
 
     def __init__(

@@ -11,7 +11,6 @@ class RaftOutbox:
     """Makes one `Ready` after the other of what has piled up.
 
     Args:
-        replica: Where it piles up.
         applied_index: What the machine holds.
 
     Attributes:

@@ -57,9 +57,6 @@ class Raft(RaftView):
     """One replica.
 
     Args:
-        me: This replica's id.
-        settings: Its settings.
-        rng: Draws election timeouts.
         now: Monotonic time in seconds; all later ``now`` are on the same clock.
         hard_state: What was saved, or a new one.
         metadata: That of the snapshot it has; for a new group, index 0 with the first

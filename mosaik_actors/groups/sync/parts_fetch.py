@@ -53,8 +53,6 @@ class PartsFetch:
         fetch_timeout: Seconds until a request counts as lost.
 
     Attributes:
-        metadata: Where it stands.
-        request_id: Its id.
         whole: What it is as a whole, once somebody has told; None before.
         rejected_count: How many answers were wrong.
         mismatch_count: How often what was fetched, or told, did not fit together.

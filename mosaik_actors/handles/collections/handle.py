@@ -26,8 +26,7 @@ from ...ids import GroupId, StoreId
 from ...schema import type_name
 from ...shared_state import HandleState, Watched
 from ...when import Wait
-from ..group_waits import committed_of
-from ..groups import GroupMetrics, Member
+from ..group_view import GroupMetrics, Member, committed_of
 from .replica import CollectionReplica, HasGroups, open_replica
 from .waits import CollectionWhen
 

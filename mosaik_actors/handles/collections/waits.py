@@ -12,7 +12,7 @@ from ...collections.version import Version
 from ...groups.shared import GroupState
 from ...shared_state import Watched
 from ...when import Change, Wait, When
-from ..group_waits import committed_of, is_online
+from ..group_view import committed_of, is_online
 
 
 class CollectionWhen(When):

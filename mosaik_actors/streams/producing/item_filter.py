@@ -19,7 +19,8 @@ from typing import Any
 from ...errors import RemoteError
 from ...ids import PeerId
 from ...transport.close import CloseCode
-from ..criteria.criteria import compile_criteria, decode_criteria
+from ..criteria.binding import compile_criteria
+from ..criteria.criteria import decode_criteria
 from .encoded import EncodedBatch, EncodedItem
 
 FILTER_GROUPS_MAX = 256

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mosaik_actors.errors import Closed
-from mosaik_actors.handles.stream_waits import StreamWhen
+from mosaik_actors.handles.stream_view import StreamWhen
 from mosaik_actors.streams.conditions import Condition
 from mosaik_actors.streams.shared import Channel, StreamState
 from mosaik_actors.when import Wait

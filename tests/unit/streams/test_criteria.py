@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.ids import UniqueId
+from mosaik_actors.streams.criteria.binding import bind, compile_criteria
 from mosaik_actors.streams.criteria.criteria import (
     CRITERIA_BYTES_MAX,
     DEPTH_MAX,
     Criteria,
     CriteriaError,
     Record,
-    bind,
-    compile_criteria,
     decode_criteria,
     encode_criteria,
     where,

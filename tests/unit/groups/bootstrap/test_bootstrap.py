@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError, RemoteError
-from mosaik_actors.groups.bootstrap.bootstrap import STUCK_AFTER_S, Bootstrap
+from mosaik_actors.groups.bootstrap.bootstrap import Bootstrap
 from mosaik_actors.groups.bootstrap.events import (
     BootstrapPhase,
     BootstrapStuck,
@@ -21,6 +21,7 @@ from mosaik_actors.groups.bootstrap.events import (
     SavePrepareVote,
     SendBootstrap,
 )
+from mosaik_actors.groups.bootstrap.transitions import STUCK_AFTER_S
 from mosaik_actors.groups.config import ConsensusConfig
 from mosaik_actors.groups.wire.bootstrap import (
     AskOutcome,

@@ -1,17 +1,18 @@
-"""What a producer or consumer can be waited for: who is connected.
+"""What a producer or consumer shows, and what it can be waited for: who is connected.
 
 `StreamWhen` is what their ``when()`` gives; see `when` for how what it makes is awaited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..ids import Tag
+from ..ids import StreamId, Tag
+from ..metrics.records import StreamStatus, clip_text
 from ..shared_state import Watched
 from ..streams.conditions import Condition, PeerPredicate
-from ..streams.shared import StreamState
+from ..streams.shared import StreamState, StreamTotals
 from ..when import Wait, When
 
 if TYPE_CHECKING:
@@ -80,3 +81,39 @@ class StreamWhen(When):
 
     def _peers(self) -> list[PeerInfo]:
         return [] if self._state.is_closed else self._stream.peers()
+
+
+class StreamActivity(NamedTuple):
+    """One producer or consumer that is open.
+
+    Attributes:
+        state: What it shows.
+        buffered_count: Items that wait.
+    """
+
+    state: StreamState
+    buffered_count: int
+
+
+def read_stream(
+    role: str,
+    stream_id: StreamId,
+    name: str,
+    totals: StreamTotals,
+    active: Sequence[StreamActivity],
+) -> StreamStatus:
+    """Return the status of a stream; `active` are its producers, or consumers, that are open."""
+    channels = [channel for one in active for channel in one.state.channels.values()]
+    return StreamStatus(
+        name=clip_text(name),
+        stream_id=str(stream_id),
+        role=role,
+        handles=len(active),
+        is_online=any(one.state.is_online for one in active),
+        subscriptions=len(channels),
+        subscriptions_opened=totals.opened_count,
+        items=totals.item_count + sum(c.item_count for c in channels),
+        bytes=totals.byte_count + sum(c.byte_count for c in channels),
+        rejected=totals.rejected_count + sum(c.rejected_count for c in channels),
+        buffered=sum(one.buffered_count for one in active),
+    )
