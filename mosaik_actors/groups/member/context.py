@@ -62,34 +62,31 @@ class MemberSpec:
 class Context:
     """What the pieces of one member share, for as long as it lives.
 
-    <<<<<<< HEAD
-        Args:
-            spec: What it is made of.
-            rng: Draws timeouts, nonces and ids.
-            join_heartbeats: See `StandingBonds`.
+    Args:
+        spec: What it is made of.
+        rng: Draws timeouts, nonces and ids.
+        join_heartbeats: See `StandingBonds`.
 
-    =======
-    >>>>>>> house
-        Attributes:
-            me: This member.
-            consensus: What all members agree on.
-            settings: This member's own settings.
-            rng: Draws timeouts, nonces and ids.
-            mesh: The bonds.
-            host: The machine.
-            client: This node's commands.
-            reads: This node's strong reads.
-            sync: How state is synchronised.
-            is_durable: Whether anything is saved.
-            is_observer: Whether this member wants only to observe.
-            factor: How reluctant this member is to lead.
-            is_excluded: Whether it is certain that a peer may not be a member any more.
-            statuses: Who is bonded with this member, and what they say.
-            status_count: How often that has changed.
-            status: What this member says of itself.
-            keeps_log: Whether the log must not be compacted at the moment.
-            events: What the caller is to do.
-            out: The frames that wait, by link.
+    Attributes:
+        me: This member.
+        consensus: What all members agree on.
+        settings: This member's own settings.
+        rng: Draws timeouts, nonces and ids.
+        mesh: The bonds.
+        host: The machine.
+        client: This node's commands.
+        reads: This node's strong reads.
+        sync: How state is synchronised.
+        is_durable: Whether anything is saved.
+        is_observer: Whether this member wants only to observe.
+        factor: How reluctant this member is to lead.
+        is_excluded: Whether it is certain that a peer may not be a member any more.
+        statuses: Who is bonded with this member, and what they say.
+        status_count: How often that has changed.
+        status: What this member says of itself.
+        keeps_log: Whether the log must not be compacted at the moment.
+        events: What the caller is to do.
+        out: The frames that wait, by link.
     """
 
     def __init__(

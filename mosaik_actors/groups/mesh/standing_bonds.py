@@ -49,21 +49,17 @@ JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
 class StandingBonds:
     """The bonds of one member.
 
-        Args:
-            config: How often to send heartbeats, and how much silence to bear.
-            events: Where to put what is to be done and told.
-    <<<<<<< HEAD
-            status: What this member says of itself.
-            join_heartbeats: Called with each bond's link when it forms: has the bond take part in
-                the heartbeats of its connection, and returns them; None where there are none.
-    =======
-    >>>>>>> house
+    Args:
+        config: How often to send heartbeats, and how much silence to bear.
+        events: Where to put what is to be done and told.
+        join_heartbeats: Called with each bond's link when it forms: has the bond take part in
+            the heartbeats of its connection, and returns them; None where there are none.
 
-        Attributes:
-            status: The same, as it is now.
-            by_peer: The bonds by peer, the oldest first.
-            by_link: The bonds by link.
-            topology: Who is bonded with whom.
+    Attributes:
+        status: The same, as it is now.
+        by_peer: The bonds by peer, the oldest first.
+        by_link: The bonds by link.
+        topology: Who is bonded with whom.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ once. The connection is known as `LinkConnection`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from ...errors import RemoteError
@@ -20,7 +20,7 @@ from ..interface import Link, LinkRefused
 from ..link import FramedLink, LinkState
 
 
-class LinkConnection(Protocol):
+class LinkConnection(Hashable, Protocol):
     """What a link asks of its connection."""
 
     engine: ConnectionEngine
