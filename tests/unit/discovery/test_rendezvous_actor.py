@@ -105,11 +105,11 @@ def test_the_notice_of_a_killed_process_is_removed(folders: Folders, place: Path
 import sys, time
 from random import Random
 from mosaik_actors.actors.rendezvous import NoticeFolder
-from mosaik_actors.discovery.rendezvous import Notice, make_name
+from mosaik_actors.discovery.rendezvous import RendezvousNotice, make_name
 from mosaik_actors.transport.address import PeerAddr
 there = PeerAddr.parse(sys.argv[2])
 name = make_name(there.peer_id, Random(2))
-folder = NoticeFolder(sys.argv[1], name, Notice(there, 1, 2.0))
+folder = NoticeFolder(sys.argv[1], name, RendezvousNotice(there, 1, 2.0))
 print("ready", flush=True)
 time.sleep(60)
 """
