@@ -166,7 +166,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="make each path slower by so much, to see the guard fail",
     )
     options = parser.parse_args(arguments)
-    logging.getLogger("mosaik_actors").setLevel(logging.ERROR)  # long batches hold the loop
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     text = BOUNDS_FILE.read_text()
     if options.record:
@@ -189,4 +188,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("mosaik_actors").setLevel(logging.ERROR)  # long batches hold the loop
     sys.exit(main())

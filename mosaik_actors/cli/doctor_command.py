@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ Each check is ok, warn, fail, or skip when there was nothing to measure, and say
 to do. Of this machine: Python and packages, UDP to its own addresses, the largest packets,
 socket buffers, open files, the folder of the rendezvous, the folder of logs (--data).
 Of what is named: the resolver, relays, the DHT. Of a network: who is there and over what,
-clocks, the sizes of datagrams, NAT. Nothing is sent to anybody else.
+clocks, whether UDP reaches each peer and with what sizes, NAT. Nothing is sent to anybody else.
 The exit code is 1 when a check fails.
 """
 
@@ -90,6 +91,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _check(options: argparse.Namespace) -> list[Finding]:
+    from ..network_secret import load_secrets
     from .doctor.machine_probes import check_machine
     from .doctor.network_probes import check_network, check_reach
 
@@ -100,7 +102,8 @@ async def _check(options: argparse.Namespace) -> list[Finding]:
     if options.network is not None:
         net = joining.joined(options)
         settled = partial(joining.settled, wait_s=options.wait)
-        findings += await check_network(net, len(options.bootstrap), settled)
+        secrets = load_secrets(options.secret_file, os.environ)
+        findings += await check_network(net, len(options.bootstrap), settled, secrets)
     return findings
 
 

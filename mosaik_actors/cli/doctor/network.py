@@ -58,10 +58,17 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True)
 class DatagramPath:
-    """The largest datagram that the path to a peer carries, found so far."""
+    """The way to a peer over UDP alone.
+
+    Attributes:
+        peer: Who was dialled, by its short id.
+        datagram_bytes: The largest datagram that the path carries, found so far.
+        error: Why the peer was not reached; empty if it answered.
+    """
 
     peer: str
-    datagram_bytes: int
+    datagram_bytes: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +169,25 @@ def judge_clocks(readings: Sequence[ClockReading], drift_max_s: float) -> Findin
 
 
 def judge_paths(paths: Sequence[DatagramPath]) -> Finding:
-    """Judge the sizes of datagrams on the way to peers."""
+    """Judge whether peers are reached over UDP directly, and with which datagrams."""
+    check = "udp to peers"
     if not paths:
-        return skip("path mtu", "no peer is connected over UDP directly")
-    least = min(paths, key=lambda one: one.datagram_bytes)
-    found = ", ".join(f"{one.peer} {one.datagram_bytes} bytes" for one in paths[:_LISTED_MAX])
-    if least.datagram_bytes <= DATAGRAM_BYTES_SMALL:
+        return skip(check, "there is no peer to dial")
+    if bad := [one for one in paths if one.error]:
+        listed = "; ".join(f"{one.peer}: {one.error}" for one in bad[:_LISTED_MAX])
         advice = (
-            "a tunnel or a filter between keeps datagrams small, or the search goes on: a "
-            "connection finds the size in its first seconds"
+            "UDP between the two is blocked: open the peer's UDP port (bind=) in its firewall and "
+            "router; until then it is reached over TCP or through a relay, or not at all"
         )
-        return warn("path mtu", found, advice)
-    return ok("path mtu", found)
+        return warn(check, f"{len(bad)} of {len(paths)} do not answer: {listed}", advice)
+    least = min(paths, key=lambda one: one.datagram_bytes)
+    found = "datagrams of " + ", ".join(
+        f"{one.datagram_bytes} bytes to {one.peer}" for one in paths[:_LISTED_MAX]
+    )
+    if least.datagram_bytes <= DATAGRAM_BYTES_SMALL:
+        advice = "a tunnel or a filter between keeps datagrams small: set its MTU to 1280 or more"
+        return warn(check, found, advice)
+    return ok(check, found)
 
 
 def judge_nat(local: Sequence[SocketAddr], observed: Sequence[Observed]) -> Finding:

@@ -15,11 +15,12 @@ from ...handles.arguments import default_bind
 from ...handles.dht_client import DhtClient
 from ...handles.relaying import relay_secrets
 from ...ids import SecretKey
+from ...metrics.wire import PROTOCOL as STATUS_PROTOCOL
 from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN
-from ...transport.config import TransportConfig
+from ...transport.config import DATAGRAM_BYTES_MIN, TransportConfig
 from ...transport.endpoint import QuicEndpoint
-from ...transport.interface import Endpoint
+from ...transport.interface import Endpoint, LinkRefused
 from ...transport.relay.config import RelayConfig
 from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from ...transport.sockets import family_of
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 DRIFT_MAX_S: Final = DiscoveryConfig().max_time_drift
 PEERS_ASKED_MAX: Final = 16
 ASK_S: Final = 3.0
+SEARCH_S: Final = 1.0
+_POLL_S: Final = 0.02
 # A peer may show what it was up to half a second ago: its time is from the middle of that.
 _STATUS_AGE_S: Final = 0.5
 _HARMLESS: Final = ("accepted", "not newer", "own id")
@@ -66,7 +69,10 @@ async def check_reach(
 
 
 async def check_network(
-    net: Network, named: int, settled: Callable[[Network], Awaitable[CatalogSnapshot]]
+    net: Network,
+    named: int,
+    settled: Callable[[Network], Awaitable[CatalogSnapshot]],
+    secrets: Sequence[bytes] = (),
 ) -> list[Finding]:
     """Run a node for a moment, and return what is made of what it sees.
 
@@ -74,17 +80,21 @@ async def check_network(
         net: The node, not started yet.
         named: How many peers it was given to begin with.
         settled: Returns the catalog once there is reason to look at it.
+        secrets: Those of the network.
     """
     try:
         async with net:
-            return await _check_running(net, named, settled)
+            return await _check_running(net, named, settled, secrets)
     except TransportError as exc:
         advice = "end what has the port, or choose another address (--bind)"
         return [fail("peers", f"this node cannot start: {exc}", advice)]
 
 
 async def _check_running(
-    net: Network, named: int, settled: Callable[[Network], Awaitable[CatalogSnapshot]]
+    net: Network,
+    named: int,
+    settled: Callable[[Network], Awaitable[CatalogSnapshot]],
+    secrets: Sequence[bytes] = (),
 ) -> list[Finding]:
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -98,7 +108,7 @@ async def _check_running(
     return [
         judge_peers(Met(carriers, took_s, named, refused)),
         judge_clocks([one for one in readings if one is not None], DRIFT_MAX_S),
-        judge_paths(read_paths(endpoint, peers)),
+        judge_paths(await dial_over_udp(net, peers[:PEERS_ASKED_MAX], secrets)),
         judge_nat(net.addr.direct, ()),
     ]
 
@@ -119,12 +129,44 @@ async def read_clock(net: Network, peer: PeerInfo) -> ClockReading | None:
     return ClockReading(peer.peer_id.short, ahead_s, error_s)
 
 
-def read_paths(endpoint: Endpoint, peers: Sequence[PeerInfo]) -> list[DatagramPath]:
-    """Return what the paths to connected peers carry."""
-    if not isinstance(endpoint, QuicEndpoint):
+async def dial_over_udp(
+    net: Network, peers: Sequence[PeerInfo], secrets: Sequence[bytes]
+) -> list[DatagramPath]:
+    """Dial peers over UDP alone, from an endpoint of its own, whatever carries the node's links."""
+    if not peers:
         return []
-    sizes = ((peer.peer_id, endpoint.datagram_bytes(peer.peer_id)) for peer in peers)
-    return [DatagramPath(peer_id.short, size) for peer_id, size in sizes if size is not None]
+    endpoint = await Machine().open_endpoint(
+        net.id,
+        SecretKey.generate(),
+        default_bind([peer.addr for peer in peers], False),
+        TransportConfig(carriers=("quic",)),
+        secrets,
+    )
+    assert isinstance(endpoint, QuicEndpoint), "the machine's"
+    try:
+        endpoint.vouch([peer.addr for peer in peers])
+        return await asyncio.gather(*(_dial_over_udp(endpoint, peer.addr) for peer in peers))
+    finally:
+        await endpoint.close(SHUTDOWN)
+
+
+async def _dial_over_udp(endpoint: QuicEndpoint, addr: PeerAddr) -> DatagramPath:
+    peer_id, loop = addr.peer_id, asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(ASK_S):
+            await endpoint.open_link(addr, STATUS_PROTOCOL)
+    except TimeoutError:
+        return DatagramPath(peer_id.short, error=f"no answer within {ASK_S:g} s")
+    except LinkRefused as refused:
+        if not refused.reason.remote:
+            return DatagramPath(peer_id.short, error=str(refused))
+    # The size is searched for: it grows within a few round trips where the path lets it.
+    give_up_at = loop.time() + SEARCH_S
+    while (size := endpoint.datagram_bytes(peer_id)) and loop.time() < give_up_at:
+        if size > DATAGRAM_BYTES_MIN:
+            break
+        await asyncio.sleep(_POLL_S)
+    return DatagramPath(peer_id.short, size or DATAGRAM_BYTES_MIN)
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:

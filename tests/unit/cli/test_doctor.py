@@ -13,7 +13,7 @@ import pytest
 from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig
 from mosaik_actors.actors.rendezvous import check_user_folder
 from mosaik_actors.cli import joining
-from mosaik_actors.cli.doctor import finding, machine, network
+from mosaik_actors.cli.doctor import finding, machine, network, network_probes
 from mosaik_actors.cli.doctor.finding import Finding, Judgement
 from mosaik_actors.cli.doctor.machine import (
     Buffers,
@@ -33,6 +33,8 @@ from mosaik_actors.cli.doctor.machine_probes import (
 from mosaik_actors.cli.doctor.network import ClockReading, DhtReached, Met, Observed, RelayReached
 from mosaik_actors.cli.doctor.network_probes import check_network, check_reach
 from mosaik_actors.cli.main import main
+from mosaik_actors.discovery.entry import EntryVersion, PeerEntry
+from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles.relaying import start_relay
@@ -40,6 +42,7 @@ from mosaik_actors.testing.local_dht import LocalDht
 from tests.waiting import until
 
 SKIP, OK, WARN, FAIL = Judgement.SKIP, Judgement.OK, Judgement.WARN, Judgement.FAIL
+SECRET = b"sixteen bytes or more"
 GB = 1_000_000_000
 SENT = [Echo("127.0.0.1", True, ""), Echo("10.0.0.7", False, "")]
 AT, NEAR = ("198.51.100.9", 4433), ("10.0.0.7", 4433)
@@ -58,6 +61,8 @@ def packages(**versions: str | None) -> list[Package]:
 def reading(ahead_s: float, error_s: float = 0.25, peer: str = "p") -> ClockReading:
     return ClockReading(peer, ahead_s, error_s)
 
+
+paths_of_two = [network.DatagramPath("p", 1472), network.DatagramPath("q", error="no answer")]
 
 JUDGED: list[tuple[Finding, Judgement, str]] = [
     (machine.judge_python((3, 11, 0), packages()), OK, "Python 3.11.0"),
@@ -129,12 +134,17 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
     # One of many is wrong, or this machine is.
     (network.judge_clocks([reading(0)] * 3 + [reading(5, peer="q")], 10), WARN, "clock of q"),
     (network.judge_clocks([reading(5)] * 4, 10), WARN, "this machine's clock is wrong"),
-    (network.judge_paths([]), SKIP, "directly"),
-    (network.judge_paths([network.DatagramPath("p", 1472)]), OK, "p 1472 bytes"),
+    (network.judge_paths([]), SKIP, "no peer to dial"),
+    (network.judge_paths([network.DatagramPath("p", 1472)]), OK, "1472 bytes to p"),
     (
         network.judge_paths([network.DatagramPath("p", 1472), network.DatagramPath("q", 1200)]),
         WARN,
         "tunnel",
+    ),
+    (
+        network.judge_paths(paths_of_two),
+        WARN,
+        "1 of 2 do not answer: q: no answer",
     ),
     (network.judge_nat([NEAR], []), SKIP, "nobody told"),
     (network.judge_nat([NEAR], [Observed("r", NEAR)]), OK, "none"),
@@ -251,6 +261,8 @@ def test_the_command_says_what_failed_and_exits_with_1(
     assert by_name["dns"]["verdict"] == "ok"
     assert main(["doctor", "--data", missing]) == 1
     assert "-> make the folder" in capsys.readouterr().out
+    main(["doctor", "nobody", "--data", str(tmp_path), "--wait", "0.1"])
+    assert "nobody was found within 0.1 s" in capsys.readouterr().out
     assert stat.S_IMODE((tmp_path / "mosaik").stat().st_mode) == 0o700
 
 
@@ -264,18 +276,38 @@ async def test_a_network_is_seen_with_its_peers_clocks_and_paths(
     monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
     over_quic = TransportConfig(carriers=("quic",))
     async with (
-        Network("seen", transport=over_quic) as shown,
-        Network("seen", share_status=False, bootstrap=shown.addr) as silent,
+        Network("seen", secret=SECRET, transport=over_quic) as shown,
+        Network("seen", secret=SECRET, share_status=False, bootstrap=shown.addr) as silent,
     ):
         await until(lambda: silent.peer_id in shown.discovery.catalog())
-        found = {one.check: one for one in await check_network(Network("seen"), 0, settled)}
+        net = Network("seen", secret=SECRET)
+        found = {one.check: one for one in await check_network(net, 0, settled, [SECRET])}
     assert found["peers"].verdict is OK
     assert "1 unix" in found["peers"].found
     assert "1 quic" in found["peers"].found
     assert found["clock"].verdict is OK
     assert "1 compared" in found["clock"].found
-    assert found["path mtu"].found == f"{shown.peer_id.short} 16384 bytes"
+    # Also the one that is met over a Unix socket is dialled over UDP.
+    assert found["udp to peers"].verdict is OK
+    assert f"16384 bytes to {shown.peer_id.short}" in found["udp to peers"].found
+    assert f"16384 bytes to {silent.peer_id.short}" in found["udp to peers"].found
     assert found["nat"].verdict is SKIP
+
+
+async def test_a_peer_that_udp_does_not_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_probes, "ASK_S", 0.1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        net = Network("seen")
+        entry = PeerEntry(
+            peer=SecretKey.from_seed("silent").peer_id,
+            network=net.id,
+            version=EntryVersion(1, 1),
+            direct=(silent.getsockname(),),
+        )
+        [path] = await network_probes.dial_over_udp(net, [PeerInfo(entry)], [])
+    assert path.error == "no answer within 0.1 s"
+    assert network.judge_paths([path]).verdict is WARN
 
 
 async def test_a_node_that_cannot_start_is_a_failed_check() -> None:
@@ -288,13 +320,12 @@ async def test_a_node_that_cannot_start_is_a_failed_check() -> None:
 
 
 async def test_relays_the_dht_and_the_resolver_are_asked() -> None:
-    secret = b"sixteen bytes or more"
     server = await start_relay(
-        Machine(), SecretKey.from_seed("relay"), [("127.0.0.1", 0)], secrets=[secret]
+        Machine(), SecretKey.from_seed("relay"), [("127.0.0.1", 0)], secrets=[SECRET]
     )
     try:
         async with LocalDht(2) as dht:
-            relays = RelayConfig(relays=(server.addr,), secret=secret)
+            relays = RelayConfig(relays=(server.addr,), secret=SECRET)
             found = await check_reach(relays, there := dht.config, ["localhost"], 10.0)
         assert [one.verdict for one in found] == [OK, OK, OK], found
         assert "over quic" in found[1].found
