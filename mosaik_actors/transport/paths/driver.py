@@ -68,12 +68,21 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Way:
-    """The direct way to a peer that is taken now."""
+    """The direct way to a peer that is taken now.
+
+    Attributes:
+        port: What datagrams leave by.
+        remote: Where to.
+        selector: Says how large they may be.
+        on_used: To be called with the first after a while, when `selector.is_used` is not set.
+        on_failed: To be called when the system takes none for there.
+    """
 
     port: DatagramPort
     remote: SocketAddr
     selector: PathSelector
-    give_up: Callable[[], object]
+    on_used: Callable[[], object]
+    on_failed: Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -336,6 +345,11 @@ class DirectPaths:
         peer.selector.handle_timer(now=self._clock.monotonic())
         self._act(peer_id)
 
+    def _receive_use(self, peer_id: PeerId) -> None:
+        if peer := self._peers.get(peer_id):
+            peer.selector.receive_use(now=self._clock.monotonic())
+            self._act(peer_id)
+
     def _give_up(self, peer_id: PeerId) -> None:
         if peer := self._peers.get(peer_id):
             peer.selector.give_up(now=self._clock.monotonic())
@@ -370,8 +384,15 @@ class DirectPaths:
             logger.info("peer %s is reached through a relay again", peer_id.short)
         else:
             self._counters.paths_taken += not was_direct
-            give_up = partial(self._loop.call_soon, self._give_up, peer_id, context=self._context)
-            way = Way(self._ports[family_of(remote[0])], remote, peer.selector, give_up)
+            selector, port = peer.selector, self._ports[family_of(remote[0])]
+            later = partial(self._loop.call_soon, context=self._context)
+            way = Way(
+                port,
+                remote,
+                selector,
+                on_used=partial(later, self._receive_use, peer_id),
+                on_failed=partial(later, self._give_up, peer_id),
+            )
             peer.hosts = list({host: None for host, _ in there})
             self.ways.update(dict.fromkeys(peer.hosts, way))
             self._by_direct[remote] = peer_id

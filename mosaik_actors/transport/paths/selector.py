@@ -32,6 +32,7 @@ from .probes import PROBE_BYTES_MIN, Answer, PathKey, Probe, ReplayWindow
 
 ROUNDS_S: Final = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 SETTLED_S: Final = 1.0  # so long a better way is looked for, after the rounds began
+TRIGGER_S: Final = 0.1  # so often at most a probe is answered with one of our own as well
 SEEN_MAX: Final = 8  # addresses that probes came from, beside those that were named
 OUTSTANDING_MAX: Final = 256
 KEEP_S: Final = 1.0
@@ -88,7 +89,7 @@ class PathSelector:
     Attributes:
         direct: Where datagrams go; None while they go through the relay.
         direct_bytes: The largest datagram that may go there.
-        is_used: Set by whoever sends there; kept alive more often then.
+        is_used: Whether anything went there since the way was last known to be alive.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class PathSelector:
         self._candidates: dict[SocketAddr, None] = {}
         self._seen: dict[SocketAddr, None] = {}
         self._outstanding: dict[int, _Sent] = {}
+        self._triggered_at = now - TRIGGER_S
         self._began_at = 0.0
         self._round = len(ROUNDS_S)
         self._rtt = 0.0
@@ -194,6 +196,12 @@ class PathSelector:
             if probe is not None:
                 self._probe(self.direct, now, probe.datagram_bytes, probe.sequence)
 
+    def receive_use(self, *, now: float) -> None:
+        """Take in that something goes to `direct`: look soon whether it arrives."""
+        self.is_used = True
+        if self._keep_at is not None:
+            self._keep_at = min(self._keep_at, now + KEEP_S)
+
     def receive_move(self, *, now: float) -> None:
         """Take in that others see this node elsewhere than before."""
         self._offer_wait_s = OFFER_MIN_S
@@ -236,8 +244,9 @@ class PathSelector:
             # It has come through: the same way back is open, whoever named it or not.
             if len(self._candidates) < CANDIDATES_MAX + SEEN_MAX:
                 self._candidates[remote] = None
-            if self.direct is None:
-                self._probe(remote, now)
+        if self.direct is None and now >= self._triggered_at + TRIGGER_S:
+            self._triggered_at = now
+            self._probe(remote, now)
         return True
 
     # Answers to ours.

@@ -149,7 +149,9 @@ class RelayPort:
             or max(map(len, datagrams)) > way.selector.direct_bytes
         ):
             return 0
-        way.selector.is_used = True
+        if not way.selector.is_used:
+            way.selector.is_used = True
+            way.on_used()
         try:
             if len(datagrams) > 1 and isinstance(way.port, BatchingPort):
                 return way.port.send_batch(datagrams, way.remote)
@@ -158,7 +160,7 @@ class RelayPort:
         except OSError as exc:
             if exc.errno in _NO_ROOM:
                 raise
-            way.give_up()  # its interface is gone, or what else the kernel knows of it
+            way.on_failed()  # its interface is gone, or what else the kernel knows of it
             return 0
         return len(datagrams)
 
