@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import product
 
@@ -20,6 +20,7 @@ from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Endpoint, Link, LinkRefused
+from mosaik_actors.transport.relay.client import RelayClient
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
@@ -74,6 +75,7 @@ class _World:
         self.network = SimNetwork(loop, Randomness(b"relay"), Trace(), paths, "quic")
         self.stack = stack
         self.endpoints: list[Endpoint] = []
+        self.clients: dict[Endpoint, RelayClient] = {}
 
     async def relay(
         self, run: int = 1, limits: RelayLimits | None = None, number: int = 1
@@ -88,10 +90,15 @@ class _World:
         return server
 
     async def node(
-        self, name: str, relay: PeerAddr | tuple[PeerAddr, ...] | None, nat: NatKind | None
+        self,
+        name: str,
+        relay: PeerAddr | tuple[PeerAddr, ...] | None,
+        nat: NatKind | None,
+        run: int = 1,
     ) -> QuicEndpoint:
         key = SecretKey.from_seed(name)
         place = _Place(self.network, name, f"10.0.0.{len(self.endpoints) + 1}", nat)
+        place.randomness = Randomness(f"{name} {run}".encode())
         endpoint = await place.open_endpoint(NetworkId("net"), key, [], TransportConfig(), ())
         self.endpoints.append(endpoint)
         assert isinstance(endpoint, QuicEndpoint)
@@ -99,6 +106,7 @@ class _World:
             relays = (relay,) if isinstance(relay, PeerAddr) else relay
             config = RelayConfig(relays=relays)
             client = await use_relays(place, endpoint, key, [], config)
+            self.clients[endpoint] = client
             self.stack.push_async_callback(client.close)
         self.stack.push_async_callback(endpoint.close, SHUTDOWN)
         return endpoint
@@ -156,6 +164,102 @@ def test_which_pairs_are_direct_and_which_are_relayed(
             is_relayed = server.counters.bytes_forwarded - before >= 20_000
             assert is_relayed == (expected == "relay")
             assert len(inboxes) == 1
+
+    simulate(main())
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
+    """Wait until something is so; return after how many seconds it was."""
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    while not condition():
+        assert loop.time() - began_at < seconds
+        await asyncio.sleep(0.05)
+    return loop.time() - began_at
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.05])
+def test_a_direct_path_that_dies_and_comes_back_costs_no_frame(loss: float) -> None:
+    """Direct, the relay again, direct again: one link, all the while written to."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            paths = NetworkConditions(latency=0.02, loss=loss)
+            world = _World(stack, paths)
+            server = await world.relay()
+            a = await world.node("a", server.addr, "port_restricted")
+            b = await world.node("b", server.addr, "restricted")
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            link = await a.open_link(b.addr, "chat", timeout=10.0)
+            sent: list[bytes] = []
+
+            async def write() -> None:
+                for number in range(400):
+                    sent.append(number.to_bytes(2) * 300)
+                    link.write(sent[-1])
+                    await asyncio.sleep(0.1)
+
+            writing = asyncio.create_task(write())
+            await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 3)
+            # Direct datagrams vanish in both directions; those to the relay do not.
+            for one, other in ((a, b), (b, a)):
+                cut = NetworkConditions(latency=0.02, loss=0.999_999)
+                world.network.set_conditions(cut, one.peer_id, other.peer_id)
+            await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "relay", 6)
+            got = len(inboxes[0].frames)
+            await until(lambda: len(inboxes[0].frames) > got + 10, 10)
+            world.network.set_conditions(paths)
+            await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 30)
+            await writing
+            await inboxes[0].until(lambda: len(inboxes[0].frames) == len(sent))
+            assert inboxes[0].frames == sent
+            assert len(inboxes) == 1
+            assert (a.counters.paths_taken, a.counters.paths_lost) == (2, 1)
+
+    simulate(main())
+
+
+def test_a_node_whose_nat_shows_it_elsewhere_is_direct_again_soon() -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            server = await world.relay()
+            a = await world.node("a", server.addr, "port_restricted")
+            b = await world.node("b", server.addr, "port_restricted")
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            link = await a.open_link(b.addr, "chat", timeout=10.0)
+            await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 3)
+            world.network._nats[a.addr.direct[0][0]]._outside.clear()
+            link.write(b"hello")
+            await until(lambda: inboxes[0].frames == [b"hello"], 6)
+            await until(lambda: a.counters.paths_taken == b.counters.paths_taken == 2, 10)
+            assert a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic"
+            assert link.is_open
+
+    simulate(main())
+
+
+def test_a_peer_that_restarted_is_noticed_past_the_relay() -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = _World(stack)
+            server = await world.relay()
+            a = await world.node("a", server.addr, "full_cone")
+            b = await world.node("b", server.addr, "full_cone")
+            accept_into(b, [])
+            first = Inbox(await a.open_link(b.addr, "chat", timeout=10.0))
+            await until(lambda: a.carrier(b.peer_id) == "quic", 3)
+            b.crash()
+            world.clients[b].crash()
+            world.endpoints.pop()
+            again = await world.node("b", server.addr, "full_cone", run=2)
+            accept_into(again, [])
+            first.link.write(b"anybody?")
+            await until(lambda: bool(first.closed), 8)
+            await a.open_link(again.addr, "chat", timeout=10.0)
+            await until(lambda: a.carrier(b.peer_id) == "quic", 5)
 
     simulate(main())
 

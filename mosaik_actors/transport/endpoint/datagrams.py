@@ -258,10 +258,14 @@ class Demultiplexer:
         is_from_peer = self.direct.comes_from(connection.peer_id, remote)
         return connection.remote if is_from_peer else None
 
-    def resize(self, remote: SocketAddr, datagram_bytes: int) -> None:
-        """Have connections with an address send datagrams of up to so many bytes."""
+    def receive_move(self, remote: SocketAddr, datagram_bytes: int) -> None:
+        """Take in that datagrams to an address go another way, which carries so many bytes."""
+        now = self._clock.monotonic()
         for connection in self._by_remote.get(remote, ()):
             connection.quic.set_datagram_bytes(datagram_bytes)
+            # Its answer shows what was lost on the former way, long before a timeout does.
+            connection.engine.ping(now=now)
+            self._outbound.mark_dirty(connection)
 
     def _route(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float

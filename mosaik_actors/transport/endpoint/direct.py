@@ -81,9 +81,12 @@ class DirectOwner:
             found[0], OpenFrame(protocol, header), is_essential=True
         )
 
-    def resize(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
-        """Have connections with an address send so large datagrams; None for a relay's."""
-        self._connections.datagrams.resize(remote, datagram_bytes or DATAGRAM_BYTES_MAX)
+    def receive_move(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
+        """Take in that datagrams to an address go another way, and how large they may be.
+
+        None for the relay's.
+        """
+        self._connections.datagrams.receive_move(remote, datagram_bytes or DATAGRAM_BYTES_MAX)
 
     def send(self, port: DatagramPort, data: bytes, remote: SocketAddr) -> None:
         """Send one datagram."""

@@ -56,8 +56,11 @@ class Owner(Protocol):
     async def open_relayed(self, peer_id: PeerId, protocol: str, header: bytes) -> Link:
         """Open a link on a connection through a relay. Raises `LinkRefused`."""
 
-    def resize(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
-        """Have connections with an address send so large datagrams; None for a relay's."""
+    def receive_move(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
+        """Take in that datagrams to an address go another way, and how large they may be.
+
+        None for the relay's.
+        """
 
     def send(self, port: DatagramPort, data: bytes, remote: SocketAddr) -> None:
         """Send one datagram."""
@@ -382,6 +385,9 @@ class DirectPaths:
         if remote is None:
             self._counters.paths_lost += was_direct
             logger.info("peer %s is reached through a relay again", peer_id.short)
+            for number, observer in self._observers.items():
+                observer.receive_doubt(now=self._clock.monotonic())
+                self._arm_observer(number)
         else:
             self._counters.paths_taken += not was_direct
             selector, port = peer.selector, self._ports[family_of(remote[0])]
@@ -399,7 +405,7 @@ class DirectPaths:
             logger.info("peer %s is reached directly at %s", peer_id.short, remote)
         size = None if remote is None else peer.selector.direct_bytes
         for addr in there:
-            self._owner.resize(addr, size)
+            self._owner.receive_move(addr, size)
 
     def _leave_way(self, peer: _Peer) -> None:
         for host in peer.hosts:

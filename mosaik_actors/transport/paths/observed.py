@@ -46,6 +46,7 @@ class Observer:
         self._sent: dict[int, SocketAddr] = {}
         self._unanswered = 0
         self._due_at = now
+        self._asked_at = now - RETRY_S
 
     @property
     def key_id(self) -> bytes:
@@ -56,11 +57,16 @@ class Observer:
         """Return when `handle_timer` is due."""
         return self._due_at
 
+    def receive_doubt(self, *, now: float) -> None:
+        """Ask soon, since this node may be seen elsewhere by now."""
+        self._due_at = min(self._due_at, max(now, self._asked_at + RETRY_S))
+
     def handle_timer(self, *, now: float) -> list[tuple[bytes, SocketAddr]]:
         """Return probes that are due, each with where it goes."""
         if now < self._due_at:
             return []
         self._unanswered += 1
+        self._asked_at = now
         self._due_at = now + (RETRY_S if self._unanswered <= RETRIES_MAX else ASK_S)
         found = []
         for relay in self._relays:

@@ -56,6 +56,10 @@ class Pair:
         self._on_way: list[tuple[float, int, SocketAddr, SendTo]] = []
         self._count = count()
 
+    @property
+    def ways(self) -> tuple[SocketAddr | None, SocketAddr | None]:
+        return self.a.direct, self.b.direct
+
     def begin(self) -> None:
         self.a.receive_offer(KEY_A, self.candidates[0], now=self.now)
         self.b.receive_offer(KEY_B, self.candidates[1], now=self.now)
@@ -101,7 +105,7 @@ def test_both_sides_take_the_way_that_answers_and_find_out_what_it_carries() -> 
     pair.begin()
     assert pair.a.direct is None
     pair.run_for(5)
-    assert (pair.a.direct, pair.b.direct) == (B, A)
+    assert pair.ways == (B, A)
     assert pair.a.direct_bytes == pair.b.direct_bytes == LIMIT
     assert pair.a.comes_from_peer(B)
     assert not pair.a.comes_from_peer(EVIL)
@@ -113,15 +117,14 @@ def test_who_is_named_nowhere_is_found_by_its_own_probes() -> None:
     pair = Pair(candidates=((), (A,)))
     pair.begin()
     pair.run_for(5)
-    assert (pair.a.direct, pair.b.direct) == (B, A)
+    assert pair.ways == (B, A)
 
 
 def test_a_way_that_carries_in_one_direction_only_is_not_taken() -> None:
     pair = Pair(carries=lambda source, _target, _size: source == A)
     pair.begin()
     pair.run_for(30)
-    assert pair.a.direct is None
-    assert pair.b.direct is None
+    assert pair.ways == (None, None)
 
 
 def test_a_way_that_is_too_narrow_for_quic_is_not_taken() -> None:
@@ -138,12 +141,11 @@ def test_a_way_that_dies_is_given_up_and_taken_again() -> None:
     pair.carries = lambda _source, _target, _size: False
     pair.a.is_used = pair.b.is_used = True
     pair.run_for(KEEP_UNUSED_S + (LOST_MAX + 1) * RETRY_S)
-    assert pair.a.direct is None
-    assert pair.b.direct is None
+    assert pair.ways == (None, None)
     pair.carries = lambda _source, _target, _size: True
     pair.a.begin(now=pair.now)
     pair.run_for(1)
-    assert (pair.a.direct, pair.b.direct) == (B, A)
+    assert pair.ways == (B, A)
     last = [(name, remote) for name, remote in pair.changes if remote is None]
     assert last == [("a", None), ("b", None)]
 
@@ -183,7 +185,7 @@ def test_the_nearer_of_two_ways_is_taken() -> None:
 def test_offers_are_asked_for_by_one_side_and_ever_more_seldom() -> None:
     assert make().get_timer() is None
     selector = make(opens=True)
-    asked_at = []
+    asked_at: list[float] = []
     while len(asked_at) < 12:
         now = selector.get_timer()
         assert now is not None
