@@ -135,17 +135,21 @@ async def test_a_direct_way_is_preferred() -> None:
         assert a.node.endpoint.carrier(b.peer_id) == "quic"
 
 
-async def test_a_relayed_pair_goes_direct_when_it_can() -> None:
-    direct = TransportConfig(carriers=("quic", "relay"))
+@pytest.mark.parametrize("engine", ["aioquic", "qh3"])
+async def test_a_relayed_pair_goes_direct_when_it_can(engine: str) -> None:
+    """The id alone is known, so they meet at the relay; from there on they find a direct path."""
+    if engine == "qh3":
+        pytest.importorskip("qh3")
+    direct = TransportConfig(carriers=("quic", "relay"), quic_engine=engine)
     async with (
         relay() as server,
         node("a", server, transport=direct) as a,
         node("b", server, transport=direct, bootstrap=str(a.peer_id)) as b,
     ):
         await exchange(a, b)
-        # What comes through a relay may be from afar, and no address on this machine of use:
-        # so it takes somebody who says that it is.
-        assert a.node.endpoint.carrier(b.peer_id) == "relay"
-        await b.discovery.sync_with(a.addr)
-        await until(lambda: a.node.endpoint.carrier(b.peer_id) == "quic")
+        ends = [(a.node.endpoint, b.peer_id), (b.node.endpoint, a.peer_id)]
+        await until(lambda: all(end.carrier(peer) == "quic" for end, peer in ends))
+        forwarded = server.counters.bytes_forwarded
         await exchange(b, a)
+        assert server.counters.bytes_forwarded - forwarded < 100_000
+        assert [end.counters.paths_taken for end, _ in ends] == [1, 1]
