@@ -172,7 +172,9 @@ class PathSelector:
         self.begin(now=now)
 
     def begin(self, *, now: float) -> None:
-        """Begin the rounds of probes anew."""
+        """Begin the rounds of probes anew, if there is a key to make any with."""
+        if self._key is None:
+            return
         self._began_at = now
         self._round = 0
         self.handle_timer(now=now)

@@ -3,6 +3,9 @@
 To the endpoint it is a port as any other, with a family and addresses of its own (`paths`).
 Whatever holds for connections over UDP holds for these: who may have one, who is banned, and
 how much strangers may get. What does not fit is dropped, as on any path.
+
+Where there is a direct way to a peer by now (`transport.paths`), datagrams take that, and the
+endpoint need not know.
 """
 
 from __future__ import annotations

@@ -197,6 +197,20 @@ def test_offers_are_asked_for_by_one_side_and_ever_more_seldom() -> None:
     assert OfferDue() in selector.next_events()
 
 
+def test_who_has_no_key_yet_has_nothing_to_do_but_to_ask_for_offers() -> None:
+    """Else its timer would be due for ever."""
+    selector = make()
+    selector.receive_move(now=1.0)
+    assert selector.get_timer() is None
+    selector = make(opens=True)
+    selector.handle_timer(now=0.0)
+    selector.receive_move(now=1.0)
+    selector.handle_timer(now=1.0)
+    due = selector.get_timer()
+    assert due is not None
+    assert due > 1.0
+
+
 # What others may try.
 
 
