@@ -16,7 +16,7 @@ from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
-from mosaik_actors.transport.paths.candidates import Offer
+from mosaik_actors.transport.paths.candidates import PathOffer
 from mosaik_actors.transport.paths.driver import PROTOCOL as PATHS
 from tests.scenario.relayed_world import World, accept_into, raw_peer, until
 from tests.unit.transport.endpoints import Inbox
@@ -173,7 +173,7 @@ def test_an_offer_of_paths_that_is_none_or_uninvited_is_refused() -> None:
             small, large = sorted(nodes, key=lambda node: node.peer_id)
             accept_into(large, [])
             await small.open_link(large.addr, "chat", timeout=5.0)
-            good = Offer(bytes(32), (("192.0.2.1", 1),)).encode()
+            good = PathOffer(bytes(32), (("192.0.2.1", 1),)).encode()
             # Who has the larger id waits for the other one's offer.
             with pytest.raises(LinkRefused, match="behind a relay"):
                 await large.open_link(small.addr, PATHS, good)

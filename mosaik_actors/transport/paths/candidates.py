@@ -1,6 +1,6 @@
 """Candidates: where a peer may be reached directly, as it says itself.
 
-A pure core. Two peers that are connected through a relay exchange an `Offer` each on that
+A pure core. Two peers that are connected through a relay exchange an `PathOffer` each on that
 connection, so it is sealed, and who makes it has proven who it is. Still it is a peer's word,
 and may name anybody: what is not worth a probe is left out here, and the number is bounded.
 
@@ -32,7 +32,7 @@ _Host = Annotated[str, msgspec.Meta(max_length=_HOST_CHARACTERS_MAX)]
 _Nonce = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 
 
-class Offer(msgspec.Struct, frozen=True, array_like=True):
+class PathOffer(msgspec.Struct, frozen=True, array_like=True):
     """What one peer tells the other: its share of the secret, and where it may be reached."""
 
     nonce: _Nonce
@@ -43,10 +43,12 @@ class Offer(msgspec.Struct, frozen=True, array_like=True):
         return encode(self)
 
 
-_decoder: BoundedDecoder[Offer] = BoundedDecoder(Offer, "an offer of paths", OFFER_BYTES_MAX)
+_decoder: BoundedDecoder[PathOffer] = BoundedDecoder(
+    PathOffer, "an offer of paths", OFFER_BYTES_MAX
+)
 
 
-def decode_offer(data: bytes) -> Offer:
+def decode_offer(data: bytes) -> PathOffer:
     """Return an offer.
 
     Raises:
@@ -61,7 +63,7 @@ def decode_offer(data: bytes) -> Offer:
     return offer
 
 
-def make_secret(opener: Offer, answerer: Offer) -> bytes:
+def make_secret(opener: PathOffer, answerer: PathOffer) -> bytes:
     """Return what the two have in common by their offers."""
     return blake2b(opener.nonce + answerer.nonce, digest_size=SECRET_BYTES).digest()
 

@@ -1,7 +1,7 @@
 """Direct paths: joins the `selector` of each peer to the sockets, the relays and the connections.
 
 For each peer with a connection through a relay there is a selector. The side with the smaller
-`PeerId` opens a link on that connection, and both exchange an `Offer` with its header and its
+`PeerId` opens a link on that connection, and both exchange an `PathOffer` with its header and its
 reply. What then comes for one of the keys, or from an address that a peer has proven to send
 from, the endpoint hands over here; and `RelayPort` asks `ways` where a datagram goes.
 """
@@ -30,7 +30,7 @@ from ..dial_budget import LeakyBucket
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected
 from ..quic.path_mtu import BASE
 from ..sockets import DatagramPort, family_of
-from .candidates import Offer, decode_offer, is_worth_probing, make_secret, pick_own
+from .candidates import PathOffer, decode_offer, is_worth_probing, make_secret, pick_own
 from .observed import Observer
 from .probes import SECRET_BYTES, PathKey, path_id
 from .selector import OfferDue, PathSelector, SendTo, WayChanged
@@ -289,17 +289,17 @@ class DirectPaths:
             return
         self._agree(peer_id, make_secret(own, theirs), theirs)
 
-    def _make_offer(self) -> Offer:
+    def _make_offer(self) -> PathOffer:
         observed = [addr for one in self._observers.values() for addr in one.observed.values()]
         local = [addr for port in self._ports.values() for addr in port.addrs]
-        return Offer(self._nonce(), pick_own(observed, local))
+        return PathOffer(self._nonce(), pick_own(observed, local))
 
     def _nonce(self) -> bytes:
         self._nonce_count += 1
         count = self._nonce_count.to_bytes(8)
         return blake2b(count, digest_size=SECRET_BYTES, key=self._secret).digest()
 
-    def _agree(self, peer_id: PeerId, secret: bytes, theirs: Offer) -> None:
+    def _agree(self, peer_id: PeerId, secret: bytes, theirs: PathOffer) -> None:
         peer = self._peers.get(peer_id)
         if peer is None:
             return

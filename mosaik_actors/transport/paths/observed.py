@@ -14,7 +14,7 @@ from typing import Final
 
 from ..address import SocketAddr, is_unicast
 from ..dial_budget import LeakyBucket
-from .probes import Answer, PathKey, Probe, ReplayWindow, path_id
+from .probes import PathKey, PathProbe, ProbeAnswer, ReplayWindow, path_id
 
 ASK_S: Final = 15.0
 RETRY_S: Final = 0.5
@@ -80,7 +80,7 @@ class Observer:
     def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> bool:
         """Take in an answer; return whether what is observed has changed."""
         answer = self._key.read(data)
-        if not isinstance(answer, Answer) or self._sent.get(answer.sequence) != remote:
+        if not isinstance(answer, ProbeAnswer) or self._sent.get(answer.sequence) != remote:
             return False
         del self._sent[answer.sequence]
         self._unanswered = 0
@@ -125,7 +125,7 @@ class _Asker:
 
     def receive_datagram(self, data: bytes, remote: SocketAddr, now: float) -> bytes | None:
         probe = self._key.read(data)
-        if not isinstance(probe, Probe) or self._answers.fill(now) >= _BURST:
+        if not isinstance(probe, PathProbe) or self._answers.fill(now) >= _BURST:
             return None
         if not self._window.take(probe.sequence):
             return None

@@ -51,7 +51,7 @@ def path_id(data: bytes) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class PathProbe:
     """A probe of the other party's; `size` is how many bytes came."""
 
     sequence: int
@@ -59,7 +59,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """The answer to a probe of ours: how much of it came, and from where it seemed to come."""
 
     sequence: int
@@ -86,7 +86,7 @@ class PathKey:
         body = head.ljust(size - _MAC_BYTES, b"\0")
         return body + _mac(self._own, body)
 
-    def answer(self, probe: Probe, source: SocketAddr) -> bytes:
+    def answer(self, probe: PathProbe, source: SocketAddr) -> bytes:
         """Return the answer to a probe that came from `source`."""
         ip = ipaddress.ip_address(source[0].partition("%")[0])
         if isinstance(ip, ipaddress.IPv4Address):
@@ -101,7 +101,7 @@ class PathKey:
         )
         return body + _mac(self._own, body)
 
-    def read(self, data: bytes) -> Probe | Answer | None:
+    def read(self, data: bytes) -> PathProbe | ProbeAnswer | None:
         """Return what the other party sent, None when it did not send this."""
         if path_id(data) != self.id:
             return None
@@ -110,10 +110,10 @@ class PathKey:
             return None
         sequence = int.from_bytes(body[_SEQUENCE_AT:_HEAD_BYTES])
         if body.startswith(_PROBE):
-            return Probe(sequence, len(data))
+            return PathProbe(sequence, len(data))
         size, port = int.from_bytes(body[28:30]), int.from_bytes(body[30:32])
         ip = ipaddress.IPv6Address(body[32:])
-        return Answer(sequence, size, (str(ip.ipv4_mapped or ip), port))
+        return ProbeAnswer(sequence, size, (str(ip.ipv4_mapped or ip), port))
 
 
 class ReplayWindow:

@@ -28,7 +28,7 @@ from ..address import SocketAddr
 from ..dial_budget import LeakyBucket
 from ..quic.path_mtu import BASE, PathMtu
 from .candidates import CANDIDATES_MAX
-from .probes import PROBE_BYTES_MIN, Answer, PathKey, Probe, ReplayWindow
+from .probes import PROBE_BYTES_MIN, PathKey, PathProbe, ProbeAnswer, ReplayWindow
 
 ROUNDS_S: Final = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 SETTLED_S: Final = 1.0  # so long a better way is looked for, after the rounds began
@@ -215,9 +215,9 @@ class PathSelector:
         """Take in a probe or an answer; return whether it is one of the peer's, and counts."""
         found = None if self._key is None else self._key.read(data)
         match found:
-            case Probe():
+            case PathProbe():
                 return self._receive_probe(found, remote, now)
-            case Answer():
+            case ProbeAnswer():
                 return self._receive_answer(found, remote, now)
             case _:
                 return False
@@ -231,7 +231,7 @@ class PathSelector:
 
     # Probes of the peer's.
 
-    def _receive_probe(self, probe: Probe, remote: SocketAddr, now: float) -> bool:
+    def _receive_probe(self, probe: PathProbe, remote: SocketAddr, now: float) -> bool:
         assert self._key is not None, "what was read was read with a key"
         if not self._is_worth_probing(remote) or not self._window.take(probe.sequence):
             return False
@@ -253,7 +253,7 @@ class PathSelector:
 
     # Answers to ours.
 
-    def _receive_answer(self, answer: Answer, remote: SocketAddr, now: float) -> bool:
+    def _receive_answer(self, answer: ProbeAnswer, remote: SocketAddr, now: float) -> bool:
         sent = self._outstanding.get(answer.sequence)
         if sent is None or sent.remote != remote or sent.size != answer.size:
             return False

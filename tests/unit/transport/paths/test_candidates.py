@@ -7,7 +7,7 @@ from mosaik_actors.errors import DecodeError
 from mosaik_actors.transport.address import RELAYED_PREFIX
 from mosaik_actors.transport.paths.candidates import (
     CANDIDATES_MAX,
-    Offer,
+    PathOffer,
     decode_offer,
     is_worth_probing,
     make_secret,
@@ -18,7 +18,7 @@ NONCE = bytes(range(32))
 
 
 def test_an_offer_arrives_as_it_was_made() -> None:
-    offer = Offer(NONCE, (("192.0.2.1", 4433), ("2001:db8::1", 1)))
+    offer = PathOffer(NONCE, (("192.0.2.1", 4433), ("2001:db8::1", 1)))
     assert decode_offer(offer.encode()) == offer
 
 
@@ -82,6 +82,6 @@ def test_own_addresses_are_bounded_and_what_others_see_comes_first() -> None:
 
 
 def test_the_secret_is_of_both() -> None:
-    one, other = Offer(NONCE, ()), Offer(bytes(32), ())
+    one, other = PathOffer(NONCE, ()), PathOffer(bytes(32), ())
     assert make_secret(one, other) != make_secret(one, one)
     assert make_secret(one, other) != make_secret(other, other)

@@ -1,7 +1,7 @@
 """How a node learns from a relay where others see it."""
 
 from mosaik_actors.transport.paths.observed import ASK_S, RETRIES_MAX, RETRY_S, Observer, Reflector
-from mosaik_actors.transport.paths.probes import Probe
+from mosaik_actors.transport.paths.probes import PathProbe
 
 RELAY, NODE, EVIL = ("203.0.113.1", 4433), ("198.18.0.1", 20_000), ("198.51.100.1", 1)
 SECRET, PEER = bytes(32), b"p" * 32
@@ -66,6 +66,6 @@ def test_what_is_no_address_of_a_node_is_not_believed() -> None:
         reflector = Reflector()
         reflector.receive_secret(PEER, SECRET, now=0.0)
         [asker] = reflector._keys.values()
-        answer = asker._key.answer(Probe(1, 64), (wrong, 1))
+        answer = asker._key.answer(PathProbe(1, 64), (wrong, 1))
         assert not observer.receive_datagram(answer, RELAY, now=0.0)
         assert observer.observed == {}

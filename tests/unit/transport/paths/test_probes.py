@@ -8,9 +8,9 @@ from mosaik_actors.transport.paths.probes import (
     ANSWER_BYTES,
     PROBE_BYTES_MIN,
     WINDOW,
-    Answer,
     PathKey,
-    Probe,
+    PathProbe,
+    ProbeAnswer,
     ReplayWindow,
     path_id,
 )
@@ -25,9 +25,9 @@ SOURCES = [("192.0.2.7", 4433), ("2001:db8::7", 1)]
 def test_an_answer_says_what_came_and_from_where(source: tuple[str, int], size: int) -> None:
     probe = A.probe(7, size)
     assert len(probe) == size
-    assert B.read(probe) == Probe(7, size)
-    answer = B.answer(Probe(7, size), source)
-    assert A.read(answer) == Answer(7, size, source)
+    assert B.read(probe) == PathProbe(7, size)
+    answer = B.answer(PathProbe(7, size), source)
+    assert A.read(answer) == ProbeAnswer(7, size, source)
     assert len(answer) == ANSWER_BYTES <= len(probe)
     assert path_id(probe) == path_id(answer) == A.id == B.id
     assert not probe[0] & 0x40  # no QUIC (RFC 9000 section 17)
@@ -35,7 +35,7 @@ def test_an_answer_says_what_came_and_from_where(source: tuple[str, int], size: 
 
 
 def test_whatever_is_changed_counts_for_nothing() -> None:
-    for whole, reader in ((A.probe(1), B), (B.answer(Probe(1, 64), SOURCES[0]), A)):
+    for whole, reader in ((A.probe(1), B), (B.answer(PathProbe(1, 64), SOURCES[0]), A)):
         for at in range(len(whole)):
             changed = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
             assert reader.read(changed) is None
@@ -47,7 +47,7 @@ def test_nobody_else_makes_one_and_none_is_turned_back_to_its_maker() -> None:
     stranger = PathKey(bytes(32), b"a", b"b")
     assert B.read(stranger.probe(1)) is None
     assert A.read(A.probe(1)) is None
-    assert B.read(B.answer(Probe(1, 64), SOURCES[0])) is None
+    assert B.read(B.answer(PathProbe(1, 64), SOURCES[0])) is None
 
 
 def test_random_bytes_are_no_probes() -> None:

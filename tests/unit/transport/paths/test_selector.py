@@ -8,7 +8,7 @@ import pytest
 
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.paths.candidates import CANDIDATES_MAX
-from mosaik_actors.transport.paths.probes import ANSWER_BYTES, PROBE_BYTES_MIN, PathKey, Probe
+from mosaik_actors.transport.paths.probes import ANSWER_BYTES, PROBE_BYTES_MIN, PathKey, PathProbe
 from mosaik_actors.transport.paths.selector import (
     ANSWERS_MAX,
     KEEP_S,
@@ -234,7 +234,7 @@ def test_a_probe_that_is_sent_again_from_elsewhere_gets_no_answer() -> None:
 def test_an_answer_counts_from_where_the_probe_went_and_once() -> None:
     selector = started()
     [first] = sent(selector)
-    answer = KEY_B.answer(Probe(1, len(first.data)), A)
+    answer = KEY_B.answer(PathProbe(1, len(first.data)), A)
     assert not selector.receive_datagram(answer, EVIL, now=0.1)
     assert selector.receive_datagram(answer, B, now=0.1)
     assert not selector.receive_datagram(answer, B, now=0.1)
@@ -244,12 +244,12 @@ def test_an_answer_counts_from_where_the_probe_went_and_once() -> None:
 def test_an_answer_to_a_probe_that_came_shortened_does_not_count() -> None:
     selector = started()
     [first] = sent(selector)
-    selector.receive_datagram(KEY_B.answer(Probe(1, len(first.data)), A), B, now=0.1)
+    selector.receive_datagram(KEY_B.answer(PathProbe(1, len(first.data)), A), B, now=0.1)
     [large] = sent(selector)
     assert len(large.data) == BASE
-    assert not selector.receive_datagram(KEY_B.answer(Probe(2, 64), A), B, now=0.2)
+    assert not selector.receive_datagram(KEY_B.answer(PathProbe(2, 64), A), B, now=0.2)
     assert selector.direct is None
-    assert selector.receive_datagram(KEY_B.answer(Probe(2, BASE), A), B, now=0.2)
+    assert selector.receive_datagram(KEY_B.answer(PathProbe(2, BASE), A), B, now=0.2)
     assert selector.direct == B
 
 
@@ -257,9 +257,9 @@ def test_an_answer_to_a_probe_that_came_shortened_does_not_count() -> None:
     "data",
     [
         PathKey(bytes([1]) * 32, b"b", b"a").probe(1),
-        PathKey(bytes([1]) * 32, b"b", b"a").answer(Probe(1, 64), A),
+        PathKey(bytes([1]) * 32, b"b", b"a").answer(PathProbe(1, 64), A),
         KEY_A.probe(1),
-        KEY_B.answer(Probe(99, 64), A),
+        KEY_B.answer(PathProbe(99, 64), A),
         KEY_B.probe(1)[:-1],
         b"",
     ],
