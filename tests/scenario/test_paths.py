@@ -131,12 +131,17 @@ def test_a_node_whose_nat_shows_it_elsewhere_is_direct_again_soon() -> None:
             accept_into(b, inboxes)
             link = await a.open_link(b.addr, "chat", timeout=10.0)
             await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 3)
-            world.network._nats[a.addr.direct[0][0]]._outside.clear()
+            [(by, seen)] = a.observed
+            assert by == server.addr.direct[0]
+            nat = world.network._nats[a.addr.direct[0][0]]
+            assert nat._inside[seen] == a.addr.direct[0]
+            nat._outside.clear()
             link.write(b"hello")
             await until(lambda: inboxes[0].frames == [b"hello"], 6)
             await until(lambda: a.counters.paths_taken == b.counters.paths_taken == 2, 10)
             assert a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic"
             assert link.is_open
+            assert a.observed != [(by, seen)]
 
     simulate(main())
 

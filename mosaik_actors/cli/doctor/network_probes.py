@@ -15,7 +15,7 @@ from ...handles.arguments import default_bind
 from ...handles.dht_client import DhtClient
 from ...handles.relaying import relay_secrets
 from ...ids import SecretKey
-from ...transport.address import PeerAddr
+from ...transport.address import PeerAddr, format_socket_addr
 from ...transport.close import SHUTDOWN
 from ...transport.config import TransportConfig
 from ...transport.endpoint import QuicEndpoint
@@ -30,6 +30,7 @@ from .network import (
     DatagramPath,
     DhtReached,
     Met,
+    Observed,
     RelayReached,
     judge_clocks,
     judge_dht,
@@ -99,7 +100,7 @@ async def _check_running(
         judge_peers(Met(carriers, took_s, named, refused)),
         judge_clocks([one for one in readings if one is not None], DRIFT_MAX_S),
         judge_paths(read_paths(endpoint, peers)),
-        judge_nat(net.addr.direct, ()),
+        judge_nat(net.addr.direct, read_observed(endpoint)),
     ]
 
 
@@ -125,6 +126,14 @@ def read_paths(endpoint: Endpoint, peers: Sequence[PeerInfo]) -> list[DatagramPa
         return []
     sizes = ((peer.peer_id, endpoint.datagram_bytes(peer.peer_id)) for peer in peers)
     return [DatagramPath(peer_id.short, size) for peer_id, size in sizes if size is not None]
+
+
+def read_observed(endpoint: Endpoint) -> list[Observed]:
+    """Return where relays see this node: over IPv4, where NATs are, or else over IPv6."""
+    if not isinstance(endpoint, QuicEndpoint):
+        return []
+    seen = [Observed(f"relay {format_socket_addr(by)}", addr) for by, addr in endpoint.observed]
+    return [one for one in seen if ":" not in one.addr[0]] or seen
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:

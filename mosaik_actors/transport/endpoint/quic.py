@@ -290,6 +290,11 @@ class QuicEndpoint(EndpointBase):
             return None
         return connection.quic.datagram_bytes
 
+    @property
+    def observed(self) -> list[tuple[SocketAddr, SocketAddr]]:
+        """Where relays see this node: the address of each relay, and what it saw."""
+        return [] if self._direct is None else self._direct.observed
+
     def is_answering(self, peer_id: PeerId) -> bool:
         """Return whether a peer is connected, and nothing says that it has stopped answering."""
         connection = self._connections.peers.usable(peer_id)

@@ -1,6 +1,6 @@
 """Candidates: where a peer may be reached directly, as it says itself.
 
-A pure core. Two peers that are connected through a relay exchange an `PathOffer` each on that
+A pure core. Two peers that are connected through a relay exchange a `PathOffer` each on that
 connection, so it is sealed, and who makes it has proven who it is. Still it is a peer's word,
 and may name anybody: what is not worth a probe is left out here, and the number is bounded.
 

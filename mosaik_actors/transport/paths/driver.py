@@ -1,7 +1,7 @@
 """Direct paths: joins the `selector` of each peer to the sockets, the relays and the connections.
 
 For each peer with a connection through a relay there is a selector. The side with the smaller
-`PeerId` opens a link on that connection, and both exchange an `PathOffer` with its header and its
+`PeerId` opens a link on that connection, and both exchange a `PathOffer` with its header and its
 reply. What then comes for one of the keys, or from an address that a peer has proven to send
 from, the endpoint hands over here; and `RelayPort` asks `ways` where a datagram goes.
 """
@@ -202,6 +202,11 @@ class DirectPaths:
 
     # Relays.
 
+    @property
+    def observed(self) -> list[tuple[SocketAddr, SocketAddr]]:
+        """Where relays see this node: the address of each relay, and what it saw."""
+        return [seen for one in self._observers.values() for seen in one.observed.items()]
+
     def receive_relay(
         self, number: int, relay: PeerAddr, write: Callable[[bytes], None] | None
     ) -> None:
@@ -290,7 +295,7 @@ class DirectPaths:
         self._agree(peer_id, make_secret(own, theirs), theirs)
 
     def _make_offer(self) -> PathOffer:
-        observed = [addr for one in self._observers.values() for addr in one.observed.values()]
+        observed = [addr for _, addr in self.observed]
         local = [addr for port in self._ports.values() for addr in port.addrs]
         return PathOffer(self._nonce(), pick_own(observed, local))
 
