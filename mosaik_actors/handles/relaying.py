@@ -52,7 +52,10 @@ async def start_relay(
         undelivered_bytes_max=UNDELIVERED_BYTES_MIN,
     )
     endpoint = await environment.open_endpoint(RELAY_NETWORK, secret_key, bind, config, secrets)
-    return RelayServer(endpoint, limits, environment.clock)
+    server = RelayServer(endpoint, limits, environment.clock)
+    if isinstance(endpoint, QuicEndpoint):
+        endpoint.reflect(server.reflect)
+    return server
 
 
 def relay_secrets(config: RelayConfig | None) -> tuple[bytes, ...]:
@@ -97,5 +100,5 @@ async def use_relays(
     except BaseException:
         client.crash()
         raise
-    endpoint.use_relays(client.port, client.home)
+    endpoint.use_relays(client.port, client.home, environment.randomness.secret("paths"))
     return client

@@ -243,6 +243,8 @@ _TRANSPORT: Final = {
     "links_opened": "Links that were opened here",
     "links_accepted": "Links that peers opened",
     "links_refused": "Links that were refused, here or by the peer",
+    "paths_taken": "Times that a connection through a relay went over to a direct path",
+    "paths_lost": "Times that it went back to the relay",
 }
 """Each counter of `TransportCounters` is in one of the two; a test holds that."""
 

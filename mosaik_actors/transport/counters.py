@@ -12,7 +12,8 @@ class TransportCounters:
     Evicted is what had to make room for a newcomer: connections without an accepted
     link, and handshakes that were not finished. Deferred is a newcomer that had to try again
     later (`handshake_budget`). Refused is a peer that is of the network and may not be
-    connected all the same (`gate`).
+    connected all the same (`gate`). A path is the direct way to a peer that is connected through
+    a relay (`paths`).
     """
 
     datagrams_received: int = 0
@@ -32,3 +33,5 @@ class TransportCounters:
     links_accepted: int = 0
     links_refused: int = 0
     violations: int = 0
+    paths_taken: int = 0
+    paths_lost: int = 0

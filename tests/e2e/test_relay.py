@@ -12,6 +12,7 @@ from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, Tran
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles import relaying
 from mosaik_actors.handles.relaying import start_relay
+from mosaik_actors.transport.address import format_socket_addr
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.server import RelayServer
 from tests.waiting import until
@@ -27,10 +28,13 @@ class Item(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def relay(
-    port: int = 0, secrets: Sequence[bytes] = (), limits: RelayLimits | None = None
+    port: int = 0,
+    secrets: Sequence[bytes] = (),
+    limits: RelayLimits | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[RelayServer]:
     key = SecretKey.from_seed("relay")
-    bind = [("127.0.0.1", port)]
+    bind = [(host, port)]
     server = await start_relay(Machine(), key, bind, limits=limits, secrets=secrets)
     try:
         yield server
@@ -135,17 +139,22 @@ async def test_a_direct_way_is_preferred() -> None:
         assert a.node.endpoint.carrier(b.peer_id) == "quic"
 
 
-async def test_a_relayed_pair_goes_direct_when_it_can() -> None:
-    direct = TransportConfig(carriers=("quic", "relay"))
+@pytest.mark.parametrize(("engine", "host"), [("aioquic", "::1"), ("qh3", "127.0.0.1")])
+async def test_a_relayed_pair_goes_direct_when_it_can(engine: str, host: str) -> None:
+    """The id alone is known, so they meet at the relay; from there on they find a direct path."""
+    if engine == "qh3":
+        pytest.importorskip("qh3")
+    direct = TransportConfig(carriers=("quic", "relay"), quic_engine=engine)
+    settings: dict[str, Any] = {"transport": direct, "bind": format_socket_addr((host, 0))}
     async with (
-        relay() as server,
-        node("a", server, transport=direct) as a,
-        node("b", server, transport=direct, bootstrap=str(a.peer_id)) as b,
+        relay(host=host) as server,
+        node("a", server, **settings) as a,
+        node("b", server, bootstrap=str(a.peer_id), **settings) as b,
     ):
         await exchange(a, b)
-        # What comes through a relay may be from afar, and no address on this machine of use:
-        # so it takes somebody who says that it is.
-        assert a.node.endpoint.carrier(b.peer_id) == "relay"
-        await b.discovery.sync_with(a.addr)
-        await until(lambda: a.node.endpoint.carrier(b.peer_id) == "quic")
+        ends = [(a.node.endpoint, b.peer_id), (b.node.endpoint, a.peer_id)]
+        await until(lambda: all(end.carrier(peer) == "quic" for end, peer in ends))
+        forwarded = server.counters.bytes_forwarded
         await exchange(b, a)
+        assert server.counters.bytes_forwarded - forwarded < 100_000
+        assert [end.counters.paths_taken for end, _ in ends] == [1, 1]

@@ -1,154 +1,27 @@
-"""Nodes behind NATs of every kind, and a relay, on virtual time and with real QUIC datagrams."""
+"""Nodes behind NATs that exchange all through a relay."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from itertools import product
 
 import pytest
 
-from mosaik_actors import NetworkId, PeerAddr, RelayConfig, SecretKey, TransportConfig
-from mosaik_actors.clock import LoopClock, Randomness
-from mosaik_actors.handles.relaying import start_relay, use_relays
-from mosaik_actors.testing import NetworkConditions, SimNetwork, Trace
-from mosaik_actors.testing.loop import SimLoop
-from mosaik_actors.testing.nat import NatKind
+from mosaik_actors import PeerAddr, SecretKey
+from mosaik_actors.testing import NetworkConditions
 from mosaik_actors.testing.scenario import simulate
-from mosaik_actors.transport.address import SocketAddr
-from mosaik_actors.transport.close import SHUTDOWN, CloseCode
-from mosaik_actors.transport.endpoint import QuicEndpoint
-from mosaik_actors.transport.interface import Endpoint, Link, LinkRefused
+from mosaik_actors.transport.close import CloseCode
+from mosaik_actors.transport.interface import Endpoint, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
-from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
-from mosaik_actors.transport.relay.server import RelayServer
+from mosaik_actors.transport.relay.frames import PROTOCOL
+from tests.scenario.relayed_world import World, accept_into, raw_peer
 from tests.unit.transport.endpoints import Inbox, quic_connections
-
-KINDS: tuple[NatKind | None, ...] = (
-    None,
-    "full_cone",
-    "restricted",
-    "port_restricted",
-    "symmetric",
-)
-PATHS = NetworkConditions(latency=0.02)
-
-
-class _Place:
-    """A machine in the simulation: an `Environment`."""
-
-    has_machine = False
-
-    def __init__(self, network: SimNetwork, name: str, address: str, nat: NatKind | None) -> None:
-        self.clock = LoopClock(asyncio.get_running_loop())
-        self.randomness = Randomness(name.encode())
-        self._at = (name, address)
-        self._network = network
-        self._nat = nat
-
-    async def open_endpoint(
-        self,
-        network_id: NetworkId,
-        secret_key: SecretKey,
-        bind: Sequence[SocketAddr],
-        config: TransportConfig,
-        secrets: Sequence[bytes],
-    ) -> Endpoint:
-        return await self._network.open_endpoint(
-            *self._at,
-            network_id,
-            secret_key,
-            config,
-            self.clock,
-            self.randomness,
-            self._nat,
-            secrets,
-        )
-
-
-class _World:
-    def __init__(self, stack: AsyncExitStack, paths: NetworkConditions = PATHS) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, SimLoop)
-        self.network = SimNetwork(loop, Randomness(b"relay"), Trace(), paths, "quic")
-        self.stack = stack
-        self.endpoints: list[Endpoint] = []
-
-    async def relay(
-        self, run: int = 1, limits: RelayLimits | None = None, number: int = 1
-    ) -> RelayServer:
-        """Start a relay, the same one in each run."""
-        name, address = f"relay {number}", f"203.0.113.{number}"
-        place = _Place(self.network, name, address, None)
-        place.randomness = Randomness(f"{name} {run}".encode())
-        key = SecretKey.from_seed(name)
-        server = await start_relay(place, key, [(address, 4433)], limits=limits)
-        self.stack.push_async_callback(server.close)
-        return server
-
-    async def node(
-        self, name: str, relay: PeerAddr | tuple[PeerAddr, ...] | None, nat: NatKind | None
-    ) -> QuicEndpoint:
-        key = SecretKey.from_seed(name)
-        place = _Place(self.network, name, f"10.0.0.{len(self.endpoints) + 1}", nat)
-        endpoint = await place.open_endpoint(NetworkId("net"), key, [], TransportConfig(), ())
-        self.endpoints.append(endpoint)
-        assert isinstance(endpoint, QuicEndpoint)
-        if relay is not None:
-            relays = (relay,) if isinstance(relay, PeerAddr) else relay
-            config = RelayConfig(relays=relays)
-            client = await use_relays(place, endpoint, key, [], config)
-            self.stack.push_async_callback(client.close)
-        self.stack.push_async_callback(endpoint.close, SHUTDOWN)
-        return endpoint
-
-
-def accept_into(endpoint: QuicEndpoint, inboxes: list[Inbox]) -> None:
-    def accept(link: Link) -> None:
-        inboxes.append(Inbox(link))
-        link.accept()
-
-    endpoint.serve("chat", accept)
-
-
-@pytest.mark.parametrize(("kind_a", "kind_b"), list(product(KINDS, KINDS)))
-def test_which_pairs_are_direct_and_which_are_relayed(
-    kind_a: NatKind | None, kind_b: NatKind | None
-) -> None:
-    """Direct when the one that is dialled is behind no NAT; else through the relay."""
-
-    async def main() -> None:
-        async with AsyncExitStack() as stack:
-            world = _World(stack)
-            server = await world.relay()
-            a = await world.node("a", server.addr, kind_a)
-            b = await world.node("b", server.addr, kind_b)
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
-            assert b.addr.relay == str(server.addr)
-            assert server.peer_count == 2
-            link = await a.open_link(b.addr, "chat", timeout=5.0)
-            assert a.carrier(b.peer_id) == ("quic" if kind_b is None else "relay")
-            link.write(b"hello")
-            await inboxes[0].until(lambda: inboxes[0].frames == [b"hello"])
-            if kind_a is None and kind_b is not None:
-                # The other way round it is direct, for all links from then on.
-                accept_into(a, [])
-                await b.open_link(a.addr, "chat")
-                await asyncio.sleep(1)
-                await a.open_link(b.addr, "chat")
-                assert a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic"
-                link.write(b"again")
-                await inboxes[0].until(lambda: inboxes[0].frames == [b"hello", b"again"])
-
-    simulate(main())
 
 
 def test_without_a_relay_two_nodes_behind_nats_do_not_meet() -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             a = await world.node("a", None, "symmetric")
             b = await world.node("b", None, "symmetric")
             with pytest.raises(LinkRefused, match="did not answer"):
@@ -161,7 +34,7 @@ def test_without_a_relay_two_nodes_behind_nats_do_not_meet() -> None:
 def test_a_link_outlives_the_restart_of_its_relay_and_loses_nothing(loss: float) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack, NetworkConditions(latency=0.02, loss=loss))
+            world = World(stack, NetworkConditions(latency=0.02, loss=loss))
             server = await world.relay()
             a = await world.node("a", server.addr, "symmetric")
             b = await world.node("b", server.addr, "symmetric")
@@ -186,7 +59,7 @@ def test_a_link_outlives_the_restart_of_its_relay_and_loses_nothing(loss: float)
 def test_a_pair_goes_on_through_the_relay_that_is_left() -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             servers = [await world.relay(number=number) for number in (1, 2)]
             relays = (servers[0].addr, servers[1].addr)
             a = await world.node("a", relays, "symmetric")
@@ -211,7 +84,7 @@ def test_who_is_named_by_the_user_is_dialled_through_the_relay_again_at_once() -
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             server = await world.relay()
             a = await world.node("a", server.addr, "symmetric")
             late = PeerAddr(SecretKey.from_seed("b").peer_id)
@@ -235,7 +108,7 @@ def test_a_relay_moves_no_direct_connection_to_itself() -> None:
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             server = await world.relay()
             a = await world.node("a", server.addr, None)
             b = await world.node("b", server.addr, None)
@@ -261,7 +134,7 @@ def test_a_flood_through_a_relay_takes_nothing_from_others() -> None:
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             server = await world.relay(limits=RelayLimits(bytes_per_s=64 * 1024))
             a, b, c = [await world.node(name, server.addr, "symmetric") for name in ("a", "b", "c")]
             inboxes: list[Inbox] = []
@@ -281,7 +154,7 @@ def test_a_flood_through_a_relay_takes_nothing_from_others() -> None:
 def test_a_peer_has_one_place_at_a_relay_and_loses_it_with_a_broken_rule() -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            world = _World(stack)
+            world = World(stack)
             server = await world.relay(limits=RelayLimits(peers_max=2))
             peers = [await raw_peer(world, name) for name in ("a", "b", "c")]
             a, b, c = peers
@@ -306,15 +179,6 @@ def test_a_peer_has_one_place_at_a_relay_and_loses_it_with_a_broken_rule() -> No
                 await break_rules(a, server.addr)
 
     simulate(main())
-
-
-async def raw_peer(world: _World, name: str) -> Endpoint:
-    """Return an endpoint that speaks to relays by hand."""
-    key = SecretKey.from_seed(name)
-    place = _Place(world.network, name, f"10.0.1.{ord(name)}", None)
-    endpoint = await place.open_endpoint(RELAY_NETWORK, key, [], TransportConfig(), ())
-    world.stack.push_async_callback(endpoint.close, SHUTDOWN)
-    return endpoint
 
 
 async def break_rules(peer: Endpoint, relay: PeerAddr) -> None:

@@ -16,7 +16,7 @@ from ...handles.dht_client import DhtClient
 from ...handles.relaying import relay_secrets
 from ...ids import SecretKey
 from ...metrics.wire import PROTOCOL as STATUS_PROTOCOL
-from ...transport.address import PeerAddr
+from ...transport.address import PeerAddr, format_socket_addr
 from ...transport.close import SHUTDOWN
 from ...transport.config import DATAGRAM_BYTES_MIN, TransportConfig
 from ...transport.endpoint import QuicEndpoint
@@ -31,6 +31,7 @@ from .network import (
     DatagramPath,
     DhtReached,
     Met,
+    Observed,
     RelayReached,
     judge_clocks,
     judge_dht,
@@ -109,7 +110,7 @@ async def _check_running(
         judge_peers(Met(carriers, took_s, named, refused)),
         judge_clocks([one for one in readings if one is not None], DRIFT_MAX_S),
         judge_paths(await dial_over_udp(net, peers[:PEERS_ASKED_MAX], secrets)),
-        judge_nat(net.addr.direct, ()),
+        judge_nat(net.addr.direct, read_observed(net.node.endpoint)),
     ]
 
 
@@ -167,6 +168,14 @@ async def _dial_over_udp(endpoint: QuicEndpoint, addr: PeerAddr) -> DatagramPath
             break
         await asyncio.sleep(_POLL_S)
     return DatagramPath(peer_id.short, size or DATAGRAM_BYTES_MIN)
+
+
+def read_observed(endpoint: Endpoint) -> list[Observed]:
+    """Return where relays see this node: over IPv4, where NATs are, or else over IPv6."""
+    if not isinstance(endpoint, QuicEndpoint):
+        return []
+    seen = [Observed(f"relay {format_socket_addr(by)}", addr) for by, addr in endpoint.observed]
+    return [one for one in seen if ":" not in one.addr[0]] or seen
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:

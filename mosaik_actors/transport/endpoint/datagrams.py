@@ -29,6 +29,7 @@ from ..connection.connection import Connection, ConnectionState
 from ..connection.owner import ConnectionOwner
 from ..counters import TransportCounters
 from ..engine_face import QuicEngine
+from ..paths.driver import DirectPaths
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
@@ -66,6 +67,8 @@ class Demultiplexer:
         connections: Those that stand or are being made.
         slots: Which of them may end for others.
         is_closing: Whether nothing begins any more.
+        direct: What leads past relays, where there are any.
+        reflect: Answers who asks where it is seen, where this is a relay.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Demultiplexer:
         self.connections: dict[Connection, None] = {}
         self.slots: Slots[Connection] = Slots(config)
         self.is_closing = False
+        self.direct: DirectPaths | None = None
+        self.reflect: Callable[[bytes, SocketAddr, float], bytes | None] | None = None
         self._owner = owner
         self._factory = factory
         self._outbound = outbound
@@ -237,11 +242,30 @@ class Demultiplexer:
             if connection is None:
                 return None
         if connection.family != port.family:
-            # Nobody moves a connection to where its own datagrams could not follow.
-            self._counters.datagrams_refused += 1
-            return None
+            there = self._relayed_addr(connection, remote)
+            if there is None:
+                # Nobody moves a connection to where its own datagrams could not follow.
+                self._counters.datagrams_refused += 1
+                return None
+            remote = there
         connection.receive_datagram(data, remote, now=now)
         return connection
+
+    def _relayed_addr(self, connection: QuicConnection, remote: SocketAddr) -> SocketAddr | None:
+        """Return what a connection knows its peer by, where a datagram came past the relay."""
+        if self.direct is None or connection.state is not ConnectionState.READY:
+            return None
+        is_from_peer = self.direct.comes_from(connection.peer_id, remote)
+        return connection.remote if is_from_peer else None
+
+    def receive_move(self, remote: SocketAddr, datagram_bytes: int) -> None:
+        """Take in that datagrams to an address go another way, which carries so many bytes."""
+        now = self._clock.monotonic()
+        for connection in self._by_remote.get(remote, ()):
+            connection.quic.set_datagram_bytes(datagram_bytes)
+            # Its answer shows what was lost on the former way, long before a timeout does.
+            connection.engine.ping(now=now)
+            self._outbound.mark_dirty(connection)
 
     def _route(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
@@ -330,11 +354,19 @@ class Demultiplexer:
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float
     ) -> None:
         """Answer a path probe of a connected peer, or take in the answer to ours."""
+        if self.direct is not None:
+            if self.direct.receive_datagram(data, remote, port, now):
+                return
+        elif self.reflect is not None and (seen := self.reflect(data, remote, now)) is not None:
+            self._outbound.send(port, seen, remote)
+            return
         answer = answer_probe(data)
         lost_cid = decode_hint(data)
         there = self._by_remote.get(remote, ())
         if lost_cid is not None:
-            for connection in there:
+            if self.direct is not None and not there:
+                remote = self.direct.relayed_addr_of(remote) or remote
+            for connection in self._by_remote.get(remote, ()):
                 if connection.quic.peer_cid == lost_cid:
                     self._on_lost(connection, remote)
                     return

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +32,14 @@ from ..dial_budget import DialBudget
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
+from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
 from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
+from .direct import use_direct
 from .outbound import Outbound
 from .routes import Routes, bind_both
 
@@ -69,7 +71,7 @@ class QuicEndpoint(EndpointBase):
         self._ports = {port.family: port for port in ports}
         direct = [addr for port in ports for addr in port.addrs]
         self._budget = DialBudget(config)
-        parts = Parts(
+        self._parts = parts = Parts(
             peer_id=self._peer_id,
             instance=rng.getrandbits(63) + 1,
             keys=self.keys,
@@ -111,6 +113,7 @@ class QuicEndpoint(EndpointBase):
             clock,
         )
         self._relays: RelayPort | None = None
+        self._direct: DirectPaths | None = None
         self._closed: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         if config.carries("quic"):
@@ -178,19 +181,28 @@ class QuicEndpoint(EndpointBase):
         """Listen in no folder any more, and leave nothing there. Connections stay."""
         self._routes.local.close()
 
-    def use_relays(self, port: RelayPort, home: str) -> None:
+    def use_relays(self, port: RelayPort, home: str, secret: bytes) -> None:
         """Reach, and be reached by, peers through relays, where no direct way answers.
 
         Args:
             port: What goes through them.
             home: The relay that others are told of.
+            secret: What only this node knows, for direct ways past the relays.
         """
         if not self.config.carries("relay"):
             return
+        if self.config.carries("quic"):
+            self._direct = use_direct(
+                self, self._parts, self._connections, self._outbound, port, secret
+            )
         self._ports[port.family] = port
         self._addr = replace(self._addr, relay=home)
         self._relays = port
         port.start(self._connections.datagrams.read)
+
+    def reflect(self, answer: Callable[[bytes, SocketAddr, float], bytes | None]) -> None:
+        """Send back what `answer` says to datagrams that are no QUIC, as a relay does."""
+        self._connections.datagrams.reflect = answer
 
     @property
     def local_addr(self) -> PeerAddr:
@@ -260,9 +272,16 @@ class QuicEndpoint(EndpointBase):
         return connection.engine.rtt if connection else None
 
     def carrier(self, peer_id: PeerId) -> str | None:
-        """Return what carries the connection to a peer, of `CARRIERS`; None without one."""
+        """Return what carries the connection to a peer now, of `CARRIERS`; None without one."""
         connection = self._connections.peers.usable(peer_id)
-        return None if connection is None else connection.carrier
+        if connection is None:
+            return None
+        return "quic" if self._is_past_relay(connection) else connection.carrier
+
+    def _is_past_relay(self, connection: Connection) -> bool:
+        """Return whether a connection that was made through a relay goes directly by now."""
+        remote = connection.remote
+        return remote is not None and self._direct is not None and self._direct.is_direct(remote)
 
     def datagram_bytes(self, peer_id: PeerId) -> int | None:
         """Return the largest datagram on the direct path over UDP to a peer; None without one."""
@@ -270,6 +289,11 @@ class QuicEndpoint(EndpointBase):
         if not isinstance(connection, QuicConnection) or connection.carrier != "quic":
             return None
         return connection.quic.datagram_bytes
+
+    @property
+    def observed(self) -> list[tuple[SocketAddr, SocketAddr]]:
+        """Where relays see this node: the address of each relay, and what it saw."""
+        return [] if self._direct is None else self._direct.observed
 
     def is_answering(self, peer_id: PeerId) -> bool:
         """Return whether a peer is connected, and nothing says that it has stopped answering."""
@@ -366,7 +390,7 @@ class QuicEndpoint(EndpointBase):
         if usable is None:
             return await self._dialer.dial(to)
         if usable.carrier == "relay":
-            if to.direct:
+            if to.direct and not self._is_past_relay(usable):
                 self._look_for_direct(usable, to)
         elif await self._routes.improve(to, usable):
             return self._connections.peers.usable(to.peer_id) or usable
@@ -408,6 +432,8 @@ class QuicEndpoint(EndpointBase):
     def _release(self) -> None:
         """Give the sockets and timers back; nothing is sent or heard from now on."""
         self._routes.close()
+        if self._direct is not None:
+            self._direct.close()
         self._outbound.release()
         self._connections.release()
         for port in self._ports.values():

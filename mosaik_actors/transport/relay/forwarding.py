@@ -16,7 +16,7 @@ from ...errors import DecodeError
 from ..close import CloseCode, CloseReason
 from ..dial_budget import LeakyBucket
 from .config import RelayLimits
-from .frames import PEER_BYTES, check_frame
+from .frames import PEER_BYTES, RELAY_ITSELF, check_frame
 
 
 @dataclass(slots=True)
@@ -83,6 +83,8 @@ class Forwarding:
     ) -> dict[bytes, list[bytes]]:
         """Return the frames to be sent on for frames of a peer, by who gets them.
 
+        Those for `RELAY_ITSELF` are requests, without a peer.
+
         Raises:
             DecodeError: One of them is not a datagram for anybody; none is sent on.
         """
@@ -109,6 +111,8 @@ class Forwarding:
             target = frame[:PEER_BYTES]
             if target in self._senders and target != peer:
                 found.setdefault(target, []).append(peer + frame[PEER_BYTES:])
+            elif target == RELAY_ITSELF:
+                found.setdefault(target, []).append(frame[PEER_BYTES:])
             else:
                 absent_count += 1
         sender.bytes.add(used_bytes)

@@ -5,6 +5,10 @@ node they name whom it is for, from the relay whom it is from, which the relay h
 The relay looks no further: what two peers exchange is QUIC between the two, sealed for
 them as on any path.
 
+A frame from a node that names nobody (`RELAY_ITSELF`) is a request to the relay: a secret of
+`SECRET_BYTES`, by which it then answers the node's probes over UDP (`paths.observed`). A relay
+that knows no such request takes it for a datagram to nobody.
+
 The link is a reliable stream, so what is lost is lost at a full queue only; and it can be
 carried by whatever carries links.
 """
@@ -19,6 +23,7 @@ from ...ids import NetworkId
 RELAY_NETWORK: Final = NetworkId("mosaik-actors relay")
 PROTOCOL: Final = "relay/1"
 PEER_BYTES: Final = 32
+RELAY_ITSELF: Final = bytes(PEER_BYTES)
 DATAGRAM_BYTES_MAX: Final = 16_384
 FRAME_BYTES_MAX: Final = PEER_BYTES + DATAGRAM_BYTES_MAX
 

@@ -3,6 +3,9 @@
 To the endpoint it is a port as any other, with a family and addresses of its own (`paths`).
 Whatever holds for connections over UDP holds for these: who may have one, who is banned, and
 how much strangers may get. What does not fit is dropped, as on any path.
+
+Where there is a direct way to a peer by now (`transport.paths`), datagrams take that, and the
+endpoint need not know.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from typing import Final
 from ...ids import PeerId
 from ..address import RELAYED_FAMILY, PeerAddr, SocketAddr
 from ..interface import Link
-from ..sockets import DatagramPort
+from ..paths.driver import DirectPaths
+from ..sockets import BatchingPort, DatagramPort
 from .config import RelayConfig
-from .frames import DATAGRAM_BYTES_MAX, PEER_BYTES
+from .frames import DATAGRAM_BYTES_MAX, PEER_BYTES, RELAY_ITSELF
 from .paths import relayed_addr, relayed_peer
 
 INBOX_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_NO_ROOM: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 
 class RelayPort:
@@ -43,6 +49,7 @@ class RelayPort:
         self.dropped_count = 0
         self._config = config
         self._links: dict[int, Link] = {}
+        self._direct: DirectPaths | None = None
         self._inbox: deque[tuple[bytes, SocketAddr]] = deque()
         self._inbox_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -62,6 +69,24 @@ class RelayPort:
             self._links.pop(number, None)
         else:
             self._links[number] = link
+        self._tell_direct(number, link)
+
+    def use_direct(self, direct: DirectPaths) -> None:
+        """Send past the relays where there is a direct way."""
+        self._direct = direct
+        for number, link in self._links.items():
+            self._tell_direct(number, link)
+
+    def _tell_direct(self, number: int, link: Link | None) -> None:
+        if self._direct is None:
+            return
+
+        def write(request: bytes) -> None:
+            if link is not None:
+                link.write(RELAY_ITSELF + request)
+
+        relay = self._config.relays[number - 1]
+        self._direct.receive_relay(number, relay, None if link is None else write)
 
     def addrs_of(self, to: PeerAddr) -> list[SocketAddr]:
         """Return where to dial a peer, the relay that it names first. Any may have it."""
@@ -100,11 +125,55 @@ class RelayPort:
         return data, source
 
     def send(self, data: bytes, remote: SocketAddr) -> None:
-        """Give a datagram to a relay, or raise OSError when there is none or it is slow."""
+        """Send a datagram, or raise OSError when there is no relay, or it is slow."""
+        if not self._send_direct([data], remote):
+            self._send_relayed([data], remote)
+
+    def send_batch(self, datagrams: list[bytes], remote: SocketAddr) -> int:
+        """Send datagrams in order until one is not taken; return how many were.
+
+        Raises:
+            OSError: Not even the first one was taken.
+        """
+        sent = self._send_direct(datagrams, remote)
+        if not sent:
+            self._send_relayed(datagrams, remote)
+        return sent or len(datagrams)
+
+    def _send_direct(self, datagrams: list[bytes], remote: SocketAddr) -> int:
+        """Send datagrams past the relay; return how many went, 0 when they cannot go there.
+
+        Handshakes never do: the peer may be a new one by now, that knows of no direct way.
+        """
+        way = None if self._direct is None else self._direct.ways.get(remote[0])
+        if (
+            way is None
+            or datagrams[0][0] & 0x80
+            or max(map(len, datagrams)) > way.selector.direct_bytes
+        ):
+            return 0
+        if not way.selector.is_used:
+            way.selector.is_used = True
+            way.on_used()
+        try:
+            if len(datagrams) > 1 and isinstance(way.port, BatchingPort):
+                return way.port.send_batch(datagrams, way.remote)
+            for data in datagrams:
+                way.port.send(data, way.remote)
+        except OSError as exc:
+            if exc.errno in _NO_ROOM:
+                raise
+            way.on_failed()  # its interface is gone, or what else the kernel knows of it
+            return 0
+        return len(datagrams)
+
+    def _send_relayed(self, datagrams: list[bytes], remote: SocketAddr) -> None:
         link = self._links.get(remote[1])
         if link is None or link.unsent_bytes > self._config.queue_bytes_max:
             raise OSError(errno.ENOBUFS, "the relay takes nothing now")
-        link.write(bytes(relayed_peer(remote[0])) + data)
+        peer = bytes(relayed_peer(remote[0]))
+        for data in datagrams:
+            link.write(peer + data)
 
     def close(self) -> None:
         """Stop; nothing is sent or received from now on."""

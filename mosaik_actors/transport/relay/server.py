@@ -12,12 +12,14 @@ from functools import partial
 
 from ...clock import Clock
 from ...errors import RemoteError
-from ..address import PeerAddr
+from ..address import PeerAddr, SocketAddr
 from ..close import SHUTDOWN, CloseCode, CloseReason
 from ..interface import Endpoint, FramesReceived, Link, LinkClosed, LinkEvent
+from ..paths.observed import Reflector
+from ..paths.probes import SECRET_BYTES
 from .config import RelayLimits
 from .forwarding import Forwarding, RelayCounters
-from .frames import FRAME_BYTES_MAX, PROTOCOL
+from .frames import FRAME_BYTES_MAX, PROTOCOL, RELAY_ITSELF
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class RelayServer:
     def __init__(self, endpoint: Endpoint, limits: RelayLimits, clock: Clock) -> None:
         self._endpoint = endpoint
         self._clock = clock
+        self._reflector = Reflector()
         self._forwarding = Forwarding(limits)
         self._links: dict[bytes, Link] = {}
         endpoint.serve(PROTOCOL, self._accept)
@@ -54,6 +57,10 @@ class RelayServer:
     def counters(self) -> RelayCounters:
         """What it has done so far."""
         return self._forwarding.counters
+
+    def reflect(self, data: bytes, remote: SocketAddr, now: float) -> bytes | None:
+        """Return the answer to a datagram of a peer that asks where it is seen, None for none."""
+        return self._reflector.receive_datagram(data, remote, now=now)
 
     async def close(self) -> None:
         """End all links, and the endpoint."""
@@ -85,6 +92,9 @@ class RelayServer:
             self._leave(peer)
             link.close(CloseReason(error.close_code, error.text))
             return
+        for request in found.pop(RELAY_ITSELF, ()):
+            if len(request) == SECRET_BYTES:
+                self._reflector.receive_secret(peer, request, now=self._clock.monotonic())
         for target, sent in found.items():
             to = self._links[target]
             if self._forwarding.note_sent(sent, to.unsent_bytes):
@@ -93,3 +103,4 @@ class RelayServer:
     def _leave(self, peer: bytes) -> None:
         del self._links[peer]
         self._forwarding.leave(peer)
+        self._reflector.leave(peer)
