@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS_MAX = 16
 _NOT_LOCAL = CloseReason(
-    CloseCode.INVALID_PROTOCOL,
+    CloseCode.GROUP_NOT_ALLOWED,
     "groups are controlled on the node's machine, by the user who runs it, not over the network",
 )
 _TOO_MANY = CloseReason(CloseCode.TOO_MANY_LINKS, "too many requests are being carried out")
@@ -77,7 +77,7 @@ class GroupControlActor(TypeDispatcher):
         try:
             request = decode_request(link.header)
         except DecodeError as exc:
-            link.close(CloseReason(CloseCode.INVALID_PROTOCOL, str(exc)[:200]))
+            link.close(CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, str(exc)[:200]))
             return
         link.accept(frame_bytes_max=1)
         task = asyncio.get_running_loop().create_task(

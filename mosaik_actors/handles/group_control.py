@@ -20,6 +20,8 @@ from ..groups.wire.control import (
 from ..ids import GroupId, PeerId
 from ..node import Node
 from ..transport.address import PeerAddr
+from ..transport.close import CloseCode
+from ..transport.interface import LinkRefused
 from ..wire_encoding import encode
 from .one_answer import ask_once
 
@@ -93,7 +95,12 @@ async def ask_control(
         TransportError: It ended the link without an answer, or sent something else.
         TimeoutError: No answer in time.
     """
-    frame = await ask_once(node, addr, PROTOCOL, encode(request), timeout_s=timeout_s)
+    try:
+        frame = await ask_once(node, addr, PROTOCOL, encode(request), timeout_s=timeout_s)
+    except LinkRefused as refused:
+        if refused.reason.code == CloseCode.INVALID_PROTOCOL:
+            return ControlAnswer("the node is no member of the group, nor of any")
+        raise
     try:
         return decode_answer(frame)
     except DecodeError as exc:

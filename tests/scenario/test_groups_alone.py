@@ -27,13 +27,21 @@ def endpoint_of(node: SimNode) -> Endpoint:
     return node.net._node.endpoint
 
 
+async def serving(cluster: Cluster, node: SimNode) -> MemoryEndpoint:
+    """Return the endpoint of a node that serves groups: from their first use on."""
+    assert not list(node.net.groups)
+    endpoint = endpoint_of(node)
+    assert isinstance(endpoint, MemoryEndpoint)
+    await cluster.until(lambda: PROTOCOL in endpoint._acceptors)
+    return endpoint
+
+
 @scenario(nodes=2, seeds=range(3), **SETTINGS)
 async def test_member_in_reach_that_takes_no_link_is_waited_for(cluster: Cluster) -> None:
     """Two that see each other and cannot bond would each begin a history, and acknowledge."""
     served = []
     for node in cluster.nodes:
-        endpoint = endpoint_of(node)
-        assert isinstance(endpoint, MemoryEndpoint)
+        endpoint = await serving(cluster, node)
         served.append(endpoint._acceptors[PROTOCOL])
         endpoint.serve(PROTOCOL, lambda link: link.close(FULL))
     groups = [join(node) for node in cluster.nodes]
@@ -59,7 +67,8 @@ async def test_member_in_reach_that_takes_no_link_is_waited_for(cluster: Cluster
 @scenario(nodes=2, seeds=range(1), **SETTINGS)
 async def test_member_that_is_gone_is_not_waited_for(cluster: Cluster) -> None:
     for node in cluster.nodes:
-        endpoint_of(node).serve(PROTOCOL, lambda link: link.close(FULL))
+        endpoint = await serving(cluster, node)
+        endpoint.serve(PROTOCOL, lambda link: link.close(FULL))
     groups = [join(node) for node in cluster.nodes]
     await cluster.sleep(5)
     assert not groups[0].is_online

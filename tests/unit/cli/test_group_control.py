@@ -21,6 +21,7 @@ from mosaik_actors.cli.groups import find_group, find_member
 from mosaik_actors.cli.main import build_parser
 from mosaik_actors.groups.wire.control import PROTOCOL, LeaveAsked, TransferAsked
 from mosaik_actors.handles.group_control import ask_control
+from mosaik_actors.ids import GroupId
 from mosaik_actors.transport.interface import LinkRefused
 from tests.waiting import until
 
@@ -104,6 +105,10 @@ async def test_what_is_no_request_is_refused(
     monkeypatch.setenv("MOSAIK_RUNTIME_DIR", str(tmp_path))
     async with Network("ops-odd") as here, Network("ops-odd") as there:
         await until(lambda: bool(there.discovery.catalog()))
+        some = LeaveAsked(GroupId("key").hashed())
+        answer = await asyncio.wait_for(ask_control(there.node, here.addr, some, 10.0), 10)
+        assert "no member of the group, nor of any" in answer.error
+        assert not list(here.groups)  # from now on it serves those who ask
         for header in (b"", b"\xc1", b"x" * 600):
             with pytest.raises(LinkRefused, match="a request to a group's member"):
                 await there.node.endpoint.open_link(here.addr, PROTOCOL, header)
