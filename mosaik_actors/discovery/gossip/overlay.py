@@ -95,10 +95,8 @@ class Overlay:
     """The state machine of this module's docstring.
 
     Args:
-        me: This node.
         config: How many neighbours, and when to try again.
         rng: Where picks are drawn from.
-        now: Monotonic time in seconds.
     """
 
     def __init__(self, me: PeerId, config: DiscoveryConfig, rng: Random, *, now: float) -> None:

@@ -38,7 +38,7 @@ minus the members that may vote forget. In groups of 2n members or more, two
 halves that never met may each begin a history, and they are merged as with n = 1.
 So n should be more than half of those that may vote.
 
-What stays blocked, and is told as `BootstrapStuck`: a prepare vote of which a majority of
+What stays blocked, and is published as `BootstrapStuck`: a prepare vote of which a majority of
 the n never comes back, as those that are gone may have begun the history; and one
 that some have begun and others promised against when one that would decide it never
 comes back. Promises are made only where a majority is in reach to make the rest rare.

@@ -1,4 +1,4 @@
-"""What a `bootstrap` wants done, and what it has to tell.
+"""What a `bootstrap` wants done, and what it publishes.
 
 The order is the order of safety: what is to be saved comes before what may be
 said once it is, which comes only after `Bootstrap.prepare_vote_saved`.

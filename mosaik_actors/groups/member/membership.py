@@ -159,7 +159,7 @@ def prefer_leader(view: GroupView) -> PeerId | None:
 
 
 def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
-    """Return the members whose place is final for now, and that were not told so.
+    """Return the members whose place is final for now, and that do not know it.
 
     None while another step of the configuration is due: who votes in a configuration that
     is half of a change, as two voters on the way to three, is not to be relied on yet.

@@ -235,7 +235,7 @@ class Merge:
         self._look()
 
     def next_event(self) -> MergeEvent | None:
-        """Return the next thing to do or to tell, None when there is nothing."""
+        """Return the next thing to do or to publish, None when there is nothing."""
         return self._events.popleft() if self._events else None
 
     # Helpers.
@@ -285,7 +285,7 @@ class Merge:
         self._look()
 
     def _note_started(self, system_entry: SystemEntry) -> None:
-        """Tell that a merge has begun: once in the history that ends, once in the other."""
+        """Publish that a merge has begun: once in the history that ends, once in the other."""
         view = self._view
         if view is None:
             return

@@ -51,7 +51,7 @@ class StandingBonds:
 
     Args:
         config: How often to send heartbeats, and how much silence to bear.
-        events: Where to put what is to be done and told.
+        events: Where to put what is to be done and published.
         join_heartbeats: Called with each bond's link when it forms: has the bond take part in
             the heartbeats of its connection, and returns them; None where there are none.
 
@@ -168,7 +168,7 @@ class StandingBonds:
             yield heard_at + self._config.bond_timeout_s
 
     def topology_handed_out(self) -> None:
-        """Note that the caller knows of all changes so far: the next one is told again."""
+        """Note that the caller knows of all changes so far: the next one is published again."""
         self._waits_with_change = False
 
     # Helpers.

@@ -39,7 +39,7 @@ class Proposals:
                 )
 
     def resolve(self, log: RaftLog, before: int, index: int) -> None:
-        """Tell what became of proposals at places that are committed now.
+        """Report what became of proposals at places that are committed now.
 
         Another entry being committed there proves that the proposal never will
         be; that its own copy was removed would not: a later leader may hold one.

@@ -1,4 +1,4 @@
-"""What a replica's core wants done, and what it has to tell.
+"""What a replica's core wants done, and what it publishes.
 
 A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is
 not saved must not be promised to anybody, and what is not committed must not

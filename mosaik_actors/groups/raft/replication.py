@@ -26,7 +26,7 @@ class Replication:
         lagged_followers: Who hears of entries a little later.
         awaited_index: Up to here others wait to hear at once what is committed.
         heartbeat_at_s: When the next heartbeat is due.
-        news_at_s: When to tell what is committed, `inf` when all are notified.
+        news_at_s: When to publish what is committed, `inf` when all know it.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -160,7 +160,7 @@ class Replication:
     # What is committed, and what was lost.
 
     def note_news(self, known_index: int) -> None:
-        """Have followers that know of `known_index` told soon, or at once, what is committed."""
+        """Have followers that know of `known_index` hear soon, or at once, what is committed."""
         replica = self._replica
         if self.progress:
             is_awaited = known_index < self.awaited_index <= replica.commit_index
@@ -168,7 +168,7 @@ class Replication:
             self.news_at_s = min(self.news_at_s, replica.now + delay_s)
 
     def _tell_commit(self) -> None:
-        """Tell what is committed, when it is time, to those who did not hear it with entries."""
+        """Publish what is committed, when it is time, to those who did not hear it with entries."""
         if self.news_at_s == inf:
             return
         replica = self._replica

@@ -1,17 +1,17 @@
 """The parts of one snapshot, fetched from all who have it, and checked as a whole.
 
 Which parts there are shows only in the end: a provider that has made all of
-them tells their number and a digest. Until somebody does, more is asked for
+them says their number and a digest. Until somebody does, more is asked for
 than there is, and what lies behind the end comes back empty, with the digest.
 
     1. Parts are fetched in parallel, the leader last (`fetch_plan`).
     2. When all are here, they must have the digest that was announced.
-    3. If not, or if two tell different ones, all is fetched anew from one peer alone, the
+    3. If not, or if two announce different ones, all is fetched anew from one peer alone, the
        leader rather than another. Members do not lie, so something broke; that is counted
        (`mismatch_count`), and said in the log. If that fails too, this snapshot is given up.
 
 Invariants:
-    * What `assembled` returns has the digest that a provider told.
+    * What `assembled` returns has the digest that a provider announced.
     * It is fetched anew once, so it ends: `has_failed` is then true.
     * At most `SNAPSHOT_BYTES_MAX` bytes are held.
 """
@@ -53,9 +53,9 @@ class PartsFetch:
         fetch_timeout: Seconds until a request counts as lost.
 
     Attributes:
-        whole: What it is as a whole, once somebody has told; None before.
+        whole: What it is as a whole, once somebody has said; None before.
         rejected_count: How many answers were wrong.
-        mismatch_count: How often what was fetched, or told, did not fit together.
+        mismatch_count: How often what was fetched, or announced, did not fit together.
         has_failed: It cannot be fetched from anybody any more.
     """
 

@@ -7,7 +7,7 @@ with snapshots:
        names one that is still kept, when the log continues it, or has
        `TakeSnapshot` proposed (`SnapshotWanted`); many who ask share one.
     2. Every member that applies the system entry takes its snapshot there, and calls
-       `snapshot_made`. Those who asked are told the metadata.
+       `snapshot_made`. Those who asked are sent the metadata.
     3. They fetch the parts from whom they like. A request for what is not made
        yet, or of a snapshot that this member has not come to yet, waits here
        for up to `HOLD_S`, then it is answered with what there is.

@@ -138,7 +138,7 @@ class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
 
 
 class AskOutcome(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
-    """The sender is prepared for this, or was told so: what does the receiver know?"""
+    """The sender is prepared for this, or heard so: what does the receiver know?"""
 
     proposal: Proposal
 

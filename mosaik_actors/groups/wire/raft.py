@@ -107,7 +107,7 @@ class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
         term: The term.
         round: The heartbeat's.
         commit_index: How far the sender knows the log to be committed. One that
-            was restarted knows less than it was told before.
+            was restarted knows less than it was sent before.
         is_quiesced: It does what `Heartbeat.may_quiesce` allows.
     """
 
