@@ -78,6 +78,7 @@ from ..transport.interface import Link
 logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
+_LOOK_INTERVAL_S = 0.5  # between looks at the interfaces, each some 0.3 ms
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
@@ -89,6 +90,11 @@ class _CatalogTimer:
 
 @dataclass(frozen=True, slots=True)
 class _ReadRtts:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _LookWhere:
     pass
 
 
@@ -122,6 +128,8 @@ class CatalogActor(TypeDispatcher):
         self._timer_slack_s = _TIMER_SLACK_S + message.config.purge_after / _PURGES_PER_PERIOD
         self._node.endpoint.serve(TICKETS_PROTOCOL, self._show_tickets, is_essential=True)
         self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
+        if self._node.endpoint.may_move:
+            self.wakeupAfter(_LOOK_INTERVAL_S, _LookWhere())
         self._pump()
 
     def _show_tickets(self, link: Link) -> None:
@@ -271,6 +279,12 @@ class CatalogActor(TypeDispatcher):
             case _ReadRtts():
                 self.wakeupAfter(self._rtt_interval_s, _ReadRtts())
                 self._read_rtts()
+            case _LookWhere():
+                self.wakeupAfter(_LOOK_INTERVAL_S, _LookWhere())
+                if self._node.endpoint.look_where():
+                    addr = self._node.endpoint.addr
+                    logger.info("this node is at other addresses: %s", addr)
+                    self._catalog.local.change_addr(addr, now=self._now())
         self._pump()
 
     # Helpers.

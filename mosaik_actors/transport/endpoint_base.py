@@ -87,6 +87,15 @@ class EndpointBase(ABC):
         return self._addr
 
     @property
+    def may_move(self) -> bool:
+        """Whether its addresses may change: see `look_where`."""
+        return False
+
+    def look_where(self) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed."""
+        return False
+
+    @property
     def frame_bytes_max(self) -> int:
         """The largest frame that is sent or taken in, in bytes."""
         return self.config.frame_bytes_max

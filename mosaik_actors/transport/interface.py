@@ -246,6 +246,16 @@ class Endpoint(Protocol):
         """Where others can reach this endpoint."""
 
     @property
+    def may_move(self) -> bool:
+        """Whether its addresses may change: those of all interfaces do."""
+
+    def look_where(self) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed.
+
+        Connections that cannot go on from another address end, so that they are made anew.
+        """
+
+    @property
     def frame_bytes_max(self) -> int:
         """The largest frame that is sent or taken in, in bytes."""
 

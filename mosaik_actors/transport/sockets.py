@@ -93,6 +93,16 @@ class UdpPort:
         keep_from_children(sock, lambda one: [one.fileno()])
         keep_loop_from_children(loop)
 
+    @property
+    def is_on_all_interfaces(self) -> bool:
+        """Whether its addresses are those of the machine, which come and go."""
+        return bool(local_addrs(self._socket))
+
+    def look_anew(self) -> bool:
+        """Look where others can reach it by now; return whether that has changed."""
+        before, self.addrs = self.addrs, advertised_addrs(self._socket)
+        return set(before) != set(self.addrs)
+
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
         """Call `on_readable` from the event loop whenever there is something to `read`."""
         self._loop.add_reader(self._socket, on_readable, self)

@@ -64,6 +64,15 @@ class StreamPort:
         keep_from_children(sock, lambda one: [one.fileno()])
         self._loop.add_reader(sock, self._read)
 
+    @property
+    def local_host(self) -> str:
+        """The address of this side, as the system says; empty for Unix sockets, and once closed."""
+        try:
+            name = self._socket.getsockname()
+        except OSError:
+            return ""
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def start(self) -> None:
         """Send what comes first."""
         self.flush()

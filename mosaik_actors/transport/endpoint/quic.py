@@ -22,7 +22,14 @@ from typing import Final, Self
 from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
-from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_relayed
+from ..address import (
+    DIRECT_COUNT_MAX,
+    PeerAddr,
+    SocketAddr,
+    format_socket_addr,
+    is_loopback,
+    is_relayed,
+)
 from ..admission import NetworkKeys
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
@@ -36,7 +43,7 @@ from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, family_of
+from ..sockets import DatagramPort, UdpPort, family_of
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
 from .direct import use_direct
@@ -69,6 +76,7 @@ class QuicEndpoint(EndpointBase):
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._ports = {port.family: port for port in ports}
+        self._udp_ports = [port for port in ports if isinstance(port, UdpPort)]
         direct = [addr for port in ports for addr in port.addrs]
         self._budget = DialBudget(config)
         self._parts = parts = Parts(
@@ -203,6 +211,21 @@ class QuicEndpoint(EndpointBase):
     def reflect(self, answer: Callable[[bytes, SocketAddr, float], bytes | None]) -> None:
         """Send back what `answer` says to datagrams that are no QUIC, as a relay does."""
         self._connections.datagrams.reflect = answer
+
+    @property
+    def may_move(self) -> bool:
+        """Whether its addresses may change: those of all interfaces do."""
+        return any(port.is_on_all_interfaces for port in self._udp_ports)
+
+    def look_where(self) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed."""
+        moved = [port.look_anew() for port in self._udp_ports]
+        if self._is_closing or not any(moved):
+            return False
+        direct = tuple(addr for port in self._udp_ports for addr in port.addrs)
+        self._addr = replace(self._addr, direct=direct[:DIRECT_COUNT_MAX])
+        self._connections.receive_move({host for host, _ in direct})
+        return True
 
     @property
     def local_addr(self) -> PeerAddr:
@@ -354,7 +377,8 @@ class QuicEndpoint(EndpointBase):
                 async with asyncio.timeout(LINGER_S):
                     await self._connections.linger()
         finally:
-            self._close_now(reason)
+            self._say_goodbye(reason)
+            self._release()
             self._closed.set_result(None)
 
     def crash(self) -> None:
@@ -424,10 +448,6 @@ class QuicEndpoint(EndpointBase):
         for connection in list(self._connections):
             connection.close(reason)
         self._outbound.flush()
-
-    def _close_now(self, reason: CloseReason) -> None:
-        self._say_goodbye(reason)
-        self._release()
 
     def _release(self) -> None:
         """Give the sockets and timers back; nothing is sent or heard from now on."""

@@ -10,6 +10,7 @@ import pytest
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.errors import ConfigError, TransportError
 from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport import sockets
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
@@ -354,3 +355,26 @@ async def test_closed_endpoint_does_not_look_for_more() -> None:
         await until(lambda: server._outbound._is_released)
         await asyncio.sleep(0)
         assert not server.peer_log._kinds
+
+
+async def test_addresses_that_come_and_go_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = await QuicEndpoint.start(
+        "net",
+        SecretKey.from_seed("moving"),
+        bind=[("0.0.0.0", 0)],
+        clock=LoopClock(asyncio.get_running_loop()),
+        rng=Random("moving"),
+    )
+    try:
+        assert endpoint.may_move
+        assert not endpoint.look_where()
+        port = endpoint.addr.direct[0][1]
+        moved = [("192.0.2.7", port), ("192.0.2.8", port)]
+        monkeypatch.setattr(sockets, "advertised_addrs", lambda _sock: moved)
+        assert endpoint.look_where()
+        assert endpoint.addr.direct == tuple(moved)
+        assert endpoint.addr.carriers == ("tcp", "quic")
+        moved.reverse()  # in whichever order the system lists them
+        assert not endpoint.look_where()
+    finally:
+        await endpoint.close(SHUTDOWN)

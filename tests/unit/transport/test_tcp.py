@@ -15,6 +15,7 @@ from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.byte_streams.connection import StreamConnection
+from mosaik_actors.transport.byte_streams.port import StreamPort
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint, attempt, routes
@@ -385,3 +386,19 @@ async def test_peer_that_reads_nothing_is_said_to_be_congested(node: Node) -> No
     loop.add_reader(theirs.port._socket, theirs.port._read)
     await there.until_frames(count)
     await here.until(lambda: here.drained_count > 0)
+
+
+async def test_connection_from_an_address_that_is_gone_ends(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await node("a", TCP_ONLY), await node("b", TCP_ONLY)
+    here, _ = await linked(a, b)
+    # A loopback address stays, whatever interfaces there are.
+    a._connections.receive_move({"192.0.2.7"})
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamPort, "local_host", "192.0.2.1")
+        a._connections.receive_move({"192.0.2.1"})
+        assert here.closed == []
+        a._connections.receive_move({"192.0.2.7"})
+    assert "address no longer" in (await here.until_closed()).reason.text
+    assert (await a.open_link(b.addr, "p")).is_open
