@@ -91,7 +91,8 @@ async def test_what_a_child_closes_is_not_closed_for_its_parent() -> None:
 
         def close_all() -> None:
             for endpoint in (a, b):
-                endpoint._close_now(SHUTDOWN)
+                endpoint._say_goodbye(SHUTDOWN)
+                endpoint._release()
             asyncio.events._set_running_loop(None)
             loop.stop()
             loop.remove_signal_handler(signal.SIGUSR1)
