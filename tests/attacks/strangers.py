@@ -35,11 +35,11 @@ from typing import cast
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
-from mosaik_actors.transport.batched_sockets import BatchedUdpPort
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import Link, LinkRefused
+from mosaik_actors.transport.sockets import UdpPort
 from tests.unit.transport.raw import RawPeer, Stranger, configuration, raw_client
 from tests.waiting import until
 
@@ -88,15 +88,15 @@ async def start(
 async def be_honest() -> None:
     """Exchange frames until killed; say once a second, and when asked, what was spent."""
     recorded: list[str] = []
-    read = BatchedUdpPort.read
+    read = UdpPort.read
 
-    def record(port: BatchedUdpPort) -> tuple[bytes, SocketAddr] | None:
+    def record(port: UdpPort) -> tuple[bytes, SocketAddr] | None:
         found = read(port)
         if found is not None and len(recorded) < RECORDED_MAX:
             recorded.append(found[0].hex())
         return found
 
-    BatchedUdpPort.read = record  # type: ignore[assignment,method-assign]
+    UdpPort.read = record  # type: ignore[assignment,method-assign]
     victim, friend = await start("victim"), await start("friend", "quic")
     count = 0
 
@@ -122,7 +122,7 @@ async def be_honest() -> None:
 
     writing = asyncio.get_running_loop().create_task(write())
     await until(lambda: len(recorded) == RECORDED_MAX)
-    BatchedUdpPort.read = read  # type: ignore[method-assign]
+    UdpPort.read = read  # type: ignore[method-assign]
     say([str(victim.addr), recorded])
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(

@@ -59,6 +59,8 @@ async def test_members_that_have_left_leave_nothing_behind(cluster: Cluster) -> 
     node = cluster.nodes[0].net._node
     assert node is not None
     system = node.system
+    assert not list(cluster.nodes[0].net.groups)
+    await cluster.sleep(1)  # what the first use of groups begins stays
     before = system.stats().actors
     for _ in range(10):
         group = join(cluster.nodes[0])

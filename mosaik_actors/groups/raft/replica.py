@@ -340,9 +340,12 @@ class Replica:
         """Return a time inside as the caller's clock shows it."""
         return inside_s - self._clock_offset_s
 
-    def inside(self, outside_s: float) -> float:
-        """Return a time on the caller's clock as it is inside; never later than now."""
-        return min(outside_s + self._clock_offset_s, self.now)
+    def inside(self, outside_s: float, *, ahead_s: float = 0.0) -> float:
+        """Return a time on the caller's clock as it is inside, so much later than now at most.
+
+        Now is when the clock was last observed, which commands do not do.
+        """
+        return min(outside_s + self._clock_offset_s, self.now + ahead_s)
 
     def postpone_election(self) -> None:
         """Draw the time of the next election anew (Raft thesis 3.4)."""

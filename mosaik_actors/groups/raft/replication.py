@@ -116,7 +116,7 @@ class Replication:
         for peer, progress in self.progress.items():
             if (liveness := progress.liveness) is None:
                 continue
-            progress.heard_s = max(progress.heard_s, replica.inside(liveness.last_heard_at))
+            self._note_heard(progress)
             is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
             if is_silent or replica.quiescence.liveness_of(peer) is not liveness:
                 self.wake(peer)
@@ -124,6 +124,7 @@ class Replication:
     def wake(self, peer: PeerId) -> None:
         """Have a follower hear a heartbeat soon, and answer it."""
         if (progress := self.progress.get(peer)) is not None:
+            self._note_heard(progress)
             progress.liveness = None
         self._hasten_heartbeat()
 
@@ -149,9 +150,19 @@ class Replication:
 
     def _send(self, peer: PeerId, progress: FollowerProgress, message: Message) -> None:
         """Send at once. Whatever it is, it wakes a follower that is quiesced."""
+        self._note_heard(progress)
         progress.may_quiesce, progress.liveness = False, None
         self._replica.early_mail.append((peer, message))
         self._hasten_heartbeat()
+
+    def _note_heard(self, progress: FollowerProgress) -> None:
+        """Note when a quiesced follower was heard: what counts from now on may take a while."""
+        if (liveness := progress.liveness) is not None:
+            replica = self._replica
+            # The clock is observed when the quorum is looked at: once in that time, at least.
+            ahead_s = replica.settings.election_timeout
+            heard_s = replica.inside(liveness.last_heard_at, ahead_s=ahead_s)
+            progress.heard_s = max(progress.heard_s, heard_s)
 
     def _hasten_heartbeat(self) -> None:
         soon_s = self._replica.now + self._replica.settings.heartbeat_interval
