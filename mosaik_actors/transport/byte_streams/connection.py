@@ -13,6 +13,8 @@ from ..connection.owner import ConnectionOwner
 from .engine import StreamEngine
 from .port import StreamPort
 
+REPLACED_PROBES = 2
+
 MakePort = Callable[[Callable[[], None], Callable[[], None]], StreamPort]
 
 
@@ -60,11 +62,18 @@ class StreamConnection(Connection):
         """Ping the peer if links need the connection and nothing was heard.
 
         Nothing acknowledges what is sent here, so that it does not count as a sign of life.
+        One that the peer has replaced may lead nowhere any more: it is pinged each time.
         """
-        if self._links and now - self.last_heard_at >= self.config.keep_alive_interval:
+        silent_s = now - self.last_heard_at
+        if self._links and (self.is_retiring or silent_s >= self.config.keep_alive_interval):
             self.engine.ping(now=now)
             return True
         return False
+
+    def is_dead(self, *, now: float) -> bool:
+        """Return whether the peer has another connection, and does not answer on this one."""
+        is_silent = now - self.last_heard_at >= self.config.keep_alive_interval
+        return self.is_retiring and is_silent and self.engine.probe_count >= REPLACED_PROBES
 
     def end(self, reason: CloseReason) -> None:
         """Note that the connection is over; what was said last is still sent."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOVED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "this machine has that address no longer")
+REPLACED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer, and the peer has connected anew")
 UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
 
 
@@ -410,6 +411,8 @@ class Connections:
                 connection.close(NOT_NEEDED)
             elif self._is_unproven_for_long(connection, now):
                 connection.close(UNPROVEN)
+            elif isinstance(connection, StreamConnection) and connection.is_dead(now=now):
+                connection.close(REPLACED)
             elif connection.state is ConnectionState.READY and connection.keep_alive(now=now):
                 self.mark_dirty(connection)
             connection.drop_lingering(now=now)

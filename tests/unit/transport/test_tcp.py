@@ -215,6 +215,30 @@ async def test_process_that_dies_is_missed_at_once(node: Node) -> None:
     await until(lambda: a.connected_peers() == [])
 
 
+async def test_connection_that_was_replaced_and_leads_nowhere_ends_soon(node: Node) -> None:
+    """As after a move: the peer has connected anew, and the old way swallows all."""
+    config = TransportConfig(carriers=("tcp",), idle_timeout=60, keep_alive_interval=0.2)
+    a, b = await node("a", config), await node("b", config)
+    server = Server(a, "p")
+    first = Inbox(await b.open_link(a.addr, "p"))
+    there = await server.inbox()
+    [old] = [one for one in b._connections if isinstance(one, StreamConnection)]
+    asyncio.get_running_loop().remove_reader(old.port._socket)
+    await b._dialer.dial(a.addr)
+    assert "connected anew" in (await there.until_closed()).reason.text
+    # What is replaced and answers stays for as long as it has links.
+    old.end(SHUTDOWN)
+    old.port.close()
+    assert first.closed
+    second = Inbox(await b.open_link(a.addr, "p"))
+    await b._dialer.dial(a.addr)
+    for number in range(20):
+        second.link.write(bytes([number]))
+        await (await server.inbox(1)).until_frames(number + 1)
+        await asyncio.sleep(0.05)
+    assert second.closed == []
+
+
 async def test_one_way_traffic_keeps_a_connection_alive(node: Node) -> None:
     config = TransportConfig(carriers=("tcp",), idle_timeout=0.5, keep_alive_interval=0.1)
     a, b = await node("a", config), await node("b", config)
