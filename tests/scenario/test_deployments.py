@@ -3,23 +3,30 @@
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import msgspec
 import pytest
 from thespian.actors import ActorAddress
 
 from mosaik_actors import (
+    Cell,
     ConfigError,
     Deployment,
     DeploymentConfig,
+    EncodeError,
     Expiration,
     InvalidTicket,
     Map,
     MosaikActor,
     Network,
     NotResolved,
+    Once,
+    PriorityQueue,
+    Set,
     Ticket,
+    Vec,
     actor,
     collection,
     deployment_directory,
@@ -29,6 +36,7 @@ from mosaik_actors import (
     unique_id,
 )
 from mosaik_actors.deployment.directory import make_listing
+from mosaik_actors.deployment.migration import following
 from mosaik_actors.discovery.entry import encode_entry
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import scenario
@@ -178,6 +186,98 @@ async def test_an_old_and_a_new_version_run_side_by_side_and_state_moves(cluster
         with pytest.raises(TimeoutError):
             await new.keeper.resolve(timeout=5)
         assert told == []  # another version is no mistake
+
+
+async def write_all(stores: dict[str, Any], numbers: range) -> None:
+    """Write to collections of all kinds; take out some of what was written before."""
+    for n in numbers:
+        await stores["map"].insert(f"k{n}", n)
+        await stores["set"].insert(n)
+        await stores["queue"].insert(n, f"k{n}", n)
+        await stores["vec"].push_back(n)
+        await stores["cell"].write(n)
+    gone = numbers[0]
+    await stores["map"].remove(f"k{gone}")
+    await stores["set"].remove(gone)
+    await stores["queue"].remove(f"k{gone}")
+    await stores["vec"].remove(len(stores["vec"]) // 2)
+
+
+async def open_all(net: Network, name: str) -> dict[str, Any]:
+    """Open collections of all kinds."""
+    stores: dict[str, Any] = {
+        "map": Map[str, int].writer(net, f"{name} map"),
+        "set": Set[int].writer(net, f"{name} set"),
+        "queue": PriorityQueue[int, str, int].writer(net, f"{name} queue"),
+        "vec": Vec[int].writer(net, f"{name} vec"),
+        "cell": Cell[int].writer(net, f"{name} cell"),
+        "once": Once[int].writer(net, f"{name} once"),
+    }
+    for one in stores.values():
+        await one.when().online()
+    return stores
+
+
+def contents(stores: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "map": dict(stores["map"]),
+        "set": set(stores["set"]),
+        "queue": list(stores["queue"].iter_asc()),
+        "vec": list(stores["vec"]),
+        "cell": stores["cell"].read(),
+        "once": stores["once"].read(),
+    }
+
+
+@scenario(nodes=2, seeds=range(3))
+async def test_a_new_version_follows_what_becomes_of_the_old_one(cluster: Cluster) -> None:
+    """Of every kind; writes, removals, and what others put into the new one."""
+    old = await open_all(cluster.net(0), "old")
+    await write_all(old, range(20))
+    new = await open_all(cluster.net(1), "new")
+    seen = await open_all(cluster.net(1), "old")
+    async with AsyncExitStack() as stack:
+        moving = [await stack.enter_async_context(following(seen[kind], new[kind])) for kind in old]
+        assert contents(new) == contents(old)
+        await old["once"].write(7)
+        await new["map"].insert("of the new one", 1)
+        await write_all(old, range(20, 40))
+        await old["vec"].swap(0, 5)
+        for one, kind in zip(moving, old, strict=True):
+            await seen[kind].when().reaches(old[kind].version)
+            await one.caught_up()
+        wanted = contents(old)
+        wanted["map"]["of the new one"] = 1
+        assert contents(new) == wanted
+    # Once more, in one go: all but the list may be done so.
+    for kind in ("map", "set", "queue", "cell"):
+        assert await migrate(seen[kind], new[kind]) > 0
+    assert contents(new) == wanted
+    # It follows no more.
+    await old["map"].insert("late", 1)
+    await seen["map"].when().reaches(old["map"].version)
+    await cluster.sleep(1)
+    assert "late" not in new["map"]
+
+
+@scenario(nodes=1, seeds=range(1))
+async def test_what_cannot_follow_is_refused_at_once(cluster: Cluster) -> None:
+    stores = await open_all(cluster.net(0), "some")
+    await stores["vec"].push_back(1)
+    for old, new, why in (
+        (stores["map"], stores["set"], "the same kind"),
+        (stores["vec"], stores["vec"], "expected an empty one"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            async with following(old, new):
+                pass
+    # A write that fails ends it: whoever waits gets the reason.
+    other = Map[str, int].writer(cluster.net(0), "other")
+    await other.when().online()
+    await stores["map"].insert("a", 1)
+    with pytest.raises(EncodeError):
+        async with following(stores["map"], other, convert=lambda pair: (pair[0], object())):
+            pass
 
 
 @scenario(nodes=2, seeds=range(1))
