@@ -4,7 +4,8 @@ Each path of `guard_paths` is measured in five rounds. In a round it alternates 
 baseline, three times, and the least of both counts; then the median of the five ratios. Both
 are CPU times of this process, which a busy machine makes longer (caches and cores are shared)
 and never shorter, and no figure is one of a machine. A path is too slow when its ratio is more
-than `slower_max` times the recorded one. One that seems so is measured again, up to three
+than `slower_max` times the recorded one. What all paths have become slower by, up to 15 %, is
+taken for another kind of processor. One that seems so is measured again, up to three
 times more, and the median of all its rounds decides.
 
 The bounds are in ``benchmarks/guard.json``, for each version of Python. Who makes a path slower
@@ -36,6 +37,8 @@ ROUNDS: Final = 5
 TURNS: Final = 3
 REPEATS: Final = 3
 RECORDED_RUNS: Final = 3
+PATHS_MIN: Final = 5  # of fewer nobody can say whether the machine is another one
+MACHINES_MAX: Final = 1.15
 
 Measure = Callable[[str], Awaitable[list[float]]]
 
@@ -54,11 +57,24 @@ class Bounds:
 
     def find_slow(self, found: Mapping[str, float]) -> list[str]:
         """Return the paths whose ratio is too high, in their order; also those not recorded."""
+        allowed = self.slower_max * self._difference_of_machines(found)
         return [
             name
             for name, ratio in found.items()
-            if name not in self.ratios or ratio > self.ratios[name] * self.slower_max
+            if name not in self.ratios or ratio > self.ratios[name] * allowed
         ]
+
+    def _difference_of_machines(self, found: Mapping[str, float]) -> float:
+        """Return how much all ratios are higher here than where they were recorded, within bounds.
+
+        On another kind of processor the baseline is quicker, or slower, than what it is for.
+        """
+        changes = [
+            ratio / self.ratios[name] for name, ratio in found.items() if name in self.ratios
+        ]
+        if len(changes) < PATHS_MIN:
+            return 1.0
+        return min(MACHINES_MAX, max(1.0, median(changes)))
 
 
 def load_bounds(text: str, python: str) -> Bounds | None:

@@ -130,9 +130,10 @@ SECTIONS: dict[str, Section] = {
 
 def _table(rows: Iterable[Row]) -> list[str]:
     lines = ["| | |", "| --- | ---: |"]
-    return lines + [
-        f"| {row.name.partition(' (')[0]} | {row.value:,.3g} {row.unit} |" for row in rows
-    ]
+    for row in rows:
+        value = f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.3g}"
+        lines.append(f"| {row.name.partition(' (')[0]} | {value} {row.unit} |")
+    return lines
 
 
 def _write(folder: Path, name: str, chart: Chart) -> str:

@@ -31,6 +31,15 @@ def test_a_path_is_slow_above_the_share_of_what_was_recorded() -> None:
     assert BOUNDS.find_slow({"c": 0.1}) == ["c"]
 
 
+def test_another_machine_is_allowed_for_and_one_slow_path_is_not() -> None:
+    bounds = Bounds(1.2, dict.fromkeys("abcdef", 2.0))
+    assert bounds.find_slow(dict.fromkeys("abcdef", 2.7)) == []
+    assert bounds.find_slow(dict.fromkeys("abcdef", 2.8)) == list("abcdef")
+    assert bounds.find_slow({**dict.fromkeys("abcdef", 2.0), "c": 2.5}) == ["c"]
+    # A quicker machine lets nothing pass that was too slow before.
+    assert bounds.find_slow({**dict.fromkeys("abcdef", 1.5), "c": 2.5}) == ["c"]
+
+
 def measured(rounds: dict[str, list[list[float]]]) -> Callable[[str], Awaitable[list[float]]]:
     async def measure(name: str) -> list[float]:
         return rounds[name].pop(0)
