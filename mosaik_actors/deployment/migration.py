@@ -41,7 +41,7 @@ from ..handles.collections import PriorityQueueReader as QueueReader
 Convert = Callable[[Any], Any]
 
 
-class Following:
+class StateFollower:
     """One collection that follows another one; made by `following`."""
 
     def __init__(self, old: Any, new: Any, convert: Convert) -> None:
@@ -108,7 +108,7 @@ async def migrate(old: Any, new: Any, *, convert: Convert | None = None) -> int:
 @asynccontextmanager
 async def following(
     old: Any, new: Any, *, convert: Convert | None = None
-) -> AsyncIterator[Following]:
+) -> AsyncIterator[StateFollower]:
     """Write all that is in `old` to `new`, and all that becomes of it while the block runs.
 
     The block begins when all that is there has come over.
@@ -122,7 +122,7 @@ async def following(
         ConfigError: They are not of one kind, or a list to be filled is not empty.
         CollectionOffline, NetworkDown, EncodeError: As for writes. What was written stays.
     """
-    it = Following(old, new, convert or (lambda item: item))
+    it = StateFollower(old, new, convert or (lambda item: item))
     try:
         await it.caught_up()
         yield it

@@ -333,7 +333,7 @@ MUTATIONS = (
     Mutation(
         "quiesced leader takes its followers for heard",
         "raft.replication",
-        "replica.inside(liveness.last_heard_at)",
+        "replica.inside(liveness.last_heard_at, ahead_s=ahead_s)",
         "replica.now",
         "raft.test_quiescence:test_leader_that_does_not_hear_a_quorum_steps_down_in_the_same_time",
     ),

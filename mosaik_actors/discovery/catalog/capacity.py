@@ -58,10 +58,12 @@ class Capacity:
 
     def receive_met(self, peer_id: PeerId) -> None:
         """Note that this node has a connection with a peer."""
-        _put_last(self._met, peer_id, self._peers_max)
+        self._met.pop(peer_id, None)
+        self._met[peer_id] = None
         if peer_id in self._bringer_of:
             self._discharge(peer_id)
             self._met_stored[peer_id] = None
+        self._forget_met()
 
     def receive_heard(self, peer_id: PeerId, source: PeerId | None, size: int = 1) -> None:
         """Note that an entry of a peer was stored, who brought it, and how large it is."""
@@ -95,6 +97,7 @@ class Capacity:
         self._met_stored.pop(peer_id, None)
         if peer_id in self._bringer_of:
             self._discharge(peer_id)
+        self._forget_met()
 
     def receive_dropped(self, peer_id: PeerId, version: EntryVersion, *, now: float) -> None:
         """Note that a peer had to go, with the version that does not come back.
@@ -133,6 +136,11 @@ class Capacity:
             return None
         return next((peer_id for peer_id in self._met_stored if peer_id not in linked), None)
 
+    def _forget_met(self) -> None:
+        """Forget who was met the longest ago, of those without an entry, beyond the limit."""
+        if len(self._met) - len(self._met_stored) > self._peers_max:
+            del self._met[next(one for one in self._met if one not in self._met_stored)]
+
     def counts(self) -> Iterator[tuple[PeerId | None, int]]:
         """Yield who brought how many of the peers that are not met."""
         for bringer, charged in self._brought.items():
@@ -150,10 +158,3 @@ class Capacity:
         self._charged[bringer] -= charged.pop(peer_id)
         if not charged:
             del self._brought[bringer], self._charged[bringer]
-
-
-def _put_last(peers: dict[PeerId, None], peer_id: PeerId, limit: int) -> None:
-    peers.pop(peer_id, None)
-    peers[peer_id] = None
-    if len(peers) > limit:
-        del peers[next(iter(peers))]

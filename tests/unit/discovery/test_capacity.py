@@ -36,6 +36,19 @@ def test_who_was_connected_keeps_its_place_against_strangers() -> None:
     assert room.choose(peer("n"), peer("n"), (peer("a"),)) == peer("b")
 
 
+def test_who_is_stored_as_met_stays_so_however_many_are_met_after_it() -> None:
+    room = Capacity(2)
+    room.receive_heard(peer("a"), peer("a"))
+    for number in range(5):
+        room.receive_met(peer(f"b{number}"))
+    room.receive_heard(peer("a"), peer("evil"))
+    assert list(room.counts()) == []
+    # Of those without an entry as many are remembered as there is room for.
+    assert list(room._met) == [peer("a"), peer("b3"), peer("b4")]
+    room.receive_forgotten(peer("a"))
+    assert list(room._met) == [peer("b3"), peer("b4")]
+
+
 def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one() -> None:
     room = Capacity(10)
     for name in ("h", "e1", "e2"):
