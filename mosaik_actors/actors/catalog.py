@@ -78,7 +78,7 @@ from ..transport.interface import Link
 logger = logging.getLogger(__name__)
 
 _TIMER_SLACK_S = 0.001
-_LOOK_INTERVAL_S = 0.5  # between looks at the interfaces, each some 0.3 ms
+_LOOK_INTERVAL_S = 0.5  # between looks at the interfaces, each some 0.4 ms
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 

@@ -22,10 +22,8 @@ from ..transport.relay.config import RelayConfig, RelayLimits
 from ..transport.relay.frames import RELAY_NETWORK
 from ..transport.relay.server import RelayServer
 
-RELAY_CARRIERS: Final = (
-    "tcp",
-    "quic",
-)  # so that a network that drops UDP keeps nobody from a relay
+# Both, so that a network that drops UDP keeps nobody from a relay.
+RELAY_CARRIERS: Final = ("tcp", "quic")
 
 
 async def start_relay(

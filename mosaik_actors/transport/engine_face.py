@@ -1,6 +1,6 @@
 """What a connection needs of the engine under it, whatever carries the bytes.
 
-`engine.Engine` speaks QUIC over datagrams, `byte_streams.engine.StreamEngine` shares one
+`quic.engine.Engine` speaks QUIC over datagrams, `byte_streams.engine.StreamEngine` shares one
 reliable byte stream. Both are driven alike: after bytes or time were put in, or something
 was written, drain `next_event`, send what is to be sent, and re-read `get_timer`.
 """

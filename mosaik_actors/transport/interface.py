@@ -2,7 +2,7 @@
 
 An *endpoint* is one node's presence on the network; a *link* is one
 bidirectional channel of frames to one peer, for one protocol. There are two
-endpoints with this interface: `QuicEndpoint` (aioquic over UDP) and
+endpoints with this interface: `QuicEndpoint` (sockets of all carriers) and
 `MemoryEndpoint` (the simulated network). Both pass the same conformance tests.
 
 A link's life:

@@ -1,6 +1,6 @@
 """One connection over a byte stream (a Unix socket, TLS over TCP), without its socket.
 
-It has the face of `transport.engine.Engine`, so that everything above, connections, links, proofs
+It has the face of `quic.engine.Engine`, so that everything above, connections, links, proofs
 and limits, is the same on every carrier. Bytes and time go in, bytes and events come out.
 Streams of this engine share the byte stream in *parts*, each with a head of nine bytes:
 what it is (1), the stream (4), the length of what follows (4), big-endian.
@@ -38,6 +38,7 @@ from typing import Final
 from ...errors import RemoteError
 from ..address import SocketAddr
 from ..close import CloseCode, CloseReason
+from ..config import TransportConfig
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
 from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
@@ -143,7 +144,7 @@ class StreamEngine:
         self._left = 0
         self._short = b""
 
-    # What `transport.engine.Engine` has too.
+    # What `quic.engine.Engine` has too.
 
     @property
     def rtt(self) -> float | None:
@@ -484,6 +485,20 @@ class StreamEngine:
         if not self._is_over:
             self._is_over = True
             self._events.append(ConnectionEnded(reason))
+
+
+def make_engine(
+    config: TransportConfig, *, is_initiator: bool, now: float, remote: SocketAddr | None = None
+) -> StreamEngine:
+    """Return the engine of a new connection, with the transport's settings."""
+    return StreamEngine(
+        is_initiator=is_initiator,
+        idle_timeout=config.idle_timeout,
+        handshake_timeout=config.dial_timeout,
+        streams_max=2 * config.links_max,  # links, and streams that are just ending
+        now=now,
+        remote=remote,
+    )
 
 
 def _read_number(data: bytes) -> int:

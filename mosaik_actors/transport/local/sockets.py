@@ -26,7 +26,7 @@ from typing import Final
 from ...clock import Clock
 from ...ids import PeerId, SecretKey
 from ...peer_log import PeerLog
-from ..byte_streams.engine import StreamEngine
+from ..byte_streams.engine import StreamEngine, make_engine
 from ..byte_streams.listening import Listener
 from ..config import TransportConfig
 from .identity import NONCE_BYTES, LocalIdentity
@@ -141,13 +141,7 @@ class LocalSockets:
             sock.close()
 
     def _engine(self, *, is_initiator: bool) -> StreamEngine:
-        engine = StreamEngine(
-            is_initiator=is_initiator,
-            idle_timeout=self._config.idle_timeout,
-            handshake_timeout=self._config.dial_timeout,
-            streams_max=2 * self._config.links_max,  # links, and streams that are just ending
-            now=self._clock.monotonic(),
-        )
+        engine = make_engine(self._config, is_initiator=is_initiator, now=self._clock.monotonic())
         identity = LocalIdentity(
             self._secret_key,
             self._instance,

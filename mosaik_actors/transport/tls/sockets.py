@@ -18,7 +18,7 @@ from ...clock import Clock
 from ...ids import SecretKey
 from ...peer_log import PeerLog
 from ..address import SocketAddr
-from ..byte_streams.engine import StreamEngine
+from ..byte_streams.engine import StreamEngine, make_engine
 from ..byte_streams.listening import Listener
 from ..byte_streams.port import StreamPort
 from ..config import TransportConfig
@@ -100,13 +100,8 @@ class TlsSockets:
         from .port import TlsPort  # OpenSSL is loaded with the first connection
         from .session import TlsSession
 
-        engine = StreamEngine(
-            is_initiator=is_initiator,
-            idle_timeout=self._config.idle_timeout,
-            handshake_timeout=self._config.dial_timeout,
-            streams_max=2 * self._config.links_max,  # links, and streams that are just ending
-            now=self._clock.monotonic(),
-            remote=remote,
+        engine = make_engine(
+            self._config, is_initiator=is_initiator, now=self._clock.monotonic(), remote=remote
         )
         session = TlsSession(self._context, is_initiator=is_initiator)
 
