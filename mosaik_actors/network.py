@@ -355,14 +355,14 @@ class Network:
     ) -> None:
         """Refuse a peer from now on: what is open with it ends, and nothing is opened.
 
-        It is told so, and gets `NotAdmitted` with the gate "deny" when it comes again. For
+        It learns so, and gets `NotAdmitted` with the gate "deny" when it comes again. For
         this node only: ban a peer at each node that it shall not reach. A ban ends with the
         node; give `deny` to have it from the start. A later ban takes the place of this one.
 
         Args:
             peer_id: Whom.
             duration: For how many seconds, or a `timedelta`; None until `allow`.
-            why: What the peer is told with it, and what `standings` shows.
+            why: The reason: the peer gets it, and `standings` shows it.
 
         Raises:
             Closed: The handle is not started, or closed.

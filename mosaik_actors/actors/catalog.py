@@ -154,7 +154,7 @@ class CatalogActor(TypeDispatcher):
         self.send(message.watcher, CatalogChanged(self._catalog.snapshot()))
 
     def receiveMsg_UnwatchCatalog(self, message: UnwatchCatalog, _sender: ActorAddress) -> None:
-        """Tell one actor less."""
+        """Notify one actor less."""
         self._watchers.pop(message.watcher, None)
 
     def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, sender: ActorAddress) -> None:

@@ -369,12 +369,12 @@ class RefreshEntry:
 
 @dataclass(frozen=True, slots=True)
 class TakeToldEntries:
-    """Send what is told to others back, as `ToldEntries`."""
+    """Send back what others are sent, as `ToldEntries`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToldEntries:
-    """What is told to others; does not change."""
+    """What others are sent; does not change."""
 
     entries: Mapping[PeerId, SignedPeerEntry]
 

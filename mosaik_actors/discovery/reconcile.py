@@ -91,7 +91,7 @@ class Reconciler:
     """One side of one sync.
 
     Args:
-        entries: What this side would tell; must not change.
+        entries: What this side would send; must not change.
         peers_max: The largest catalog that is believable.
     """
 

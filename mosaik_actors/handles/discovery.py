@@ -323,7 +323,7 @@ class Discovery:
         return kept
 
     def feed(self, signed: SignedPeerEntry) -> bool:
-        """Take in a signed entry, and tell others of it.
+        """Take in a signed entry, and announce it to others.
 
         Returns:
             Whether it was accepted: False when it is not newer than what is

@@ -143,7 +143,7 @@ class EndpointBase(ABC):
         self._listeners.append(listener)
 
     def notify(self, event: ConnectionEvent) -> None:
-        """Tell all listeners."""
+        """Notify all listeners."""
         for listener in self._listeners:
             listener(event)
 

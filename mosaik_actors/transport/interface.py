@@ -143,10 +143,10 @@ class Link(Protocol):
         """
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted. Only the acceptor calls this, once.
+        """Accept: notify the opener. Only the acceptor calls this, once.
 
         Args:
-            reply: What the opener is told with it.
+            reply: What the opener gets with it.
             frame_bytes_max: The largest frame that the opener may send, where the
                 protocol has a smaller limit than the transport: a part of a frame
                 is held until the rest has come.
@@ -218,7 +218,7 @@ class Endpoint(Protocol):
         Args:
             peer_id: Whom.
             for_s: For how many seconds; None until it is allowed.
-            why: What it is told, with the fact.
+            why: The reason it gets.
         """
 
     def allow(self, peer_id: PeerId) -> None:

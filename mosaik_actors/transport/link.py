@@ -90,7 +90,7 @@ class FramedLink(Link):
             sink(event)
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted. Only the acceptor calls this, once."""
+        """Accept: notify the opener. Only the acceptor calls this, once."""
         self.taken_bytes_max = min(frame_bytes_max or self._frame_bytes_max, self._frame_bytes_max)
         if self._state is LinkState.CLOSED:
             return
@@ -162,11 +162,11 @@ class FramedLink(Link):
             self._emit(LinkClosed(self, reason))
 
     def violate(self, error: RemoteError) -> None:
-        """End the link because the peer broke a rule: tell it so, and tell the sink."""
+        """End the link because the peer broke a rule; it and the sink are notified."""
         self.disconnect(CloseReason(error.close_code, str(error)))
 
     def disconnect(self, reason: CloseReason) -> None:
-        """End the link over its owner's head: tell the peer, and unlike `close` the sink too."""
+        """End the link over its owner's head: notify the peer, and unlike `close` the sink too."""
         if self._state is not LinkState.CLOSED:
             self._send_control(CloseFrame(reason))
             self.end_by_peer(reason)
@@ -178,7 +178,7 @@ class FramedLink(Link):
         """React to the acceptor's no; for the opening side's endpoint."""
 
     def emit_drained(self) -> None:
-        """Tell the sink that there is room to write again."""
+        """Notify the sink that there is room to write again."""
         if self._state is LinkState.OPEN:
             self._emit(LinkDrained(self))
 

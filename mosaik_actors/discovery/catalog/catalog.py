@@ -12,14 +12,14 @@ This module judges what comes in, and hands it to them in turn.
 
 A peer's signed entry goes through three states:
 
-    1. live: shown in snapshots, told to others.
+    1. live: shown in snapshots, sent to others.
     2. hidden: its last update is ``purge_after`` ago. It is no longer shown or
        told, and no longer accepted from others, so that it cannot come back
        from a peer that has not noticed yet. It is kept for one more
        ``purge_after``, for its version and its addresses.
     3. forgotten.
 
-A departure notice replaces the live entry, is told to others, and is forgotten
+A departure notice replaces the live entry, is sent to others, and is forgotten
 after ``purge_after``: by then nobody accepts what it replaced.
 
 A live peer that does not answer is shown as unreachable: see `reachability`.
@@ -154,7 +154,7 @@ class Catalog:
         return self._view.snapshot(self.me)
 
     def told_entries(self) -> Mapping[PeerId, SignedPeerEntry]:
-        """Return what is told to others: live entries, departures, and the own entry.
+        """Return what is sent to others: live entries, departures, and the own entry.
 
         The mapping does not change afterwards.
         """
@@ -265,7 +265,7 @@ class Catalog:
     # What the user says.
 
     def insert(self, entry: PeerEntry) -> bool:
-        """Show a peer that has not signed an entry; it is never told to others.
+        """Show a peer that has not signed an entry; it is never sent to others.
 
         A signed entry of the same peer takes precedence, now and later.
 

@@ -40,7 +40,7 @@ Where we differ from the paper, and why:
       from which grafts are served holds the last one of each peer only.
     * A refresh that was missed is fetched without changing the tree.
     * Frames hold many entries or ids, and one node shapes the tree.
-    * What a catalog sync brought is told lazily everywhere: most neighbours
+    * What a catalog sync brought is announced lazily everywhere: most neighbours
       have it, and pushing it would prune links for no reason.
     * Both of the paper's timers for a missing message have one length.
 
@@ -431,7 +431,7 @@ class Broadcast:
         """Send ids to whom nothing was pushed, lazy or not: links change meanwhile."""
         messages, self._to_tell = self._to_tell, []
         self._tell_at = None
-        # What was replaced meanwhile needs no telling: its successor is told itself.
+        # What was replaced meanwhile is not announced: its successor is.
         messages = [one for one in messages if self._stored.get(one.signed.peer_id) is one.signed]
         for kind in (True, False):
             of_kind = [message for message in messages if message.is_quick is kind]

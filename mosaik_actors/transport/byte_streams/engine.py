@@ -308,7 +308,7 @@ class StreamEngine:
             self._put_control(PING, 0, _NUMBER.pack(number))
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection; the peer is told with the next bytes."""
+        """End the connection; the peer learns it with the next bytes."""
         if not self._is_closing:
             self._is_closing = True
             text = clip_text(reason.text).encode(errors="replace")

@@ -91,7 +91,7 @@ class StreamLink(FramedLink):
         self._send_control(opening)
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted, and take in data from now on."""
+        """Notify the opener that its link is accepted, and take in data from now on."""
         super().accept(reply, frame_bytes_max=frame_bytes_max)
         self.decoder.frame_bytes_max = self.taken_bytes_max
         if self._state is LinkState.OPEN:

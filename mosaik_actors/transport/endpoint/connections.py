@@ -3,7 +3,7 @@
 What a connection asks of its owner is answered here. A peer goes through three doors
 before its connection is ready: it proves who it is (and is the one that was dialled),
 that it belongs to the network, and then the `gate` and `peers` have nothing against it.
-Only who is through the second is told what the third one says.
+Only who is through the second learns what the third one says.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class QuicEndpoint(EndpointBase):
 
         Args:
             port: What goes through them.
-            home: The relay that others are told of.
+            home: The relay that is advertised.
             secret: What only this node knows, for direct ways past the relays.
         """
         if not self.config.carries("relay"):
