@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,7 @@ FEW_PAIRS = [
     ("port_restricted", "symmetric"),
 ]
 PAIRS = ALL_PAIRS if os.environ.get("MOSAIK_ALL_NATS") else FEW_PAIRS
+WRITES = 40  # a few seconds of them
 ITEMS_WHILE_RELAYED = 100  # five seconds: probing has long been given up by then
 
 
@@ -76,6 +78,10 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     async def line(self) -> str:
         """Return the next line; the end of the process is a failure."""
         assert self._process.stdout is not None
@@ -113,22 +119,26 @@ class Internet:
         self._public = stack.enter_context(namespace())
         self._boxes: list[Box] = []
 
-    def machine(self, kind: Any, *, has_udp: bool = True) -> str:
+    def machine(self, kind: Any, *, has_udp: bool = True, has_tcp: bool = True) -> str:
         """Return the namespace of a new machine behind a NAT, or of the public ones."""
         if kind is None:
             return self._public
         number = len(self._boxes)
         inside = self._stack.enter_context(namespace())
         self._boxes.append(
-            Box(inside, kind, f"203.0.113.{11 + number}", f"10.0.{number}.2", has_udp)
+            Box(inside, kind, f"203.0.113.{11 + number}", f"10.0.{number}.2", has_udp, has_tcp)
         )
         return inside
 
     async def connect(self) -> None:
         """Join all that there is."""
         world = World(self._public, (RELAY_HOST, PUBLIC_HOST), tuple(self._boxes))
-        boxes = await self._start("-m", "tests.namespaces.nat_boxes", world.encode())
-        assert await boxes.line() == "ready"
+        self._nats = await self._start("-m", "tests.namespaces.nat_boxes", world.encode())
+        assert await self._nats.line() == "ready"
+
+    def swap(self) -> None:
+        """Have the NATs drop what they let through, and let through what they dropped."""
+        self._nats.signal(signal.SIGUSR1)
 
     def change(self, machine: str, *arguments: str) -> None:
         """Have ip(8) change something on a machine."""
@@ -151,6 +161,13 @@ class Internet:
         given = [text for pair in pairs for text in pair if text]
         bind = ["--bind", f"{PUBLIC_HOST}:0"] if machine == self._public else []
         return await self._start("-m", "tests.namespaces.node", name, *bind, *given, inside=machine)
+
+    async def member(self, name: str, machine: str, bootstrap: str = "") -> Process:
+        """Start a member of the group on a machine."""
+        host = PUBLIC_HOST if machine == self._public else "0.0.0.0"
+        return await self._start(
+            "-m", "tests.namespaces.member", name, host, bootstrap, inside=machine
+        )
 
     async def _start(self, *arguments: str, inside: str | None = None) -> Process:
         enter = ["nsenter", f"--net={inside}"] if inside else []
@@ -245,3 +262,23 @@ async def test_two_networks_that_drop_udp_meet_at_a_relay(internet: Internet) ->
     b = await internet.node("b", machines[1], relay=relay, bootstrap=peer)
     for one in (a, b):
         assert await one.carrier_after(20) == "relay"
+
+
+async def test_udp_that_is_blocked_under_load_costs_no_more_than_a_connection(
+    internet: Internet,
+) -> None:
+    """The pair goes on over TCP, which was not to be had before; what was acknowledged is there."""
+    public, inside = internet.machine(None), internet.machine("full_cone", has_tcp=False)
+    await internet.connect()
+    a = await internet.member("a", public)
+    b = await internet.member("b", inside, (await a.says("addr"))["addr"])
+    async with asyncio.timeout(120 * TIME_FACTOR):
+        for one in (a, b):
+            while (said := await one.says("acknowledged"))["acknowledged"] < WRITES:
+                assert said["carrier"] in (None, "quic")
+        internet.swap()
+        for one, other in ((a, b), (b, a)):
+            while (said := await one.says("acknowledged"))["carrier"] != "tcp":
+                pass
+            while (await other.says("held"))["held"].get(said["name"], 0) < said["acknowledged"]:
+                pass
