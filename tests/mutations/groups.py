@@ -209,15 +209,15 @@ MUTATIONS = (
     Mutation(
         "removed configuration stays in force",
         "raft.replica",
-        "if self.configurations.truncate(from_index):",
-        "if False and self.configurations.truncate(from_index):",
+        "self.configurations.truncate(from_index)",
+        "pass",
         "raft.test_raft_figures:test_removed_configuration_is_void_again",
     ),
     Mutation(
         "snapshot keeps a log that contradicts it",
         "raft.raft",
-        "if log.term_at(metadata.index) == metadata.term:",
-        "if log.last_index >= metadata.index:",
+        "agrees = log.term_at(index) == metadata.term",
+        "agrees = log.last_index >= index",
         "raft.test_raft_snapshots:test_install_drops_a_log_that_contradicts_the_snapshot",
     ),
     Mutation(
@@ -255,9 +255,9 @@ MUTATIONS = (
     ),
     Mutation(
         "late answer to a read of an earlier life is taken",
-        "raft.replica",
-        "return self._roles.follower(self, self.rng.getrandbits(_NUMBER_BITS))",
-        "return self._roles.follower(self, 0)",
+        "raft.follower",
+        "self._number = replica.rng.getrandbits(_NUMBER_BITS)",
+        "self._number = 0",
         "raft.test_raft_reads:test_answer_to_another_read_is_ignored",
     ),
     Mutation(
@@ -270,8 +270,8 @@ MUTATIONS = (
     Mutation(
         "voters help to depose a leader they hear",
         "raft.replica",
-        "is_join_accepted = message.is_transfer or not has_leader",
-        "is_join_accepted = True",
+        "may_depose = message.is_transfer or not has_leader",
+        "may_depose = True",
         "raft.test_raft_elections:test_voters_that_hear_a_leader_ignore_elections",
     ),
     Mutation(

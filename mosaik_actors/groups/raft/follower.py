@@ -28,21 +28,19 @@ from .quiescence import DOUBT_FACTOR
 from .ready import ReadState, SnapshotNeeded
 from .replica import FOLLOWER, Replica, Role
 
+_NUMBER_BITS = 62
+
 
 class Follower(Role):
-    """The role of a replica that does not lead and does not want to.
-
-    Args:
-        first_number: Where the numbers of its reads begin. They must never
-            repeat, even after a restart: a late answer would be taken for
-            that of another read.
-    """
+    """The role of a replica that does not lead and does not want to."""
 
     name = FOLLOWER
 
-    def __init__(self, replica: Replica, first_number: int) -> None:
+    def __init__(self, replica: Replica) -> None:
         super().__init__(replica)
-        self._number = first_number
+        # Numbers of reads never repeat, even after a restart: a late answer would be taken for
+        # that of another read.
+        self._number = replica.rng.getrandbits(_NUMBER_BITS)
         self._asked: dict[int, Any] = {}
         self._learned: list[tuple[int, Any]] = []
         self._offered_index = 0

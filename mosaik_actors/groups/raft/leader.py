@@ -35,7 +35,7 @@ from .log import ENTRY_OVERHEAD_BYTES, cost_of
 from .progress import FollowerProgress, ProgressState
 from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
-from .ready import ConfigurationKnown, ReadState, Reason, TransferEnded
+from .ready import ConfigurationKnown, ReadState, Reason
 from .replica import LEADER, Replica, Role
 from .replication import Replication
 
@@ -249,7 +249,6 @@ class Leader(Role):
             replica.become_follower(replica.term, None, "heard no quorum")
             return
         if self.transfer_to is not None and replica.now >= self._transfer_until_s:
-            replica.events.append(TransferEnded(self.transfer_to))
             self.transfer_to = None
         if replica.now >= self._replication.heartbeat_at_s:
             self._replication.heartbeat(self._reads.round + 1)

@@ -100,14 +100,6 @@ class SteppedDown:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigurationAdopted:
-    """Another configuration is in force here; it may still be taken back."""
-
-    index: int
-    voters: Voters
-
-
-@dataclass(frozen=True, slots=True)
 class ConfigurationCommitted:
     """A configuration is final."""
 
@@ -148,23 +140,14 @@ class EntriesLost:
     leader: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class TransferEnded:
-    """A transfer of leadership did not happen in time; the leader takes proposals again."""
-
-    to: PeerId
-
-
 Event = (
     LeaderChanged
     | BecameLeader
     | SteppedDown
-    | ConfigurationAdopted
     | ConfigurationCommitted
     | ConfigurationKnown
     | SnapshotNeeded
     | EntriesLost
-    | TransferEnded
 )
 
 
