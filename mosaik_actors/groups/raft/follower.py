@@ -42,7 +42,6 @@ class Follower(Role):
         # that of another read.
         self._number = replica.rng.getrandbits(_NUMBER_BITS)
         self._asked: dict[int, Any] = {}
-        self._learned: list[tuple[int, Any]] = []
         self._offered_index = 0
 
     # From the leader.
@@ -124,19 +123,16 @@ class Follower(Role):
         if message.number not in self._asked or sender != self._replica.leader:
             return
         request_id = self._asked.pop(message.number)
-        if message.index is None:
-            self._replica.reads.append(ReadState(request_id, None))
-        else:
-            self._learned.append((message.index, request_id))
+        self._replica.reads.append(ReadState(request_id, message.index))
 
     # From the caller.
 
     def read(self, request_id: Any) -> None:
         """Ask the leader; fail at once when there is none or too much waits."""
         replica = self._replica
-        waiting = len(self._asked) + len(self._learned)
+        waiting = len(self._asked) + len(replica.reads)
         if replica.leader is None or waiting >= replica.settings.reads_count:
-            replica.reads.append(ReadState(request_id, None))
+            super().read(request_id)
             return
         self._number += 1
         self._asked[self._number] = request_id
@@ -158,7 +154,7 @@ class Follower(Role):
         replica.quiescence.end()
         replica.postpone_election()
         replica.set_leader(None)
-        self._fail_reads()
+        self.leave()
 
     def recheck_quiescence(self) -> None:
         """Wait for an election from when the leader, or its node, was heard last."""
@@ -170,30 +166,11 @@ class Follower(Role):
         replica.quiescence.recheck(now=replica.now)
         replica.count_election_from(replica.leader_heard_s)
 
-    def flush(self) -> None:
-        """Serve the reads whose index is committed here by now."""
-        if not self._learned:
-            return
-        replica = self._replica
-        left = []
-        for index, request_id in self._learned:
-            if index <= replica.commit_index:
-                replica.reads.append(ReadState(request_id, index))
-            else:
-                left.append((index, request_id))
-        self._learned = left
-
     def leave(self) -> None:
-        """End the role: reads that were not answered fail."""
-        self._fail_reads()
-
-    def _fail_reads(self) -> None:
+        """Fail the reads that were not answered: the leader is gone, or the role ends."""
         for request_id in self._asked.values():
             self._replica.reads.append(ReadState(request_id, None))
         self._asked = {}
-        for _, request_id in self._learned:
-            self._replica.reads.append(ReadState(request_id, None))
-        self._learned = []
 
     # Helpers.
 

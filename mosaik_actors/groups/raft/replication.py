@@ -50,9 +50,9 @@ class Replication:
             if peer != replica.me:
                 self.progress[peer] = before.get(peer) or FollowerProgress(
                     replica.log.last_index + 1,
-                    now=replica.now,
-                    window_count=settings.window_count,
-                    window_bytes=settings.window_bytes,
+                    replica.now,
+                    settings.window_count,
+                    settings.window_bytes,
                 )
         self._hasten_heartbeat()
         self.lagged_followers.set_members(replica.me, self.progress, replica.deciding)
@@ -209,9 +209,7 @@ class Replication:
             progress.retry()
         elif progress.state is ProgressState.SNAPSHOT:
             self._offer_snapshot(peer, progress)
-        elif progress.flight_count or commit_index < min(
-            replica.commit_index, progress.next_index - 1
-        ):
+        elif progress.flight or commit_index < min(replica.commit_index, progress.next_index - 1):
             # An empty message after the last one sent is refused if any was lost,
             # and tells a follower that was restarted how far its log agrees.
             prev_index = progress.next_index - 1
