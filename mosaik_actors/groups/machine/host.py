@@ -1,13 +1,11 @@
 """The host of a machine: what a member does with the committed log.
 
-It gives the log's commands to the machine, each once (`sessions`), and counts
-them; it keeps the group's own decisions (`ledger`); it makes snapshots of all
-of that, and takes them in.
+It gives the log's commands to the machine, each once (`sessions`), and counts them; it keeps the
+group's own decisions (`ledger`); it makes snapshots of all of that, and takes them in.
 
 Invariants:
-    * The same entries in the same order give the same state, the same positions
-      and the same bytes of a snapshot on every member, however many of them
-      come in one call.
+    * The same entries in the same order give the same state, the same positions and the same bytes
+      of a snapshot on every member, however many of them come in one call.
     * After the history is closed no command is applied any more.
     * A command of another history that is replayed counts as one of here, and
       is applied once like any other.
@@ -95,8 +93,7 @@ class Applied:
             when there was none.
         position: How many commands are applied now.
         answers: What became of the own client's commands, in log order.
-        events: What the group decided about itself, in order; of commands taken
-            in, see `replayed`.
+        events: What the group decided about itself, in order; of commands taken in, see `replayed`.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
@@ -270,9 +267,8 @@ class Host:
         `snapshot` is a generator with a single part is right without more ado.
 
         Raises:
-            SnapshotError: The machine has no snapshots, though commands were
-                applied, or failed to begin one. Also on the way, when it fails
-                then or makes a part that is too large.
+            SnapshotError: The machine has no snapshots, though commands were applied, or failed to
+                begin one. Also on the way, when it fails then or makes a part that is too large.
             MachineFailed: It failed before.
         """
         self._check_usable()
@@ -287,10 +283,9 @@ class Host:
     def restore(self, parts: Iterable[bytes], index: int | None = None) -> Iterator[None]:
         """Replace everything by what is in a snapshot, piece by piece.
 
-        A generator: carry it on to its end, and ask nothing of the host
-        meanwhile. Each ``yield`` may give the event loop a turn. When it raises
-        before the first one nothing has changed. When it raises later, or is
-        given up, `restore` or `reset` has to come before anything else.
+        A generator: carry it on to its end, and ask nothing of the host meanwhile. Each ``yield``
+        may give the event loop a turn. When it raises before the first one nothing has changed.
+        When it raises later, or is given up, `restore` or `reset` has to come before anything else.
 
         Args:
             parts: The parts, as `snapshot_parts` returned them.

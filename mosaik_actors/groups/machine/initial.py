@@ -1,12 +1,10 @@
 """How a machine gets back to where it began.
 
-A member that gives up its history for another one begins anew, with the machine
-object that its owner has. So the machine's attributes are copied when the group
-is joined, and put back. What can be called is not copied: a callback stays what
-it is at the time, for it leads out of the machine.
+A member that gives up its history for another one begins anew, with the machine object that its
+owner has. So the machine's attributes are copied when the group is joined, and put back. What can
+be called is not copied: a callback stays what it is at the time, for it leads out of the machine.
 
-A machine whose attributes cannot be copied, or that keeps state elsewhere,
-defines `reset()`.
+A machine whose attributes cannot be copied, or that keeps state elsewhere, defines `reset()`.
 """
 
 from __future__ import annotations

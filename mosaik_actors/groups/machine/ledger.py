@@ -1,15 +1,13 @@
 """What a group knows of itself: replicated state beside the machine's.
 
-It changes only while entries are applied, in log order, with nothing but their
-content, and it is part of every snapshot: so it is the same on every member at
-the same place in the log. What does not fit the present state is void, alike
-everywhere.
+It changes only while entries are applied, in log order, with nothing but their content, and it is
+part of every snapshot: so it is the same on every member at the same place in the log. What does
+not fit the present state is void, alike everywhere.
 
-Every command has an identity that no merge changes: the history whose log it
-was first applied in, its *origin*, and its number there. The ledger counts per
-origin how many are here. They always come in order, so the count says which:
-a command that arrives a second time, by whatever way, is dropped, also when its
-client's session is long forgotten.
+Every command has an identity that no merge changes: the history whose log it was first applied in,
+its *origin*, and its number there. The ledger counts per origin how many are here. They always come
+in order, so the count says which: a command that arrives a second time, by whatever way, is
+dropped, also when its client's session is long forgotten.
 
 Invariants:
     * A history is closed once, into one other; after that nothing changes it.
@@ -17,9 +15,8 @@ Invariants:
       in: from this follows that histories are never closed in a circle (`merge`).
     * The commands of a history that ended arrive without a gap, and it counts
       as merged only when all of them are here.
-    * Of a history that this one continues (`ContinueAs`), the commands up to that
-      place are here from the beginning: should it end, those alone that came
-      after are taken in.
+    * Of a history that this one continues (`ContinueAs`), the commands up to that place are here
+      from the beginning: should it end, those alone that came after are taken in.
 """
 
 from __future__ import annotations

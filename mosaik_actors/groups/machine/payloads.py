@@ -1,15 +1,13 @@
 """Commands and results as bytes: how they are encoded, alone and in runs.
 
-A payload is one command, as the codec of the machine's `Command` encodes a
-batch of one. Payloads travel and are ordered alone, but they are encoded and
-decoded in runs: the codec's price per call is several times that of one more
-command in a call.
+A payload is one command, as the codec of the machine's `Command` encodes a batch of one. Payloads
+travel and are ordered alone, but they are encoded and decoded in runs: the codec's price per call
+is several times that of one more command in a call.
 
-Invariant: decoding a run gives exactly what decoding each payload alone would.
-Members see the same log in different runs, so this must hold for any bytes. The
-run is therefore first split again at the boundaries that MessagePack itself
-sees, and only when these are the payloads' is it decoded as one; else every
-payload is decoded alone. (Else two broken payloads could be read as two good ones.)
+Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
+log in different runs, so this must hold for any bytes. The run is therefore first split again at
+the boundaries that MessagePack itself sees, and only when these are the payloads' is it decoded as
+one; else every payload is decoded alone. (Else two broken payloads could be read as two good ones.)
 
 A result is what `apply` returned for one command. Its bytes are part of the replicated
 state, so they depend on the value and its type alone. A value that does not fit the

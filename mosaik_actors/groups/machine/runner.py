@@ -15,10 +15,9 @@ entries were committed at once. So nothing may depend on it:
       its runs end with each entry. So do those of a machine with results, for the next
       entry may have answers that a repetition gives, or drop them.
 
-A payload that could not be decoded ends the member (`MachineFailed`), after what
-comes before it is applied. Members whose types differ (in their own checks, say:
-all that a type declares is part of the group's id) would otherwise go on with
-different states, and nobody would know.
+A payload that could not be decoded ends the member (`MachineFailed`), after what comes before it is
+applied. Members whose types differ (in their own checks, say: all that a type declares is part of
+the group's id) would otherwise go on with different states, and nobody would know.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Exactly once: which commands of which client were applied, and what they returned.
 
-A client that gets no answer asks again, perhaps another leader, and both copies
-may end up in the log. Each replica therefore remembers, per client, how far it
-has applied and what it answered (Raft thesis 6.3). The table is part of the
-replicated state: it changes only while entries are applied, in log order, with
-nothing but the log's content, and it is part of every snapshot.
+A client that gets no answer asks again, perhaps another leader, and both copies may end up in the
+log. Each replica therefore remembers, per client, how far it has applied and what it answered (Raft
+thesis 6.3). The table is part of the replicated state: it changes only while entries are applied,
+in log order, with nothing but the log's content, and it is part of every snapshot.
 
     * A client numbers its commands from 1, without a gap. They are applied in
       that order: one that comes too early is refused and may come again. So
@@ -15,15 +14,12 @@ nothing but the log's content, and it is part of every snapshot.
       of those the oldest are dropped, and then only the position is known. A client
       that is silent for `idle_index_count` log positions, or is the longest silent one
       when there are too many, is forgotten.
-    * A forgotten client that comes back must not begin anew, for its repeated
-      first command may have been applied. It differs from a new one by
-      `CommandBatch.born_index`: where its session began. At or before the last
-      activity of any client ever forgotten, it is refused as expired.
-      (The thesis registers clients through the log, a round trip that this
-      saves.)
+    * A forgotten client that comes back must not begin anew, for its repeated first command may
+      have been applied. It differs from a new one by `CommandBatch.born_index`: where its session
+      began. At or before the last activity of any client ever forgotten, it is refused as expired.
+      (The thesis registers clients through the log, a round trip that this saves.)
 
-Positions in the log are the only clock, for replicas must agree about who is
-forgotten.
+Positions in the log are the only clock, for replicas must agree about who is forgotten.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A snapshot of a member: its parts.
 
-The first part is a `Header`: what the group knows beside its machine, and how
-far it is. When the table of sessions is large, some parts go on with it. The
-machine's own parts follow. All of it is the same on every member at the same
-place in the log: nothing local is in it.
+The first part is a `Header`: what the group knows beside its machine, and how far it is. When the
+table of sessions is large, some parts go on with it. The machine's own parts follow. All of it is
+the same on every member at the same place in the log: nothing local is in it.
 
 A header alone, with no parts of the machine, stands for a history in which no
 command was applied yet: it is what a member begins one with.
@@ -50,8 +49,7 @@ class Header:
         sessions: Which commands of which client were applied.
         index: The last entry that is included.
         position: How many commands were applied.
-        has_machine: Whether the machine's parts follow; else it is as it was
-            when it was made.
+        has_machine: Whether the machine's parts follow; else it is as it was when it was made.
     """
 
     ledger: Ledger = field(default_factory=Ledger)

@@ -1,18 +1,15 @@
 """State sync: what the two sides are, and what they see of the group.
 
-A member that has to catch up runs a `SyncTask`; every member runs a
-`SyncProvider` that serves the tasks of others. What a task sends to a peer goes
-to that peer's provider, and what a provider sends goes to that peer's task: the
-caller marks which of the two a frame is for, so each way of syncing is free to
-use whatever bytes it likes.
+A member that has to catch up runs a `SyncTask`; every member runs a `SyncProvider` that serves the
+tasks of others. What a task sends to a peer goes to that peer's provider, and what a provider sends
+goes to that peer's task: the caller marks which of the two a frame is for, so each way of syncing
+is free to use whatever bytes it likes.
 
-Both are pure state machines, driven as all cores are: put something in, drain
-`next_event` until it returns None, then re-read `get_timer`. All ``now`` are
-seconds of one monotonic clock.
+Both are pure state machines, driven as all cores are: put something in, drain `next_event` until it
+returns None, then re-read `get_timer`. All ``now`` are seconds of one monotonic clock.
 
-Everything that is served is *committed*. So two honest answers about one index
-never differ (Raft thesis 3.6.1, State Machine Safety), and a range may be put
-together from any number of peers.
+Everything that is served is *committed*. So two honest answers about one index never differ (Raft
+thesis 3.6.1, State Machine Safety), and a range may be put together from any number of peers.
 """
 
 from __future__ import annotations
@@ -200,10 +197,9 @@ class SyncTask(Protocol):
     def installed(self, index: int, *, now: float) -> None:
         """Take in that this member has everything up to `index`, by whatever way.
 
-        Called once after each `InstallEntries` and `InstallSnapshot`, as its
-        answer: an index before its end says that it was refused, and it is
-        fetched again from others. At other times it may be called when
-        replication was faster.
+        Called once after each `InstallEntries` and `InstallSnapshot`, as its answer: an index
+        before its end says that it was refused, and it is fetched again from others. At other times
+        it may be called when replication was faster.
         """
 
     def get_timer(self) -> float | None:

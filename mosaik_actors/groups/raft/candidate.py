@@ -1,9 +1,8 @@
 """The candidate, and the pre-candidate that asks first.
 
-A pre-vote (Raft thesis 9.6) asks whether an election could be won, in a term
-that nobody enters for it. So a replica that was cut off, or whose log is
-behind, does not disturb a working leader when it comes back. Only when a
-majority says yes does it enter the next term and stand.
+A pre-vote (Raft thesis 9.6) asks whether an election could be won, in a term that nobody enters for
+it. So a replica that was cut off, or whose log is behind, does not disturb a working leader when it
+comes back. Only when a majority says yes does it enter the next term and stand.
 
 A candidate's own vote counts when it is saved, not before.
 """

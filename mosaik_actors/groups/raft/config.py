@@ -24,9 +24,8 @@ class RaftConfig:
 
     Attributes:
         heartbeat_interval: Time between two heartbeats of a leader.
-        election_timeout: A follower that hears nothing for this long may ask
-            for votes, and grants none before; a leader that does not hear a
-            quorum for this long steps down.
+        election_timeout: A follower that hears nothing for this long may ask for votes, and grants
+            none before; a leader that does not hear a quorum for this long steps down.
         election_timeout_jitter: Up to this much is added to the timeout, drawn
             anew each time, so that replicas rarely stand for election together.
         election_factor: This replica waits so many times longer before it
@@ -42,12 +41,10 @@ class RaftConfig:
         entry_bytes: The largest entry that may be proposed.
         uncommitted_count: Proposals a leader holds that are not committed.
         uncommitted_bytes: The same in bytes: beyond, proposals are not taken.
-        log_bytes: A leader whose log takes more, because nobody compacts it,
-            takes no proposals.
+        log_bytes: A leader whose log takes more, because nobody compacts it, takes no proposals.
         apply_count: Committed entries in one `Ready` at most.
         apply_bytes: The same bound in bytes; one entry always fits.
-        apply_backlog: Entries handed out and not yet applied; beyond, none are
-            handed out.
+        apply_backlog: Entries handed out and not yet applied; beyond, none are handed out.
         reads_count: Strong reads that wait, at a leader and at a reader.
         promotion_lag: How many entries behind the commit index a learner may be
             when it is made a voter.

@@ -1,10 +1,9 @@
 """What of a log is handed out to be saved, and what is known to be saved.
 
-Entries are handed out in order, several batches may be on their way to the
-disk, and a batch may remove what an earlier one adds. So "saved" is worked out
-from the batches themselves, not from comparing terms: an entry counts as saved
-only when no batch that is still on its way removes it. (An entry may be
-removed and come back, with the same index and term.)
+Entries are handed out in order, several batches may be on their way to the disk, and a batch may
+remove what an earlier one adds. So "saved" is worked out from the batches themselves, not from
+comparing terms: an entry counts as saved only when no batch that is still on its way removes it.
+(An entry may be removed and come back, with the same index and term.)
 """
 
 from __future__ import annotations

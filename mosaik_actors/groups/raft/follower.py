@@ -1,9 +1,8 @@
 """The follower: it obeys the leader of its term, and watches for its silence.
 
-Learners are followers that are in nobody's count; they never stand for
-election, but they do vote when asked: a learner may have been promoted without
-having heard of it yet (Raft thesis 4.2.1 and 4.1: who answers does not depend
-on the answerer's configuration, only who counts does).
+Learners are followers that are in nobody's count; they never stand for election, but they do vote
+when asked: a learner may have been promoted without having heard of it yet (Raft thesis 4.2.1 and
+4.1: who answers does not depend on the answerer's configuration, only who counts does).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Which followers hear of new entries at once, and which a moment later.
 
-A leader needs a quorum, not everybody. Those that make it are sent new entries at
-once; each of the others, the lagged followers, at most once per `lagged_delay`. So while
-commands come one after the other, each costs two datagrams and not two for each
-follower, and a lagged follower takes few large messages instead of many small ones. After a
-calm moment everybody hears at once.
+A leader needs a quorum, not everybody. Those that make it are sent new entries at once; each of the
+others, the lagged followers, at most once per `lagged_delay`. So while commands come one after the
+other, each costs two datagrams and not two for each follower, and a lagged follower takes few large
+messages instead of many small ones. After a calm moment everybody hears at once.
 
 This is the thrifty sending of EPaxos (Moraru and others, SOSP 2013),
 with the difference that nobody is left out. A lagged follower that agrees to an entry

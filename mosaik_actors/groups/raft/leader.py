@@ -1,14 +1,12 @@
 """The leader: it orders proposals, replicates them, and knows what is committed.
 
-It begins its term with an entry of its own, empty (Raft thesis 6.4 and 5.4.2 of
-the paper): only with an entry of the current term can it commit what came
-before (3.6.2), answer strong reads (6.4), or change the configuration (the
-correction to chapter 4, raft-dev 2015).
+It begins its term with an entry of its own, empty (Raft thesis 6.4 and 5.4.2 of the paper): only
+with an entry of the current term can it commit what came before (3.6.2), answer strong reads (6.4),
+or change the configuration (the correction to chapter 4, raft-dev 2015).
 
-Its own log counts towards a quorum as far as it is *saved*, like everybody
-else's. It sends in parallel with its own disk (10.2.1). It steps down when it
-has not heard a quorum for an election timeout (6.2), so a leader that was cut
-off says so instead of keeping its callers waiting.
+Its own log counts towards a quorum as far as it is *saved*, like everybody else's. It sends in
+parallel with its own disk (10.2.1). It steps down when it has not heard a quorum for an election
+timeout (6.2), so a leader that was cut off says so instead of keeping its callers waiting.
 
 What it sends to whom, and when, is in `replication`.
 """

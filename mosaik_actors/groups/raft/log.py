@@ -80,8 +80,7 @@ class RaftLog:
     ) -> tuple[Entry, ...]:
         """Return entries from `first_index` to `last_index`, as many as the limits allow.
 
-        The first one comes whatever its size, so that a large entry is not
-        stuck for ever.
+        The first one comes whatever its size, so that a large entry is not stuck for ever.
         """
         assert first_index > self.snapshot_index, f"slice from {first_index} of {self}"
         start = first_index - self.snapshot_index - 1

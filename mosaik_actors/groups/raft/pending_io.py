@@ -8,8 +8,7 @@
       the next `run`, and others have their turn. A member that opens a long log would
       stop its node for seconds.
 
-Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all
-earlier ones.
+Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all earlier ones.
 """
 
 from __future__ import annotations

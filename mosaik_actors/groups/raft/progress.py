@@ -4,9 +4,8 @@ Three states, as the thesis hints at in 10.2.1 and implementations agree on:
 
     * PROBE: where the logs agree is not known. One message at a time; the next
       leaves after the answer, or after a heartbeat was answered.
-    * REPLICATE: they agree up to `match_index`. Messages leave one after the
-      other without waiting (pipelining), as long as fewer than the window's
-      messages and bytes are on their way.
+    * REPLICATE: they agree up to `match_index`. Messages leave one after the other without waiting
+      (pipelining), as long as fewer than the window's messages and bytes are on their way.
     * SNAPSHOT: the follower needs entries that are compacted away. Nothing is
       sent until it has installed a snapshot.
 

@@ -5,11 +5,10 @@ match indexes the answer is what is committed (Raft thesis 3.5, 3.6), for
 heartbeat rounds which reads are confirmed (6.4), for the times peers were last
 heard of how long ago the leader could still reach a quorum (6.2).
 
-While a change of the configuration is not known to be committed, there are two
-configurations, and each must agree. The thesis (4.1) asks the new one alone,
-which is safe because majorities of both overlap; we ask the old one too, so
-that half of an even-sized group never changes the membership by itself. Then
-"who may decide" is the same for elections, commits, reads and check-quorum.
+While a change of the configuration is not known to be committed, there are two configurations, and
+each must agree. The thesis (4.1) asks the new one alone, which is safe because majorities of both
+overlap; we ask the old one too, so that half of an even-sized group never changes the membership by
+itself. Then "who may decide" is the same for elections, commits, reads and check-quorum.
 """
 
 from __future__ import annotations

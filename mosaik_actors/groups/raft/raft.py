@@ -105,11 +105,10 @@ class Raft(Replica):
     ) -> bool:
         """Propose commands or a system entry; return whether it is in the leader's log.
 
-        A `ProposalOutcome` with the token follows in a `Ready`, in any case that can be
-        known: committed; not taken, at once or when a later leader committed
-        something else in its place; or unknown, when its place came in a
-        snapshot. A leader that is cut off learns nothing, so the caller has a
-        time limit of its own, after which the command may still take effect.
+        A `ProposalOutcome` with the token follows in a `Ready`, in any case that can be known:
+        committed; not taken, at once or when a later leader committed something else in its place;
+        or unknown, when its place came in a snapshot. A leader that is cut off learns nothing, so
+        the caller has a time limit of its own, after which the command may still take effect.
 
         Args:
             data: The entry's content. It is never looked at here.
@@ -294,10 +293,9 @@ class Raft(Replica):
     def install(self, metadata: SnapshotMetadata | None, entries: Sequence[Entry] = ()) -> bool:
         """Take over what was fetched from peers: a snapshot, committed entries, or both.
 
-        The caller has restored the machine from the snapshot, when there is
-        one, and has done the pending I/O of every `Ready` before it calls this.
-        Everything must be *committed* where it comes from. Return False, and
-        change nothing, when it is not newer than what is here.
+        The caller has restored the machine from the snapshot, when there is one, and has done the
+        pending I/O of every `Ready` before it calls this. Everything must be *committed* where it
+        comes from. Return False, and change nothing, when it is not newer than what is here.
 
         Args:
             metadata: The snapshot's; None when only entries were fetched.
@@ -305,8 +303,7 @@ class Raft(Replica):
                 most one after the last index here.
 
         Raises:
-            RemoteError: It contradicts what is committed here, or is no log.
-                Nothing has changed.
+            RemoteError: It contradicts what is committed here, or is no log. Nothing has changed.
         """
         assert not self.is_leader, "a leader installs nothing"
         assert not self.durability.has_outstanding, "installed with pending I/O outstanding"

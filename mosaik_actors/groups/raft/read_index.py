@@ -1,10 +1,9 @@
 """Strong reads without the log: the ReadIndex algorithm (Raft thesis 6.4).
 
-A leader answers a read in four steps: it has committed an entry of its own
-term, so that its commit index is the true one; it notes that commit index; it
-hears from a quorum in a heartbeat round that began *after* the read came in,
-so that no other leader was elected before; and the reader applies up to that
-index. One round serves all reads that wait when it begins.
+A leader answers a read in four steps: it has committed an entry of its own term, so that its commit
+index is the true one; it notes that commit index; it hears from a quorum in a heartbeat round that
+began *after* the read came in, so that no other leader was elected before; and the reader applies
+up to that index. One round serves all reads that wait when it begins.
 
 `ReadQueue` is the leader's half. A read belongs to a peer, which may be the
 leader itself, and has a number that this peer chose.

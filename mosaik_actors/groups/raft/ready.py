@@ -1,8 +1,7 @@
 """What a replica's core wants done, and what it publishes.
 
-A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is
-not saved must not be promised to anybody, and what is not committed must not
-be applied.
+A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is not saved must not
+be promised to anybody, and what is not committed must not be applied.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ class ProposalOutcome(msgspec.Struct, frozen=True):
 
     Attributes:
         token: What the caller gave with it.
-        verdict: Whether it is committed, certainly never will be, or nobody
-            here can say.
+        verdict: Whether it is committed, certainly never will be, or nobody here can say.
         index: Where it is in the log when committed, else 0. Its entry is in
             this `Ready` or in one soon after.
         reason: Why, when it is not committed.

@@ -1,10 +1,9 @@
 """What a leader sends to its followers, and when.
 
-A pass over the followers happens once per `Ready`, not once per proposal, so
-whatever piled up since leaves in one message per follower. What is committed
-travels with the next entries; when none follow within `commit_delay`, or when
-somebody elsewhere waits for it, it is published by itself. Those whose answer a quorum
-does not need hear of new entries a little later (`lagged_followers`).
+A pass over the followers happens once per `Ready`, not once per proposal, so whatever piled up
+since leaves in one message per follower. What is committed travels with the next entries; when none
+follow within `commit_delay`, or when somebody elsewhere waits for it, it is published by itself.
+Those whose answer a quorum does not need hear of new entries a little later (`lagged_followers`).
 """
 
 from __future__ import annotations
