@@ -312,7 +312,7 @@ class FollowedHistory:
 
     def _note_heard(self) -> None:
         """Note for people when a quiesced leader was heard last."""
-        if (liveness := self.raft.quiescence.liveness) is not None:
+        if (liveness := self.raft.role.liveness) is not None:
             self.elections.heard_s = max(self.elections.heard_s, liveness.last_heard_at)
 
     # The pump.

@@ -42,6 +42,7 @@ class Follower(Role):
         self._number = replica.rng.getrandbits(_NUMBER_BITS)
         self._asked: dict[int, Any] = {}
         self._offered_index = 0
+        self._quiesced_until_s = 0.0
 
     # From the leader.
 
@@ -96,7 +97,7 @@ class Follower(Role):
         if message.may_quiesce:
             self._quiesce(sender, message)
         if message.round:
-            is_quiesced = replica.quiescence.liveness is not None
+            is_quiesced = self.liveness is not None
             reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
             replica.send(sender, reply)
 
@@ -105,7 +106,8 @@ class Follower(Role):
         replica = self._replica
         if replica.log.last_index == replica.commit_index == message.commit_index:
             doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
-            replica.quiescence.begin(leader, until_s=replica.now + doubt_s)
+            self.liveness = replica.liveness_of(leader)
+            self._quiesced_until_s = replica.now + doubt_s
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
@@ -150,19 +152,21 @@ class Follower(Role):
         if replica.may_stand:
             replica.become_pre_candidate()
             return
-        replica.quiescence.end()
+        self.liveness = None
         replica.postpone_election()
         replica.set_leader(None)
         self.leave()
 
     def recheck_quiescence(self) -> None:
         """Wait for an election from when the leader, or its node, was heard last."""
-        replica = self._replica
-        if (liveness := replica.quiescence.liveness) is None:
+        replica, liveness = self._replica, self.liveness
+        if liveness is None or replica.leader is None:
             return
         heard_s = replica.inside(liveness.last_heard_at)
         replica.leader_heard_s = max(replica.leader_heard_s, heard_s)
-        replica.quiescence.recheck(now=replica.now)
+        is_over = replica.now >= self._quiesced_until_s
+        if is_over or replica.liveness_of(replica.leader) is not liveness:
+            self.liveness = None
         replica.count_election_from(replica.leader_heard_s)
 
     def leave(self) -> None:
@@ -175,7 +179,7 @@ class Follower(Role):
 
     def _hear(self, leader: PeerId) -> None:
         replica = self._replica
-        replica.quiescence.end()
+        self.liveness = None
         replica.set_leader(leader)
         replica.leader_heard_s = replica.now
         replica.postpone_election()

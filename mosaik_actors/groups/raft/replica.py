@@ -36,7 +36,7 @@ from .config import RaftConfig
 from .durability import Durability
 from .log import RaftLog
 from .proposals import Proposals
-from .quiescence import FollowerQuiescence, LivenessOf
+from .quiescence import Liveness, LivenessOf
 from .ready import (
     BecameLeader,
     ConfigurationCommitted,
@@ -61,9 +61,11 @@ class Role:
 
     Attributes:
         name: Which one it is.
+        liveness: What a quiesced follower takes for the life of its leader; else None.
     """
 
     name = ""
+    liveness: Liveness | None = None
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -123,7 +125,7 @@ class Replica:
         applied_index: What the machine holds: the snapshot's index for one that
             was restored from it. None: the snapshot's.
         join_index: It neither votes nor stands before everything up to here is committed.
-        liveness_of: See `FollowerQuiescence`; call `recheck_quiescence` when it may return
+        liveness_of: See `LivenessOf`; call `recheck_quiescence` when it may return
             something else.
 
     Attributes:
@@ -168,7 +170,7 @@ class Replica:
         hard_state, metadata = hard_state or HardState(), metadata or SnapshotMetadata()
         applied_index = metadata.index if applied_index is None else applied_index
         self.me, self.settings, self.rng = me, settings, rng
-        self.quiescence = FollowerQuiescence(liveness_of)
+        self.liveness_of = liveness_of
         self.join_index = join_index
         self.now = now
         self._clock_offset_s = 0.0
@@ -210,7 +212,6 @@ class Replica:
 
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow; in a new term the vote is free again (Raft thesis 3.3)."""
-        self.quiescence.end()
         before = self.role
         before.leave()
         if before.name == LEADER:
@@ -255,7 +256,6 @@ class Replica:
 
     def _leave_for(self, name: str, *allowed: str) -> None:
         assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
-        self.quiescence.end()
         self.role.leave()
 
     # Messages.

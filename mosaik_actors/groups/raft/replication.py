@@ -104,7 +104,7 @@ class Replication:
     def note_quiesced(self, peer: PeerId, progress: FollowerProgress) -> None:
         """Note that a follower agreed to what was offered it, unless that holds no more."""
         if progress.may_quiesce:
-            progress.liveness = self._replica.quiescence.liveness_of(peer)
+            progress.liveness = self._replica.liveness_of(peer)
             if self.is_quiesced:
                 interval_s = self._replica.settings.quiesced_interval
                 self.heartbeat_at_s = self._replica.now + interval_s
@@ -117,7 +117,7 @@ class Replication:
                 continue
             self._note_heard(progress)
             is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
-            if is_silent or replica.quiescence.liveness_of(peer) is not liveness:
+            if is_silent or replica.liveness_of(peer) is not liveness:
                 self.wake(peer)
 
     def wake(self, peer: PeerId) -> None:
@@ -144,7 +144,7 @@ class Replication:
         return (
             replica.commit_index == last_index == progress.match_index == progress.commit_known
             and progress.state is ProgressState.REPLICATE
-            and replica.quiescence.liveness_of(peer) is not None
+            and replica.liveness_of(peer) is not None
         )
 
     def _send(self, peer: PeerId, progress: FollowerProgress, message: Message) -> None:

@@ -3,13 +3,12 @@
 from mosaik_actors.groups.raft.progress import FollowerProgress, ProgressState
 
 
-def progress_at(next_index: int = 11, **limits: int) -> FollowerProgress:
-    settings = {"window_count": 3, "window_bytes": 100, **limits}
-    return FollowerProgress(next_index, heard_s=0.0, **settings)
+def progress_at(next_index: int = 11) -> FollowerProgress:
+    return FollowerProgress(next_index, heard_s=0.0, window_count=3, window_bytes=100)
 
 
-def replicating(**limits: int) -> FollowerProgress:
-    progress = progress_at(**limits)
+def replicating() -> FollowerProgress:
+    progress = progress_at()
     progress.sent(10, 0)
     progress.accept(10)
     return progress

@@ -33,7 +33,7 @@ def is_quiesced(cores: Cores) -> bool:
 
 
 def follows_quiesced(cores: Cores, number: int) -> bool:
-    return cores.rafts[number].quiescence.liveness is not None
+    return cores.rafts[number].role.liveness is not None
 
 
 def pass_time(cores: Cores, seconds: float, *alive: int) -> None:
