@@ -196,8 +196,8 @@ MUTATIONS = (
     Mutation(
         "two changes at once",
         "raft.leader",
-        "is_pending(replica.commit_index):\n            return Reason.PENDING",
-        "is_pending(1 << 62):\n            return Reason.PENDING",
+        "if replica.is_configuration_pending:\n            return Reason.PENDING",
+        "if False:\n            return Reason.PENDING",
     ),
     Mutation(
         "change before anything of the own term is committed",

@@ -59,8 +59,6 @@ class Leader(Role):
         self._transfer_until_s = 0.0
         self._is_transfer_sent = False
         self._reads = ReadQueue(replica.settings.reads_count)
-        self._request_ids: dict[int, Any] = {}
-        self._read_number = 0
         self._saved_index = -1
         self._quorum_until_s = replica.now
         self._uncommitted_bytes = 0
@@ -87,30 +85,27 @@ class Leader(Role):
         replica = self._replica
         settings = replica.settings
         if self.transfer_to is not None:
-            replica.proposals.refuse(token, Reason.TRANSFERRING)
-        elif len(data) > settings.entry_bytes:
-            replica.proposals.refuse(token, Reason.TOO_LARGE)
-        elif (
+            return replica.proposals.refuse(token, Reason.TRANSFERRING)
+        if len(data) > settings.entry_bytes:
+            return replica.proposals.refuse(token, Reason.TOO_LARGE)
+        if (
             len(replica.proposals) >= settings.uncommitted_count
             or self._uncommitted_bytes + len(data) > settings.uncommitted_bytes
             or replica.log.size_bytes + len(data) > settings.log_bytes
         ):
-            replica.proposals.refuse(token, Reason.FULL)
-        else:
-            index = self._append(kind, data)
-            replica.proposals.note(index, replica.term, token)
-            if is_awaited:
-                self._replication.awaited_index = index
-            return True
-        return False
+            return replica.proposals.refuse(token, Reason.FULL)
+        index = self._append(kind, data)
+        replica.proposals.note(index, replica.term, token)
+        if is_awaited:
+            self._replication.awaited_index = index
+        return True
 
     def change_configuration(self, target: Voters, token: Any) -> bool:
         """Append a configuration if it is legal now; return whether it is taken."""
         replica = self._replica
         reason = self._why_not(target)
         if reason is not None:
-            replica.proposals.refuse(token, reason)
-            return False
+            return replica.proposals.refuse(token, reason)
         index = self._append(EntryKind.CONFIGURATION, encode_voters(target))
         replica.proposals.note(index, replica.term, token)
         # Those whom it leaves out hear nothing afterwards.
@@ -139,16 +134,18 @@ class Leader(Role):
         self._replication.wake(sender)
 
     def recheck_quiescence(self) -> None:
-        """Wake those whose life is not to be relied on any more."""
-        self._quorum_until_s = self.hears_quorum_until_s
+        """Wake those whose life is not to be relied on, and see how long a quorum is heard."""
+        replica = self._replica
+        self._replication.hear_quiesced()
+        heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
+        heard[replica.me] = replica.now
+        heard_s = agreed(replica.deciding, heard)
+        self._quorum_until_s = heard_s + replica.settings.election_timeout
 
     def read(self, request_id: Any) -> None:
         """Take in a strong read of this replica itself."""
-        self._read_number += 1
-        if self._reads.add(PendingRead(self._replica.me, self._read_number)):
-            self._request_ids[self._read_number] = request_id
-        else:
-            self._replica.reads.append(ReadState(request_id, None))
+        if not self._reads.add(PendingRead(self._replica.me, request_id)):
+            super().read(request_id)
 
     # From followers.
 
@@ -169,10 +166,8 @@ class Leader(Role):
         if progress is None:
             return
         if message.match_index > self._replica.log.last_index:
-            raise RemoteError(
-                f"agrees up to {message.match_index}, "
-                f"the log ends at {self._replica.log.last_index}"
-            )
+            last_index = self._replica.log.last_index
+            raise RemoteError(f"agrees up to {message.match_index}, the log ends at {last_index}")
         if progress.accept(message.match_index):
             if message.match_index > self._replica.commit_index:
                 self._replication.lagged_followers.note_needed(sender)
@@ -223,16 +218,6 @@ class Leader(Role):
     # Time and endings.
 
     @property
-    def hears_quorum_until_s(self) -> float:
-        """When this leader must step down unless it hears from a quorum."""
-        replica = self._replica
-        self._replication.hear_quiesced()
-        heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
-        heard[replica.me] = replica.now
-        configurations = replica.deciding
-        return agreed(configurations, heard) + replica.settings.election_timeout
-
-    @property
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
         # What was heard since only makes the last of these later; it is looked at when due.
@@ -242,7 +227,7 @@ class Leader(Role):
     def handle_timer(self) -> None:
         """Send heartbeats, step down without a quorum, end a transfer that takes too long."""
         replica = self._replica
-        self._quorum_until_s = self.hears_quorum_until_s
+        self.recheck_quiescence()
         if replica.now >= self._quorum_until_s:
             replica.become_follower(replica.term, None, "heard no quorum")
             return
@@ -303,8 +288,7 @@ class Leader(Role):
         if index == log.last_index:
             self._uncommitted_bytes = 0
             return
-        first = max(before + 1, self.first_index)
-        for at in range(first, index + 1):
+        for at in range(max(before + 1, self.first_index), index + 1):
             self._uncommitted_bytes -= cost_of(log.entry_at(at))
 
     def _advance_known(self) -> None:
@@ -331,7 +315,7 @@ class Leader(Role):
         current = replica.configurations.latest
         if self.transfer_to is not None:
             return Reason.TRANSFERRING
-        if replica.configurations.is_pending(replica.commit_index):
+        if replica.is_configuration_pending:
             return Reason.PENDING
         if replica.commit_index < self.first_index:
             return Reason.TOO_EARLY
@@ -350,7 +334,7 @@ class Leader(Role):
 
     def _refresh_members(self) -> None:
         self._replication.refresh_members()
-        self._quorum_until_s = self.hears_quorum_until_s
+        self.recheck_quiescence()
 
     def _finish_change(self) -> None:
         """A configuration is committed: let those go that it leaves out, perhaps oneself."""
@@ -416,6 +400,6 @@ class Leader(Role):
     def _answer_read(self, read: PendingRead, index: int | None) -> None:
         replica = self._replica
         if read.reader == replica.me:
-            replica.reads.append(ReadState(self._request_ids.pop(read.number), index))
+            replica.reads.append(ReadState(read.request_id, index))
         else:
-            replica.send(read.reader, ReadReply(replica.term, read.number, index))
+            replica.send(read.reader, ReadReply(replica.term, read.request_id, index))

@@ -35,9 +35,8 @@ class Proposals:
         """Notify the caller that nobody knows about proposals up to `index`."""
         for at in [at for at in self._waiting if at <= index]:
             for _, token in self._waiting.pop(at):
-                self.outcomes.append(
-                    ProposalOutcome(token, ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED)
-                )
+                outcome = ProposalOutcome(token, ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED)
+                self.outcomes.append(outcome)
 
     def resolve(self, log: RaftLog, before: int, index: int) -> None:
         """Report what became of proposals at places that are committed now.
