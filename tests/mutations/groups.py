@@ -223,8 +223,8 @@ MUTATIONS = (
     Mutation(
         "session forgotten in snapshots",
         "machine.sessions",
-        "for client, session in self._sessions.items()",
-        "for client, session in list(self._sessions.items())[:0]",
+        "rows = tuple(self._sessions.values())",
+        "rows = ()",
     ),
     Mutation(
         "repeated command applied again",

@@ -35,7 +35,7 @@ from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
 from .payloads import AppliedOutcome, encode_position
 from .runner import MachineFailed, Runner
-from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions
+from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions, refuse
 from .snapshot import Header, SnapshotError, checked_parts
 
 SNAPSHOTS_KEPT: Final = 4
@@ -391,7 +391,7 @@ class Host:
         if self.ledger.is_closed:
             for command_batch in command_batches:
                 if command_batch.client == my_client:
-                    answers += _closed(command_batch)
+                    answers += refuse(command_batch, 0, Refusal.CLOSED)
             return
         sessions, index, take = self.sessions, self.index, self._runner.take
         before = self.position
@@ -468,13 +468,6 @@ def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     if entry.kind is EntryKind.SYSTEM:
         return decode_system_entry(entry.data)
     return None
-
-
-def _closed(command_batch: CommandBatch) -> list[CommandAnswer]:
-    first = command_batch.first_sequence
-    return [
-        CommandAnswer(first + n, None, Refusal.CLOSED) for n in range(len(command_batch.payloads))
-    ]
 
 
 def _made(machine: StateMachine) -> Iterator[bytes]:
