@@ -23,15 +23,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import DecodeError, RemoteError, clip
 from ...ids import GroupId, NetworkId
 from ..wire.commands import CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
-from ..wire.system_entries import SystemEntry, TakeSnapshot, decode_system_entry
+from ..wire.system_entries import Replay, SystemEntry, TakeSnapshot, decode_system_entry
 from .initial import InitialState
-from .ledger import CommandsTaken, Ledger, LedgerEvent
+from .ledger import Ledger
 from .machine import QueryAnswer, StateMachine
 from .payloads import AppliedOutcome, encode_position
 from .runner import MachineFailed, Runner
@@ -41,18 +44,15 @@ from .snapshot import Header, SnapshotError, checked_parts
 SNAPSHOTS_KEPT: Final = 4
 """Snapshots kept of those that one call of `apply` takes: the latest."""
 
-__all__ = ["Applied", "Host", "HostSnapshot", "MachineFailed", "Replayed"]
 
-
-@dataclass(frozen=True, slots=True)
-class HostSnapshot:
+class HostSnapshot(msgspec.Struct, frozen=True):
     """A snapshot that the log asked for, taken at the very entry that did.
 
     Attributes:
         index: The entry, and the last one that the snapshot includes.
         request_id: Whose request it answers.
-        parts: The snapshot's parts, made as they are asked for; None when the
-            machine has no snapshots or failed to begin one.
+        parts: The snapshot's parts, made as they are asked for; None when the machine has no
+            snapshots or failed to begin one.
         failure: Why there are no parts.
     """
 
@@ -62,24 +62,17 @@ class HostSnapshot:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True):
     """Commands of another history that were applied here, in order.
 
     Attributes:
         history: The history that ended, by which they came.
         origin: The history they were committed in first.
-        client: Whose they are.
-        first_sequence: The client's number of the first.
-        first_position: The position of the first, here.
         payloads: The commands, encoded.
     """
 
     history: bytes
     origin: bytes
-    client: bytes
-    first_sequence: int
-    first_position: int
     payloads: tuple[bytes, ...]
 
 
@@ -88,12 +81,7 @@ class Applied:
     """What came of some entries.
 
     Attributes:
-        index: The last entry that is applied now.
-        first_position: The position of the first command applied; `position` + 1
-            when there was none.
-        position: How many commands are applied now.
         answers: What became of the own client's commands, in log order.
-        events: What the group decided about itself, in order; of commands taken in, see `replayed`.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
@@ -102,21 +90,12 @@ class Applied:
             for the first one.
     """
 
-    index: int
-    first_position: int
-    position: int
     answers: list[CommandAnswer] = field(default_factory=list)
-    events: list[LedgerEvent] = field(default_factory=list)
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
     mismatch_why: str = ""
-
-    @property
-    def command_count(self) -> int:
-        """How many commands were applied."""
-        return self.position - self.first_position + 1
 
 
 class Host:
@@ -224,7 +203,7 @@ class Host:
         assert not entries or entries[-1].index <= committed_index, (
             f"entry {entries[-1].index} is not committed, {committed_index} is"
         )
-        applied = Applied(self.index, self.position + 1, self.position)
+        applied = Applied()
         try:
             for entry in entries:
                 self._apply_entry(entry, my_client, applied, takes_snapshots)
@@ -232,7 +211,6 @@ class Host:
         except MachineFailed as failure:
             self._failure = failure
             raise
-        applied.index, applied.position = self.index, self.position
         applied.mismatch_why = self._runner.take_mismatch()
         return applied
 
@@ -278,7 +256,7 @@ class Host:
         made = _made(self.machine) if self.has_snapshot else iter(())
         checked = checked_parts(made, SnapshotError, from_count=len(head))
         first = next(checked, None)
-        return _joined(head, first, checked)
+        return chain(head, () if first is None else (first,), checked)
 
     def restore(self, parts: Iterable[bytes], index: int | None = None) -> Iterator[None]:
         """Replace everything by what is in a snapshot, piece by piece.
@@ -409,50 +387,34 @@ class Host:
                 self._runner.flush()
                 applied.snapshots.append(self._make_snapshot(system_entry.request_id))
             return
-        event = self.ledger.apply(system_entry)
-        if isinstance(event, CommandsTaken):
-            for command_batch in event.command_batches:
-                self._replay(event, command_batch, my_client, applied)
-        elif event is not None:
-            applied.events.append(event)
+        for command_batch in self.ledger.apply(system_entry) or ():
+            assert isinstance(system_entry, Replay)
+            self._replay(system_entry, command_batch, my_client, applied)
 
     def _replay(
-        self, taken: CommandsTaken, command_batch: CommandBatch, my_client: bytes, applied: Applied
+        self, replay: Replay, command_batch: CommandBatch, my_client: bytes, applied: Applied
     ) -> None:
         """Apply commands that were applied in another history and are new here."""
-        begin = self.position
+        first, payloads = command_batch.first_sequence, command_batch.payloads
         answers = self.sessions.apply(command_batch, self.index, self._runner.take)
         done = [answer for answer in answers if answer.refusal is Refusal.NONE]
         # That they are new here is for the ledger to say, and they were
         # acknowledged once: a session that is full, or was forgotten since its
         # first commands were replayed, must not lose the rest.
-        if self.position - begin < len(command_batch.payloads):
-            done += self._apply_refused(command_batch, answers)
-        if command_batch.client == my_client:
-            applied.answers += done
-        fresh = [answer.sequence for answer in done if not answer.is_repeated]
-        if fresh:
-            payloads = command_batch.payloads[fresh[0] - command_batch.first_sequence :]
-            applied.replayed.append(
-                Replayed(
-                    taken.history, taken.origin, command_batch.client, fresh[0], begin + 1, payloads
-                )
-            )
-
-    def _apply_refused(
-        self, command_batch: CommandBatch, answers: Sequence[CommandAnswer]
-    ) -> list[CommandAnswer]:
-        """Apply what sessions refused of a command batch though it was never applied here."""
         refused = [
             answer.sequence
             for answer in answers
             if answer.refusal is not Refusal.NONE and not answer.is_repeated
         ]
-        if not refused:
-            return []
-        payloads = command_batch.payloads[refused[0] - command_batch.first_sequence :]
-        positions = self._runner.take(payloads)
-        return [CommandAnswer(*pair) for pair in zip(refused, positions, strict=True)]
+        if refused:
+            positions = self._runner.take(payloads[refused[0] - first :])
+            done += map(CommandAnswer, refused, positions)
+        if command_batch.client == my_client:
+            applied.answers += done
+        fresh = [answer.sequence for answer in done if not answer.is_repeated]
+        if fresh:
+            origin = replay.origin or replay.history
+            applied.replayed.append(Replayed(replay.history, origin, payloads[fresh[0] - first :]))
 
     def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:
@@ -476,10 +438,3 @@ def _made(machine: StateMachine) -> Iterator[bytes]:
         yield from machine.snapshot()
     except Exception as exc:
         raise SnapshotError(f"{type(machine).__name__}.snapshot failed: {exc!r}") from exc
-
-
-def _joined(head: list[bytes], first: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from head
-    if first is not None:
-        yield first
-        yield from rest

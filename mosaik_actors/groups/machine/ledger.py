@@ -48,51 +48,6 @@ ANCESTORS_KEPT_MAX: Final = 2048
 LEDGER_BYTES_MAX: Final = 1 << 20
 
 
-class MergingHistoryAccepted(msgspec.Struct, frozen=True):
-    """This history will take in another one."""
-
-    history: bytes
-
-
-class HistoryClosed(msgspec.Struct, frozen=True):
-    """This history ends, and its commands go into another one."""
-
-    into: bytes
-
-
-class CommandsTaken(msgspec.Struct, frozen=True):
-    """Commands of a history that ended are to be applied now.
-
-    Attributes:
-        history: The history that ended.
-        origin: The history that applied them first.
-        command_batches: What of the system entry is new here, in order; perhaps nothing.
-    """
-
-    history: bytes
-    origin: bytes
-    command_batches: tuple[CommandBatch, ...]
-
-
-class MergeFinished(msgspec.Struct, frozen=True):
-    """This history has taken in another one whole."""
-
-    history: bytes
-    command_count: int
-
-
-class HistoryContinued(msgspec.Struct, frozen=True):
-    """The log goes on as another history from here."""
-
-    previous: bytes
-    history: bytes
-
-
-LedgerEvent = (
-    MergingHistoryAccepted | HistoryClosed | CommandsTaken | MergeFinished | HistoryContinued
-)
-
-
 _Counts = Annotated[tuple[tuple[HistoryId, Number], ...], msgspec.Meta(max_length=COUNTS_KEPT_MAX)]
 
 
@@ -143,11 +98,11 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         """Whether no more commands are applied in this history."""
         return bool(self.closed_into)
 
-    def apply(self, system_entry: SystemEntry) -> LedgerEvent | None:
-        """Take in a committed system entry; return what came of it, None when it is void.
+    def apply(self, system_entry: SystemEntry) -> tuple[CommandBatch, ...] | None:
+        """Take in a committed system entry; return None when it is void or changes nothing.
 
-        Of a `Replay`, apply the command batches of the `CommandsTaken` that is returned,
-        not the system entry's own: some of those may be here already.
+        Of a `Replay`, apply the command batches that are returned, not the system entry's own:
+        some of those may be here already, perhaps all. Others return none.
         """
         if self.is_closed:
             return None
@@ -194,24 +149,24 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
 
     # Helpers.
 
-    def _accept(self, history: bytes) -> LedgerEvent | None:
+    def _accept(self, history: bytes) -> tuple[CommandBatch, ...] | None:
         if self.has_all_of(history):
             return None
         self.accept_count += 1
         others = [other for other in self.merging_histories if other != history]
         self.merging_histories = (*others, history)[-MERGING_COUNT_MAX:]
-        return MergingHistoryAccepted(history)
+        return ()
 
-    def _close(self, system_entry: CloseInto) -> LedgerEvent | None:
+    def _close(self, system_entry: CloseInto) -> tuple[CommandBatch, ...] | None:
         into, count_max = system_entry.history, system_entry.command_count_max
         if self.has_all_of(into) or system_entry.accept_count != self.accept_count:
             return None
         if count_max is not None and self.command_count > count_max:
             return None
         self.closed_into = into
-        return HistoryClosed(into)
+        return ()
 
-    def _take(self, system_entry: Replay) -> LedgerEvent | None:
+    def _take(self, system_entry: Replay) -> tuple[CommandBatch, ...] | None:
         """Take in what of a replay is new: it is once for the way it came, once by its origin."""
         if self.has_all_of(system_entry.history):
             return None
@@ -223,14 +178,14 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         through_count = system_entry.after + count
         self.came_through = _count_up(self.came_through, system_entry.history, through_count)
         if self.has_all_of(origin):
-            return CommandsTaken(system_entry.history, origin, ())
+            return ()
         skipped = max(skipped, dict(self.came_from).get(origin, 0) - system_entry.origin_after)
         self.came_from = _count_up(self.came_from, origin, system_entry.origin_after + count)
         command_batches = skip_commands(system_entry.command_batches, skipped)
         self.taken_count += sum(len(command_batch.payloads) for command_batch in command_batches)
-        return CommandsTaken(system_entry.history, origin, command_batches)
+        return command_batches
 
-    def _finish(self, system_entry: FinishMerge) -> LedgerEvent | None:
+    def _finish(self, system_entry: FinishMerge) -> tuple[CommandBatch, ...] | None:
         history = system_entry.history
         if self.has_all_of(history) or self.taken_of(history) != system_entry.command_count:
             return None
@@ -240,9 +195,9 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         self.came_from = tuple(one for one in self.came_from if one[0] not in whole)
         self.came_through = tuple(one for one in self.came_through if one[0] not in whole)
         self.merging_histories = tuple(h for h in self.merging_histories if h not in whole)
-        return MergeFinished(history, system_entry.command_count)
+        return ()
 
-    def _continue_as(self, system_entry: ContinueAs) -> LedgerEvent | None:
+    def _continue_as(self, system_entry: ContinueAs) -> tuple[CommandBatch, ...] | None:
         """Go on as another history; what is here of the one so far is known by its count."""
         previous, history = system_entry.previous, system_entry.history
         if previous != self.history or self.has_all_of(history):
@@ -255,7 +210,7 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         self.history = history
         self.came_from = _count_up(self.came_from, previous, own_count)
         self.came_through = _count_up(self.came_through, previous, through_count)
-        return HistoryContinued(previous, history)
+        return ()
 
 
 def skip_commands(
