@@ -156,7 +156,7 @@ class Host:
 
     def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
         """Return the commands in payloads that were applied here: so all could be decoded."""
-        return self._runner.codec.decode(payloads).commands
+        return self._runner.codec.decode(payloads)[0]
 
     def decode_result(self, result: bytes) -> AppliedOutcome:
         """Return what a command returned, of an answer's `result`."""
@@ -164,10 +164,10 @@ class Host:
 
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
-        decoded = self._runner.codec.decode(payloads)
-        if decoded.error is not None:
-            raise DecodeError(f"a command could not be decoded: {clip(decoded.error)}")
-        self.machine.check_readable(decoded.commands)
+        commands, error = self._runner.codec.decode(payloads)
+        if error is not None:
+            raise DecodeError(f"a command could not be decoded: {clip(error)}")
+        self.machine.check_readable(commands)
 
     def query(self, query: Any) -> QueryAnswer:
         """Ask the machine; what it raises is the caller's.

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import MosaikError, clip
 from ...ids import GroupId, NetworkId
@@ -54,8 +55,7 @@ class MachineFailed(MosaikError):
         return f"{self.what} at entry {self.index}: {type(self.cause).__name__}: {clip(self.cause)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where in a run an entry's commands begin, and what their context says of the entry."""
 
     offset: int
@@ -117,16 +117,15 @@ class Runner:
             return
         payloads, places = self._payloads, self._places
         self._payloads, self._places = [], []
-        decoded = self.codec.decode(payloads)
+        commands, error = self.codec.decode(payloads)
         first_position = self.position - len(payloads) + 1
-        if decoded.commands:
-            self._apply(decoded.commands, first_position, _place_of(places, 0))
-        if decoded.error is not None:
-            offset = len(decoded.commands)
+        if commands:
+            self._apply(commands, first_position, _place_of(places, 0))
+        if error is not None:
+            offset = len(commands)
             self.position = first_position + offset - 1
             what = f"the committed command {first_position + offset} could not be decoded"
-            failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
-            raise failure from decoded.error
+            raise MachineFailed(_place_of(places, offset).index, error, what) from error
 
     def take_results(self) -> list[bytes]:
         """Return what the latest commands applied have returned, up to `position`."""
@@ -145,12 +144,7 @@ class Runner:
 
     def _apply(self, commands: list[Any], position: int, place: _Place) -> None:
         context = ApplyContext(
-            position,
-            place.index,
-            place.term,
-            place.committed,
-            self._group_id,
-            self._network_id,
+            position, place.index, place.term, place.committed, self._group_id, self._network_id
         )
         try:
             values = self._machine.apply_batch(commands, context)

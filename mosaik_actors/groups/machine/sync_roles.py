@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+import msgspec
+
 from ...ids import PeerId
 from ..wire.records import Entry, SnapshotMetadata
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """What a bonded peer says it can serve.
 
     Attributes:
@@ -77,8 +78,7 @@ class SyncContext:
     next_index: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedSnapshot:
+class RequestedSnapshot(msgspec.Struct, frozen=True):
     """A snapshot that this member takes because the log said so.
 
     Attributes:
@@ -93,16 +93,14 @@ class RequestedSnapshot:
     parts: Iterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class SendSync:
+class SendSync(msgspec.Struct, frozen=True):
     """Send bytes to the other side of the sync at a peer; they may be lost."""
 
     peer: PeerId
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InstallEntries:
+class InstallEntries(msgspec.Struct, frozen=True):
     """Call `Raft.install(None, entries)`, then the task's `installed`, whatever came of it.
 
     The entries are committed and follow without a gap what was installed
@@ -112,36 +110,31 @@ class InstallEntries:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InstallSnapshot:
+class InstallSnapshot(msgspec.Struct, frozen=True):
     """Restore the machine from `parts`, then call `Raft.install` and the task's `installed`."""
 
     metadata: SnapshotMetadata
     parts: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class SyncProgress:
+class SyncProgress(msgspec.Struct, frozen=True):
     """So many entries, or parts of a snapshot, are fetched; `total` is 0 while unknown."""
 
     done: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class StateSyncFinished:
+class StateSyncFinished(msgspec.Struct, frozen=True):
     """Everything that was worth fetching is installed; replication does the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateSyncFailed:
+class StateSyncFailed(msgspec.Struct, frozen=True):
     """Everything was tried for long. The caller may begin anew with another task."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SyncMismatch:
+class SyncMismatch(msgspec.Struct, frozen=True):
     """What members sent did not fit together; it is fetched anew. For the log."""
 
     what: str
@@ -158,15 +151,13 @@ TaskEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotWanted:
+class SnapshotWanted(msgspec.Struct, frozen=True):
     """This member leads and shall propose `TakeSnapshot(request_id)`. It may be lost."""
 
     request_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotFailed:
+class SnapshotFailed(msgspec.Struct, frozen=True):
     """The snapshot could not be made here; others may have made theirs. For the log."""
 
     request_id: bytes
@@ -176,7 +167,24 @@ class SnapshotFailed:
 ProviderEvent = SendSync | SnapshotWanted | SnapshotFailed
 
 
-class SyncTask(Protocol):
+class SyncSide(Protocol):
+    """What both sides are driven by."""
+
+    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in what the other side at a peer sent.
+
+        Raises:
+            RemoteError: It is not a message at all. A task has turned to others.
+        """
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, possibly at once; None for never."""
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due, in bounded portions. Too early does no harm."""
+
+
+class SyncTask(SyncSide, Protocol):
     """The side that catches up. It does nothing more after it has finished or failed."""
 
     def update_holders(
@@ -187,13 +195,6 @@ class SyncTask(Protocol):
         A peer that is no longer in `holders` is gone, and with it what it was asked.
         """
 
-    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take in what a peer's provider sent.
-
-        Raises:
-            RemoteError: It is not a message at all. The task has turned to others.
-        """
-
     def installed(self, index: int, *, now: float) -> None:
         """Take in that this member has everything up to `index`, by whatever way.
 
@@ -202,34 +203,15 @@ class SyncTask(Protocol):
         it may be called when replication was faster.
         """
 
-    def get_timer(self) -> float | None:
-        """Return when `handle_timer` is due; None for never."""
-
-    def handle_timer(self, *, now: float) -> None:
-        """Do what is due. Too early does no harm."""
-
     def next_event(self) -> TaskEvent | None:
         """Return what to do next; None for nothing."""
 
 
-class SyncProvider(Protocol):
+class SyncProvider(SyncSide, Protocol):
     """The side that serves."""
-
-    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take in what a peer's task sent.
-
-        Raises:
-            RemoteError: It is not a message at all.
-        """
 
     def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot that a `TakeSnapshot` in the log asked for, on the leader or not."""
-
-    def get_timer(self) -> float | None:
-        """Return when `handle_timer` is due, possibly at once; None for never."""
-
-    def handle_timer(self, *, now: float) -> None:
-        """Do what is due, in bounded portions. Too early does no harm."""
 
     def next_event(self) -> ProviderEvent | None:
         """Return what to do next; None for nothing."""
