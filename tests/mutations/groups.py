@@ -114,8 +114,8 @@ MUTATIONS = (
     Mutation(
         "vote for a log that is behind",
         "raft.replica",
-        "return (last_term, last_index) >= (self.log.last_term, self.log.last_index)",
-        "return True",
+        "is_up_to_date = asked >= own",
+        "is_up_to_date = True",
     ),
     Mutation(
         "commit from an old term",

@@ -226,17 +226,7 @@ class Host:
             ConfigError: The machine can neither be copied nor reset itself.
         """
         self._bring_back()
-        self._take_over(Header(ledger=ledger or Ledger(), sessions=Sessions(self._limits)))
-
-    def header(self) -> Header:
-        """Return what the group knows beside the machine, as of now. Not a copy."""
-        return Header(
-            ledger=self.ledger,
-            sessions=self.sessions,
-            index=self.index,
-            position=self.position,
-            has_machine=self.has_snapshot,
-        )
+        self._take_over(Header(ledger or Ledger(), Sessions(self._limits)))
 
     def snapshot_parts(self) -> Iterator[bytes]:
         """Return a snapshot as of now, whatever is applied while its parts are made.
@@ -252,7 +242,8 @@ class Host:
         self._check_usable()
         if not self.has_snapshot and self.position:
             raise SnapshotError(f"{type(self.machine).__name__} has no snapshot and restore")
-        head = self.header().to_parts()
+        header = Header(self.ledger, self.sessions, self.index, self.position, self.has_snapshot)
+        head = header.to_parts()
         made = _made(self.machine) if self.has_snapshot else iter(())
         checked = checked_parts(made, SnapshotError, from_count=len(head))
         first = next(checked, None)

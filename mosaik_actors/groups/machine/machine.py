@@ -175,22 +175,11 @@ class StateMachine(Typed, Generic[C, Q, A, R]):
 
         Returns the result of each, or None when none has one. The default calls `apply` for each.
         """
-        index, apply = ctx.index, self.apply
+        first, apply = ctx.index, self.apply
+        rest = (ctx.log_position, ctx.term, ctx.committed, ctx.group_id, ctx.network_id)
         return [
-            apply(
-                command,
-                ctx
-                if offset == 0
-                else ApplyContext(
-                    index + offset,
-                    ctx.log_position,
-                    ctx.term,
-                    ctx.committed,
-                    ctx.group_id,
-                    ctx.network_id,
-                ),
-            )
-            for offset, command in enumerate(commands)
+            apply(command, ctx if index == first else ApplyContext(index, *rest))
+            for index, command in enumerate(commands, first)
         ]
 
     def check_readable(self, commands: Sequence[C]) -> None:
@@ -282,9 +271,8 @@ def check_machine(machine: StateMachine) -> None:
     if not isinstance(machine, StateMachine):
         raise ConfigError(f"machine is {machine!r}, expected an instance of StateMachine")
     if machine.Command is StateMachine.Command and kind is not NoOp:
-        raise ConfigError(
-            f"{name} has no `Command`: the type of its commands, or `Command = object`"
-        )
+        what = "the type of its commands, or `Command = object`"
+        raise ConfigError(f"{name} has no `Command`: {what}")
     if kind.apply is StateMachine.apply and kind.apply_batch is StateMachine.apply_batch:
         raise ConfigError(f"{name} has neither `apply` nor `apply_batch`")
     for method in ("apply", "apply_batch", "query", "snapshot", "restore"):

@@ -15,7 +15,6 @@ written as we would write them, which refuses doubled clients and the like.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -34,14 +33,10 @@ _PIECES_MAX: Final = TABLE_BYTES_MAX // PIECE_BYTES
 
 
 class SnapshotError(MosaikError):
-    """The machine made no snapshot that could be used; the text says why.
-
-    Its state is not in doubt.
-    """
+    """The machine made no snapshot that could be used; its state is not in doubt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Header:
+class Header(msgspec.Struct, frozen=True, eq=False):
     """What the group knows beside its machine, as of one place in the log.
 
     Attributes:
@@ -52,8 +47,8 @@ class Header:
         has_machine: Whether the machine's parts follow; else it is as it was when it was made.
     """
 
-    ledger: Ledger = field(default_factory=Ledger)
-    sessions: Sessions = field(default_factory=Sessions)
+    ledger: Ledger
+    sessions: Sessions
     index: int = 0
     position: int = 0
     has_machine: bool = False
@@ -75,13 +70,8 @@ class Header:
         """
         first = _decoder.decode(_next(parts))
         table = b"".join([first.piece, *[_next(parts) for _ in range(first.more_count)]])
-        return cls(
-            ledger=Ledger.from_bytes(first.ledger),
-            sessions=Sessions.from_bytes(table, limits),
-            index=first.index,
-            position=first.position,
-            has_machine=first.has_machine,
-        )
+        ledger, sessions = Ledger.from_bytes(first.ledger), Sessions.from_bytes(table, limits)
+        return cls(ledger, sessions, first.index, first.position, first.has_machine)
 
 
 def checked_parts(

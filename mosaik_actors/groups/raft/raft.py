@@ -44,25 +44,17 @@ from .replica import FOLLOWER, Replica, Roles
 
 
 class Raft(Replica):
-    """One replica, for who drives it: what goes in, what comes out, and what it believes.
-
-    `Replica` says what it is made of.
-    """
+    """One replica, for who drives it; `Replica` says what it is made of."""
 
     roles = Roles(Follower, Candidate, Leader)
 
     # The verbs.
 
     def receive_message(self, sender: PeerId, message: Message, *, now: float) -> None:
-        """Take in a message, as `wire.decode_message` returned it.
+        """Take in a message that `decode_message` returned; the link proves who sent it.
 
         Messages may be lost, come twice, late or in another order. Afterwards
         drain `next_ready` and re-read `get_timer`.
-
-        Args:
-            sender: Who sent it, as proven by the link.
-            message: The message.
-            now: Monotonic time in seconds.
 
         Raises:
             RemoteError: The sender breaks a rule of Raft. Nothing has changed
@@ -88,8 +80,7 @@ class Raft(Replica):
     def campaign(self, *, now: float) -> None:
         """Stand for election without waiting for a timeout, if that may be.
 
-        For the first leader of a new group, and for a voter that is alone:
-        nobody can be disturbed. The pre-vote is asked all the same.
+        For who disturbs nobody: the first leader of a new group, and a voter that is alone.
         """
         self.observe(now)
         if self.role.name == FOLLOWER and self.may_stand:
@@ -114,7 +105,7 @@ class Raft(Replica):
             data: The entry's content. It is never looked at here.
             token: What the outcome is reported with.
             kind: COMMANDS or SYSTEM.
-            is_awaited: Whether another replica waits for it: then all are told
+            is_awaited: Whether another replica waits for it: then all are notified
                 at once that it is committed, not after `RaftConfig.commit_delay`.
         """
         role = self.role
@@ -134,9 +125,8 @@ class Raft(Replica):
     def change_configuration(self, target: Voters, token: Any = None) -> bool:
         """Propose a configuration; return whether it is in the leader's log, and in force.
 
-        One voter may differ from the present one, any number of learners. The
-        `ProposalOutcome` says why when it may not be: see `Reason`. Make `target` with
-        the functions of `configuration`.
+        One voter may differ from the present one, any number of learners. The `ProposalOutcome`
+        says why when it may not be.
         """
         role = self.role
         if isinstance(role, Leader):
@@ -256,11 +246,7 @@ class Raft(Replica):
     # Snapshots, and what is fetched from peers.
 
     def metadata_at(self, index: int) -> SnapshotMetadata:
-        """Return the metadata of a snapshot that holds everything up to `index`.
-
-        Args:
-            index: From the present snapshot to `applied_index`.
-        """
+        """Return the metadata of a snapshot of all up to `index`, which is applied."""
         term = self.log.term_at(index)
         assert term is not None, f"no entry {index} in {self.log}"
         assert self.metadata.index <= index <= self.applied_index, f"no snapshot ends at {index}"
@@ -269,13 +255,9 @@ class Raft(Replica):
     def compact(self, metadata: SnapshotMetadata, *, keep_count: int = 0) -> None:
         """Compact the log: the caller has a snapshot with this metadata, from `metadata_at`.
 
-        Metadata that is not newer is ignored, as is one without voters, which a
-        replica has that was not yet told the configuration.
-
-        Args:
-            metadata: The snapshot's.
-            keep_count: Entries before the snapshot's end to keep, for followers that are
-                a little behind.
+        Metadata that is not newer is ignored, as is one without voters, which a replica has that
+        was not yet told the configuration. `keep_count` entries before the snapshot's end stay, for
+        followers that are a little behind.
         """
         if metadata.index <= self.metadata.index or not metadata.configuration.voters:
             return
@@ -379,8 +361,7 @@ class Raft(Replica):
     def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
         """Return *committed* entries from `first_index` on, for peers that fetch a range.
 
-        Empty when that is compacted away or not committed here. The first one
-        comes whatever its size.
+        None when that is compacted away or not committed here; the first one whatever its size.
         """
         last_index = self.commit_index
         if not self.log.snapshot_index < first_index <= last_index:

@@ -1,16 +1,15 @@
 """One replica, whatever its role: term, vote, log, commit index, mail.
 
-The roles (`follower`, `candidate`, `leader`) decide; this is what they decide on,
-the few steps that all of them take, and the transitions from one to the other. Every
-message first meets the comparison of terms (Raft thesis 3.3), and requests for votes
-are answered here, for all roles answer them alike. Everything else is the role's.
+The roles (`follower`, `candidate`, `leader`) decide; this is what they decide on, the few steps
+that all of them take, and the transitions from one to the other. Every message first meets the
+comparison of terms (Raft thesis 3.3), and requests for votes are answered here, for all roles
+answer them alike. Everything else is the role's.
 
 Invariants:
     * The term never goes down; within a term the vote never changes.
-    * The commit index never goes down, and no entry at or below it is ever
-      removed: a peer that asks for that breaks a rule of Raft.
-    * Time inside never goes back. When the caller's clock does, the replica
-      carries on from where it was.
+    * The commit index never goes down, and no entry at or below it is ever removed: a peer that
+      asks for that breaks a rule of Raft.
+    * Time inside never goes back. When the caller's clock does, it carries on from where it was.
 """
 
 from __future__ import annotations
@@ -57,15 +56,10 @@ _FROM_LEADERS = (Append, Heartbeat, SnapshotOffer)
 
 
 class Role:
-    """What a replica is at the moment; each role says what it does otherwise than this.
-
-    Attributes:
-        name: Which one it is.
-        liveness: What a quiesced follower takes for the life of its leader; else None.
-    """
+    """What a replica is at the moment; each role says what it does otherwise than this."""
 
     name = ""
-    liveness: Liveness | None = None
+    liveness: Liveness | None = None  # what a quiesced follower takes for its leader's
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -116,7 +110,7 @@ class Replica:
 
     Args:
         now: Monotonic time in seconds; all later ``now`` are on the same clock.
-        hard_state: What was saved, or a new one.
+        hard_state: What was saved; None for a new replica.
         metadata: That of the snapshot it has; for a new group, index 0 with the first
             configuration; for one that is to join, index 0 with none.
         entries: The saved log. It continues after `base`.
@@ -288,13 +282,16 @@ class Replica:
     def _receive_vote_request(self, sender: PeerId, message: VoteRequest) -> None:
         """Vote, once in a term, for a log that is as complete (3.4, 3.6.1).
 
-        Who hears a leader helps nobody to depose it, unless the leader itself
-        asked for that (4.2.3).
+        Who hears a leader helps nobody to depose it, unless it asked for that itself (4.2.3).
         """
         self.role.note_candidate(sender)
         has_leader = self.is_leader or self.hears_leader
         may_depose = message.is_transfer or not has_leader
-        is_up_to_date = self.is_up_to_date(message.last_index, message.last_term)
+        asked, own = (
+            (message.last_term, message.last_index),
+            (self.log.last_term, self.log.last_index),
+        )
+        is_up_to_date = asked >= own
         if message.is_pre_vote:
             is_granted = may_depose and is_up_to_date and message.term > self.term
         else:
@@ -414,10 +411,6 @@ class Replica:
             return False
         return any(self.me in voters for voters in self.deciding)
 
-    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
-        """Return whether a candidate's log is at least as complete as this one (3.6.1)."""
-        return (last_term, last_index) >= (self.log.last_term, self.log.last_index)
-
     def send(self, to: PeerId, message: Message) -> None:
         """Send when everything so far is saved."""
         self.mail.append((to, message))
@@ -458,13 +451,9 @@ class Replica:
     def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
         """Make the log contain `entries`, which follow a place where it agrees (3.5).
 
-        Args:
-            entries: Without a gap, their terms not falling.
-            settled_index: Up to here nothing may be contradicted: what is
-                committed, and what the sender itself sent before.
-
         Raises:
-            RemoteError: They contradict it. Nothing changes.
+            RemoteError: They contradict what is settled: what is committed, and what the sender
+                itself sent before. Nothing changes.
         """
         known = self.log.first_new(entries)
         if known == len(entries):

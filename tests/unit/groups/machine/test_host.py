@@ -18,7 +18,7 @@ from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.machine import NoOp, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.runner import MachineFailed
-from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits
+from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from mosaik_actors.groups.machine.snapshot import Header, SnapshotError
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
@@ -517,7 +517,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
 def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None:
     host = host_of(Replayer())
     host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
-    take_in(host, Header(ledger=Ledger(WINNER)).to_parts())
+    take_in(host, Header(Ledger(WINNER), Sessions()).to_parts())
     assert (host.index, host.position, host.ledger.history) == (0, 0, WINNER)
     assert host.machine.count == 0  # type: ignore[attr-defined]
 
