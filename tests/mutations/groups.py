@@ -298,14 +298,14 @@ MUTATIONS = (
     Mutation(
         "removed voter hears of it later, or never",
         "raft.leader",
-        "hear nothing afterwards.\n        self._replication.awaited_index = index",
+        "hear nothing afterwards.\n        self.replication.awaited_index = index",
         "hear nothing afterwards.\n        pass",
         "raft.test_lagged_followers:test_spare_hears_at_once_that_it_is_removed",
     ),
     Mutation(
         "leader that steps down leaves the others quiesced",
         "raft.leader",
-        "self._replication.part()",
+        "self.replication.part()",
         "pass",
         "raft.test_quiescence:test_leader_that_steps_down_says_so_to_those_that_rely_on_its_node",
     ),
@@ -340,7 +340,7 @@ MUTATIONS = (
     Mutation(
         "candidate does not wake a quiesced leader",
         "raft.leader",
-        "self._replication.wake(sender)\n\n    def recheck",
+        "self.replication.wake(sender)\n\n    def recheck",
         "pass\n\n    def recheck",
         "raft.test_quiescence:test_candidate_wakes_a_quiesced_leader",
     ),

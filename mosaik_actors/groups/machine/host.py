@@ -81,6 +81,8 @@ class Applied:
     """What came of some entries.
 
     Attributes:
+        my_client: Whose answers are wanted.
+        takes_snapshots: Whether the snapshots are taken that the log asks for.
         answers: What became of the own client's commands, in log order.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
@@ -90,6 +92,8 @@ class Applied:
             for the first one.
     """
 
+    my_client: bytes
+    takes_snapshots: bool
     answers: list[CommandAnswer] = field(default_factory=list)
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
@@ -138,11 +142,6 @@ class Host:
     def position(self) -> int:
         """How many commands are applied."""
         return self._runner.position
-
-    @property
-    def has_snapshot(self) -> bool:
-        """Whether the machine can make snapshots."""
-        return self.machine.has_snapshot()
 
     # Commands and queries.
 
@@ -203,10 +202,10 @@ class Host:
         assert not entries or entries[-1].index <= committed_index, (
             f"entry {entries[-1].index} is not committed, {committed_index} is"
         )
-        applied = Applied()
+        applied = Applied(my_client, takes_snapshots)
         try:
             for entry in entries:
-                self._apply_entry(entry, my_client, applied, takes_snapshots)
+                self._apply_entry(entry, applied)
             self._runner.flush()
         except MachineFailed as failure:
             self._failure = failure
@@ -240,11 +239,12 @@ class Host:
             MachineFailed: It failed before.
         """
         self._check_usable()
-        if not self.has_snapshot and self.position:
+        has_machine = self.machine.has_snapshot()
+        if not has_machine and self.position:
             raise SnapshotError(f"{type(self.machine).__name__} has no snapshot and restore")
-        header = Header(self.ledger, self.sessions, self.index, self.position, self.has_snapshot)
+        header = Header(self.ledger, self.sessions, self.index, self.position, has_machine)
         head = header.to_parts()
-        made = _made(self.machine) if self.has_snapshot else iter(())
+        made = _made(self.machine) if has_machine else iter(())
         checked = checked_parts(made, SnapshotError, from_count=len(head))
         first = next(checked, None)
         return chain(head, () if first is None else (first,), checked)
@@ -299,7 +299,7 @@ class Host:
         self._is_restoring = False
 
     def _restore_machine(self, parts: Iterator[bytes]) -> Iterator[None]:
-        if not self.has_snapshot:
+        if not self.machine.has_snapshot():
             raise DecodeError(f"{type(self.machine).__name__} takes in no snapshot")
         self._is_fresh = False
         try:
@@ -311,9 +311,7 @@ class Host:
         except Exception as exc:  # a machine may trip over bytes that are not its own
             raise DecodeError(f"the machine cannot take in the snapshot: {exc!r}") from exc
 
-    def _apply_entry(
-        self, entry: Entry, my_client: bytes, applied: Applied, takes_snapshots: bool
-    ) -> None:
+    def _apply_entry(self, entry: Entry, applied: Applied) -> None:
         assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
         self.index = entry.index
         try:
@@ -327,9 +325,9 @@ class Host:
         self._runner.begin_entry()
         answered_count = len(applied.answers)
         if isinstance(content, tuple):
-            self._apply_command_batches(content, my_client, applied.answers)
+            self._apply_command_batches(content, applied)
         else:
-            self._apply_system_entry(content, my_client, applied, takes_snapshots)
+            self._apply_system_entry(content, applied)
         self._runner.end_entry(entry.index, entry.term)
         if self._runner.results.is_wanted:
             self._keep_results()
@@ -352,39 +350,28 @@ class Host:
         return CommandAnswer(sequence, position, Refusal.NONE, is_repeated, kept[position])
 
     def _apply_command_batches(
-        self,
-        command_batches: Sequence[CommandBatch],
-        my_client: bytes,
-        answers: list[CommandAnswer],
+        self, command_batches: Sequence[CommandBatch], applied: Applied
     ) -> None:
-        if self.ledger.is_closed:
-            for command_batch in command_batches:
-                if command_batch.client == my_client:
-                    answers += refuse(command_batch, 0, Refusal.CLOSED)
-            return
         sessions, index, take = self.sessions, self.index, self._runner.take
-        before = self.position
+        is_closed, before = self.ledger.is_closed, self.position
         for command_batch in command_batches:
-            answered = sessions.apply(command_batch, index, take)
-            if command_batch.client == my_client:
-                answers += answered
+            if is_closed:
+                answers = refuse(command_batch, 0, Refusal.CLOSED)
+            else:
+                answers = sessions.apply(command_batch, index, take)
+            if command_batch.client == applied.my_client:
+                applied.answers += answers
         self.ledger.own_count += self.position - before
 
-    def _apply_system_entry(
-        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_snapshots: bool
-    ) -> None:
-        if isinstance(system_entry, TakeSnapshot):
-            if takes_snapshots:
-                self._runner.flush()
-                applied.snapshots.append(self._make_snapshot(system_entry.request_id))
-            return
+    def _apply_system_entry(self, system_entry: SystemEntry, applied: Applied) -> None:
+        if isinstance(system_entry, TakeSnapshot) and applied.takes_snapshots:
+            self._runner.flush()
+            applied.snapshots.append(self._make_snapshot(system_entry.request_id))
         for command_batch in self.ledger.apply(system_entry) or ():
             assert isinstance(system_entry, Replay)
-            self._replay(system_entry, command_batch, my_client, applied)
+            self._replay(system_entry, command_batch, applied)
 
-    def _replay(
-        self, replay: Replay, command_batch: CommandBatch, my_client: bytes, applied: Applied
-    ) -> None:
+    def _replay(self, replay: Replay, command_batch: CommandBatch, applied: Applied) -> None:
         """Apply commands that were applied in another history and are new here."""
         first, payloads = command_batch.first_sequence, command_batch.payloads
         answers = self.sessions.apply(command_batch, self.index, self._runner.take)
@@ -400,7 +387,7 @@ class Host:
         if refused:
             positions = self._runner.take(payloads[refused[0] - first :])
             done += map(CommandAnswer, refused, positions)
-        if command_batch.client == my_client:
+        if command_batch.client == applied.my_client:
             applied.answers += done
         fresh = [answer.sequence for answer in done if not answer.is_repeated]
         if fresh:

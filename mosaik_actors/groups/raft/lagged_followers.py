@@ -35,11 +35,6 @@ class LaggedFollowers:
             `inf` when none waits. Call `pass_time` then.
     """
 
-    __slots__ = (
-        "_counts_own", "_deciding", "_delay_s", "_due_s", "_me", "_order", "_pressed",
-        "_served_s", "timer_s",
-    )  # fmt: skip
-
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
         self._order: list[PeerId] = []

@@ -42,6 +42,7 @@ class Leader(Role):
     """The role of the replica that was elected.
 
     Attributes:
+        replication: What it sends to whom.
         first_index: The entry its term begins with.
         transfer_to: Who is to take over, None when nobody is.
         known_index: Up to here another voter knows as well what is committed; what
@@ -52,7 +53,7 @@ class Leader(Role):
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(replica)
-        self._replication = Replication(replica)
+        self.replication = Replication(replica)
         self.first_index = replica.log.last_index + 1
         self.transfer_to: PeerId | None = None
         self.known_index = replica.commit_index
@@ -68,12 +69,7 @@ class Leader(Role):
     @property
     def progress(self) -> dict[PeerId, FollowerProgress]:
         """What it knows of each follower, learners included."""
-        return self._replication.progress
-
-    @property
-    def kept_from_index(self) -> float:
-        """The first entry that a follower waits for; the log is not to be compacted beyond it."""
-        return self._replication.kept_from_index
+        return self.replication.progress
 
     # From the caller.
 
@@ -97,7 +93,7 @@ class Leader(Role):
         index = self._append(kind, data)
         replica.proposals.note(index, replica.term, token)
         if is_awaited:
-            self._replication.awaited_index = index
+            self.replication.awaited_index = index
         return True
 
     def change_configuration(self, target: Voters, token: Any) -> bool:
@@ -109,7 +105,7 @@ class Leader(Role):
         index = self._append(EntryKind.CONFIGURATION, encode_voters(target))
         replica.proposals.note(index, replica.term, token)
         # Those whom it leaves out hear nothing afterwards.
-        self._replication.awaited_index = index
+        self.replication.awaited_index = index
         self._refresh_members()
         return True
 
@@ -124,19 +120,14 @@ class Leader(Role):
         self._transfer_until_s = replica.now + replica.settings.election_timeout
         return True
 
-    @property
-    def is_quiesced(self) -> bool:
-        """Whether it has followers, or none, that need no heartbeats."""
-        return self._replication.is_quiesced
-
     def note_candidate(self, sender: PeerId) -> None:
         """One that asks for votes does not hear this leader."""
-        self._replication.wake(sender)
+        self.replication.wake(sender)
 
     def recheck_quiescence(self) -> None:
         """Wake those whose life is not to be relied on, and see how long a quorum is heard."""
         replica = self._replica
-        self._replication.hear_quiesced()
+        self.replication.hear_quiesced()
         heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
         heard[replica.me] = replica.now
         heard_s = agreed(replica.deciding, heard)
@@ -162,7 +153,7 @@ class Leader(Role):
 
     def _receive_appended(self, sender: PeerId, message: Appended) -> None:
         """A follower agrees and has saved: more is committed, perhaps, and more may leave."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         if message.match_index > self._replica.log.last_index:
@@ -170,14 +161,14 @@ class Leader(Role):
             raise RemoteError(f"agrees up to {message.match_index}, the log ends at {last_index}")
         if progress.accept(message.match_index):
             if message.match_index > self._replica.commit_index:
-                self._replication.lagged_followers.note_needed(sender)
+                self.replication.lagged_followers.note_needed(sender)
             self._advance_commit()
         if progress.commit_sent < self._replica.commit_index:
-            self._replication.note_news(progress.commit_sent)
+            self.replication.note_news(progress.commit_sent)
 
     def _receive_append_rejected(self, sender: PeerId, message: AppendRejected) -> None:
         """Find a place where the logs may agree, from both sides' terms (end of 3.5)."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         log = self._replica.log
@@ -186,7 +177,7 @@ class Leader(Role):
 
     def _receive_heartbeat_reply(self, sender: PeerId, message: HeartbeatReply) -> None:
         """A follower still follows: confirm reads, and send again what may be lost."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         if message.round > self._reads.round + 1:
@@ -196,15 +187,15 @@ class Leader(Role):
         progress.commit_known = message.commit_index
         self._advance_known()
         if message.is_quiesced:
-            self._replication.note_quiesced(sender, progress)
+            self.replication.note_quiesced(sender, progress)
         elif progress.liveness is not None:
-            self._replication.wake(sender)
-        self._replication.recover(sender, progress, message.commit_index)
+            self.replication.wake(sender)
+        self.replication.recover(sender, progress, message.commit_index)
 
     def _receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
         """Take in a strong read of a follower or a learner."""
         # It answers when it has what is committed now.
-        self._replication.lagged_followers.hurry(sender)
+        self.replication.lagged_followers.hurry(sender)
         if not self._reads.add(PendingRead(sender, message.number)):
             self._replica.send(sender, ReadReply(self._replica.term, message.number, None))
 
@@ -221,7 +212,7 @@ class Leader(Role):
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
         # What was heard since only makes the last of these later; it is looked at when due.
-        until_s = min(self._replication.timer_s, self._quorum_until_s)
+        until_s = min(self.replication.timer_s, self._quorum_until_s)
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
     def handle_timer(self) -> None:
@@ -233,22 +224,22 @@ class Leader(Role):
             return
         if self.transfer_to is not None and replica.now >= self._transfer_until_s:
             self.transfer_to = None
-        if replica.now >= self._replication.heartbeat_at_s:
-            self._replication.heartbeat(self._reads.round + 1)
+        if replica.now >= self.replication.heartbeat_at_s:
+            self.replication.heartbeat(self._reads.round + 1)
 
     def flush(self) -> None:
         """Send what has piled up; called once before each `Ready`."""
         replica = self._replica
         has_committed = replica.commit_index >= self.first_index
         if has_committed and self._reads.start_round(replica.commit_index):
-            self._replication.heartbeat(self._reads.round + 1)
+            self.replication.heartbeat(self._reads.round + 1)
             self._confirm_reads()
-        self._replication.flush(is_urgent=self.transfer_to is not None)
+        self.replication.flush(is_urgent=self.transfer_to is not None)
         self._continue_transfer()
 
     def leave(self) -> None:
         """End the role: no read that waits may be answered any more."""
-        self._replication.part()
+        self.replication.part()
         for read in self._reads.drain():
             self._answer_read(read, None)
 
@@ -275,9 +266,9 @@ class Leader(Role):
             before = replica.commit_index
             was_pending = replica.configurations.is_pending(before)
             replica.commit(index)
-            self._replication.lagged_followers.count_own(is_quick=index <= saved[replica.me])
+            self.replication.lagged_followers.count_own(is_quick=index <= saved[replica.me])
             self._release(before, index)
-            self._replication.note_news(before)
+            self.replication.note_news(before)
             if was_pending and not replica.configurations.is_pending(index):
                 self._finish_change()
             if replica.role is not self or not was_pending:
@@ -333,7 +324,7 @@ class Leader(Role):
         return None
 
     def _refresh_members(self) -> None:
-        self._replication.refresh_members()
+        self.replication.refresh_members()
         self.recheck_quiescence()
 
     def _finish_change(self) -> None:
@@ -344,7 +335,7 @@ class Leader(Role):
         for peer in before:
             if peer not in self.progress:
                 replica.send(peer, Heartbeat(replica.term, replica.commit_index, 0))
-        self._replication.heartbeat(self._reads.round + 1)  # and hear at once who knows
+        self.replication.heartbeat(self._reads.round + 1)  # and hear at once who knows
         self._advance_known()
         if replica.me not in replica.configurations.latest.voters:
             self._hand_over()
@@ -362,7 +353,7 @@ class Leader(Role):
     def resign(self, why: str) -> None:
         """Step down, and let the most complete voter stand, if one is heard."""
         replica = self._replica
-        self._replication.hear_quiesced()
+        self.replication.hear_quiesced()
         recently_s = replica.now - replica.settings.election_timeout
         voters = [
             (progress.match_index, peer)

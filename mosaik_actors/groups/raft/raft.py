@@ -267,7 +267,7 @@ class Raft(Replica):
         base_index = metadata.index - keep_count
         if isinstance(self.role, Leader):
             # Only for so long as they wait because this leader lets them: milliseconds.
-            base_index = int(min(base_index, self.role.kept_from_index - 1))
+            base_index = int(min(base_index, self.role.replication.kept_from_index - 1))
         if base_index > self.log.snapshot_index:
             self.log.compact(base_index)
             self.compact_to = base_index
@@ -394,7 +394,7 @@ class Raft(Replica):
     @property
     def progress(self) -> dict[PeerId, FollowerProgress]:
         """What a leader knows of each follower; empty on others."""
-        return self.role.progress if isinstance(self.role, Leader) else {}
+        return self.role.replication.progress if isinstance(self.role, Leader) else {}
 
     def silent_s(self, peer: PeerId) -> float | None:
         """Return for how many seconds a leader has not heard of a follower; None where unknown."""
@@ -409,4 +409,4 @@ class Raft(Replica):
     @property
     def is_quiesced(self) -> bool:
         """Whether this replica leads, and no follower needs a heartbeat (`quiescence`)."""
-        return isinstance(self.role, Leader) and self.role.is_quiesced
+        return isinstance(self.role, Leader) and self.role.replication.is_quiesced

@@ -21,15 +21,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 from ...errors import RemoteError
 from ...ids import PeerId
 from ..wire.configuration import Configurations, decode_voters
-from ..wire.raft import (
-    Append,
-    AppendRejected,
-    Heartbeat,
-    Message,
-    SnapshotOffer,
-    VoteReply,
-    VoteRequest,
-)
+from ..wire.raft import FROM_LEADERS, AppendRejected, Message, VoteReply, VoteRequest
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .config import RaftConfig
 from .durability import Durability
@@ -51,8 +43,6 @@ FOLLOWER: Final = "follower"
 PRE_CANDIDATE: Final = "pre-candidate"
 CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
-
-_FROM_LEADERS = (Append, Heartbeat, SnapshotOffer)
 
 
 class Role:
@@ -266,14 +256,14 @@ class Replica:
             self._learn_commit(message)
         if message.term > self.term:
             if not (isinstance(message, VoteReply) and message.is_pre_vote and message.is_granted):
-                leader = sender if isinstance(message, _FROM_LEADERS) else None
+                leader = sender if isinstance(message, FROM_LEADERS) else None
                 self.become_follower(message.term, leader, f"term {message.term} has begun")
         elif message.term < self.term:
-            if isinstance(message, _FROM_LEADERS):
+            if isinstance(message, FROM_LEADERS):
                 # A leader of the past must learn that it is one.
                 self.send(sender, AppendRejected(self.term, 0, 0, 0))
             return
-        if isinstance(message, _FROM_LEADERS) and self.role.name != FOLLOWER:
+        if isinstance(message, FROM_LEADERS) and self.role.name != FOLLOWER:
             if self.is_leader:
                 raise RemoteError(f"a second leader in term {self.term}")
             self.become_follower(self.term, sender, "another one leads")
