@@ -46,14 +46,10 @@ SNAPSHOTS_KEPT: Final = 4
 
 
 class HostSnapshot(msgspec.Struct, frozen=True):
-    """A snapshot that the log asked for, taken at the very entry that did.
+    """A snapshot that the log asked for, taken at the very entry that did: at `index`.
 
-    Attributes:
-        index: The entry, and the last one that the snapshot includes.
-        request_id: Whose request it answers.
-        parts: The snapshot's parts, made as they are asked for; None when the machine has no
-            snapshots or failed to begin one.
-        failure: Why there are no parts.
+    The parts are made as they are asked for; there are none when the machine has no snapshots or
+    failed to begin one, and `failure` says why.
     """
 
     index: int
@@ -68,7 +64,6 @@ class Replayed(msgspec.Struct, frozen=True):
     Attributes:
         history: The history that ended, by which they came.
         origin: The history they were committed in first.
-        payloads: The commands, encoded.
     """
 
     history: bytes
@@ -103,15 +98,9 @@ class Applied:
 
 
 class Host:
-    """The host of one member's machine.
-
-    Args:
-        ledger: The ledger to begin with; none: one without a history.
+    """The host of one member's machine; its history is that of `ledger`, without one none.
 
     Attributes:
-        machine: The machine.
-        ledger: The group's decisions about itself.
-        sessions: Which commands of which client were applied.
         index: The last entry that is applied.
 
     Raises:
@@ -169,11 +158,7 @@ class Host:
         self.machine.check_readable(commands)
 
     def query(self, query: Any) -> QueryAnswer:
-        """Ask the machine; what it raises is the caller's.
-
-        Raises:
-            MachineFailed: It failed before.
-        """
+        """Ask the machine; what it raises is the caller's. `MachineFailed` if it failed before."""
         self._check_usable()
         return QueryAnswer(self.machine.query(query), self.position)
 
@@ -191,8 +176,8 @@ class Host:
             entries: They follow what is applied, without a hole.
             my_client: Whose answers are wanted.
             committed_index: How far the log is committed: these entries are.
-            takes_snapshots: Whether to take the snapshots that the log asks for.
-                False for one that catches up, and serves nobody.
+            takes_snapshots: Whether to take the snapshots that the log asks for: not by one
+                that catches up, and serves nobody.
 
         Raises:
             MachineFailed: The machine did, now or before, or a command could not
@@ -216,10 +201,7 @@ class Host:
     # The state as a whole.
 
     def reset(self, ledger: Ledger | None = None) -> None:
-        """Go back to the beginning, of another history perhaps; the machine too.
-
-        Args:
-            ledger: The ledger to begin with; none: one without a history.
+        """Go back to the beginning, of another history perhaps (`ledger`); the machine too.
 
         Raises:
             ConfigError: The machine can neither be copied nor reset itself.
@@ -256,12 +238,8 @@ class Host:
         may give the event loop a turn. When it raises before the first one nothing has changed.
         When it raises later, or is given up, `restore` or `reset` has to come before anything else.
 
-        Args:
-            parts: The parts, as `snapshot_parts` returned them.
-            index: The entry that it must be of: its metadata's. None for any.
-
         Raises:
-            DecodeError: They are no snapshot of this machine, or not that one.
+            DecodeError: The parts are no snapshot of this machine, or not one of entry `index`.
         """
         checked = checked_parts(parts, DecodeError)
         header = Header.read(checked, self._limits)

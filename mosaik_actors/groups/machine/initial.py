@@ -28,20 +28,15 @@ class InitialState:
             self._attributes = self._copy(vars(machine))
 
     def bring_back(self) -> None:
-        """Put the machine back to it.
-
-        Raises:
-            ConfigError: Its attributes cannot be copied, and it has no `reset`.
-        """
+        """Put the machine back to it; raise `ConfigError` if it has no copy and no `reset`."""
         reset = self._own_reset()
         if reset is not None:
             reset()
             return
         if self._cause is not None:
-            raise ConfigError(
-                f"{type(self._machine).__name__} cannot be copied, "
-                f"expected a reset() of its own: {self._cause}"
-            ) from self._cause
+            name = type(self._machine).__name__
+            text = f"{name} cannot be copied, expected a reset() of its own: {self._cause}"
+            raise ConfigError(text) from self._cause
         now = vars(self._machine)
         kept = {name: value for name, value in now.items() if callable(value)}
         attributes = self._copy(self._attributes)

@@ -26,12 +26,9 @@ from ..wire.records import Entry, SnapshotMetadata
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """What a bonded peer says it can serve.
+    """What a bonded peer says it can serve: from `first_index` to `commit_index`.
 
-    Attributes:
-        first_index: The first entry it still has.
-        commit_index: The last entry that it knows to be committed.
-        is_catching_up: It is fetching state itself; it is not asked.
+    One that is fetching state itself (`is_catching_up`) is not asked.
     """
 
     first_index: int
@@ -62,8 +59,6 @@ class SyncContext:
     """What a side of a sync is given.
 
     Attributes:
-        me: This member.
-        log: Its log.
         rng: Draws the numbers of requests.
         is_leader: Says whether this member leads just now.
         next_index: For a task: the first index that is missing here, one after
@@ -79,13 +74,10 @@ class SyncContext:
 
 
 class RequestedSnapshot(msgspec.Struct, frozen=True):
-    """A snapshot that this member takes because the log said so.
+    """A snapshot that this member takes because the log said so, at the entry that did.
 
-    Attributes:
-        metadata: Where it stands: at the entry of the system entry.
-        request_id: The system entry's.
-        parts: Its parts, which may be made lazily while the state moves on. At
-            most `PARTS_COUNT_MAX` of at most `PART_BYTES_MAX` (`machine`).
+    Its parts may be made lazily while the state moves on: at most `PARTS_COUNT_MAX` of at most
+    `PART_BYTES_MAX`.
     """
 
     metadata: SnapshotMetadata

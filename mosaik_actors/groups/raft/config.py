@@ -1,7 +1,8 @@
 """The settings of one replica's Raft core.
 
-All are local: replicas with different settings still understand each other, as
-long as the limits on sizes allow what the others send.
+All are local: replicas with different settings still understand each other, as long as the limits
+on sizes allow what the others send. Only the durations come from a user, by way of
+`ConsensusConfig`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ...config import as_seconds, require_above, require_between
+from ...config import require_above, require_between
 from ...errors import ConfigError
 from ..wire.raft import APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, ENTRY_BYTES_MAX
 
 _QUIESCED_FACTOR: Final = 5
-_AT_LEAST_ONE: Final = (
-    "window_count", "window_bytes", "uncommitted_count", "uncommitted_bytes", "log_bytes",
-    "apply_count", "apply_bytes", "apply_backlog", "reads_count",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftConfig:
-    """How a replica keeps time, and how much it holds and sends.
-
-    Durations are seconds or a `timedelta`; they are kept as seconds.
+    """How a replica keeps time, in seconds, and how much it holds and sends.
 
     Attributes:
         heartbeat_interval: Time between two heartbeats of a leader.
@@ -80,8 +75,6 @@ class RaftConfig:
         return max(_QUIESCED_FACTOR * self.election_timeout, self.heartbeat_interval)
 
     def __post_init__(self) -> None:
-        as_seconds(self, "heartbeat_interval", "election_timeout", "election_timeout_jitter")
-        as_seconds(self, "commit_delay", "lagged_delay")
         require_above("heartbeat_interval", self.heartbeat_interval)
         if self.election_timeout < 2 * self.heartbeat_interval:
             raise ConfigError(
@@ -95,6 +88,3 @@ class RaftConfig:
         require_between("append_entries", self.append_entries, 1, APPEND_ENTRIES_MAX)
         require_between("append_bytes", self.append_bytes, 1, APPEND_BYTES_MAX)
         require_between("entry_bytes", self.entry_bytes, 1, ENTRY_BYTES_MAX)
-        require_between("promotion_lag", self.promotion_lag, 0, 1 << 32)
-        for name in _AT_LEAST_ONE:
-            require_above(name, getattr(self, name))

@@ -24,11 +24,7 @@ class _Batch(NamedTuple):
 
 
 class Durability:
-    """Where the disk stands.
-
-    Args:
-        last_index: The last entry that is saved when the replica begins.
-        hard_state: The term and vote that are.
+    """Where the disk stands: at first `last_index`, term and vote are saved.
 
     Attributes:
         next_index: The first entry that was not handed out.

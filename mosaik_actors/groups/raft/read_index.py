@@ -24,11 +24,7 @@ class PendingRead(NamedTuple):
 
 
 class ReadQueue:
-    """The reads that wait at a leader.
-
-    Args:
-        count_max: How many may wait at once.
-    """
+    """The reads that wait at a leader, at most `count_max`."""
 
     def __init__(self, count_max: int) -> None:
         self.round = 0

@@ -42,14 +42,12 @@ class Reason(Enum):
 
 
 class ProposalOutcome(msgspec.Struct, frozen=True):
-    """What became of a proposal or of a change of the configuration.
+    """What became of a proposal or of a change of the configuration, by its token.
 
     Attributes:
-        token: What the caller gave with it.
         verdict: Whether it is committed, certainly never will be, or nobody here can say.
         index: Where it is in the log when committed, else 0. Its entry is in
             this `Ready` or in one soon after.
-        reason: Why, when it is not committed.
     """
 
     token: Any

@@ -260,8 +260,6 @@ def test_idle_replica_has_nothing_to_do() -> None:
         {"election_timeout_jitter": 0},
         {"append_entries": 0},
         {"append_bytes": 1 << 40},
-        {"window_count": 0},
-        {"promotion_lag": -1},
     ],
 )
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
