@@ -43,7 +43,7 @@ from ..errors import GroupTerminated
 from ..groups.client.client import ClientRenewed, SubmissionDone, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
-from ..groups.machine.host import MachineFailed
+from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged

@@ -1,15 +1,13 @@
 """Commands and results as bytes: how they are encoded, alone and in runs.
 
-A payload is one command, as the codec of the machine's `Command` encodes a
-batch of one. Payloads travel and are ordered alone, but they are encoded and
-decoded in runs: the codec's price per call is several times that of one more
-command in a call.
+A payload is one command, as the codec of the machine's `Command` encodes a batch of one. Payloads
+travel and are ordered alone, but they are encoded and decoded in runs: the codec's price per call
+is several times that of one more command in a call.
 
-Invariant: decoding a run gives exactly what decoding each payload alone would.
-Members see the same log in different runs, so this must hold for any bytes. The
-run is therefore first split again at the boundaries that MessagePack itself
-sees, and only when these are the payloads' is it decoded as one; else every
-payload is decoded alone. (Else two broken payloads could be read as two good ones.)
+Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
+log in different runs, so this must hold for any bytes. The run is therefore first split again at
+the boundaries that MessagePack itself sees, and only when these are the payloads' is it decoded as
+one; else every payload is decoded alone. (Else two broken payloads could be read as two good ones.)
 
 A result is what `apply` returned for one command. Its bytes are part of the replicated
 state, so they depend on the value and its type alone. A value that does not fit the
@@ -20,7 +18,6 @@ its place, alike everywhere, and whoever wants the result is notified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -55,37 +52,15 @@ def decode_position(data: bytes | None) -> int | None:
     return int.from_bytes(data)
 
 
-@dataclass(slots=True)
-class Decoded:
-    """What a run of payloads means.
-
-    Attributes:
-        commands: One for each payload, up to the first that could not be decoded.
-        error: Why that one could not be; None when all could.
-    """
-
-    commands: list[Any]
-    error: Exception | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedOutcome:
-    """What the bytes of a result mean.
-
-    Attributes:
-        value: What `apply` returned.
-        mismatch: The class of a value that is not of the machine's `Result`; empty for one that is.
-    """
+class AppliedOutcome(msgspec.Struct, frozen=True):
+    """What `apply` returned; or the class of a value that is not of the machine's `Result`."""
 
     value: Any = None
     mismatch: str = ""
 
 
 class CommandCodec:
-    """Encodes and decodes the commands of one machine.
-
-    Args:
-        type_: The machine's `Command`.
+    """Encodes and decodes the commands of one machine: of its type `Command`.
 
     Raises:
         TypeError: No codec can describe the type.
@@ -100,23 +75,30 @@ class CommandCodec:
         Raises:
             EncodeError: One is not of the type, or too large; `value` is the first such one.
         """
-        if len(commands) == 1:
-            payloads = [self._encode_checked(commands[0])]
-        else:
-            payloads = self._encode_run(commands)
+        payloads = _encode_together(self._codec, commands) if len(commands) > 1 else None
+        if payloads is None:  # one, or which one it is, and why
+            payloads = [self._encode_checked(command) for command in commands]
         for command, payload in zip(commands, payloads, strict=True):
             if len(payload) > COMMAND_BYTES_MAX:
-                raise EncodeError(
-                    command, f"a command of {len(payload)} bytes, at most {COMMAND_BYTES_MAX}"
-                )
+                why = f"a command of {len(payload)} bytes, at most {COMMAND_BYTES_MAX}"
+                raise EncodeError(command, why)
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return what payloads mean, up to the first that could not be decoded. Raises nothing."""
-        commands = self._decode_together(payloads) if len(payloads) > 1 else None
-        return self._decode_alone(payloads) if commands is None else Decoded(commands)
+    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
+        """Return the commands in payloads, up to the first that could not be decoded, and why.
 
-    # Helpers.
+        Raises nothing.
+        """
+        commands = self._decode_together(payloads) if len(payloads) > 1 else None
+        if commands is not None:
+            return commands, None
+        commands = []
+        for payload in payloads:
+            try:
+                commands.append(self._codec.decode(payload))
+            except Exception as exc:
+                return commands, exc
+        return commands, None
 
     def _encode_checked(self, command: Any) -> bytes:
         payload = self._codec.encode(command)
@@ -126,12 +108,6 @@ class CommandCodec:
             raise EncodeError(command, f"not a command of the machine: {exc}") from exc
         return payload
 
-    def _encode_run(self, commands: Sequence[Any]) -> list[bytes]:
-        payloads = _encode_together(self._codec, commands)
-        if payloads is None:  # which one it is, and why
-            payloads = [self._encode_checked(command) for command in commands]
-        return payloads
-
     def _decode_together(self, payloads: Sequence[bytes]) -> list[Any] | None:
         """Return the commands of a run decoded in one call; None when that is not certain."""
         head = payloads[0][:_HEAD_BYTES]
@@ -140,9 +116,8 @@ class CommandCodec:
         for payload in payloads:
             if not payload.startswith(head):
                 return None
-        body = b"".join(
-            [_ARRAY_32, len(payloads).to_bytes(4), *[payload[_HEAD_BYTES:] for payload in payloads]]
-        )
+        rest = [payload[_HEAD_BYTES:] for payload in payloads]
+        body = b"".join([_ARRAY_32, len(payloads).to_bytes(4), *rest])
         try:
             sizes = [len(raw) + _HEAD_BYTES for raw in map(bytes, _split(body))]
             if sizes != [len(payload) for payload in payloads]:
@@ -151,27 +126,12 @@ class CommandCodec:
         except Exception:  # hostile bytes, or a record's own checks: see which one
             return None
 
-    def _decode_alone(self, payloads: Sequence[bytes]) -> Decoded:
-        decoded = Decoded([])
-        for payload in payloads:
-            try:
-                decoded.commands.append(self._codec.decode(payload))
-            except Exception as exc:
-                decoded.error = exc
-                break
-        return decoded
-
 
 class ResultCodec:
-    """Encodes and decodes what a machine's `apply` returns.
+    """Encodes and decodes what a machine's `apply` returns: values of its type `Result`.
 
-    None is always a result, whatever the type says: a command may have none.
-
-    Args:
-        type_: The machine's `Result`; None for a machine without results.
-
-    Attributes:
-        is_wanted: Whether there are results at all.
+    None is always a result, whatever the type says: a command may have none. When the type itself
+    is None there are no results at all: they are not wanted (`is_wanted`).
 
     Raises:
         TypeError: No codec can describe the type.

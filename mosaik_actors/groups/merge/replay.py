@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ...errors import DecodeError
-from ..machine.ledger import CommandsTaken, Ledger, skip_commands
+from ..machine.ledger import Ledger, skip_commands
 from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
@@ -206,15 +206,13 @@ class ReplayStream:
             system_entry = decode_system_entry(entry.data)
         except DecodeError:
             return
-        event = self._ledger.apply(system_entry)
-        if isinstance(system_entry, Replay) and isinstance(event, CommandsTaken):
-            for command_batch in event.command_batches:
+        taken = self._ledger.apply(system_entry)
+        if isinstance(system_entry, Replay) and taken is not None:
+            for command_batch in taken:
                 self._fresh_of(command_batch, entry.index)
-            taken = sum(len(command_batch.payloads) for command_batch in event.command_batches)
-            origin_after = system_entry.origin_after + system_entry.command_count - taken
-            self._add(
-                event.command_batches, system_entry.origin or system_entry.history, origin_after
-            )
+            count = sum(len(command_batch.payloads) for command_batch in taken)
+            origin_after = system_entry.origin_after + system_entry.command_count - count
+            self._add(taken, system_entry.origin or system_entry.history, origin_after)
         self.is_at_end = self._ledger.is_closed
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:

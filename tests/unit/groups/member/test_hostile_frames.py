@@ -318,4 +318,4 @@ def test_member_bears_whatever_a_bonded_peer_says(seed: int) -> None:
     for node in world.nodes:
         if node.member.history is not None:
             assert node.member.history.raft.last_index < 2000
-            assert node.member.history.raft.log_bytes < 1 << 20
+            assert node.member.history.raft.log.size_bytes < 1 << 20

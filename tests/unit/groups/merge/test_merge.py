@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.machine.ledger import CommandsTaken, Ledger
+from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import Sessions
 from mosaik_actors.groups.merge.merge import Merge
 from mosaik_actors.groups.merge.view import (
@@ -114,8 +114,7 @@ class Member:
         if kind is EntryKind.COMMANDS:
             command_batches = () if self.ledger.is_closed else decode_command_batches(data)
         else:
-            event = self.ledger.apply(decode_system_entry(data))
-            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+            command_batches = self.ledger.apply(decode_system_entry(data)) or ()
         for command_batch in command_batches:
             self.sessions.apply(command_batch, entry.index, self._take)
 

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.groups.machine.ledger import CommandsTaken, Ledger
+from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import Refusal, SessionLimits, Sessions
 from mosaik_actors.groups.merge.replay import (
     BORN_LATEST,
@@ -348,11 +348,9 @@ def _replayed(system_entries: Sequence[Replay], limits: SessionLimits) -> list[b
 def _apply(
     ledger: Ledger, sessions: Sessions, system_entry: SystemEntry, index: int, state: list[bytes]
 ) -> None:
-    event = ledger.apply(system_entry)
-    if isinstance(event, CommandsTaken):
-        for one in event.command_batches:
-            answers = sessions.apply(one, index, _into(state))
-            assert all(answer.refusal is Refusal.NONE for answer in answers)
+    for one in ledger.apply(system_entry) or ():
+        answers = sessions.apply(one, index, _into(state))
+        assert all(answer.refusal is Refusal.NONE for answer in answers)
 
 
 def _into(state: list[bytes]) -> Callable[[Sequence[bytes]], list[bytes | None]]:
