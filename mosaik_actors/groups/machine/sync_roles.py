@@ -124,14 +124,6 @@ class InstallSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncProgress:
-    """So many entries, or parts of a snapshot, are fetched; `total` is 0 while unknown."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
 class StateSyncFinished:
     """Everything that was worth fetching is installed; replication does the rest."""
 
@@ -151,13 +143,7 @@ class SyncMismatch:
 
 
 TaskEvent = (
-    SendSync
-    | InstallEntries
-    | InstallSnapshot
-    | SyncProgress
-    | SyncMismatch
-    | StateSyncFinished
-    | StateSyncFailed
+    SendSync | InstallEntries | InstallSnapshot | SyncMismatch | StateSyncFinished | StateSyncFailed
 )
 
 
