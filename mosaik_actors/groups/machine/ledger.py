@@ -316,15 +316,7 @@ def skip_commands(
         if not skipped:
             left.append(command_batch)
         elif skipped < len(command_batch.payloads):
-            left.append(
-                CommandBatch(
-                    command_batch.client,
-                    command_batch.born_index,
-                    command_batch.first_sequence + skipped,
-                    command_batch.answered,
-                    command_batch.payloads[skipped:],
-                )
-            )
+            left.append(command_batch.part(skipped, len(command_batch.payloads)))
     return tuple(left)
 
 
