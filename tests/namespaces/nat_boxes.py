@@ -183,7 +183,12 @@ def main() -> None:
     world = World.decode(sys.argv[1])
     selector = selectors.DefaultSelector()
     boxes: list[NatBox] = []
-    signal.signal(signal.SIGUSR1, lambda *_: [one.swap() for one in boxes])
+
+    def swap(*_: object) -> None:
+        for one in boxes:
+            one.swap()
+
+    signal.signal(signal.SIGUSR1, swap)
     for number, box in enumerate(world.boxes):
         enter(box.inside)
         inside_fd = open_tun("lan")

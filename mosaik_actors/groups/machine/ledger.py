@@ -223,9 +223,8 @@ def skip_commands(
         count -= skipped
         if not skipped:
             left.append(batch)
-        elif payloads := batch.payloads[skipped:]:
-            first = batch.first_sequence + skipped
-            left.append(msgspec.structs.replace(batch, first_sequence=first, payloads=payloads))
+        elif skipped < len(batch.payloads):
+            left.append(batch.part(skipped, len(batch.payloads)))
     return tuple(left)
 
 

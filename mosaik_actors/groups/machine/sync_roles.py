@@ -109,13 +109,6 @@ class InstallSnapshot(msgspec.Struct, frozen=True):
     parts: Sequence[bytes]
 
 
-class SyncProgress(msgspec.Struct, frozen=True):
-    """So many entries, or parts of a snapshot, are fetched; `total` is 0 while unknown."""
-
-    done: int
-    total: int
-
-
 class StateSyncFinished(msgspec.Struct, frozen=True):
     """Everything that was worth fetching is installed; replication does the rest."""
 
@@ -133,13 +126,7 @@ class SyncMismatch(msgspec.Struct, frozen=True):
 
 
 TaskEvent = (
-    SendSync
-    | InstallEntries
-    | InstallSnapshot
-    | SyncProgress
-    | SyncMismatch
-    | StateSyncFinished
-    | StateSyncFailed
+    SendSync | InstallEntries | InstallSnapshot | SyncMismatch | StateSyncFinished | StateSyncFailed
 )
 
 

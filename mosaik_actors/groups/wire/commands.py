@@ -43,6 +43,16 @@ class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
     answered: Index
     payloads: _Payloads
 
+    def part(self, start: int, stop: int) -> CommandBatch:
+        """Return its commands from `start` on and before `stop`, counted from 0."""
+        return CommandBatch(
+            self.client,
+            self.born_index,
+            self.first_sequence + start,
+            self.answered,
+            self.payloads[start:stop],
+        )
+
 
 _CommandBatches = Annotated[
     tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)

@@ -167,7 +167,7 @@ class Node:
         self.merge = self._make()
 
     def _make(self) -> Merge:
-        return Merge(self.me, self.world.rng, now=self.world.now, config=self.world.config)
+        return Merge(self.world.rng, now=self.world.now, config=self.world.config)
 
     # Life.
 
@@ -226,11 +226,14 @@ class Node:
         """Whether it takes itself for the leader."""
         return self.log is not None and bool(self.leads_term)
 
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
+    def term_at(self, index: int) -> int | None:
+        raise NotImplementedError("terms are not looked at")
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
         if self.log is None or first_index < self.first_index:
             return ()
         last_index = min(self.commit_index, first_index + count_max - 1)
-        return self.log.entries[first_index - 1 : last_index]
+        return tuple(self.log.entries[first_index - 1 : last_index])
 
     def compact(self) -> None:
         if self.log is not None and self.log.may_compact and not self.merge.keeps_log:
@@ -406,7 +409,7 @@ class Node:
                 is_leader=self.is_leader,
                 has_leader=log is not None and log.leader is not None,
                 voter_count=len(log.members) if log is not None else 0,
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

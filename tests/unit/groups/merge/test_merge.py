@@ -88,7 +88,7 @@ class Member:
         self.events: list[MergeEvent] = []
         self.proposed: list[SystemEntry] = []
         self.mail: list[tuple[PeerId, MergeMessage]] = []
-        self.merge = Merge(self.me, Random(number), now=self.now, config=CONFIG)
+        self.merge = Merge(Random(number), now=self.now, config=CONFIG)
         for sequence in range(1, commands + 1):
             self.run(sequence)
         self.pump()
@@ -99,8 +99,12 @@ class Member:
     def commit_index(self) -> int:
         return len(self.log)
 
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
-        return self.log[first_index - 1 :][:count_max] if first_index >= self.first_index else ()
+    def term_at(self, index: int) -> int | None:
+        raise NotImplementedError("terms are not looked at")
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
+        known = self.log[first_index - 1 :][:count_max]
+        return tuple(known) if first_index >= self.first_index else ()
 
     def run(self, sequence: int, payload: bytes | None = None) -> None:
         """Commit a command of this member's client."""
@@ -166,7 +170,7 @@ class Member:
                 is_leader=self.is_leader,
                 has_leader=self.has_leader,
                 voter_count=self.voter_count,
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

@@ -55,7 +55,7 @@ class Replica:
         self.raft = Raft(
             me, RAFT, world.rng, now=world.now, metadata=SnapshotMetadata(0, 0, voters)
         )
-        self.merge = Merge(me, world.rng, now=world.now, config=MERGE)
+        self.merge = Merge(world.rng, now=world.now, config=MERGE)
         self.voters = voters
         self.ledger, self.sessions = Ledger(history), Sessions()
         self.applied: list[bytes] = []
@@ -109,7 +109,7 @@ class Replica:
                 is_leader=self.raft.is_leader,
                 has_leader=self.raft.leader is not None,
                 voter_count=len(self.voters.voters),
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self.raft,
                 peers=self.peers,
