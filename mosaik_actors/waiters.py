@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class FutureLike(Awaitable[Any], Protocol):
@@ -25,17 +25,27 @@ class FutureLike(Awaitable[Any], Protocol):
         """Wake whoever awaits it."""
 
 
+class Resumable(FutureLike, Protocol):
+    """A future whose waiter can go on at once."""
+
+    def resume(self) -> None:
+        """Be done, and let whoever awaits it go on before this returns."""
+
+
 MakeFuture = Callable[[], FutureLike]
+MakeResumable = Callable[[], Resumable]
+
+F = TypeVar("F", bound=FutureLike)
 
 
-class Waiters:
+class Waiters(Generic[F]):
     """Coroutines that wait for one thing, first come, first woken."""
 
     __slots__ = ("_make_future", "_waiting")
 
-    def __init__(self, make_future: MakeFuture) -> None:
+    def __init__(self, make_future: Callable[[], F]) -> None:
         self._make_future = make_future
-        self._waiting: deque[FutureLike] = deque()
+        self._waiting: deque[F] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -66,3 +76,22 @@ class Waiters:
     def wake_all(self) -> None:
         """Wake everybody."""
         self.wake(len(self._waiting))
+
+
+class ResumableWaiters(Waiters[Resumable]):
+    """Waiters that can go on at once."""
+
+    __slots__ = ()
+
+    def resume(self, count: int) -> None:
+        """Let up to `count` of those who wait now go on before this returns.
+
+        They may do anything meanwhile, such as wait again.
+        """
+        present = len(self._waiting)
+        while count > 0 and present > 0 and self._waiting:
+            future = self._waiting.popleft()
+            present -= 1
+            if not future.done():
+                count -= 1
+                future.resume()

@@ -63,6 +63,7 @@ from ..streams.messages import (
 )
 from ..streams.wire import (
     PROTOCOL,
+    WINDOW_FRAME_BYTES,
     Window,
     ack_frame,
     decode_accepted,
@@ -296,7 +297,7 @@ class ConsumerActor(TypeDispatcher):
         inbox, decode = self._inbox, self._spec.encoder.decode_batch
         try:
             for frame in message.frames:
-                if is_window(frame):
+                if len(frame) == WINDOW_FRAME_BYTES and is_window(frame):
                     self._receive_window(link, session, frame)
                     continue
                 item_count, batch = session.receive_frame(frame)
@@ -365,6 +366,8 @@ class ConsumerActor(TypeDispatcher):
             if link in self._links.by_link:  # or what failed came after the forgetting
                 self._forget(link, reason)
                 self._pump()
+        finally:
+            self._inbox.wake(event.link.after_read)
 
     @property
     def _core(self) -> Subscriptions:

@@ -92,6 +92,7 @@ class ProducerActor(TypeDispatcher):
         self._close_at: float | None = None
         self._is_blocked = False
         self._is_pumping = False
+        self._is_alone = False  # what is published now comes alone, and for one subscriber
         self._published_at = float("-inf")
         self._filter_groups: dict[Link, FilterGroup | None] = {}
         self._unjudged: dict[Link, SubscriberOffered] = {}
@@ -311,15 +312,25 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        if self._is_pumping or self._now() - self._published_at < CALM_S:
+        if self._is_pumping or not self._is_calm():
             return False
         return self._node.system.run_now(self.myAddress, self._publish_alone)
 
+    def _is_calm(self) -> bool:
+        """Return whether the next item comes alone: after a pause, or as an answer."""
+        published_at = self._published_at
+        if self._now() - published_at >= CALM_S:
+            return True
+        channels = self._state.channels
+        return len(channels) == 1 and next(iter(channels)).heard_at > published_at
+
     def _publish_alone(self) -> None:
+        self._is_alone = len(self._state.channels) == 1
         try:
             self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
+        self._is_alone = False
 
     def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
         """End the subscriptions of those whose tickets hold no more; return whether any did."""
@@ -353,7 +364,7 @@ class ProducerActor(TypeDispatcher):
 
     def _pump(self) -> None:
         """Publish what there is room for, write, and arm the timer."""
-        if self._state.is_closed or self._is_pumping:
+        if self._state.error is not None or self._is_pumping:
             return
         self._is_pumping = True
         try:
@@ -373,25 +384,25 @@ class ProducerActor(TypeDispatcher):
         core, outbox = self._core, self._outbox
         while True:
             self._publisher.publish(now=now)
-            self._write()
+            self._write(core)
             if not outbox.entries or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
             self._is_blocked = True
             core.note_blocked(now=now)
-            if not self._write():
+            if not self._write(core):
                 break
         if self._is_blocked and not outbox.entries:
             self._is_blocked = False
             core.note_unblocked()
         self._published_at = self._now()
 
-    def _write(self) -> bool:
+    def _write(self, core: FanOut) -> bool:
         """Do what the core wants; return whether a subscriber was lost."""
         lost = False
         channels = self._state.channels
-        while (event := self._core.next_event()) is not None:
+        while (event := core.next_event()) is not None:
             link: Link = event.key
             channel = channels.get(link)
             if channel is None:
@@ -400,7 +411,10 @@ class ProducerActor(TypeDispatcher):
                 channel.item_count += event.item_count
                 for frame in event.frames:
                     channel.byte_count += len(frame)
-                    link.write(frame)
+                    if self._is_alone:
+                        link.write_now(frame)
+                    else:
+                        link.write(frame)
             elif type(event) is WindowChanged:
                 link.write(window_frame(event.window))
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from weakref import finalize
@@ -13,6 +14,7 @@ from thespian.actors import ActorAddress
 
 from ..actors.consumer import ConsumerActor
 from ..config import require_above
+from ..eager_future import EagerFuture
 from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
@@ -63,7 +65,7 @@ class Consumer(Generic[T]):
         totals = context.ledger.totals_of("consumer", spec.stream_id, spec.name)
         self._state = StreamState(f"the consumer of {spec.name}", totals)
         self._state.is_online = holds(spec.online_when, ())
-        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
+        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=partial(EagerFuture, loop=loop))
         self._closing: asyncio.Future[None] | None = None
         self._dropped = finalize(self, _drop_consumer, loop, system, address)
         self._dropped.atexit = False

@@ -200,10 +200,10 @@ class ItemEncoder:
         batches: list[Batch] = []
         if entries:
             first = entries[0]
+            if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
+                return [Batch(1, first, self._one_head)]
             if isinstance(first, EncodedBatch):
                 return self._cut(entries, frame_items_max, frame_bytes_max)
-            if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
-                return [Batch(1, self._one_head + first)]
         for start in range(0, len(entries), frame_items_max):
             some = entries[start : start + frame_items_max]
             try:

@@ -141,10 +141,11 @@ class Outbox:
         entries = self.entries
         if not entries or item_room <= 0 or byte_room <= 0:
             return []
-        if self.item_count <= item_room and self.byte_count <= byte_room:
+        if len(entries) + self._extra_items <= item_room and self.byte_count <= byte_room:
             self.entries = []
             self.byte_count = 0
-            self._recount(0)
+            if self._extra_items:
+                self._recount(0)
             return entries
         rest_items = self.item_count
         fit = _fit if self._extra_items else _fit_single

@@ -58,8 +58,8 @@ class Publisher:
             entries = outbox.take(*fan_out.room())
             if not entries:
                 return
-            items_max = fan_out.frame_items_max()
-            bytes_max = fan_out.frame_bytes_max(self._batch_bytes_max)
+            items_max = fan_out.frame_items_max
+            bytes_max = min(self._batch_bytes_max, fan_out.frame_bytes_max)
             for filter_group, share in self._item_filter.split(entries):
                 batches = self._encoder.batches(
                     share, frame_items_max=items_max, frame_bytes_max=bytes_max

@@ -89,8 +89,9 @@ class Subscription:
     def offer(self, frames: Sequence[tuple[int, bytes]], into: list[bytes], now: float) -> None:
         """Take in new frames; append to `into` those to be written now."""
         for item_count, frame in frames:
-            self.behind_bytes += len(frame)
-            if not self.backlog and self._may_send(item_count, len(frame), now):
+            byte_count = len(frame)
+            self.behind_bytes += byte_count
+            if not self.backlog and self._may_send(item_count, byte_count, now):
                 self._send(item_count, frame, into)
             else:
                 self.backlog.append((item_count, frame))

@@ -10,12 +10,13 @@ from ..close import CloseReason
 from ..config import TransportConfig
 from ..connection.connection import Connection
 from ..connection.owner import ConnectionOwner
+from ..connection.stream_link import StreamLink
 from .engine import StreamEngine
 from .port import StreamPort
 
 REPLACED_PROBES = 2
 
-MakePort = Callable[[Callable[[], None], Callable[[], None]], StreamPort]
+MakePort = Callable[[Callable[[float], None], Callable[[], None]], StreamPort]
 
 
 class StreamConnection(Connection):
@@ -27,12 +28,14 @@ class StreamConnection(Connection):
         engine: The connection without its socket.
         config: The transport's settings.
         make_port: Returns what moves the engine's bytes. It calls the first of what it is
-            given whenever the engine has taken in something, the second whenever a socket
-            that was full has room again.
+            given, with the time, whenever the engine has taken in something, the second
+            whenever a socket that was full has room again.
         clock: Where `now` comes from.
-        process: Has the connection react, and flushed.
+        process: Has the connection react, and flushed where it has anything to send.
         is_initiator: Whether this side dialled.
     """
+
+    is_timer_early = True
 
     def __init__(
         self,
@@ -42,21 +45,29 @@ class StreamConnection(Connection):
         config: TransportConfig,
         make_port: MakePort,
         clock: Clock,
-        process: Callable[[Connection], None],
+        process: Callable[[StreamConnection], None],
         *,
         is_initiator: bool,
     ) -> None:
         super().__init__(owner, engine, config, is_initiator=is_initiator)
         self.carrier = carrier
+        self._stream_engine = engine
         self._clock = clock
         self._process = process
+        self._is_reading = False
+        self._after_read: list[Callable[[], None]] = []
         self.last_heard_at = clock.monotonic()
-        self.port = make_port(self._on_data, self._react)
+        self.port = make_port(self._on_data, self._on_room)
 
     @property
     def reachable_at(self) -> SocketAddr | None:
         """Where the peer can be dialled: the port that it dialled from takes no connections."""
         return self.remote if self.is_initiator else None
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether there is something to send that no link waits to write."""
+        return self._stream_engine.has_data_to_send
 
     def keep_alive(self, *, now: float) -> bool:
         """Ping the peer if links need the connection and nothing was heard.
@@ -82,13 +93,34 @@ class StreamConnection(Connection):
         if not was_over:
             self.port.finish()
 
+    def write_now(self, link: StreamLink, frame: bytes) -> None:
+        """Write a frame, and send it now unless a flush is due anyway."""
+        if self._dirty or self._is_collecting:
+            link.write(frame)
+            return
+        self._is_collecting = True
+        link.write(frame)
+        self._is_collecting = False
+        if self._dirty:
+            self.flush(now=self._clock.monotonic())
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
+        if self._is_reading:
+            self._after_read.append(call)
+        return self._is_reading
+
     def _transmit(self, *, now: float) -> bool:
         return self.port.flush()
 
-    def _on_data(self) -> None:
-        self.last_heard_at = self._clock.monotonic()
-        self._react()
+    def _on_data(self, now: float) -> None:
+        self.last_heard_at = now
+        self._is_reading = True
+        self._process(self)
+        self._is_reading = False
+        while self._after_read:
+            self._after_read.pop(0)()
 
-    def _react(self) -> None:
+    def _on_room(self) -> None:
         # Not a sign of life: the kernel took what was sent, the peer need not have.
         self._process(self)

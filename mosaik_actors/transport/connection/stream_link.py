@@ -27,6 +27,8 @@ class LinkConnection(Hashable, Protocol):
     config: TransportConfig
     carrier: str
 
+    last_heard_at: float
+
     @property
     def peer_link_count(self) -> int:
         """Links that the peer has opened and that are not closed."""
@@ -36,6 +38,12 @@ class LinkConnection(Hashable, Protocol):
 
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, at the begin of the flush of this loop turn."""
+
+    def write_now(self, link: StreamLink, frame: bytes) -> None:
+        """Write a frame, and send it now where that can be."""
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
 
     def note_accepted(self, link: StreamLink) -> None:
         """Note that a link is in use from now on."""
@@ -118,6 +126,19 @@ class StreamLink(FramedLink):
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, right before what was written in this turn of the loop leaves."""
         self.connection.call_before_flush(call)
+
+    @property
+    def heard_at(self) -> float:
+        """When anything came over the connection last, in monotonic seconds."""
+        return self.connection.last_heard_at
+
+    def write_now(self, frame: bytes) -> None:
+        """Append one frame, and let it leave now where that can be."""
+        self.connection.write_now(self, frame)
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
+        return self.connection.after_read(call)
 
     def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""

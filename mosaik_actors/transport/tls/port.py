@@ -33,7 +33,7 @@ class TlsPort(StreamPort):
         sock: socket.socket,
         session: TlsSession,
         engine: StreamEngine,
-        on_data: Callable[[], None],
+        on_data: Callable[[float], None],
         on_room: Callable[[], None],
         on_closed: Callable[[StreamPort], None],
         clock: Clock,

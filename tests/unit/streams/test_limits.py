@@ -61,7 +61,7 @@ def play(core: FanOut, seconds: float, offered: int) -> dict[str, list[float]]:
     left: dict[str, list[float]] = {key: [] for key in core.subscriptions}
     now = 0.0
     while now < seconds and offered:
-        count = min(core.room()[0], core.frame_items_max(), offered)
+        count = min(core.room()[0], core.frame_items_max, offered)
         if count:
             offered -= count
             core.publish([batch(count)], now=now)
