@@ -31,9 +31,9 @@ class EagerFuture(asyncio.Future[None]):
         self._waiter, self._context = fn, context
 
     def resume(self) -> None:
-        """Be done, and let the waiter go on now; soon where a task is running already."""
+        """Be done, and let the waiter go on now. No task may be running."""
         waiter, context = self._waiter, self._context
-        if waiter is None or context is None or asyncio.current_task() is not None:
+        if waiter is None or context is None:
             self.set_result(None)
             return
         self.remove_done_callback(waiter)

@@ -52,18 +52,27 @@ class Waiters(Generic[F]):
 
     async def wait(self) -> None:
         """Wait until woken; then check again what was waited for. May be cancelled."""
-        future = self._make_future()
-        self._waiting.append(future)
+        future = self.join()
         try:
             await future
         except BaseException:
-            if future.done() and not future.cancelled():
-                self.wake(1)
-            else:
-                # A wake between the cancellation and this turn has taken it out already.
-                with suppress(ValueError):
-                    self._waiting.remove(future)
+            self.leave(future)
             raise
+
+    def join(self) -> F:
+        """Return a new waiter's future: await it, and `leave` if that raises."""
+        future = self._make_future()
+        self._waiting.append(future)
+        return future
+
+    def leave(self, future: F) -> None:
+        """Forget a waiter whose wait was cancelled; its turn, if it had one, goes to the next."""
+        if future.done() and not future.cancelled():
+            self.wake(1)
+        else:
+            # A wake between the cancellation and this turn has taken it out already.
+            with suppress(ValueError):
+                self._waiting.remove(future)
 
     def wake(self, count: int) -> None:
         """Wake up to `count` waiters."""

@@ -112,8 +112,10 @@ class Consumer(Generic[T]):
         Raises:
             Closed: The consumer is closed and everything received is taken.
         """
-        await self._wait_for_item()
-        item: T = self._inbox.pop()
+        box = self._inbox
+        if not box.items:
+            await self._wait_for_item()
+        item: T = box.pop()
         return item
 
     def try_recv(self) -> T:
@@ -202,8 +204,14 @@ class Consumer(Generic[T]):
                 await asyncio.sleep(0)
                 box.resume()
             else:
-                self._raise_if_closed()
-                await box.receivers.wait()
+                if box.is_closed:
+                    self._raise_if_closed()
+                future = box.receivers.join()
+                try:
+                    await future
+                except BaseException:
+                    box.receivers.leave(future)
+                    raise
 
     def _raise_if_closed(self) -> None:
         if self._inbox.is_closed:

@@ -12,6 +12,7 @@ more.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -152,7 +153,8 @@ class Inbox:
         self.receivers.wake_all()
 
     def _resume_receivers(self) -> None:
-        self.receivers.resume(self.item_count)
+        # With more than one chunk there are items enough for all, or they wait again.
+        self.receivers.resume(sys.maxsize if self._chunks else len(self.items))
 
     def _finish_chunk(self) -> None:
         chunk = self._chunk

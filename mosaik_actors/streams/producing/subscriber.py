@@ -148,8 +148,11 @@ class Subscription:
     def _has_credit(self, item_count: int, byte_count: int) -> bool:
         if not self._ends:
             return True  # nothing in flight: one frame may always go, however large
-        has_items = self.sent + item_count - self.acked <= self.window_items
-        return has_items and may_fly(self.flight_bytes, byte_count, self.window_bytes)
+        if self.sent + item_count - self.acked > self.window_items:
+            return False
+        window_bytes = self.window_bytes
+        is_within = self.flight_bytes + byte_count <= window_bytes
+        return is_within or may_fly(self.flight_bytes, byte_count, window_bytes)
 
     def _may_send(self, item_count: int, byte_count: int, now: float) -> bool:
         if not self._has_credit(item_count, byte_count):
@@ -161,9 +164,10 @@ class Subscription:
         return True
 
     def _send(self, item_count: int, frame: bytes, into: list[bytes]) -> None:
+        byte_count = len(frame)
         for throttle in self._throttles:
-            throttle.take(item_count, len(frame))
+            throttle.take(item_count, byte_count)
         self.sent += item_count
-        self.flight_bytes += len(frame)
-        self._ends.append((self.sent, len(frame)))
+        self.flight_bytes += byte_count
+        self._ends.append((self.sent, byte_count))
         into.append(frame)

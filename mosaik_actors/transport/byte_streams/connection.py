@@ -10,7 +10,6 @@ from ..close import CloseReason
 from ..config import TransportConfig
 from ..connection.connection import Connection
 from ..connection.owner import ConnectionOwner
-from ..connection.stream_link import StreamLink
 from .engine import StreamEngine
 from .port import StreamPort
 
@@ -31,7 +30,7 @@ class StreamConnection(Connection):
             given, with the time, whenever the engine has taken in something, the second
             whenever a socket that was full has room again.
         clock: Where `now` comes from.
-        process: Has the connection react, and flushed where it has anything to send.
+        process: Has the connection react.
         is_initiator: Whether this side dialled.
     """
 
@@ -45,7 +44,7 @@ class StreamConnection(Connection):
         config: TransportConfig,
         make_port: MakePort,
         clock: Clock,
-        process: Callable[[StreamConnection], None],
+        process: Callable[[Connection], None],
         *,
         is_initiator: bool,
     ) -> None:
@@ -63,11 +62,6 @@ class StreamConnection(Connection):
     def reachable_at(self) -> SocketAddr | None:
         """Where the peer can be dialled: the port that it dialled from takes no connections."""
         return self.remote if self.is_initiator else None
-
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether there is something to send that no link waits to write."""
-        return self._stream_engine.has_data_to_send
 
     def keep_alive(self, *, now: float) -> bool:
         """Ping the peer if links need the connection and nothing was heard.
@@ -93,16 +87,15 @@ class StreamConnection(Connection):
         if not was_over:
             self.port.finish()
 
-    def write_now(self, link: StreamLink, frame: bytes) -> None:
-        """Write a frame, and send it now unless a flush is due anyway."""
-        if self._dirty or self._is_collecting:
-            link.write(frame)
-            return
-        self._is_collecting = True
-        link.write(frame)
-        self._is_collecting = False
-        if self._dirty:
-            self.flush(now=self._clock.monotonic())
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now unless others leave with this turn of the loop anyway."""
+        if self._dirty or self._is_collecting or self._before_flush:
+            return False
+        part = self._stream_engine.send_alone(stream_id, data)
+        if part is None:
+            return False
+        self.port.send(part)
+        return True
 
     def after_read(self, call: Callable[[], None]) -> bool:
         """Call this when all that was read is taken in; return whether something is being read."""
@@ -118,6 +111,8 @@ class StreamConnection(Connection):
         self._is_reading = True
         self._process(self)
         self._is_reading = False
+        if self._stream_engine.has_data_to_send and not self.is_over:
+            self.owner.mark_dirty(self)  # an answer that no link wrote
         while self._after_read:
             self._after_read.pop(0)()
 

@@ -268,6 +268,22 @@ class StreamEngine:
             self.write(stream_id, piece)
         self.write(stream_id, pieces[-1] if pieces else b"", is_end=is_end)
 
+    def send_alone(self, stream_id: int, data: bytes) -> bytes | None:
+        """Append to a stream; return what to give to the socket now.
+
+        At most `PART_BYTES_MAX`. None, and nothing has happened, where something waits that
+        would have to leave before.
+        """
+        stream = self._streams.get(stream_id)
+        is_idle = not (self._ready or self._control or self.untaken_bytes)
+        if stream is None or stream.is_finishing or not is_idle:
+            return None
+        part = _HEAD.pack(DATA, stream_id, len(data)) + data
+        self.untaken_bytes = len(part)
+        self._given_bytes += len(part)
+        stream.sent_at = self._given_bytes
+        return part
+
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the socket has not taken."""
         stream = self._streams.get(stream_id)
@@ -324,9 +340,7 @@ class StreamEngine:
     def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
         self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
 
-    def _take_part(
-        self, stream_id: int, stream: _Stream, pieces: list[bytes | memoryview]
-    ) -> int:
+    def _take_part(self, stream_id: int, stream: _Stream, pieces: list[bytes | memoryview]) -> int:
         """Move the next part of a stream to what leaves now; return how long it is."""
         count = stream.waiting
         if count > PART_BYTES_MAX:

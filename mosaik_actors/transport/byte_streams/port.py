@@ -88,6 +88,11 @@ class StreamPort:
             has_sent = True
         return has_sent
 
+    def send(self, data: bytes) -> None:
+        """Send what the engine gave out to be sent alone."""
+        if not self._is_closed:
+            self._send(self._outgoing([data]))
+
     def finish(self) -> None:
         """Send what waits here, then close when the other side has read to the end."""
         if self._is_closed or self._is_finishing:

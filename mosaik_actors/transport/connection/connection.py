@@ -278,9 +278,9 @@ class Connection(ABC):
         self._before_flush.append(call)
         self.owner.mark_dirty(self)
 
-    def write_now(self, link: StreamLink, frame: bytes) -> None:
-        """Write a frame, and send it now where that can be; here it leaves with the turn."""
-        link.write(frame)
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now, and return True; here all leave with the turn: False."""
+        return False
 
     def after_read(self, call: Callable[[], None]) -> bool:
         """Call this when all that was read is taken in; here that is not known: return False."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ...errors import RemoteError
 from ...ids import PeerId
@@ -18,6 +18,8 @@ from ..engine_face import ConnectionEngine
 from ..frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, encode_word
 from ..interface import Link, LinkRefused
 from ..link import FramedLink, LinkState
+
+ALONE_BYTES_MAX: Final = 16 * 1024  # a larger frame may as well wait for others
 
 
 class LinkConnection(Hashable, Protocol):
@@ -39,8 +41,8 @@ class LinkConnection(Hashable, Protocol):
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, at the begin of the flush of this loop turn."""
 
-    def write_now(self, link: StreamLink, frame: bytes) -> None:
-        """Write a frame, and send it now where that can be."""
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now where that can be; return whether they left."""
 
     def after_read(self, call: Callable[[], None]) -> bool:
         """Call this when all that was read is taken in; return whether something is being read."""
@@ -134,7 +136,12 @@ class StreamLink(FramedLink):
 
     def write_now(self, frame: bytes) -> None:
         """Append one frame, and let it leave now where that can be."""
-        self.connection.write_now(self, frame)
+        length = len(frame)
+        is_open = self._state is LinkState.OPEN
+        may_leave = is_open and length <= ALONE_BYTES_MAX and not self._outbox
+        if may_leave and self.connection.send_now(self.stream_id, encode_word(length) + frame):
+            return
+        self.write(frame)
 
     def after_read(self, call: Callable[[], None]) -> bool:
         """Call this when all that was read is taken in; return whether something is being read."""

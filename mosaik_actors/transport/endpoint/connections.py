@@ -215,11 +215,9 @@ class Connections:
         if self._ports:
             await self._ports_closed.wait()
 
-    def _react(self, connection: StreamConnection) -> None:
+    def _react(self, connection: Connection) -> None:
         """Have a connection react to what a socket brought."""
         process(connection)
-        if not connection.is_over and connection.has_data_to_send:
-            self.mark_dirty(connection)
         self._after_read()
 
     def stop(self) -> None:
