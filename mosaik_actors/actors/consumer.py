@@ -115,6 +115,7 @@ class ConsumerActor(TypeDispatcher):
         """Look for producers."""
         spec = message.spec
         self._node = message.node
+        self._now = message.node.clock.monotonic
         self._catalog = message.catalog
         self._spec = spec
         self._inbox = message.inbox
@@ -373,9 +374,6 @@ class ConsumerActor(TypeDispatcher):
     def _core(self) -> Subscriptions:
         assert self._subscriptions is not None, "StartConsumer comes first"
         return self._subscriptions
-
-    def _now(self) -> float:
-        return self._node.clock.monotonic()
 
     def _after_sync(self, token: PeerId | _Probe) -> None:
         if self._state.is_closed:

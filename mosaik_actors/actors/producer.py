@@ -103,6 +103,7 @@ class ProducerActor(TypeDispatcher):
         """Advertise the stream and wait for subscribers."""
         spec = message.spec
         self._node = message.node
+        self._now = message.node.clock.monotonic
         self._catalog = message.catalog
         self._spec = spec
         self._outbox = message.outbox
@@ -312,17 +313,16 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        if self._is_pumping or not self._is_calm():
+        if self._is_pumping:
+            return False
+        if self._now() - self._published_at < CALM_S and not self._may_answer():
             return False
         return self._node.system.run_now(self.myAddress, self._publish_alone)
 
-    def _is_calm(self) -> bool:
-        """Return whether the next item comes alone: after a pause, or as an answer."""
-        published_at = self._published_at
-        if self._now() - published_at >= CALM_S:
-            return True
+    def _may_answer(self) -> bool:
+        """Return whether the only subscriber was heard since the last burst."""
         channels = self._state.channels
-        return len(channels) == 1 and next(iter(channels)).heard_at > published_at
+        return len(channels) == 1 and next(iter(channels)).heard_at > self._published_at
 
     def _publish_alone(self) -> None:
         self._is_alone = len(self._state.channels) == 1
@@ -350,9 +350,6 @@ class ProducerActor(TypeDispatcher):
     def _core(self) -> FanOut:
         assert self._fan_out is not None, "StartProducer comes first"
         return self._fan_out
-
-    def _now(self) -> float:
-        return self._node.clock.monotonic()
 
     def _peer(self, link: Link) -> PeerInfo | None:
         info = self._snapshot.get(link.peer_id) if self._snapshot is not None else None

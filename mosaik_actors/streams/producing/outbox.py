@@ -161,8 +161,7 @@ class Outbox:
 
     def wake_senders(self) -> None:
         """Let those who wait for room go on, as far as there is some."""
-        if self.senders:
-            self.senders.wake(self.room - len(self.entries))
+        self.senders.wake(self.room - len(self.entries))
 
     def _recount(self, item_count: int) -> None:
         """Take in that `entries` hold so many items now."""

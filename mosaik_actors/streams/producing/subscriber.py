@@ -91,7 +91,16 @@ class Subscription:
         for item_count, frame in frames:
             byte_count = len(frame)
             self.behind_bytes += byte_count
-            if not self.backlog and self._may_send(item_count, byte_count, now):
+            if (
+                not (self.backlog or self._throttles)
+                and self.sent + item_count - self.acked <= self.window_items
+                and self.flight_bytes + byte_count <= self.window_bytes
+            ):  # as `_may_send` and `_send` would find, for each item
+                self.sent += item_count
+                self.flight_bytes += byte_count
+                self._ends.append((self.sent, byte_count))
+                into.append(frame)
+            elif not self.backlog and self._may_send(item_count, byte_count, now):
                 self._send(item_count, frame, into)
             else:
                 self.backlog.append((item_count, frame))
@@ -148,11 +157,8 @@ class Subscription:
     def _has_credit(self, item_count: int, byte_count: int) -> bool:
         if not self._ends:
             return True  # nothing in flight: one frame may always go, however large
-        if self.sent + item_count - self.acked > self.window_items:
-            return False
-        window_bytes = self.window_bytes
-        is_within = self.flight_bytes + byte_count <= window_bytes
-        return is_within or may_fly(self.flight_bytes, byte_count, window_bytes)
+        has_items = self.sent + item_count - self.acked <= self.window_items
+        return has_items and may_fly(self.flight_bytes, byte_count, self.window_bytes)
 
     def _may_send(self, item_count: int, byte_count: int, now: float) -> bool:
         if not self._has_credit(item_count, byte_count):
@@ -164,10 +170,9 @@ class Subscription:
         return True
 
     def _send(self, item_count: int, frame: bytes, into: list[bytes]) -> None:
-        byte_count = len(frame)
         for throttle in self._throttles:
-            throttle.take(item_count, byte_count)
+            throttle.take(item_count, len(frame))
         self.sent += item_count
-        self.flight_bytes += byte_count
-        self._ends.append((self.sent, byte_count))
+        self.flight_bytes += len(frame)
+        self._ends.append((self.sent, len(frame)))
         into.append(frame)

@@ -175,7 +175,7 @@ class StreamEngine:
             self._events.append(done)
             self.ping(now=self._heard_at)  # how far it is, is asked again and again later
 
-    def receive_data(self, data: bytes, *, now: float) -> None:
+    def receive_data(self, data: bytes, now: float) -> None:
         """Take in bytes of the byte stream."""
         if self._is_over:
             return
@@ -386,10 +386,12 @@ class StreamEngine:
                     piece = view[at : at + count]
                 self._left -= count
                 at += count
-                if self._kind == DATA:
-                    self._take_data(piece, is_end=False)
-                else:
-                    self._take_piece(piece, now)
+                if self._kind == DATA:  # of a stream that is there, as mostly
+                    stream = self._streams.get(self._part_stream)
+                    if stream is not None and not stream.is_ended_there:
+                        self._events.append(StreamData(self._part_stream, piece, False))
+                        continue
+                self._take_piece(piece, now)
                 continue
             if self._head or end - at < HEAD_BYTES:
                 missing = HEAD_BYTES - len(self._head)

@@ -56,6 +56,9 @@ class StreamPort:
         self._on_room = on_room
         self._on_closed = on_closed
         self._clock = clock
+        # What encrypts does so in these two and in `_outgoing`.
+        self._take_in = engine.receive_data
+        self._note_sent = engine.note_taken
         self._loop = asyncio.get_running_loop()
         self._rest: list[bytes | memoryview] = []
         self._is_finishing = False
@@ -116,19 +119,9 @@ class StreamPort:
         self._socket.close()
         self._on_closed(self)
 
-    # What goes through here, as it is; what encrypts it does so in these.
-
     def _outgoing(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
         """Return what the socket is to send for what the engine sends."""
         return pieces
-
-    def _note_sent(self, count: int) -> None:
-        """Take in that the socket took so many bytes."""
-        self._engine.note_taken(count)
-
-    def _incoming(self, data: bytes, now: float) -> None:
-        """Take in what the socket brought."""
-        self._engine.receive_data(data, now=now)
 
     # The socket.
 
@@ -142,6 +135,8 @@ class StreamPort:
                 else:
                     count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
                 self._note_sent(count)
+                if len(pieces) == 1 and count == len(pieces[0]):
+                    return
                 pieces = _without(pieces, count)
         except (BlockingIOError, InterruptedError):
             self._wait_for_room(pieces)
@@ -191,7 +186,7 @@ class StreamPort:
                 return
             left -= len(data)
             if not self._is_finishing:
-                self._incoming(data, now)
+                self._take_in(data, now)
             if len(data) < CHUNK_BYTES or self._is_closed:
                 break
         if not self._is_finishing:
@@ -206,8 +201,6 @@ class StreamPort:
 
 def _without(pieces: list[bytes | memoryview], count: int) -> list[bytes | memoryview]:
     """Return what is left of several buffers without their first bytes."""
-    if len(pieces) == 1 and count == len(pieces[0]):
-        return []
     for number, piece in enumerate(pieces):
         if count < len(piece):
             return [memoryview(piece)[count:] if count else piece, *pieces[number + 1 :]]
