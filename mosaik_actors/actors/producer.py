@@ -92,7 +92,6 @@ class ProducerActor(TypeDispatcher):
         self._close_at: float | None = None
         self._is_blocked = False
         self._is_pumping = False
-        self._is_alone = False  # what is published now comes alone, and for one subscriber
         self._published_at = float("-inf")
         self._filter_groups: dict[Link, FilterGroup | None] = {}
         self._unjudged: dict[Link, SubscriberOffered] = {}
@@ -325,12 +324,26 @@ class ProducerActor(TypeDispatcher):
         return len(channels) == 1 and next(iter(channels)).heard_at > self._published_at
 
     def _publish_alone(self) -> None:
-        self._is_alone = len(self._state.channels) == 1
         try:
-            self._pump()
+            if self._is_blocked or self._close_at is not None or not self._write_lone():
+                self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
-        self._is_alone = False
+
+    def _write_lone(self) -> bool:
+        """Send the only item there is on its way now; return whether that could be done."""
+        written = self._publisher.publish_lone()
+        if written is None:
+            return False
+        link, frame = written
+        channel = self._state.channels.get(link)
+        if channel is not None:
+            channel.item_count += 1
+            channel.byte_count += len(frame)
+            link.write_now(frame)
+        self._published_at = self._now()
+        self._outbox.wake_senders()
+        return True
 
     def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
         """End the subscriptions of those whose tickets hold no more; return whether any did."""
@@ -408,10 +421,7 @@ class ProducerActor(TypeDispatcher):
                 channel.item_count += event.item_count
                 for frame in event.frames:
                     channel.byte_count += len(frame)
-                    if self._is_alone:
-                        link.write_now(frame)
-                    else:
-                        link.write(frame)
+                    link.write(frame)
             elif type(event) is WindowChanged:
                 link.write(window_frame(event.window))
             else:

@@ -14,10 +14,10 @@ from thespian.actors import ActorAddress
 
 from ..actors.consumer import ConsumerActor
 from ..config import require_above
-from ..eager_future import EagerFuture
 from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
+from ..runtime.eager_future import EagerFuture
 from ..shared_state import HandleState
 from ..streams.consuming.inbox import Inbox
 from ..streams.consuming.session import ReceiverSession

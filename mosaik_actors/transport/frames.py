@@ -176,7 +176,7 @@ class FrameDecoder:
 
 def encode_word(length: int) -> bytes:
     """Return the word that goes before a data frame of `length` bytes."""
-    return length.to_bytes(WORD_BYTES)
+    return _WORD.pack(length)
 
 
 def encode_control(frame: ControlFrame) -> bytes:

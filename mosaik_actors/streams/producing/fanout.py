@@ -48,7 +48,7 @@ from typing import Any
 import msgspec
 
 from ..config import SHARE_BYTES_MIN
-from ..wire import Window, data_frame
+from ..wire import DATA_HEADER_BYTES, Window, data_frame
 from .limits import Rate, frame_limits, throttle_of
 from .subscriber import Subscription
 
@@ -260,6 +260,22 @@ class FanOut:
             if writable:
                 count = subscription.sent - sent
                 self._events.append(FramesReady(subscription.key, writable, count))
+
+    def publish_lone(self, head: bytes, body: bytes) -> tuple[Any, bytes] | None:
+        """Send an item to the only subscriber at once: return its key, and what to write.
+
+        None, and nothing has happened, where it is not as simple as that: then `publish`.
+        """
+        if len(self.subscriptions) != 1 or self._has_rates:
+            return None
+        (subscription,) = self.subscriptions.values()
+        home = self._filter_groups[None]
+        byte_count = DATA_HEADER_BYTES + len(head) + len(body)
+        if subscription.filter_group is not None or not subscription.send_lone(byte_count):
+            return None
+        frame = data_frame(home.next_sequence, 1, head, body)
+        home.next_sequence += 1
+        return subscription.key, frame
 
     def receive_ack(self, key: Any, sequence: int, *, now: float = 0.0) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.

@@ -89,22 +89,30 @@ class Subscription:
     def offer(self, frames: Sequence[tuple[int, bytes]], into: list[bytes], now: float) -> None:
         """Take in new frames; append to `into` those to be written now."""
         for item_count, frame in frames:
-            byte_count = len(frame)
-            self.behind_bytes += byte_count
-            if (
-                not (self.backlog or self._throttles)
-                and self.sent + item_count - self.acked <= self.window_items
-                and self.flight_bytes + byte_count <= self.window_bytes
-            ):  # as `_may_send` and `_send` would find, for each item
-                self.sent += item_count
-                self.flight_bytes += byte_count
-                self._ends.append((self.sent, byte_count))
-                into.append(frame)
-            elif not self.backlog and self._may_send(item_count, byte_count, now):
+            self.behind_bytes += len(frame)
+            if not self.backlog and self._may_send(item_count, len(frame), now):
                 self._send(item_count, frame, into)
             else:
                 self.backlog.append((item_count, frame))
                 self.backlog_items += item_count
+
+    def send_lone(self, byte_count: int) -> bool:
+        """Send a frame of one item if it plainly may leave; return whether it does.
+
+        For where there are no rates. What is within the window is within the buffer.
+        """
+        sent = self.sent + 1
+        if (
+            self.backlog
+            or sent - self.acked > self.window_items
+            or self.flight_bytes + byte_count > self.window_bytes
+        ):
+            return False
+        self.sent = sent
+        self.behind_bytes += byte_count
+        self.flight_bytes += byte_count
+        self._ends.append((sent, byte_count))
+        return True
 
     def acknowledge(self, sequence: int) -> None:
         """Free what comes before `sequence`; then `release` what may be written now."""

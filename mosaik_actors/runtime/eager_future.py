@@ -27,7 +27,7 @@ class EagerFuture(asyncio.Future[None]):
         self, fn: Callable[[Any], object], /, *, context: Context | None = None
     ) -> None:
         """Call this when it is done, as any future does, or from `resume`."""
-        super().add_done_callback(fn, context=context)
+        asyncio.Future.add_done_callback(self, fn, context=context)
         self._waiter, self._context = fn, context
 
     def resume(self) -> None:
