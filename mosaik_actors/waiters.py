@@ -97,10 +97,11 @@ class ResumableWaiters(Waiters[Resumable]):
 
         They may do anything meanwhile, such as wait again.
         """
-        present = len(self._waiting)
-        while count > 0 and present > 0 and self._waiting:
-            future = self._waiting.popleft()
-            present -= 1
-            if not future.done():
+        waiting = self._waiting
+        left = len(waiting)
+        while count > 0 and left > 0 and waiting:
+            left -= 1
+            future = waiting.popleft()
+            if not future.done():  # nor cancelled
                 count -= 1
                 future.resume()

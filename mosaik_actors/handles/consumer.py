@@ -146,14 +146,18 @@ class Consumer(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        item: T
         items = self._inbox.items
         if len(items) > 1:  # the last one of a frame has consequences
-            item: T = items.pop()
+            item = items.pop()
             return item
-        try:
-            return await self.recv()
-        except Closed:
-            raise StopAsyncIteration from None
+        if not items:
+            try:
+                await self._wait_for_item()
+            except Closed:
+                raise StopAsyncIteration from None
+        item = self._inbox.pop()
+        return item
 
     async def close(self) -> None:
         """End the subscriptions. What was received can still be taken.

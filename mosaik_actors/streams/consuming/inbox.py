@@ -12,7 +12,6 @@ more.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -153,8 +152,8 @@ class Inbox:
         self.receivers.wake_all()
 
     def _resume_receivers(self) -> None:
-        # With more than one chunk there are items enough for all, or they wait again.
-        self.receivers.resume(sys.maxsize if self._chunks else len(self.items))
+        # Where there is more than one chunk, as many as there may be items for.
+        self.receivers.resume(len(self.items) if not self._chunks else self.item_count)
 
     def _finish_chunk(self) -> None:
         chunk = self._chunk

@@ -159,6 +159,11 @@ class Outbox:
         """Return all entries there are, however many."""
         return self.take(sys.maxsize, sys.maxsize)
 
+    def clear(self) -> None:
+        """Take in that the only item there was, a single one, is on its way."""
+        self.entries = []
+        self.byte_count = 0
+
     def wake_senders(self) -> None:
         """Let those who wait for room go on, as far as there is some."""
         self.senders.wake(self.room - len(self.entries))

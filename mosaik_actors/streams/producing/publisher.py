@@ -78,7 +78,7 @@ class Publisher:
             return None
         written = self._fan_out.publish_lone(self._encoder.one_head, entries[0])
         if written is not None:
-            self._outbox.take_all()
+            self._outbox.clear()
         return written
 
     def end(self) -> int:
