@@ -162,6 +162,27 @@ class Link(Protocol):
     def write_many(self, frames: Iterable[bytes]) -> None:
         """Append several frames at once."""
 
+    def write_now(self, frame: bytes) -> None:
+        """Append one frame, as `write` does, and let it leave now where that can be.
+
+        For a frame that comes alone: each costs a call of the system. Over datagrams it
+        leaves with the turn of the loop, as ever.
+        """
+
+    @property
+    def heard_at(self) -> float:
+        """When anything came over its connection last, in monotonic seconds; 0 if unknown."""
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this, right from the loop, when all that has been read is taken in.
+
+        For a sink that would let somebody else go on: here that can be done without
+        another turn of the loop.
+
+        Returns:
+            Whether it will be called: not where nothing is being read from a byte stream.
+        """
+
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, right before what was written in this turn of the loop leaves.
 

@@ -82,6 +82,8 @@ class Connection(ABC):
 
     Attributes:
         carrier: What carries its bytes, such as ``quic``.
+        is_timer_early: Whether its timer only ever becomes due later, so that one that is
+            armed does.
         direct_at: When a way past the relay may be looked for (again), where it is relayed.
         cids: The connection ids that datagrams for it carry.
         expected_id: Who must be at the other end, when this side dialled.
@@ -92,6 +94,7 @@ class Connection(ABC):
     """
 
     carrier: str
+    is_timer_early = False
 
     def __init__(
         self,
@@ -274,6 +277,14 @@ class Connection(ABC):
         """Call this once, at the begin of the flush of this loop turn."""
         self._before_flush.append(call)
         self.owner.mark_dirty(self)
+
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now, and return True; here all leave with the turn: False."""
+        return False
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; here that is not known: return False."""
+        return False
 
     def note_accepted(self, link: StreamLink) -> None:
         """Note that a link is in use from now on."""

@@ -168,7 +168,7 @@ class Connections:
     ) -> Connection:
         """Return the connection of an engine on a Unix socket."""
 
-        def make_port(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+        def make_port(on_data: Callable[[float], None], on_room: Callable[[], None]) -> StreamPort:
             return StreamPort(sock, engine, on_data, on_room, self._forget_port, self._clock)
 
         return self._add_stream("unix", engine, make_port, is_initiator=is_initiator)
@@ -178,7 +178,7 @@ class Connections:
     ) -> Connection:
         """Return the connection of an engine on a TCP socket."""
 
-        def make(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+        def make(on_data: Callable[[float], None], on_room: Callable[[], None]) -> StreamPort:
             return make_port(on_data, on_room, self._forget_port)
 
         return self._add_stream("tcp", engine, make, is_initiator=is_initiator)
@@ -218,8 +218,6 @@ class Connections:
     def _react(self, connection: Connection) -> None:
         """Have a connection react to what a socket brought."""
         process(connection)
-        if not connection.is_over:
-            self.mark_dirty(connection)
         self._after_read()
 
     def stop(self) -> None:

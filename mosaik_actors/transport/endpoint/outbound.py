@@ -147,6 +147,9 @@ class Outbound:
 
     def arm(self, connection: Connection) -> None:
         """Wake up when a connection's timer is due; an earlier wake-up is kept as it is."""
+        armed = self._timers.get(connection)
+        if armed is not None and connection.is_timer_early:
+            return
         due = connection.engine.get_timer()
         path = self._paths.get(connection) if isinstance(connection, QuicConnection) else None
         if path is not None and (probe_at := path.mtu.get_timer()) is not None:
@@ -156,7 +159,6 @@ class Outbound:
         # A timer that is due at this very moment was just handled: time has to go on
         # for the engine to see it as past, by rounding if by nothing else.
         due = max(due, self._clock.monotonic() + TIMER_STEP_S)
-        armed = self._timers.get(connection)
         if armed is not None:
             if armed[0] <= due:
                 return
