@@ -258,13 +258,11 @@ class Gossip:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        timers = (
-            self.overlay.get_timer(),
-            self.broadcast.get_timer(),
-            self._next_look_at(),
-            self._round_at(),
-        )
-        return min((due for due in timers if due is not None), default=None)
+        due_at = self.overlay.get_timer()
+        for other in (self.broadcast.get_timer(), self._next_look_at(), self._round_at()):
+            if other is not None and (due_at is None or other < due_at):
+                due_at = other
+        return due_at
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
@@ -291,12 +289,12 @@ class Gossip:
         return event
 
     def _next_look_at(self) -> float | None:
-        is_idle = not self.overlay.neighbours or self.overlay.is_closed
+        is_idle = not self.overlay.has_neighbours or self.overlay.is_closed
         return None if is_idle else self._look_at
 
     def _round_at(self) -> float | None:
         """Return when to measure again; never while there is nothing to measure."""
-        is_idle = not self.overlay.neighbours and not self._probes_all
+        is_idle = not self.overlay.has_neighbours and not self._probes_all
         return None if is_idle or self.overlay.is_closed else self.rtt.get_timer()
 
     def _measure(self, now: float) -> None:
