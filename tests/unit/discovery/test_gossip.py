@@ -464,7 +464,7 @@ def with_neighbours(*names: str) -> Gossip:
 
 def test_a_process_that_stood_still_tests_its_neighbours_at_once() -> None:
     gossip = with_neighbours("a", "b")
-    gossip.receive_pause(now=100.0)
+    assert gossip.receive_late(6.0, now=100.0)
     assert next(iter(gossip.next_event, None)) == VerifyNeighbours((peer("a"), peer("b")))
 
 
