@@ -20,11 +20,11 @@ class Events(AsyncIterator[E | Lagged], Generic[E]):
     any more can simply be dropped.
     """
 
-    __slots__ = ("_next", "_state")
+    __slots__ = ("__weakref__", "_next", "_state")
 
     def __init__(self, state: SharedState) -> None:
         self._state = state
-        self._next = state.event_count
+        self._next = state.add_reader(self)
 
     def __aiter__(self) -> Self:
         return self

@@ -105,12 +105,12 @@ class CatalogActor(TypeDispatcher):
         self._node: Node
         self._catalog: Catalog
         self._publish: Publish
+        self._is_read: Callable[[], bool]
         self._gossip: ActorAddress
         self._rtt_interval_s = 0.0
         self._timer_slack_s = _TIMER_SLACK_S
         self._rtts_read_at = float("-inf")
         self._watchers: dict[ActorAddress, None] = {}
-        self._events: list[CatalogEvent] = []
         self._flushed_version = 0  # what the handle shows before the first flush
         self._is_flush_due = False
         self._armed: float | None = None
@@ -123,6 +123,7 @@ class CatalogActor(TypeDispatcher):
         self._node = message.node
         self._catalog = message.catalog
         self._publish = message.publish
+        self._is_read = message.is_read
         self._gossip = message.gossip
         self._rtt_interval_s = message.config.rtt_probe_interval
         self._timer_slack_s = _TIMER_SLACK_S + message.config.purge_after / _PURGES_PER_PERIOD
@@ -320,8 +321,6 @@ class CatalogActor(TypeDispatcher):
         fresh = self._catalog.take_fresh()
         if fresh:
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))
-        while (event := self._catalog.next_event()) is not None:
-            self._events.append(event)
         if self._catalog.version != self._flushed_version and not self._is_flush_due:
             self._is_flush_due = True
             self.send(self.myAddress, FlushCatalog())
@@ -334,8 +333,11 @@ class CatalogActor(TypeDispatcher):
             return
         self._flushed_version = self._catalog.version
         snapshot = self._catalog.snapshot()
-        events, self._events = tuple(self._events), []
-        self._log_events(events)
+        is_logged = logger.isEnabledFor(logging.INFO)
+        if not is_logged and not self._is_read():
+            self._catalog.skip_events()
+        events = tuple(iter(self._catalog.next_event, None))
+        self._log_events(events, is_logged)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -350,8 +352,6 @@ class CatalogActor(TypeDispatcher):
             rtt_s = endpoint.rtt(peer_id)
             if rtt_s is not None:
                 self._catalog.receive_rtt(peer_id, rtt_s)
-        while (event := self._catalog.next_event()) is not None:
-            self._events.append(event)
 
     def _arm(self) -> None:
         due_at = self._catalog.get_timer()
@@ -362,9 +362,11 @@ class CatalogActor(TypeDispatcher):
             wait_s = max(0.0, due_at - self._now()) + slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
-    def _log_events(self, events: tuple[CatalogEvent, ...]) -> None:
+    def _log_events(self, events: tuple[CatalogEvent, ...], is_logged: bool) -> None:
         if any(isinstance(event, SecretKeyShared) for event in events):
             self._log_shared_key()
+        if not is_logged:
+            return
         log, now = self._node.peer_log, self._node.clock.monotonic()
         for event in events:
             match event:

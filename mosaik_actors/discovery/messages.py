@@ -211,6 +211,7 @@ class StartCatalog:
         config: The settings.
         catalog: The core; the handle changes it too, and then sends `CatalogTouched`.
         publish: Called with each new snapshot and what happened since the last.
+        is_read: Returns whether anybody wants to know what happens.
         gossip: The gossip actor.
     """
 
@@ -218,6 +219,7 @@ class StartCatalog:
     config: DiscoveryConfig
     catalog: Catalog
     publish: Publish
+    is_read: Callable[[], bool]
     gossip: ActorAddress
 
 

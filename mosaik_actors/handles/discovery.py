@@ -147,7 +147,9 @@ class Discovery:
             system.createActor(CatalogActor),
             system.createActor(GossipActor),
         )
-        system.tell(catalog_actor, StartCatalog(node, config, catalog, state.show, gossip_actor))
+        is_read = lambda: state.is_read  # noqa: E731
+        start_catalog = StartCatalog(node, config, catalog, state.show, is_read, gossip_actor)
+        system.tell(catalog_actor, start_catalog)
         # Peers are refused until the protocol is served, so nobody learns of us before.
         name = network_name or node.network_id.short
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known, name)
