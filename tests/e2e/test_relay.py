@@ -3,18 +3,30 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, TransportError
+from mosaik_actors import (
+    Network,
+    NetworkId,
+    RelayConfig,
+    SecretKey,
+    TransportConfig,
+    TransportError,
+)
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles import relaying
-from mosaik_actors.handles.relaying import start_relay
+from mosaik_actors.handles.relaying import start_relay, use_relays
 from mosaik_actors.transport.address import format_socket_addr
+from mosaik_actors.transport.close import SHUTDOWN
+from mosaik_actors.transport.interface import Endpoint, Link
 from mosaik_actors.transport.relay.config import RelayLimits
+from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
+from tests.unit.transport.endpoints import Inbox
 from tests.waiting import until
 
 ONLY_RELAY = TransportConfig(carriers=("relay",))
@@ -137,6 +149,57 @@ async def test_a_direct_way_is_preferred() -> None:
     ):
         await until(lambda: b.peer_id in a.discovery.catalog())
         assert a.node.endpoint.carrier(b.peer_id) == "quic"
+
+
+async def test_pairs_share_a_relay_beside_many_that_are_silent() -> None:
+    """`python -m benchmarks relay` measures it with 50 pairs and 500 silent peers."""
+    silent, pairs, sent_bytes = 24, 3, 1 << 20
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(relay())
+        for number in range(silent):
+            peer = await open_endpoint(stack, RELAY_NETWORK, f"silent {number}", ("tcp",))
+            await peer.open_link(server.addr, PROTOCOL)
+        inboxes: list[Inbox] = []
+        links = []
+        for number in range(pairs):
+            a, b = [
+                await relayed_endpoint(stack, server, f"{side} {number}") for side in ("from", "to")
+            ]
+            b.serve("load", partial(accept_into, inboxes))
+            a.vouch([b.addr])
+            links.append(await a.open_link(b.addr, "load"))
+        for link in links:
+            link.write_many([bytes(64 * 1024)] * (sent_bytes // (64 * 1024)))
+        for inbox in inboxes:
+            await inbox.until(lambda inbox=inbox: len(inbox.frames) * 64 * 1024 == sent_bytes)
+        counters = server.counters
+        assert server.peer_count == silent + 2 * pairs
+        # In large datagrams, whoever carries the link: what it costs goes by their number.
+        assert counters.bytes_forwarded > pairs * sent_bytes
+        assert counters.datagrams_forwarded < counters.bytes_forwarded / 8000
+        assert counters.dropped_full == counters.peers_refused == counters.violations == 0
+
+
+def accept_into(inboxes: list[Inbox], link: Link) -> None:
+    inboxes.append(Inbox(link))
+    link.accept()
+
+
+async def open_endpoint(
+    stack: AsyncExitStack, network: NetworkId, name: str, carriers: tuple[str, ...]
+) -> Endpoint:
+    key, config = SecretKey.from_seed(name), TransportConfig(carriers=carriers)
+    endpoint = await Machine().open_endpoint(network, key, [("127.0.0.1", 0)], config, ())
+    stack.push_async_callback(endpoint.close, SHUTDOWN)
+    return endpoint
+
+
+async def relayed_endpoint(stack: AsyncExitStack, server: RelayServer, name: str) -> Endpoint:
+    endpoint = await open_endpoint(stack, NetworkId("load"), name, ("relay",))
+    key, config = SecretKey.from_seed(name), RelayConfig(relays=(server.addr,))
+    client = await use_relays(Machine(), endpoint, key, [("127.0.0.1", 0)], config)
+    stack.push_async_callback(client.close)
+    return endpoint
 
 
 @pytest.mark.parametrize(("engine", "host"), [("aioquic", "::1"), ("qh3", "127.0.0.1")])

@@ -24,8 +24,8 @@ RELAY_NETWORK: Final = NetworkId("mosaik-actors relay")
 PROTOCOL: Final = "relay/1"
 PEER_BYTES: Final = 32
 RELAY_ITSELF: Final = bytes(PEER_BYTES)
-DATAGRAM_BYTES_MAX: Final = 16_384
-FRAME_BYTES_MAX: Final = PEER_BYTES + DATAGRAM_BYTES_MAX
+FRAME_BYTES_MAX: Final = 16_384  # what TLS encrypts with others at once is no larger
+DATAGRAM_BYTES_MAX: Final = FRAME_BYTES_MAX - PEER_BYTES
 
 
 def check_frame(frame: bytes) -> None:

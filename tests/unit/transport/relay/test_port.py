@@ -19,10 +19,11 @@ from mosaik_actors.transport.interface import Endpoint, Link
 from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.relay.client import RelayClient
 from mosaik_actors.transport.relay.config import own_config
-from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX, PEER_BYTES
 from mosaik_actors.transport.relay.paths import relayed_addr, relayed_peer
 from mosaik_actors.transport.relay.port import INBOX_BYTES_MAX, RelayPort
 from mosaik_actors.transport.sockets import family_of
+from mosaik_actors.transport.tls.session import _in_few
 
 PEER = SecretKey.from_seed("peer").peer_id
 RELAYS = tuple(
@@ -110,6 +111,12 @@ async def test_what_a_relay_sends_is_bounded_and_read_in_order() -> None:
     assert relayed.dropped_count == 10
     relayed.close()
     assert relayed.read() is None
+
+
+def test_the_largest_datagrams_of_a_turn_are_encrypted_by_one_call() -> None:
+    """A frame that was larger by a few bytes would be two calls and two records."""
+    frame = bytes(PEER_BYTES + DATAGRAM_BYTES_MAX)
+    assert len(list(_in_few([bytes(4), frame] * 20))) == 1
 
 
 def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
