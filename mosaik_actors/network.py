@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,7 +39,7 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.on_demand import PartsOnDemand
-from .handles.relaying import relay_secrets, use_relays
+from .handles.relaying import relay_secrets, show_tickets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService, ask_status, peer_addr
 from .handles.streams import Streams
@@ -497,6 +498,8 @@ class Network:
             network_name=self._name,
         )
         self._undo.append(discovery.close)
+        if self._relays is not None and self._relay is not None:
+            discovery.on_own_tickets(partial(show_tickets, self._relays, self._relay))
         tickets.follow(catalog := discovery.catalog_actor)
         self._streams = streams = Streams(node, catalog, tickets, self._streams_config)
         self._undo.append(streams.close)

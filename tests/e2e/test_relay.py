@@ -10,6 +10,9 @@ import msgspec
 import pytest
 
 from mosaik_actors import (
+    EdDsaSigningKey,
+    Jwt,
+    JwtTicketBuilder,
     Network,
     NetworkId,
     RelayConfig,
@@ -18,8 +21,8 @@ from mosaik_actors import (
     TransportError,
 )
 from mosaik_actors.environment import Machine
-from mosaik_actors.handles import relaying
-from mosaik_actors.handles.relaying import start_relay, use_relays
+from mosaik_actors.handles.relaying import start_relay, starting, use_relays
+from mosaik_actors.tickets.requirement import Validators
 from mosaik_actors.transport.address import format_socket_addr
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.interface import Endpoint, Link
@@ -44,10 +47,13 @@ async def relay(
     secrets: Sequence[bytes] = (),
     limits: RelayLimits | None = None,
     host: str = "127.0.0.1",
+    require_ticket: Validators = (),
 ) -> AsyncIterator[RelayServer]:
     key = SecretKey.from_seed("relay")
     bind = [(host, port)]
-    server = await start_relay(Machine(), key, bind, limits=limits, secrets=secrets)
+    server = await start_relay(
+        Machine(), key, bind, limits=limits, secrets=secrets, require_ticket=require_ticket
+    )
     try:
         yield server
     finally:
@@ -99,12 +105,12 @@ async def test_two_nodes_that_reach_only_a_relay_exchange_items_and_survive_its_
         await until(lambda: a.peer_id not in b.discovery.catalog())
 
 
-@pytest.mark.parametrize("carrier", relaying.RELAY_CARRIERS)
+@pytest.mark.parametrize("carrier", starting.RELAY_CARRIERS)
 async def test_a_relay_is_reached_over_tcp_and_over_udp(
     carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with relay() as server:
-        monkeypatch.setattr(relaying, "RELAY_CARRIERS", (carrier,))
+        monkeypatch.setattr(starting, "RELAY_CARRIERS", (carrier,))
         async with (
             node("a", server) as a,
             node("b", server, bootstrap=str(a.peer_id)) as b,
@@ -125,6 +131,36 @@ async def test_a_relay_with_a_secret_serves_nobody_without() -> None:
             await until(lambda: c.peer_id in a.discovery.catalog())
             assert b.peer_id not in a.discovery.catalog()
             assert server.peer_count == 2
+
+
+async def test_a_relay_with_tickets_serves_who_shows_one_and_no_longer_than_it_holds() -> None:
+    """A node shows relays those of its own tickets that are of the classes it names."""
+    issuer = EdDsaSigningKey.generate()
+    async with relay(require_ticket=Jwt(issuer.verifying_key, issuers=["acme"])) as server:
+        shows = RelayConfig(relays=(server.addr,), tickets=(Jwt.class_id,))
+        hides = RelayConfig(relays=(server.addr,), wait=0.2)
+        builder = JwtTicketBuilder(issuer, issuer="acme", expires_in=600)
+        async with (
+            node("a", None, relay=shows) as a,
+            node("b", None, relay=shows, bootstrap=str(a.peer_id)) as b,
+            node("c", None, relay=hides, bootstrap=str(a.peer_id)) as c,
+        ):
+            for one in (a, b, c):
+                one.discovery.keep_ticket(builder)
+            await until(lambda: b.peer_id in a.discovery.catalog())
+            assert c.peer_id not in a.discovery.catalog()
+            assert server.peer_count == 2
+            # A newer one in its place changes nothing; without any it is not served any more.
+            b.discovery.replace_ticket(builder.build(b.peer_id))
+            await exchange(a, b, count=20)
+            assert server.counters.tickets_expired == 0
+            b.discovery.remove_tickets_of(Jwt.class_id)
+            await until(lambda: server.peer_count == 1)
+            assert server.counters.tickets_expired == 1
+            b.discovery.add_ticket(builder.build(b.peer_id))
+            await until(lambda: server.peer_count == 2)
+            await exchange(b, a, count=20)
+        assert server.counters.tickets_refused >= 1
 
 
 async def test_a_ban_holds_through_the_relay() -> None:
@@ -171,13 +207,17 @@ async def test_pairs_share_a_relay_beside_many_that_are_silent() -> None:
         for link in links:
             link.write_many([bytes(64 * 1024)] * (sent_bytes // (64 * 1024)))
         for inbox in inboxes:
-            await inbox.until(lambda inbox=inbox: len(inbox.frames) * 64 * 1024 == sent_bytes)
+            await inbox.until(partial(has_all, inbox, sent_bytes))
         counters = server.counters
         assert server.peer_count == silent + 2 * pairs
         # In large datagrams, whoever carries the link: what it costs goes by their number.
         assert counters.bytes_forwarded > pairs * sent_bytes
         assert counters.datagrams_forwarded < counters.bytes_forwarded / 8000
         assert counters.dropped_full == counters.peers_refused == counters.violations == 0
+
+
+def has_all(inbox: Inbox, sent_bytes: int) -> bool:
+    return sum(map(len, inbox.frames)) == sent_bytes
 
 
 def accept_into(inboxes: list[Inbox], link: Link) -> None:

@@ -8,7 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from mosaik_actors import ConfigError, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors import (
+    ConfigError,
+    RelayConfig,
+    SecretKey,
+    Ticket,
+    TransportConfig,
+    unique_id,
+)
+from mosaik_actors.handles.relaying import show_tickets
+from mosaik_actors.tickets.wire import decode_shown
 from mosaik_actors.transport.address import (
     RELAYED_FAMILY,
     PeerAddr,
@@ -141,6 +150,23 @@ def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
 def test_wrong_relays_are_refused(relays: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         own_config(relays)
+
+
+@pytest.mark.parametrize("tickets", [5, (5,), b"short"])
+def test_what_is_no_class_of_tickets_is_refused(tickets: Any) -> None:
+    with pytest.raises(ConfigError, match="tickets is"):
+        RelayConfig(relays=RELAYS, tickets=tickets)
+
+
+def test_relays_are_shown_the_tickets_of_the_classes_meant_for_them_only() -> None:
+    shown: list[bytes] = []
+    client = cast(RelayClient, SimpleNamespace(show=shown.append))
+    mine, other = Ticket(unique_id("for relays"), b"1"), Ticket(unique_id("not for relays"), b"2")
+    show_tickets(client, RelayConfig(relays=RELAYS), [mine, other])
+    assert shown == []
+    named = cast(Any, "for relays")
+    show_tickets(client, RelayConfig(relays=RELAYS, tickets=named), [mine, other])
+    assert decode_shown(shown[0]).tickets == (mine,)
 
 
 async def test_the_nearest_relay_is_told_and_the_first_while_there_is_none() -> None:
