@@ -1,6 +1,7 @@
 """The port to peers behind relays: addresses, room, and what a hostile relay can do."""
 
 import asyncio
+import errno
 import socket
 from random import Random
 from types import SimpleNamespace
@@ -85,6 +86,84 @@ async def test_datagrams_go_to_the_relay_with_whom_they_are_for() -> None:
         relayed.send(b"data", to)
     relayed.set_link(1, None)
     assert relayed.linked == []
+
+
+class FullSocket:
+    """Takes some datagrams, and then fails."""
+
+    def __init__(self, room: int, code: int) -> None:
+        self.sent: list[bytes] = []
+        self._room = room
+        self._code = code
+
+    def send(self, data: bytes, _remote: Any) -> None:
+        if len(self.sent) == self._room:
+            raise OSError(self._code, "not taken")
+        self.sent.append(data)
+
+
+class FullBatches(FullSocket):
+    def send_batch(self, datagrams: list[bytes], remote: Any) -> int:
+        for data in datagrams[: self._room]:
+            self.send(data, remote)
+        if not self.sent:
+            raise OSError(self._code, "not taken")
+        return len(self.sent)
+
+
+def port_past_relay(sock: FullSocket) -> tuple[RelayPort, list[str], Any]:
+    """Return a port with a direct way, what becomes of the way, and the link to the relay."""
+    relayed, link, said = port(), fake_link(), list[str]()
+    relayed.set_link(1, cast(Link, link))
+    to = relayed_addr(bytes(PEER), 1)
+    way = SimpleNamespace(
+        port=sock,
+        remote=("192.0.2.9", 1),
+        selector=SimpleNamespace(is_used=False, direct_bytes=1200),
+        on_used=lambda: said.append("used"),
+        on_failed=lambda: said.append("failed"),
+    )
+    relayed._direct = cast(Any, SimpleNamespace(ways={to[0]: way}))
+    return relayed, said, link
+
+
+@pytest.mark.parametrize("kind", [FullSocket, FullBatches])
+@pytest.mark.parametrize(
+    ("room", "code", "sent", "relayed_count", "said"),
+    [
+        (3, errno.EAGAIN, 3, 0, ["used"]),  # all
+        (2, errno.EAGAIN, 2, 0, ["used"]),  # some: no error, since they are gone
+        (0, errno.ENOBUFS, None, 0, ["used"]),  # not even the first
+        (0, errno.ENETUNREACH, 3, 3, ["used", "failed"]),  # by the relay, then
+    ],
+)
+async def test_a_batch_past_the_relay_says_how_many_went(
+    kind: type[FullSocket],
+    room: int,
+    code: int,
+    sent: int | None,
+    relayed_count: int,
+    said: list[str],
+) -> None:
+    sock = kind(room, code)
+    relayed, found, link = port_past_relay(sock)
+    batch = [b"\x40" + bytes([number]) for number in range(3)]
+    to = relayed_addr(bytes(PEER), 1)
+    if sent is None:
+        with pytest.raises(OSError, match="not taken"):
+            relayed.send_batch(batch, to)
+    else:
+        assert relayed.send_batch(batch, to) == sent
+    assert sock.sent == batch[:room]
+    assert len(link.written) == relayed_count
+    assert found == said
+
+
+async def test_a_way_that_fails_after_some_datagrams_is_given_up() -> None:
+    relayed, said, link = port_past_relay(FullSocket(1, errno.ENETUNREACH))
+    batch = [b"\x40" + bytes([number]) for number in range(3)]
+    assert relayed.send_batch(batch, relayed_addr(bytes(PEER), 1)) == 1
+    assert (said, link.written) == (["used", "failed"], [])
 
 
 async def test_a_peer_is_dialled_through_the_relay_that_it_names_first() -> None:
