@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .actors.transport import TransportActor
@@ -16,7 +17,7 @@ from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .handles.discovery import Discovery
 from .handles.on_demand import PartsOnDemand
-from .handles.relaying import use_relays
+from .handles.relaying import show_tickets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService
 from .handles.streams import Streams
@@ -113,6 +114,8 @@ class NodeParts:
             network_name=settings.network_name,
         )
         self._undo.append(discovery.close)
+        if self._relays is not None and settings.relay is not None:
+            discovery.on_own_tickets(partial(show_tickets, self._relays, settings.relay))
         tickets.follow(catalog := discovery.catalog_actor)
         self.streams = streams = Streams(node, catalog, tickets, settings.streams)
         self._undo.append(streams.close)

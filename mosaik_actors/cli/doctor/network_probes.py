@@ -13,11 +13,11 @@ from ...environment import Machine
 from ...errors import ConfigError, MosaikError, TransportError
 from ...handles.arguments import default_bind
 from ...handles.dht_client import DhtClient
-from ...handles.relaying import relay_secrets
+from ...handles.relaying import RELAY_CARRIERS, relay_secrets
 from ...ids import SecretKey
 from ...metrics.wire import PROTOCOL as STATUS_PROTOCOL
 from ...transport.address import PeerAddr, format_socket_addr
-from ...transport.close import SHUTDOWN
+from ...transport.close import SHUTDOWN, CloseCode
 from ...transport.config import DATAGRAM_BYTES_MIN, TransportConfig
 from ...transport.endpoint import QuicEndpoint
 from ...transport.interface import Endpoint, LinkRefused
@@ -179,36 +179,47 @@ def read_observed(endpoint: Endpoint) -> list[Observed]:
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:
-    """Dial each relay, as a node that nobody knows, and take a place there for a moment."""
+    """Dial each relay in each way there is, as a node that nobody knows, for a moment."""
     if config is None:
         return []
-    environment = Machine()
-    endpoint = await environment.open_endpoint(
+    found = await asyncio.gather(*(_reach_over(one, config, wait_s) for one in RELAY_CARRIERS))
+    return [one for reached in found for one in reached]
+
+
+async def _reach_over(carrier: str, config: RelayConfig, wait_s: float) -> list[RelayReached]:
+    endpoint = await Machine().open_endpoint(
         RELAY_NETWORK,
-        SecretKey.generate(),
+        SecretKey.generate(),  # one has one place
         default_bind(list(config.relays), False),
-        TransportConfig(carriers=("quic",)),
+        TransportConfig(carriers=(carrier,)),
         relay_secrets(config),
     )
     try:
         endpoint.vouch(config.relays)
         return await asyncio.gather(
-            *(_reach_relay(endpoint, relay, wait_s) for relay in config.relays)
+            *(_reach_relay(endpoint, carrier, relay, wait_s) for relay in config.relays)
         )
     finally:
         await endpoint.close(SHUTDOWN)
 
 
-async def _reach_relay(endpoint: Endpoint, relay: PeerAddr, wait_s: float) -> RelayReached:
+async def _reach_relay(
+    endpoint: Endpoint, carrier: str, relay: PeerAddr, wait_s: float
+) -> RelayReached:
     where = str(relay).partition("@")[2]
     try:
         async with asyncio.timeout(wait_s):
             link = await endpoint.open_link(relay, PROTOCOL)
     except TimeoutError:
-        return RelayReached(where, error=f"no answer within {wait_s:g} s")
+        return RelayReached(where, carrier, error=f"no answer within {wait_s:g} s")
+    except LinkRefused as refused:
+        if refused.reason.code == CloseCode.NO_TICKET:
+            rtt = endpoint.rtt(relay.peer_id)
+            return RelayReached(where, carrier, rtt_s=rtt, wants_ticket=True)
+        return RelayReached(where, carrier, error=str(refused))
     except TransportError as exc:
-        return RelayReached(where, error=str(exc))
-    reached = RelayReached(where, rtt_s=link.rtt, carrier=link.carrier)
+        return RelayReached(where, carrier, error=str(exc))
+    reached = RelayReached(where, carrier, rtt_s=link.rtt)
     link.close()
     return reached
 

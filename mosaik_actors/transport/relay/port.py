@@ -144,6 +144,9 @@ class RelayPort:
         """Send datagrams past the relay; return how many went, 0 when they cannot go there.
 
         Handshakes never do: the peer may be a new one by now, that knows of no direct way.
+
+        Raises:
+            OSError: The socket is full, and not even the first one was taken.
         """
         way = None if self._direct is None else self._direct.ways.get(remote[0])
         if (
@@ -155,17 +158,19 @@ class RelayPort:
         if not way.selector.is_used:
             way.selector.is_used = True
             way.on_used()
+        sent = 0
         try:
             if len(datagrams) > 1 and isinstance(way.port, BatchingPort):
                 return way.port.send_batch(datagrams, way.remote)
             for data in datagrams:
                 way.port.send(data, way.remote)
+                sent += 1
         except OSError as exc:
-            if exc.errno in _NO_ROOM:
+            if exc.errno not in _NO_ROOM:
+                way.on_failed()  # its interface is gone, or what else the kernel knows of it
+            elif not sent:
                 raise
-            way.on_failed()  # its interface is gone, or what else the kernel knows of it
-            return 0
-        return len(datagrams)
+        return sent
 
     def _send_relayed(self, datagrams: list[bytes], remote: SocketAddr) -> None:
         link = self._links.get(remote[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors import EdDsaSigningKey, Jwt, Network, RelayConfig, SecretKey, TransportConfig
 from mosaik_actors.actors.rendezvous import check_user_folder
 from mosaik_actors.cli import joining
 from mosaik_actors.cli.doctor import finding, machine, network, network_probes
@@ -56,6 +56,10 @@ def packages(**versions: str | None) -> list[Package]:
     given = {"msgpack": "1.1", "zeroconf": "1", "dnspython": "2.7", "qh3": "2.1"} | versions
     extras = {"zeroconf": "mdns", "dnspython": "dht", "qh3": "quic-native"}
     return [Package(name, extras.get(name, ""), version) for name, version in given.items()]
+
+
+def lost(relay: str, carrier: str) -> RelayReached:
+    return RelayReached(relay, carrier, error="timeout")
 
 
 def reading(ahead_s: float, error_s: float = 0.25, peer: str = "p") -> ClockReading:
@@ -117,13 +121,42 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
     (network.judge_peers(Met({}, 3, 2, {})), FAIL, "though 2 were named"),
     (network.judge_peers(Met({}, 3, 0, {"future": 4})), FAIL, "future 4"),
     (network.judge_relays([]), SKIP, "--relay"),
-    (network.judge_relays([RelayReached("r", 0.02, "quic")]), OK, "over quic, the nearest in 20.0"),
-    (network.judge_relays([RelayReached("r", 0.31, "quic")]), WARN, "nearer"),
-    (network.judge_relays([RelayReached("r", error="timeout")]), FAIL, "r: timeout"),
     (
-        network.judge_relays([RelayReached("r", error="timeout"), RelayReached("s", 0.1, "quic")]),
+        network.judge_relays([RelayReached("r", "quic", 0.02), RelayReached("r", "tcp", 0.03)]),
+        OK,
+        "1 reached over UDP and TLS over TCP, the nearest in 20.0",
+    ),
+    (
+        network.judge_relays([RelayReached("r", "tcp", 0.02, wants_ticket=True)]),
+        OK,
+        "over TLS over TCP, with a ticket only, the nearest",
+    ),
+    (network.judge_relays([RelayReached("r", "quic", 0.31)]), WARN, "nearer"),
+    (
+        network.judge_relays([lost("r", "quic"), lost("r", "tcp")]),
+        FAIL,
+        "r: over UDP: timeout, over TLS over TCP: timeout",
+    ),
+    (network.judge_relays([lost("r", "quic"), lost("r", "tcp")]), FAIL, "at port 443"),
+    (
+        network.judge_relays([lost("r", "quic"), RelayReached("r", "tcp", 0.1)]),
         WARN,
-        "r: timeout",
+        "r is reached over TLS over TCP alone; over UDP: timeout",
+    ),
+    (
+        network.judge_relays([lost("r", "quic"), RelayReached("r", "tcp", 0.1)]),
+        WARN,
+        "for direct paths past it let UDP",
+    ),
+    (
+        network.judge_relays([lost("r", "tcp"), RelayReached("r", "quic", 0.1)]),
+        WARN,
+        "that blocks UDP needs TCP",
+    ),
+    (
+        network.judge_relays([lost("r", "tcp"), RelayReached("s", "tcp", 0.1)]),
+        WARN,
+        "r: over TLS over TCP: timeout",
     ),
     (network.judge_clocks([], 10), SKIP, "no peer"),
     (network.judge_clocks([reading(0.3)], 10), OK, "0.300 s ahead"),
@@ -320,15 +353,21 @@ async def test_a_node_that_cannot_start_is_a_failed_check() -> None:
 
 
 async def test_relays_the_dht_and_the_resolver_are_asked() -> None:
+    issuer = EdDsaSigningKey.generate()
     server = await start_relay(
-        Machine(), SecretKey.from_seed("relay"), [("127.0.0.1", 0)], secrets=[SECRET]
+        Machine(),
+        SecretKey.from_seed("relay"),
+        [("127.0.0.1", 0)],
+        secrets=[SECRET],
+        require_ticket=Jwt(issuer.verifying_key),
     )
     try:
         async with LocalDht(2) as dht:
             relays = RelayConfig(relays=(server.addr,), secret=SECRET)
             found = await check_reach(relays, there := dht.config, ["localhost"], 10.0)
         assert [one.verdict for one in found] == [OK, OK, OK], found
-        assert "over quic" in found[1].found
+        text = "over TLS over TCP and UDP, with a ticket only, the nearest in"
+        assert text in found[1].found
         # Without the secret, and in a DHT where nobody is left.
         async with asyncio.timeout(20):
             refused = await check_reach(RelayConfig(relays=(server.addr,)), there, [], 0.3)
