@@ -73,6 +73,7 @@ from ..node import Node
 from ..runtime import TypeDispatcher
 from ..tickets.wire import PROTOCOL as TICKETS_PROTOCOL
 from ..tickets.wire import ShownTickets, encode_shown
+from ..transport.address import PeerAddr
 from ..transport.interface import Link
 
 logger = logging.getLogger(__name__)
@@ -281,13 +282,18 @@ class CatalogActor(TypeDispatcher):
                 self._read_rtts()
             case _LookWhere():
                 self.wakeupAfter(_LOOK_INTERVAL_S, _LookWhere())
-                if self._node.endpoint.look_where():
+                if self._node.endpoint.look_where(self._catalog_addr):
                     addr = self._node.endpoint.addr
                     logger.info("this node is at other addresses: %s", addr)
                     self._catalog.local.change_addr(addr, now=self._now())
         self._pump()
 
     # Helpers.
+
+    def _catalog_addr(self, peer_id: PeerId) -> PeerAddr | None:
+        """Return where a peer says that it is."""
+        peer = self._catalog.snapshot().get(peer_id)
+        return None if peer is None else peer.addr
 
     def _advertise(self, put: Callable[..., object], outcome: Any) -> None:
         error = None

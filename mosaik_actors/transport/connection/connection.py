@@ -81,7 +81,7 @@ class Connection(ABC):
         is_initiator: Whether this side dialled.
 
     Attributes:
-        carrier: What carries its bytes, such as ``quic``.
+        carrier: What it was made over, such as ``quic``; `carried_by` is what it is now.
         direct_at: When a way past the relay may be looked for (again), where it is relayed.
         cids: The connection ids that datagrams for it carry.
         expected_id: Who must be at the other end, when this side dialled.
@@ -147,6 +147,14 @@ class Connection(ABC):
     def remote(self) -> SocketAddr | None:
         """Where the peer is; None where that is no address."""
         return self.engine.remote
+
+    @property
+    def carried_by(self) -> str:
+        """What carries its bytes now, of `CARRIERS`: past its relay it is ``quic``."""
+        remote = self.remote
+        if self.carrier == "relay" and remote is not None and self.owner.is_past_relay(remote):
+            return "quic"
+        return self.carrier
 
     @property
     def reachable_at(self) -> SocketAddr | None:

@@ -28,6 +28,10 @@ class LinkConnection(Hashable, Protocol):
     carrier: str
 
     @property
+    def carried_by(self) -> str:
+        """What carries its bytes now."""
+
+    @property
     def peer_link_count(self) -> int:
         """Links that the peer has opened and that are not closed."""
 
@@ -73,8 +77,8 @@ class StreamLink(FramedLink):
 
     @property
     def carrier(self) -> str:
-        """What carries its bytes."""
-        return self.connection.carrier
+        """What carries its bytes now."""
+        return self.connection.carried_by
 
     @property
     def unsent_bytes(self) -> int:

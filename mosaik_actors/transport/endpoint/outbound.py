@@ -30,6 +30,7 @@ from ..sockets import BatchingPort, DatagramPort, family_of
 logger = logging.getLogger(__name__)
 
 TIMER_STEP_S: Final = 1e-6
+PINGS_S: Final = (0.1, 0.2, 0.35, 0.55, 0.8)
 BLACK_HOLE_PROBES: Final = 3
 
 
@@ -142,6 +143,21 @@ class Outbound:
             timer.cancel()
         self._dirty.clear()
         self._is_released = True
+
+    def ping_for_a_while(self, connection: Connection) -> None:
+        """Ping the peer now and some times more, since datagrams go another way by now.
+
+        Its answer shows what was lost on the former way, long before a timeout does; and it may
+        go the former way itself at first.
+        """
+        self._ping(connection)
+        for after_s in PINGS_S:
+            self._loop.call_later(after_s, self._ping, connection, context=self._context)
+
+    def _ping(self, connection: Connection) -> None:
+        if connection.state is not ConnectionState.CLOSED:
+            connection.engine.ping(now=self._clock.monotonic())
+            self.mark_dirty(connection)
 
     # Timers.
 

@@ -43,10 +43,12 @@ from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, UdpPort, family_of
+from ..sockets import DatagramPort, MovingPort, family_of
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
 from .direct import use_direct
+from .moves import PROTOCOL as MOVES
+from .moves import AddrOf, Moves
 from .outbound import Outbound
 from .routes import Routes, bind_both
 
@@ -76,7 +78,7 @@ class QuicEndpoint(EndpointBase):
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._ports = {port.family: port for port in ports}
-        self._udp_ports = [port for port in ports if isinstance(port, UdpPort)]
+        self._moving_ports = [port for port in ports if isinstance(port, MovingPort)]
         direct = [addr for port in ports for addr in port.addrs]
         self._budget = DialBudget(config)
         self._parts = parts = Parts(
@@ -120,6 +122,8 @@ class QuicEndpoint(EndpointBase):
             self._budget,
             clock,
         )
+        self._moves = Moves(self._connections, self._outbound, self._dialer.start, clock)
+        self.serve(MOVES, self._moves.accept, is_essential=True)
         self._relays: RelayPort | None = None
         self._direct: DirectPaths | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -215,16 +219,28 @@ class QuicEndpoint(EndpointBase):
     @property
     def may_move(self) -> bool:
         """Whether its addresses may change: those of all interfaces do."""
-        return any(port.is_on_all_interfaces for port in self._udp_ports)
+        return any(port.is_on_all_interfaces for port in self._moving_ports)
 
-    def look_where(self) -> bool:
-        """Look where others can reach it by now; return whether `addr` has changed."""
-        moved = [port.look_anew() for port in self._udp_ports]
+    def look_where(self, addr_of: AddrOf = lambda _peer: None) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed.
+
+        Connections go on from the new addresses, or are made anew (`moves`); so are direct ways
+        past relays, and the links to these.
+        """
+        before = {port.family: set(port.addrs) for port in self._moving_ports}
+        moved = [port.look_anew() for port in self._moving_ports]
         if self._is_closing or not any(moved):
             return False
-        direct = tuple(addr for port in self._udp_ports for addr in port.addrs)
+        direct = tuple(addr for port in self._moving_ports for addr in port.addrs)
         self._addr = replace(self._addr, direct=direct[:DIRECT_COUNT_MAX])
-        self._connections.receive_move({host for host, _ in direct})
+        if self._direct is not None:  # first: pings go where it says
+            left = {
+                port.family for port in self._moving_ports if before[port.family] - set(port.addrs)
+            }
+            self._direct.receive_move(left)
+        self._moves.receive_move({host for host, _ in direct}, addr_of)
+        if self._relays is not None:
+            self._relays.on_move()
         return True
 
     @property
@@ -297,14 +313,7 @@ class QuicEndpoint(EndpointBase):
     def carrier(self, peer_id: PeerId) -> str | None:
         """Return what carries the connection to a peer now, of `CARRIERS`; None without one."""
         connection = self._connections.peers.usable(peer_id)
-        if connection is None:
-            return None
-        return "quic" if self._is_past_relay(connection) else connection.carrier
-
-    def _is_past_relay(self, connection: Connection) -> bool:
-        """Return whether a connection that was made through a relay goes directly by now."""
-        remote = connection.remote
-        return remote is not None and self._direct is not None and self._direct.is_direct(remote)
+        return None if connection is None else connection.carried_by
 
     def datagram_bytes(self, peer_id: PeerId) -> int | None:
         """Return the largest datagram on the direct path over UDP to a peer; None without one."""
@@ -364,6 +373,7 @@ class QuicEndpoint(EndpointBase):
         self._is_closing = True
         self._connections.stop()
         try:
+            await self._moves.stop()
             await self._dialer.close()
             await self._routes.stop()
             for connection in list(self._connections):
@@ -414,7 +424,7 @@ class QuicEndpoint(EndpointBase):
         if usable is None:
             return await self._dialer.dial(to)
         if usable.carrier == "relay":
-            if to.direct and not self._is_past_relay(usable):
+            if to.direct and usable.carried_by == "relay":
                 self._look_for_direct(usable, to)
         elif await self._routes.improve(to, usable):
             return self._connections.peers.usable(to.peer_id) or usable

@@ -15,7 +15,7 @@ from functools import partial
 from random import Random
 
 from ..address import PeerAddr
-from ..close import SHUTDOWN, CloseReason
+from ..close import MOVED, SHUTDOWN, CloseReason
 from ..interface import Endpoint, FramesReceived, LinkClosed, LinkEvent, LinkRefused
 from .config import RelayConfig
 from .frames import PROTOCOL
@@ -32,7 +32,7 @@ class RelayClient:
     """
 
     def __init__(self, endpoint: Endpoint, config: RelayConfig, rng: Random) -> None:
-        self.port = RelayPort(config)
+        self.port = RelayPort(config, self._receive_move)
         self._endpoint = endpoint
         self._config = config
         self._rng = rng
@@ -70,6 +70,11 @@ class RelayClient:
             task.cancel()
         self._endpoint.crash()
 
+    def _receive_move(self) -> None:
+        """Go on from the addresses that this machine has by now."""
+        relays = {relay.peer_id: relay for relay in self._config.relays}
+        self._endpoint.look_where(relays.get)
+
     def _distance(self, relay: PeerAddr) -> float:
         rtt = self._endpoint.rtt(relay.peer_id)
         return float("inf") if rtt is None else rtt
@@ -89,6 +94,8 @@ class RelayClient:
             if (text := str(reason)) != said:
                 said = text
                 logger.warning("relay %s cannot be used now: %s", relay, text)
+            if reason == MOVED:
+                continue  # it is dialled already
             await asyncio.sleep(wait_s * self._rng.uniform(0.75, 1.25))
             wait_s = min(2 * wait_s, self._config.retry_max)
 

@@ -15,6 +15,12 @@ def test_a_peer_that_answers_has_its_round_trip_time() -> None:
     assert line == f"{peer('a').short}  127.0.0.1:4433    1.20 ms"
 
 
+@pytest.mark.parametrize("carrier", ["relay", "quic"])
+def test_what_carries_the_connection_now_is_shown(carrier: str) -> None:
+    line = describe(PeerInfo(entry("a"), 0.0012), carrier=carrier)
+    assert line.endswith(f"  1.20 ms  {carrier}")
+
+
 def test_a_peer_that_does_not_answer_is_marked() -> None:
     info = PeerInfo(entry("a"), 0.0012, is_reachable=False, clock=lambda: NOW + 12.4)
     line = describe(info)
