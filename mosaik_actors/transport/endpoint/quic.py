@@ -23,7 +23,6 @@ from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import (
-    DIRECT_COUNT_MAX,
     PeerAddr,
     SocketAddr,
     format_socket_addr,
@@ -39,11 +38,12 @@ from ..dial_budget import DialBudget
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
+from ..mapping.driver import PortMapping, start_mapping
 from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, MovingPort, family_of
+from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
 from .direct import use_direct
@@ -51,6 +51,7 @@ from .moves import PROTOCOL as MOVES
 from .moves import AddrOf, Moves
 from .outbound import Outbound
 from .routes import Routes, bind_both
+from .whereabouts import Whereabouts
 
 DRAIN_TIMEOUT_S: Final = 2.0
 DIRECT_INTERVAL_S: Final = 60.0
@@ -78,7 +79,7 @@ class QuicEndpoint(EndpointBase):
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._ports = {port.family: port for port in ports}
-        self._moving_ports = [port for port in ports if isinstance(port, MovingPort)]
+        self._whereabouts = Whereabouts(ports)
         direct = [addr for port in ports for addr in port.addrs]
         self._budget = DialBudget(config)
         self._parts = parts = Parts(
@@ -178,11 +179,20 @@ class QuicEndpoint(EndpointBase):
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
             network = NetworkId(network_id)
-            return cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
+            made = cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
         except BaseException:
             for one in (*ports, *(listeners or ())):
                 one.close()
             raise
+        made._whereabouts.mapping = start_mapping(
+            config, made.addr.direct, made.addr.carriers, clock, rng
+        )
+        return made
+
+    @property
+    def mapping(self) -> PortMapping | None:
+        """How the gateway sends on what comes from outside; None where that is not wanted."""
+        return self._whereabouts.mapping
 
     def listen_local(self, folder: Path) -> None:
         """Let processes of this user reach this one by a Unix socket in their private folder."""
@@ -218,8 +228,8 @@ class QuicEndpoint(EndpointBase):
 
     @property
     def may_move(self) -> bool:
-        """Whether its addresses may change: those of all interfaces do."""
-        return any(port.is_on_all_interfaces for port in self._moving_ports)
+        """Whether its addresses may change: those of all interfaces do, and mapped ones."""
+        return self._whereabouts.may_change
 
     def look_where(self, addr_of: AddrOf = lambda _peer: None) -> bool:
         """Look where others can reach it by now; return whether `addr` has changed.
@@ -227,20 +237,17 @@ class QuicEndpoint(EndpointBase):
         Connections go on from the new addresses, or are made anew (`moves`); so are direct ways
         past relays, and the links to these.
         """
-        before = {port.family: set(port.addrs) for port in self._moving_ports}
-        moved = [port.look_anew() for port in self._moving_ports]
-        if self._is_closing or not any(moved):
+        change = self._whereabouts.look()
+        if change is None or self._is_closing:
             return False
-        direct = tuple(addr for port in self._moving_ports for addr in port.addrs)
-        self._addr = replace(self._addr, direct=direct[:DIRECT_COUNT_MAX])
+        self._addr = replace(self._addr, direct=change.addrs)
         if self._direct is not None:  # first: pings go where it says
-            left = {
-                port.family for port in self._moving_ports if before[port.family] - set(port.addrs)
-            }
-            self._direct.receive_move(left)
-        self._moves.receive_move({host for host, _ in direct}, addr_of)
-        if self._relays is not None:
-            self._relays.on_move()
+            self._direct.mapped = change.mapped
+            self._direct.receive_move(change.left)
+        if change.has_moved:
+            self._moves.receive_move(change.hosts, addr_of)
+            if self._relays is not None:
+                self._relays.on_move()
         return True
 
     @property
@@ -373,6 +380,8 @@ class QuicEndpoint(EndpointBase):
         self._is_closing = True
         self._connections.stop()
         try:
+            if self.mapping is not None:
+                await self.mapping.close()
             await self._moves.stop()
             await self._dialer.close()
             await self._routes.stop()
@@ -397,6 +406,8 @@ class QuicEndpoint(EndpointBase):
         The links here end at once; the peers notice after their idle timeout.
         """
         self._is_closing = True
+        if self.mapping is not None:
+            self.mapping.crash()
         self._connections.stop()
         self._release()
         for connection in list(self._connections):

@@ -121,6 +121,7 @@ class DirectPaths:
     Attributes:
         ways: Where datagrams go, by the host of a peer's address behind a relay; those that are
             not here go through the relay.
+        mapped: Where the gateway sends on what comes from outside.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class DirectPaths:
         secret: bytes,
     ) -> None:
         self.ways: dict[str, Way] = {}
+        self.mapped: tuple[SocketAddr, ...] = ()
         self._peer_id = peer_id
         self._owner = owner
         self._ports = dict(ports)
@@ -328,7 +330,7 @@ class DirectPaths:
         self._agree(peer_id, make_secret(own, theirs), theirs)
 
     def _make_offer(self) -> PathOffer:
-        observed = [addr for _, addr in self.observed]
+        observed = [*self.mapped, *(addr for _, addr in self.observed)]
         local = [addr for port in self._ports.values() for addr in port.addrs]
         return PathOffer(self._nonce(), pick_own(observed, local))
 
