@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,35 @@ FEW_PAIRS = [
     ("port_restricted", "symmetric"),
 ]
 PAIRS = nat_pairs.PAIRS if HAS_ALL else FEW_PAIRS
-# Over "relay" the two are behind NATs, and have a direct path.
-MOVES = ["quic", "tcp", "relay"] if HAS_ALL else ["quic", "tcp"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two nodes, of which the first one moves.
+
+    Attributes:
+        carrier: What carries their connection, before and afterwards.
+        nats: What they are behind.
+        has_relay: Whether they meet at a relay.
+        has_udp: Whether their NATs let UDP through.
+        may_lose: Whether items may be lost, as a connection is made anew.
+    """
+
+    carrier: str
+    nats: tuple[NatKind | None, NatKind | None]
+    has_relay: bool = False
+    has_udp: bool = True
+    may_lose: bool = False
+
+
+ALL_MOVES = {
+    "quic": Pair("quic", ("full_cone", None)),
+    "tcp": Pair("tcp", ("full_cone", None), may_lose=True),
+    "direct path": Pair("quic", ("port_restricted", "port_restricted"), has_relay=True),
+    "relay over tcp": Pair("relay", ("symmetric", "symmetric"), has_relay=True, has_udp=False),
+}
+FEW_MOVES = ("quic", "tcp")
+MOVES = tuple(ALL_MOVES) if HAS_ALL else FEW_MOVES
 PAUSE_ITEMS = 40
 PAUSE_S_MAX = 2.0 * TIME_FACTOR  # one second, and what two busy processors add
 ITEMS_WHILE_RELAYED = 100  # five seconds: probing has long been given up by then
@@ -221,32 +249,24 @@ async def test_pairs_behind_nats_are_direct_where_their_nats_allow_it(
             assert await one.carrier_after(ITEMS_WHILE_RELAYED) == "relay"
 
 
-@pytest.mark.parametrize("carrier", MOVES)
-async def test_a_machine_that_gets_another_address_goes_on(
-    internet: Internet, carrier: str
-) -> None:
-    """Over QUIC, and through a relay past which there was a direct path, without losing an item.
-
-    Over TCP by connecting anew. Others learn where it is.
-    """
-    is_punched = carrier == "relay"
-    inside = internet.machine("port_restricted" if is_punched else "full_cone")
-    other = internet.machine("port_restricted" if is_punched else None)
+@pytest.mark.parametrize("name", MOVES)
+async def test_a_machine_that_gets_another_address_goes_on(internet: Internet, name: str) -> None:
+    """Within a second, and mostly without losing an item. Others learn where it is."""
+    pair = ALL_MOVES[name]
+    inside, other = [internet.machine(kind, has_udp=pair.has_udp) for kind in pair.nats]
     await internet.connect()
-    options = {"gaps": ""} if carrier == "tcp" else {}
-    if is_punched:
+    options = {"gaps": ""} if pair.may_lose else {}
+    if pair.has_relay:
         options["relay"] = await internet.relay()
-        carrier = "quic"
     else:
-        options["carrier"] = carrier
+        options["carrier"] = pair.carrier
     a = await internet.node("a", other, **options)
     addr = (await a.says("addr"))["addr"]
-    b = await internet.node(
-        "b", inside, bootstrap=addr.partition("@")[0] if is_punched else addr, **options
-    )
+    bootstrap = addr.partition("@")[0] if pair.has_relay else addr
+    b = await internet.node("b", inside, bootstrap=bootstrap, **options)
     for one in (a, b):
-        await one.until_carried_by(carrier)
-        assert await one.carrier_after(20) == carrier
+        await one.until_carried_by(pair.carrier)
+        assert await one.carrier_after(20) == pair.carrier
     for change in (("add", "10.1.0.77/24"), ("del", "10.0.0.2/24")):
         internet.change(inside, "addr", change[0], change[1], "dev", "lan")
     internet.change(inside, "route", "replace", "default", "dev", "lan")
@@ -255,7 +275,7 @@ async def test_a_machine_that_gets_another_address_goes_on(
     while "10.1.0.77" not in a.where:
         await a.says("where")
     for one in (a, b):
-        assert one.carrier == carrier
+        assert one.carrier == pair.carrier
 
 
 async def test_a_network_that_drops_udp_needs_no_setting(internet: Internet) -> None:

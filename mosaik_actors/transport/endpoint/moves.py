@@ -37,7 +37,7 @@ from .outbound import Outbound
 logger = logging.getLogger(__name__)
 
 PROTOCOL: Final = "moved/1"
-PATIENCE_S: Final = 0.3
+PATIENCE_S: Final = 0.2
 PATIENCE_RTTS: Final = 3.0
 RETRIES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # the system may not have a way at once
 
