@@ -342,6 +342,7 @@ class CatalogActor(TypeDispatcher):
         snapshot = self._catalog.snapshot()
         events, self._events = tuple(self._events), []
         self._log_events(events)
+        self._follow_moves(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -383,6 +384,12 @@ class CatalogActor(TypeDispatcher):
                 case PeerDeparted(peer, reason):
                     text = "peer %s is gone: %s"
                     log.info(logger, peer.peer_id, text, peer.peer_id.short, reason, now=now)
+
+    def _follow_moves(self, events: tuple[CatalogEvent, ...]) -> None:
+        for event in events:
+            match event:
+                case PeerUpdated(peer, before) if before.addr.direct != peer.addr.direct:
+                    self._node.endpoint.receive_peer_move(before.addr, peer.addr)
 
     def _log_shared_key(self) -> None:
         self._node.peer_log.error(

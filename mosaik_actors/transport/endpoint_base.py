@@ -100,6 +100,10 @@ class EndpointBase(ABC):
         del addr_of
         return False
 
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before."""
+        del before, addr
+
     @property
     def frame_bytes_max(self) -> int:
         """The largest frame that is sent or taken in, in bytes."""

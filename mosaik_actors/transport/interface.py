@@ -262,6 +262,12 @@ class Endpoint(Protocol):
             addr_of: Says where a peer is that has to be dialled anew; None where nobody knows.
         """
 
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before.
+
+        A connection that was dialled at one that is gone, and is silent, is made anew.
+        """
+
     @property
     def frame_bytes_max(self) -> int:
         """The largest frame that is sent or taken in, in bytes."""

@@ -139,6 +139,33 @@ def test_who_was_dialled_and_moves_connects_anew_and_says_so() -> None:
     simulate(main())
 
 
+def test_who_is_behind_a_nat_dials_a_peer_that_says_that_it_is_elsewhere() -> None:
+    """The peer cannot: a NAT knows only the address that was dialled."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = World(stack)
+            a = await world.node("a", None, "port_restricted")
+            b = await world.node("b", None, None)
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            before = b.addr
+            here = Inbox(await a.open_link(before, "chat"))
+            # One address less of many changes nothing while the peer answers.
+            a.receive_peer_move(before, PeerAddr(b.peer_id, (("192.0.2.1", 1),)))
+            await asyncio.sleep(2)
+            assert not here.closed
+            move(world, b, "10.9.9.9")
+            await asyncio.sleep(LOOK_S + 0.1)  # until others have told of it
+            a.receive_peer_move(before, b.addr)
+            told_at = asyncio.get_running_loop().time()
+            assert "elsewhere" in (await here.until_closed()).reason.text
+            await a.open_link(b.addr, "chat")
+            assert asyncio.get_running_loop().time() - told_at < 0.5
+
+    simulate(main())
+
+
 def test_an_address_more_ends_nothing() -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:

@@ -11,7 +11,9 @@ never leaves. So, when addresses come or go:
     4. On the new connection the peer is notified (`PROTOCOL`). It ends all older ones of
        this node at once: it could not know that they lead nowhere before their idle timeout.
 
-A peer can end only its own connections in this way, which it may do anyhow.
+A peer can end only its own connections in this way, which it may do anyhow. Where it says in its
+entry that it has left the address that this side has dialled, and does not answer there, it is
+dialled at the new one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Set
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from ...clock import Clock
@@ -39,8 +42,13 @@ logger = logging.getLogger(__name__)
 PROTOCOL: Final = "moved/1"
 PATIENCE_S: Final = 0.2
 PATIENCE_RTTS: Final = 3.0
+DIALS_MAX: Final = 64  # at a time: a node that many have dialled may move
+QUICK_S: Final = 1.0
 RETRIES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # the system may not have a way at once
 
+PEER_GONE: Final = CloseReason(
+    CloseCode.UNEXPECTED_CLOSE, "the peer does not answer, and says that it is elsewhere"
+)
 PEER_MOVED: Final = CloseReason(
     CloseCode.UNEXPECTED_CLOSE, "the peer has moved, and connected anew", remote=True
 )
@@ -67,6 +75,7 @@ class Moves:
         self._dial = dial
         self._clock = clock
         self._tasks: dict[PeerId, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(DIALS_MAX)
 
     def receive_move(self, hosts: Set[str], addr_of: AddrOf) -> None:
         """Take in that this machine has these addresses by now, and no others.
@@ -91,12 +100,37 @@ class Moves:
                 connection.port.close()
         for peer_id in {**ended, **doubted}:
             addr = self._where(peer_id, addr_of(peer_id), ended.get(peer_id), doubted)
-            if (former := self._tasks.pop(peer_id, None)) is not None:
-                former.cancel()
-            self._tasks[peer_id] = asyncio.get_running_loop().create_task(
-                self._go_on(addr, [] if peer_id in ended else doubted[peer_id], now),
-                name=f"move {peer_id.short}",
-            )
+            self._start(addr, [] if peer_id in ended else doubted[peer_id], now, MOVED)
+
+    def receive_peer_move(self, addr: PeerAddr, left: Set[SocketAddr]) -> None:
+        """Take in that a peer says where it is by now, and no longer at `left`.
+
+        It cannot dial this side where there is a NAT before it, so this side does.
+        """
+        now = self._clock.monotonic()
+        doubted = [
+            one
+            for one in self._connections.peers.connections(addr.peer_id)
+            if one.links and one.is_initiator and one.reachable_at in left
+        ]
+        for connection in doubted:
+            self._outbound.ping_for_a_while(connection)
+        if doubted:
+            self._start(addr, doubted, now, PEER_GONE)
+
+    def _start(
+        self, addr: PeerAddr, doubted: list[Connection], now: float, reason: CloseReason
+    ) -> None:
+        if (former := self._tasks.pop(addr.peer_id, None)) is not None:
+            former.cancel()
+        task = self._tasks[addr.peer_id] = asyncio.get_running_loop().create_task(
+            self._go_on(addr, doubted, now, reason), name=f"move {addr.peer_id.short}"
+        )
+        task.add_done_callback(partial(self._forget, addr.peer_id))
+
+    def _forget(self, peer_id: PeerId, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(peer_id) is task:
+            del self._tasks[peer_id]
 
     def accept(self, link: Link) -> None:
         """End the connections that a peer had before the one on which it says that it moved."""
@@ -111,12 +145,16 @@ class Moves:
                 if mate is not current and mate.ready_at <= current.ready_at:
                     mate.close(PEER_MOVED)
 
-    async def stop(self) -> None:
-        """Dial nobody any more."""
-        tasks = [task for task in self._tasks.values() if not task.done()]
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Dial nobody any more; return what was cancelled for it."""
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
-        if tasks:
+        return tasks
+
+    async def stop(self) -> None:
+        """Dial nobody any more."""
+        if tasks := self.cancel():
             await asyncio.wait(tasks)
 
     @staticmethod
@@ -134,7 +172,9 @@ class Moves:
         where = tuple(dict.fromkeys(direct))[:DIRECT_COUNT_MAX]
         return PeerAddr(peer_id, where, relay=relay, carriers=carriers)
 
-    async def _go_on(self, addr: PeerAddr, doubted: list[Connection], moved_at: float) -> None:
+    async def _go_on(
+        self, addr: PeerAddr, doubted: list[Connection], moved_at: float, reason: CloseReason
+    ) -> None:
         """Dial a peer anew, unless it is heard on a connection that has moved as well."""
         if doubted:
             rtt = max(one.engine.rtt or 0.0 for one in doubted)
@@ -143,21 +183,29 @@ class Moves:
             if not doubted:
                 return
         for pause_s in (*RETRIES_S, None):
-            try:
-                await self._reconnect(addr, doubted, moved_at)
-                return
-            except LinkRefused as refused:
-                if pause_s is None:
-                    logger.debug("peer %s: %s, after a move", addr.peer_id.short, refused)
+            async with self._turns:
+                began_at = self._clock.monotonic()
+                try:
+                    await self._reconnect(addr, doubted, moved_at, reason)
                     return
-                await asyncio.sleep(pause_s)
+                except LinkRefused as refused:
+                    # Who has a way there and gets no answer need not try it again.
+                    is_quick = self._clock.monotonic() - began_at < QUICK_S
+                    if pause_s is None or not is_quick:
+                        logger.debug("peer %s: %s, after a move", addr.peer_id.short, refused)
+                        return
+            await asyncio.sleep(pause_s)
 
-    async def _reconnect(self, addr: PeerAddr, doubted: list[Connection], moved_at: float) -> None:
+    async def _reconnect(
+        self, addr: PeerAddr, doubted: list[Connection], moved_at: float, reason: CloseReason
+    ) -> None:
         current = self._connections.peers.usable(addr.peer_id)
         if current is None or current.ready_at < moved_at:
             current = await asyncio.shield(self._dial(addr))
         for former in doubted:
-            former.close(MOVED)
+            former.close(reason)
+        if reason is not MOVED:
+            return  # the peer has left the former one itself
         with suppress(LinkRefused):  # it ended again, or its peer knows of no such notice
             link = await self._connections.open_on(
                 current, OpenFrame(PROTOCOL, b""), is_essential=True

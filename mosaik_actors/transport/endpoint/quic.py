@@ -250,6 +250,10 @@ class QuicEndpoint(EndpointBase):
                 self._relays.on_move()
         return True
 
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before."""
+        self._moves.receive_peer_move(addr, set(before.direct) - set(addr.direct))
+
     @property
     def local_addr(self) -> PeerAddr:
         """Where others on this machine can reach this endpoint."""
@@ -406,6 +410,7 @@ class QuicEndpoint(EndpointBase):
         The links here end at once; the peers notice after their idle timeout.
         """
         self._is_closing = True
+        self._moves.cancel()
         if self.mapping is not None:
             self.mapping.crash()
         self._connections.stop()
