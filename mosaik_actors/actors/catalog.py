@@ -73,6 +73,7 @@ from ..node import Node
 from ..runtime import TypeDispatcher
 from ..tickets.wire import PROTOCOL as TICKETS_PROTOCOL
 from ..tickets.wire import ShownTickets, encode_shown
+from ..transport.address import PeerAddr
 from ..transport.interface import Link
 
 logger = logging.getLogger(__name__)
@@ -282,13 +283,18 @@ class CatalogActor(TypeDispatcher):
                 self._read_rtts()
             case _LookWhere():
                 self.wakeupAfter(_LOOK_INTERVAL_S, _LookWhere())
-                if self._node.endpoint.look_where():
+                if self._node.endpoint.look_where(self._catalog_addr):
                     addr = self._node.endpoint.addr
                     logger.info("this node is at other addresses: %s", addr)
                     self._catalog.local.change_addr(addr, now=self._now())
         self._pump()
 
     # Helpers.
+
+    def _catalog_addr(self, peer_id: PeerId) -> PeerAddr | None:
+        """Return where a peer says that it is."""
+        peer = self._catalog.snapshot().get(peer_id)
+        return None if peer is None else peer.addr
 
     def _advertise(self, put: Callable[..., object], outcome: Any) -> None:
         error = None
@@ -335,9 +341,13 @@ class CatalogActor(TypeDispatcher):
         snapshot = self._catalog.snapshot()
         is_logged = logger.isEnabledFor(logging.INFO)
         if not is_logged and not self._is_read():
-            self._catalog.skip_events()
-        events = tuple(iter(self._catalog.next_event, None))
+            self._catalog.skip_arrivals()
+        found: list[CatalogEvent] = []
+        while (event := self._catalog.next_event()) is not None:
+            found.append(event)
+        events = tuple(found)
         self._log_events(events, is_logged)
+        self._follow_moves(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -379,6 +389,12 @@ class CatalogActor(TypeDispatcher):
                 case PeerDeparted(peer, reason):
                     text = "peer %s is gone: %s"
                     log.info(logger, peer.peer_id, text, peer.peer_id.short, reason, now=now)
+
+    def _follow_moves(self, events: tuple[CatalogEvent, ...]) -> None:
+        for event in events:
+            match event:
+                case PeerUpdated(peer, before) if before.addr.direct != peer.addr.direct:
+                    self._node.endpoint.receive_peer_move(before.addr, peer.addr)
 
     def _log_shared_key(self) -> None:
         self._node.peer_log.error(

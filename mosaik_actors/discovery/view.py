@@ -103,7 +103,7 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
     def __getitem__(self, key: PeerId | str) -> PeerInfo:
         peer_id = PeerId(key) if isinstance(key, str) else key
         shown = self._peers[peer_id]
-        if type(shown) is SignedPeerEntry:
+        if isinstance(shown, SignedPeerEntry):
             # In its place, so that who looks again finds the same.
             shown = self._peers[peer_id] = _inform(shown, self._clock)
         return shown
@@ -222,10 +222,14 @@ class CatalogView:
         kind, shown, more = event
         return kind(_inform(shown, self._clock), *(() if more is None else (more,)))
 
-    def skip_events(self) -> None:
-        """Drop the events of other peers that are not yet handed out."""
+    def skip_arrivals(self) -> None:
+        """Drop the events of peers that came or left and are not yet handed out."""
         if self._events:
-            self._events = deque(one for one in self._events if isinstance(one, SecretKeyShared))
+            self._events = deque(
+                one
+                for one in self._events
+                if isinstance(one, SecretKeyShared) or one[0] is PeerUpdated
+            )
 
 
 # An event, made when it is asked for: what it is, of whom, and what else it says.
@@ -238,4 +242,4 @@ _Event = (
 
 
 def _inform(shown: Shown, clock: Clock) -> PeerInfo:
-    return PeerInfo(shown.entry, clock=clock) if type(shown) is SignedPeerEntry else shown
+    return PeerInfo(shown.entry, clock=clock) if isinstance(shown, SignedPeerEntry) else shown

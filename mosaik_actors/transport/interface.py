@@ -126,7 +126,11 @@ class Link(Protocol):
 
     @property
     def carrier(self) -> str:
-        """What carries its bytes: ``unix``, so a process of this user, or ``quic``."""
+        """What carries its bytes now, of `config.CARRIERS`.
+
+        ``unix`` is a process of this user, and stays so. From ``relay`` a link moves to ``quic``
+        when a direct path is found, and back when that is lost.
+        """
 
     @property
     def unsent_bytes(self) -> int:
@@ -270,10 +274,19 @@ class Endpoint(Protocol):
     def may_move(self) -> bool:
         """Whether its addresses may change: those of all interfaces do."""
 
-    def look_where(self) -> bool:
+    def look_where(self, addr_of: Callable[[PeerId], PeerAddr | None] = lambda _: None) -> bool:
         """Look where others can reach it by now; return whether `addr` has changed.
 
-        Connections that cannot go on from another address end, so that they are made anew.
+        Connections that cannot go on from another address are made anew, on both sides at once.
+
+        Args:
+            addr_of: Says where a peer is that has to be dialled anew; None where nobody knows.
+        """
+
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before.
+
+        A connection that was dialled at one that is gone, and is silent, is made anew.
         """
 
     @property

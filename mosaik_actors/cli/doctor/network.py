@@ -104,6 +104,23 @@ class DhtReached:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayAsked:
+    """What the gateway said when it was asked to map a port.
+
+    Attributes:
+        external: Where that port was reached from outside; None where it did not map.
+        method: By which protocol.
+        error: Why it did not.
+        took_s: How long that took.
+    """
+
+    external: SocketAddr | None
+    method: str
+    error: str
+    took_s: float
+
+
 def judge_peers(met: Met) -> Finding:
     """Judge whether anybody is there, and what carries the connections."""
     check = "peers"
@@ -235,6 +252,22 @@ def judge_nat(local: Sequence[SocketAddr], observed: Sequence[Observed]) -> Find
         return ok("nat", f"there is one, with one mapping for all (hole punching works): {told}")
     found = f"there is one, with another mapping for each remote address (symmetric): {told}"
     return warn("nat", found, "peers are met through a relay: name one, or forward a UDP port")
+
+
+def judge_mapping(asked: GatewayAsked | None) -> Finding:
+    """Judge whether the gateway maps ports."""
+    check = "port mapping"
+    if asked is None:
+        return skip(check, "not asked for (--port-mapping)")
+    if asked.external is not None:
+        found = f"mapped at {format_socket_addr(asked.external)} by {asked.method}, and given back"
+        return ok(check, found)
+    advice = (
+        "turn on PCP, NAT-PMP or UPnP at the router, or forward the port there by hand; direct "
+        "paths past a relay mostly need neither"
+    )
+    found = asked.error or f"no answer within {asked.took_s:.0f} s"
+    return warn(check, found, advice)
 
 
 def judge_dht(reached: DhtReached | None) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ...dht.config import DhtConfig, parse_host_port, require_dnspython
@@ -21,6 +22,7 @@ from ...transport.close import SHUTDOWN, CloseCode
 from ...transport.config import DATAGRAM_BYTES_MIN, TransportConfig
 from ...transport.endpoint import QuicEndpoint
 from ...transport.interface import Endpoint, LinkRefused
+from ...transport.mapping.driver import start_mapping
 from ...transport.relay.config import RelayConfig
 from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from ...transport.sockets import family_of
@@ -30,6 +32,7 @@ from .network import (
     ClockReading,
     DatagramPath,
     DhtReached,
+    GatewayAsked,
     Met,
     Observed,
     RelayReached,
@@ -222,6 +225,34 @@ async def _reach_relay(
     reached = RelayReached(where, carrier, rtt_s=link.rtt)
     link.close()
     return reached
+
+
+async def ask_gateway(config: TransportConfig, wait_s: float) -> GatewayAsked:
+    """Have the gateway map a port that is free here, and give it back."""
+    machine = Machine()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("0.0.0.0", 0))
+        mapping = start_mapping(
+            config,
+            [(config.gateway[0] if config.gateway else "0.0.0.0", held.getsockname()[1])],
+            ["quic"],
+            machine.clock,
+            machine.randomness.branch("doctor"),
+        )
+        assert mapping is not None, "a mapping is wanted"
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    while True:
+                        await asyncio.sleep(_POLL_S)
+                        if mapping.is_settled:
+                            break
+            took_s = loop.time() - begun
+            return GatewayAsked(mapping.external, mapping.method, mapping.error, took_s)
+        finally:
+            await mapping.close()
 
 
 async def reach_dht(config: DhtConfig | None, wait_s: float) -> DhtReached | None:

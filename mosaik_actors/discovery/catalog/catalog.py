@@ -350,9 +350,9 @@ class Catalog:
         """Return the oldest event not yet handed out, or None."""
         return self._view.next_event()
 
-    def skip_events(self) -> None:
-        """Drop the events of other peers that are not yet handed out: nobody wants them."""
-        self._view.skip_events()
+    def skip_arrivals(self) -> None:
+        """Drop the events of peers that came or left, where nobody wants them; changes stay."""
+        self._view.skip_arrivals()
 
     def take_fresh(self) -> list[SignedPeerEntry]:
         """Return the entries accepted since the last call: what others may not know yet.

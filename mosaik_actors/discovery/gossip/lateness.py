@@ -42,4 +42,4 @@ class Lateness:
         return 0.0 if late_s < _BUSY_S else _TURNS * late_s
 
     def _find(self, now: float) -> float:
-        return self._late_s * 0.5 ** ((now - self._since) / _HALVED_S)
+        return float(self._late_s * 0.5 ** ((now - self._since) / _HALVED_S))

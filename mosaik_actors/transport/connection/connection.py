@@ -81,7 +81,7 @@ class Connection(ABC):
         is_initiator: Whether this side dialled.
 
     Attributes:
-        carrier: What carries its bytes, such as ``quic``.
+        carrier: What it was made over, such as ``quic``; `carried_by` is what it is now.
         is_timer_early: Whether its timer only ever becomes due later, so that one that is
             armed does.
         direct_at: When a way past the relay may be looked for (again), where it is relayed.
@@ -150,6 +150,14 @@ class Connection(ABC):
     def remote(self) -> SocketAddr | None:
         """Where the peer is; None where that is no address."""
         return self.engine.remote
+
+    @property
+    def carried_by(self) -> str:
+        """What carries its bytes now, of `CARRIERS`: past its relay it is ``quic``."""
+        remote = self.remote
+        if self.carrier == "relay" and remote is not None and self.owner.is_past_relay(remote):
+            return "quic"
+        return self.carrier
 
     @property
     def reachable_at(self) -> SocketAddr | None:

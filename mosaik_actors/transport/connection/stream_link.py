@@ -32,6 +32,10 @@ class LinkConnection(Hashable, Protocol):
     last_heard_at: float
 
     @property
+    def carried_by(self) -> str:
+        """What carries its bytes now."""
+
+    @property
     def peer_link_count(self) -> int:
         """Links that the peer has opened and that are not closed."""
 
@@ -83,8 +87,8 @@ class StreamLink(FramedLink):
 
     @property
     def carrier(self) -> str:
-        """What carries its bytes."""
-        return self.connection.carrier
+        """What carries its bytes now."""
+        return self.connection.carried_by
 
     @property
     def unsent_bytes(self) -> int:

@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from ..sockets import BatchingPort, DatagramPort, family_of
 logger = logging.getLogger(__name__)
 
 TIMER_STEP_S: Final = 1e-6
+PINGS_S: Final = (0.1, 0.1, 0.15, 0.2, 0.25)
 BLACK_HOLE_PROBES: Final = 3
 
 
@@ -142,6 +144,23 @@ class Outbound:
             timer.cancel()
         self._dirty.clear()
         self._is_released = True
+
+    def ping_for_a_while(self, connection: Connection) -> None:
+        """Ping the peer until it is heard, and once more: datagrams go another way by now.
+
+        An answer shows what was lost on the former way, long before a timeout does. It may go
+        the former way itself, until the peer, too, has changed.
+        """
+        self._ping(connection, self._clock.monotonic(), PINGS_S)
+
+    def _ping(self, connection: Connection, since: float, pauses_s: tuple[float, ...]) -> None:
+        if connection.state is ConnectionState.CLOSED:
+            return
+        connection.engine.ping(now=self._clock.monotonic())
+        self.mark_dirty(connection)
+        if pauses_s and connection.last_heard_at <= since:
+            again = partial(self._ping, connection, since, pauses_s[1:])
+            self._loop.call_later(pauses_s[0], again, context=self._context)
 
     # Timers.
 

@@ -20,7 +20,7 @@ from random import Random
 from typing import Final
 
 from ..address import PeerAddr
-from ..close import SHUTDOWN, CloseCode, CloseReason
+from ..close import MOVED, SHUTDOWN, CloseCode, CloseReason
 from ..interface import Endpoint, FramesReceived, Link, LinkClosed, LinkEvent, LinkRefused
 from .config import RelayConfig
 from .frames import PROTOCOL, RELAY_TICKETS
@@ -39,7 +39,7 @@ class RelayClient:
     """
 
     def __init__(self, endpoint: Endpoint, config: RelayConfig, rng: Random) -> None:
-        self.port = RelayPort(config)
+        self.port = RelayPort(config, self._receive_move)
         self._endpoint = endpoint
         self._config = config
         self._rng = rng
@@ -103,6 +103,11 @@ class RelayClient:
         if self._show_timer is not None:
             self._show_timer.cancel()
 
+    def _receive_move(self) -> None:
+        """Go on from the addresses that this machine has by now."""
+        relays = {relay.peer_id: relay for relay in self._config.relays}
+        self._endpoint.look_where(relays.get)
+
     def _distance(self, relay: PeerAddr) -> float:
         rtt = self._endpoint.rtt(relay.peer_id)
         return float("inf") if rtt is None else rtt
@@ -124,6 +129,8 @@ class RelayClient:
             if (text := str(reason)) != said:
                 said = text
                 logger.warning("relay %s cannot be used now: %s", relay, text)
+            if reason == MOVED:
+                continue  # it is dialled already
             paused_s = wait_s * self._rng.uniform(0.75, 1.25)
             wait_s = min(2 * wait_s, self._config.retry_max)
             if reason.code != CloseCode.NO_TICKET:

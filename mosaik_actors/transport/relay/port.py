@@ -36,6 +36,7 @@ class RelayPort:
 
     Args:
         config: The settings; the relays are numbered from 1 in its order.
+        on_move: Called when the addresses of this machine have changed.
 
     Attributes:
         dropped_count: Datagrams that came and found no room.
@@ -43,10 +44,11 @@ class RelayPort:
 
     family: int = RELAYED_FAMILY
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, on_move: Callable[[], object]) -> None:
         self.addrs: list[SocketAddr] = []
         self.local_addrs: list[SocketAddr] = []
         self.dropped_count = 0
+        self.on_move = on_move
         self._config = config
         self._links: dict[int, Link] = {}
         self._direct: DirectPaths | None = None
@@ -102,13 +104,19 @@ class RelayPort:
 
     def receive(self, number: int, frames: list[bytes]) -> None:
         """Take in what a relay sent. Whoever sends what is no datagram is ignored."""
+        ways = {} if self._direct is None else self._direct.ways
         for frame in frames:
             size = len(frame) - PEER_BYTES
             if not 0 < size <= DATAGRAM_BYTES_MAX or self._inbox_bytes + size > INBOX_BYTES_MAX:
                 self.dropped_count += 1
                 continue
-            self._inbox.append((frame[PEER_BYTES:], relayed_addr(frame[:PEER_BYTES], number)))
+            source = relayed_addr(frame[:PEER_BYTES], number)
+            self._inbox.append((frame[PEER_BYTES:], source))
             self._inbox_bytes += size
+            way = ways.get(source[0])
+            if way is not None and not way.selector.is_doubted and not frame[PEER_BYTES] & 0x80:
+                way.selector.is_doubted = True
+                way.on_doubted()
         self._wake()
 
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:

@@ -30,8 +30,15 @@ from mosaik_actors.cli.doctor.machine_probes import (
     measure_storage,
     read_packages,
 )
-from mosaik_actors.cli.doctor.network import ClockReading, DhtReached, Met, Observed, RelayReached
-from mosaik_actors.cli.doctor.network_probes import check_network, check_reach
+from mosaik_actors.cli.doctor.network import (
+    ClockReading,
+    DhtReached,
+    GatewayAsked,
+    Met,
+    Observed,
+    RelayReached,
+)
+from mosaik_actors.cli.doctor.network_probes import ask_gateway, check_network, check_reach
 from mosaik_actors.cli.main import main
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry
 from mosaik_actors.discovery.info import PeerInfo
@@ -39,6 +46,7 @@ from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles.relaying import start_relay
 from mosaik_actors.testing.local_dht import LocalDht
+from tests.unit.transport.mapping.gateways import OUTSIDE, Gateway, serving
 from tests.waiting import until
 
 SKIP, OK, WARN, FAIL = Judgement.SKIP, Judgement.OK, Judgement.WARN, Judgement.FAIL
@@ -179,6 +187,10 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
         WARN,
         "1 of 2 do not answer: q: no answer",
     ),
+    (network.judge_mapping(None), SKIP, "--port-mapping"),
+    (network.judge_mapping(GatewayAsked(AT, "PCP", "", 1)), OK, "198.51.100.9:4433 by PCP"),
+    (network.judge_mapping(GatewayAsked(None, "", "r refuses: so", 1)), WARN, "r refuses: so"),
+    (network.judge_mapping(GatewayAsked(None, "", "", 25)), WARN, "no answer within 25 s"),
     (network.judge_nat([NEAR], []), SKIP, "nobody told"),
     (network.judge_nat([NEAR], [Observed("r", NEAR)]), OK, "none"),
     (network.judge_nat([NEAR], [Observed("r", AT)]), OK, "a second observer"),
@@ -341,6 +353,25 @@ async def test_a_peer_that_udp_does_not_reach_is_told(monkeypatch: pytest.Monkey
         [path] = await network_probes.dial_over_udp(net, [PeerInfo(entry)], [])
     assert path.error == "no answer within 0.1 s"
     assert network.judge_paths([path]).verdict is WARN
+
+
+@pytest.mark.parametrize(
+    ("gateway", "external", "error"),
+    [
+        (Gateway(), OUTSIDE, ""),
+        (Gateway(result=2), None, "not authorized"),
+        (Gateway(outside="10.0.0.1"), None, "behind another NAT"),
+    ],
+    ids=["maps", "refuses", "private"],
+)
+async def test_the_gateway_is_asked_for_a_port_and_given_it_back(
+    gateway: Gateway, external: str | None, error: str
+) -> None:
+    async with serving(gateway) as config:
+        asked = await ask_gateway(config, 10.0)
+        await until(lambda: not gateway.mapped)
+    assert (asked.external and asked.external[0]) == external
+    assert error in asked.error
 
 
 async def test_a_node_that_cannot_start_is_a_failed_check() -> None:

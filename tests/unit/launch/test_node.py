@@ -96,8 +96,8 @@ count = 3
 def test_a_node_shows_relays_the_tickets_of_the_classes_that_are_named(tmp_path: Path) -> None:
     relay = f'relay = ["{SecretKey.from_seed("relay").peer_id}@192.0.2.1:4434"]'
     launch = make(f'{relay}\nrelay_tickets = ["mosaik.ticket.jwt"]', tmp_path)
-    assert launch.net._relay is not None
-    assert launch.net._relay.tickets == (Jwt.class_id,)
+    assert launch.net._settings.relay is not None
+    assert launch.net._settings.relay.tickets == (Jwt.class_id,)
 
 
 def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:

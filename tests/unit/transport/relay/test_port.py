@@ -47,7 +47,7 @@ def fake_link() -> Any:
 
 
 def port() -> RelayPort:
-    return RelayPort(RelayConfig(relays=RELAYS))
+    return RelayPort(RelayConfig(relays=RELAYS), on_move=lambda: None)
 
 
 def test_an_address_behind_a_relay_names_the_peer_and_nothing_else_is_one() -> None:
