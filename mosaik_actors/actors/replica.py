@@ -70,7 +70,7 @@ from ..groups.messages import (
     UnregisterReplica,
 )
 from ..groups.storage.interface import LogOwner, SaveBatch, StorageFull
-from ..groups.wire.protocol import PROTOCOL
+from ..groups.wire.frames import PROTOCOL
 from ..ids import GroupId
 from ..peer_log import TopicLog
 from ..peer_text import printable

@@ -2,7 +2,8 @@
 
 Every frame, record and stored value of a group has its type and its limits here, with
 one strict decoder each: what does not fit is refused with `DecodeError` before anything
-is built. Nothing here decides anything.
+is built. All are MessagePack arrays, those of one union with a tag. Nothing here decides
+anything.
 
 Start with `frames` (which kinds of frame a bond carries) and `records` (what a log is
 made of). `raft` has the messages of replicas; `bootstrap`, `merge` and `sync` those of the

@@ -17,7 +17,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from ...errors import ConfigError, DecodeError
@@ -39,21 +39,19 @@ def make_voters(voters: Iterable[PeerId], learners: Iterable[PeerId] = ()) -> Vo
 
 def promote(current: Voters, peer: PeerId) -> Voters:
     """Return `current` with a learner turned into a voter."""
-    return make_voters(
-        (*current.voters, peer), tuple(other for other in current.learners if other != peer)
-    )
+    others = remove(current, peer)
+    return make_voters((*others.voters, peer), others.learners)
 
 
 def demote(current: Voters, peer: PeerId) -> Voters:
     """Return `current` with a voter turned into a learner."""
-    return make_voters(
-        tuple(other for other in current.voters if other != peer), (*current.learners, peer)
-    )
+    others = remove(current, peer)
+    return make_voters(others.voters, (*others.learners, peer))
 
 
 def remove(current: Voters, peer: PeerId) -> Voters:
     """Return `current` without `peer`."""
-    return make_voters(
+    return Voters(
         tuple(other for other in current.voters if other != peer),
         tuple(other for other in current.learners if other != peer),
     )
@@ -89,12 +87,9 @@ def check_change(current: Voters, target: Voters) -> None:
             raise IllegalChange(f"{peer.short} is no learner, expected before it votes")
 
 
-def encode_voters(voters: Voters) -> bytes:
-    """Return a configuration as the content of its entry."""
-    return encode(voters)
+_decoder = BoundedDecoder[Voters](Voters, "a configuration", VOTERS_BYTES_MAX)
 
-
-_decoder: BoundedDecoder[Voters] = BoundedDecoder(Voters, "a configuration", VOTERS_BYTES_MAX)
+encode_voters: Callable[[Voters], bytes] = encode
 
 
 def decode_voters(data: bytes) -> Voters:
@@ -153,12 +148,9 @@ class Configurations:
 
     def at(self, index: int) -> Voters:
         """Return the configuration in force at an index at or after the metadata."""
-        for known_index, voters in reversed(self._known):
-            if known_index <= index:
-                return voters
-        raise AssertionError(
-            f"configuration at {index}, before the metadata at {self._known[0][0]}"
-        )
+        known_index, voters = self.final(index)
+        assert known_index <= index, f"configuration at {index}, metadata at {known_index}"
+        return voters
 
     def between(self, after_index: int, last_index: int) -> Iterator[tuple[int, Voters]]:
         """Yield the configurations after `after_index` up to `last_index`, with their indexes."""
@@ -173,10 +165,9 @@ class Configurations:
 
     def truncate(self, from_index: int) -> bool:
         """Forget those from `from_index` on; return whether there were any."""
-        kept = [self._known[0], *(k for k in self._known[1:] if k[0] < from_index)]
-        was_changed = len(kept) != len(self._known)
-        self._known = kept
-        return was_changed
+        before = self._known
+        self._known = [before[0], *(k for k in before[1:] if k[0] < from_index)]
+        return len(self._known) != len(before)
 
     def compact(self, index: int) -> None:
         """Forget those before the one in force at `index`, which becomes the metadata."""
