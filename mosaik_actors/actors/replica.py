@@ -46,7 +46,7 @@ from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
-from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
+from ..groups.mesh.bond import AcceptLink, CloseLink, DialWanted, TopologyChanged
 from ..groups.mesh.peer_heartbeats import (
     HEARTBEAT_FRAME,
     ConnectionHeartbeats,

@@ -31,16 +31,11 @@ class StartGroups:
 
 @dataclass(frozen=True, slots=True)
 class RegisterReplica:
-    """Hand the links for a group to this replica from now on.
-
-    Attributes:
-        group_id: The group.
-        replica: The replica.
-        heartbeats: Gets the heartbeats that all groups of the node share.
-    """
+    """Hand the links for a group to this replica from now on."""
 
     group_id: GroupId
     replica: ActorAddress
+    # Gets the heartbeats that all groups of the node share.
     heartbeats: asyncio.Future[PeerHeartbeats]
 
 
@@ -66,31 +61,19 @@ class BondOffered:
 
 @dataclass(frozen=True, slots=True)
 class StartReplica:
-    """The first message of a replica actor.
-
-    Attributes:
-        node: The node.
-        catalog: The catalog actor.
-        groups: The groups actor.
-        spec: What the member is made of.
-        storage: Its log.
-        state: What its handles read.
-        name: The group's name, for people at this node.
-        shown_name: Its name in the catalog.
-        tickets: What tickets other members need; None is none.
-        after: Done when this node's last member of the group is gone, or will not go;
-            None when there was none.
-    """
+    """The first message of a replica actor."""
 
     node: Node
-    catalog: ActorAddress
-    groups: ActorAddress
-    spec: MemberSpec
-    storage: LogStorage
-    state: GroupState
-    name: str
-    shown_name: str
-    tickets: RequiredTickets | None = None
+    catalog: ActorAddress  # the catalog actor
+    groups: ActorAddress  # the groups actor
+    spec: MemberSpec  # what the member is made of
+    storage: LogStorage  # its log
+    state: GroupState  # what its handles read
+    name: str  # the group's name, for people at this node
+    shown_name: str  # its name in the catalog
+    tickets: RequiredTickets | None = None  # what tickets other members need; None is none
+    # Done when this node's last member of the group is gone, or will not go; None when there was
+    # none.
     after: Any = None
 
 
@@ -101,19 +84,12 @@ class CommandsQueued:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """Commands in the shared state, and whom to tell what became of them.
+    """Commands in the shared state, and whom to tell what became of them."""
 
-    Attributes:
-        payloads: The commands, encoded.
-        future: Gets the first and last position, or an exception.
-        timeout_s: Seconds they may wait.
-        waits: Whether it is notified when they are applied, or when they have left.
-    """
-
-    payloads: list[bytes]
-    future: Any
-    timeout_s: float
-    waits: bool
+    payloads: list[bytes]  # the commands, encoded
+    future: Any  # gets the first and last position, or an exception
+    timeout_s: float  # seconds they may wait
+    waits: bool  # whether it is notified when they are applied, or when they have left
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +148,9 @@ class GroupWasForced:
 
 @dataclass(frozen=True, slots=True)
 class LeaveGroup:
-    """Leave the group; the sender gets `GroupLeft`.
+    """Leave the group; the sender gets `GroupLeft`."""
 
-    Attributes:
-        is_final: Whether the member does not mean to come back with its log.
-    """
-
-    is_final: bool
+    is_final: bool  # whether the member does not mean to come back with its log
 
 
 @dataclass(frozen=True, slots=True)

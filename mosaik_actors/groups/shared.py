@@ -21,28 +21,22 @@ class GroupState(SharedState):
     Args:
         make_future: Makes the futures of who waits for room.
         events_backlog: Events kept for readers that are slow to take them.
-
-    Attributes:
-        member: The member; None before it has started.
-        submissions: Commands that handles have put in and the actor has not taken.
-        queued_count: How many commands those are.
-        queued_bytes: And how many bytes.
-        reads: The futures of strong reads, each with what answers it when it may be.
-        take_now: Set by the actor: takes the submissions without a turn in its mailbox,
-            and returns whether it did. It does not while they come many at a time, for
-            then those of one turn are taken together.
-        room: Who waits for room for more commands.
     """
 
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         super().__init__(events_backlog)
-        self.member: GroupMember | None = None
+        self.member: GroupMember | None = None  # the member; None before it has started
+        # Commands that handles have put in and the actor has not taken.
         self.submissions: deque[Any] = deque()
-        self.queued_count = 0
-        self.queued_bytes = 0
+        self.queued_count = 0  # how many commands those are
+        self.queued_bytes = 0  # and how many bytes
+        # The futures of strong reads, each with what answers it when it may be.
         self.reads: dict[Any, Callable[[], Any]] = {}
+        # Set by the actor: takes the submissions without a turn in its mailbox, and returns whether
+        # it did. It does not while they come many at a time, for then those of one turn are taken
+        # together.
         self.take_now: Callable[[], bool] = _not_now
-        self.room = Waiters(make_future)
+        self.room = Waiters(make_future)  # who waits for room for more commands
 
     def ended(self, value: Any = None) -> GroupTerminated:
         """Return a new error that says why the member has ended; `value` was not accepted."""

@@ -25,14 +25,10 @@ class Availability:
 
     Args:
         sync: How this member catches up.
-
-    Attributes:
-        disk: How the disk does.
-        is_admitted: Whether this member's place in the group is final for now.
     """
 
     def __init__(self, context: Context, raft: Raft, history: bytes, sync: CatchingUp) -> None:
-        self.disk = DiskState.FINE
+        self.disk = DiskState.FINE  # how the disk does
         self._context = context
         self._raft = raft
         self._history = history
@@ -40,6 +36,7 @@ class Availability:
         self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
         is_voter = context.me in raft.final_configuration[1].voters
+        # Whether this member's place in the group is final for now.
         self.is_admitted = is_voter and not raft.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None

@@ -58,10 +58,6 @@ class CatchingUp:
 
     Args:
         keep_snapshot: Takes a snapshot that is to be saved with its metadata.
-
-    Attributes:
-        served_bytes: What was handed to those who catch up.
-        mismatch_count: How often what was fetched did not fit together.
     """
 
     def __init__(
@@ -73,8 +69,8 @@ class CatchingUp:
         *,
         now: float,
     ) -> None:
-        self.served_bytes = 0
-        self.mismatch_count = 0
+        self.served_bytes = 0  # what was handed to those who catch up
+        self.mismatch_count = 0  # how often what was fetched did not fit together
         self._context = context
         self._raft = raft
         self._history = history

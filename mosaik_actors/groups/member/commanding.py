@@ -1,9 +1,8 @@
 """Commands on their way to the leader, and into the log where the leader is.
 
-Whatever piled up since the last turn leaves together: at the leader as entries
-of a good size, elsewhere as frames to the leader. What came of them is learnt
-by applying the log (`history`); here only those that certainly did not get into
-it are notified at once, so that they come again.
+Whatever piled up since the last turn leaves together: at the leader as entries of a good size,
+elsewhere as frames to the leader. What came of them is learnt by applying the log (`history`); here
+only those that certainly did not get into it are notified at once, so that they come again.
 """
 
 from __future__ import annotations
@@ -36,11 +35,7 @@ class CommandProposal:
 
 
 class Commands:
-    """The commands of one member on their way.
-
-    Attributes:
-        unreadable_count: How often commands of others could not be decoded; the first is logged.
-    """
+    """The commands of one member on their way."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes) -> None:
         self._context = context
@@ -48,6 +43,7 @@ class Commands:
         self._history = history
         self._waiting: list[Origin] = []
         self._route: object = None
+        # How often commands of others could not be decoded; the first is logged.
         self.unreadable_count = 0
 
     def has_more(self, *, now: float) -> bool:

@@ -22,40 +22,24 @@ from ..wire.status import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSpec:
-    """What a member is made of.
+    """What a member is made of."""
 
-    Attributes:
-        me: This peer.
-        network_id: The network.
-        group_id: The group.
-        key: The group's key.
-        consensus: What all members agree on.
-        settings: This member's own settings.
-        host: The machine, new.
-        client: This node's commands.
-        sync: How state is synchronised.
-        is_durable: Whether the storage survives a crash.
-        is_observer: It does not vote, until `GroupMember.take_part`.
-        factor: How reluctant it is to lead; 1 is not at all.
-        allow: Why a peer is refused although it has the key; None for join_accepted.
-        is_in_reach: Whether a peer is connected and answers.
-        is_excluded: Whether it is certain that a peer may not be a member any more.
-    """
-
-    me: PeerId
+    me: PeerId  # this peer
     network_id: NetworkId
     group_id: GroupId
-    key: GroupKey
-    consensus: ConsensusConfig
-    settings: GroupsConfig
-    host: Host
-    client: CommandClient
-    sync: StateSync
-    is_durable: bool
-    is_observer: bool
-    factor: float
-    allow: Allow
+    key: GroupKey  # the group's key
+    consensus: ConsensusConfig  # what all members agree on
+    settings: GroupsConfig  # this member's own settings
+    host: Host  # the machine, new
+    client: CommandClient  # this node's commands
+    sync: StateSync  # how state is synchronised
+    is_durable: bool  # whether the storage survives a crash
+    is_observer: bool  # it does not vote, until `GroupMember.take_part`
+    factor: float  # how reluctant it is to lead; 1 is not at all
+    allow: Allow  # why a peer is refused although it has the key; None for join_accepted
+    # Whether a peer is connected and answers.
     is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
+    # Whether it is certain that a peer may not be a member any more.
     is_excluded: Callable[[PeerId], bool] = lambda _peer: False
 
 
@@ -66,36 +50,15 @@ class Context:
         spec: What it is made of.
         rng: Draws timeouts, nonces and ids.
         join_heartbeats: See `StandingBonds`.
-
-    Attributes:
-        me: This member.
-        consensus: What all members agree on.
-        settings: This member's own settings.
-        rng: Draws timeouts, nonces and ids.
-        mesh: The bonds.
-        host: The machine.
-        client: This node's commands.
-        reads: This node's strong reads.
-        sync: How state is synchronised.
-        is_durable: Whether anything is saved.
-        is_observer: Whether this member wants only to observe.
-        factor: How reluctant this member is to lead.
-        is_excluded: Whether it is certain that a peer may not be a member any more.
-        statuses: Who is bonded with this member, and what they say.
-        status_count: How often that has changed.
-        status: What this member says of itself.
-        keeps_log: Whether the log must not be compacted at the moment.
-        events: What the caller is to do.
-        out: The frames that wait, by link.
     """
 
     def __init__(
         self, spec: MemberSpec, rng: Random, join_heartbeats: JoinHeartbeats, *, now: float
     ) -> None:
-        self.me = spec.me
-        self.consensus: ConsensusConfig = spec.consensus
-        self.settings: GroupsConfig = spec.settings
-        self.rng = rng
+        self.me = spec.me  # this member
+        self.consensus: ConsensusConfig = spec.consensus  # what all members agree on
+        self.settings: GroupsConfig = spec.settings  # this member's own settings
+        self.rng = rng  # draws timeouts, nonces and ids
         self.mesh = Mesh(
             spec.me,
             spec.network_id,
@@ -108,21 +71,24 @@ class Context:
             is_in_reach=spec.is_in_reach,
             allow=spec.allow,
             join_heartbeats=join_heartbeats,
-        )
-        self.host: Host = spec.host
-        self.client: CommandClient = spec.client
-        self.reads = Reads(spec.consensus.heartbeat_interval)
-        self.sync: StateSync = spec.sync
-        self.is_durable = spec.is_durable
-        self.is_observer = spec.is_observer
-        self.factor = spec.factor
+        )  # the bonds
+        self.host: Host = spec.host  # the machine
+        self.client: CommandClient = spec.client  # this node's commands
+        self.reads = Reads(spec.consensus.heartbeat_interval)  # this node's strong reads
+        self.sync: StateSync = spec.sync  # how state is synchronised
+        self.is_durable = spec.is_durable  # whether anything is saved
+        self.is_observer = spec.is_observer  # whether this member wants only to observe
+        self.factor = spec.factor  # how reluctant this member is to lead
+        # Whether it is certain that a peer may not be a member any more.
         self.is_excluded = spec.is_excluded
+        # Who is bonded with this member, and what they say.
         self.statuses: dict[PeerId, Status] = {}
-        self.status_count = 0
-        self.status: Callable[[], Status] = Status
+        self.status_count = 0  # how often that has changed
+        self.status: Callable[[], Status] = Status  # what this member says of itself
+        # Whether the log must not be compacted at the moment.
         self.keeps_log: Callable[[], bool] = lambda: False
-        self.events: deque[Any] = deque()
-        self.out: dict[int, list[bytes]] = {}
+        self.events: deque[Any] = deque()  # what the caller is to do
+        self.out: dict[int, list[bytes]] = {}  # the frames that wait, by link
 
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a frame to a bonded member; without a bond it is lost, as frames may be."""

@@ -17,19 +17,13 @@ from .context import Context
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Where a history begins for a member.
+    """Where a history begins for a member."""
 
-    Attributes:
-        history: Its id.
-        raft: What `Raft` is made with, beside the member and its settings.
-        join_index: The member is non-voting until its log has reached this.
-        root: The history in which the log begins; empty for `history`.
-    """
-
-    history: bytes
+    history: bytes  # its id
+    # What `Raft` is made with, beside the member and its settings.
     raft: Mapping[str, Any] = field(default_factory=dict)
-    join_index: int = 0
-    root: bytes = b""
+    join_index: int = 0  # the member is non-voting until its log has reached this
+    root: bytes = b""  # the history in which the log begins; empty for `history`
 
 
 def continue_alone(
@@ -53,12 +47,7 @@ def continue_alone(
     kept = _kept_entries(raft, keeps_tail=keeps_tail)
     index, term = kept[-1].index if kept else raft.first_index - 1, raft.term + 1
     system_entry = ContinueAs(
-        before,
-        history,
-        raft.commit_index,
-        host.position,
-        ledger.own_count,
-        ledger.command_count,
+        before, history, raft.commit_index, host.position, ledger.own_count, ledger.command_count
     )
     alone = encode_voters(make_voters([me]))
     added = (

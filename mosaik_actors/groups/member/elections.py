@@ -8,18 +8,12 @@ from .events import LeaderElected, Logged, Notify
 
 
 class Elections:
-    """The leaders of one history.
-
-    Attributes:
-        count: Leaders that were seen to take over.
-        last_elapsed_s: How long the group was last without one.
-        heard_s: When the leader was last heard of.
-    """
+    """The leaders of one history."""
 
     def __init__(self, context: Context, *, now: float) -> None:
-        self.count = 0
-        self.last_elapsed_s = 0.0
-        self.heard_s = now
+        self.count = 0  # leaders that were seen to take over
+        self.last_elapsed_s = 0.0  # how long the group was last without one
+        self.heard_s = now  # when the leader was last heard of
         self._context = context
         self._lost_at_s: float | None = None
 

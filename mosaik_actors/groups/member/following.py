@@ -58,16 +58,14 @@ class Following:
         saving: What waits for the disk.
 
     Attributes:
-        history: The history that is followed, None while there is none.
         bootstrap: How a history begins.
-        merge: What is done about other histories.
-        now: When the member was last pumped.
     """
 
     def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
+        # The history that is followed, None while there is none.
         self.history: FollowedHistory | None = None
-        self.merge = Merge(context.me, context.rng, now=now)
-        self.now = now
+        self.merge = Merge(context.me, context.rng, now=now)  # what is done about other histories
+        self.now = now  # when the member was last pumped
         self._context = context
         self._saving = saving
         self._notices = MergeNotices()

@@ -59,35 +59,22 @@ from .voter_changes import Joiners, VoterChanges
 
 @dataclass(slots=True)
 class News:
-    """What the log has brought since it was last asked.
+    """What the log has brought since it was last asked."""
 
-    Attributes:
-        applied: System entries that were applied here.
-        failed: Those proposed here that are not in the log, or not known to be.
-        replayed: Commands of other histories that were applied here.
-    """
-
+    # System entries that were applied here.
     applied: list[SystemEntry] = field(default_factory=list)
+    # Those proposed here that are not in the log, or not known to be.
     failed: list[SystemEntry] = field(default_factory=list)
+    # Commands of other histories that were applied here.
     replayed: list[Replayed] = field(default_factory=list)
 
 
 class FollowedHistory:
-    """See the module's docstring.
-
-    Attributes:
-        id: The history's id.
-        raft: The core, to be read.
-        commands: This node's commands, and those that others forward, on their way.
-        sync: Both sides of catching up.
-        voter_changes: What it does about the members as leader.
-        availability: Whether it may be relied on.
-        elections: Counts for people.
-    """
+    """See the module's docstring."""
 
     def __init__(self, context: Context, begin: Begin, *, now: float) -> None:
-        self.id = begin.history
-        self.elections = Elections(context, now=now)
+        self.id = begin.history  # the history's id
+        self.elections = Elections(context, now=now)  # counts for people
         self._told_number = 0
         self._context = context
         self.raft = raft = Raft(
@@ -98,7 +85,7 @@ class FollowedHistory:
             join_index=begin.join_index,
             liveness_of=self._liveness_of,
             **begin.raft,
-        )
+        )  # the core, to be read
         self._pending_io = PendingIo(
             raft,
             is_durable=context.is_durable,
@@ -108,12 +95,16 @@ class FollowedHistory:
         )
         self._now = now
         self._compaction = Compaction(context, raft, self.id, begin.join_index)
+        # This node's commands, and those that others forward, on their way.
         self.commands = Commands(context, raft, self.id)
+        # What it does about the members as leader.
         self.voter_changes = VoterChanges(context, raft, self.id, now=now)
         self._loaded_index = raft.last_index
         self._news = News()
         self._has_told_lost = False
+        # Both sides of catching up.
         self.sync = CatchingUp(context, raft, self.id, self._compaction.keep_snapshot, now=now)
+        # Whether it may be relied on.
         self.availability = Availability(context, raft, self.id, self.sync)
         if begin.join_index > raft.commit_index:
             self.sync.begin(now=now)

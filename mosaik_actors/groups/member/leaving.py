@@ -18,19 +18,13 @@ from .history import FollowedHistory
 
 
 class Leaving:
-    """Whether one member is about to leave, and whether the others need it.
-
-    Attributes:
-        has_begun: Whether it is to leave.
-        is_done: Whether it has left.
-        is_final: Whether it has itself removed before.
-        until_s: When it goes whatever the others do; None before it has begun.
-    """
+    """Whether one member is about to leave, and whether the others need it."""
 
     def __init__(self) -> None:
-        self.has_begun = False
-        self.is_done = False
-        self.is_final = False
+        self.has_begun = False  # whether it is to leave
+        self.is_done = False  # whether it has left
+        self.is_final = False  # whether it has itself removed before
+        # When it goes whatever the others do; None before it has begun.
         self.until_s: float | None = None
 
     def begin(self, *, until_s: float, is_final: bool) -> None:

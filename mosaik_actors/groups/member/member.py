@@ -1,7 +1,6 @@
 """A member of a group: everything one node does in it, decided in one place.
 
-A pure state machine that composes the cores and knows how they depend on each
-other:
+A pure state machine that composes the cores and knows how they depend on each other:
 
     mesh          who is bonded with whom
     bootstrap       how a history begins, while there is none
@@ -18,13 +17,12 @@ Which history it follows is in `following`.
 
 Invariants:
     * Raft of one history never gets a message of another.
-    * Until its log has reached the place where its join was accepted, a member does not
-      vote: it may have voted before, in an earlier life, and have forgotten it.
-    * Nothing is resolved before it is applied here, and nothing is applied
-      before it is committed.
+    * Until its log has reached the place where its join was accepted, a member does not vote: it
+      may have voted before, in an earlier life, and have forgotten it.
+    * Nothing is resolved before it is applied here, and nothing is applied before it is committed.
 
-The caller passes links' frames and ``now`` (monotonic seconds), then drains
-`next_event` and re-reads `get_timer`.
+The caller passes links' frames and ``now`` (monotonic seconds), then drains `next_event` and
+re-reads `get_timer`.
 """
 
 from __future__ import annotations
@@ -41,7 +39,8 @@ from ...transport.close import CloseCode, CloseReason
 from ..client.client import SubmissionDone, SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..machine.host import Host
-from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
+from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
+from ..mesh.mesh import Mesh
 from ..mesh.standing_bonds import JoinHeartbeats
 from ..storage.interface import Stored
 from ..wire import frames
@@ -51,14 +50,7 @@ from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
 from .context import Context, MemberSpec
 from .continuing import continue_alone
-from .events import (
-    FramesOut,
-    GroupForced,
-    Logged,
-    MemberLeft,
-    Notify,
-    SaveWanted,
-)
+from .events import FramesOut, GroupForced, Logged, MemberLeft, Notify, SaveWanted
 from .following import Following
 from .history import FollowedHistory
 from .leaving import Leaving
@@ -220,9 +212,8 @@ class GroupMember:
 
         Args:
             now: Monotonic time in seconds.
-            is_final: Whether this member does not mean to come back: a voter
-                then has itself removed first. One that comes back with its log
-                only hands over leadership.
+            is_final: Whether this member does not mean to come back: a voter then has itself
+                removed first. One that comes back with its log only hands over leadership.
         """
         if self._leaving.has_begun:
             return

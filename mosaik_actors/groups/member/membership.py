@@ -1,32 +1,30 @@
 """Who votes: the policy of a leader, one step at a time.
 
-Pure functions from what a leader sees to the next configuration. Nothing is
-remembered: the leader calls `plan_change` again and again, each step brings the
-group nearer to where no rule applies any more, and a new leader goes on from
-wherever the old one stopped. The rules, the most urgent first:
+Pure functions from what a leader sees to the next configuration. Nothing is remembered: the leader
+calls `plan_change` again and again, each step brings the group nearer to where no rule applies any
+more, and a new leader goes on from wherever the old one stopped. The rules, the most urgent first:
 
-    1. Voters that leave, or are not allowed in the group any more, are removed; a
-       leader that leaves hands over first, and so does one that wants only to observe.
-    2. A voter that has lost its memory, or the end of its log, is removed: it may not
-       vote before it has caught up anew (its earlier votes and entries would count
-       twice, and what a leader has counted it never takes back).
-    3. A voter that is silent for `replace_after` is replaced by a learner, who is
-       promoted first; without one, of five voters or more it is removed.
+    1. Voters that leave, or are not allowed in the group any more, are removed; a leader that
+       leaves hands over first, and so does one that wants only to observe.
+    2. A voter that has lost its memory, or the end of its log, is removed: it may not vote before
+       it has caught up anew (its earlier votes and entries would count twice, and what a leader has
+       counted it never takes back).
+    3. A voter that is silent for `replace_after` is replaced by a learner, who is promoted first;
+       without one, of five voters or more it is removed.
     4. Bonded members of this history, or of none, become learners, all at once.
-    5. Learners that have caught up are promoted while an odd number of voters, at
-       most `max_voters`, can be reached. Even numbers are passed through: a
-       pair is begun when two are ready; half a pair that nobody can complete is
-       taken back, as four voters survive no more failures than three.
+    5. Learners that have caught up are promoted while an odd number of voters, at most
+       `max_voters`, can be reached. Even numbers are passed through: a pair is begun when two are
+       ready; half a pair that nobody can complete is taken back, as four voters survive no more
+       failures than three.
     6. A voter that wants only to observe becomes a learner.
     7. Learners that are gone, or have left, are forgotten.
 
 Invariants:
     * Each step may follow the present configuration: one voter differs
       (`configuration.check_change`; Raft thesis 4.1).
-    * After a step a majority of the old voters and one of the new are there to
-      commit it, so no step takes the group down; the last voter stays.
-    * While what the leader sees stays the same, no step undoes another, and
-      the steps end.
+    * After a step a majority of the old voters and one of the new are there to commit it, so no
+      step takes the group down; the last voter stays.
+    * While what the leader sees stays the same, no step undoes another, and the steps end.
 
 The thesis (4.4) leaves the choice of voters to the user; all rules are ours.
 """
@@ -50,50 +48,30 @@ SHRINK_FROM_COUNT = 5
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """What a leader sees of another member.
+    """What a leader sees of another member."""
 
-    Attributes:
-        status: What it says of itself; None when it is not bonded.
-        silent_s: For how many seconds it has not answered; None where unknown.
-        lag: How many entries it is behind the commit index; None where unknown.
-        is_replicating: Whether it has accepted entries of this leader, so that
-            `lag` is known to be right.
-        has_acknowledged: Whether this leader counts anything as saved there.
-        has_left: Whether it said good-bye.
-        is_excluded: Whether this leader is certain that it may not be a member any more.
-    """
-
-    status: Status | None = None
-    silent_s: float | None = None
-    lag: int | None = None
+    status: Status | None = None  # what it says of itself; None when it is not bonded
+    silent_s: float | None = None  # for how many seconds it has not answered; None where unknown
+    lag: int | None = None  # how many entries it is behind the commit index; None where unknown
+    # Whether it has accepted entries of this leader, so that `lag` is known to be right.
     is_replicating: bool = False
-    has_acknowledged: bool = False
-    has_left: bool = False
-    is_excluded: bool = False
+    has_acknowledged: bool = False  # whether this leader counts anything as saved there
+    has_left: bool = False  # whether it said good-bye
+    is_excluded: bool = False  # whether this leader is certain that it may not be a member any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupView:
-    """What a leader sees.
+    """What a leader sees."""
 
-    Attributes:
-        me: The leader.
-        my_status: What it says of itself.
-        history: The history it leads.
-        config: What all members agree on.
-        settings: The leader's own settings.
-        voters: The configuration in force.
-        is_pending: Whether that is not known to be committed.
-        peers: The others: all in the configuration, and all that are bonded.
-    """
-
-    me: PeerId
-    my_status: Status
-    history: bytes
-    config: ConsensusConfig
-    settings: GroupsConfig
-    voters: Voters
-    is_pending: bool = False
+    me: PeerId  # the leader
+    my_status: Status  # what it says of itself
+    history: bytes  # the history it leads
+    config: ConsensusConfig  # what all members agree on
+    settings: GroupsConfig  # the leader's own settings
+    voters: Voters  # the configuration in force
+    is_pending: bool = False  # whether that is not known to be committed
+    # The others: all in the configuration, and all that are bonded.
     peers: Mapping[PeerId, MemberView] = field(default_factory=dict)
 
 

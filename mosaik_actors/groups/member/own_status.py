@@ -19,11 +19,7 @@ class OwnStatus:
     """The status of one member."""
 
     def __init__(
-        self,
-        context: Context,
-        following: Following,
-        survival: Survival,
-        leaving: Leaving,
+        self, context: Context, following: Following, survival: Survival, leaving: Leaving
     ) -> None:
         self._context = context
         self._following = following

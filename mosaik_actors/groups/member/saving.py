@@ -44,15 +44,11 @@ class Saving:
     Args:
         is_durable: Whether anything is saved at all.
         patience_s: How long a save may take before the disk counts as hanging.
-
-    Attributes:
-        is_busy: Whether a save is under way.
-        disk: How the disk does.
     """
 
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:
-        self.is_busy = False
-        self.disk = DiskState.FINE
+        self.is_busy = False  # whether a save is under way
+        self.disk = DiskState.FINE  # how the disk does
         self._patience_s = patience_s
         self._since_s = 0.0
         self._is_durable = is_durable

@@ -1,11 +1,10 @@
 """What a leader does about its group's members: looks at them, and takes the next step.
 
-Who should vote is decided in `membership`; here is what that gets to see, and how
-its wishes become entries of the log, transfers and accepts. It looks every
-heartbeat, more rarely while nothing is to be done for anybody (`raft.quiescence`), and
-at once when something about a member has changed; but a member
-that says now this, now that, or what cannot be, must not fill the log: after
-`CHANGES_MAX` changes within an election timeout it takes its time.
+Who should vote is decided in `membership`; here is what that gets to see, and how its wishes become
+entries of the log, transfers and accepts. It looks every heartbeat, more rarely while nothing is to
+be done for anybody (`raft.quiescence`), and at once when something about a member has changed; but
+a member that says now this, now that, or what cannot be, must not fill the log: after `CHANGES_MAX`
+changes within an election timeout it takes its time.
 """
 
 from __future__ import annotations
@@ -45,14 +44,10 @@ class Joiners:
 
 
 class VoterChanges:
-    """The membership of one history, as its leader sees to it.
-
-    Attributes:
-        look_at_s: When to look next, if this member leads.
-    """
+    """The membership of one history, as its leader sees to it."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, *, now: float) -> None:
-        self.look_at_s = now
+        self.look_at_s = now  # when to look next, if this member leads
         self._context = context
         self._raft = raft
         self._history = history

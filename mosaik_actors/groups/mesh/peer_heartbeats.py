@@ -39,20 +39,14 @@ class HeartbeatLink(Protocol):
 
 
 class ConnectionHeartbeats:
-    """The heartbeats over one connection.
-
-    Attributes:
-        heard_at: When the peer's last one came, in monotonic seconds.
-        due_at: When to send the next one.
-        interval_s: The seconds between two: the shortest that any of its groups wants.
-    """
+    """The heartbeats over one connection."""
 
     __slots__ = ("_intervals_s", "due_at", "heard_at", "interval_s")
 
     def __init__(self) -> None:
-        self.heard_at = NEVER
-        self.due_at = 0.0
-        self.interval_s = 0.0
+        self.heard_at = NEVER  # when the peer's last one came
+        self.due_at = 0.0  # when to send the next one
+        self.interval_s = 0.0  # the seconds between two: the shortest that any of its groups wants
         self._intervals_s: dict[HeartbeatLink, float] = {}
 
     @property
@@ -86,12 +80,9 @@ class PeerHeartbeats:
         self._connections: dict[Hashable, ConnectionHeartbeats] = {}
 
     def add(self, link: HeartbeatLink, interval_s: float, *, now: float) -> ConnectionHeartbeats:
-        """Send heartbeats over the connection of a bond's link from now on; re-read `get_timer`.
+        """Send heartbeats over the connection of a bond's link, at the interval its group wants.
 
-        Args:
-            link: The link.
-            interval_s: The interval that its group wants.
-            now: Monotonic time in seconds.
+        Afterwards re-read `get_timer`.
         """
         connection = self._connections.setdefault(link.connection, ConnectionHeartbeats())
         connection.add(link, interval_s, now=now)

@@ -1,9 +1,8 @@
 """Who is bonded with whom, as far as the bonded say.
 
-Every member tells those it is bonded with whom else it is bonded with: all of
-them when a bond forms, and from then on what changed. What a member told is
-forgotten when the bond with it ends. All bonds of a member have been told the
-same, so one frame serves all of them.
+Every member tells those it is bonded with whom else it is bonded with: all of them when a bond
+forms, and from then on what changed. What a member told is forgotten when the bond with it ends.
+All bonds of a member have been told the same, so one frame serves all of them.
 
 Invariants:
     * What is known of others comes from somebody this member is bonded with.

@@ -1,17 +1,15 @@
 """Who is in the group: the configurations in a log, and which changes are legal.
 
-A configuration is an entry of the log and in force from the moment it is in the
-log, committed or not (Raft thesis 4.1); when a later leader removes the entry,
-the one before is in force again. So the configurations are kept with their
-indexes, beside the log.
+A configuration is an entry of the log and in force from the moment it is in the log, committed or
+not (Raft thesis 4.1); when a later leader removes the entry, the one before is in force again. So
+the configurations are kept with their indexes, beside the log.
 
 Invariants:
     * At most one voter differs between two configurations in a row.
-    * At most one configuration of a log is not committed: a leader makes a new
-      one only when the last is committed, and when it has committed an entry
-      of its own term (the correction to 4.1 that was published on raft-dev in
-      2015: without it two leaders could each hold a change the other does not
-      know of, with majorities that do not overlap).
+    * At most one configuration of a log is not committed: a leader makes a new one only when the
+      last is committed, and when it has committed an entry of its own term (the correction to 4.1
+      that was published on raft-dev in 2015: without it two leaders could each hold a change the
+      other does not know of, with majorities that do not overlap).
     * A new voter was a learner before (4.2.1).
 """
 

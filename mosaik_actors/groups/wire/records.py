@@ -1,8 +1,7 @@
 """What a Raft log is made of, in memory, on the wire and on disk.
 
-Indexes begin at 1; index 0 with term 0 is the place before the first entry. A
-log is kept from `SnapshotMetadata.index` + 1 on; what lies before is in the
-snapshot (Raft thesis, chapter 5).
+Indexes begin at 1; index 0 with term 0 is the place before the first entry. A log is kept from
+`SnapshotMetadata.index` + 1 on; what lies before is in the snapshot (Raft thesis, chapter 5).
 """
 
 from __future__ import annotations

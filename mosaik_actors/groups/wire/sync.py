@@ -1,13 +1,12 @@
 """What the two sides of the built-in state syncs say to each other.
 
-A task asks (`FetchEntries`, `WantSnapshot`,
-`FetchParts`), a provider answers each request with one message that carries
-the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
-one entry or part is larger than that: so a bond is never blocked for long, and
-an answer may hold less than was asked for.
+A task asks (`FetchEntries`, `WantSnapshot`, `FetchParts`), a provider answers each request with one
+message that carries the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
+one entry or part is larger than that: so a bond is never blocked for long, and an answer may hold
+less than was asked for.
 
-Digests cover the metadata and, with its length, each part: what was put together
-from several peers is what one peer would have sent, or it is seen.
+Digests cover the metadata and, with its length, each part: what was put together from several peers
+is what one peer would have sent, or it is seen.
 
 Whether entries fit what was asked for, the task checks.
 """
