@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import TYPE_CHECKING
 
 from ...errors import RemoteError
 from ...ids import PeerId
@@ -42,10 +41,8 @@ from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMetadata
 from ..wire.system_entries import TakeSnapshot, encode_system_entry
 from ..wire.types import REQUEST_BYTES
-from .events import Logged, Notify, StateReplaced
-
-if TYPE_CHECKING:
-    from .context import Context
+from .context import Context
+from .events import StateReplaced
 
 KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
 
@@ -196,7 +193,7 @@ class CatchingUp:
         try:
             parts = self._context.host.snapshot_parts()
         except SnapshotError as exc:
-            self._context.emit(Logged(True, f"a snapshot could not be made: {exc}"))
+            self._context.warn(f"a snapshot could not be made: {exc}")
             return
         request_id = self._context.rng.randbytes(REQUEST_BYTES)
         self._provider.snapshot_made(
@@ -216,7 +213,7 @@ class CatchingUp:
                     )
                     self._snapshot_by_s = now + _SNAPSHOT_WAIT_S
                 case SnapshotFailed(_, reason):
-                    self._context.emit(Logged(True, f"a snapshot could not be made: {reason}"))
+                    self._context.warn(f"a snapshot could not be made: {reason}")
 
     def _ask(self, now: float) -> None:
         while self._task is not None and self._to_install is None:
@@ -232,13 +229,13 @@ class CatchingUp:
                     pass
                 case SyncMismatch(what):
                     self.mismatch_count += 1
-                    self._context.emit(Logged(True, f"{what}; it is fetched anew"))
+                    self._context.warn(f"{what}; it is fetched anew")
                 case StateSyncFinished():
                     self._task = None
                     if self._raft.commit_index < self._wanted_index:
                         self._again_at_s = now + _AGAIN_S
                 case StateSyncFailed(reason):
-                    self._context.emit(Logged(True, f"catching up failed, trying again: {reason}"))
+                    self._context.warn(f"catching up failed, trying again: {reason}")
                     self._task = None
                     self._again_at_s = now + _AGAIN_S
 
@@ -273,7 +270,7 @@ class CatchingUp:
             self._restoring = None
             self._keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
-            self._context.emit(Notify(StateReplaced(self._context.host.position)))
+            self._context.notify(StateReplaced(self._context.host.position))
             self._is_broken = False
             self._end_install(now)
             return True
@@ -284,7 +281,7 @@ class CatchingUp:
                 ) from exc
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
-            self._context.emit(Logged(True, f"a snapshot was refused: {exc}"))
+            self._context.warn(f"a snapshot was refused: {exc}")
             self._end_install(now)
             return True
         return False
@@ -293,7 +290,7 @@ class CatchingUp:
         try:
             install()
         except RemoteError as exc:
-            self._context.emit(Logged(True, f"what was fetched does not fit: {exc}"))
+            self._context.warn(f"what was fetched does not fit: {exc}")
 
     def _end_install(self, now: float) -> None:
         self._to_install = None

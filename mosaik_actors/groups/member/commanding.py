@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...errors import DecodeError
 from ...ids import PeerId
 from ..raft.raft import Raft
 from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, encode_command_batches
 from ..wire.frames import ForwardRefused, encode_control, encode_forward
-from .events import Logged
-
-if TYPE_CHECKING:
-    from .context import Context
+from .context import Context
 
 ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
 
@@ -109,7 +106,7 @@ class Commands:
         self.unreadable_count += 1
         if self.unreadable_count == 1:
             text = f"commands of peer {peer.short} are not taken in: {error}"
-            self._context.emit(Logged(True, text))
+            self._context.warn(text)
 
     def _propose(self, waiting: list[Origin]) -> None:
         """Propose them in entries of a good size."""

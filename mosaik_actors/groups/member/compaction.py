@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..machine.snapshot import SnapshotError
 from ..raft.raft import Raft
 from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.records import SnapshotMetadata
-from .events import Logged
-
-if TYPE_CHECKING:
-    from .context import Context
+from .context import Context
 
 _PARTS_PER_STEP: Final = 4
 
@@ -119,4 +116,4 @@ class Compaction:
 
     def _fail(self, error: SnapshotError) -> None:
         self._work = None
-        self._context.emit(Logged(True, f"the log is not compacted: {error}"))
+        self._context.warn(f"the log is not compacted: {error}")

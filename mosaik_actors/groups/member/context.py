@@ -18,16 +18,17 @@ from ..mesh.key import GroupKey
 from ..mesh.mesh import Allow, Mesh
 from ..mesh.standing_bonds import JoinHeartbeats
 from ..wire.status import Status
+from .events import GroupEvent, Logged, Notify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSpec:
     """What a member is made of."""
 
-    me: PeerId  # this peer
+    me: PeerId
     network_id: NetworkId
     group_id: GroupId
-    key: GroupKey  # the group's key
+    key: GroupKey
     consensus: ConsensusConfig  # what all members agree on
     settings: GroupsConfig  # this member's own settings
     host: Host  # the machine, new
@@ -36,29 +37,22 @@ class MemberSpec:
     is_durable: bool  # whether the storage survives a crash
     is_observer: bool  # it does not vote, until `GroupMember.take_part`
     factor: float  # how reluctant it is to lead; 1 is not at all
-    allow: Allow  # why a peer is refused although it has the key; None for join_accepted
-    # Whether a peer is connected and answers.
-    is_in_reach: Callable[[PeerId], bool] = lambda _peer: False
+    allow: Allow  # why a peer is refused although it has the key; None if it is not
+    is_in_reach: Callable[[PeerId], bool] = lambda _peer: False  # whether it is here and answers
     # Whether it is certain that a peer may not be a member any more.
     is_excluded: Callable[[PeerId], bool] = lambda _peer: False
 
 
 class Context:
-    """What the pieces of one member share, for as long as it lives.
-
-    Args:
-        spec: What it is made of.
-        rng: Draws timeouts, nonces and ids.
-        join_heartbeats: See `StandingBonds`.
-    """
+    """What the pieces of one member share, for as long as it lives; see also `MemberSpec`."""
 
     def __init__(
         self, spec: MemberSpec, rng: Random, join_heartbeats: JoinHeartbeats, *, now: float
     ) -> None:
-        self.me = spec.me  # this member
-        self.consensus: ConsensusConfig = spec.consensus  # what all members agree on
-        self.settings: GroupsConfig = spec.settings  # this member's own settings
-        self.rng = rng  # draws timeouts, nonces and ids
+        self.me = spec.me
+        self.consensus: ConsensusConfig = spec.consensus
+        self.settings: GroupsConfig = spec.settings
+        self.rng = rng
         self.mesh = Mesh(
             spec.me,
             spec.network_id,
@@ -71,18 +65,16 @@ class Context:
             is_in_reach=spec.is_in_reach,
             allow=spec.allow,
             join_heartbeats=join_heartbeats,
-        )  # the bonds
-        self.host: Host = spec.host  # the machine
-        self.client: CommandClient = spec.client  # this node's commands
+        )
+        self.host: Host = spec.host
+        self.client: CommandClient = spec.client
         self.reads = Reads(spec.consensus.heartbeat_interval)  # this node's strong reads
-        self.sync: StateSync = spec.sync  # how state is synchronised
-        self.is_durable = spec.is_durable  # whether anything is saved
-        self.is_observer = spec.is_observer  # whether this member wants only to observe
-        self.factor = spec.factor  # how reluctant this member is to lead
-        # Whether it is certain that a peer may not be a member any more.
+        self.sync: StateSync = spec.sync
+        self.is_durable = spec.is_durable
+        self.is_observer = spec.is_observer
+        self.factor = spec.factor
         self.is_excluded = spec.is_excluded
-        # Who is bonded with this member, and what they say.
-        self.statuses: dict[PeerId, Status] = {}
+        self.statuses: dict[PeerId, Status] = {}  # of those that are bonded with this member
         self.status_count = 0  # how often that has changed
         self.status: Callable[[], Status] = Status  # what this member says of itself
         # Whether the log must not be compacted at the moment.
@@ -99,3 +91,15 @@ class Context:
     def emit(self, event: Any) -> None:
         """Have the caller do something, after all that it was told before."""
         self.events.append(event)
+
+    def notify(self, event: GroupEvent) -> None:
+        """Notify the users of the group."""
+        self.events.append(Notify(event))
+
+    def inform(self, text: str) -> None:
+        """Log a line about what is as it should be."""
+        self.events.append(Logged(False, text))
+
+    def warn(self, text: str, peer: PeerId | None = None) -> None:
+        """Log a line about something that is wrong; `peer` as in `Logged`."""
+        self.events.append(Logged(True, text, peer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ids import PeerId
 from .context import Context
-from .events import LeaderElected, Logged, Notify
+from .events import LeaderElected
 
 
 class Elections:
@@ -28,9 +28,9 @@ class Elections:
                 elapsed_s = self.last_elapsed_s = now - self._lost_at_s
             self._lost_at_s = None
             self.heard_s = now
-        self._context.emit(Notify(LeaderElected(leader, term, elapsed_s)))
+        self._context.notify(LeaderElected(leader, term, elapsed_s))
 
     def note_stepped_down(self, term: int, why: str, *, now: float) -> None:
         """Note that this member leads no more."""
         self.heard_s = now
-        self._context.emit(Logged(False, f"leads no more in term {term}: {why}"))
+        self._context.inform(f"leads no more in term {term}: {why}")

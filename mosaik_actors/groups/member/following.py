@@ -39,8 +39,6 @@ from .events import (
     GroupTakenOver,
     HistoriesConflicted,
     HistoryMerged,
-    Logged,
-    Notify,
     StateReplaced,
 )
 from .history import FollowedHistory, News
@@ -157,9 +155,7 @@ class Following:
                     if self.history is not None and self.history.id == history:
                         self.give_up()
                 case BootstrapStuck(why):
-                    self._context.emit(
-                        Logged(True, f"there is no history yet: {self.why_apart or why}")
-                    )
+                    self._context.warn(f"there is no history yet: {self.why_apart or why}")
         followed = self.history
         if followed is not None and followed.raft.last_index:
             self.bootstrap.log_began(now=now)
@@ -207,7 +203,7 @@ class Following:
             for ancestor in status.ancestors:
                 if status.history == history and ancestor.history in self._sought:
                     event = GroupTakenOver(history, ancestor.history, ancestor.position)
-                    self._context.emit(Notify(event))
+                    self._context.notify(event)
                     return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
@@ -253,7 +249,7 @@ class Following:
         commands = tuple(self._context.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
-        self._context.emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
+        self._context.notify(HistoryMerged(winner, loser, commands, is_loser=True))
 
     def give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -278,7 +274,7 @@ class Following:
         batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
         self._saving.add(batch, lambda: None)
         self.bootstrap = self._new_bootstrap(self.now, StoredGroup())
-        self._context.emit(Notify(StateReplaced(0)))
+        self._context.notify(StateReplaced(0))
 
     def go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
         """Follow a history that continues the one so far, as soon as that is saved."""
@@ -333,14 +329,14 @@ class Following:
                     history.raft.transfer_leadership(to)
                 case MergeStarted(winner, loser):
                     text = f"history {loser.hex()} goes into {winner.hex()}"
-                    self._context.emit(Logged(False, text))
+                    self._context.inform(text)
                 case HistoryAbandoned(loser, _):
                     if loser == history.id:
                         return event, True
                 case HistoriesConflict(other):
-                    self._context.emit(Notify(HistoriesConflicted(history.id, other)))
+                    self._context.notify(HistoriesConflicted(history.id, other))
                     text = f"history {other.hex()} cannot be merged: both logs were compacted"
-                    self._context.emit(Logged(True, text))
+                    self._context.warn(text)
         return None, has_acted
 
     def _merge_view(self, history: FollowedHistory) -> MergeView:
@@ -363,4 +359,4 @@ class Following:
         )
         for loser, payloads in notices:
             commands = tuple(host.decode_commands(payloads))
-            self._context.emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
+            self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))

@@ -52,7 +52,7 @@ from .compaction import Compaction
 from .context import Context
 from .continuing import Begin
 from .elections import Elections
-from .events import Logged, MembersChanged, Notify
+from .events import MembersChanged
 from .saving import DiskState
 from .voter_changes import Joiners, VoterChanges
 
@@ -219,7 +219,7 @@ class FollowedHistory:
         if self.availability.majority_is_lost != self._has_told_lost:
             self._has_told_lost = not self._has_told_lost
             if self._has_told_lost:
-                self._context.emit(Logged(True, f"the group cannot go on: {MAJORITY_LOST}"))
+                self._context.warn(f"the group cannot go on: {MAJORITY_LOST}")
 
     def campaign_if_alone(self, *, now: float) -> None:
         """Lead at once where no other vote is needed."""
@@ -375,19 +375,17 @@ class FollowedHistory:
         if applied.replayed:
             self._news.replayed += applied.replayed
         if applied.bad_count:
-            context.emit(
-                Logged(True, f"{applied.bad_count} entries could not be read: {applied.bad_why}")
-            )
+            context.warn(f"{applied.bad_count} entries could not be read: {applied.bad_why}")
         if applied.mismatch_why:
             text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
-            context.emit(Logged(True, text))
+            context.warn(text)
         for entry in entries:
             if entry.kind is EntryKind.SYSTEM:
                 self._take_system_entry(entry)
 
     def _take_snapshot(self, snapshot: HostSnapshot) -> None:
         if snapshot.parts is None:
-            self._context.emit(Logged(True, f"a snapshot could not be made: {snapshot.failure}"))
+            self._context.warn(f"a snapshot could not be made: {snapshot.failure}")
         else:
             made = RequestedSnapshot(
                 self.raft.metadata_at(snapshot.index), snapshot.request_id, snapshot.parts
@@ -417,7 +415,7 @@ class FollowedHistory:
                 self.voter_changes.hurry(now=self._now)
             case ConfigurationCommitted(_, voters):
                 self.voter_changes.hurry(now=self._now)
-                self._context.emit(Notify(MembersChanged(voters.voters, voters.learners)))
+                self._context.notify(MembersChanged(voters.voters, voters.learners))
             case SnapshotNeeded(metadata):
                 self.sync.begin(metadata.index, now=self._now)
             case EntriesLost(last_index, counted_index, counted_by):
@@ -425,7 +423,7 @@ class FollowedHistory:
                     f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
                     f"has counted {counted_index} as saved here: waiting to be taken in anew"
                 )
-                self._context.emit(Logged(True, text))
+                self._context.warn(text)
             case SteppedDown(term, why):
                 self.elections.note_stepped_down(term, why, now=self._now)
 

@@ -50,7 +50,7 @@ from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
 from .context import Context, MemberSpec
 from .continuing import continue_alone
-from .events import FramesOut, GroupForced, Logged, MemberLeft, Notify, SaveWanted
+from .events import FramesOut, GroupForced, MemberLeft, SaveWanted
 from .following import Following
 from .history import FollowedHistory
 from .leaving import Leaving
@@ -247,7 +247,7 @@ class GroupMember:
         raft = history.raft
         begin, batch = continue_alone(self._context, raft, history.id, fresh, keeps_tail=True)
         self._client.change_history()
-        self._context.emit(Notify(GroupForced(fresh, history.id)))
+        self._context.notify(GroupForced(fresh, history.id))
         self._following.go_on(begin, batch, is_founder=True)
 
     # What comes from links and the catalog.
@@ -282,7 +282,7 @@ class GroupMember:
                 self._receive(peer, data, now)
             except RemoteError as exc:
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
-                self._context.emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
+                self._context.warn(f"peer {peer.short} {_VIOLATION}{exc}", peer)
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)

@@ -6,7 +6,7 @@ from ..merge.takeover import ContinueHistory, DropHistory, FollowHistory, Surviv
 from ..wire.types import HISTORY_BYTES
 from .context import Context
 from .continuing import continue_alone, go_on_in
-from .events import GroupTakenOver, Logged, Notify
+from .events import GroupTakenOver
 from .following import Following
 from .history import FollowedHistory
 
@@ -49,9 +49,7 @@ class Survival:
         self._seen_voters = seen
         step = takeover.look(self._view(history, is_leaving=is_leaving), now=now)
         if isinstance(step, DropHistory):
-            self._context.emit(
-                Logged(True, "the members that had the state are gone: looking for others")
-            )
+            self._context.warn("the members that had the state are gone: looking for others")
             self._following.give_up()
         elif step is not None and history.is_settled_here:
             self._take_over(history, step)
@@ -87,6 +85,6 @@ class Survival:
                 context, history.raft, history.id, followed, keeps_tail=history.counts_tail
             )
         text = f"the voters are out of reach: going on from position {position} without them"
-        self._context.emit(Logged(True, text))
-        self._context.emit(Notify(GroupTakenOver(followed, history.id, position)))
+        self._context.warn(text)
+        self._context.notify(GroupTakenOver(followed, history.id, position))
         self._following.go_on(begin, batch, is_founder=isinstance(step, ContinueHistory))

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...ids import PeerId
 from ..raft.progress import ProgressState
 from ..raft.raft import Raft
 from ..wire.frames import Admitted, JoinAccepted, encode_control
 from ..wire.status import MemberStanding, Status
-from .events import Logged
+from .context import Context
 from .membership import (
     GroupView,
     MemberView,
@@ -29,9 +29,6 @@ from .membership import (
     prefer_leader,
     view_key,
 )
-
-if TYPE_CHECKING:
-    from .context import Context
 
 CHANGES_MAX: Final = 64
 
@@ -101,7 +98,7 @@ class VoterChanges:
             raft.transfer_leadership(change.peer)
         elif change is not None:
             if raft.change_configuration(change.target):
-                self._context.emit(Logged(False, f"changes the members: {change.why}"))
+                self._context.inform(f"changes the members: {change.why}")
             self._changed_s.append(now)
         elif now - self._handed_over_s > self._context.consensus.election_timeout:
             transfer_target = prefer_leader(view)
