@@ -21,14 +21,9 @@ _CONTINUED: Final = "the voters have lost what they had; who is left goes on wit
 
 
 class Availability:
-    """What a member waits for before it is online.
-
-    Args:
-        sync: How this member catches up.
-    """
+    """What a member waits for before it is online."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, sync: CatchingUp) -> None:
-        self.disk = DiskState.FINE  # how the disk does
         self._context = context
         self._raft = raft
         self._history = history
@@ -40,11 +35,6 @@ class Availability:
         self.is_admitted = is_voter and not raft.is_non_voting
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the disk takes nothing: the member is silent until it does."""
-        return self.disk is DiskState.FULL
 
     @property
     def is_catching_up(self) -> bool:
@@ -59,8 +49,9 @@ class Availability:
     @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self.disk is not DiskState.FINE:
-            return str(self.disk.value)
+        disk = self._context.saving.disk
+        if disk is not DiskState.FINE:
+            return str(disk.value)
         if self._raft.has_lost_entries:
             return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
         if self.is_closed:

@@ -19,6 +19,7 @@ from ..mesh.mesh import Allow, Mesh
 from ..mesh.standing_bonds import JoinHeartbeats
 from ..wire.status import Status
 from .events import GroupEvent, Logged, Notify
+from .saving import Saving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Context:
         self.reads = Reads(spec.consensus.heartbeat_interval)  # this node's strong reads
         self.sync: StateSync = spec.sync
         self.is_durable = spec.is_durable
+        self.saving = Saving(is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout)
         self.is_observer = spec.is_observer
         self.factor = spec.factor
         self.is_excluded = spec.is_excluded

@@ -23,7 +23,6 @@ class Begin:
     # What `Raft` is made with, beside the member and its settings.
     raft: Mapping[str, Any] = field(default_factory=dict)
     join_index: int = 0  # the member is non-voting until its log has reached this
-    root: bytes = b""  # the history in which the log begins; empty for `history`
 
 
 def continue_alone(
@@ -32,19 +31,12 @@ def continue_alone(
     """Return where a history begins in which this member continues its own, and its save.
 
     It has all that is committed here; then a system entry that says where the two part, and a
-    configuration of this member alone.
-
-    Args:
-        context: What the pieces of this member share.
-        raft: The log.
-        before: The history so far.
-        history: The one that begins.
-        keeps_tail: Whether what is in the log and not known to be committed counts as
-            committed, as commands of the new history.
+    configuration of this member alone. With `keeps_tail` what is in the log and not known to be
+    committed counts as committed, as commands of the new history.
     """
     host, me = context.host, context.me
     ledger = host.ledger
-    kept = _kept_entries(raft, keeps_tail=keeps_tail)
+    kept = raft.tail(raft.first_index) if keeps_tail else _committed_entries(raft)
     index, term = kept[-1].index if kept else raft.first_index - 1, raft.term + 1
     system_entry = ContinueAs(
         before, history, raft.commit_index, host.position, ledger.own_count, ledger.command_count
@@ -54,8 +46,7 @@ def continue_alone(
         Entry(index + 1, term, EntryKind.SYSTEM, encode_system_entry(system_entry)),
         Entry(index + 2, term, EntryKind.CONFIGURATION, alone),
     )
-    hard_state = HardState(term, me, index + 2)
-    return _go_on_as(context, raft, history, hard_state, kept, added)
+    return _go_on_as(context, raft, history, HardState(term, me, index + 2), kept, added)
 
 
 def go_on_in(
@@ -66,15 +57,12 @@ def go_on_in(
     That has all that is committed here, and is committed up to `join_index`: before the log
     is there, this member is non-voting, whatever the configuration that it has says.
     """
-    kept = _kept_entries(raft, keeps_tail=False)
+    kept = _committed_entries(raft)
     return _go_on_as(context, raft, history, raft.hard_state, kept, (), join_index)
 
 
-def _kept_entries(raft: Raft, *, keeps_tail: bool) -> tuple[Entry, ...]:
-    entries = raft.tail(raft.first_index)
-    if not keeps_tail:
-        entries = entries[: raft.commit_index - raft.first_index + 1]
-    return entries
+def _committed_entries(raft: Raft) -> tuple[Entry, ...]:
+    return raft.tail(raft.first_index)[: raft.commit_index - raft.first_index + 1]
 
 
 def _go_on_as(
@@ -86,41 +74,32 @@ def _go_on_as(
     added: tuple[Entry, ...],
     join_index: int = 0,
 ) -> tuple[Begin, SaveBatch]:
-    root = context.host.ledger.root
     base_index = raft.first_index - 1
-    begin = Begin(
-        history,
-        {
-            "hard_state": hard_state,
-            "metadata": raft.metadata,
-            "base": (base_index, raft.term_at(base_index)),
-            "entries": (*kept, *added),
-            "applied_index": raft.applied_index,
-        },
-        join_index,
-        root,
-    )
+    made_with = {
+        "hard_state": hard_state,
+        "metadata": raft.metadata,
+        "base": (base_index, raft.term_at(base_index)),
+        "entries": (*kept, *added),
+        "applied_index": raft.applied_index,
+    }
     kept_index = kept[-1].index if kept else base_index
     batch = SaveBatch(
         hard_state=hard_state,
-        snapshot=_snapshot_as(context, raft, begin),
+        snapshot=_snapshot_as(context, raft, history, join_index),
         truncate_from=None if kept_index == raft.last_index else kept_index + 1,
         entries=added,
     )
-    return begin, batch
+    return Begin(history, made_with, join_index), batch
 
 
 def _snapshot_as(
-    context: Context, raft: Raft, begin: Begin
+    context: Context, raft: Raft, history: bytes, join_index: int
 ) -> tuple[SnapshotMetadata, bytes] | None:
     """Return what names another history on the disk until its system entry is applied again."""
     if not context.is_durable:
         return None
     if not raft.metadata.index:
-        return raft.metadata, encode_stored(
-            StoredGroup(begin.history, begin.join_index, root=begin.root)
-        )
-    parts = tuple(context.host.snapshot_parts())
-    return raft.metadata_at(raft.applied_index), encode_stored(
-        StoredGroup(begin.history, begin.join_index, b"", parts)
-    )
+        root = context.host.ledger.root
+        return raft.metadata, encode_stored(StoredGroup(history, join_index, root=root))
+    stored = StoredGroup(history, join_index, parts=tuple(context.host.snapshot_parts()))
+    return raft.metadata_at(raft.applied_index), encode_stored(stored)

@@ -42,7 +42,7 @@ from .events import (
     StateReplaced,
 )
 from .history import FollowedHistory, News
-from .saving import Saving
+from .saving import DiskState
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _SOUGHT_KEPT: Final = 16
@@ -59,13 +59,12 @@ class Following:
         bootstrap: How a history begins.
     """
 
-    def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
+    def __init__(self, context: Context, *, now: float) -> None:
         # The history that is followed, None while there is none.
         self.history: FollowedHistory | None = None
         self.merge = Merge(context.me, context.rng, now=now)  # what is done about other histories
         self.now = now  # when the member was last pumped
         self._context = context
-        self._saving = saving
         self._notices = MergeNotices()
         self._seen: object = None
         self._went_into = b""
@@ -122,22 +121,21 @@ class Following:
             "entries": stored.entries,
             "base": stored.base,
         }
-        begin = Begin(kept.history, raft, kept.join_index, kept.root)
-        self._follow(begin, now, is_founder=False)
+        self._follow(Begin(kept.history, raft, kept.join_index), now, is_founder=False)
 
     def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
         context = self._context
         bootstrap = Bootstrap(
             context.me,
             context.consensus,
-            self._context.rng,
+            context.rng,
             now=now,
-            is_observer=self._context.is_observer,
+            is_observer=context.is_observer,
             prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
             history=kept.history,
-            is_apart=lambda: bool(self._context.mesh.list_apart()),
+            is_apart=lambda: bool(context.mesh.list_apart()),
         )
-        bootstrap.update_peers(self._context.statuses, now=now)
+        bootstrap.update_peers(context.statuses, now=now)
         return bootstrap
 
     def take_bootstrap(self, *, now: float) -> None:
@@ -150,7 +148,7 @@ class Following:
                 case SavePrepareVote(prepare_vote):
                     self._save_prepare_vote(prepare_vote)
                 case Founded(history, voters, is_founder):
-                    self._found(history, voters, is_founder)
+                    self._begin(history, voters, is_founder=is_founder)
                 case HistoryDied(history):
                     if self.history is not None and self.history.id == history:
                         self.give_up()
@@ -163,37 +161,27 @@ class Following:
     def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
         """Save a promise, beside the history if there is one."""
         self._prepare_vote = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
-        history = self.history
-        metadata = SnapshotMetadata() if history is None else history.raft.metadata
-        stored = StoredGroup(prepare_vote=self._prepare_vote)
-        if history is not None:
-            root = self._context.host.ledger.root
+        metadata, stored = SnapshotMetadata(), StoredGroup(prepare_vote=self._prepare_vote)
+        if (history := self.history) is not None:
+            metadata, root = history.raft.metadata, self._context.host.ledger.root
             stored = StoredGroup(history.id, 0, self._prepare_vote, (), root)
         # After a first snapshot there is nothing to change: that was saved without a prepare vote,
         # and none is made in a history.
-        batch = (
-            SaveBatch() if metadata.index else SaveBatch(snapshot=(metadata, encode_stored(stored)))
-        )
+        snapshot = None if metadata.index else (metadata, encode_stored(stored))
         bootstrap = self.bootstrap  # when it is saved, another history may be looked for
-        self._saving.add(batch, lambda: bootstrap.prepare_vote_saved(now=self.now))
-
-    def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
-        """Begin a history with these voters, one of them this member."""
-        self._context.host.reset(Ledger(history))
-        metadata = SnapshotMetadata(0, 0, voters)
-        self._begin(Begin(history, {"metadata": metadata}), is_founder=is_founder)
+        self._context.saving.add(
+            SaveBatch(snapshot=snapshot), lambda: bootstrap.prepare_vote_saved(now=self.now)
+        )
 
     def _join(self, join_accepted: JoinAccepted, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
         is_free = self.history is None and not self._is_beginning
         if not is_free or self.bootstrap.standing is not MemberStanding.SEEKING:
             return
-        history, root = join_accepted.history, join_accepted.root
-        self._context.host.reset(Ledger(root or history))
         self._prepare_vote = b""
-        begin = Begin(history, {"metadata": SnapshotMetadata()}, join_accepted.index, root)
+        history, root = join_accepted.history, join_accepted.root
         self._note_taken_over(history)
-        self._begin(begin, is_founder=False)
+        self._begin(history, Voters(), join_accepted.index, root, is_founder=False)
         self.bootstrap.joined(history, now=now)
         self._sought.clear()
 
@@ -202,8 +190,8 @@ class Following:
         for status in self._context.statuses.values():
             for ancestor in status.ancestors:
                 if status.history == history and ancestor.history in self._sought:
-                    event = GroupTakenOver(history, ancestor.history, ancestor.position)
-                    self._context.notify(event)
+                    before, position = ancestor.history, ancestor.position
+                    self._context.notify(GroupTakenOver(history, before, position))
                     return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
@@ -216,19 +204,33 @@ class Following:
         status = self._context.statuses.get(peer)
         return status is not None and self._went_into in status.merged
 
-    def _begin(self, begin: Begin, *, is_founder: bool) -> None:
-        """Save which history it is, then follow it."""
-        self._is_beginning = True
-        stored = StoredGroup(begin.history, begin.join_index, self._prepare_vote, (), begin.root)
-        batch = SaveBatch(snapshot=(begin.raft["metadata"], encode_stored(stored)))
-        raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
-        begin = Begin(begin.history, raft, begin.join_index, begin.root)
-        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+    def _begin(
+        self,
+        history: bytes,
+        voters: Voters,
+        join_index: int = 0,
+        root: bytes = b"",
+        *,
+        is_founder: bool,
+    ) -> None:
+        """Save which history it is, then follow it from its beginning."""
+        self._context.host.reset(Ledger(root or history))
+        metadata = SnapshotMetadata(0, 0, voters)
+        stored = StoredGroup(history, join_index, self._prepare_vote, (), root)
+        batch = SaveBatch(snapshot=(metadata, encode_stored(stored)))
+        raft = {"metadata": metadata, "hard_state": HardState(self._term, self._vote)}
+        self._follow_when_saved(batch, Begin(history, raft, join_index), is_founder=is_founder)
+
+    def _follow_when_saved(self, batch: SaveBatch, begin: Begin, *, is_founder: bool) -> None:
+        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
+        self._context.saving.add(
+            batch, lambda: self._follow(begin, self.now, is_founder=is_founder)
+        )
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
         self._is_beginning = False
         self.history = history = FollowedHistory(self._context, begin, now=now)
-        history.note_disk(self._saving.disk, now=now)
+        history.note_disk(DiskState.FINE, now=now)
         if is_founder:
             history.raft.campaign(now=now)
         else:
@@ -236,20 +238,17 @@ class Following:
         history.peers_changed(now=now)
         history.pump(now=now)
 
-    def _abandon(self, loser: bytes, winner: bytes) -> None:
+    def _abandon(self, history: FollowedHistory, winner: bytes) -> None:
         """Give up a history of which everything is in another one."""
-        history = self.history
-        if history is None or history.id != loser:
-            return
         payloads: list[bytes] = []
         if is_whole(history.raft):
             ancestors = self._context.host.ledger.ancestors
-            merged = merged_commands(loser, history.raft, ancestors=ancestors)
+            merged = merged_commands(history.id, history.raft, ancestors=ancestors)
             payloads = [command.payload for command in merged]
         commands = tuple(self._context.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
-        self._context.notify(HistoryMerged(winner, loser, commands, is_loser=True))
+        self._context.notify(HistoryMerged(winner, history.id, commands, is_loser=True))
 
     def give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -272,15 +271,14 @@ class Following:
         self._context.host.reset(Ledger())
         self._context.client.set_leader(False, None, self.now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
-        self._saving.add(batch, lambda: None)
+        self._context.saving.add(batch, lambda: None)
         self.bootstrap = self._new_bootstrap(self.now, StoredGroup())
         self._context.notify(StateReplaced(0))
 
     def go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
         """Follow a history that continues the one so far, as soon as that is saved."""
         self.history = None
-        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
-        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+        self._follow_when_saved(batch, begin, is_founder=is_founder)
 
     # Other histories.
 
@@ -290,16 +288,12 @@ class Following:
         if history is None:
             return
         has_more = history.has_more
-        abandoned, has_acted = self._look_at_others(history, now)
-        if abandoned is not None:
-            self._abandon(abandoned.loser, abandoned.winner)
-        elif has_more or has_acted:
+        has_acted = self._look_at_others(history, now)
+        if self.history is history and (has_more or has_acted):
             history.pump(now=now)
 
-    def _look_at_others(
-        self, history: FollowedHistory, now: float
-    ) -> tuple[HistoryAbandoned | None, bool]:
-        """Return what to give up, and whether anything was done."""
+    def _look_at_others(self, history: FollowedHistory, now: float) -> bool:
+        """Return whether anything was done."""
         merge, raft = self.merge, history.raft
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
@@ -307,7 +301,7 @@ class Following:
         self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
         if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
-            return None, False
+            return False
         self._seen = seen
         for system_entry in news.failed:
             merge.act_failed(system_entry, now=now)
@@ -316,7 +310,7 @@ class Following:
             merge.act_applied(system_entry, now=now)
         return self._carry_out_merge(history)
 
-    def _carry_out_merge(self, history: FollowedHistory) -> tuple[HistoryAbandoned | None, bool]:
+    def _carry_out_merge(self, history: FollowedHistory) -> bool:
         has_acted = False
         while (event := self.merge.next_event()) is not None:
             has_acted = True
@@ -328,26 +322,26 @@ class Following:
                 case HandOver(to):
                     history.raft.transfer_leadership(to)
                 case MergeStarted(winner, loser):
-                    text = f"history {loser.hex()} goes into {winner.hex()}"
-                    self._context.inform(text)
-                case HistoryAbandoned(loser, _):
+                    self._context.inform(f"history {loser.hex()} goes into {winner.hex()}")
+                case HistoryAbandoned(loser, winner):
                     if loser == history.id:
-                        return event, True
+                        self._abandon(history, winner)
+                        break
                 case HistoriesConflict(other):
                     self._context.notify(HistoriesConflicted(history.id, other))
                     text = f"history {other.hex()} cannot be merged: both logs were compacted"
                     self._context.warn(text)
-        return None, has_acted
+        return has_acted
 
     def _merge_view(self, history: FollowedHistory) -> MergeView:
-        raft = history.raft
+        raft, host = history.raft, self._context.host
         return MergeView(
             history=history.id,
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
-            position_of=lambda: self._context.host.position,
-            ledger=self._context.host.ledger,
+            position_of=lambda: host.position,
+            ledger=host.ledger,
             log=raft,
             peers=self._context.statuses,
         )

@@ -24,21 +24,9 @@ from ...ids import PeerId
 from ..machine.host import HostSnapshot, Replayed
 from ..machine.sync_roles import RequestedSnapshot
 from ..mesh.bond import BondState
+from ..raft import ready
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
-from ..raft.ready import (
-    BecameLeader,
-    ConfigurationCommitted,
-    ConfigurationKnown,
-    EntriesLost,
-    LeaderChanged,
-    ProposalOutcome,
-    ProposalVerdict,
-    Ready,
-    SnapshotNeeded,
-    SteppedDown,
-)
-from ..storage.interface import SaveBatch
 from ..wire.commands import decode_command_batches
 from ..wire.frames import RAFT, with_history
 from ..wire.raft import Message, decode_message, encode_message
@@ -73,7 +61,7 @@ class FollowedHistory:
     """See the module's docstring."""
 
     def __init__(self, context: Context, begin: Begin, *, now: float) -> None:
-        self.id = begin.history  # the history's id
+        self.id = begin.history
         self.elections = Elections(context, now=now)  # counts for people
         self._told_number = 0
         self._context = context
@@ -85,8 +73,8 @@ class FollowedHistory:
             join_index=begin.join_index,
             liveness_of=self._liveness_of,
             **begin.raft,
-        )  # the core, to be read
-        self._pending_io = PendingIo(
+        )
+        self.pending_io = PendingIo(
             raft,
             is_durable=context.is_durable,
             send=self._send_messages,
@@ -95,27 +83,18 @@ class FollowedHistory:
         )
         self._now = now
         self._compaction = Compaction(context, raft, self.id, begin.join_index)
-        # This node's commands, and those that others forward, on their way.
         self.commands = Commands(context, raft, self.id)
-        # What it does about the members as leader.
         self.voter_changes = VoterChanges(context, raft, self.id, now=now)
         self._loaded_index = raft.last_index
         self._news = News()
         self._has_told_lost = False
-        # Both sides of catching up.
         self.sync = CatchingUp(context, raft, self.id, self._compaction.keep_snapshot, now=now)
-        # Whether it may be relied on.
         self.availability = Availability(context, raft, self.id, self.sync)
         if begin.join_index > raft.commit_index:
             self.sync.begin(now=now)
         self.commands.route(now=now)
 
     # What it is, for the member.
-
-    @property
-    def is_voter(self) -> bool:
-        """Whether this member counts for quorums."""
-        return self._context.me in self.raft.configuration.voters
 
     @property
     def counts_tail(self) -> bool:
@@ -128,19 +107,15 @@ class FollowedHistory:
         return is_voter or self.raft.commit_index < self._loaded_index
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits for the disk."""
-        return self._pending_io.is_idle
-
-    @property
     def is_settled_here(self) -> bool:
         """Whether all that is committed is applied and saved."""
-        return self.is_idle and self.raft.applied_index == self.raft.commit_index
+        return self.pending_io.is_idle and self.raft.applied_index == self.raft.commit_index
 
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._context.host.ledger
-        standing = MemberStanding.VOTER if self.is_voter else MemberStanding.LEARNER
+        is_voter = self._context.me in raft.configuration.voters
+        standing = MemberStanding.VOTER if is_voter else MemberStanding.LEARNER
         return {
             "standing": MemberStanding.SEEKING if raft.has_lost_entries else standing,
             "history": self.id,
@@ -174,24 +149,19 @@ class FollowedHistory:
 
     def log_position(self) -> int:
         """Return the position the log's last command will have if all of them are applied."""
-        raft = self.raft
-        waiting = 0
-        for entry in raft.tail(raft.applied_index + 1):
-            if entry.kind is EntryKind.COMMANDS:
-                waiting += sum(
-                    len(command_batch.payloads)
-                    for command_batch in decode_command_batches(entry.data)
-                )
-        return self._context.host.position + waiting
+        return self._context.host.position + sum(
+            len(batch.payloads)
+            for entry in self.raft.tail(self.raft.applied_index + 1)
+            if entry.kind is EntryKind.COMMANDS
+            for batch in decode_command_batches(entry.data)
+        )
 
     # What the member passes on.
 
     def receive_raft(self, peer: PeerId, body: memoryview, *, now: float) -> None:
         """Take in a message of Raft. Raises `RemoteError`."""
         message = decode_message(body)
-        if self.availability.is_stalled:
-            return
-        if self.sync.holds_back(message):
+        if self._context.saving.is_stalled or self.sync.holds_back(message):
             return
         if peer == self.raft.leader:
             self.elections.heard_s = now
@@ -226,53 +196,44 @@ class FollowedHistory:
         if self.raft.configuration.voters == (self._context.me,):
             self.raft.campaign(now=now)
 
-    def note_disk(self, disk: DiskState, *, now: float) -> None:
-        """Take in how the disk does.
+    def note_disk(self, before: DiskState, *, now: float) -> None:
+        """Take in that the disk does otherwise than before.
 
         A leader that cannot save commits nothing it could answer for: it steps down, at
         once, and has another one take over. Who waits for that learns it now; what
         Raft says of it comes when the disk has done its work.
         """
         self._now = now
-        was_stalled, self.availability.disk = self.availability.is_stalled, disk
-        raft = self.raft
+        raft, disk = self.raft, self._context.saving.disk
         if disk is DiskState.FINE:
-            if was_stalled:
+            if before is DiskState.FULL:
                 self.campaign_if_alone(now=now)
         elif raft.is_leader or disk is DiskState.FULL:
             was_leader, leader = raft.is_leader, raft.leader
             raft.step_down(disk.value, now=now)
-            self._pending_io.run()
-            self._told_number = self._pending_io.last_number
+            self.pending_io.run()
+            self._told_number = self.pending_io.last_number
             if was_leader:
                 self.elections.note_stepped_down(raft.term, disk.value, now=now)
             if leader is not None:
                 self._note_leader(None, raft.term)
 
-    def saved(self) -> None:
-        """Note that the batch of the last `next_save` is saved."""
-        self._pending_io.saved()
-
-    def next_save(self) -> SaveBatch | None:
-        """Return what to save now, None for nothing."""
-        return self._pending_io.next_save()
-
     # Time.
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return inf
         raft = self.raft
         due_s = min(self.sync.get_timer(), raft.get_timer())
         if raft.is_leader and not self.availability.is_closed:
             due_s = min(due_s, self.voter_changes.look_at_s)
-        has_work = self._compaction.is_active or self._pending_io.has_more
+        has_work = self._compaction.is_active or self.pending_io.has_more
         return min(due_s, self._now) if has_work else due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return
         self._now = now
         self._note_heard()
@@ -311,7 +272,7 @@ class FollowedHistory:
     def pump(self, *, now: float) -> None:
         """Carry everything on as far as it goes."""
         self._now = now
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return
         if not self.availability.is_closed:
             self.voter_changes.look(now=now)
@@ -322,10 +283,10 @@ class FollowedHistory:
             self._context.reads.hold(now=now)
         else:
             self._context.reads.ask(self.raft.read, now=now)
-        self._pending_io.run()
-        self.sync.pump(self._pending_io, now=now)
+        self.pending_io.run()
+        self.sync.pump(self.pending_io, now=now)
         if self._compaction.consider():
-            self._pending_io.run()
+            self.pending_io.run()
 
     @property
     def has_more(self) -> bool:
@@ -338,23 +299,23 @@ class FollowedHistory:
         for peer, message in messages:
             self._context.send(peer, with_history(RAFT, self.id, encode_message(message)))
 
-    def _finish(self, ready: Ready) -> int:
+    def _finish(self, step: ready.Ready) -> int:
         """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""
         before = self._context.host.position
-        if ready.messages:
-            self._send_messages(ready.messages)
-        if ready.committed:
-            self._apply(ready.committed)
-        for outcome in ready.outcomes:
+        if step.messages:
+            self._send_messages(step.messages)
+        if step.committed:
+            self._apply(step.committed)
+        for outcome in step.outcomes:
             self._take_outcome(outcome)
-        for read in ready.reads:
+        for read in step.reads:
             if not isinstance(read.request_id, Joiners):
                 self._context.reads.receive_state(read)
             elif read.index is not None:
                 self.voter_changes.join_accepted(read.request_id)
-        for event in ready.events:
-            was_told = ready.number <= self._told_number
-            if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
+        for event in step.events:
+            was_told = step.number <= self._told_number
+            if not (was_told and isinstance(event, ready.LeaderChanged | ready.SteppedDown)):
                 self._take_event(event)
         return self._context.host.position - before
 
@@ -377,28 +338,24 @@ class FollowedHistory:
         if applied.bad_count:
             context.warn(f"{applied.bad_count} entries could not be read: {applied.bad_why}")
         if applied.mismatch_why:
-            text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
-            context.warn(text)
+            why = applied.mismatch_why
+            context.warn(f"what `apply` returned is not of the machine's `Result`: {why}")
         for entry in entries:
             if entry.kind is EntryKind.SYSTEM:
-                self._take_system_entry(entry)
+                with suppress(RemoteError):  # void for everybody, and counted by the host
+                    self._news.applied.append(decode_system_entry(entry.data))
 
     def _take_snapshot(self, snapshot: HostSnapshot) -> None:
         if snapshot.parts is None:
             self._context.warn(f"a snapshot could not be made: {snapshot.failure}")
         else:
-            made = RequestedSnapshot(
-                self.raft.metadata_at(snapshot.index), snapshot.request_id, snapshot.parts
-            )
+            metadata = self.raft.metadata_at(snapshot.index)
+            made = RequestedSnapshot(metadata, snapshot.request_id, snapshot.parts)
             self.sync.snapshot_made(made, now=self._now)
 
-    def _take_system_entry(self, entry: Entry) -> None:
-        with suppress(RemoteError):  # void for everybody, and counted by the host
-            self._news.applied.append(decode_system_entry(entry.data))
-
-    def _take_outcome(self, outcome: ProposalOutcome) -> None:
+    def _take_outcome(self, outcome: ready.ProposalOutcome) -> None:
         token = outcome.token
-        if outcome.verdict is ProposalVerdict.COMMITTED or token is None:
+        if outcome.verdict is ready.ProposalVerdict.COMMITTED or token is None:
             return
         if isinstance(token, CommandProposal):
             self.commands.refuse(token.command_batches, now=self._now)
@@ -407,24 +364,22 @@ class FollowedHistory:
 
     def _take_event(self, event: Any) -> None:
         match event:
-            case LeaderChanged(leader, term):
+            case ready.LeaderChanged(leader, term):
                 self._note_leader(leader, term)
-            case BecameLeader():
+            case ready.BecameLeader() | ready.ConfigurationKnown():
                 self.voter_changes.hurry(now=self._now)
-            case ConfigurationKnown():
-                self.voter_changes.hurry(now=self._now)
-            case ConfigurationCommitted(_, voters):
+            case ready.ConfigurationCommitted(_, voters):
                 self.voter_changes.hurry(now=self._now)
                 self._context.notify(MembersChanged(voters.voters, voters.learners))
-            case SnapshotNeeded(metadata):
+            case ready.SnapshotNeeded(metadata):
                 self.sync.begin(metadata.index, now=self._now)
-            case EntriesLost(last_index, counted_index, counted_by):
+            case ready.EntriesLost(last_index, counted_index, counted_by):
                 text = (
                     f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
                     f"has counted {counted_index} as saved here: waiting to be taken in anew"
                 )
                 self._context.warn(text)
-            case SteppedDown(term, why):
+            case ready.SteppedDown(term, why):
                 self.elections.note_stepped_down(term, why, now=self._now)
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:

@@ -39,7 +39,7 @@ class Leaving:
         """Return whether others should take over before this member goes, and can."""
         if history is None:
             return False
-        if not history.is_idle:
+        if not history.pending_io.is_idle:
             return True
         staying = {
             peer: status

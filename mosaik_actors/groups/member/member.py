@@ -38,10 +38,9 @@ from ...ids import PeerId
 from ...transport.close import CloseCode, CloseReason
 from ..client.client import SubmissionDone, SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
-from ..machine.host import Host
 from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
-from ..mesh.mesh import Mesh
 from ..mesh.standing_bonds import JoinHeartbeats
+from ..raft.pending_io import PendingIo
 from ..storage.interface import Stored
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
@@ -55,7 +54,7 @@ from .following import Following
 from .history import FollowedHistory
 from .leaving import Leaving
 from .own_status import OwnStatus
-from .saving import DiskState, Saving
+from .saving import DiskState
 from .survival import Survival
 
 _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
@@ -67,11 +66,8 @@ class GroupMember:
     """See the module's docstring.
 
     Args:
-        stored: What a durable storage held.
+        stored: What a durable storage held. Raises `DecodeError` where that cannot be read.
         join_heartbeats: See `StandingBonds`.
-
-    Raises:
-        DecodeError: What was stored cannot be read.
     """
 
     def __init__(
@@ -84,13 +80,12 @@ class GroupMember:
         join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
         self._context = context = Context(spec, rng, join_heartbeats, now=now)
-        self._mesh = context.mesh
-        self._host, self._client, self._reads = context.host, context.client, context.reads
-        self._saving = Saving(
-            is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
-        )
+        self.mesh = context.mesh  # what links do goes there; `pump` follows
+        self.host = context.host
+        self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)
+        self._client, self._reads, self._saving = context.client, context.reads, context.saving
         self._leaving = Leaving()
-        self._following = Following(context, self._saving, now=now)
+        self._following = Following(context, now=now)
         self._survival = Survival(context, self._following)
         self._own_status = OwnStatus(context, self._following, self._survival, self._leaving)
         self._following.begin_from(stored, now=now)
@@ -99,24 +94,9 @@ class GroupMember:
     # Views.
 
     @property
-    def mesh(self) -> Mesh:
-        """The bonds: what links do goes there; `pump` follows."""
-        return self._mesh
-
-    @property
     def history(self) -> FollowedHistory | None:
         """The history this member follows, None while it has none; to be read only."""
         return self._following.history
-
-    @property
-    def host(self) -> Host:
-        """The machine."""
-        return self._host
-
-    @property
-    def statuses(self) -> Mapping[PeerId, Status]:
-        """What each bonded member says of itself."""
-        return MappingProxyType(self._context.statuses)
 
     @property
     def status(self) -> Status:
@@ -153,7 +133,7 @@ class GroupMember:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._saving.disk is DiskState.FULL
+        return self._saving.is_stalled
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -167,7 +147,7 @@ class GroupMember:
             self.why_offline,
             raft.leader,
             raft.term,
-            self._host.position,
+            self.host.position,
             raft.last_index,
             raft.configuration_index,
             raft.final_configuration[0],
@@ -241,7 +221,7 @@ class GroupMember:
         history = self.history
         if history is None or not history.is_settled_here or history.availability.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
-        if self._host.ledger.is_closed:
+        if self.host.ledger.is_closed:
             raise ConfigError("the history here is closed: it is in another one, or will be")
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
         raft = history.raft
@@ -254,7 +234,7 @@ class GroupMember:
 
     def recheck_peers(self, *, now: float) -> None:
         """Ask `MemberSpec.allow` again: it may answer otherwise than before."""
-        self._mesh.recheck(now=now)
+        self.mesh.recheck(now=now)
         if self.history is not None:
             self.history.peers_changed(now=now)
 
@@ -263,7 +243,7 @@ class GroupMember:
 
         Return False where nothing has changed by them, and no `pump` is needed.
         """
-        mesh = self._mesh
+        mesh = self.mesh
         if all(mesh.is_repeated(link_id, data) for data in received):
             mesh.note_heard(link_id, now=now)
             return False
@@ -318,8 +298,7 @@ class GroupMember:
                 followed.sync.receive_answer(peer, bytes(body), now=now)
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
-        message = frames.decode_control(data)
-        match message:
+        match message := frames.decode_control(data):
             case JoinAccepted():
                 self._following.receive_join_accepted(peer, message, now=now)
             case Admitted(history, index):
@@ -333,34 +312,35 @@ class GroupMember:
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
         self._note_disk(DiskState.FINE, now)
-        self._saving.saved(self.history)
+        self._saving.saved(self._pending_io)
 
     def stall(self, *, now: float) -> None:
         """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
         self._note_disk(DiskState.FULL, now)
 
     def _note_disk(self, disk: DiskState, now: float) -> None:
-        if disk is not self._saving.disk:
-            self._saving.disk = disk
-            if self.history is not None:
-                self.history.note_disk(disk, now=now)
+        before, self._saving.disk = self._saving.disk, disk
+        if disk is not before and self.history is not None:
+            self.history.note_disk(before, now=now)
+
+    @property
+    def _pending_io(self) -> PendingIo | None:
+        return None if self.history is None else self.history.pending_io
 
     # Time.
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
         due_s = min(self._following.merge.get_timer(), self._saving.hangs_at_s)
-        for time in (
-            self._mesh.get_timer(),
-            self._client.get_timer(),
-            self._reads.get_timer(),
-            self._following.bootstrap.get_timer(),
-            self._leaving.until_s,
-            None if self.history is None or self.is_stalled else self._survival.timer_s,
-            None if self.history is None else self.history.get_timer(),
-        ):
-            if time is not None and time < due_s:
+        if self.history is not None:
+            due_s = min(due_s, self.history.get_timer())
+            if not self.is_stalled:
+                due_s = min(due_s, self._survival.takeover.timer_s)
+        for core in (self.mesh, self._client, self._reads, self._following.bootstrap):
+            if (time := core.get_timer()) is not None and time < due_s:
                 due_s = time
+        if self._leaving.until_s is not None:
+            due_s = min(due_s, self._leaving.until_s)
         return None if due_s == inf else due_s
 
     def recheck_liveness(self, *, now: float) -> None:
@@ -368,7 +348,7 @@ class GroupMember:
 
         It needs no `pump`: what it finds due is done by `handle_timer`.
         """
-        self._mesh.recheck_silence()
+        self.mesh.recheck_silence()
         if self.history is not None and not self.is_stalled:
             self.history.recheck_quiescence(now=now)
 
@@ -376,7 +356,7 @@ class GroupMember:
         """Do what is due. Too early does no harm."""
         if now >= self._saving.hangs_at_s:
             self._note_disk(DiskState.HANGING, now)
-        self._mesh.handle_timer(now=now)
+        self.mesh.handle_timer(now=now)
         self._client.handle_timer(now=now)
         self._reads.handle_timer(now=now)
         self._following.merge.handle_timer(now=now)
@@ -401,7 +381,7 @@ class GroupMember:
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        if (batch := self._saving.next_batch(self.history, now=now)) is not None:
+        if (batch := self._saving.next_batch(self._pending_io, now=now)) is not None:
             self._context.emit(SaveWanted(batch))
         self._flush()
 
@@ -414,7 +394,7 @@ class GroupMember:
     def _take_mesh(self, now: float) -> None:
         """Pass on what the mesh wants, and note who is there."""
         have_changed = False
-        while (event := self._mesh.next_event()) is not None:
+        while (event := self.mesh.next_event()) is not None:
             match event:
                 case SendBondFrame(link_id, data):
                     self._context.out.setdefault(link_id, []).append(data)
@@ -442,7 +422,7 @@ class GroupMember:
     def _flush_link(self, link_id: int) -> None:
         waiting = self._context.out.pop(link_id, None)
         if waiting:
-            self._context.events.append(FramesOut(link_id, waiting))
+            self._context.emit(FramesOut(link_id, waiting))
 
     # Leaving.
 
@@ -460,7 +440,7 @@ class GroupMember:
         self._reads.fail_all()
         self._client.fail_all("the member leaves the group")
         self._take_client()
-        self._mesh.leave(now=now, is_final=leaving.is_final)
+        self.mesh.leave(now=now, is_final=leaving.is_final)
         self._take_mesh(now)
         self._flush()
         self._context.emit(MemberLeft())
@@ -468,7 +448,6 @@ class GroupMember:
     # Events.
 
     def _take_client(self) -> None:
-        while (outcome := self._client.next_event()) is not None:
-            self._context.emit(outcome)
-        while (read := self._reads.next_event()) is not None:
-            self._context.emit(read)
+        for core in (self._client, self._reads):
+            while (outcome := core.next_event()) is not None:
+                self._context.emit(outcome)

@@ -41,7 +41,7 @@ class OwnStatus:
             self._following.bootstrap.standing,
             self._leaving.has_begun,
             self._context.is_observer,
-            self._survival.is_abandoned,
+            self._survival.takeover.is_abandoned,
         )
         if history is not None:
             key += history.standing_key
@@ -58,7 +58,7 @@ class OwnStatus:
         context, history = self._context, self._following.history
         said: dict[str, Any] = {"standing": self._following.bootstrap.standing}
         if history is not None:
-            said = history.status() | {"is_abandoned": self._survival.is_abandoned}
+            said = history.status() | {"is_abandoned": self._survival.takeover.is_abandoned}
         return Status(
             is_observer=context.is_observer,
             leadership_factor=context.factor,
