@@ -56,16 +56,7 @@ class ConsensusConfig:
     initial_voters: int = 1
 
     def __post_init__(self) -> None:
-        as_seconds(
-            self,
-            "heartbeat_interval",
-            "heartbeat_jitter",
-            "election_timeout",
-            "election_timeout_jitter",
-            "bootstrap_delay",
-            "forward_timeout",
-            "query_timeout",
-        )
+        as_seconds(self, *[field.name for field in fields(self) if field.type == "float"])
         require_above("heartbeat_interval", self.heartbeat_interval)
         require_between("heartbeat_jitter", self.heartbeat_jitter, 0, self.heartbeat_interval)
         require_between("max_missed_heartbeats", self.max_missed_heartbeats, 2, 1000)

@@ -33,12 +33,7 @@ class _Work:
 
 
 class Compaction:
-    """Cuts one member's log.
-
-    Args:
-        history: The history's id, saved with each snapshot.
-        join_index: Saved likewise.
-    """
+    """Cuts one member's log; `history` and `join_index` are saved with each snapshot."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, join_index: int) -> None:
         self._context = context
@@ -74,19 +69,15 @@ class Compaction:
             raft.compact(metadata, keep_count=keep_count)
             return True
         try:
-            making = context.host.snapshot_parts()
+            self._work = _Work(metadata, keep_count, context.host.snapshot_parts(), [])
         except SnapshotError as exc:
             self._fail(exc)
-        else:
-            self._work = _Work(metadata, keep_count, making, [])
         return False
 
     def carry_on(self) -> None:
         """Make some more parts of the snapshot; compact the log when they were the last."""
         work = self._work
-        if work is None:
-            return
-        if self._context.keeps_log():
+        if work is None or self._context.keeps_log():
             self._work = None
             return
         try:

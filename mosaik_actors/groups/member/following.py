@@ -14,18 +14,10 @@ from ...ids import PeerId
 from ..bootstrap.bootstrap import Bootstrap
 from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepareVote, SendBootstrap
 from ..machine.ledger import Ledger
+from ..merge import view
 from ..merge.merge import Merge
 from ..merge.notices import MergeNotices
 from ..merge.replay import is_whole, merged_commands
-from ..merge.view import (
-    HandOver,
-    HistoriesConflict,
-    HistoryAbandoned,
-    MergeStarted,
-    MergeView,
-    ProposeSystemEntry,
-    SendMerge,
-)
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, encode_prepare_vote
@@ -50,18 +42,11 @@ _NO_NEWS: Final = News()
 
 
 class Following:
-    """See the module's docstring.
-
-    Args:
-        saving: What waits for the disk.
-
-    Attributes:
-        bootstrap: How a history begins.
-    """
+    """See the module's docstring."""
 
     def __init__(self, context: Context, *, now: float) -> None:
-        # The history that is followed, None while there is none.
         self.history: FollowedHistory | None = None
+        self.bootstrap: Bootstrap  # how a history begins
         self.merge = Merge(context.me, context.rng, now=now)  # what is done about other histories
         self.now = now  # when the member was last pumped
         self._context = context
@@ -315,27 +300,27 @@ class Following:
         while (event := self.merge.next_event()) is not None:
             has_acted = True
             match event:
-                case SendMerge(peer, data):
+                case view.SendMerge(peer, data):
                     self._context.send(peer, frames.plain(frames.MERGE, data))
-                case ProposeSystemEntry(system_entry):
+                case view.ProposeSystemEntry(system_entry):
                     history.propose_system_entry(system_entry)
-                case HandOver(to):
+                case view.HandOver(to):
                     history.raft.transfer_leadership(to)
-                case MergeStarted(winner, loser):
+                case view.MergeStarted(winner, loser):
                     self._context.inform(f"history {loser.hex()} goes into {winner.hex()}")
-                case HistoryAbandoned(loser, winner):
+                case view.HistoryAbandoned(loser, winner):
                     if loser == history.id:
                         self._abandon(history, winner)
                         break
-                case HistoriesConflict(other):
+                case view.HistoriesConflict(other):
                     self._context.notify(HistoriesConflicted(history.id, other))
                     text = f"history {other.hex()} cannot be merged: both logs were compacted"
                     self._context.warn(text)
         return has_acted
 
-    def _merge_view(self, history: FollowedHistory) -> MergeView:
+    def _merge_view(self, history: FollowedHistory) -> view.MergeView:
         raft, host = history.raft, self._context.host
-        return MergeView(
+        return view.MergeView(
             history=history.id,
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,

@@ -134,18 +134,10 @@ class FollowedHistory:
     @property
     def standing_key(self) -> tuple[Any, ...]:
         """Return what differs when others may have to act on something in `status`."""
-        ledger = self._context.host.ledger
-        return (
-            self.raft.configuration_index,
-            self.raft.leader,
-            self.raft.term,
-            self.availability.is_catching_up,
-            self.raft.has_lost_entries,
-            self.availability.is_admitted,
-            ledger.closed_into,
-            len(ledger.merged),
-            len(ledger.ancestors),
-        )
+        raft, ledger = self.raft, self._context.host.ledger
+        log = (raft.configuration_index, raft.leader, raft.term, raft.has_lost_entries)
+        place = (self.availability.is_catching_up, self.availability.is_admitted)
+        return (log, place, ledger.closed_into, len(ledger.merged), len(ledger.ancestors))
 
     def log_position(self) -> int:
         """Return the position the log's last command will have if all of them are applied."""

@@ -1,18 +1,6 @@
 """A member of a group: everything one node does in it, decided in one place.
 
-A pure state machine that composes the cores and knows how they depend on each other:
-
-    mesh          who is bonded with whom
-    bootstrap       how a history begins, while there is none
-    raft, pending I/O  the log of the history, and its disk
-    host          the machine, the sessions, the ledger
-    client        the commands of this node
-    reads         its strong queries
-    membership    who votes, decided where the leader is
-    state sync    catching up, and serving those who do
-    merge         what to do when two histories meet
-    takeover      what to do when all voters are gone
-
+A pure state machine that composes the cores of all rooms and knows how they depend on each other.
 Which history it follows is in `following`.
 
 Invariants:
@@ -142,16 +130,9 @@ class GroupMember:
         if history is None:
             return (None, self.why_offline)
         raft = history.raft
-        return (
-            history.id,
-            self.why_offline,
-            raft.leader,
-            raft.term,
-            self.host.position,
-            raft.last_index,
-            raft.configuration_index,
-            raft.final_configuration[0],
-        )
+        led, log = (raft.leader, raft.term), (raft.last_index, self.host.position)
+        members = (raft.configuration_index, raft.final_configuration[0])
+        return (history.id, self.why_offline, led, log, members)
 
     def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait, also of those decided and not handed out."""
@@ -190,17 +171,13 @@ class GroupMember:
     def leave(self, *, now: float, is_final: bool) -> None:
         """Leave the group; `MemberLeft` follows. May be repeated.
 
-        Args:
-            now: Monotonic time in seconds.
-            is_final: Whether this member does not mean to come back: a voter then has itself
-                removed first. One that comes back with its log only hands over leadership.
+        Where it `is_final`, this member does not mean to come back: a voter then has itself
+        removed first. One that comes back with its log only hands over leadership.
         """
         if self._leaving.has_begun:
             return
-        self._leaving.begin(
-            until_s=now + self._context.settings.leave_timeout,
-            is_final=is_final or not self._context.is_durable,
-        )
+        until_s = now + self._context.settings.leave_timeout
+        self._leaving.begin(until_s=until_s, is_final=is_final or not self._context.is_durable)
         if self.history is not None:
             self.history.peers_changed(now=now)
 
@@ -215,8 +192,7 @@ class GroupMember:
         here counts as committed; what only the others had is lost. Should they
         come back, the two histories merge like any two.
 
-        Raises:
-            ConfigError: There is no state here to begin from, at this moment.
+        Raises `ConfigError` while there is no state here to begin from.
         """
         history = self.history
         if history is None or not history.is_settled_here or history.availability.is_catching_up:

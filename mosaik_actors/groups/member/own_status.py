@@ -21,10 +21,8 @@ class OwnStatus:
     def __init__(
         self, context: Context, following: Following, survival: Survival, leaving: Leaving
     ) -> None:
-        self._context = context
-        self._following = following
-        self._survival = survival
-        self._leaving = leaving
+        self._context, self._following = context, following
+        self._survival, self._leaving = survival, leaving
         self._published_key: object = None
         self._publish_again_at_s = 0.0
         context.status = self.make
@@ -35,16 +33,10 @@ class OwnStatus:
         What changes with every command, as the commit index, is looked at only
         so often as a heartbeat could tell it.
         """
-        history = self._following.history
-        key: tuple[Any, ...] = (
-            history,
-            self._following.bootstrap.standing,
-            self._leaving.has_begun,
-            self._context.is_observer,
-            self._survival.takeover.is_abandoned,
-        )
-        if history is not None:
-            key += history.standing_key
+        history, bootstrap = self._following.history, self._following.bootstrap
+        wishes = (self._leaving.has_begun, self._context.is_observer)
+        standing = bootstrap.standing if history is None else history.standing_key
+        key = (history, wishes, standing, self._survival.takeover.is_abandoned)
         if key != self._published_key or now >= self._publish_again_at_s:
             self._published_key, self._publish_again_at_s = key, now + _STATUS_EVERY_S
             status = self.make()

@@ -25,11 +25,9 @@ class DiskState(Enum):
 
 
 class Saving:
-    """The saves of one member.
+    """The saves of one member: none at all unless it is durable.
 
-    Args:
-        is_durable: Whether anything is saved at all.
-        patience_s: How long a save may take before the disk counts as hanging.
+    A save that takes longer than `patience_s` makes the disk count as hanging.
     """
 
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:

@@ -120,8 +120,7 @@ class OpenerHandshake:
     def receive_reply(self, reply: bytes) -> bytes:
         """Take in the acceptor's reply, which proves it; return our own proof, to be sent.
 
-        Raises:
-            RemoteError: The reply is none, or proves nothing; with the code to close with.
+        Raises `RemoteError`, with the code to close with, where it proves nothing.
         """
         answer = _decode(_answer_decoder, reply)
         own = self._credentials
@@ -133,8 +132,7 @@ class OpenerHandshake:
 class AcceptorHandshake:
     """The acceptor's side, for one link of a peer. Send `reply`, then call `receive_proof`.
 
-    Raises:
-        RemoteError: The header is none, or of another group or version.
+    Raises `RemoteError` where the header is none, or of another group or version.
     """
 
     __slots__ = ("_expected", "reply")

@@ -106,10 +106,9 @@ class StandingBonds:
         self._note_own_change(now)
 
     def take(self, bond: BondState, frame: MeshFrame, data: bytes) -> None:
-        """Take in a frame that came over a bond as `data`. A `Leave` is for the caller to process.
+        """Take in a frame that came over a bond as `data`; a `Leave` is for the caller.
 
-        Raises:
-            RemoteError: The frame has no place here, or tells too much.
+        Raises `RemoteError` where it has no place here, or tells too much.
         """
         match frame:
             case Beat(status):

@@ -101,12 +101,7 @@ def decode_voters(data: bytes) -> Voters:
 
 
 class Configurations:
-    """The configurations of a log, with their indexes.
-
-    Args:
-        index: Where the snapshot of the log ends.
-        voters: The configuration there.
-    """
+    """The configurations of a log, with their indexes, from where its snapshot ends."""
 
     def __init__(self, index: int, voters: Voters) -> None:
         self._known: list[tuple[int, Voters]] = [(index, voters)]

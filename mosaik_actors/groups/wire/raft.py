@@ -150,10 +150,9 @@ encode_message: Callable[[Message], bytes] = encode
 def decode_message(data: bytes | memoryview) -> Message:
     """Return the message in `data`.
 
-    Raises:
-        RemoteError: It is none, or breaks a rule that holds for every message whatever the
-            receiver's state: a log with gaps or falling terms, an entry of a term after the
-            message's, no configuration where there should be one.
+    Raises `DecodeError` where it is none, or breaks a rule that holds for every message whatever
+    the receiver's state: a log with gaps or falling terms, an entry of a term after the message's,
+    no configuration where there should be one.
     """
     message = _decoder.decode(data)
     if isinstance(message, Append):

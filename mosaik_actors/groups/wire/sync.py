@@ -129,11 +129,7 @@ def decode_answer(data: bytes) -> Answer:
 
 
 class PartsDigest:
-    """The digest of a snapshot, built part by part.
-
-    Args:
-        metadata: Where the snapshot stands.
-    """
+    """The digest of a snapshot, built part by part."""
 
     __slots__ = ("_hasher",)
 
