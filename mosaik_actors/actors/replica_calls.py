@@ -41,7 +41,7 @@ class ReplicaCalls:
             if one.future.done():
                 continue
             try:
-                member.submit(
+                member.client.submit(
                     one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
                 )
             except Full:  # handles see to it that this does not happen

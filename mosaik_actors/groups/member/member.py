@@ -71,7 +71,9 @@ class GroupMember:
         self.mesh = context.mesh  # what links do goes there; `pump` follows
         self.host = context.host
         self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)
-        self._client, self._reads, self._saving = context.client, context.reads, context.saving
+        self.client = context.client  # takes this node's commands; `pump` follows
+        self.reads = context.reads  # and its strong reads
+        self._saving = context.saving
         self._leaving = Leaving()
         self._following = Following(context, now=now)
         self._survival = Survival(context, self._following)
@@ -136,8 +138,8 @@ class GroupMember:
 
     def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait, also of those decided and not handed out."""
-        self._client.fail_all("the member has ended")
-        self._reads.fail_all()
+        self.client.fail_all("the member has ended")
+        self.reads.fail_all()
         self._take_client()
         outcomes = SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed
         ended = [event for event in self._context.events if isinstance(event, outcomes)]
@@ -146,20 +148,10 @@ class GroupMember:
 
     # What comes from this node.
 
-    def submit(
-        self, payloads: Sequence[bytes], token: Any, *, now: float, timeout_s: float, waits: bool
-    ) -> None:
-        """Take in commands; the submission's end with `token` follows. Raises `Full`."""
-        self._client.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
-
-    def read(self, token: Any, *, now: float, timeout_s: float) -> None:
-        """Take in a strong read; `ReadGranted` or `ReadFailed` with `token` follows."""
-        self._reads.add(token, now=now, timeout_s=timeout_s)
-
     def cancel(self, token: Any) -> None:
         """Forget who waits for commands or a read; commands that have left go on."""
-        self._client.cancel(token)
-        self._reads.cancel(token)
+        self.client.cancel(token)
+        self.reads.cancel(token)
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more: the leader may make this member a voter. May be repeated."""
@@ -202,7 +194,7 @@ class GroupMember:
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
         raft = history.raft
         begin, batch = continue_alone(self._context, raft, history.id, fresh, keeps_tail=True)
-        self._client.change_history()
+        self.client.change_history()
         self._context.notify(GroupForced(fresh, history.id))
         self._following.go_on(begin, batch, is_founder=True)
 
@@ -282,8 +274,8 @@ class GroupMember:
                     self.history.availability.admit(peer, index)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self.history is not None and history == self.history.id
-                if is_mine and client == self._client.client_id:
-                    self._client.receive_refused(first_sequence, now)
+                if is_mine and client == self.client.client_id:
+                    self.client.receive_refused(first_sequence, now)
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
@@ -312,7 +304,7 @@ class GroupMember:
             due_s = min(due_s, self.history.get_timer())
             if not self.is_stalled:
                 due_s = min(due_s, self._survival.takeover.timer_s)
-        for core in (self.mesh, self._client, self._reads, self._following.bootstrap):
+        for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
             if (time := core.get_timer()) is not None and time < due_s:
                 due_s = time
         if self._leaving.until_s is not None:
@@ -333,8 +325,8 @@ class GroupMember:
         if now >= self._saving.hangs_at_s:
             self._note_disk(DiskState.HANGING, now)
         self.mesh.handle_timer(now=now)
-        self._client.handle_timer(now=now)
-        self._reads.handle_timer(now=now)
+        self.client.handle_timer(now=now)
+        self.reads.handle_timer(now=now)
         self._following.merge.handle_timer(now=now)
         self._following.bootstrap.handle_timer(now=now)
         if self.history is not None:
@@ -350,7 +342,7 @@ class GroupMember:
         if self.history is not None:
             self.history.pump(now=now)
         if self.history is None or self.is_stalled:
-            self._reads.hold(now=now)
+            self.reads.hold(now=now)
         self._following.meet_others(now=now)
         self._survival.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
@@ -413,8 +405,8 @@ class GroupMember:
         if is_needed and not is_late:
             return
         leaving.is_done = True
-        self._reads.fail_all()
-        self._client.fail_all("the member leaves the group")
+        self.reads.fail_all()
+        self.client.fail_all("the member leaves the group")
         self._take_client()
         self.mesh.leave(now=now, is_final=leaving.is_final)
         self._take_mesh(now)
@@ -424,6 +416,6 @@ class GroupMember:
     # Events.
 
     def _take_client(self) -> None:
-        for core in (self._client, self._reads):
+        for core in (self.client, self.reads):
             while (outcome := core.next_event()) is not None:
                 self._context.emit(outcome)

@@ -369,7 +369,7 @@ class World:
         self._number += 1
         token = token or f"call {self._number}"
         payloads = node.member.host.encode_commands(commands)
-        node.member.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
+        node.member.client.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
         node.pump()
         return token
 
