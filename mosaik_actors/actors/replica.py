@@ -37,7 +37,6 @@ from ..discovery.messages import (
 from ..errors import GroupTerminated
 from ..groups.client.client import ClientRenewed, SubmissionDone, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
-from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
@@ -49,6 +48,7 @@ from ..groups.mesh.peer_heartbeats import (
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
+    CallFailed,
     CommandsQueued,
     ForceNewGroup,
     GroupLeft,

@@ -12,8 +12,8 @@ from typing import Any
 from ..codec import EncodeError
 from ..errors import Full
 from ..groups.client.client import SubmissionDone
-from ..groups.errors import CallFailed
 from ..groups.member.member import GroupMember
+from ..groups.messages import CallFailed
 from ..groups.shared import GroupState
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorAddress
 
+from ..errors import MosaikError
 from ..ids import GroupId, PeerId
 from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
@@ -156,3 +157,16 @@ class LeaveGroup:
 @dataclass(frozen=True, slots=True)
 class GroupLeft:
     """The member has left, its storage is closed."""
+
+
+class CallFailed(MosaikError):
+    """A call was not served in its time, and whether it may still take effect.
+
+    The actor knows why a call failed, the handle knows what was asked: it makes the error that
+    its caller sees, with the value.
+    """
+
+    def __init__(self, reason: str, may_take_effect: bool = False) -> None:
+        super().__init__(reason, may_take_effect)
+        self.reason = reason
+        self.may_take_effect = may_take_effect

@@ -14,6 +14,7 @@ from ..client.reads import Reads
 from ..config import ConsensusConfig, GroupsConfig
 from ..machine.host import Host
 from ..machine.state_sync import StateSync
+from ..mesh.handshake import Credentials
 from ..mesh.key import GroupKey
 from ..mesh.mesh import Allow, Mesh
 from ..mesh.standing_bonds import JoinHeartbeats
@@ -55,10 +56,7 @@ class Context:
         self.settings: GroupsConfig = spec.settings
         self.rng = rng
         self.mesh = Mesh(
-            spec.me,
-            spec.network_id,
-            spec.group_id,
-            spec.key,
+            Credentials(spec.me, spec.network_id, spec.group_id, spec.key),
             spec.consensus,
             rng,
             now=now,

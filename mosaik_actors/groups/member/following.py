@@ -26,19 +26,12 @@ from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import MemberStanding
 from .context import Context
-from .continuing import Begin
-from .events import (
-    GroupTakenOver,
-    HistoriesConflicted,
-    HistoryMerged,
-    StateReplaced,
-)
-from .history import FollowedHistory, News
+from .events import GroupTakenOver, HistoriesConflicted, HistoryMerged, StateReplaced
+from .history import Begin, FollowedHistory
 from .saving import DiskState
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _SOUGHT_KEPT: Final = 16
-_NO_NEWS: Final = News()
 
 
 class Following:
@@ -272,7 +265,7 @@ class Following:
         history = self.history
         if history is None:
             return
-        has_more = history.has_more
+        has_more = history.commands.has_more(now=now)
         has_acted = self._look_at_others(history, now)
         if self.history is history and (has_more or has_acted):
             history.pump(now=now)
@@ -282,7 +275,7 @@ class Following:
         merge, raft = self.merge, history.raft
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
-        news = history.take_news() or _NO_NEWS
+        news = history.take_news()
         self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
         if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:

@@ -14,6 +14,7 @@ node, state sync, and the policy of membership:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -38,7 +39,6 @@ from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
 from .compaction import Compaction
 from .context import Context
-from .continuing import Begin
 from .elections import Elections
 from .events import MembersChanged
 from .saving import DiskState
@@ -55,6 +55,16 @@ class News:
     failed: list[SystemEntry] = field(default_factory=list)
     # Commands of other histories that were applied here.
     replayed: list[Replayed] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a history begins for a member."""
+
+    history: bytes  # its id
+    # What `Raft` is made with, beside the member and its settings.
+    raft: Mapping[str, Any] = field(default_factory=dict)
+    join_index: int = 0  # the member is non-voting until its log has reached this
 
 
 class FollowedHistory:
@@ -163,12 +173,11 @@ class FollowedHistory:
         """Put a system entry into the log; it comes back in `take_news`, applied or failed."""
         self.raft.propose(encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM)
 
-    def take_news(self) -> News | None:
-        """Return what has come since the last call, None for nothing."""
+    def take_news(self) -> News:
+        """Return what has come since the last call."""
         news = self._news
-        if not (news.applied or news.failed or news.replayed):
-            return None
-        self._news = News()
+        if news.applied or news.failed or news.replayed:
+            self._news = News()
         return news
 
     def peers_changed(self, *, now: float) -> None:
@@ -279,11 +288,6 @@ class FollowedHistory:
         self.sync.pump(self.pending_io, now=now)
         if self._compaction.consider():
             self.pending_io.run()
-
-    @property
-    def has_more(self) -> bool:
-        """Whether another `pump` would find commands to send: answers have made room."""
-        return self.commands.has_more(now=self._now)
 
     # What Raft says.
 

@@ -36,14 +36,13 @@ from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
 from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
 from .context import Context, MemberSpec
-from .continuing import continue_alone
+from .continuing import Continuing
 from .events import FramesOut, GroupForced, MemberLeft, SaveWanted
 from .following import Following
 from .history import FollowedHistory
 from .leaving import Leaving
 from .own_status import OwnStatus
 from .saving import DiskState
-from .survival import Survival
 
 _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
 _VIOLATION: Final = "breaks the protocol: "
@@ -76,8 +75,8 @@ class GroupMember:
         self._saving = context.saving
         self._leaving = Leaving()
         self._following = Following(context, now=now)
-        self._survival = Survival(context, self._following)
-        self._own_status = OwnStatus(context, self._following, self._survival, self._leaving)
+        self._continuing = Continuing(context, self._following)
+        self._own_status = OwnStatus(context, self._following, self._continuing, self._leaving)
         self._following.begin_from(stored, now=now)
         self._own_status.publish(now=now)
 
@@ -192,11 +191,9 @@ class GroupMember:
         if self.host.ledger.is_closed:
             raise ConfigError("the history here is closed: it is in another one, or will be")
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
-        raft = history.raft
-        begin, batch = continue_alone(self._context, raft, history.id, fresh, keeps_tail=True)
         self.client.change_history()
         self._context.notify(GroupForced(fresh, history.id))
-        self._following.go_on(begin, batch, is_founder=True)
+        self._continuing.go_on_alone(history, fresh, keeps_tail=True)
 
     # What comes from links and the catalog.
 
@@ -303,7 +300,7 @@ class GroupMember:
         if self.history is not None:
             due_s = min(due_s, self.history.get_timer())
             if not self.is_stalled:
-                due_s = min(due_s, self._survival.takeover.timer_s)
+                due_s = min(due_s, self._continuing.takeover.timer_s)
         for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
             if (time := core.get_timer()) is not None and time < due_s:
                 due_s = time
@@ -344,7 +341,7 @@ class GroupMember:
         if self.history is None or self.is_stalled:
             self.reads.hold(now=now)
         self._following.meet_others(now=now)
-        self._survival.look(is_leaving=self._leaving.has_begun, now=now)
+        self._continuing.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
         self._take_mesh(now)
         self._take_client()

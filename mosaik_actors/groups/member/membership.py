@@ -31,7 +31,7 @@ The thesis (4.4) leaves the choice of voters to the user; all rules are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from math import inf
@@ -379,13 +379,4 @@ def _promotion_lag(config: ConsensusConfig) -> int:
     return config.raft().promotion_lag
 
 
-_RULES: tuple[Callable[[GroupView], Step | None], ...] = (
-    _hand_over,
-    _let_go,
-    _drop_lost,
-    _replace,
-    _admit,
-    _balance,
-    _seat_observers,
-    _forget,
-)
+_RULES = (_hand_over, _let_go, _drop_lost, _replace, _admit, _balance, _seat_observers, _forget)

@@ -16,10 +16,8 @@ One bond for each pair, though both may dial at once:
     * When a bond forms, everything else between the two is closed. So a proof that was overtaken by
       another bond does not replace it.
 
-Over each bond go heartbeats with the member's status, at once when it matters, and what changed in
-its bonds (`standing_bonds`, `topology`). A bond that is silent for too long is closed; anything
-that comes over it counts as a sign of life. When this member itself was paused, the others are
-given as much more time.
+What goes over a bond, and how long its silence is borne, is in `standing_bonds`. When this member
+itself was paused, the others are given as much more time.
 
 Invariants:
     * At most one bond for each peer, and `BondFormed` and `BondLost` alternate.
@@ -36,7 +34,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ...errors import RemoteError
-from ...ids import GroupId, NetworkId, PeerId
+from ...ids import PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
@@ -52,7 +50,6 @@ from .bond import (
     TopologyChanged,
 )
 from .handshake import AcceptorHandshake, Credentials, OpenerHandshake
-from .key import GroupKey
 from .redial import Redial
 from .standing_bonds import JoinHeartbeats, StandingBonds
 from .topology import Bond
@@ -85,10 +82,7 @@ class Mesh:
 
     def __init__(
         self,
-        me: PeerId,
-        network_id: NetworkId,
-        group_id: GroupId,
-        key: GroupKey,
+        credentials: Credentials,
         config: ConsensusConfig,
         rng: Random,
         *,
@@ -100,8 +94,8 @@ class Mesh:
     ) -> None:
         self.allow = allow
         self._is_in_reach = is_in_reach
-        self._me = me
-        self._credentials = Credentials(me, network_id, group_id, key)
+        self._me = me = credentials.me
+        self._credentials = credentials
         self._config = config
         self._rng = rng
         self._events: deque[MeshEvent] = deque()

@@ -16,6 +16,7 @@ it ignore it, and are never relied on this way: they send none.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..wire.frames import PEER_HEARTBEAT
@@ -38,16 +39,14 @@ class HeartbeatLink(Protocol):
         """Append one frame."""
 
 
+@dataclass(slots=True, eq=False)
 class ConnectionHeartbeats:
     """The heartbeats over one connection."""
 
-    __slots__ = ("_intervals_s", "due_at", "heard_at", "interval_s")
-
-    def __init__(self) -> None:
-        self.heard_at = NEVER  # when the peer's last one came
-        self.due_at = 0.0  # when to send the next one
-        self.interval_s = 0.0  # the seconds between two: the shortest that any of its groups wants
-        self._intervals_s: dict[HeartbeatLink, float] = {}
+    heard_at: float = NEVER  # when the peer's last one came
+    due_at: float = 0.0  # when to send the next one
+    interval_s: float = 0.0  # the seconds between two: the shortest that any of its groups wants
+    _intervals_s: dict[HeartbeatLink, float] = field(default_factory=dict)
 
     @property
     def link(self) -> HeartbeatLink | None:

@@ -31,6 +31,7 @@ from mosaik_actors.groups.mesh.bond import (
     StatusChanged,
     TopologyChanged,
 )
+from mosaik_actors.groups.mesh.handshake import Credentials
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import Mesh
 from mosaik_actors.groups.mesh.topology import Bond
@@ -95,10 +96,7 @@ class Node:
         self.ends, self.tokens, self.bonds, self.statuses, self.topology = {}, {}, {}, {}, ()
         rng = Random(f"{self.sim.seed} {self.me} {self.life}")
         self.mesh = Mesh(
-            self.me,
-            NETWORK,
-            GROUP,
-            KEY,
+            Credentials(self.me, NETWORK, GROUP, KEY),
             self.sim.config,
             rng,
             now=self.sim.now,

@@ -25,6 +25,7 @@ from mosaik_actors.groups.mesh.bond import (
     StatusChanged,
     TopologyChanged,
 )
+from mosaik_actors.groups.mesh.handshake import Credentials
 from mosaik_actors.groups.mesh.key import GroupKey
 from mosaik_actors.groups.mesh.mesh import DIAL_TIMEOUT_S, DIALS_MAX, Mesh
 from mosaik_actors.groups.mesh.redial import FIRST_WAIT_S, WAIT_S_MAX, YIELD_S
@@ -65,10 +66,7 @@ def make(
     allow: Callable[[PeerId], str | None] = lambda _peer: None,
 ) -> Mesh:
     return Mesh(
-        me,
-        NETWORK,
-        group,
-        key,
+        Credentials(me, NETWORK, group, key),
         config,
         Random(f"{me} {now}"),
         now=now,
