@@ -36,8 +36,7 @@ class RegisterReplica:
 
     group_id: GroupId
     replica: ActorAddress
-    # Gets the heartbeats that all groups of the node share.
-    heartbeats: asyncio.Future[PeerHeartbeats]
+    heartbeats: asyncio.Future[PeerHeartbeats]  # gets those that all groups of the node share
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,7 @@ class StartReplica:
     name: str  # the group's name, for people at this node
     shown_name: str  # its name in the catalog
     tickets: RequiredTickets | None = None  # what tickets other members need; None is none
-    # Done when this node's last member of the group is gone, or will not go; None when there was
-    # none.
-    after: Any = None
+    after: Any = None  # done when this node's last member of the group is gone, or will not go
 
 
 @dataclass(frozen=True, slots=True)

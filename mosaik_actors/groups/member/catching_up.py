@@ -26,10 +26,9 @@ from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMetadata
 from ..wire.system_entries import TakeSnapshot, encode_system_entry
 from ..wire.types import REQUEST_BYTES
+from .compaction import Compaction
 from .context import Context
 from .events import StateReplaced
-
-KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
 
 _AGAIN_S = 0.5
 _SNAPSHOT_WAIT_S = 1.0  # for all members to take their snapshots at the same place
@@ -39,21 +38,15 @@ class CatchingUp:
     """Both sides of state sync at one member."""
 
     def __init__(
-        self,
-        context: Context,
-        raft: Raft,
-        history: bytes,
-        keep_snapshot: KeepSnapshot,
-        *,
-        now: float,
+        self, context: Context, raft: Raft, history: bytes, compaction: Compaction, *, now: float
     ) -> None:
         self.served_bytes = 0  # what was handed to those who catch up
         self.mismatch_count = 0  # how often what was fetched did not fit together
         self._context = context
         self._raft = raft
         self._history = history
-        self._keep_snapshot = keep_snapshot  # until it is saved with its metadata
-        self._provider = context.sync.provider(self._sync_context(now))
+        self._compaction = compaction
+        self.provider = context.sync.provider(self._sync_context(now))
         self._task: roles.SyncTask | None = None
         self._again_at_s: float | None = None
         self._wanted_index = 0
@@ -103,10 +96,6 @@ class CatchingUp:
             leader = max(here.values(), key=lambda said: said.term).leader
         self._task.update_holders(holders, leader, now=now)
 
-    def receive_ask(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Serve. Raises `RemoteError`."""
-        self._provider.receive_message(peer, data, now=now)
-
     def receive_answer(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in what was asked for. Raises `RemoteError`."""
         if self._task is not None:
@@ -115,20 +104,20 @@ class CatchingUp:
     def snapshot_made(self, snapshot: roles.RequestedSnapshot, *, now: float) -> None:
         """Keep a snapshot for those who fetch it."""
         self._snapshot_by_s = None
-        self._provider.snapshot_made(snapshot, now=now)
+        self.provider.snapshot_made(snapshot, now=now)
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
         if self._restoring is not None:
             return -inf
-        times = [self._provider.get_timer(), self._again_at_s, self._snapshot_by_s]
+        times = [self.provider.get_timer(), self._again_at_s, self._snapshot_by_s]
         if self._task is not None:
             times.append(self._task.get_timer())
         return min([time for time in times if time is not None], default=inf)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
-        self._provider.handle_timer(now=now)
+        self.provider.handle_timer(now=now)
         if self._snapshot_by_s is not None and now >= self._snapshot_by_s:
             self._take_snapshot_alone(now)
         if self._again_at_s is not None and now >= self._again_at_s:
@@ -174,10 +163,10 @@ class CatchingUp:
             return
         metadata = raft.metadata_at(raft.applied_index)
         request_id = self._context.rng.randbytes(REQUEST_BYTES)
-        self._provider.snapshot_made(roles.RequestedSnapshot(metadata, request_id, parts), now=now)
+        self.provider.snapshot_made(roles.RequestedSnapshot(metadata, request_id, parts), now=now)
 
     def _serve(self, now: float) -> None:
-        while (event := self._provider.next_event()) is not None:
+        while (event := self.provider.next_event()) is not None:
             match event:
                 case roles.SendSync(peer, data):
                     self.served_bytes += len(data)
@@ -242,7 +231,7 @@ class CatchingUp:
             next(steps)
         except StopIteration:
             self._restoring = None
-            self._keep_snapshot(metadata, parts)
+            self._compaction.keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
             self._context.notify(StateReplaced(self._context.host.position))
             self._is_broken = False

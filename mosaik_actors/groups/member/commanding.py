@@ -40,8 +40,7 @@ class Commands:
         self._history = history
         self._waiting: list[Origin] = []
         self._route: object = None
-        # How often commands of others could not be decoded; the first is logged.
-        self.unreadable_count = 0
+        self.unreadable_count = 0  # commands of others that could not be decoded
 
     def has_more(self, *, now: float) -> bool:
         """Return whether another `send` would find commands: answers have made room."""

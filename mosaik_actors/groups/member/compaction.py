@@ -40,7 +40,7 @@ class Compaction:
         self._raft = raft
         self._history = history
         self._join_index = join_index
-        self._applied_bytes = 0
+        self.applied_bytes = 0  # since the log was last compacted
         self._work: _Work | None = None
         self._snapshots: dict[int, bytes] = {}
 
@@ -49,20 +49,16 @@ class Compaction:
         """Whether a snapshot is being made: `carry_on` wants to be called every turn."""
         return self._work is not None
 
-    def note_applied(self, byte_count: int) -> None:
-        """Note that entries of so many bytes were applied."""
-        self._applied_bytes += byte_count
-
     def consider(self) -> bool:
         """Begin to compact the log when it has grown; return whether that was done at once."""
         raft, context = self._raft, self._context
         settings = context.settings
-        is_heavy = self._applied_bytes > settings.compact_bytes
+        is_heavy = self.applied_bytes > settings.compact_bytes
         if not is_heavy and raft.applied_index - raft.metadata.index <= settings.compact_entries:
             return False
         if self._work is not None or not context.host.has_snapshot or context.keeps_log():
             return False
-        self._applied_bytes = 0
+        self.applied_bytes = 0
         keep_count = 0 if is_heavy else settings.keep_entries
         metadata = raft.metadata_at(raft.applied_index)
         if not context.is_durable:

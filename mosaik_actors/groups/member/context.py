@@ -77,8 +77,7 @@ class Context:
         self.statuses: dict[PeerId, Status] = {}  # of those that are bonded with this member
         self.status_count = 0  # how often that has changed
         self.status: Callable[[], Status] = Status  # what this member says of itself
-        # Whether the log must not be compacted at the moment.
-        self.keeps_log: Callable[[], bool] = lambda: False
+        self.keeps_log: Callable[[], bool] = lambda: False  # the log must not be compacted now
         self.events: deque[Any] = deque()  # what the caller is to do
         self.out: dict[int, list[bytes]] = {}  # the frames that wait, by link
 

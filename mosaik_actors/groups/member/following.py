@@ -126,7 +126,7 @@ class Following:
                 case SavePrepareVote(prepare_vote):
                     self._save_prepare_vote(prepare_vote)
                 case Founded(history, voters, is_founder):
-                    self._begin(history, voters, is_founder=is_founder)
+                    self._begin(history, voters, is_founder)
                 case HistoryDied(history):
                     if self.history is not None and self.history.id == history:
                         self.give_up()
@@ -159,7 +159,8 @@ class Following:
         self._prepare_vote = b""
         history, root = join_accepted.history, join_accepted.root
         self._note_taken_over(history)
-        self._begin(history, Voters(), join_accepted.index, root, is_founder=False)
+        index = join_accepted.index
+        self._begin(history, Voters(), is_founder=False, index=index, root=root)
         self.bootstrap.joined(history, now=now)
         self._sought.clear()
 
@@ -183,21 +184,15 @@ class Following:
         return status is not None and self._went_into in status.merged
 
     def _begin(
-        self,
-        history: bytes,
-        voters: Voters,
-        join_index: int = 0,
-        root: bytes = b"",
-        *,
-        is_founder: bool,
+        self, history: bytes, voters: Voters, is_founder: bool, index: int = 0, root: bytes = b""
     ) -> None:
-        """Save which history it is, then follow it from its beginning."""
+        """Save which history it is, then follow it; `index` and `root` are as in `JoinAccepted`."""
         self._context.host.reset(Ledger(root or history))
         metadata = SnapshotMetadata(0, 0, voters)
-        stored = StoredGroup(history, join_index, self._prepare_vote, (), root)
+        stored = StoredGroup(history, index, self._prepare_vote, (), root)
         batch = SaveBatch(snapshot=(metadata, encode_stored(stored)))
         raft = {"metadata": metadata, "hard_state": HardState(self._term, self._vote)}
-        self._follow_when_saved(batch, Begin(history, raft, join_index), is_founder=is_founder)
+        self._follow_when_saved(batch, Begin(history, raft, index), is_founder=is_founder)
 
     def _follow_when_saved(self, batch: SaveBatch, begin: Begin, *, is_founder: bool) -> None:
         self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere

@@ -49,12 +49,9 @@ from .voter_changes import Joiners, VoterChanges
 class News:
     """What the log has brought since it was last asked."""
 
-    # System entries that were applied here.
-    applied: list[SystemEntry] = field(default_factory=list)
-    # Those proposed here that are not in the log, or not known to be.
-    failed: list[SystemEntry] = field(default_factory=list)
-    # Commands of other histories that were applied here.
-    replayed: list[Replayed] = field(default_factory=list)
+    applied: list[SystemEntry] = field(default_factory=list)  # here
+    failed: list[SystemEntry] = field(default_factory=list)  # proposed here, not known to be in it
+    replayed: list[Replayed] = field(default_factory=list)  # commands of other histories
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,7 @@ class Begin:
     """Where a history begins for a member."""
 
     history: bytes  # its id
-    # What `Raft` is made with, beside the member and its settings.
-    raft: Mapping[str, Any] = field(default_factory=dict)
+    raft: Mapping[str, Any]  # what `Raft` is made with, beside the member and its settings
     join_index: int = 0  # the member is non-voting until its log has reached this
 
 
@@ -98,7 +94,7 @@ class FollowedHistory:
         self._loaded_index = raft.last_index
         self._news = News()
         self._has_told_lost = False
-        self.sync = CatchingUp(context, raft, self.id, self._compaction.keep_snapshot, now=now)
+        self.sync = CatchingUp(context, raft, self.id, self._compaction, now=now)
         self.availability = Availability(context, raft, self.id, self.sync)
         if begin.join_index > raft.commit_index:
             self.sync.begin(now=now)
@@ -277,8 +273,7 @@ class FollowedHistory:
             return
         if not self.availability.is_closed:
             self.voter_changes.look(now=now)
-        self.availability.note_caught_up()
-        self.availability.note_admitted()
+        self.availability.note_progress()
         self.commands.send(now=now)
         if self.availability.is_closed:
             self._context.reads.hold(now=now)
@@ -324,7 +319,7 @@ class FollowedHistory:
             takes_snapshots=not self.availability.is_catching_up,
         )
         self.raft.applied(entries[-1].index)
-        self._compaction.note_applied(sum([len(entry.data) for entry in entries]))
+        self._compaction.applied_bytes += sum([len(entry.data) for entry in entries])
         if applied.answers:
             context.client.receive_answers(applied.answers, self._now)
         for snapshot in applied.snapshots:

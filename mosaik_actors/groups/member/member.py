@@ -258,7 +258,7 @@ class GroupMember:
             case frames.FORWARD:
                 followed.commands.receive_forward(peer, frames.decode_forward(body))
             case frames.SYNC_ASK:
-                followed.sync.receive_ask(peer, bytes(body), now=now)
+                followed.sync.provider.receive_message(peer, bytes(body), now=now)
             case frames.SYNC_ANSWER:
                 followed.sync.receive_answer(peer, bytes(body), now=now)
 
@@ -389,16 +389,12 @@ class GroupMember:
         if waiting:
             self._context.emit(FramesOut(link_id, waiting))
 
-    # Leaving.
-
     def _leave_on(self, now: float) -> None:
         leaving = self._leaving
         if not leaving.has_begun or leaving.is_done:
             return
         is_late = leaving.until_s is not None and now >= leaving.until_s
-        is_needed = self._saving.is_busy or leaving.is_needed(
-            self._context.me, self.history, self._context.statuses
-        )
+        is_needed = self._saving.is_busy or leaving.is_needed(self._context, self.history)
         if is_needed and not is_late:
             return
         leaving.is_done = True
@@ -409,8 +405,6 @@ class GroupMember:
         self._take_mesh(now)
         self._flush()
         self._context.emit(MemberLeft())
-
-    # Events.
 
     def _take_client(self) -> None:
         for core in (self.client, self.reads):

@@ -38,6 +38,9 @@ class IncomingLink:
     late_at: float  # when it is given up
 
 
+Attempt = OutgoingLink | IncomingLink
+
+
 class Attempts:
     """All handshakes of a mesh that are under way; the mappings are to be read only."""
 
@@ -45,7 +48,7 @@ class Attempts:
         self.outgoing: dict[PeerId, OutgoingLink] = {}
         self.incoming: dict[PeerId, IncomingLink] = {}
         self.by_token: dict[int, OutgoingLink] = {}  # those of ours that are not open yet
-        self.by_link: dict[int, OutgoingLink | IncomingLink] = {}
+        self.by_link: dict[int, Attempt] = {}
         self._token_count = 0
 
     @property
@@ -53,7 +56,7 @@ class Attempts:
         """Whether one more peer may begin a handshake."""
         return len(self.incoming) < INCOMING_MAX
 
-    def all_with(self, peer: PeerId) -> list[OutgoingLink | IncomingLink]:
+    def all_with(self, peer: PeerId) -> list[Attempt]:
         """Return those with this peer."""
         both = (self.outgoing.get(peer), self.incoming.get(peer))
         return [attempt for attempt in both if attempt is not None]
@@ -75,7 +78,7 @@ class Attempts:
         self.by_link[link_id] = attempt
         attempt.link_id, attempt.late_at = link_id, late_at
 
-    def remove(self, attempt: OutgoingLink | IncomingLink) -> None:
+    def remove(self, attempt: Attempt) -> None:
         """Forget one; whether its link is closed or a bond is for the caller to know."""
         if isinstance(attempt, OutgoingLink):
             del self.outgoing[attempt.peer]
@@ -96,7 +99,7 @@ class Attempts:
         """Return when the first one is to be given up, None for never."""
         return min([attempt.late_at for attempt in self._list_all()], default=None)
 
-    def list_late(self, now: float) -> list[OutgoingLink | IncomingLink]:
+    def list_late(self, now: float) -> list[Attempt]:
         """Return those that have taken too long."""
         return [attempt for attempt in self._list_all() if attempt.late_at <= now]
 
@@ -105,5 +108,5 @@ class Attempts:
         for attempt in self._list_all():
             attempt.late_at += seconds
 
-    def _list_all(self) -> list[OutgoingLink | IncomingLink]:
+    def _list_all(self) -> list[Attempt]:
         return [*self.outgoing.values(), *self.incoming.values()]

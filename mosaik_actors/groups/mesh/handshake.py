@@ -40,6 +40,7 @@ from ...errors import DecodeError, RemoteError
 from ...ids import GroupId, NetworkId, PeerId
 from ...transport.close import CloseCode
 from ...wire_encoding import BoundedDecoder, encode
+from ..wire.types import exactly
 from .key import GroupKey
 
 T = TypeVar("T")
@@ -52,8 +53,8 @@ HEADER_BYTES_MAX: Final = 1024
 _OPENER: Final = b"\x01"
 _ACCEPTOR: Final = b"\x02"
 
-Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
-Proof = Annotated[bytes, msgspec.Meta(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
+Nonce = Annotated[bytes, exactly(NONCE_BYTES)]
+Proof = Annotated[bytes, exactly(PROOF_BYTES)]
 
 
 class OpenerHello(msgspec.Struct, frozen=True, array_like=True):

@@ -39,7 +39,7 @@ from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
-from .attempts import Attempts, IncomingLink, OutgoingLink
+from .attempts import Attempt, Attempts, IncomingLink, OutgoingLink
 from .bond import (
     AcceptLink,
     BondState,
@@ -250,10 +250,9 @@ class Mesh:
 
     def close_link(self, link_id: int, reason: CloseReason, *, now: float) -> None:
         """Close a link of the mesh from this side, for instance for what came over it."""
-        if (bond := self._bonds.by_link.get(link_id)) is not None:
-            self._close_bond(bond, reason, now=now)
-        elif (attempt := self._attempts.by_link.get(link_id)) is not None:
-            self._give_up(attempt, reason, now)
+        if link_id in self._bonds.by_link or link_id in self._attempts.by_link:
+            self._events.append(CloseLink(link_id, reason))
+            self.receive_closed(link_id, reason, now=now)
 
     def receive_closed(self, link_id: int, reason: CloseReason, *, now: float) -> None:
         """Take in that a link was closed by the peer, or broke."""
@@ -342,19 +341,17 @@ class Mesh:
     def _send(self, link_id: int, frame: MeshFrame) -> None:
         self._events.append(SendBondFrame(link_id, encode_frame(frame)))
 
-    def _give_up(
-        self, attempt: OutgoingLink | IncomingLink, reason: CloseReason, now: float
-    ) -> None:
+    def _give_up(self, attempt: Attempt, reason: CloseReason, now: float) -> None:
         """End a handshake from this side."""
         if attempt.link_id is not None:
             self._events.append(CloseLink(attempt.link_id, reason))
         self._drop(attempt, now, reason)
 
-    def _drop(self, attempt: OutgoingLink | IncomingLink, now: float, reason: CloseReason) -> None:
+    def _drop(self, attempt: Attempt, now: float, reason: CloseReason) -> None:
         self._is_timer_stale = True
         self._attempts.remove(attempt)
         if isinstance(attempt, OutgoingLink):
-            self._redial.note_failure(attempt.peer, now=now, reason=reason)
+            self._redial.note_failure(attempt.peer, reason, now=now)
 
     def _check_allowed(self, peer: PeerId) -> None:
         if (text := self.allow(peer)) is not None:

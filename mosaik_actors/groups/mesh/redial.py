@@ -101,18 +101,13 @@ class Redial:
         }
 
     def note_failure(
-        self,
-        peer: PeerId,
-        *,
-        now: float,
-        is_refused: bool = False,
-        reason: CloseReason | None = None,
+        self, peer: PeerId, why: CloseReason | None = None, *, now: float, is_refused: bool = False
     ) -> None:
         """Wait before this one is dialled again; `is_refused` when it is we who refuse it."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures += 1
             one.is_refused = is_refused
-            one.trouble = reason or one.trouble
+            one.trouble = why or one.trouble
             self._wait(peer, one, now)
 
     def note_lost(self, peer: PeerId, lasted_s: float, *, now: float) -> None:

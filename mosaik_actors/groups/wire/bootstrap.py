@@ -22,14 +22,12 @@ from ...errors import DecodeError
 from ...ids import PeerId
 from ...wire_encoding import BoundedDecoder, encode
 from .records import VOTER_COUNT_MAX
-from .types import KnownHistoryId
+from .types import KnownHistoryId, exactly
 
 INCARNATION_BYTES: Final = 16
 MESSAGE_BYTES_MAX: Final = 8 * 1024
 
-_Incarnation = Annotated[
-    bytes, msgspec.Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)
-]
+_Incarnation = Annotated[bytes, exactly(INCARNATION_BYTES)]
 _Peers = Annotated[tuple[PeerId, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)]
 _Incarnations = Annotated[
     tuple[_Incarnation, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)
@@ -42,8 +40,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
     history: KnownHistoryId  # its id; no two proposals have the same
     proposer: PeerId  # who made it, one of the voters
     voters: _Peers  # its first voters, in ascending order
-    # The incarnation in which each of them is asked, in the order of `voters`.
-    incarnations: _Incarnations
+    incarnations: _Incarnations  # those in which they are asked, in the same order
 
     def incarnation_of(self, peer: PeerId) -> bytes:
         """Return the incarnation in which one of the voters is asked."""
@@ -57,8 +54,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
     """What a member remembers of its promise; saved before anybody is notified."""
 
-    # To begin this history as soon as all its voters are prepared, and no other one.
-    proposal: Proposal
+    proposal: Proposal  # to begin this history when all its voters are prepared, and no other
     is_promised: bool = False  # it waited too long, and will not begin this history either
 
 

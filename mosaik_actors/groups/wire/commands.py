@@ -25,13 +25,11 @@ class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
     """Consecutive commands of one client."""
 
     client: ClientId  # the client's id, drawn at random for each session
-    # A log position that was committed where the client is when its session began. It tells a new
-    # client from one that was forgotten: see `sessions`.
+    # Committed where the client is when its session began: so a new client is told from one that
+    # was forgotten (`sessions`).
     born_index: Index
     first_sequence: Place  # the number of the first command; a client counts from 1
-    # Every command up to this number was answered to the client, so nobody needs to remember what
-    # was answered.
-    answered: Index
+    answered: Index  # up to here the client has its answers: nobody needs to remember them
     payloads: _Payloads  # the commands, encoded
 
 

@@ -39,7 +39,7 @@ ControlRequest = TransferAsked | LeaveAsked
 class ControlAnswer(msgspec.Struct, frozen=True, array_like=True):
     """What became of it."""
 
-    # Why it was not done; empty when it was.
+    # Why it was not done, empty when it was.
     error: Annotated[str, msgspec.Meta(max_length=ERROR_CHARACTERS_MAX)] = ""
     leader: PeerId | None = None  # who leads now, as far as that is known
 

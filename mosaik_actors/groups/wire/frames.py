@@ -36,12 +36,9 @@ class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag="join_accep
     """The receiver is in the configuration now: it may follow this history."""
 
     history: KnownHistoryId
-    # Where the log says so. Before its log reaches that, the receiver may read of an earlier self
-    # of its own, and must not vote.
+    # Where the log says so: before, the receiver may read of an earlier self, and must not vote.
     index: Index
-    # The history in which the log begins, when `history` continues another one; empty for
-    # `history`.
-    root: HistoryId = b""
+    root: HistoryId = b""  # as in `StoredGroup`
 
 
 class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):

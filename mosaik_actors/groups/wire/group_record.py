@@ -31,9 +31,7 @@ class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
         tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],
         msgspec.Meta(max_length=PARTS_COUNT_MAX),
     ] = ()  # the snapshot's parts; none at index 0
-    # The history in which the log begins, when `history` continues another one; empty for
-    # `history`.
-    root: HistoryId = b""
+    root: HistoryId = b""  # in which the log begins, where `history` continues another one
 
 
 encode_stored: Callable[[StoredGroup], bytes] = encode

@@ -59,8 +59,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
     commit_index: Index  # how far the leader's log is committed
     round: Number  # the read round that a reply confirms; 0 wants no reply
     counted_index: Index = 0  # up to here the leader counts the log as saved by the receiver
-    # Nothing is pending: the receiver may take the heartbeats of the leader's node for those of the
-    # leader, until it gets the next message from it.
+    # Nothing is pending: until its next message, the heartbeats of the leader's node stand for it.
     may_quiesce: bool = False
 
 
@@ -69,9 +68,7 @@ class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
 
     term: Term
     round: Number  # the heartbeat's
-    # How far the sender knows the log to be committed. One that was restarted knows less than it
-    # was sent before.
-    commit_index: Index
+    commit_index: Index  # as the sender knows: after a restart less than it was sent before
     is_quiesced: bool = False  # it does what `Heartbeat.may_quiesce` allows
 
 

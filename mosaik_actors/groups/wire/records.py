@@ -40,8 +40,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
     # An index known to be committed when this was written. It may lag, except that a committed
     # configuration is always covered: after a restart its members need not ask those it replaced.
     commit_index: int = 0
-    # Whether the log here lacks entries that this node had acknowledged. It takes no part in the
-    # history until it is reset.
+    # The log here lacks entries that were acknowledged: no part in the history until it is reset.
     has_lost_entries: bool = False
 
 

@@ -58,8 +58,5 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     position: Index = 0  # how many commands it has applied
     # The histories that its history continues, the latest last.
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTOR_COUNT_MAX)] = ()
-    # All voters of its history are gone, for so long that another member may continue it: see
-    # `takeover`.
-    is_abandoned: bool = False
-    # Its leader has said that its place in the group is final (`Admitted`).
-    is_admitted: bool = False
+    is_abandoned: bool = False  # all voters are gone, and others may go on (`takeover`)
+    is_admitted: bool = False  # its leader has said that its place is final (`Admitted`)

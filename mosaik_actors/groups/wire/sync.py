@@ -23,7 +23,7 @@ from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
 from .raft import MESSAGE_BYTES_MAX, check_metadata
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMetadata
-from .types import Index, Number, Place, RequestId
+from .types import Index, Number, Place, RequestId, exactly
 
 ANSWER_BYTES: Final = 512 * 1024
 ANSWER_ENTRIES_MAX: Final = 32_768
@@ -34,7 +34,7 @@ SNAPSHOT_BYTES_MAX: Final = 1 << 30
 
 _PartNumber = Annotated[int, msgspec.Meta(ge=0, le=PARTS_COUNT_MAX)]
 _Part = Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)]
-_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_Digest = Annotated[bytes, exactly(DIGEST_BYTES)]
 
 
 class FetchEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries?"):

@@ -43,11 +43,10 @@ class CloseInto(msgspec.Struct, frozen=True, array_like=True, tag="close"):
     """This history ends here: no command after this entry is applied, all go into `history`."""
 
     history: KnownHistoryId  # where the commands go
-    # How many merging histories this history had accepted, ever, when it asked to be taken in. Void
-    # when it has accepted another since.
+    # How many histories this one had ever accepted when it asked; void when there is one more.
     accept_count: Index = 0
-    # How many commands it may have by then, when `history` has those already and no more could be
-    # replayed; void when it has more. None for any number.
+    # Void when it has more commands by then: `history` has those already, and no more could be
+    # replayed. None for any number.
     command_count_max: Index | None = None
 
 
@@ -57,8 +56,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     history: KnownHistoryId  # the history that ended
     command_batches: CommandBatches  # in a row, in the order in which they were applied there
     after: Index = 0  # how many commands were applied there before them
-    # The history that applied them first, when `history` itself had taken them in from another one;
-    # empty for `history`.
+    # The history that applied them first, where `history` itself had taken them in; else empty.
     origin: HistoryId = b""
     origin_after: Index = 0  # how many commands of its own clients `origin` had applied before them
 
@@ -72,8 +70,7 @@ class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):
     """Everything that was ever applied in `history` is here now."""
 
     history: KnownHistoryId  # the history that ended
-    # How many commands were applied there, all told. Void when not as many are here.
-    command_count: Index
+    command_count: Index  # that were applied there, all told; void when not as many are here
     # The histories that had been taken in there, whole: they are now here.
     merged: Annotated[tuple[KnownHistoryId, ...], msgspec.Meta(max_length=FINISHED_WITH_MAX)] = ()
 

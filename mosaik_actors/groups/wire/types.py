@@ -11,6 +11,12 @@ HISTORY_BYTES: Final = 16
 REQUEST_BYTES: Final = 16
 CLIENT_BYTES: Final = 16
 
+
+def exactly(length: int) -> msgspec.Meta:
+    """Return what says of bytes that there are so many."""
+    return msgspec.Meta(min_length=length, max_length=length)
+
+
 # A place in a log, from 1 on; 0 is before the first. Also counts of commands.
 Index = Annotated[int, msgspec.Meta(ge=0, le=INDEX_MAX)]
 # A place in a log where something is.
@@ -22,8 +28,8 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 # Which history of a group: 16 bytes drawn at random when it begins; empty for none.
 HistoryId = Annotated[bytes, msgspec.Meta(max_length=HISTORY_BYTES)]
 # Which history of a group, where there is one.
-KnownHistoryId = Annotated[bytes, msgspec.Meta(min_length=HISTORY_BYTES, max_length=HISTORY_BYTES)]
+KnownHistoryId = Annotated[bytes, exactly(HISTORY_BYTES)]
 # Which system entry was asked for; drawn at random.
-RequestId = Annotated[bytes, msgspec.Meta(min_length=REQUEST_BYTES, max_length=REQUEST_BYTES)]
+RequestId = Annotated[bytes, exactly(REQUEST_BYTES)]
 # Whose commands these are; drawn at random by each member as it starts.
-ClientId = Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
+ClientId = Annotated[bytes, exactly(CLIENT_BYTES)]
