@@ -27,7 +27,7 @@ class GroupState(SharedState):
         self.reads: dict[Any, Callable[[], Any]] = {}  # futures of strong reads, and their answers
         # Set by the actor: takes the submissions without a turn in its mailbox, and returns whether
         # it did. While they come many at a time, those of one turn are taken together.
-        self.take_now: Callable[[], bool] = _not_now
+        self.take_now: Callable[[], bool] = lambda: False
         self.room = Waiters(make_future)  # who waits for room for more commands
 
     def ended(self, value: Any = None) -> GroupTerminated:
@@ -59,7 +59,3 @@ class GroupState(SharedState):
     def _fail(self, future: Any) -> None:
         if not future.done():
             future.set_exception(self.ended())
-
-
-def _not_now() -> bool:
-    return False

@@ -134,8 +134,6 @@ class CatchingUp:
                 return
             pending_io.run()
 
-    # Helpers.
-
     def _sync_context(self, now: float) -> roles.SyncContext:
         raft, context = self._raft, self._context
         return roles.SyncContext(
@@ -188,8 +186,6 @@ class CatchingUp:
                     self._context.send(peer, with_history(SYNC_ASK, self._history, data))
                 case roles.InstallEntries() | roles.InstallSnapshot():
                     self._to_install = event
-                case roles.SyncProgress():
-                    pass
                 case roles.SyncMismatch(what):
                     self.mismatch_count += 1
                     self._context.warn(f"{what}; it is fetched anew")
@@ -229,14 +225,13 @@ class CatchingUp:
         metadata, parts, steps = self._restoring
         try:
             next(steps)
+            return False
         except StopIteration:
             self._restoring = None
             self._compaction.keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
             self._context.notify(StateReplaced(self._context.host.position))
             self._is_broken = False
-            self._end_install(now)
-            return True
         except RemoteError as exc:
             if self._is_broken:  # the second: what all others could write cannot be read here
                 why = "two snapshots could not be restored"
@@ -244,9 +239,8 @@ class CatchingUp:
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
             self._context.warn(f"a snapshot was refused: {exc}")
-            self._end_install(now)
-            return True
-        return False
+        self._end_install(now)
+        return True
 
     def _try(self, install: Callable[[], object]) -> None:
         try:

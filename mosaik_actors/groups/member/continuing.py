@@ -90,7 +90,7 @@ class Continuing:
             Entry(index + 2, term, EntryKind.CONFIGURATION, encode_voters(make_voters([me]))),
         )
         hard_state = HardState(term, me, index + 2)
-        self._go_on_as(before, history, hard_state, kept, added, is_founder=True)
+        self._go_on_as(before, history, hard_state, kept, added)
 
     def _go_on_in(self, before: FollowedHistory, history: bytes, join_index: int) -> None:
         """Go on in a history of others that continues this member's.
@@ -99,7 +99,7 @@ class Continuing:
         is there, this member is non-voting, whatever the configuration that it has says.
         """
         kept, hard_state = _committed_entries(before), before.raft.hard_state
-        self._go_on_as(before, history, hard_state, kept, (), join_index, is_founder=False)
+        self._go_on_as(before, history, hard_state, kept, (), join_index)
 
     def _go_on_as(
         self,
@@ -109,8 +109,6 @@ class Continuing:
         kept: tuple[Entry, ...],
         added: tuple[Entry, ...],
         join_index: int = 0,
-        *,
-        is_founder: bool,
     ) -> None:
         raft = before.raft
         base_index = raft.first_index - 1
@@ -128,7 +126,8 @@ class Continuing:
             truncate_from=None if kept_index == raft.last_index else kept_index + 1,
             entries=added,
         )
-        self._following.go_on(Begin(history, made_with, join_index), batch, is_founder=is_founder)
+        begin = Begin(history, made_with, join_index)
+        self._following.go_on(begin, batch, is_founder=bool(added))
 
     def _snapshot_as(
         self, before: FollowedHistory, history: bytes, join_index: int

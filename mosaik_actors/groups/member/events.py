@@ -119,15 +119,8 @@ class StateReplaced:
     position: int
 
 
-GroupEvent = (
-    LeaderElected
-    | MembersChanged
-    | HistoryMerged
-    | HistoriesConflicted
-    | GroupForced
-    | GroupTakenOver
-    | StateReplaced
-)
+_OfHistories = HistoryMerged | HistoriesConflicted | GroupForced | GroupTakenOver
+GroupEvent = LeaderElected | MembersChanged | StateReplaced | _OfHistories
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,8 +354,6 @@ class GroupMember:
         """Return what to do next, None for nothing."""
         return self._context.events.popleft() if self._context.events else None
 
-    # Bonds.
-
     def _take_mesh(self, now: float) -> None:
         """Pass on what the mesh wants, and note who is there."""
         have_changed = False

@@ -110,8 +110,6 @@ class GroupView:
         """The voters without the leader."""
         return [peer for peer in self.voters.voters if peer != self.me]
 
-    # One member.
-
     def of(self, peer: PeerId) -> MemberView:
         """Return what is seen of a member, the leader included."""
         if peer == self.me:
@@ -185,8 +183,6 @@ class GroupView:
 
     def _is_elsewhere(self, status: Status) -> bool:
         return bool(status.history) and status.history != self.history
-
-    # All of them.
 
     def ready(self) -> list[PeerId]:
         """Return the learners that may be promoted, the best first."""
@@ -276,11 +272,8 @@ def choose_admitted(view: GroupView, step: Step | None) -> list[PeerId]:
     """
     if view.is_pending or isinstance(step, MembershipChange):
         return []
-    return [
-        peer
-        for peer in (*view.others, *view.voters.learners)
-        if not view.of(peer).said.is_admitted and view.is_fit(peer)
-    ]
+    members = (*view.others, *view.voters.learners)
+    return [p for p in members if not view.of(p).said.is_admitted and view.is_fit(p)]
 
 
 # The rules. Each returns its next step, None when it has none.

@@ -51,11 +51,6 @@ class Attempts:
         self.by_link: dict[int, Attempt] = {}
         self._token_count = 0
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more peer may begin a handshake."""
-        return len(self.incoming) < INCOMING_MAX
-
     def all_with(self, peer: PeerId) -> list[Attempt]:
         """Return those with this peer."""
         both = (self.outgoing.get(peer), self.incoming.get(peer))

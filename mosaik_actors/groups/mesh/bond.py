@@ -105,13 +105,6 @@ class TopologyChanged:
     """
 
 
-MeshEvent = (
-    DialWanted
-    | AcceptLink
-    | CloseLink
-    | SendBondFrame
-    | BondFormed
-    | BondLost
-    | StatusChanged
-    | TopologyChanged
-)
+_ToDo = DialWanted | AcceptLink | CloseLink | SendBondFrame
+_ToKnow = BondFormed | BondLost | StatusChanged | TopologyChanged
+MeshEvent = _ToDo | _ToKnow

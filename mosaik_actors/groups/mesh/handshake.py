@@ -21,9 +21,6 @@ Nonces need only differ, not be secret: nobody but the peer that a proof names c
 says much about the group, so neither side says anything of itself before the other is proven: that
 is why the acceptor's status is in message 4, where the reply would have been half a round trip
 sooner.
-
-The group's id is a hash that the network may know: `group_of` reads it without a key, for whoever
-hands links to the groups of a node.
 """
 
 from __future__ import annotations
@@ -82,7 +79,10 @@ _answer_decoder = BoundedDecoder[HandshakeAnswer](
 
 
 def group_of(header: bytes) -> GroupId:
-    """Return which group a link is for, unproven. Raises `DecodeError` for another header."""
+    """Return which group a link is for, by an id that the network may know; unproven.
+
+    Raises `DecodeError` where `header` is not one of a link between members.
+    """
     return _decode(_hello_decoder, header).group_id
 
 

@@ -39,7 +39,7 @@ from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
-from .attempts import Attempt, Attempts, IncomingLink, OutgoingLink
+from .attempts import INCOMING_MAX, Attempt, Attempts, IncomingLink, OutgoingLink
 from .bond import (
     AcceptLink,
     BondState,
@@ -184,7 +184,7 @@ class Mesh:
             return
         if (older := self._attempts.incoming.get(peer_id)) is not None:
             self._give_up(older, _REPLACED, now)
-        elif not self._attempts.has_room or not self._has_room_for(peer_id):
+        elif len(self._attempts.incoming) >= INCOMING_MAX or not self._has_room_for(peer_id):
             self._events.append(CloseLink(link_id, _FULL))
             return
         late_at = now + self._proof_timeout_s

@@ -95,8 +95,7 @@ class PeerHeartbeats:
 
     def receive(self, link: HeartbeatLink, *, now: float) -> None:
         """Take in a peer's heartbeat."""
-        connection = self._connections.get(link.connection)
-        if connection is not None:
+        if (connection := self._connections.get(link.connection)) is not None:
             connection.heard_at = now
 
     def get_timer(self) -> float | None:

@@ -161,8 +161,6 @@ class StandingBonds:
             heard_at = min([bond.last_heard_at for bond in self.by_peer.values()])
             yield heard_at + self._config.bond_timeout_s
 
-    # Helpers.
-
     def _beat(self, now: float) -> None:
         beat = encode_frame(Beat(self.status))
         self._send_all(beat)

@@ -103,17 +103,9 @@ class ReplayEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     system_entry: FinishMerge
 
 
-MergeMessage = (
-    MergeRequest
-    | MergeAccepted
-    | MergeRefused
-    | ReplayQuery
-    | ReplayState
-    | ReplayCommands
-    | ReplayDone
-    | ReplayRefused
-    | ReplayEnd
-)
+_Merging = MergeRequest | MergeAccepted | MergeRefused
+_Replaying = ReplayQuery | ReplayState | ReplayCommands | ReplayDone | ReplayRefused | ReplayEnd
+MergeMessage = _Merging | _Replaying
 
 encode_merge: Callable[[MergeMessage], bytes] = encode
 decode_merge: Final = BoundedDecoder[MergeMessage](

@@ -125,19 +125,9 @@ class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag="read"):
     index: Index | None  # the reader must have applied up to here; None if it is refused
 
 
-Message = (
-    Append
-    | Appended
-    | AppendRejected
-    | Heartbeat
-    | HeartbeatReply
-    | VoteRequest
-    | VoteReply
-    | SnapshotOffer
-    | TimeoutNow
-    | ReadRequest
-    | ReadReply
-)
+_Replication = Append | Appended | AppendRejected | Heartbeat | HeartbeatReply | SnapshotOffer
+_Election = VoteRequest | VoteReply | TimeoutNow
+Message = _Replication | _Election | ReadRequest | ReadReply
 
 _decoder = BoundedDecoder[Message](Message, "a message of Raft", MESSAGE_BYTES_MAX)
 
