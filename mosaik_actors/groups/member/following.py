@@ -157,9 +157,8 @@ class Following:
         if not is_free or self.bootstrap.standing is not MemberStanding.SEEKING:
             return
         self._prepare_vote = b""
-        history, root = join_accepted.history, join_accepted.root
+        history, index, root = join_accepted.history, join_accepted.index, join_accepted.root
         self._note_taken_over(history)
-        index = join_accepted.index
         self._begin(history, Voters(), is_founder=False, index=index, root=root)
         self.bootstrap.joined(history, now=now)
         self._sought.clear()
