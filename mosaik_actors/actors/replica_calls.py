@@ -12,8 +12,8 @@ from typing import Any
 from ..codec import EncodeError
 from ..errors import Full
 from ..groups.client.client import SubmissionDone
-from ..groups.errors import CallFailed
 from ..groups.member.member import GroupMember
+from ..groups.messages import CallFailed
 from ..groups.shared import GroupState
 
 
@@ -41,7 +41,7 @@ class ReplicaCalls:
             if one.future.done():
                 continue
             try:
-                member.submit(
+                member.client.submit(
                     one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
                 )
             except Full:  # handles see to it that this does not happen

@@ -1,14 +1,12 @@
-"""The content of an entry of commands: command batches of commands of one client each.
+"""The content of an entry of commands: command batches, each of one client.
 
-A command batch carries consecutive commands of one client, so the price of knowing
-whose they are is paid once per command batch. An entry may hold several command batches, of
-different clients. Only the machine knows what a command means; here it is
-bytes.
+So the price of knowing whose commands they are is paid once per command batch. Only the
+machine knows what a command means; here it is bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -24,24 +22,15 @@ _Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=C
 
 
 class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive commands of one client.
+    """Consecutive commands of one client."""
 
-    Attributes:
-        client: The client's id, drawn at random for each session.
-        born_index: A log position that was committed where the client is when
-            its session began. It tells a new client from one that was
-            forgotten: see `sessions`.
-        first_sequence: The number of the first command; a client counts from 1.
-        answered: Every command up to this number was answered to the client, so
-            nobody needs to remember what was answered.
-        payloads: The commands, encoded.
-    """
-
-    client: ClientId
+    client: ClientId  # the client's id, drawn at random for each session
+    # Committed where the client is when its session began: so a new client is told from one that
+    # was forgotten (`sessions`).
     born_index: Index
-    first_sequence: Place
-    answered: Index
-    payloads: _Payloads
+    first_sequence: Place  # the number of the first command; a client counts from 1
+    answered: Index  # up to here the client has its answers: nobody needs to remember them
+    payloads: _Payloads  # the commands, encoded
 
     def part(self, start: int, stop: int) -> CommandBatch:
         """Return its commands from `start` on and before `stop`, counted from 0."""
@@ -54,19 +43,10 @@ class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-_CommandBatches = Annotated[
+CommandBatches = Annotated[
     tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)
 ]
-_decoder: BoundedDecoder[tuple[CommandBatch, ...]] = BoundedDecoder(
-    _CommandBatches, "commands", ENTRY_BYTES_MAX
-)
+_decoder = BoundedDecoder[tuple[CommandBatch, ...]](CommandBatches, "commands", ENTRY_BYTES_MAX)
 
-
-def encode_command_batches(command_batches: Sequence[CommandBatch]) -> bytes:
-    """Return command batches as the content of an entry."""
-    return encode(command_batches)
-
-
-def decode_command_batches(data: bytes) -> tuple[CommandBatch, ...]:
-    """Return the command batches in an entry. Raises `DecodeError` when there are none."""
-    return _decoder.decode(data)
+encode_command_batches: Callable[[Sequence[CommandBatch]], bytes] = encode
+decode_command_batches: Final = _decoder.decode

@@ -19,8 +19,8 @@ from mosaik_actors.groups.machine.machine import StateMachine
 from mosaik_actors.groups.member.context import MemberSpec
 from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from mosaik_actors.groups.member.member import GroupMember
+from mosaik_actors.groups.mesh.bond import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.mesh.key import GroupKey
-from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire.types import CLIENT_BYTES
@@ -369,7 +369,7 @@ class World:
         self._number += 1
         token = token or f"call {self._number}"
         payloads = node.member.host.encode_commands(commands)
-        node.member.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
+        node.member.client.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
         node.pump()
         return token
 
