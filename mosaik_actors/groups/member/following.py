@@ -249,7 +249,7 @@ class Following:
             return
         ancestors = self._context.host.ledger.ancestors
         payloads = merged_commands(loser, history.raft, ancestors=ancestors)
-        commands = tuple(self._context.host.codec.decode(payloads)[0])
+        commands = tuple(self._context.host.codec.decode(payloads).commands)
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
         self._context.emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
@@ -361,5 +361,5 @@ class Following:
             host.ledger.merged, is_catching_up=history.availability.is_catching_up
         )
         for loser, payloads in notices:
-            commands = tuple(host.codec.decode(payloads)[0])
+            commands = tuple(host.codec.decode(payloads).commands)
             self._context.emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
