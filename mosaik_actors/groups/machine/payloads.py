@@ -18,7 +18,7 @@ its place, alike everywhere, and whoever wants the result is notified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -50,6 +50,13 @@ def decode_position(data: bytes | None) -> int | None:
     if data is None or len(data) != POSITION_BYTES:
         return None
     return int.from_bytes(data)
+
+
+class Decoded(NamedTuple):
+    """The commands of a run of payloads, up to the first that could not be decoded, and why."""
+
+    commands: list[Any]
+    error: Exception | None = None
 
 
 class AppliedOutcome(msgspec.Struct, frozen=True):
@@ -84,21 +91,18 @@ class CommandCodec:
                 raise EncodeError(command, why)
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
-        """Return the commands in payloads, up to the first that could not be decoded, and why.
-
-        Raises nothing.
-        """
+    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+        """Return the commands in payloads, up to the first that could not be; raises nothing."""
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         if commands is not None:
-            return commands, None
+            return Decoded(commands)
         commands = []
         for payload in payloads:
             try:
                 commands.append(self._codec.decode(payload))
             except Exception as exc:
-                return commands, exc
-        return commands, None
+                return Decoded(commands, exc)
+        return Decoded(commands)
 
     def _encode_checked(self, command: Any) -> bytes:
         payload = self._codec.encode(command)
