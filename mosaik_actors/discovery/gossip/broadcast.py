@@ -17,7 +17,8 @@ eager:
 
 A node says something new (news) or only gives a sign of life with a new version
 (a refresh). News goes out at once, and what comes within ``announce_gap`` of it
-follows together. Refreshes are held back until there are several to a frame:
+follows together. While there is news in every gap, as when many nodes start, the gap
+doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held back until there are several to a frame:
 they are most of the traffic and none of the hurry.
 
 Who shapes the tree: the paper's trees are each for one sender. Here everybody
@@ -93,9 +94,11 @@ _HOLDS_PER_INTERVAL = 5  # a refresh waits a fifth of the announce interval at e
 _GRAFT_S = 0.5  # news that is announced and not there after this is fetched, likewise
 _REFRESH_HOPS = 8  # a refresh is missed after it could have been held so often
 _NEWS_S = 2.0  # for so long what is said of a peer stays news
-_NEWS_MAX = 4096
+_NEWS_MAX = 256  # peers with news of which one generation is remembered...
+_ACCUSED_MAX = 4096  # ...and peers that were accused
 _WAYS_MAX = 1024  # ways that entries came, of which each is held once
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
+_GAPS_MAX = 4
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
 
 _Way = tuple[int, PeerId | None]  # over how many links an entry came, and from whom
@@ -114,11 +117,11 @@ class Broadcast:
     def __init__(self, me: PeerId, config: DiscoveryConfig, rng: Random, *, now: float) -> None:
         self._me = me
         self._config = config
-        self._gap_s = config.announce_gap
+        self._gap_s = self._push_gap_s = config.announce_gap
         self._hold_s = config.announce_interval / _HOLDS_PER_INTERVAL
         self._reshape_s = min(_RESHAPE_S, self._hold_s)
         self._news_until: Recent[PeerId, float] = Recent(_NEWS_MAX)
-        self._news_end = now  # when all of it is over
+        self._accused_until: Recent[PeerId, float] = Recent(_ACCUSED_MAX)
         self._news_s = min(_NEWS_S, config.announce_interval)
         self._tell_s = min(_TELL_S, self._hold_s)
         self._graft_s = min(_GRAFT_S, config.announce_interval)
@@ -132,7 +135,7 @@ class Broadcast:
         self._shaping: Recent[bytes, bool] = Recent(_SHAPING_MAX)
         self._shaper = me
         self._has_news = False
-        self._shaper_heard_at = now
+        self._shaper_until = now + _SHAPER_SILENT_INTERVALS * config.announce_interval
         self._stored: dict[PeerId, SignedPeerEntry] = {}
         self._stored_ids: dict[bytes, PeerId] = {}
         self._missing: dict[bytes, Missing] = {}
@@ -204,7 +207,8 @@ class Broadcast:
 
     def receive_ihave(self, source: PeerId, ihave: IHave, *, now: float) -> None:
         """Take in which entries a neighbour has: wait for those that are not here."""
-        wait_s = self._graft_s if ihave.is_quick else self._graft_refresh_s
+        late_s = self._push_gap_s - self._gap_s
+        wait_s = self._graft_s + late_s if ihave.is_quick else self._graft_refresh_s
         for index, message_id in enumerate(split_ids(ihave.ids)):
             seen = self._seen.get(message_id)
             if seen is not None:
@@ -234,7 +238,7 @@ class Broadcast:
 
     def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
         """Note that a peer is said not to answer: what it says next is news."""
-        self._note_news(peer_id, now + self._config.purge_after)
+        self._accused_until.put(peer_id, now + self._config.purge_after)
 
     def receive_prune(self, source: PeerId) -> None:
         """Send a neighbour only ids from now on."""
@@ -258,8 +262,6 @@ class Broadcast:
             is_synced: Whether a sync brought them, and not a broadcast.
             now: Monotonic time in seconds.
         """
-        if now >= self._news_end and len(self._news_until):
-            self._news_until = Recent(_NEWS_MAX)
         until = now + self._news_s
         for signed in entries:
             self._take(signed, source, is_synced, now, until)
@@ -359,10 +361,13 @@ class Broadcast:
         is_shaper = self._follow_shaper(peer_id, now)
         has_changed = before is None or self._has_changed(signed, before)
         # A refresh right after news replaces it where it has not been announced yet.
-        known_until = self._news_until.get(peer_id)
-        is_quick = has_changed or is_shaper or (known_until is not None and now < known_until)
-        if has_changed or (known_until is not None and known_until > until):
-            self._note_news(peer_id, until)
+        is_accused = now < (self._accused_until.get(peer_id) or now)
+        is_news = has_changed or is_accused
+        is_quick = is_news or is_shaper or now < (self._news_until.get(peer_id) or now)
+        if is_news:
+            self._news_until.put(peer_id, until)
+        if is_accused:
+            self._accused_until.put(peer_id, now)
         if is_shaper:
             self._shaping.put(message_id, True)
         elif has_changed:
@@ -374,23 +379,21 @@ class Broadcast:
             self._tell_later(message, now)
             return
         self._to_push.append(message)
-        due_at = max(now, self._pushed_at + self._gap_s) if is_quick else now + self._hold_s
+        due_at = max(now, self._pushed_at + self._push_gap_s) if is_quick else now + self._hold_s
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
 
     def _note_seen(self, message_id: bytes, way: _Way) -> _Way:
         """Remember which way an entry came; there are few ways, and each is held once."""
-        if len(self._ways) >= _WAYS_MAX:
-            self._ways.clear()
-        way = self._ways.setdefault(way, way)
+        if way not in self._ways:
+            if len(self._ways) >= _WAYS_MAX:
+                self._ways.clear()
+            self._ways[way] = way
+        way = self._ways[way]
         self._seen.put(message_id, way)
         if self._missing:
             self._missing.pop(message_id, None)
         return way
-
-    def _note_news(self, peer_id: PeerId, until: float) -> None:
-        self._news_until.put(peer_id, until)
-        self._news_end = max(self._news_end, until)
 
     def _has_changed(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
         """Return whether an entry says more than that its owner is still there."""
@@ -400,18 +403,18 @@ class Broadcast:
 
     def _follow_shaper(self, peer_id: PeerId, now: float) -> bool:
         """Return whether a peer that was heard of shapes the tree: the smallest id does."""
-        silent_s = _SHAPER_SILENT_INTERVALS * self._config.announce_interval
-        if peer_id > self._shaper and now < self._shaper_heard_at + silent_s:
+        if peer_id > self._shaper and now < self._shaper_until:
             return False
         self._shaper = peer_id
-        self._shaper_heard_at = now
+        self._shaper_until = now + _SHAPER_SILENT_INTERVALS * self._config.announce_interval
         return True
 
     def _store(
         self, peer_id: PeerId, message_id: bytes, signed: SignedPeerEntry
     ) -> SignedPeerEntry | None:
-        before = self._stored.pop(peer_id, None)
+        before = self._stored.get(peer_id)
         if before is not None:
+            del self._stored[peer_id]
             self._stored_ids.pop(before.message_id, None)
         elif len(self._stored) >= _STORED_MAX:
             oldest = self._stored.pop(next(iter(self._stored)))
@@ -428,6 +431,9 @@ class Broadcast:
         messages, self._to_push = self._to_push, []
         self._push_at = None
         if any(message.is_quick for message in messages):
+            is_busy = now < self._pushed_at + 2 * self._push_gap_s
+            longest_s = _GAPS_MAX * self._gap_s
+            self._push_gap_s = min(2 * self._push_gap_s, longest_s) if is_busy else self._gap_s
             self._pushed_at = now
         eager = tuple(self._eager)
         sources = {message.source for message in messages}
@@ -445,7 +451,8 @@ class Broadcast:
 
     def _tell_later(self, message: ToSpread, now: float) -> None:
         self._to_tell.append(message)
-        due_at = now + (self._tell_s if message.is_quick else self._tell_refresh_s)
+        wait_s = max(self._tell_s, self._push_gap_s)
+        due_at = now + (wait_s if message.is_quick else self._tell_refresh_s)
         if self._tell_at is None or due_at < self._tell_at:
             self._tell_at = due_at
 

@@ -385,9 +385,9 @@ def shuffle_of(core: Overlay) -> SendFrame:
 
 def test_a_shuffle_holds_the_origin_and_samples_of_both_views() -> None:
     core = make()
-    core.receive_known(known(*NAMES), now=0.0)
     core.receive_own_addr(addr("n0"))
     fill(core, NAMES[1:7])
+    core.receive_known(known(*NAMES), now=0.0)
     remember(core, *NAMES[8:16])
     event = shuffle_of(core)
     assert isinstance(event.frame, Shuffle)
@@ -438,8 +438,8 @@ def test_a_shuffle_that_claims_another_way_is_dropped() -> None:
 def test_what_was_sent_in_a_shuffle_makes_room_for_what_comes_back() -> None:
     """Section 4.4: replace first those that were sent to the other side."""
     core = make(passive_max=8)
-    core.receive_known(known(*NAMES), now=0.0)
     fill(core, NAMES[1:5])
+    core.receive_known(known(*NAMES), now=0.0)
     remember(core, *NAMES[8:16])
     event = shuffle_of(core)
     assert isinstance(event.frame, Shuffle)
