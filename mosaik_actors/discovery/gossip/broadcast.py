@@ -81,12 +81,11 @@ from .announcements import (
     announce_frames,
     ihave_frames,
 )
+from .spread_entries import SpreadEntries, Way
 
 _ROUND_MAX = 255
 _ROUNDS_TO_TRADE = 3  # what a link must save before it is worth a trade (section 3.8)
-_SEEN_MAX = 16_384  # ids of one generation
 _SHAPING_MAX = 256  # ids of those that shape the tree, of one generation
-_STORED_MAX = 16_384  # entries from which grafts are served
 _MISSING_MAX = 8_192
 _SOURCES_MAX = 8  # neighbours remembered to have a missing entry
 _TELL_S = 0.1  # ids of news wait this long for company, or less where all goes faster
@@ -96,13 +95,9 @@ _REFRESH_HOPS = 8  # a refresh is missed after it could have been held so often
 _NEWS_S = 2.0  # for so long what is said of a peer stays news
 _NEWS_MAX = 256  # peers with news of which one generation is remembered...
 _ACCUSED_MAX = 4096  # ...and peers that were accused
-_WAYS_MAX = 1024  # ways that entries came, of which each is held once
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _GAPS_MAX = 4
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
-
-_Way = tuple[int, PeerId | None]  # over how many links an entry came, and from whom
-
 
 class Broadcast:
     """The state machine of this module's docstring.
@@ -130,14 +125,11 @@ class Broadcast:
         self._rng = rng
         self._eager: dict[PeerId, None] = {}
         self._lazy: dict[PeerId, None] = {}
-        self._seen: Recent[bytes, _Way] = Recent(_SEEN_MAX)
-        self._ways: dict[_Way, _Way] = {}
-        self._shaping: Recent[bytes, bool] = Recent(_SHAPING_MAX)
+        self._known = SpreadEntries()
+        self._shaping: Recent[bytes, Way] = Recent(_SHAPING_MAX)
         self._shaper = me
         self._has_news = False
         self._shaper_until = now + _SHAPER_SILENT_INTERVALS * config.announce_interval
-        self._stored: dict[PeerId, SignedPeerEntry] = {}
-        self._stored_ids: dict[bytes, PeerId] = {}
         self._missing: dict[bytes, Missing] = {}
         self._deadlines: list[tuple[float, bytes]] = []
         self._to_push: list[ToSpread] = []
@@ -192,11 +184,13 @@ class Broadcast:
         is_redundant = False
         for index, encoded in enumerate(announce.entries):
             message_id = message_id_of(encoded)
-            if message_id in self._seen:
+            if message_id in self._known:
                 is_redundant = is_redundant or message_id in self._shaping
                 continue
             came_over = (rounds[index] if index < len(rounds) else 0) + 1
-            self._note_seen(message_id, (min(came_over, _ROUND_MAX), source))
+            self._known.note_announced(message_id, (min(came_over, _ROUND_MAX), source))
+            if self._missing:
+                self._missing.pop(message_id, None)
             unseen.append(encoded)
         if is_redundant:
             self._send(source, Prune())
@@ -210,11 +204,11 @@ class Broadcast:
         late_s = self._push_gap_s - self._gap_s
         wait_s = self._graft_s + late_s if ihave.is_quick else self._graft_refresh_s
         for index, message_id in enumerate(split_ids(ihave.ids)):
-            seen = self._seen.get(message_id)
-            if seen is not None:
+            if message_id in self._known:
+                way = self._shaping.get(message_id)
                 came_over = (ihave.rounds[index] if index < len(ihave.rounds) else 0) + 1
-                if seen[0] - came_over >= _ROUNDS_TO_TRADE and message_id in self._shaping:
-                    self._trade(source, seen[1])
+                if way is not None and way[0] - came_over >= _ROUNDS_TO_TRADE:
+                    self._trade(source, way[1])
             elif (missing := self._missing.get(message_id)) is not None:
                 if len(missing.sources) < _SOURCES_MAX:
                     missing.sources.append(source)
@@ -228,11 +222,11 @@ class Broadcast:
             self._make_eager(source)
         wanted = []
         for message_id in split_ids(graft.ids):
-            peer_id = self._stored_ids.get(message_id)
-            if peer_id is not None:
-                signed = self._stored[peer_id]
-                seen = self._seen.get(message_id)
-                wanted.append(ToSpread(signed, seen[0] if seen else 0, None, True))
+            signed = self._known.find(message_id)
+            if signed is not None:
+                way = self._shaping.get(message_id)
+                round_ = 0 if way is None else way[0]  # it matters for those that shape the tree
+                wanted.append(ToSpread(signed, round_, None, True))
         if wanted:
             self._events.append(SendFrames((source,), announce_frames(wanted)))
 
@@ -354,10 +348,10 @@ class Broadcast:
     ) -> None:
         """Store an entry, and let it wait for its turn; what is news now is so `until` then."""
         message_id, peer_id = signed.message_id, signed.peer_id
-        seen = self._seen.get(message_id)
-        if seen is None:
-            seen = self._note_seen(message_id, (0, source))
-        before = self._store(peer_id, message_id, signed)
+        way = self._known.take_way(message_id) or (0, source)
+        if self._missing:
+            self._missing.pop(message_id, None)
+        before = self._known.store(signed)
         is_shaper = self._follow_shaper(peer_id, now)
         has_changed = before is None or self._has_changed(signed, before)
         # A refresh right after news replaces it where it has not been announced yet.
@@ -369,12 +363,12 @@ class Broadcast:
         if is_accused:
             self._accused_until.put(peer_id, now)
         if is_shaper:
-            self._shaping.put(message_id, True)
+            self._shaping.put(message_id, way)
         elif has_changed:
             self._has_news = True
         if not self._eager and not self._lazy:
             return
-        message = ToSpread(signed, seen[0], source, is_quick)
+        message = ToSpread(signed, way[0], source, is_quick)
         if is_synced:
             self._tell_later(message, now)
             return
@@ -382,18 +376,6 @@ class Broadcast:
         due_at = max(now, self._pushed_at + self._push_gap_s) if is_quick else now + self._hold_s
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
-
-    def _note_seen(self, message_id: bytes, way: _Way) -> _Way:
-        """Remember which way an entry came; there are few ways, and each is held once."""
-        if way not in self._ways:
-            if len(self._ways) >= _WAYS_MAX:
-                self._ways.clear()
-            self._ways[way] = way
-        way = self._ways[way]
-        self._seen.put(message_id, way)
-        if self._missing:
-            self._missing.pop(message_id, None)
-        return way
 
     def _has_changed(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
         """Return whether an entry says more than that its owner is still there."""
@@ -408,20 +390,6 @@ class Broadcast:
         self._shaper = peer_id
         self._shaper_until = now + _SHAPER_SILENT_INTERVALS * self._config.announce_interval
         return True
-
-    def _store(
-        self, peer_id: PeerId, message_id: bytes, signed: SignedPeerEntry
-    ) -> SignedPeerEntry | None:
-        before = self._stored.get(peer_id)
-        if before is not None:
-            del self._stored[peer_id]
-            self._stored_ids.pop(before.message_id, None)
-        elif len(self._stored) >= _STORED_MAX:
-            oldest = self._stored.pop(next(iter(self._stored)))
-            self._stored_ids.pop(oldest.message_id, None)
-        self._stored[peer_id] = signed
-        self._stored_ids[message_id] = peer_id
-        return before
 
     def _push_when_due(self, now: float) -> None:
         if self._push_at is not None and now >= self._push_at:
@@ -461,7 +429,7 @@ class Broadcast:
         messages, self._to_tell = self._to_tell, []
         self._tell_at = None
         # What was replaced meanwhile needs no telling: its successor is told itself.
-        messages = [one for one in messages if self._stored.get(one.signed.peer_id) is one.signed]
+        messages = [one for one in messages if self._known.is_last(one.signed)]
         for kind in (True, False):
             of_kind = [message for message in messages if message.is_quick is kind]
             told: dict[tuple[bytes, ...], list[PeerId]] = {}

@@ -155,16 +155,16 @@ class Overlay:
         self._strangers.receive_known(count_before, now=now)
         self._step(now)
 
-    def receive_signs_of_life(self, entries: Iterable[SignedPeerEntry], *, now: float) -> None:
-        """Note that these peers have announced themselves."""
+    def receive_departed(self, entries: Iterable[SignedPeerEntry]) -> None:
+        """Note that those of these peers are gone whose entries say so."""
         for signed in entries:
-            self._addresses.note_alive(signed, now=now)
             if signed.entry.departed:
                 self._passive.pop(signed.peer_id, None)
 
-    def receive_own_addr(self, addr: PeerAddr) -> None:
-        """Take in where this node can be reached."""
-        self._own_addr = addr
+    def receive_own(self, own: SignedPeerEntry, *, now: float) -> None:
+        """Take in the own entry, which was written just now."""
+        self._own_addr = own.addr
+        self._addresses.receive_own(own, now=now)
 
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
