@@ -370,7 +370,7 @@ class Broadcast:
             return
         message = ToSpread(signed, way[0], source, is_quick)
         if is_synced:
-            self._tell_later(message, now)
+            self._tell_later([message], now)
             return
         self._to_push.append(message)
         due_at = max(now, self._pushed_at + self._push_gap_s) if is_quick else now + self._hold_s
@@ -415,14 +415,14 @@ class Broadcast:
                     self._events.append(SendFrames((peer_id,), announce_frames(rest)))
         for message in messages:
             message.pushed = eager
-            self._tell_later(message, now)
+        self._tell_later(messages, now)
 
-    def _tell_later(self, message: ToSpread, now: float) -> None:
-        self._to_tell.append(message)
-        wait_s = max(self._tell_s, self._push_gap_s)
-        due_at = now + (wait_s if message.is_quick else self._tell_refresh_s)
-        if self._tell_at is None or due_at < self._tell_at:
-            self._tell_at = due_at
+    def _tell_later(self, messages: list[ToSpread], now: float) -> None:
+        self._to_tell += messages
+        is_quick = any(message.is_quick for message in messages)
+        wait_s = max(self._tell_s, self._push_gap_s) if is_quick else self._tell_refresh_s
+        if self._tell_at is None or now + wait_s < self._tell_at:
+            self._tell_at = now + wait_s
 
     def _tell(self) -> None:
         """Send ids to whom nothing was pushed, lazy or not: links change meanwhile."""
