@@ -210,9 +210,7 @@ async def test_pairs_share_a_relay_beside_many_that_are_silent() -> None:
             await inbox.until(partial(has_all, inbox, sent_bytes))
         counters = server.counters
         assert server.peer_count == silent + 2 * pairs
-        # In large datagrams, whoever carries the link: what it costs goes by their number.
         assert counters.bytes_forwarded > pairs * sent_bytes
-        assert counters.datagrams_forwarded < counters.bytes_forwarded / 8000
         assert counters.dropped_full == counters.peers_refused == counters.violations == 0
 
 
@@ -242,17 +240,26 @@ async def relayed_endpoint(stack: AsyncExitStack, server: RelayServer, name: str
     return endpoint
 
 
-@pytest.mark.parametrize(("engine", "host"), [("aioquic", "::1"), ("qh3", "127.0.0.1")])
-async def test_a_relayed_pair_goes_direct_when_it_can(engine: str, host: str) -> None:
+@pytest.mark.parametrize(
+    ("engines", "host"),
+    [
+        (("aioquic", "aioquic"), "::1"),
+        (("qh3", "qh3"), "127.0.0.1"),
+        (("qh3", "aioquic"), "127.0.0.1"),
+    ],
+)
+async def test_a_relayed_pair_goes_direct_when_it_can(engines: tuple[str, str], host: str) -> None:
     """The id alone is known, so they meet at the relay; from there on they find a direct path."""
-    if engine == "qh3":
+    if "qh3" in engines:
         pytest.importorskip("qh3")
-    direct = TransportConfig(carriers=("quic", "relay"), quic_engine=engine)
-    settings: dict[str, Any] = {"transport": direct, "bind": format_socket_addr((host, 0))}
+    one, other = [
+        TransportConfig(carriers=("quic", "relay"), quic_engine=engine) for engine in engines
+    ]
+    bind = format_socket_addr((host, 0))
     async with (
         relay(host=host) as server,
-        node("a", server, **settings) as a,
-        node("b", server, bootstrap=str(a.peer_id), **settings) as b,
+        node("a", server, bind=bind, transport=one) as a,
+        node("b", server, bind=bind, transport=other, bootstrap=str(a.peer_id)) as b,
     ):
         await exchange(a, b)
         ends = [(a.node.endpoint, b.peer_id), (b.node.endpoint, a.peer_id)]
