@@ -1,9 +1,12 @@
 """Nodes that cannot reach each other directly meet through a relay."""
 
 import asyncio
+import socket
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,17 +18,21 @@ from mosaik_actors import (
     JwtTicketBuilder,
     Network,
     NetworkId,
+    PeerAddr,
     RelayConfig,
     SecretKey,
     TransportConfig,
     TransportError,
 )
+from mosaik_actors.cli import relay as relay_command
+from mosaik_actors.cli.main import build_parser
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles.relaying import start_relay, starting, use_relays
+from mosaik_actors.handles.relaying.tickets import encode_tickets
 from mosaik_actors.tickets.requirement import Validators
 from mosaik_actors.transport.address import format_socket_addr
 from mosaik_actors.transport.close import SHUTDOWN
-from mosaik_actors.transport.interface import Endpoint, Link
+from mosaik_actors.transport.interface import Endpoint, Link, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
@@ -161,6 +168,53 @@ async def test_a_relay_with_tickets_serves_who_shows_one_and_no_longer_than_it_h
             await until(lambda: server.peer_count == 2)
             await exchange(b, a, count=20)
         assert server.counters.tickets_refused >= 1
+
+
+async def test_the_command_serves_whom_its_options_say_and_its_metrics_show_whom_it_did_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    issuer = EdDsaSigningKey.generate()
+    public = issuer._signing_key.public_key().public_bytes_raw()
+    (tmp_path / "issuer.pub").write_text(public.hex())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        metrics_addr = format_socket_addr(free.getsockname())
+    options = build_parser().parse_args(
+        [
+            *("relay", "--bind", "127.0.0.1:0", "--key-file", str(tmp_path / "relay.key")),
+            *("--ticket-key", str(tmp_path / "issuer.pub"), "--ticket-alg", "EdDSA"),
+            *("--ticket-issuer", "acme", "--metrics-addr", metrics_addr),
+        ]
+    )
+    printed = ""
+
+    def has_printed() -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return "\n" in printed
+
+    running = asyncio.create_task(relay_command._run(options))
+    try:
+        await until(has_printed)
+        addr = PeerAddr.parse(printed.strip())
+        async with AsyncExitStack() as stack:
+            peer = await open_endpoint(stack, RELAY_NETWORK, "peer", ("tcp",))
+            with pytest.raises(LinkRefused, match="no valid ticket: it shows no ticket"):
+                await peer.open_link(addr, PROTOCOL)
+            other, mine = [
+                JwtTicketBuilder(issuer, issuer=name, expires_in=60).build(peer.peer_id)
+                for name in ("another", "acme")
+            ]
+            with pytest.raises(LinkRefused, match="issuer"):
+                await peer.open_link(addr, PROTOCOL, encode_tickets([other]))
+            await peer.open_link(addr, PROTOCOL, encode_tickets([mine]))
+            url = f"http://{metrics_addr}/metrics"
+            page = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+        assert "mosaik_relay_tickets_refused_total 2.0\n" in page
+        assert "mosaik_relay_peers 1.0\n" in page
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_ban_holds_through_the_relay() -> None:
