@@ -12,7 +12,12 @@ from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.config import DATAGRAM_BYTES_MIN, TransportConfig
+from mosaik_actors.transport.config import (
+    DATAGRAM_BYTES_MIN,
+    UNDELIVERED_BYTES_MAX,
+    UNDELIVERED_BYTES_MIN,
+    TransportConfig,
+)
 from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
@@ -48,6 +53,7 @@ class Path:
         retries: Whether the acceptor makes the dialler prove its address first.
         addrs: Where the two are.
         at_once: Whether an engine gets what arrives at one moment in one call.
+        window_bytes: How much each may have waiting for the rest.
     """
 
     def __init__(
@@ -58,11 +64,14 @@ class Path:
         retries: bool = False,
         addrs: tuple[SocketAddr, SocketAddr] = ADDRS,
         at_once: bool = False,
+        window_bytes: int = UNDELIVERED_BYTES_MAX,
     ) -> None:
         self.addrs = addrs
         self.at_once = at_once
         self.factories = [
-            EngineFactory(KEYS[side], side + 1, 10.0, Random(side), is_native=chosen(natives[side]))
+            EngineFactory(
+                KEYS[side], side + 1, 10.0, Random(side), window_bytes, chosen(natives[side])
+            )
             for side in (0, 1)
         ]
         self.now = 0.0
@@ -226,11 +235,11 @@ def test_everything_arrives_in_order_both_ways(
 
 
 def test_windows_move_and_large_datagrams_are_found() -> None:
-    path = Path((True, True))
+    path = Path((True, True), window_bytes=UNDELIVERED_BYTES_MIN)
     path.admit()
     dialler, _ = path.both
     stream_id = dialler.open_stream()
-    big = Random(1).randbytes(20_000_000)  # beyond the window: it has to move
+    big = Random(1).randbytes(5 * UNDELIVERED_BYTES_MIN // 4)  # beyond the window: it has to move
     dialler.write(stream_id, big)
     path.until(lambda: path.bytes_at(1, stream_id) == len(big))
     assert path.data_at(1, stream_id) == big
