@@ -167,38 +167,29 @@ class Raft(Replica):
         hard_state = self.hard_state if self.must_save_hard_state else None
         first = durability.next_index
         entries = log.tail(first) if first <= log.last_index else ()
-        if not (
-            entries
-            or self.early_mail
-            or self.mail
-            or committed
-            or self.proposals.outcomes
-            or self.events
-            or reads
-            or hard_state is not None
-            or self.new_metadata is not None
-            or durability.truncate_from is not None
-        ):
+        mail, early_mail, outcomes = self.mail, self.early_mail, self.proposals.outcomes
+        to_save = entries or hard_state or self.new_metadata or durability.truncate_from
+        if not (to_save or early_mail or mail or committed or outcomes or reads or self.events):
             return None
         self._ready_number = number = self._ready_number + 1
         truncate_from = durability.hand_out(number, log.last_index, hard_state)
         ready = Ready(
             number,
-            tuple(self.early_mail),
+            tuple(early_mail),
             hard_state,
             self.new_metadata,
             truncate_from,
             self.compact_to,
             entries,
-            tuple(self.mail),
+            tuple(mail),
             committed,
-            tuple(self.proposals.outcomes),
+            tuple(outcomes),
             reads,
             tuple(self.events),
         )
         self.must_save_hard_state = False
         self.new_metadata = self.compact_to = None
-        for taken in (self.early_mail, self.mail, self.proposals.outcomes, self.events):
+        for taken in (early_mail, mail, outcomes, self.events):
             taken.clear()
         return ready
 

@@ -175,10 +175,5 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     @property
     def must_save(self) -> bool:
         """Whether step 2 has anything to do."""
-        return bool(
-            self.entries
-            or self.hard_state is not None
-            or self.metadata is not None
-            or self.truncate_from is not None
-            or self.compact_to is not None
-        )
+        changes = (self.hard_state, self.metadata, self.truncate_from, self.compact_to)
+        return bool(self.entries) or changes != (None,) * len(changes)
