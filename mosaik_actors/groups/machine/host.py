@@ -36,7 +36,7 @@ from ..wire.system_entries import Replay, SystemEntry, TakeSnapshot, decode_syst
 from .initial import InitialState
 from .ledger import Ledger
 from .machine import QueryAnswer, StateMachine
-from .payloads import AppliedOutcome, encode_position
+from .payloads import encode_position
 from .runner import MachineFailed, Runner
 from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions, refuse
 from .snapshot import Header, SnapshotError, checked_parts
@@ -102,6 +102,8 @@ class Host:
 
     Attributes:
         index: The last entry that is applied.
+        codec: That of the machine's commands.
+        results: The codec of what it returns.
 
     Raises:
         TypeError: The machine's `Command` or `Result` is no type that can be sent.
@@ -123,6 +125,7 @@ class Host:
         self.index = 0
         self._initial = InitialState(machine)
         self._runner = Runner(machine, group_id, network_id)
+        self.codec, self.results = self._runner.codec, self._runner.results
         self._failure: MachineFailed | None = None
         self._is_fresh = True
         self._is_restoring = False
@@ -134,25 +137,9 @@ class Host:
 
     # Commands and queries.
 
-    def encode_commands(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return a payload for each command.
-
-        Raises:
-            EncodeError: One is not of the machine's `Command`, or too large.
-        """
-        return self._runner.codec.encode(commands)
-
-    def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
-        """Return the commands in payloads that were applied here: so all could be decoded."""
-        return self._runner.codec.decode(payloads)[0]
-
-    def decode_result(self, result: bytes) -> AppliedOutcome:
-        """Return what a command returned, of an answer's `result`."""
-        return self._runner.results.decode(result)
-
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
-        commands, error = self._runner.codec.decode(payloads)
+        commands, error = self.codec.decode(payloads)
         if error is not None:
             raise DecodeError(f"a command could not be decoded: {clip(error)}")
         self.machine.check_readable(commands)
@@ -307,7 +294,7 @@ class Host:
         else:
             self._apply_system_entry(content, applied)
         self._runner.end_entry(entry.index, entry.term)
-        if self._runner.results.is_wanted:
+        if self.results.is_wanted:
             self._keep_results()
             answers = applied.answers
             answers[answered_count:] = map(self._with_result, answers[answered_count:])

@@ -76,7 +76,11 @@ class Follower(Role):
                 replica.send(sender, Appended(replica.term, replica.commit_index))
                 return
         elif term != message.prev_term:
-            replica.send(sender, self._rejection(message))
+            # With the last place where the logs may agree (end of 3.5).
+            hint_index = log.last_with_term_at_most(message.prev_term, message.prev_index)
+            hint_index = max(hint_index, replica.commit_index)
+            hint = (hint_index, log.term_at(hint_index) or 0)
+            replica.send(sender, AppendRejected(replica.term, message.prev_index, *hint))
             return
         else:
             entries = list(message.entries)
@@ -94,20 +98,15 @@ class Follower(Role):
             return
         self._hear(sender)
         replica.commit(min(message.commit_index, replica.agreed_index))
-        if message.may_quiesce:
-            self._quiesce(sender, message)
+        is_like_leader = replica.log.last_index == replica.commit_index == message.commit_index
+        if message.may_quiesce and is_like_leader:
+            self.liveness = replica.liveness_of(sender)
+            doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
+            self._quiesced_until_s = replica.now + doubt_s
         if message.round:
             is_quiesced = self.liveness is not None
             reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
             replica.send(sender, reply)
-
-    def _quiesce(self, leader: PeerId, message: Heartbeat) -> None:
-        """Need no more heartbeats, if the log here is the leader's and all of it is committed."""
-        replica = self._replica
-        if replica.log.last_index == replica.commit_index == message.commit_index:
-            doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
-            self.liveness = replica.liveness_of(leader)
-            self._quiesced_until_s = replica.now + doubt_s
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
@@ -183,11 +182,3 @@ class Follower(Role):
         replica.set_leader(leader)
         replica.leader_heard_s = replica.now
         replica.postpone_election()
-
-    def _rejection(self, message: Append) -> AppendRejected:
-        """Return a refusal with the last place where the logs may agree (end of 3.5)."""
-        log = self._replica.log
-        hint_index = log.last_with_term_at_most(message.prev_term, message.prev_index)
-        hint_index = max(hint_index, self._replica.commit_index)
-        hint_term = log.term_at(hint_index) or 0
-        return AppendRejected(self._replica.term, message.prev_index, hint_index, hint_term)

@@ -368,7 +368,7 @@ class World:
         node = self.nodes[number]
         self._number += 1
         token = token or f"call {self._number}"
-        payloads = node.member.host.encode_commands(commands)
+        payloads = node.member.host.codec.encode(commands)
         node.member.client.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
         node.pump()
         return token
