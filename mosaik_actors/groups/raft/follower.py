@@ -166,7 +166,7 @@ class Follower(Role):
         is_over = replica.now >= self._quiesced_until_s
         if is_over or replica.liveness_of(replica.leader) is not liveness:
             self.liveness = None
-        replica.count_election_from(replica.leader_heard_s)
+        replica.election_at_s = replica.leader_heard_s + replica.election_wait_s
 
     def leave(self) -> None:
         """Fail the reads that were not answered: the leader is gone, or the role ends."""

@@ -295,9 +295,8 @@ class Leader(Role):
         if index > self.known_index:
             before = replica.configurations.final(self.known_index)[0]
             self.known_index = index
-            at = replica.configurations.final(index)[0]
-            if at > before:
-                replica.events.append(ConfigurationKnown(at))
+            if replica.configurations.final(index)[0] > before:
+                replica.events.append(ConfigurationKnown())
 
     # Membership.
 

@@ -65,7 +65,7 @@ class Raft(Replica):
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`, on the caller's clock."""
-        return self.outside(self.role.timer_s)
+        return self.role.timer_s - self._clock_offset_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due: heartbeats, elections, stepping down. Too early does no harm."""

@@ -74,10 +74,7 @@ class LeaderChanged(msgspec.Struct, frozen=True):
 
 
 class BecameLeader(msgspec.Struct, frozen=True):
-    """This replica leads; `index` is the entry it begins its term with."""
-
-    term: int
-    index: int
+    """This replica leads."""
 
 
 class SteppedDown(msgspec.Struct, frozen=True):
@@ -99,8 +96,6 @@ class ConfigurationKnown(msgspec.Struct, frozen=True):
 
     The crash of any one of them leaves somebody who knows, and can have the others go on.
     """
-
-    index: int
 
 
 class SnapshotNeeded(msgspec.Struct, frozen=True):
