@@ -74,10 +74,7 @@ class Leader(Role):
     # From the caller.
 
     def propose(self, data: bytes, token: Any, kind: EntryKind, is_awaited: bool) -> bool:
-        """Append one entry; return whether it is taken.
-
-        When others wait for it (`is_awaited`), they are notified at once when it is committed.
-        """
+        """Append one entry; return whether it is taken."""
         replica = self._replica
         settings = replica.settings
         if self.transfer_to is not None:

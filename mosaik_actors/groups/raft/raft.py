@@ -307,12 +307,12 @@ class Raft(Replica):
         if agrees:
             if index > log.snapshot_index:
                 log.compact(index)
-            self.durability.skip_to(index + 1)
         else:
-            # Saved entries that are committed stay until `compact_to` drops them.
-            self.durability.restarted(self.commit_index + 1, index)
+            # Saved entries that are committed are right, and stay until `compact_to` drops them.
+            self.durability.truncated(self.commit_index + 1)
             self.note_rewritten()
             log.reset(index, metadata.term)
+        self.durability.skip_to(index + 1)
         self.configurations.restart(index, metadata.configuration, keep=agrees)
         self.proposals.give_up(index)
         self.metadata = self.new_metadata = metadata
