@@ -65,11 +65,11 @@ class Follower(Role):
         """Check where the logs agree, take the entries in, answer when saved (3.5)."""
         replica = self._replica
         self._hear(sender)
-        log = replica.log
+        log, entries = replica.log, message.entries
         term = log.term_at(message.prev_index)
         if term is None and message.prev_index < log.snapshot_index:
             # What is compacted is committed, so the leader has the same.
-            entries = [entry for entry in message.entries if entry.index > log.snapshot_index]
+            entries = tuple([entry for entry in entries if entry.index > log.snapshot_index])
             if entries and message.entries[-len(entries) - 1].term != log.snapshot_term:
                 raise RemoteError(f"entry {log.snapshot_index} is not of term {log.snapshot_term}")
             if not entries:
@@ -82,8 +82,6 @@ class Follower(Role):
             hint = (hint_index, log.term_at(hint_index) or 0)
             replica.send(sender, AppendRejected(replica.term, message.prev_index, *hint))
             return
-        else:
-            entries = list(message.entries)
         replica.merge(entries, replica.agreed_index)
         match_index = message.prev_index + len(message.entries)
         replica.agreed_index = max(replica.agreed_index, match_index)
