@@ -7,8 +7,7 @@ Invariants:
     * The same entries in the same order give the same state, the same positions and the same bytes
       of a snapshot on every member, however many of them come in one call.
     * After the history is closed no command is applied any more.
-    * A command of another history that is replayed counts as one of here, and
-      is applied once like any other.
+    * A command of another history that is replayed counts as one of here, and is applied once.
     * A machine that has failed is given nothing more until it is put back.
     * What a command returned is kept at the end of its entry, so that all members have
       the same results at the same place in the log.
@@ -73,11 +72,9 @@ class Replayed(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Applied:
-    """What came of some entries.
+    """What came of some entries; `Host.apply` says for whom, and whether with snapshots.
 
     Attributes:
-        my_client: Whose answers are wanted.
-        takes_snapshots: Whether the snapshots are taken that the log asks for.
         answers: What became of the own client's commands, in log order.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.

@@ -87,10 +87,7 @@ class PendingIo:
         self.has_more = self._room <= 0
 
     def next_save(self) -> SaveBatch | None:
-        """Return what to save now, None when nothing waits or a save is under way.
-
-        Call `saved` when it is done.
-        """
+        """Return what to save now, then call `saved`; None when nothing waits or a save is on."""
         if self._saving or self.has_more or not self._waiting:
             return None
         first = self._waiting.popleft()

@@ -44,8 +44,7 @@ def agreed(configurations: Configurations, values: Mapping[PeerId, float]) -> fl
 def is_won(configurations: Configurations, votes: Mapping[PeerId, bool]) -> bool | None:
     """Return whether the answers so far win or lose an election; None while it is open.
 
-    Only voters count, each once. It is lost as soon as a majority of one
-    configuration cannot be reached any more.
+    It is lost as soon as a majority of one configuration cannot be reached any more.
     """
     hopes = {peer: votes.get(peer, True) for voters in configurations for peer in voters}
     if not agreed(configurations, hopes):

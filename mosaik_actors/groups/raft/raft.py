@@ -220,10 +220,7 @@ class Raft(Replica):
         return tuple(due)
 
     def persisted(self, ready: Ready) -> None:
-        """Note that step 2 of a `Ready` is done, for each of them, in order.
-
-        Afterwards drain `next_ready`: more may be committed.
-        """
+        """Note that step 2 of a `Ready` is done, for each in order; then drain `next_ready`."""
         self.durability.persisted(ready.number)
         self.role.handle_saved()
 

@@ -46,8 +46,7 @@ class ProposalOutcome(msgspec.Struct, frozen=True):
 
     Attributes:
         verdict: Whether it is committed, certainly never will be, or nobody here can say.
-        index: Where it is in the log when committed, else 0. Its entry is in
-            this `Ready` or in one soon after.
+        index: Where it is in the log when committed: in this `Ready` or one soon after; else 0.
     """
 
     token: Any
