@@ -99,8 +99,7 @@ class Host:
 
     Attributes:
         index: The last entry that is applied.
-        codec: That of the machine's commands.
-        results: The codec of what it returns.
+        codec, results: Those of the machine's commands, and of what it returns.
 
     Raises:
         TypeError: The machine's `Command` or `Result` is no type that can be sent.

@@ -42,7 +42,6 @@ class Header(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         ledger: The group's own decisions, its history's id among them.
-        sessions: Which commands of which client were applied.
         index: The last entry that is included.
         position: How many commands were applied.
         has_machine: Whether the machine's parts follow; else it is as it was when it was made.

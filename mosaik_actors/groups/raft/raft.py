@@ -136,8 +136,7 @@ class Raft(Replica):
     def transfer_leadership(self, to: PeerId) -> bool:
         """Hand leadership to a voter; return whether that begins (Raft thesis 3.10).
 
-        Meanwhile proposals are not taken. Either `SteppedDown` follows, or they are
-        taken again after an election timeout.
+        Meanwhile proposals are not taken; if it fails, again after an election timeout.
         """
         return isinstance(self.role, Leader) and self.role.transfer(to)
 
