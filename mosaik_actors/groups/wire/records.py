@@ -23,7 +23,8 @@ class EntryKind(IntEnum):
     SYSTEM = 3
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+# Nothing in it can refer back to it, and a log has a million: not for the garbage collector.
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of the log."""
 
     index: int  # its place, from 1 on
