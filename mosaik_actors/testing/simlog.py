@@ -37,7 +37,6 @@ from ..groups.storage.interface import (
     StorageError,
     StorageFull,
     StorageInUse,
-    StorageMismatch,
     Stored,
 )
 from .disk import SimDisk, SimFile
@@ -125,12 +124,7 @@ class SimLog:
         if len(contents) < 2:
             raise self._corrupt(0, "it ends before its first batch", "everything")
         found = self._decode(0, _OWNER_CODEC, contents[0])
-        for what, ours, theirs in (
-            ("group", owner.group_id, found.group_id),
-            ("peer", owner.peer_id, found.peer_id),
-        ):
-            if ours != theirs:
-                raise StorageMismatch(self._name, what, str(theirs), str(ours))
+        owner.check(found, self._name)
         try:
             self._state = LogState(self._decode(1, _STORED_CODEC, contents[1]))
             for number, content in enumerate(contents[2:], 2):
