@@ -60,6 +60,8 @@ class SimLog:
             to twice its size, since it was written last.
     """
 
+    is_durable: Final = True
+
     def __init__(self, disk: SimDisk, name: str, *, rewrite_bytes: int = REWRITE_BYTES) -> None:
         self._disk = disk
         self._name = name
@@ -70,11 +72,6 @@ class SimLog:
         self._count = 0
         self._size_when_written = 0
         self._failure: StorageError | None = None
-
-    @property
-    def is_durable(self) -> bool:
-        """True."""
-        return True
 
     def open(self, owner: LogOwner) -> None:
         """Open the log, or make a new one. See `LogStorage.open` for what it raises."""

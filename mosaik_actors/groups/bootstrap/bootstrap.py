@@ -329,8 +329,6 @@ class Bootstrap(BootstrapTransitions):
         if self._promises.is_hopeless():
             self._be_free(now)
 
-    # Helpers.
-
     @property
     def _resends(self) -> bool:
         """Whether something is to be said again and again."""

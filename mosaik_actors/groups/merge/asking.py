@@ -148,8 +148,6 @@ class Asking:
         if self.phase is MergePhase.CLOSING and system_entry == self._closing:
             self._back_off(now)
 
-    # Helpers.
-
     def _note_sight(self, others: Mapping[bytes, Other], now: float) -> None:
         ready = [history for history, other in others.items() if other.is_ready]
         self._since = {history: self._since.get(history, now) for history in ready}

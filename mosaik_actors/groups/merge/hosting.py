@@ -170,8 +170,6 @@ class Hosting:
         for peer in held.waiting:
             self._send_state(peer, system_entry.history, view)
 
-    # Helpers.
-
     def _why_not(
         self, request: MergeRequest, view: MergeView, asking: Asking, now: float
     ) -> MergeRefusal | None:

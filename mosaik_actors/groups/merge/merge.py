@@ -139,8 +139,6 @@ class Merge:
         """Whether there is nothing to do until something that `update` looks at changes."""
         return not self._others and not self._events and self._is_at_rest
 
-    # The verbs.
-
     def update(self, view: MergeView, *, now: float) -> None:
         """Take in how things stand.
 
@@ -214,8 +212,6 @@ class Merge:
     def next_event(self) -> MergeEvent | None:
         """Return the next thing to do or to publish, None when there is nothing."""
         return self._events.popleft() if self._events else None
-
-    # Helpers.
 
     def _look(self) -> None:
         view, now = self._view, self._now

@@ -129,8 +129,6 @@ class Sending:
         if self.stage is not Stage.RESTING and message.run == self._run:
             self._rest(now)
 
-    # Helpers.
-
     def _find_target(
         self, view: MergeView, others: Mapping[bytes, Other], now: float
     ) -> tuple[bytes, PeerId] | None:

@@ -196,8 +196,6 @@ class Takeover:
             return follow
         return self._take_turn(view, members, now)
 
-    # Helpers.
-
     def _note_durable(self, view: SurvivorView) -> None:
         for peer in view.voters:
             status = view.peers.get(peer)

@@ -380,13 +380,10 @@ class InMemory:
     come back as a new member, never as the voter that it was.
     """
 
+    is_durable: Final = False
+
     def __init__(self) -> None:
         self._state: LogState | None = None
-
-    @property
-    def is_durable(self) -> bool:
-        """False."""
-        return False
 
     def open(self, owner: LogOwner) -> None:
         """Begin with an empty log. Raises `StorageInUse` when it is open already."""

@@ -113,6 +113,8 @@ class SqliteLog:
         ConfigError: `file_bytes_max` is too small to hold anything.
     """
 
+    is_durable: Final = True
+
     def __init__(self, path: str | os.PathLike[str], *, file_bytes_max: int | None = None) -> None:
         if file_bytes_max is not None and file_bytes_max < FILE_BYTES_MIN:
             raise ConfigError(f"file_bytes_max is {file_bytes_max}, expected {FILE_BYTES_MIN} up")
@@ -125,11 +127,6 @@ class SqliteLog:
         self._head = _Head()
         self._failure: StorageError | None = None
         self._written_bytes = 0
-
-    @property
-    def is_durable(self) -> bool:
-        """True."""
-        return True
 
     def open(self, owner: LogOwner) -> None:
         """Open the log, or make a new one. See `LogStorage.open` for what it raises."""

@@ -90,10 +90,7 @@ def _cut(peer: PeerId, prev_term: int, entries: tuple[Entry, ...], span: Span) -
 class LogReplayTask:
     """Fetches and hands out committed entries from `context.next_index` on.
 
-    Args:
-        context: Where it stands.
-        batch_size: How many entries to ask a peer for at once, at most.
-        fetch_timeout: Seconds until a request counts as lost.
+    At most `batch_size` of them at once from a peer.
     """
 
     def __init__(self, context: SyncContext, *, batch_size: int, fetch_timeout: float) -> None:
@@ -111,8 +108,6 @@ class LogReplayTask:
         self._progress_s = self._now = context.now
         self._compacted_s: float | None = None
         self._is_done = False
-
-    # The verbs.
 
     def update_holders(
         self, holders: Mapping[PeerId, Holder], leader: PeerId | None, *, now: float
@@ -292,8 +287,6 @@ class LogReplayTask:
             self._compacted_s = None
         elif self._compacted_s is None:
             self._compacted_s = now
-
-    # Helpers.
 
     def _finish(self, event: StateSyncFinished | StateSyncFailed) -> None:
         self._is_done = True

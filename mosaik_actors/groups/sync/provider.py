@@ -111,13 +111,7 @@ class LogProvider:
 
 
 class SnapshotProvider(LogProvider):
-    """Serves entries and snapshots.
-
-    Args:
-        context: Where it stands.
-        snapshot_ttl: Seconds that a snapshot is kept after the last request for it.
-        snapshot_request_timeout: Seconds until a snapshot that was wanted and did not come is
-            wanted again.
+    """Serves entries and snapshots; `SnapshotSync` has the settings.
 
     Attributes:
         snapshots: The snapshots that are kept, by request id.
@@ -137,8 +131,6 @@ class SnapshotProvider(LogProvider):
         self._gone: deque[bytes] = deque(maxlen=GONE_MAX)
         self._held: dict[PeerId, tuple[FetchParts, float]] = {}
         self._events: deque[ProviderEvent] = deque()
-
-    # The verbs.
 
     def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot: see `SyncProvider`."""
