@@ -56,18 +56,7 @@ from math import inf
 from random import Random
 
 from ...ids import PeerId
-from ..wire.merge import (
-    MergeAccepted,
-    MergeRefused,
-    MergeRequest,
-    ReplayCommands,
-    ReplayDone,
-    ReplayEnd,
-    ReplayQuery,
-    ReplayRefused,
-    ReplayState,
-    decode_merge,
-)
+from ..wire import merge as wire
 from ..wire.system_entries import AcceptMerge, CloseInto, FinishMerge, Replay, SystemEntry
 from .asking import Asking, MergePhase
 from .hosting import Hosting
@@ -159,29 +148,29 @@ class Merge:
         Raises:
             DecodeError: It is none.
         """
-        message = decode_merge(data)
+        message = wire.decode_merge(data)
         self._now = now
         view = self._view
         if view is None:
             return
         match message:
-            case MergeRequest():
+            case wire.MergeRequest():
                 self._hosting.receive_request(peer, message, view, self._asking, now=now)
-            case MergeAccepted():
+            case wire.MergeAccepted():
                 self._asking.receive_accepted(message, view, now=now)
-            case MergeRefused():
+            case wire.MergeRefused():
                 self._asking.receive_refused(message, now=now)
-            case ReplayQuery():
+            case wire.ReplayQuery():
                 self._hosting.receive_query(peer, message, view)
-            case ReplayState():
+            case wire.ReplayState():
                 self._receive_state(peer, message, view)
-            case ReplayCommands():
+            case wire.ReplayCommands():
                 self._hosting.receive_commands(peer, message, view)
-            case ReplayDone():
+            case wire.ReplayDone():
                 self._sending.receive_done(message, now=now)
-            case ReplayRefused():
+            case wire.ReplayRefused():
                 self._sending.receive_refused(message, now=now)
-            case ReplayEnd():
+            case wire.ReplayEnd():
                 self._hosting.receive_end(peer, message, view)
         self._look()
 
@@ -289,11 +278,11 @@ class Merge:
         if self._now < self._query_at_s or not self._wants_to_know:
             return
         self._query_at_s = self._now + self._config.takeover * (0.5 + self._rng.random())
-        query = ReplayQuery(view.history)
+        query = wire.ReplayQuery(view.history)
         for other in self._others.values():
             self._events.append(to_peer(other.leader or other.member, query))
 
-    def _receive_state(self, peer: PeerId, message: ReplayState, view: MergeView) -> None:
+    def _receive_state(self, peer: PeerId, message: wire.ReplayState, view: MergeView) -> None:
         if message.history != view.history or message.here == view.history:
             return
         if message.is_merged:

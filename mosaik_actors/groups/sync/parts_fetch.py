@@ -22,17 +22,8 @@ from random import Random
 from typing import Final
 
 from ...ids import PeerId
+from ..wire import sync as wire
 from ..wire.records import PARTS_COUNT_MAX, SnapshotMetadata
-from ..wire.sync import (
-    ANSWER_BYTES,
-    ANSWER_PARTS_MAX,
-    SNAPSHOT_BYTES_MAX,
-    FetchParts,
-    NotHere,
-    PartRange,
-    PartsDigest,
-    SnapshotSummary,
-)
 from .fetch_plan import FetchPlan, FetchRequest, Span, merge
 
 FIRST_ASK_PARTS: Final = 16
@@ -42,7 +33,7 @@ ABSENCES_MAX: Final = 4
 
 _ALL: Final = (0, PARTS_COUNT_MAX)
 
-assert ASK_PARTS_MAX <= ANSWER_PARTS_MAX
+assert ASK_PARTS_MAX <= wire.ANSWER_PARTS_MAX
 
 
 class PartsFetch:
@@ -60,7 +51,7 @@ class PartsFetch:
     ) -> None:
         self.metadata = metadata
         self.request_id = request_id
-        self.whole: SnapshotSummary | None = None
+        self.whole: wire.SnapshotSummary | None = None
         self.mismatch_count = 0
         self.has_failed = False
         self.plan = FetchPlan(rng, timeout_s=fetch_timeout)
@@ -74,7 +65,7 @@ class PartsFetch:
         self._parts: dict[int, bytes] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
-        self._digest = PartsDigest(self.metadata)
+        self._digest = wire.PartsDigest(self.metadata)
         self._digested_count = 0  # so many are here from the first on, without a gap
 
     # What is put in.
@@ -90,12 +81,12 @@ class PartsFetch:
             if count >= ABSENCES_MAX:
                 self.plan.exclude(peer)
 
-    def receive(self, peer: PeerId, answer: PartRange | NotHere, *, now: float) -> bool:
+    def receive(self, peer: PeerId, answer: wire.PartRange | wire.NotHere, *, now: float) -> bool:
         """Take in an answer; return whether anything came of it."""
         ask = self.plan.answered(peer, answer.number, now=now)
         if ask is None:
             return False
-        if isinstance(answer, NotHere):
+        if isinstance(answer, wire.NotHere):
             self._note_absence(peer, answer, now)
             return False
         if not self._is_sound(ask, answer):
@@ -115,7 +106,7 @@ class PartsFetch:
 
     # What comes out.
 
-    def next_requests(self, *, now: float) -> list[tuple[PeerId, FetchParts]]:
+    def next_requests(self, *, now: float) -> list[tuple[PeerId, wire.FetchParts]]:
         """Return what to ask whom, and count it as asked."""
         self.has_failed |= self.plan.is_hopeless
         if self.has_failed:
@@ -128,7 +119,7 @@ class PartsFetch:
             end = self.whole.part_count
         asks = self.plan.next_asks((0, end - 1), self._held, count_max=count_max, now=now)
         return [
-            (ask.peer, FetchParts(ask.number, self.request_id, ask.first, ask.count))
+            (ask.peer, wire.FetchParts(ask.number, self.request_id, ask.first, ask.count))
             for ask in asks
         ]
 
@@ -148,9 +139,9 @@ class PartsFetch:
         if not self._parts:
             return FIRST_ASK_PARTS
         mean = self._bytes_count // len(self._parts) + 1
-        return min(ASK_PARTS_MAX, max(1, ANSWER_BYTES // mean))
+        return min(ASK_PARTS_MAX, max(1, wire.ANSWER_BYTES // mean))
 
-    def _note_absence(self, peer: PeerId, answer: NotHere, now: float) -> None:
+    def _note_absence(self, peer: PeerId, answer: wire.NotHere, now: float) -> None:
         count = ABSENCES_MAX if answer.is_final else self._absences.get(peer, 0) + 1
         self._absences[peer] = count
         if count >= ABSENCES_MAX:
@@ -158,7 +149,7 @@ class PartsFetch:
         else:
             self.plan.rest(peer, now=now)
 
-    def _is_sound(self, ask: FetchRequest, answer: PartRange) -> bool:
+    def _is_sound(self, ask: FetchRequest, answer: wire.PartRange) -> bool:
         if len(answer.parts) > ask.count:
             return False
         if answer.whole is None:
@@ -171,7 +162,7 @@ class PartsFetch:
         """Keep the parts that are new; return whether any are."""
         new = {n: part for n, part in enumerate(parts, first) if n not in self._parts}
         self._bytes_count += sum(map(len, new.values()))
-        if self._bytes_count > SNAPSHOT_BYTES_MAX:
+        if self._bytes_count > wire.SNAPSHOT_BYTES_MAX:
             self.has_failed = True
             return False
         self._parts |= new

@@ -36,16 +36,7 @@ from ..machine.sync_roles import (
     SyncMismatch,
     TaskEvent,
 )
-from ..wire.sync import (
-    Answer,
-    NotHere,
-    PartRange,
-    Request,
-    SnapshotNamed,
-    WantSnapshot,
-    decode_answer,
-    encode_message,
-)
+from ..wire import sync as wire
 from .log_replay import STALL_MIN_S, STALL_TIMEOUTS, LogReplayTask
 from .parts_fetch import PartsFetch
 
@@ -108,7 +99,7 @@ class SnapshotTask:
             self._replay.receive_message(peer, data, now=now)
             return
         try:
-            self._receive(peer, decode_answer(data))
+            self._receive(peer, wire.decode_answer(data))
         except DecodeError:
             if self._fetch is not None:
                 self._fetch.plan.strike_unread(peer, now=self._now)
@@ -184,7 +175,7 @@ class SnapshotTask:
             self._asked = self._leader
             self._ask_again_s = self._now + self._request_timeout_s
             self._number += 1
-            self._send(self._leader, WantSnapshot(self._number, self._next))
+            self._send(self._leader, wire.WantSnapshot(self._number, self._next))
 
     def _is_little_missing(self) -> bool:
         """Return whether replay is cheaper than a snapshot, and possible."""
@@ -212,23 +203,23 @@ class SnapshotTask:
 
     # The snapshot.
 
-    def _receive(self, peer: PeerId, answer: Answer) -> None:
+    def _receive(self, peer: PeerId, answer: wire.Answer) -> None:
         fetch = self._fetch
         match answer:
-            case SnapshotNamed() if self._is_awaited(peer, answer):
+            case wire.SnapshotNamed() if self._is_awaited(peer, answer):
                 self._begin_fetch(answer)
-            case NotHere() if self._is_awaited(peer, answer):
+            case wire.NotHere() if self._is_awaited(peer, answer):
                 self._ask_again_s = self._now + min(ASK_AGAIN_S, self._request_timeout_s)
-            case PartRange() | NotHere() if fetch is not None:
+            case wire.PartRange() | wire.NotHere() if fetch is not None:
                 if fetch.receive(peer, answer, now=self._now):
                     self._progress_s = self._now
 
-    def _is_awaited(self, peer: PeerId, answer: SnapshotNamed | NotHere) -> bool:
+    def _is_awaited(self, peer: PeerId, answer: wire.SnapshotNamed | wire.NotHere) -> bool:
         """Return whether the leader answers: late perhaps, but this task and not one before."""
         is_number_mine = self._first_number < answer.number <= self._number
         return self._fetch is None and peer == self._asked and is_number_mine
 
-    def _begin_fetch(self, answer: SnapshotNamed) -> None:
+    def _begin_fetch(self, answer: wire.SnapshotNamed) -> None:
         if answer.metadata.index < self._next:
             # Replication was faster: what is left is in the log.
             self._begin_replay()
@@ -258,8 +249,8 @@ class SnapshotTask:
     def _observe(self, now: float) -> None:
         self._now = max(self._now, now)
 
-    def _send(self, peer: PeerId, request: Request) -> None:
-        self._events.append(SendSync(peer, encode_message(request)))
+    def _send(self, peer: PeerId, request: wire.Request) -> None:
+        self._events.append(SendSync(peer, wire.encode_message(request)))
 
     def _fail(self, reason: str) -> None:
         self._has_failed = True
