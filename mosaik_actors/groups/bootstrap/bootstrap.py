@@ -38,12 +38,8 @@ the n never comes back, as those that are gone may have begun the history; and o
 that some have begun and others promised against when one that would decide it never
 comes back. Promises are made only where a majority is in reach to make the rest rare.
 
-Invariants:
-    * Nothing is said of a prepare vote or promise before it is saved.
-    * An incarnation is never in two prepare votes, and a member that is not prepared
-      in its present one never was.
-    * Only the proposer can prepare last, so a complete proposal is one
-      that its proposer has saved a prepare vote for.
+Only the proposer can prepare last, so a complete proposal is one that its proposer has saved a
+prepare vote for. `promises` has what must hold of prepare votes.
 """
 
 from __future__ import annotations

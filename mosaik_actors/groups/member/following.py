@@ -273,10 +273,10 @@ class Following:
             return False
         self._seen = seen
         for system_entry in news.failed:
-            merge.act_failed(system_entry, now=now)
+            merge.entry_settled(system_entry, is_applied=False, now=now)
         merge.update(self._merge_view(history), now=now)
         for system_entry in news.applied:
-            merge.act_applied(system_entry, now=now)
+            merge.entry_settled(system_entry, is_applied=True, now=now)
         return self._carry_out_merge(history)
 
     def _carry_out_merge(self, history: FollowedHistory) -> bool:

@@ -143,7 +143,7 @@ class Asking:
             if message.why is MergeRefusal.SHORTER:
                 self._next_at_s = max(self._next_at_s, now + self._config.patience)
 
-    def act_settled(self, system_entry: CloseInto, *, now: float) -> None:
+    def close_settled(self, system_entry: CloseInto, *, now: float) -> None:
         """Note that the fate of a `CloseInto` is known: applied, void, or not in the log."""
         if self.phase is MergePhase.CLOSING and system_entry == self._closing:
             self._back_off(now)

@@ -106,7 +106,7 @@ class Merge:
         self._asking = Asking(self._rng, self._config, emit)
         self._hosting = Hosting(self._config, emit)
         self._sending = Sending(self._rng, self._config, emit)
-        self._started: dict[bytes, None] = {}
+        self._started: deque[bytes] = deque(maxlen=STARTED_KEPT)
         self._query_at_s = self._now
         self.winner = b""
         self._linger_until_s = 0.0
@@ -174,13 +174,30 @@ class Merge:
                 self._hosting.receive_end(peer, message, view)
         self._look()
 
-    def act_applied(self, system_entry: SystemEntry, *, now: float) -> None:
-        """Note that a system entry of this history was applied here; the view's ledger has it."""
-        self._settle(system_entry, now, is_applied=True)
+    def entry_settled(self, system_entry: SystemEntry, *, is_applied: bool, now: float) -> None:
+        """Note what became of a system entry of this history.
 
-    def act_failed(self, system_entry: SystemEntry, *, now: float) -> None:
-        """Note that a system entry proposed here is not in the log, or not known to be."""
-        self._settle(system_entry, now, is_applied=False)
+        It was applied here, and the view's ledger has it; or one that was proposed here is not in
+        the log, or not known to be.
+        """
+        self._now = now
+        view = self._view
+        if view is None:
+            return
+        if is_applied:
+            self._note_started(system_entry, view)
+        match system_entry:
+            case AcceptMerge():
+                self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
+            case CloseInto():
+                self._asking.close_settled(system_entry, now=now)
+            case Replay():
+                self._hosting.replay_settled(system_entry, view)
+            case FinishMerge():
+                self._hosting.finish_settled(system_entry, view)
+            case _:
+                return
+        self._look()
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`; infinity for never."""
@@ -229,26 +246,6 @@ class Merge:
         is_idle = self._asking.phase is MergePhase.IDLE and self._hosting.is_idle
         return is_idle and self._view is not None and self._view.is_open and not self.winner
 
-    def _settle(self, system_entry: SystemEntry, now: float, *, is_applied: bool) -> None:
-        self._now = now
-        view = self._view
-        if view is None:
-            return
-        if is_applied:
-            self._note_started(system_entry, view)
-        match system_entry:
-            case AcceptMerge():
-                self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
-            case CloseInto():
-                self._asking.act_settled(system_entry, now=now)
-            case Replay():
-                self._hosting.replay_settled(system_entry, view)
-            case FinishMerge():
-                self._hosting.finish_settled(system_entry, view)
-            case _:
-                return
-        self._look()
-
     def _note_started(self, system_entry: SystemEntry, view: MergeView) -> None:
         """Publish that a merge has begun: once in the history that ends, once in the other."""
         if isinstance(system_entry, CloseInto) and system_entry.history == view.ledger.closed_into:
@@ -258,9 +255,7 @@ class Merge:
         else:
             return
         if loser not in self._started:
-            self._started[loser] = None
-            if len(self._started) > STARTED_KEPT:
-                del self._started[next(iter(self._started))]
+            self._started.append(loser)
             self._events.append(MergeStarted(winner, loser))
 
     # Whether this history is merged.
