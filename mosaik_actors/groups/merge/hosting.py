@@ -8,7 +8,6 @@ far it is, and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ids import PeerId
@@ -16,8 +15,8 @@ from ..wire import merge as wire
 from ..wire.system_entries import AcceptMerge, FinishMerge, Replay
 from .asking import Asking, MergePhase
 from .view import (
+    Emit,
     MergeConfig,
-    MergeEvent,
     MergeView,
     ProposeSystemEntry,
     others_of,
@@ -42,7 +41,7 @@ class _Held:
 class Hosting:
     """Takes in other histories."""
 
-    def __init__(self, config: MergeConfig, emit: Callable[[MergeEvent], None]) -> None:
+    def __init__(self, config: MergeConfig, emit: Emit) -> None:
         self._config = config
         self._emit = emit
         self._accepting: dict[bytes, PeerId] = {}

@@ -19,7 +19,6 @@ there knows what it has, whatever way it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
 from random import Random
@@ -28,7 +27,7 @@ from typing import Final
 from ...ids import PeerId
 from ..wire import merge as wire
 from .replay import ReplayStream, is_whole
-from .view import MergeConfig, MergeEvent, MergeView, Other, best_of, follow, to_peer
+from .view import Emit, MergeConfig, MergeView, Others, best_of, follow, to_peer
 
 SLICES_PER_TURN: Final = 4
 
@@ -53,9 +52,7 @@ class Sending:
         timer_s: When `look` is due at the latest.
     """
 
-    def __init__(
-        self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
-    ) -> None:
+    def __init__(self, rng: Random, config: MergeConfig, emit: Emit) -> None:
         self.stage = Stage.RESTING
         self.has_sent = False
         self.timer_s = inf
@@ -71,7 +68,7 @@ class Sending:
         self._stream: ReplayStream | None = None
         self._on_their_way: dict[int, None] = {}
 
-    def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
+    def look(self, view: MergeView, others: Others, *, now: float) -> None:
         """Begin, go on or begin again, when it is time and there is somebody to send to."""
         self.timer_s = inf
         if not view.ledger.is_closed or not is_whole(view.log):
@@ -123,7 +120,7 @@ class Sending:
             self._rest(now)
 
     def _find_target(
-        self, view: MergeView, others: Mapping[bytes, Other], now: float
+        self, view: MergeView, others: Others, now: float
     ) -> tuple[bytes, PeerId] | None:
         """Return an open history, and its leader."""
         other = others.get(follow(view.ledger.closed_into, others))
