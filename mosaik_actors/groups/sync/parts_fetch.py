@@ -29,7 +29,6 @@ from .fetch_plan import FetchPlan, FetchRequest, Span, merge
 FIRST_ASK_PARTS: Final = 16
 ASK_PARTS_MAX: Final = 1024
 AHEAD_ASKS: Final = 64
-ABSENCES_MAX: Final = 4
 
 _ALL: Final = (0, PARTS_COUNT_MAX)
 
@@ -56,7 +55,6 @@ class PartsFetch:
         self.has_failed = False
         self.plan = FetchPlan(rng, timeout_s=fetch_timeout)
         self._leader: PeerId | None = None
-        self._absences: dict[PeerId, int] = {}
         self._only: PeerId | None = None  # from whom alone it is fetched
         self._drop_all()
 
@@ -77,9 +75,6 @@ class PartsFetch:
             self.has_failed |= self._only not in peers
             peers = [self._only]
         self.plan.set_sources(dict.fromkeys(peers, _ALL), leader)
-        for peer, count in self._absences.items():
-            if count >= ABSENCES_MAX:
-                self.plan.exclude(peer)
 
     def receive(self, peer: PeerId, answer: wire.PartRange | wire.NotHere, *, now: float) -> bool:
         """Take in an answer; return whether anything came of it."""
@@ -87,7 +82,7 @@ class PartsFetch:
         if ask is None:
             return False
         if isinstance(answer, wire.NotHere):
-            self._note_absence(peer, answer, now)
+            self.plan.lacks(peer, is_final=answer.is_final, now=now)
             return False
         if not self._is_sound(ask, answer):
             self.plan.strike(peer, now=now)
@@ -140,14 +135,6 @@ class PartsFetch:
             return FIRST_ASK_PARTS
         mean = self._bytes_count // len(self._parts) + 1
         return min(ASK_PARTS_MAX, max(1, wire.ANSWER_BYTES // mean))
-
-    def _note_absence(self, peer: PeerId, answer: wire.NotHere, now: float) -> None:
-        count = ABSENCES_MAX if answer.is_final else self._absences.get(peer, 0) + 1
-        self._absences[peer] = count
-        if count >= ABSENCES_MAX:
-            self.plan.exclude(peer)
-        else:
-            self.plan.rest(peer, now=now)
 
     def _is_sound(self, ask: FetchRequest, answer: wire.PartRange) -> bool:
         if len(answer.parts) > ask.count:

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from mosaik_actors.groups.sync.parts_fetch import ABSENCES_MAX, FIRST_ASK_PARTS, PartsFetch
+from mosaik_actors.groups.sync.fetch_plan import ABSENCES_MAX
+from mosaik_actors.groups.sync.parts_fetch import FIRST_ASK_PARTS, PartsFetch
 from mosaik_actors.groups.wire.records import SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     FetchParts,
