@@ -31,7 +31,7 @@ def fan_out(**changes: Any) -> FanOut:
 
 
 def batch(item_count: int, byte_count: int = 10) -> Batch:
-    return Batch(item_count, bytes(byte_count))
+    return Batch(item_count, (bytes(byte_count),))
 
 
 def events(core: FanOut) -> list[Any]:
@@ -355,7 +355,7 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
         items, byte_room = core.room()
         count = min(items, core.frame_items_max, total - core.next_sequence)
         if count > 0 and byte_room > 0:
-            core.publish([Batch(rng.randint(1, count), bytes(rng.randint(0, 500)))])
+            core.publish([Batch(rng.randint(1, count), (bytes(rng.randint(0, 500)),))])
 
     def pump() -> None:
         while (event := core.next_event()) is not None:
@@ -436,7 +436,9 @@ def test_each_filter_group_is_a_stream_of_its_own_while_subscribers_come_and_go(
         for filter_group in dict.fromkeys(map(filter_group_of, sessions)):
             share = [one % 250 for one in values if filter_group is None or one % filter_group == 0]
             if share:
-                core.publish([Batch(len(share), bytes(share))], filter_group=filter_group, now=now)
+                core.publish(
+                    [Batch(len(share), (bytes(share),))], filter_group=filter_group, now=now
+                )
         for key in sessions:
             filter_group = filter_group_of(key)
             wanted[key] += [
