@@ -262,7 +262,7 @@ class FanOut:
 
         None, and nothing has happened, where it is not as simple as that: then `publish`.
         """
-        if len(self.subscriptions) != 1 or self._has_rates:
+        if len(self.subscriptions) != 1 or self._has_rates or self._events:
             return None
         (subscription,) = self.subscriptions.values()
         home = self._filter_groups[None]
