@@ -352,7 +352,10 @@ class CatalogActor(TypeDispatcher):
         is_logged = logger.isEnabledFor(logging.INFO)
         if not is_logged and not self._is_read():
             self._catalog.skip_events()
-        events = tuple(iter(self._catalog.next_event, None))
+        found: list[CatalogEvent] = []
+        while (event := self._catalog.next_event()) is not None:
+            found.append(event)
+        events = tuple(found)
         self._log_events(events, is_logged)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)

@@ -103,7 +103,7 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
     def __getitem__(self, key: PeerId | str) -> PeerInfo:
         peer_id = PeerId(key) if isinstance(key, str) else key
         shown = self._peers[peer_id]
-        if type(shown) is SignedPeerEntry:
+        if isinstance(shown, SignedPeerEntry):
             # In its place, so that who looks again finds the same.
             shown = self._peers[peer_id] = _inform(shown, self._clock)
         return shown
@@ -249,4 +249,4 @@ _Event = (
 
 
 def _inform(shown: Shown, clock: Clock) -> PeerInfo:
-    return PeerInfo(shown.entry, clock=clock) if type(shown) is SignedPeerEntry else shown
+    return PeerInfo(shown.entry, clock=clock) if isinstance(shown, SignedPeerEntry) else shown

@@ -18,8 +18,8 @@ eager:
 A node says something new (news) or only gives a sign of life with a new version
 (a refresh). News goes out at once, and what comes within ``announce_gap`` of it
 follows together. While there is news in every gap, as when many nodes start, the gap
-doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held back until there are several to a frame:
-they are most of the traffic and none of the hurry.
+doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held back
+until there are several to a frame: they are most of the traffic and none of the hurry.
 
 Who shapes the tree: the paper's trees are each for one sender. Here everybody
 sends, and if everybody's duplicates pruned, links would be cut in several places
@@ -98,6 +98,7 @@ _ACCUSED_MAX = 4096  # ...and peers that were accused
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _GAPS_MAX = 4
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
+
 
 class Broadcast:
     """The state machine of this module's docstring.

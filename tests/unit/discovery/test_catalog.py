@@ -461,6 +461,7 @@ def test_an_entry_becomes_what_users_see_when_somebody_looks_at_it() -> None:
     core = catalog()
     core.receive_entry(signed("a", tags=(UniqueId("one"),)), now=NOW)
     [discovered] = drain(core)
+    assert isinstance(discovered, PeerDiscovered)
     snapshot = core.snapshot()
     info = snapshot[peer("a")]
     assert info == discovered.peer
