@@ -133,7 +133,7 @@ class Following:
                 case BootstrapStuck(why):
                     self._context.warn(f"there is no history yet: {self.why_apart or why}")
         followed = self.history
-        if followed is not None and followed.raft.last_index:
+        if followed is not None and followed.raft.log.last_index:
             self.bootstrap.log_began(now=now)
 
     def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
@@ -265,7 +265,7 @@ class Following:
         """Return whether anything was done."""
         merge, raft = self.merge, history.raft
         count = self._context.status_count
-        seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
+        seen = (history, raft.is_leader, raft.leader, raft.configurations.latest_index, count)
         news = history.take_news()
         self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
