@@ -214,7 +214,7 @@ class Following:
         """Give up a history of which everything is in another one."""
         ancestors = self._context.host.ledger.ancestors
         payloads = merged_commands(history.id, history.raft, ancestors=ancestors)
-        commands = tuple(self._context.host.codec.decode(payloads).commands)
+        commands = tuple(self._context.host.codec.decode(payloads)[0])
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
         self._context.notify(HistoryMerged(winner, history.id, commands, is_loser=True))
@@ -321,5 +321,5 @@ class Following:
             host.ledger.merged, is_catching_up=history.availability.is_catching_up
         )
         for loser, payloads in notices:
-            commands = tuple(host.codec.decode(payloads).commands)
+            commands = tuple(host.codec.decode(payloads)[0])
             self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))
