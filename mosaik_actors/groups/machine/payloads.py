@@ -18,7 +18,7 @@ its place, alike everywhere, and whoever wants the result is notified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -50,13 +50,6 @@ def decode_position(data: bytes | None) -> int | None:
     if data is None or len(data) != POSITION_BYTES:
         return None
     return int.from_bytes(data)
-
-
-class Decoded(NamedTuple):
-    """The commands of a run of payloads, up to the first that could not be decoded, and why."""
-
-    commands: list[Any]
-    error: Exception | None = None
 
 
 class AppliedOutcome(msgspec.Struct, frozen=True):
@@ -91,18 +84,21 @@ class CommandCodec:
                 raise EncodeError(command, why)
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return the commands in payloads, up to the first that could not be; raises nothing."""
+    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
+        """Return the commands in payloads, up to the first that could not be decoded, and why.
+
+        Raises nothing.
+        """
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         if commands is not None:
-            return Decoded(commands)
+            return commands, None
         commands = []
         for payload in payloads:
             try:
                 commands.append(self._codec.decode(payload))
             except Exception as exc:
-                return Decoded(commands, exc)
-        return Decoded(commands)
+                return commands, exc
+        return commands, None
 
     def _encode_checked(self, command: Any) -> bytes:
         payload = self._codec.encode(command)

@@ -30,7 +30,7 @@ class Continuing:
         if history is None or context.saving.is_stalled:
             return
         raft = history.raft
-        shown = (raft.leader, raft.configuration_index, history.sync.is_restoring)
+        shown = (raft.leader, raft.configurations.latest_index, history.sync.is_restoring)
         seen = (history, context.status_count, context.is_observer, shown)
         if seen == self._seen and now < self.takeover.timer_s:
             return
@@ -123,7 +123,7 @@ class Continuing:
         batch = SaveBatch(
             hard_state=hard_state,
             snapshot=self._snapshot_as(before, history, join_index),
-            truncate_from=None if kept_index == raft.last_index else kept_index + 1,
+            truncate_from=None if kept_index == raft.log.last_index else kept_index + 1,
             entries=added,
         )
         begin = Begin(history, made_with, join_index)

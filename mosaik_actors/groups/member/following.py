@@ -133,7 +133,7 @@ class Following:
                 case BootstrapStuck(why):
                     self._context.warn(f"there is no history yet: {self.why_apart or why}")
         followed = self.history
-        if followed is not None and followed.raft.last_index:
+        if followed is not None and followed.raft.log.last_index:
             self.bootstrap.log_began(now=now)
 
     def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
@@ -214,7 +214,7 @@ class Following:
         """Give up a history of which everything is in another one."""
         ancestors = self._context.host.ledger.ancestors
         payloads = merged_commands(history.id, history.raft, ancestors=ancestors)
-        commands = tuple(self._context.host.codec.decode(payloads).commands)
+        commands = tuple(self._context.host.codec.decode(payloads)[0])
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
         self._context.notify(HistoryMerged(winner, history.id, commands, is_loser=True))
@@ -265,7 +265,7 @@ class Following:
         """Return whether anything was done."""
         merge, raft = self.merge, history.raft
         count = self._context.status_count
-        seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
+        seen = (history, raft.is_leader, raft.leader, raft.configurations.latest_index, count)
         news = history.take_news()
         self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
@@ -321,5 +321,5 @@ class Following:
             host.ledger.merged, is_catching_up=history.availability.is_catching_up
         )
         for loser, payloads in notices:
-            commands = tuple(host.codec.decode(payloads).commands)
+            commands = tuple(host.codec.decode(payloads)[0])
             self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))

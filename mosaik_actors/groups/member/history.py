@@ -119,7 +119,7 @@ class FollowedHistory:
         self._compaction = Compaction(context, raft, self.id, begin.join_index)
         self.commands = Commands(context, raft, self.id)
         self.voter_changes = VoterChanges(context, raft, self.id, now=now)
-        self._loaded_index = raft.last_index
+        self._loaded_index = raft.log.last_index
         self._news = News()
         self._has_told_lost = False
         self.sync = CatchingUp(context, raft, self.id, self._compaction, now=now)
@@ -169,7 +169,7 @@ class FollowedHistory:
     def standing_key(self) -> tuple[Any, ...]:
         """Return what differs when others may have to act on something in `status`."""
         raft, ledger = self.raft, self._context.host.ledger
-        log = (raft.configuration_index, raft.leader, raft.term, raft.has_lost_entries)
+        log = (raft.configurations.latest_index, raft.leader, raft.term, raft.has_lost_entries)
         place = (self.availability.is_catching_up, self.availability.is_admitted)
         return (log, place, ledger.closed_into, len(ledger.merged), len(ledger.ancestors))
 

@@ -131,8 +131,8 @@ class GroupMember:
         if history is None:
             return (None, self.why_offline)
         raft = history.raft
-        led, log = (raft.leader, raft.term), (raft.last_index, self.host.position)
-        members = (raft.configuration_index, raft.final_configuration[0])
+        led, log = (raft.leader, raft.term), (raft.log.last_index, self.host.position)
+        members = (raft.configurations.latest_index, raft.final_configuration[0])
         return (history.id, self.why_offline, led, log, members)
 
     def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:

@@ -102,8 +102,8 @@ class VoterChanges:
     def _admit(self, peers: list[PeerId]) -> None:
         """Notify members that they have their place, once that would survive a crash here."""
         raft = self._raft
-        if peers and raft.final_configuration[0] == raft.configuration_index:
-            admitted = encode_control(Admitted(self._history, raft.configuration_index))
+        if peers and raft.final_configuration[0] == raft.configurations.latest_index:
+            admitted = encode_control(Admitted(self._history, raft.configurations.latest_index))
             for peer in peers:
                 self._context.send(peer, admitted)
 
@@ -165,5 +165,5 @@ class VoterChanges:
             # The very same status: so also the same bond, and the same life of the peer.
             if statuses.get(peer) is status and peer in raft.configuration.learners:
                 root = self._context.host.ledger.root
-                join_accepted = JoinAccepted(self._history, raft.configuration_index, root)
+                join_accepted = JoinAccepted(self._history, raft.configurations.latest_index, root)
                 self._context.send(peer, encode_control(join_accepted))

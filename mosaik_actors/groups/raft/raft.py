@@ -336,11 +336,6 @@ class Raft(Replica):
         """The first index that is not compacted away."""
         return self.log.snapshot_index + 1
 
-    @property
-    def last_index(self) -> int:
-        """The last entry of the log."""
-        return self.log.last_index
-
     def term_at(self, index: int) -> int | None:
         """Return the term of an entry; None where the log has none."""
         return self.log.term_at(index)
@@ -361,11 +356,6 @@ class Raft(Replica):
     def configuration(self) -> Voters:
         """The configuration in force: the latest in the log."""
         return self.configurations.latest
-
-    @property
-    def configuration_index(self) -> int:
-        """Where in the log the configuration in force is."""
-        return self.configurations.latest_index
 
     @property
     def final_configuration(self) -> tuple[int, Voters]:

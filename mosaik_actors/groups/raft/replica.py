@@ -23,20 +23,12 @@ from ...ids import PeerId
 from ..wire.configuration import Configurations, decode_voters
 from ..wire.raft import FROM_LEADERS, AppendRejected, Message, VoteReply, VoteRequest
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
+from . import ready
 from .config import RaftConfig
 from .durability import Durability
 from .log import RaftLog
 from .proposals import Proposals
 from .quiescence import Liveness, LivenessOf
-from .ready import (
-    BecameLeader,
-    ConfigurationCommitted,
-    EntriesLost,
-    Event,
-    LeaderChanged,
-    ReadState,
-    SteppedDown,
-)
 
 NEVER: Final = float("-inf")
 FOLLOWER: Final = "follower"
@@ -69,7 +61,7 @@ class Role:
 
     def read(self, request_id: Any) -> None:
         """Take in a strong read: it fails where there is nobody to ask."""
-        self._replica.reads.append(ReadState(request_id, None))
+        self._replica.reads.append(ready.ReadState(request_id, None))
 
     def handle_saved(self) -> None:
         """More is saved than before."""
@@ -180,8 +172,8 @@ class Replica:
         self._rewritten_in_term = 0
         self.mail: list[tuple[PeerId, Message]] = []
         self.early_mail: list[tuple[PeerId, Message]] = []
-        self.events: list[Event] = []
-        self.reads: list[ReadState] = []
+        self.events: list[ready.Event] = []
+        self.reads: list[ready.ReadState] = []
         self.proposals = Proposals()
         self._ready_number = 0
         self.postpone_election()
@@ -199,7 +191,7 @@ class Replica:
         before = self.role
         before.leave()
         if before.name == LEADER:
-            self.events.append(SteppedDown(self.term, why))
+            self.events.append(ready.SteppedDown(self.term, why))
             self.leader_heard_s = NEVER
         if term > self.term:
             self.set_term(term, None)
@@ -212,7 +204,7 @@ class Replica:
         """Take no part any more; to be remembered, for the leader may be gone before long."""
         self.become_follower(self.term, None, "entries are lost")
         self.has_lost_entries = self.must_save_hard_state = True
-        self.events.append(EntriesLost(self.log.last_index, counted_index, leader))
+        self.events.append(ready.EntriesLost(self.log.last_index, counted_index, leader))
 
     def become_pre_candidate(self) -> None:
         """Ask before standing (9.6)."""
@@ -235,7 +227,7 @@ class Replica:
         self._leave_for(LEADER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(self.me)
         self.role = self.roles.leader(self)
-        self.events.append(BecameLeader())
+        self.events.append(ready.BecameLeader())
 
     def _leave_for(self, name: str, *allowed: str) -> None:
         assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
@@ -356,7 +348,7 @@ class Replica:
         """Believe in a leader of the current term, or in none."""
         if leader != self.leader:
             self.leader = leader
-            self.events.append(LeaderChanged(leader, self.term))
+            self.events.append(ready.LeaderChanged(leader, self.term))
 
     @property
     def hard_state(self) -> HardState:
@@ -458,6 +450,6 @@ class Replica:
         assert index <= self.log.last_index, f"commit {index} of {self.log}"
         self.commit_index = index
         for at, voters in self.configurations.between(before, index):
-            self.events.append(ConfigurationCommitted(at, voters))
+            self.events.append(ready.ConfigurationCommitted(at, voters))
             self.must_save_hard_state = True
         self.proposals.resolve(self.log, before, index)

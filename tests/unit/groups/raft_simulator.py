@@ -492,7 +492,7 @@ class Simulation:
         members = leader.raft.configuration
         applied = leader.machine.applied_index
         return all(
-            self.nodes[me].machine.applied_index == applied == leader.raft.last_index
+            self.nodes[me].machine.applied_index == applied == leader.raft.log.last_index
             for me in (*members.voters, *members.learners)
         )
 

@@ -81,7 +81,7 @@ class Hostile:
 
     def index(self) -> int:
         base = 0 if self.history is None else self.history.raft.commit_index
-        last = 0 if self.history is None else self.history.raft.last_index
+        last = 0 if self.history is None else self.history.raft.log.last_index
         known = (base, base + 1, max(0, base - 1), last, last + 1, last + 5)
         return int(self.pick(0, 1, 2, HUGE, 1 << 40, *known, *known))
 
@@ -317,5 +317,5 @@ def test_member_bears_whatever_a_bonded_peer_says(seed: int) -> None:
     world.run(1)
     for node in world.nodes:
         if node.member.history is not None:
-            assert node.member.history.raft.last_index < 2000
+            assert node.member.history.raft.log.last_index < 2000
             assert node.member.history.raft.log.size_bytes < 1 << 20

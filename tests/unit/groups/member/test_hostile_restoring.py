@@ -45,7 +45,7 @@ def test_vote_that_tells_of_a_commit_waits_until_the_machine_is_restored() -> No
     history = lagging.member.history
     assert history is not None
     world.until(lambda: history.sync.is_restoring)
-    known, last = history.raft.commit_index, history.raft.last_index
+    known, last = history.raft.commit_index, history.raft.log.last_index
     assert known < last
     # It stood for election meanwhile, and a voter that is behind as well answers.
     term = history.raft.term_at(last)

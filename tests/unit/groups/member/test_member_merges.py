@@ -53,7 +53,7 @@ def test_history_with_more_commands_goes_on_not_the_longer_log(seed: int) -> Non
     logs = [node.member.history for node in world.nodes]
     assert logs[0] is not None
     assert logs[1] is not None
-    assert logs[0].raft.last_index < logs[1].raft.last_index
+    assert logs[0].raft.log.last_index < logs[1].raft.log.last_index
     assert meet(world) == logs[0].id
     assert [client for client, _ in journal(world.nodes[1])] == ["many"] * 20 + ["few"] * 10
 

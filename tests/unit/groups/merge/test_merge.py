@@ -5,7 +5,7 @@ from random import Random
 from typing import TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
@@ -832,6 +832,7 @@ def test_whatever_a_peer_sends_is_taken_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
+@settings(deadline=None)
 @given(seed=st.integers(0, 1 << 32))
 def test_messages_out_of_turn_do_no_harm(is_closed: bool, seed: int) -> None:
     rng = Random(seed)

@@ -29,7 +29,7 @@ def led(count: int = 3, **options: object) -> Cores:
     cores.beat(0)
     cores.rafts[0].propose(b"to all, after a calm moment")
     cores.settle()
-    assert all(raft.last_index == 2 for raft in cores.rafts)
+    assert all(raft.log.last_index == 2 for raft in cores.rafts)
     cores.sent.clear()
     return cores
 
@@ -133,7 +133,7 @@ def test_spare_with_a_full_window_does_not_spin_the_timer() -> None:
     for data in (b"a", b"b"):
         cores.rafts[0].propose(data)
         cores.settle()
-    (spare,) = [to for to in (1, 2) if cores.rafts[to].last_index == 2]
+    (spare,) = [to for to in (1, 2) if cores.rafts[to].log.last_index == 2]
     cores.isolate(spare)
     for number in range(5):
         cores.rafts[0].propose(bytes([number]))
@@ -216,7 +216,7 @@ def test_log_is_not_cut_before_what_a_spare_waits_for() -> None:
     cores.time_out(0)
     cores.settle()
     assert leader.progress[peer(spare)].state is ProgressState.REPLICATE
-    assert cores.rafts[spare].last_index == leader.last_index
+    assert cores.rafts[spare].log.last_index == leader.log.last_index
     assert not cores.sent_of(0, SnapshotOffer)
 
 
@@ -237,7 +237,7 @@ def test_spare_learns_at_once_what_became_of_its_own_command() -> None:
     cores = led()
     spare = spare_of(cores)
     cores.rafts[0].propose(b"of the spare", is_awaited=True)
-    index = cores.rafts[0].last_index
+    index = cores.rafts[0].log.last_index
     cores.pump(0)
     cores.rafts[0].propose(b"of the leader again")
     cores.settle()
@@ -270,7 +270,7 @@ def test_leader_with_a_slow_disk_makes_the_quorum_of_others() -> None:
     for number in range(10):
         began_s = cores.now
         cores.rafts[0].propose(bytes([number]))
-        index = cores.rafts[0].last_index
+        index = cores.rafts[0].log.last_index
         cores.settle()
         cores.now += 0.0005
         while cores.rafts[0].commit_index < index:
@@ -295,7 +295,7 @@ def test_spare_that_was_probed_hears_what_is_committed() -> None:
     leader = cores.rafts[0]
     cores.cut.add((0, spare))
     cores.time_out(0)
-    while leader.progress[peer(spare)].next_index <= leader.last_index:
+    while leader.progress[peer(spare)].next_index <= leader.log.last_index:
         cores.time_out(0)
     cores.settle()
     cores.cut.clear()
@@ -303,7 +303,7 @@ def test_spare_that_was_probed_hears_what_is_committed() -> None:
     leader.receive_message(peer(spare), reply, now=cores.now)
     leader.propose(b"it is to wait for this, and gets it with the probe")
     cores.settle()
-    assert cores.rafts[spare].last_index == leader.last_index
+    assert cores.rafts[spare].log.last_index == leader.log.last_index
     began_s = cores.now
     while cores.rafts[spare].commit_index < leader.commit_index:
         cores.time_out(0)

@@ -136,7 +136,7 @@ def test_window_bounds_what_is_on_its_way() -> None:
     progress = cores.rafts[0].progress[peer(1)]
     assert (len(progress.flight), progress.next_index) == (3, 5)
     cores.settle()
-    assert cores.rafts[1].last_index == 11
+    assert cores.rafts[1].log.last_index == 11
 
 
 def test_window_bounds_bytes() -> None:

@@ -44,7 +44,7 @@ def test_compaction_cuts_the_log_and_says_so() -> None:
     raft.compact(metadata, keep_count=3)
     ready = next_ready(cores, 0)
     assert (ready.metadata, ready.compact_to, ready.truncate_from) == (metadata, 5, None)
-    assert (raft.first_index, raft.last_index, raft.metadata) == (6, 10, metadata)
+    assert (raft.first_index, raft.log.last_index, raft.metadata) == (6, 10, metadata)
     raft.compact(metadata)
     assert raft.next_ready() is None
 
@@ -58,7 +58,7 @@ def test_follower_a_little_behind_needs_no_snapshot() -> None:
     cores.heal()
     cores.beat(0)
     cores.beat(0)
-    assert cores.rafts[2].last_index == 11
+    assert cores.rafts[2].log.last_index == 11
     assert not cores.events_of(2, SnapshotNeeded)
 
 
@@ -81,7 +81,7 @@ def test_follower_far_behind_is_offered_a_snapshot_once() -> None:
     assert cores.rafts[0].progress[peer(2)].state is ProgressState.REPLICATE
     cores.rafts[0].propose(b"y")
     cores.settle()
-    assert cores.rafts[2].last_index == 16
+    assert cores.rafts[2].log.last_index == 16
     assert cores.applied[2][-1].index == 16
 
 
@@ -104,7 +104,7 @@ def test_install_keeps_a_log_that_agrees() -> None:
     assert cores.rafts[1].install(SnapshotMetadata(2, 1, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert (ready.truncate_from, ready.compact_to, ready.entries) == (None, 2, ())
-    assert cores.rafts[1].last_index == 4
+    assert cores.rafts[1].log.last_index == 4
     assert cores.rafts[1].commit_index == 2
 
 
@@ -114,7 +114,7 @@ def test_install_drops_a_log_that_contradicts_the_snapshot() -> None:
     assert cores.rafts[1].install(SnapshotMetadata(3, 5, voters_of(0, 1, 2)))
     ready = next_ready(cores, 1)
     assert (ready.truncate_from, ready.compact_to) == (1, 3)
-    assert cores.rafts[1].last_index == 3
+    assert cores.rafts[1].log.last_index == 3
     assert cores.rafts[1].term_at(3) == 5
 
 
@@ -229,7 +229,7 @@ def test_append_that_begins_before_the_metadata_is_taken_from_there() -> None:
     cores.pump(1)
     more = Entry(11, 1, EntryKind.NOOP)
     cores.give(0, 1, Append(1, 3, 1, 10, (*entries[3:], more)))
-    assert cores.rafts[1].last_index == 11
+    assert cores.rafts[1].log.last_index == 11
     assert cores.sent_of(1, Appended)[-1] == Appended(1, 11)
     cores.give(0, 1, Append(1, 3, 1, 10, tuple(entries[3:5])))
     assert cores.sent_of(1, Appended)[-1] == Appended(1, 10)
@@ -277,7 +277,7 @@ def test_restart_continues_from_snapshot_and_log() -> None:
         base=(4, 1),
         entries=kept,
     )
-    assert (again.first_index, again.last_index, again.applied_index) == (5, 10, 6)
+    assert (again.first_index, again.log.last_index, again.applied_index) == (5, 10, 6)
     ready = again.next_ready()
     assert ready is not None
     assert [entry.index for entry in ready.committed] == [7, 8, 9, 10]
