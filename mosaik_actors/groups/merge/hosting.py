@@ -39,10 +39,11 @@ class _Held:
 
 
 class Hosting:
-    """Takes in other histories."""
+    """Takes in other histories, unless `asking` is about to have this one taken in."""
 
-    def __init__(self, config: MergeConfig, emit: Emit) -> None:
+    def __init__(self, config: MergeConfig, asking: Asking, emit: Emit) -> None:
         self._config = config
+        self._asking = asking
         self._emit = emit
         self._accepting: dict[bytes, PeerId] = {}
         self._replaying: dict[tuple[bytes, int, int], _Held] = {}
@@ -67,20 +68,14 @@ class Hosting:
     # What merging histories say.
 
     def receive_request(
-        self,
-        peer: PeerId,
-        request: wire.MergeRequest,
-        view: MergeView,
-        asking: Asking,
-        *,
-        now: float,
+        self, peer: PeerId, request: wire.MergeRequest, view: MergeView, *, now: float
     ) -> None:
         """Accept a shorter history, with a system entry in the log, or say why not."""
         history, request_id = request.history, request.request_id
         if view.is_open and history != view.history and view.ledger.has_all_of(history):
             self._send_state(peer, history, view)
             return
-        why = self._why_not(request, view, asking, now)
+        why = self._why_not(request, view, now)
         if why is not None:
             self._send(peer, wire.MergeRefused(request_id, why))
         elif request_id not in self._accepting:
@@ -164,13 +159,14 @@ class Hosting:
             self._send_state(peer, system_entry.history, view)
 
     def _why_not(
-        self, request: wire.MergeRequest, view: MergeView, asking: Asking, now: float
+        self, request: wire.MergeRequest, view: MergeView, now: float
     ) -> wire.MergeRefusal | None:
         """Return why a request is refused, None to accept it."""
         if view.is_open and request.history == view.history:
             return wire.MergeRefusal.SAME
         if not view.is_leading:
             return wire.MergeRefusal.NOT_LEADER
+        asking = self._asking
         if asking.crosses(request):
             if asking.yields_to(request):
                 return wire.MergeRefusal.BUSY

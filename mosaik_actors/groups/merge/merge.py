@@ -104,7 +104,7 @@ class Merge:
         emit = self._events.append
         self._history = history
         self._asking = Asking(self._rng, self._config, emit)
-        self._hosting = Hosting(self._config, emit)
+        self._hosting = Hosting(self._config, self._asking, emit)
         self._sending = Sending(self._rng, self._config, emit)
         self._started: deque[bytes] = deque(maxlen=STARTED_KEPT)
         self._query_at_s = self._now
@@ -155,7 +155,7 @@ class Merge:
             return
         match message:
             case wire.MergeRequest():
-                self._hosting.receive_request(peer, message, view, self._asking, now=now)
+                self._hosting.receive_request(peer, message, view, now=now)
             case wire.MergeAccepted():
                 self._asking.receive_accepted(message, view, now=now)
             case wire.MergeRefused():
