@@ -23,7 +23,7 @@ from random import Random
 
 from ..wire.merge import MergeAccepted, MergeRefusal, MergeRefused, MergeRequest
 from ..wire.system_entries import CloseInto
-from ..wire.types import REQUEST_BYTES
+from ..wire.types import HISTORY_BYTES, REQUEST_BYTES
 from .replay import is_whole
 from .view import (
     Emit,
@@ -70,12 +70,9 @@ class Asking:
         self._next_at_s = 0.0
         self._retry_s = config.retry
         self._warned_at_s = -inf
-        self._request = MergeRequest(bytes(REQUEST_BYTES), bytes(REQUEST_BYTES), 0)
-        self._asked = b""
-        self._accept_count = 0
-        self._count_max: int | None = None
+        self._request = MergeRequest(bytes(HISTORY_BYTES), bytes(REQUEST_BYTES), 0)
+        self._close = CloseInto(bytes(HISTORY_BYTES))
         self._deadline_s = inf
-        self._closing: CloseInto | None = None
 
     def look(self, view: MergeView, others: Others, *, now: float) -> None:
         """Look at what is in sight, and ask when it is time."""
@@ -100,7 +97,7 @@ class Asking:
 
     def crosses(self, request: MergeRequest) -> bool:
         """Return whether the other history of a request is the one that was asked."""
-        return self.phase is MergePhase.ASKED and request.history == self._asked
+        return self.phase is MergePhase.ASKED and request.history == self._close.history
 
     def yields_to(self, request: MergeRequest) -> bool:
         """Return whether of two requests that crossed, the other one is the longer history's."""
@@ -123,16 +120,15 @@ class Asking:
         if self.phase is not MergePhase.ASKED or message.request_id != self._request.request_id:
             return
         # What need not be replayed has nothing that the one that was asked has not.
-        is_inside = message.history == self._asked and self._count_max is not None
+        close = self._close
+        is_inside = message.history == close.history and close.command_count_max is not None
         can_end = is_inside or is_whole(view.log)
         if not view.is_leading or not can_end:
             self._back_off(now)
             return
         self.phase = MergePhase.CLOSING
-        # The count is the one at the time of the request: whoever was accepted
-        # since makes this void.
-        self._closing = CloseInto(message.history, self._accept_count, self._count_max)
-        self._emit(ProposeSystemEntry(self._closing))
+        self._close = CloseInto(message.history, close.accept_count, close.command_count_max)
+        self._emit(ProposeSystemEntry(self._close))
 
     def receive_refused(self, message: MergeRefused, *, now: float) -> None:
         """Try again later; give a shorter history time to ask by itself."""
@@ -143,7 +139,7 @@ class Asking:
 
     def close_settled(self, system_entry: CloseInto, *, now: float) -> None:
         """Note that the fate of a `CloseInto` is known: applied, void, or not in the log."""
-        if self.phase is MergePhase.CLOSING and system_entry == self._closing:
+        if self.phase is MergePhase.CLOSING and system_entry == self._close:
             self._back_off(now)
 
     def _note_sight(self, others: Others, now: float) -> None:
@@ -178,16 +174,15 @@ class Asking:
         assert other.leader is not None, "asked a history without a leader"
         request_id = self._rng.randbytes(REQUEST_BYTES)
         self._request = MergeRequest(view.history, request_id, view.position())
-        self._asked = other.history
-        self._accept_count = view.ledger.accept_count
-        self._count_max = None if is_whole(view.log) else view.ledger.command_count
+        # The counts are those at the time of the request: whoever is accepted since makes it void.
+        count_max = None if is_whole(view.log) else view.ledger.command_count
+        self._close = CloseInto(other.history, view.ledger.accept_count, count_max)
         self.phase = MergePhase.ASKED
         self._deadline_s = self.timer_s = now + self._config.request_timeout
         self._emit(to_peer(other.leader, self._request))
 
     def _back_off(self, now: float) -> None:
         self.phase = MergePhase.IDLE
-        self._closing = None
         self._next_at_s = self.timer_s = now + self._retry_s * (0.5 + self._rng.random())
         self._retry_s = min(2 * self._retry_s, self._config.retry_max)
 

@@ -94,7 +94,6 @@ class LogReplayTask:
         self._target: int | None = None
         self._chunks: dict[int, _Chunk] = {}
         self._offered: list[_Chunk] = []
-        self._bytes_held = 0
         self._bytes_expected = wire.ANSWER_BYTES
         self._events: deque[TaskEvent] = deque()
         self._progress_s = self._now = context.now
@@ -137,7 +136,6 @@ class LogReplayTask:
     def installed(self, index: int, *, now: float) -> None:
         """Take in that everything up to `index` is here: see `SyncTask`."""
         for chunk in self._offered:
-            self._bytes_held -= chunk.bytes_count
             if chunk.last > index:
                 self._plan.strike(chunk.peer, now=now)
         self._offered = []
@@ -146,10 +144,10 @@ class LogReplayTask:
             self._progress_s = now
         # Replication may have brought in what was fetched, or the first of it.
         for chunk in [chunk for chunk in self._chunks.values() if chunk.first < self._next]:
-            self._drop(chunk)
+            del self._chunks[chunk.first]
             if chunk.last >= self._next:
                 span = (self._next, chunk.last)
-                self._hold(_cut(chunk.peer, chunk.prev_term, chunk.entries, span))
+                self._chunks[self._next] = _cut(chunk.peer, chunk.prev_term, chunk.entries, span)
         self._advance(now)
 
     def get_timer(self) -> float | None:
@@ -202,19 +200,15 @@ class LogReplayTask:
             return
         chunk = _cut(peer, answer.prev_term, entries, missing[0])
         if chunk.first == self._next or self._bytes_held + chunk.bytes_count <= BUFFER_BYTES:
-            self._hold(chunk)
+            self._chunks[chunk.first] = chunk
             self._progress_s = now
 
     def _held(self) -> list[Span]:
         return [(chunk.first, chunk.last) for chunk in (*self._chunks.values(), *self._offered)]
 
-    def _hold(self, chunk: _Chunk) -> None:
-        self._chunks[chunk.first] = chunk
-        self._bytes_held += chunk.bytes_count
-
-    def _drop(self, chunk: _Chunk) -> None:
-        del self._chunks[chunk.first]
-        self._bytes_held -= chunk.bytes_count
+    @property
+    def _bytes_held(self) -> int:
+        return sum(chunk.bytes_count for chunk in (*self._chunks.values(), *self._offered))
 
     # What is handed out.
 
@@ -246,7 +240,7 @@ class LogReplayTask:
                 break
             if expected_term not in (None, chunk.prev_term):
                 for wrong in (*run[-1:], chunk):
-                    self._drop(wrong)
+                    del self._chunks[wrong.first]
                     self._plan.strike(wrong.peer, now=now)
                 return
             run.append(chunk)
@@ -287,7 +281,6 @@ class LogReplayTask:
         self._events.append(event)
         self._chunks.clear()
         self._offered = []
-        self._bytes_held = 0
 
 
 def _check(ask: FetchRequest, answer: wire.EntryRange) -> None:
