@@ -97,7 +97,6 @@ class ReplayStream:
         self._sessions = Sessions(limits)
         self._answered: dict[bytes, int] = {}
         self._position = 0
-        self._own_count = 0
         self._open = _Chunk()
         self._chunks: deque[Replay] = deque()
 
@@ -186,17 +185,13 @@ class ReplayStream:
 
     def _add_own(self, command_batch: CommandBatch) -> None:
         """Add commands that were first applied in this log, by whichever history it then was."""
-        start, count = 0, len(command_batch.payloads)
-        for ancestor in self._ancestors:
-            stop = min(count, start + ancestor.own_count - self._own_count)
+        start, count, ledger = 0, len(command_batch.payloads), self._ledger
+        for origin, end in [*((a.history, a.own_count) for a in self._ancestors), (b"", INDEX_MAX)]:
+            stop = min(count, start + end - ledger.own_count)
             if stop > start:
-                self._add([command_batch.part(start, stop)], ancestor.history, self._own_count)
-                self._own_count += stop - start
+                self._add([command_batch.part(start, stop)], origin, ledger.own_count)
+                ledger.own_count += stop - start
                 start = stop
-        if start < count:
-            self._add([command_batch.part(start, count)], b"", self._own_count)
-            self._own_count += count - start
-        self._ledger.own_count = self._own_count
 
     def _add(
         self, command_batches: Sequence[CommandBatch], origin: bytes, origin_after: int

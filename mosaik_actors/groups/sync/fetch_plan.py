@@ -94,16 +94,13 @@ class FetchPlan:
 
     def set_sources(self, spans: Mapping[PeerId, Span], leader: PeerId | None) -> None:
         """Say who has what; whoever is missing is forgotten, with what it was asked."""
-        self._sources = {
-            peer: self._sources.get(peer) or _Source(peer, span) for peer, span in spans.items()
-        }
+        self._sources = {peer: self._source(peer) for peer in spans}
         for peer, source in self._sources.items():
             source.span, source.is_leader = spans[peer], peer == leader
 
     def set_span(self, peer: PeerId, span: Span) -> None:
         """Correct what one peer has, as its answer says."""
-        if peer in self._sources:
-            self._sources[peer].span = span
+        self._source(peer).span = span
 
     @property
     def is_hopeless(self) -> bool:
@@ -127,6 +124,10 @@ class FetchPlan:
     def in_flight(self) -> list[FetchRequest]:
         """The requests that wait for an answer."""
         return [s.ask for s in self._sources.values() if s.ask is not None]
+
+    def _source(self, peer: PeerId) -> _Source:
+        """Return what is known of a peer; of one that is gone, what nobody keeps."""
+        return self._sources.get(peer) or _Source(peer, (0, 0))
 
     def _awake(self, now: float) -> list[_Source]:
         found = [source for source in self._sources.values() if source.rest_until_s <= now]
@@ -206,16 +207,13 @@ class FetchPlan:
 
     def answered(self, peer: PeerId, number: int, *, now: float) -> FetchRequest | None:
         """Take in that an answer came; return the request it answers, None when it answers none."""
-        source = self._sources.get(peer)
-        if source is None:
-            return None
-        ask = source.ask
+        source = self._source(peer)
+        ask, late = source.ask, source.late
         if ask is not None and ask.number == number:
             source.ask = None
             weight = _AVERAGE_WEIGHT if source.answer_s else 1.0
             source.answer_s += weight * (now - source.asked_s - source.answer_s)
             return ask
-        late = source.late
         if late is not None and late.number == number:
             source.late = None
             source.rest_until_s = min(source.rest_until_s, now)
@@ -224,13 +222,12 @@ class FetchPlan:
 
     def served(self, peer: PeerId) -> None:
         """Note that an answer was of use."""
-        if peer in self._sources:
-            self._sources[peer].failure_count = 0
+        self._source(peer).failure_count = 0
 
     def rest(self, peer: PeerId, *, now: float) -> None:
         """Leave a peer alone for a while: it could not serve."""
-        source = self._sources.get(peer)
-        if source is not None and source.rest_until_s < inf:
+        source = self._source(peer)
+        if source.rest_until_s < inf:
             source.failure_count += 1
             pause_s = min(REST_MAX_S, self._timeout_s, REST_S * 2.0 ** (source.failure_count - 1))
             source.rest_until_s = now + pause_s
@@ -238,18 +235,17 @@ class FetchPlan:
     def strike(self, peer: PeerId, *, now: float) -> None:
         """Note that something that a peer answered was wrong."""
         self.rest(peer, now=now)
-        source = self._sources.get(peer)
-        if source is not None:
-            source.strike_count += 1
-            if source.strike_count % STRIKES_MAX == 0:
-                source.rest_until_s = max(source.rest_until_s, now + STRUCK_OUT_S)
+        source = self._source(peer)
+        source.strike_count += 1
+        if source.strike_count % STRIKES_MAX == 0:
+            source.rest_until_s = max(source.rest_until_s, now + STRUCK_OUT_S)
 
     def strike_unread(self, peer: PeerId, *, now: float) -> None:
         """Note that what a peer sent cannot be read: it was the answer that it owed longest."""
-        source = self._sources.get(peer)
-        if source is not None and source.late is not None:
+        source = self._source(peer)
+        if source.late is not None:
             source.late = None
-        elif source is not None:
+        else:
             source.ask = None
         self.strike(peer, now=now)
 
@@ -258,9 +254,7 @@ class FetchPlan:
 
         After that it is not asked again in this fetch, as long as it stays.
         """
-        source = self._sources.get(peer)
-        if source is None:
-            return
+        source = self._source(peer)
         source.absence_count += 1
         if is_final or source.absence_count >= ABSENCES_MAX:
             source.ask = source.late = None
