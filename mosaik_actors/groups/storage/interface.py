@@ -212,19 +212,12 @@ class LogStorage(Protocol):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What a batch must fit: the outline of what is stored, without the data.
-
-    Attributes:
-        hard_state: Term and vote.
-        metadata: The snapshot's place, None without a snapshot.
-        base: The place just before the first entry.
-        last: The place of the last entry; `base` when there is none.
-    """
+    """What a batch must fit: the outline of what is stored, without the data."""
 
     hard_state: HardState = HardState()
-    metadata: SnapshotMetadata | None = None
-    base: Place = BEGINNING
-    last: Place = BEGINNING
+    metadata: SnapshotMetadata | None = None  # the snapshot's place, None without a snapshot
+    base: Place = BEGINNING  # the place just before the first entry
+    last: Place = BEGINNING  # the place of the last entry; `base` when there is none
 
     def after(self, batch: SaveBatch, term_at: Callable[[int], int]) -> Shape:
         """Return the outline after a batch.
