@@ -28,13 +28,8 @@ Verdict = Complete | Promised | Dead
 class Promises:
     """The promises of one member.
 
-    Args:
-        prepare_vote: What was saved last, None for nothing.
-        save: Called with each new prepare vote, None for none; `saved` follows.
-
-    Attributes:
-        incarnation: The one to name in a proposal.
-        prepare_vote: What this member is prepared for, saved or about to be.
+    It begins with the prepare vote that was saved last, None for none. `save` is called with each
+    new one; `saved` follows. `incarnation` is the one to name in a proposal.
     """
 
     def __init__(

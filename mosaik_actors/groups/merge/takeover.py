@@ -117,11 +117,8 @@ Step = ContinueHistory | FollowHistory | DropHistory
 class Takeover:
     """Whether the voters of this member's history are gone, and what to do then.
 
-    Call `look` when something in the view has changed and when `timer_s` is due.
-
-    Attributes:
-        is_abandoned: Whether the voters are gone, for long enough and for good as far as is known.
-        timer_s: When to look again at the latest, in monotonic seconds.
+    Call `look` when something in the view has changed, and when `timer_s` is due, in monotonic
+    seconds. `is_abandoned`: the voters are gone, for long enough and for good as far as is known.
     """
 
     def __init__(self, me: PeerId, config: ConsensusConfig, settings: GroupsConfig) -> None:
