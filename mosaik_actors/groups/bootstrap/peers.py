@@ -41,8 +41,6 @@ class BootstrapPeers:
         self._suspects: dict[PeerId, None] = {}
         self._count(now)
 
-    # Changes.
-
     def update(self, statuses: Mapping[PeerId, Status], *, now: float) -> None:
         """Take in who is bonded now."""
         was_alive = self.living_history()
@@ -94,8 +92,6 @@ class BootstrapPeers:
             self._enough_since_s = None
         elif self._enough_since_s is None:
             self._enough_since_s = now
-
-    # Views.
 
     def living_history(self) -> bytes:
         """Return a history that a bonded peer follows and that is not closed; empty for none."""

@@ -50,8 +50,6 @@ class Promises:
         if prepare_vote is not None:
             self.incarnation = prepare_vote.proposal.incarnation_of(me)
 
-    # What is promised.
-
     @property
     def is_saved(self) -> bool:
         """Whether everything that was promised is saved."""
@@ -80,8 +78,6 @@ class Promises:
     def is_dead(self, history: bytes) -> bool:
         """Return whether a history is known never to begin, or never with a majority."""
         return history in self._dead
-
-    # Changes.
 
     def prepare(self, proposal: Proposal) -> None:
         """Promise to begin this history as soon as all are prepared, and no other."""
@@ -124,8 +120,6 @@ class Promises:
         """Note that a voter never will begin what this member is prepared for."""
         if peer in self.proposal.voters:
             self._never_begin[peer] = None
-
-    # What follows.
 
     def has_promise_of(self, peer: PeerId) -> bool:
         """Return whether a voter never will begin what this member is prepared for."""

@@ -107,8 +107,6 @@ class Merge:
         self._linger_until_s = 0.0
         self._is_abandoned = False
 
-    # What it believes.
-
     @property
     def keeps_log(self) -> bool:
         """Whether the log must not be compacted now: it may have to be replayed, or is being."""
@@ -136,12 +134,9 @@ class Merge:
         self._look()
 
     def receive_message(self, peer: PeerId, data: bytes | memoryview, *, now: float) -> None:
-        """Take in a message of a bonded peer.
+        """Take in a message of a bonded peer. Raises `DecodeError` when it is none.
 
         Messages may be lost, come twice, late or in another order.
-
-        Raises:
-            DecodeError: It is none.
         """
         message = wire.decode_merge(data)
         self._now = now

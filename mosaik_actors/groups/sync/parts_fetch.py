@@ -58,8 +58,6 @@ class PartsFetch:
         self._digest = wire.PartsDigest(self.metadata)
         self._digested_count = 0  # so many are here from the first on, without a gap
 
-    # What is put in.
-
     def set_sources(self, peers: list[PeerId], leader: PeerId | None) -> None:
         """Say who may have it, and who leads."""
         self._leader = leader
@@ -90,8 +88,6 @@ class PartsFetch:
         else:
             self.plan.rest(peer, now=now)  # it is still busy making them, or has no more
         return self._keep(ask.first, answer.parts) or is_news
-
-    # What comes out.
 
     def next_requests(self, *, now: float) -> list[tuple[PeerId, wire.FetchParts]]:
         """Return what to ask whom, and count it as asked."""
