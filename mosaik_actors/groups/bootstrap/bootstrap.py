@@ -80,11 +80,8 @@ class Bootstrap(BootstrapTransitions):
     def receive_message(self, peer: PeerId, message: wire.Message, *, now: float) -> None:
         """Take in a message, as `bootstrap_wire.decode_message` returned it.
 
-        Afterwards drain `next_event` and re-read `get_timer`.
-
-        Raises:
-            RemoteError: The message is about a proposal that `peer` or this
-                member has no part in. Nothing has changed.
+        Afterwards drain `next_event` and re-read `get_timer`. Raises `RemoteError`, and changes
+        nothing, when it is about a proposal that `peer` or this member has no part in.
         """
         match message:
             case wire.Seek():

@@ -41,17 +41,11 @@ class SavePrepareVote:
 
 @dataclass(frozen=True, slots=True)
 class Founded:
-    """Follow this history from its beginning. Keep the prepare vote that is saved.
-
-    Attributes:
-        history: Its id.
-        voters: Its first configuration, at index 0; this member is a voter.
-        is_founder: Whether this member should stand for election at once.
-    """
+    """Follow this history from its beginning. Keep the prepare vote that is saved."""
 
     history: bytes
-    voters: Voters
-    is_founder: bool
+    voters: Voters  # its first configuration, at index 0; this member is a voter
+    is_founder: bool  # whether this member should stand for election at once
 
 
 @dataclass(frozen=True, slots=True)

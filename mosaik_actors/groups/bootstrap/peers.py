@@ -24,12 +24,7 @@ _BACKOFF_MAX: Final = 4
 
 
 class BootstrapPeers:
-    """What one seeking member sees.
-
-    Attributes:
-        statuses: Who is bonded with this member, and what they say.
-        failure_count: How many attempts to begin a history failed in a row, 4 at most.
-    """
+    """What one seeking member sees."""
 
     def __init__(self, me: PeerId, config: ConsensusConfig, rng: Random, *, now: float) -> None:
         self._me = me
@@ -38,15 +33,13 @@ class BootstrapPeers:
         # Members learn of a new history with the next heartbeat.
         self._step_s = max(config.bootstrap_delay, 2 * config.heartbeat_interval)
         self.statuses: Mapping[PeerId, Status] = {}
-        self.failure_count = 0
+        self.failure_count = 0  # attempts that failed in a row, `_BACKOFF_MAX` at most
         self._since_s = now
         self._enough_since_s: float | None = None
         self._not_before_s = now
         self._seeks: dict[PeerId, Seek] = {}
         self._suspects: dict[PeerId, None] = {}
         self._count(now)
-
-    # Changes.
 
     def update(self, statuses: Mapping[PeerId, Status], *, now: float) -> None:
         """Take in who is bonded now."""
@@ -99,8 +92,6 @@ class BootstrapPeers:
             self._enough_since_s = None
         elif self._enough_since_s is None:
             self._enough_since_s = now
-
-    # Views.
 
     def living_history(self) -> bytes:
         """Return a history that a bonded peer follows and that is not closed; empty for none."""

@@ -28,13 +28,8 @@ Verdict = Complete | Promised | Dead
 class Promises:
     """The promises of one member.
 
-    Args:
-        prepare_vote: What was saved last, None for nothing.
-        save: Called with each new prepare vote, None for none; `saved` follows.
-
-    Attributes:
-        incarnation: The one to name in a proposal.
-        prepare_vote: What this member is prepared for, saved or about to be.
+    It begins with the prepare vote that was saved last, None for none. `save` is called with each
+    new one; `saved` follows. `incarnation` is the one to name in a proposal.
     """
 
     def __init__(
@@ -54,8 +49,6 @@ class Promises:
         self.incarnation = rng.randbytes(INCARNATION_BYTES)
         if prepare_vote is not None:
             self.incarnation = prepare_vote.proposal.incarnation_of(me)
-
-    # What is promised.
 
     @property
     def is_saved(self) -> bool:
@@ -85,8 +78,6 @@ class Promises:
     def is_dead(self, history: bytes) -> bool:
         """Return whether a history is known never to begin, or never with a majority."""
         return history in self._dead
-
-    # Changes.
 
     def prepare(self, proposal: Proposal) -> None:
         """Promise to begin this history as soon as all are prepared, and no other."""
@@ -129,8 +120,6 @@ class Promises:
         """Note that a voter never will begin what this member is prepared for."""
         if peer in self.proposal.voters:
             self._never_begin[peer] = None
-
-    # What follows.
 
     def has_promise_of(self, peer: PeerId) -> bool:
         """Return whether a voter never will begin what this member is prepared for."""

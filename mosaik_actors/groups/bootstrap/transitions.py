@@ -30,17 +30,10 @@ _PROMISE_AFTER_ATTEMPTS: Final = 8
 class BootstrapTransitions:
     """The state of one member's part in the beginning, and how it changes.
 
-    Args:
-        rng: Draws histories and incarnations: it must not repeat itself after a restart.
-        is_observer: It never votes, so it begins nothing and prepares nothing.
-        prepare_vote: What was saved last, None for nothing.
-        history: The history that it follows, as it was saved. A prepare vote to the same one says
-            that its log was empty then.
-        is_apart: Tells whether a member is in reach and not bonded: a lone member waits then, as
-            that one may have a history, or be about to begin one.
-
-    Attributes:
-        phase: Where this member stands.
+    An observer never votes, so it begins nothing and prepares nothing. `prepare_vote` and `history`
+    are what was saved last, if anything; both for the same history says that its log was empty.
+    `is_apart` tells whether a member is in reach and not bonded: a lone member waits then, as that
+    one may have a history, or be about to begin one.
     """
 
     def __init__(
@@ -59,7 +52,7 @@ class BootstrapTransitions:
         self._me = me
         self._is_apart = is_apart
         self._config = config
-        self._rng = rng
+        self._rng = rng  # draws incarnations: it must not repeat itself after a restart
         self._is_observer = is_observer
         self._attempt_s = max(config.bootstrap_delay, config.election_timeout)
         self._resend_s = max(config.heartbeat_interval, self._attempt_s / 4)
@@ -85,8 +78,6 @@ class BootstrapTransitions:
         is_free_to_join = self._promises.has_promised and self._promises.is_saved
         is_prepared = self.phase is BootstrapPhase.PREPARED and not is_free_to_join
         return MemberStanding.PREPARED if is_prepared else MemberStanding.SEEKING
-
-    # Transitions.
 
     def _resume(self, now: float) -> None:
         """Go on where the last life ended."""

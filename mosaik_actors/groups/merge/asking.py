@@ -52,16 +52,11 @@ class MergePhase(Enum):
 
 
 class Asking:
-    """Asks other histories to take in this one.
-
-    Attributes:
-        phase: What it waits for.
-        timer_s: When `look` is due at the latest.
-    """
+    """Asks other histories to take in this one."""
 
     def __init__(self, rng: Random, config: MergeConfig, emit: Emit) -> None:
         self.phase = MergePhase.IDLE
-        self.timer_s = inf
+        self.timer_s = inf  # when `look` is due at the latest
         self._rng = rng
         self._config = config
         self._emit = emit

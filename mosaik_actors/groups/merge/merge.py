@@ -82,12 +82,7 @@ class Merge:
 
     Call `update` whenever something it looks at may have changed, then drain `next_event` and
     re-read `get_timer`.
-
-    Args:
-        now: Monotonic time in seconds; all later ``now`` are on the same clock.
-
-    Attributes:
-        winner: The history that has everything of this member's, once that is known; else empty.
+    Each ``now`` is monotonic time in seconds, on the same clock.
     """
 
     def __init__(self, rng: Random, *, now: float, config: MergeConfig | None = None) -> None:
@@ -108,11 +103,9 @@ class Merge:
         self._sending = Sending(self._rng, self._config, emit)
         self._started: deque[bytes] = deque(maxlen=STARTED_KEPT)
         self._query_at_s = self._now
-        self.winner = b""
+        self.winner = b""  # the history that has everything of this member's, once that is known
         self._linger_until_s = 0.0
         self._is_abandoned = False
-
-    # What it believes.
 
     @property
     def keeps_log(self) -> bool:
@@ -141,12 +134,9 @@ class Merge:
         self._look()
 
     def receive_message(self, peer: PeerId, data: bytes | memoryview, *, now: float) -> None:
-        """Take in a message of a bonded peer.
+        """Take in a message of a bonded peer. Raises `DecodeError` when it is none.
 
         Messages may be lost, come twice, late or in another order.
-
-        Raises:
-            DecodeError: It is none.
         """
         message = wire.decode_merge(data)
         self._now = now

@@ -66,15 +66,8 @@ def merged_commands(
 class ReplayStream:
     """Reads one log, slice by slice: call `read`, then `take` until it returns None.
 
-    Args:
-        history: Whose log it is.
-        skip_count: Commands from the beginning that are not wanted.
-        ancestors: The histories that it continues, as its ledger has them.
-
-    Attributes:
-        is_at_end: Whether the entry that ended the history has been read. What `take` returns until
-            None is then the rest.
-        is_compacted: Whether the log lacks what is to be read next: give it up.
+    The first `skip_count` commands are not wanted. `ancestors` are the histories that this one
+    continues, as its ledger has them.
     """
 
     def __init__(
@@ -86,8 +79,8 @@ class ReplayStream:
         skip_count: int = 0,
         ancestors: Sequence[Ancestor] = (),
     ) -> None:
-        self.is_at_end = False
-        self.is_compacted = not is_whole(log)
+        self.is_at_end = False  # the entry that ended the history is read: `take` has the rest
+        self.is_compacted = not is_whole(log)  # what is to be read next is gone: give it up
         self._history = history
         self._log = log
         self._skip_count = skip_count

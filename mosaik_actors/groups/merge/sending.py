@@ -44,18 +44,12 @@ class Stage(Enum):
 
 
 class Sending:
-    """Replays this member's closed history.
-
-    Attributes:
-        stage: What it does.
-        has_sent: Whether this member has replayed anything, or tried.
-        timer_s: When `look` is due at the latest.
-    """
+    """Replays this member's closed history."""
 
     def __init__(self, rng: Random, config: MergeConfig, emit: Emit) -> None:
         self.stage = Stage.RESTING
-        self.has_sent = False
-        self.timer_s = inf
+        self.has_sent = False  # whether this member has replayed anything, or tried
+        self.timer_s = inf  # when `look` is due at the latest
         self._rng = rng
         self._config = config
         self._emit = emit

@@ -63,33 +63,22 @@ def are_forgotten(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurvivorView:
-    """What one member of a history sees of it.
-
-    Attributes:
-        history: The history.
-        deciding: The sets of its voters that must each agree to anything, as far as the log here
-            knows: those in force, and before a change is committed also those before it.
-        commit_index: How far the log here is committed.
-        is_led: Whether this member leads, or its leader is in reach.
-        is_closed: Whether the history is merged into another one.
-        is_observer: Whether this member only observes.
-        is_non_voting: Whether this member has not yet the log up to where it joined. That log
-            may name it as a voter, which it was in a former life.
-        is_leaving: Whether this member is about to leave.
-        is_restoring: Whether the machine is of no use before a snapshot is in it.
-        peers: Who is bonded with this member, and what they say.
-    """
+    """What one member of a history sees of it."""
 
     history: bytes
+    # The sets of its voters that must each agree to anything, as far as the log here knows: those
+    # in force, and before a change is committed also those before it.
     deciding: tuple[tuple[PeerId, ...], ...]
-    commit_index: int
-    is_led: bool
-    is_closed: bool
+    commit_index: int  # how far the log here is committed
+    is_led: bool  # whether this member leads, or its leader is in reach
+    is_closed: bool  # whether the history is merged into another one
     is_observer: bool
+    # Whether this member has not yet the log up to where it joined. That log may name it as a
+    # voter, which it was in a former life.
     is_non_voting: bool
     is_leaving: bool
-    is_restoring: bool
-    peers: Mapping[PeerId, Status]
+    is_restoring: bool  # whether the machine is of no use before a snapshot is in it
+    peers: Mapping[PeerId, Status]  # who is bonded with this member, and what they say
 
     @property
     def voters(self) -> tuple[PeerId, ...]:
@@ -108,18 +97,12 @@ class ContinueHistory:
 
 @dataclass(frozen=True, slots=True)
 class FollowHistory:
-    """Go on in a history that continues this one and has all that is committed here.
-
-    Attributes:
-        history: That history.
-        position: Up to which position it is the same as this one.
-        commit_index: How far it is committed. The log here ends before its first
-            configuration, so this member may be a voter by it, even the only one; it must not
-            act as one before it has the log up to here.
-    """
+    """Go on in a history that continues this one and has all that is committed here."""
 
     history: bytes
-    position: int
+    position: int  # up to here it is the same as this one
+    # How far it is committed. The log here ends before its first configuration, so this member may
+    # be a voter by it, even the only one; it must not act as one before it has the log up to here.
     commit_index: int
 
 
@@ -134,11 +117,8 @@ Step = ContinueHistory | FollowHistory | DropHistory
 class Takeover:
     """Whether the voters of this member's history are gone, and what to do then.
 
-    Call `look` when something in the view has changed and when `timer_s` is due.
-
-    Attributes:
-        is_abandoned: Whether the voters are gone, for long enough and for good as far as is known.
-        timer_s: When to look again at the latest, in monotonic seconds.
+    Call `look` when something in the view has changed, and when `timer_s` is due, in monotonic
+    seconds. `is_abandoned`: the voters are gone, for long enough and for good as far as is known.
     """
 
     def __init__(self, me: PeerId, config: ConsensusConfig, settings: GroupsConfig) -> None:

@@ -25,66 +25,43 @@ Rank = tuple[bool, int, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeConfig:
-    """How patient a member is while histories merge, in seconds. Each may have its own.
+    """How patient a member is while histories merge, in seconds. Each may have its own."""
 
-    Attributes:
-        request_timeout: A request to be taken in counts as lost after this.
-        retry: Wait before the next attempt, doubled each time; half to one and a half of it, drawn
-            anew.
-        retry_max: The longest such wait, before it is drawn.
-        patience: How long a shorter history is given to ask by itself, before the longer one asks
-            it.
-        stall: A replay without progress for so long begins anew.
-        takeover: How long a member that has the log, but does not lead, watches a replay stand
-            still before it replays as well.
-        lost: A closed history goes into another one than it was closed into when that has not been
-            in sight for so long.
-        linger: The one who replayed a history keeps its log for so long, at most, until the history
-            that took it in has as many voters.
-        hold: How long the log is kept whole, in case it must be replayed, after another history
-            came in sight.
-        repeat: Time between two notices about the same trouble.
-        window: System entries of a replay on their way at a time.
-        hosted: System entries of replays that a leader holds before they are committed.
-    """
-
-    request_timeout: float = 3.0
+    request_timeout: float = 3.0  # a request to be taken in counts as lost after this
+    # Wait before the next attempt, doubled each time: half to one and a half of it, drawn anew.
     retry: float = 0.25
-    retry_max: float = 4.0
-    patience: float = 2.0
-    stall: float = 2.0
+    retry_max: float = 4.0  # the longest such wait, before it is drawn
+    patience: float = 2.0  # for a shorter history to ask by itself, before the longer one asks it
+    stall: float = 2.0  # a replay without progress for so long begins anew
+    # How long a member that has the log, but does not lead, watches a replay stand still before it
+    # replays as well.
     takeover: float = 2.0
+    # A closed history goes into another one than it was closed into when that has not been in sight
+    # for so long.
     lost: float = 5.0
+    # The one who replayed a history keeps its log for so long, at most, until the history that took
+    # it in has as many voters.
     linger: float = 10.0
+    # How long the log is kept whole, in case it must be replayed, after another history came in
+    # sight.
     hold: float = 60.0
-    repeat: float = 10.0
-    window: int = 8
-    hosted: int = 64
+    repeat: float = 10.0  # time between two notices about the same trouble
+    window: int = 8  # system entries of a replay on their way at a time
+    hosted: int = 64  # system entries of replays that a leader holds before they are committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeView:
-    """This member's history, and who is bonded with it.
+    """This member's history, and who is bonded with it."""
 
-    Attributes:
-        history: Its id; empty while it has none.
-        is_leader: Whether this member leads it.
-        has_leader: Whether anybody does, as far as this member knows.
-        voter_count: How many voters it has.
-        position: Says how many commands are applied here by now.
-        ledger: Its ledger, as of the last entry that was applied here.
-        log: Its log.
-        peers: What bonded members say of themselves.
-    """
-
-    history: bytes
-    is_leader: bool
-    has_leader: bool
+    history: bytes  # its id; empty while it has none
+    is_leader: bool  # whether this member leads it
+    has_leader: bool  # whether anybody does, as far as this member knows
     voter_count: int
-    position: Callable[[], int]
-    ledger: Ledger
+    position: Callable[[], int]  # says how many commands are applied here by now
+    ledger: Ledger  # as of the last entry that was applied here
     log: LogReader
-    peers: Mapping[PeerId, Status]
+    peers: Mapping[PeerId, Status]  # what bonded members say of themselves
 
     @property
     def is_open(self) -> bool:
@@ -107,30 +84,17 @@ class MergeView:
 
 @dataclass(slots=True)
 class Other:
-    """Another history in sight.
-
-    Attributes:
-        history: Its id.
-        command_count: How many commands it has, at least.
-        leader: A bonded member that says it leads it.
-        leader_term: In which term.
-        member: Some bonded member.
-        is_whole: Whether one of its bonded voters has the whole log: then it can be merged into
-            another one.
-        closed_into: Where it was closed into; empty while it is open.
-        voter_count: How many of its voters are in sight.
-        ancestors: The histories that it continues, the latest ones.
-    """
+    """Another history in sight."""
 
     history: bytes
-    member: PeerId
-    command_count: int = 0
-    leader: PeerId | None = None
+    member: PeerId  # some bonded member
+    command_count: int = 0  # how many it has, at least
+    leader: PeerId | None = None  # a bonded member that says it leads it
     leader_term: int = -1
-    is_whole: bool = False
-    closed_into: bytes = b""
-    voter_count: int = 0
-    ancestors: tuple[Ancestor, ...] = ()
+    is_whole: bool = False  # a bonded voter has the whole log: it can be merged into another one
+    closed_into: bytes = b""  # empty while it is open
+    voter_count: int = 0  # how many of its voters are in sight
+    ancestors: tuple[Ancestor, ...] = ()  # the histories that it continues, the latest ones
 
     @property
     def is_ready(self) -> bool:

@@ -106,12 +106,7 @@ class BatchError(MosaikError, ValueError):
 
 
 class LogOwner(msgspec.Struct, frozen=True, array_like=True):
-    """Whose log it is.
-
-    Attributes:
-        group_id: The group.
-        peer_id: The node.
-    """
+    """Whose log it is: a node's, in a group."""
 
     group_id: UniqueId
     peer_id: PeerId
@@ -127,43 +122,28 @@ class LogOwner(msgspec.Struct, frozen=True, array_like=True):
 class SaveBatch(msgspec.Struct, frozen=True, kw_only=True):
     """What one `save` changes. The steps are taken in the order of the fields.
 
-    To take over another's snapshot, give it as `snapshot` and its index as
-    `compact_to`; where the log disagrees with it, `truncate_from` as well.
-
-    Attributes:
-        reset: Forget the snapshot, the log and the commit index first: the
-            node leaves its history for another one. Term and vote stay.
-        hard_state: The new term and vote; None if they stay.
-        snapshot: A snapshot in place of the stored one; None if it stays. It
-            never goes back in the log.
-        truncate_from: Drop the entries from this index on; None for none.
-        compact_to: Drop the entries up to this index, which a snapshot must cover; None for none.
-        entries: What to add at the end, without a hole.
+    To take over another's snapshot, give it as `snapshot` and its index as `compact_to`; where the
+    log disagrees with it, `truncate_from` as well.
     """
 
+    # Forget the snapshot, the log and the commit index first: the node leaves its history for
+    # another one. Term and vote stay.
     reset: bool = False
-    hard_state: HardState | None = None
+    hard_state: HardState | None = None  # the new term and vote; None if they stay
+    # A snapshot in place of the stored one; None if it stays. It never goes back in the log.
     snapshot: tuple[SnapshotMetadata, bytes] | None = None
-    truncate_from: int | None = None
-    compact_to: int | None = None
-    entries: Sequence[Entry] = ()
+    truncate_from: int | None = None  # drop the entries from this index on; None for none
+    compact_to: int | None = None  # drop those up to this index, which a snapshot must cover
+    entries: Sequence[Entry] = ()  # what to add at the end, without a hole
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What a storage holds.
-
-    Attributes:
-        hard_state: Term and vote.
-        snapshot: The snapshot, None if there is none yet.
-        base: Index and term of the place just before the first entry; at or
-            before the snapshot's metadata.
-        entries: The log from there on, without a hole.
-    """
+    """What a storage holds."""
 
     hard_state: HardState = HardState()
     snapshot: tuple[SnapshotMetadata, bytes] | None = None
-    base: Place = BEGINNING
-    entries: list[Entry] = msgspec.field(default_factory=list)
+    base: Place = BEGINNING  # just before the first entry; at or before the snapshot's place
+    entries: list[Entry] = msgspec.field(default_factory=list)  # from there on, without a hole
 
 
 class LogStorage(Protocol):
@@ -212,30 +192,18 @@ class LogStorage(Protocol):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What a batch must fit: the outline of what is stored, without the data.
-
-    Attributes:
-        hard_state: Term and vote.
-        metadata: The snapshot's place, None without a snapshot.
-        base: The place just before the first entry.
-        last: The place of the last entry; `base` when there is none.
-    """
+    """What a batch must fit: the outline of what is stored, without the data."""
 
     hard_state: HardState = HardState()
-    metadata: SnapshotMetadata | None = None
-    base: Place = BEGINNING
-    last: Place = BEGINNING
+    metadata: SnapshotMetadata | None = None  # the snapshot's place, None without a snapshot
+    base: Place = BEGINNING  # the place just before the first entry
+    last: Place = BEGINNING  # the place of the last entry; `base` when there is none
 
     def after(self, batch: SaveBatch, term_at: Callable[[int], int]) -> Shape:
-        """Return the outline after a batch.
+        """Return the outline after a batch, or raise `BatchError` when it does not fit.
 
-        Args:
-            batch: The batch.
-            term_at: Returns the term of a stored entry, by index. Asked only
-                for indexes after `base` and up to `last`.
-
-        Raises:
-            BatchError: The batch does not fit.
+        `term_at` returns the term of a stored entry. It is asked for indexes after `base` and up to
+        `last` only.
         """
         before = self
         if batch.reset:

@@ -67,12 +67,7 @@ _SIGNS_OF_DAMAGE: Final = (
 
 
 class LogFile:
-    """The file of one log, and those beside it.
-
-    Args:
-        path: Where.
-        bytes_max: At most so large, None for as much as the disk has.
-    """
+    """The file of one log, at most so large, and those beside it."""
 
     def __init__(self, path: Path, bytes_max: int | None) -> None:
         self.path = path

@@ -46,10 +46,8 @@ VFS: Final = "unix" if _SET_LOCK is None else "unix-none"
 def lock_mark(path: Path) -> int:
     """Open a file, a new one if there is none, and lock it; return its descriptor.
 
-    Raises:
-        StorageInUse: Somebody else has it: another process, or a handle of this one.
-        StorageError: The file system has no locks.
-        OSError: It cannot be opened or made.
+    Raises `StorageInUse` when somebody else has it, another process or a handle of this one;
+    `StorageError` where the file system has no locks; `OSError` when it cannot be opened or made.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -64,15 +62,9 @@ def lock_mark(path: Path) -> int:
 
 
 def lock_database(path: Path) -> int | None:
-    """Lock an SQLite database against all others; return what to close to unlock it.
+    """Lock an SQLite database against all others; return a descriptor, to close to unlock it.
 
-    Returns:
-        A descriptor; None where only SQLite itself can lock.
-
-    Raises:
-        StorageInUse: Another program has the database open.
-        StorageError: The file system has no locks.
-        OSError: It cannot be opened.
+    None where only SQLite itself can lock. Raises as `lock_mark` does.
     """
     if _SET_LOCK is None:
         return None

@@ -31,13 +31,7 @@ _CHECKSUM_BYTES: Final = 4
 
 
 class MarkFile:
-    """The mark of a log that this process has open; to make it takes its lock.
-
-    Raises:
-        StorageInUse: Another process has it, or another handle of this one.
-        StorageError: The file system has no locks.
-        OSError: It cannot be opened or made.
-    """
+    """The mark of a log that this process has open; to make it takes its lock (`lock_mark`)."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = lock_mark(path)

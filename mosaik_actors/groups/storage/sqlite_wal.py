@@ -39,25 +39,15 @@ _FRAME: Final = struct.Struct(">II8s4x4x")
 
 
 class WalVerdict(msgspec.Struct, frozen=True):
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        valid_bytes: Up to where the file holds complete transactions.
-        transaction_count: How many they are.
-        damage: What is wrong beyond a torn tail; None if nothing is.
-    """
-
-    valid_bytes: int
-    transaction_count: int
-    damage: str | None = None
+    valid_bytes: int  # up to where the file holds complete transactions
+    transaction_count: int  # how many they are
+    damage: str | None = None  # what is wrong beyond a torn tail; None if nothing is
 
 
 def judge_wal(data: bytes) -> WalVerdict:
-    """Return how much of a write-ahead log holds, and whether more should.
-
-    Args:
-        data: The whole file.
-    """
+    """Return how much of a write-ahead log, the whole file, holds, and whether more should."""
     if len(data) <= HEADER_BYTES:
         # The header is synced before the first frame is written.
         return WalVerdict(0, 0)

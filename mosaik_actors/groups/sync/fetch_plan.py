@@ -76,17 +76,11 @@ class _Source:
 
 
 class FetchPlan:
-    """The requests of one fetch.
-
-    Args:
-        rng: Draws the number of the first request: no answer to an earlier fetch is taken for one
-            to this.
-        timeout_s: Seconds after which a request counts as lost.
-    """
+    """The requests of one fetch. Each ``now`` is monotonic time in seconds."""
 
     def __init__(self, rng: Random, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._number = rng.getrandbits(62)
+        self._number = rng.getrandbits(62)  # so no answer to an earlier fetch is one to this
         self._sources: dict[PeerId, _Source] = {}
         self._hedge_at_s: float | None = None
 
@@ -133,8 +127,6 @@ class FetchPlan:
         found = [source for source in self._sources.values() if source.rest_until_s <= now]
         return sorted(found, key=_rank)
 
-    # Asking.
-
     def next_asks(
         self,
         wanted: Span,
@@ -144,14 +136,9 @@ class FetchPlan:
         asks_max: int = IN_FLIGHT_MAX,
         now: float,
     ) -> list[FetchRequest]:
-        """Return what to ask now, and count it as asked.
+        """Return what to ask now of all that is wanted and not held, and count it as asked.
 
-        Args:
-            wanted: What is to be fetched as a whole.
-            held: What of it is here.
-            count_max: How much to ask for in one request.
-            asks_max: How many requests may be added.
-            now: Monotonic time in seconds.
+        In `asks_max` requests at most, for `count_max` numbers each.
         """
         self._hedge_at_s = None
         sources = self._awake(now)
@@ -261,8 +248,6 @@ class FetchPlan:
             source.rest_until_s = inf
         else:
             self.rest(peer, now=now)
-
-    # Time.
 
     def time_out(self, *, now: float) -> None:
         """Give up requests that took too long; their ranges are free for others."""

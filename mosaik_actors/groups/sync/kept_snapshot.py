@@ -22,28 +22,15 @@ _PART_OVERHEAD_BYTES: Final = 8
 
 
 class KeptSnapshot:
-    """One snapshot.
-
-    Args:
-        snapshot: The snapshot; its iterator is this object's from now on.
-        expires_s: Until when it is kept.
-
-    Attributes:
-        metadata: Where it stands in the log.
-        request_id: The system entry's.
-        expires_s: Until when it is kept; moved on by whoever is asked for it.
-        is_wanted: Somebody asked for parts: then all of them are made.
-        whole: The number of its parts and their digest, once all are made.
-        failure: Why it could not be made; empty while it could.
-    """
+    """One snapshot; its iterator is this object's from now on."""
 
     def __init__(self, snapshot: RequestedSnapshot, *, expires_s: float) -> None:
         self.metadata: SnapshotMetadata = snapshot.metadata
         self.request_id = snapshot.request_id
-        self.expires_s = expires_s
-        self.is_wanted = False
-        self.whole: SnapshotSummary | None = None
-        self.failure = ""
+        self.expires_s = expires_s  # moved on by whoever is asked for it
+        self.is_wanted = False  # somebody asked for parts: then all of them are made
+        self.whole: SnapshotSummary | None = None  # once all are made
+        self.failure = ""  # why it could not be made
         self._source = iter(snapshot.parts)
         self._parts: list[bytes] = []
         self._bytes_count = 0

@@ -36,37 +36,27 @@ assert ASK_PARTS_MAX <= wire.ANSWER_PARTS_MAX
 
 
 class PartsFetch:
-    """Fetches the parts of one snapshot.
-
-    Attributes:
-        plan: Whom it asks: what is late, when, and who sent what cannot be decoded.
-        whole: What it is as a whole, once somebody has said; None before.
-        mismatch_count: How often what was fetched, or announced, did not fit together.
-        has_failed: It cannot be fetched from anybody any more.
-    """
+    """Fetches the parts of one snapshot."""
 
     def __init__(
         self, metadata: SnapshotMetadata, request_id: bytes, rng: Random, *, fetch_timeout: float
     ) -> None:
         self.metadata = metadata
         self.request_id = request_id
-        self.whole: wire.SnapshotSummary | None = None
-        self.mismatch_count = 0
-        self.has_failed = False
+        self.mismatch_count = 0  # how often what was fetched, or announced, did not fit together
+        self.has_failed = False  # it cannot be fetched from anybody any more
         self.plan = FetchPlan(rng, timeout_s=fetch_timeout)
         self._leader: PeerId | None = None
         self._only: PeerId | None = None  # from whom alone it is fetched
         self._drop_all()
 
     def _drop_all(self) -> None:
-        self.whole = None
+        self.whole: wire.SnapshotSummary | None = None  # once somebody has said
         self._parts: dict[int, bytes] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
         self._digest = wire.PartsDigest(self.metadata)
         self._digested_count = 0  # so many are here from the first on, without a gap
-
-    # What is put in.
 
     def set_sources(self, peers: list[PeerId], leader: PeerId | None) -> None:
         """Say who may have it, and who leads."""
@@ -98,8 +88,6 @@ class PartsFetch:
         else:
             self.plan.rest(peer, now=now)  # it is still busy making them, or has no more
         return self._keep(ask.first, answer.parts) or is_news
-
-    # What comes out.
 
     def next_requests(self, *, now: float) -> list[tuple[PeerId, wire.FetchParts]]:
         """Return what to ask whom, and count it as asked."""

@@ -100,17 +100,13 @@ class LogProvider:
 
 
 class SnapshotProvider(LogProvider):
-    """Serves entries and snapshots; `SnapshotSync` has the settings.
-
-    Attributes:
-        snapshots: The snapshots that are kept, by request id.
-    """
+    """Serves entries and snapshots; `SnapshotSync` has the settings."""
 
     def __init__(
         self, context: SyncContext, *, snapshot_ttl: float, snapshot_request_timeout: float
     ) -> None:
         super().__init__(context)
-        self.snapshots: dict[bytes, KeptSnapshot] = {}
+        self.snapshots: dict[bytes, KeptSnapshot] = {}  # by request id
         self._is_leader = context.is_leader
         self._rng = context.rng
         self._ttl_s = snapshot_ttl

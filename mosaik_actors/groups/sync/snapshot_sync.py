@@ -159,8 +159,6 @@ class SnapshotTask:
             self._advance()
         return self._events.popleft() if self._events else None
 
-    # What is next.
-
     def _advance(self) -> None:
         """Do what can be done now, in whatever stage it is; a replay goes on by itself."""
         if self._has_failed or self._offered is not None or self._replay is not None:
@@ -200,8 +198,6 @@ class SnapshotTask:
         self._ask_again_s = self._now + min(pause_s, self._request_timeout_s)
         if self._attempt_count >= ATTEMPTS_MAX:
             self._fail(f"{reason}; tried {ATTEMPTS_MAX} snapshots")
-
-    # The snapshot.
 
     def _receive(self, peer: PeerId, answer: wire.Answer) -> None:
         fetch = self._fetch
