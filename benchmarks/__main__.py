@@ -21,6 +21,7 @@ BENCHMARKS = (
     "transport",
     "carriers",
     "relay",
+    "round_trip",
     "streams",
     "stream_rivals",
     "discovery",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import carriers, groups, relay, scale, streams
+from . import carriers, groups, relay, round_trip, scale, streams
 from .plot import Chart, Series, shown
 from .report import Row
 
@@ -69,6 +69,20 @@ def measure_relay(quick: bool, folder: Path) -> list[str]:
         lines.append(
             f"| {name} | {load.mb_per_s:,.0f} | {load.cpu_ms:.1f} ms | {of_relay} | {share} |"
         )
+    return lines
+
+
+def measure_round_trip(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what a round trip is made of."""
+    names = {"unix": "Unix socket", "tcp": "TLS over TCP", "bare": "bare Unix socket"}
+    found = [round_trip.measure(carrier, quick=quick) for carrier in names]
+    lines = [f"| | {' | '.join(names.values())} |", "| --- | ---: | ---: | ---: |"]
+    for what in found[0]:
+        unit = " us" if what == "CPU" else ""
+        name = "CPU, both ends in one process" if unit else what
+        values = [one[what] for one in found]
+        shown_values = [f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values]
+        lines.append(f"| {name} | {' | '.join(value + unit for value in shown_values)} |")
     return lines
 
 
@@ -141,6 +155,7 @@ def measure_node(quick: bool, folder: Path) -> list[str]:
 SECTIONS: dict[str, Section] = {
     "carriers": measure_carriers,
     "relay": measure_relay,
+    "round_trip": measure_round_trip,
     "sizes": measure_sizes,
     "consumers": measure_consumers,
     "groups": measure_groups,
