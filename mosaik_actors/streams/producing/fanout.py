@@ -48,7 +48,7 @@ from typing import Any
 import msgspec
 
 from ..config import SHARE_BYTES_MIN
-from ..wire import DATA_HEADER_BYTES, Window, data_frame
+from ..wire import Window, data_frame
 from .limits import Rate, frame_limits, throttle_of
 from .subscriber import Subscription
 
@@ -266,10 +266,9 @@ class FanOut:
             return None
         (subscription,) = self.subscriptions.values()
         home = self._filter_groups[None]
-        byte_count = DATA_HEADER_BYTES + len(head) + len(body)
-        if subscription.filter_group is not None or not subscription.send_lone(byte_count):
-            return None
         frame = data_frame(home.next_sequence, 1, head, body)
+        if subscription.filter_group is not None or not subscription.send_lone(len(frame)):
+            return None
         home.next_sequence += 1
         return subscription.key, frame
 

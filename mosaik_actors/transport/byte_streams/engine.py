@@ -279,9 +279,8 @@ class StreamEngine:
         if stream is None or stream.is_finishing or not is_idle:
             return None
         part = _HEAD.pack(DATA, stream_id, len(data)) + data
-        self.untaken_bytes = len(part)
-        self._given_bytes += len(part)
-        stream.sent_at = self._given_bytes
+        self.untaken_bytes = count = len(part)
+        self._given_bytes = stream.sent_at = self._given_bytes + count
         return part
 
     def unacked_bytes(self, stream_id: int) -> int:

@@ -143,14 +143,16 @@ class StreamPort:
         if len(pieces) > 1 and sum(map(len, pieces)) <= JOINED_BYTES_MAX:
             pieces = [b"".join(pieces)]
         try:
-            while pieces:
-                if len(pieces) == 1:
-                    count = self._socket.send(pieces[0])
-                else:
-                    count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
+            if len(pieces) == 1:
+                (piece,) = pieces
+                count = self._socket.send(piece)
                 self._note_sent(count)
-                if len(pieces) == 1 and count == len(pieces[0]):
+                if count == len(piece):
                     return
+                pieces = [memoryview(piece)[count:]]
+            while pieces:
+                count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
+                self._note_sent(count)
                 pieces = _without(pieces, count)
         except (BlockingIOError, InterruptedError):
             self._wait_for_room(pieces)
