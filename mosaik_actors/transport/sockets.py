@@ -99,7 +99,6 @@ class MovingPort(Protocol):
         """Look where others can reach it by now; return whether that has changed."""
 
 
-@runtime_checkable
 class GatheringPort(Protocol):
     """A port that hands over many datagrams at once."""
 
