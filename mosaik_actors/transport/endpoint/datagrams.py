@@ -204,7 +204,7 @@ class Demultiplexer:
         touched: dict[QuicConnection, None] = {}
         counters = self._counters
         count = 0
-        # Asking for the protocol at run time takes longer than a datagram does.
+        # Some ports hand over at once what came from one place.
         read_batch: Any = getattr(port, "read_batch", None) if count_max > 1 else None
         while count < count_max:
             try:
