@@ -63,6 +63,16 @@ class BatchedUdpPort(UdpPort):
         data, remote = self._inbox.popleft()
         return data, (remote[0], remote[1])
 
+    def read_batch(self) -> tuple[list[bytes], SocketAddr] | None:
+        """Return datagrams that came from one place one after the other, None for none."""
+        if (first := self.read()) is None:
+            return None
+        data, remote = first
+        datagrams, inbox = [data], self._inbox
+        while inbox and inbox[0][1][:2] == remote:
+            datagrams.append(inbox.popleft()[0])
+        return datagrams, remote
+
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
         """Call `on_readable` from the event loop whenever there is something to `read`."""
 

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ...clock import Clock
 from ...peer_log import PeerLog
@@ -32,7 +32,7 @@ from ..engine_face import QuicEngine
 from ..paths.driver import DirectPaths
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import answer_probe
-from ..sockets import DatagramPort, GatheringPort
+from ..sockets import DatagramPort
 from .dialer import NOT_NEEDED
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
@@ -204,11 +204,12 @@ class Demultiplexer:
         touched: dict[QuicConnection, None] = {}
         counters = self._counters
         count = 0
-        gathering = port if count_max > 1 and isinstance(port, GatheringPort) else None
+        # Some ports hand over at once what came from one place.
+        read_batch: Any = getattr(port, "read_batch", None) if count_max > 1 else None
         while count < count_max:
             try:
-                batch = None if gathering is None else gathering.read_batch()
-                datagram = port.read() if gathering is None else None
+                batch = read_batch() if read_batch is not None else None
+                datagram = port.read() if read_batch is None else None
             except OSError as exc:
                 text, about = "reading a UDP socket failed: %s", exc.errno
                 self._log.warning(logger, None, text, exc, now=now, about=about)
@@ -223,7 +224,7 @@ class Demultiplexer:
                     touched[connection] = None
             elif batch is not None:
                 count += len(batch[0])
-                self._receive_batch(*batch, port, now, touched)
+                self._receive_batch(batch[0], batch[1], port, now, touched)
             else:
                 break
         for connection in touched:
@@ -247,13 +248,16 @@ class Demultiplexer:
         self._counters.bytes_received += sum(map(len, datagrams))
         cid = datagrams[0][1:9]
         connection = self._by_cid.get(cid)
-        if (
-            connection is not None
-            and connection.family == port.family
-            and all(data[1:9] == cid and data[0] & 0xC0 == 0x40 for data in datagrams)
+        # Where only a short header has an id: what looks like one and is none, the engine drops.
+        if connection is not None and [data[1:9] for data in datagrams].count(cid) == len(
+            datagrams
         ):
-            connection.receive_datagrams(datagrams, remote, now=now)
-            touched[connection] = None
+            there = self._known_addr(connection, remote, port)
+            if there is None:
+                self._counters.datagrams_refused += len(datagrams)
+            else:
+                connection.receive_datagrams(datagrams, there, now=now)
+                touched[connection] = None
             return
         for data in datagrams:
             if (found := self._receive(data, remote, port, now)) is not None:
@@ -272,18 +276,23 @@ class Demultiplexer:
             connection = self._route(data, remote, port, now)
             if connection is None:
                 return None
-        if connection.family != port.family:
-            there = self._relayed_addr(connection, remote)
-            if there is None:
-                # Nobody moves a connection to where its own datagrams could not follow.
-                self._counters.datagrams_refused += 1
-                return None
-            remote = there
-        connection.receive_datagram(data, remote, now=now)
+        there = self._known_addr(connection, remote, port)
+        if there is None:
+            self._counters.datagrams_refused += 1
+            return None
+        connection.receive_datagram(data, there, now=now)
         return connection
 
-    def _relayed_addr(self, connection: QuicConnection, remote: SocketAddr) -> SocketAddr | None:
-        """Return what a connection knows its peer by, where a datagram came past the relay."""
+    def _known_addr(
+        self, connection: QuicConnection, remote: SocketAddr, port: DatagramPort
+    ) -> SocketAddr | None:
+        """Return what a connection knows its peer by, None where nothing may come from.
+
+        That is another address where a datagram came past the relay. Else nobody moves a
+        connection to where its own datagrams could not follow.
+        """
+        if connection.family == port.family:
+            return remote
         if self.direct is None or connection.state is not ConnectionState.READY:
             return None
         is_from_peer = self.direct.comes_from(connection.peer_id, remote)

@@ -26,7 +26,7 @@ from ..counters import TransportCounters
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..relay.frames import DATAGRAM_BYTES_MAX as RELAYED_BYTES
-from ..sockets import BatchingPort, DatagramPort, family_of
+from ..sockets import DatagramPort, family_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,14 @@ class Outbound:
         remote = datagrams[0][1]
         batch = [data for data, _ in datagrams]
         is_one_way = len(batch) > 1 and all(there == remote for _, there in datagrams)
-        if not (is_one_way and isinstance(port, BatchingPort)):
+        # Asking for the protocol at run time takes longer than a datagram does.
+        send_batch: Any = getattr(port, "send_batch", None)
+        if not is_one_way or send_batch is None:
             for data, there in datagrams:
                 self.send(port, data, there)
             return
         try:
-            sent = port.send_batch(batch, remote)
+            sent: int = send_batch(batch, remote)
         except OSError as exc:
             self._note_unsent(exc, max(map(len, batch)), remote, len(batch))
             return

@@ -292,12 +292,15 @@ class NativeEngine:
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
         found = []
+        poll, there = self._core.poll_transmit, None
         # The core raises where so little may be answered that a frame does not fit: more can
         # leave when more has come (RFC 9000 section 8.1).
         with suppress(RuntimeError):
-            while (transmit := self._core.poll_transmit(now)) is not None:
-                host, port = transmit[1][:2]  # of IPv6 it has four parts
-                self._remote = (self._remote[0] if self._is_relayed else host), port
+            while (transmit := poll(now)) is not None:
+                if transmit[1] != there:
+                    there = transmit[1]
+                    host, port = there[:2]  # of IPv6 it has four parts
+                    self._remote = (self._remote[0] if self._is_relayed else host), port
                 found.append((transmit[0], self._remote))
         self._drain(now)
         return found

@@ -24,7 +24,6 @@ carried by whatever carries links.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from ...errors import DecodeError
@@ -36,20 +35,25 @@ PEER_BYTES: Final = 32
 RELAY_ITSELF: Final = bytes(PEER_BYTES)
 RELAY_TICKETS: Final = bytes(PEER_BYTES - 1) + b"\1"
 HEAD_BYTES: Final = PEER_BYTES + 2
-FRAME_BYTES_MAX: Final = 16_384  # what TLS encrypts with others at once is no larger
-DATAGRAM_BYTES_MAX: Final = FRAME_BYTES_MAX - HEAD_BYTES
+FRAME_BYTES_MAX: Final = 64 * 1024
+DATAGRAM_BYTES_MAX: Final = 16_384 - HEAD_BYTES  # a frame of one is a record of TLS
 DATAGRAMS_MAX: Final = 64
 TICKETS_BYTES_MAX: Final = 64 * 1024
 TICKETS_FRAME_BYTES_MAX: Final = PEER_BYTES + TICKETS_BYTES_MAX
 
+_BYTES_MAX: Final = FRAME_BYTES_MAX - HEAD_BYTES
+
 
 def encode_frames(peer: bytes, datagrams: list[bytes]) -> list[bytes]:
-    """Return the frames of datagrams that go to a peer, in order and in as few as there can be."""
+    """Return the frames of datagrams that go to a peer, in order and in as few as there can be.
+
+    None of them is empty, or larger than `DATAGRAM_BYTES_MAX`.
+    """
     frames = []
     start, end = 0, len(datagrams)
     while start < end:
         size = len(datagrams[start])
-        limit = min(end, start + max(1, min(DATAGRAMS_MAX, DATAGRAM_BYTES_MAX // (size or 1))))
+        limit = min(end, start + min(DATAGRAMS_MAX, _BYTES_MAX // size))
         stop = start + 1
         while stop < limit and len(datagrams[stop]) == size:
             stop += 1
@@ -68,16 +72,16 @@ def read_sizes(frame: bytes) -> tuple[int, int]:
     """
     length = len(frame) - HEAD_BYTES
     size = int.from_bytes(frame[PEER_BYTES:HEAD_BYTES])
-    if 0 < size <= length <= DATAGRAM_BYTES_MAX:
+    if 0 < size <= min(length, DATAGRAM_BYTES_MAX) and length <= _BYTES_MAX:
         count = -(-length // size)
         if count <= DATAGRAMS_MAX:
             return size, count
     raise DecodeError(
         f"a relay frame of {len(frame)} bytes in datagrams of {size}, expected at most "
-        f"{FRAME_BYTES_MAX} and {DATAGRAMS_MAX} datagrams"
+        f"{FRAME_BYTES_MAX} and {DATAGRAM_BYTES_MAX}, and {DATAGRAMS_MAX} of them"
     )
 
 
-def split_datagrams(frame: bytes, size: int) -> Iterator[bytes]:
+def split_datagrams(frame: bytes, size: int) -> list[bytes]:
     """Return the datagrams of a frame, each of that many bytes but the last."""
-    return (frame[at : at + size] for at in range(HEAD_BYTES, len(frame), size))
+    return [frame[at : at + size] for at in range(HEAD_BYTES, len(frame), size)]

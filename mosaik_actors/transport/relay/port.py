@@ -116,7 +116,7 @@ class RelayPort:
                 self.dropped_count += count
                 continue
             source = relayed_addr(frame[:PEER_BYTES], number)
-            datagrams = list(split_datagrams(frame, size))
+            datagrams = split_datagrams(frame, size)
             self._inbox.append((datagrams, source))
             self._inbox_bytes += len(frame)
             way = ways.get(source[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.batched_sockets import BatchedUdpPort
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.quic.choice import choose_port
@@ -49,6 +50,30 @@ async def test_all_is_read_though_each_turn_takes_one(host: str) -> None:
     one.close()
     other.close()
     assert other.read() is None
+
+
+async def test_what_came_from_one_place_is_read_at_once() -> None:
+    one, two, other = bound(), bound(), bound()
+    got: list[tuple[list[bytes], SocketAddr]] = []
+    there = other.local_addrs[0]
+    for port, sizes in ((one, [1200] * 5), (two, [1200, 30]), (one, [0, 1])):
+        port.send_batch([bytes(size) for size in sizes], there)
+
+    def read(_port: DatagramPort) -> None:
+        while (found := other.read_batch()) is not None:
+            got.append(found)
+
+    other.start(read)
+    await until(lambda: sum(len(datagrams) for datagrams, _ in got) == 9)
+    sources = [one.local_addrs[0], two.local_addrs[0], one.local_addrs[0]]
+    assert [source for _, source in got] == sources
+    assert [[len(data) for data in datagrams] for datagrams, _ in got] == [
+        [1200] * 5,
+        [1200, 30],
+        [0, 1],
+    ]
+    for port in (one, two, other):
+        port.close()
 
 
 async def test_address_is_free_after_the_close() -> None:

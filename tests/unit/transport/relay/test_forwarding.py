@@ -64,6 +64,7 @@ def test_nothing_reaches_who_is_not_here_nor_the_sender_itself() -> None:
         B + b"\0\0" + b"x",  # of no length
         B + b"\0\2" + b"x",  # not even one of that length
         B + b"\0\1" + bytes(DATAGRAMS_MAX + 1),
+        B + (DATAGRAM_BYTES_MAX + 1).to_bytes(2) + bytes(DATAGRAM_BYTES_MAX + 1),
         B + b"\xff\xff" + bytes(0xFFFF),
     ],
 )
@@ -184,8 +185,8 @@ def test_datagrams_share_frames_and_come_out_as_they_went_in(seed: int) -> None:
         assert sum(read_sizes(each)[1] for each in frames) == len(sent)
         assert max(map(len, frames), default=0) <= FRAME_BYTES_MAX
     # As many as fit, and the shorter last one with them.
-    assert [read_sizes(one) for one in encode_frames(A, [bytes(1200)] * 14 + [b"x"])] == [
-        (1200, 13),
+    assert [read_sizes(one) for one in encode_frames(A, [bytes(1200)] * 55 + [b"x"])] == [
+        (1200, 54),
         (1200, 2),
     ]
 
