@@ -12,6 +12,7 @@ again: the smaller of two delays in a row counts, and is forgotten by halves.
 
 from __future__ import annotations
 
+from math import exp2
 from typing import Final
 
 _PAUSED_S: Final = 2.0  # a timer that is so late shows that the process stood still
@@ -42,4 +43,5 @@ class Lateness:
         return 0.0 if late_s < _BUSY_S else _TURNS * late_s
 
     def _find(self, now: float) -> float:
-        return float(self._late_s * 0.5 ** ((now - self._since) / _HALVED_S))
+        halvings = (now - self._since) / _HALVED_S
+        return self._late_s * exp2(-halvings)

@@ -113,7 +113,7 @@ def test_links_are_judged_by_what_they_are_for() -> None:
     assert claimed.code == CloseCode.PROTOCOL_VIOLATION
 
 
-def test_late_once_stood_still_and_late_again_has_too_much_to_do() -> None:
+def test_late_once_is_a_pause_and_late_again_and_again_is_too_much_to_do() -> None:
     lateness = Lateness()
     assert not lateness.receive(0.001, now=1.0)
     # Stopped for six seconds: the others have waited for it, and it need not for them.
