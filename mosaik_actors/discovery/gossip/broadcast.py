@@ -17,9 +17,9 @@ eager:
 
 A node says something new (news) or only gives a sign of life with a new version
 (a refresh). News goes out at once, and what comes within ``announce_gap`` of it
-follows together. While there is news in every gap, as when many nodes start, the gap
-doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held back
-until there are several to a frame: they are most of the traffic and none of the hurry.
+follows together. While there is much news in every gap, as when many nodes start, the
+gap doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held
+back until there are several to a frame: they are most of the traffic and none of the hurry.
 
 Who shapes the tree: the paper's trees are each for one sender. Here everybody
 sends, and if everybody's duplicates pruned, links would be cut in several places
@@ -97,6 +97,7 @@ _NEWS_MAX = 256  # peers with news of which one generation is remembered...
 _ACCUSED_MAX = 4096  # ...and peers that were accused
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _GAPS_MAX = 4
+_MANY = 8  # entries in one gap: so many at once are no answer that somebody waits for
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
 
 
@@ -400,7 +401,8 @@ class Broadcast:
         messages, self._to_push = self._to_push, []
         self._push_at = None
         if any(message.is_quick for message in messages):
-            is_busy = now < self._pushed_at + 2 * self._push_gap_s
+            is_soon = now < self._pushed_at + 2 * self._push_gap_s
+            is_busy = is_soon and len(messages) >= _MANY
             longest_s = _GAPS_MAX * self._gap_s
             self._push_gap_s = min(2 * self._push_gap_s, longest_s) if is_busy else self._gap_s
             self._pushed_at = now
