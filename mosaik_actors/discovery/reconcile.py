@@ -35,12 +35,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice, pairwise
 from operator import attrgetter
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from blake3 import blake3
 
 from ..errors import RemoteError
-from ..ids import PeerId
+from ..ids import ID_BYTES, PeerId
 from .entry import EntryVersion, SignedPeerEntry
 from .wire import (
     BUCKET_COUNT_MAX,
@@ -106,8 +106,8 @@ class Reconciler:
         self._state = SyncState.ROOT
         self._bits = 0
         self._buckets: list[int] = []
-        self._versions: dict[PeerId, EntryVersion] = {}
-        self._offered: set[PeerId] = set()
+        self._versions: dict[bytes, EntryVersion] = {}
+        self._offered: set[bytes] = set()
         self.received_count = 0
         self.sent_count = 0
 
@@ -184,7 +184,7 @@ class Reconciler:
         for index, bucket in enumerate(split_entries(self._in_order, self._bits)):
             if _digest_bucket(bucket) != frame.digests[index * size : (index + 1) * size]:
                 differing.append(index)
-                versions += [(signed.peer_id, signed.version) for signed in bucket]
+                versions += [(signed.sync_line[:ID_BYTES], signed.version) for signed in bucket]
         self._offered = {peer_id for peer_id, _ in versions}
         self._state = SyncState.ANSWER
         return SyncStep(frames=list(_version_frames(tuple(differing), versions)))
@@ -206,10 +206,11 @@ class Reconciler:
             for signed in buckets[index]
             if _is_newer(signed, theirs.get(signed.peer_id))
         ]
+        known = cast("Mapping[bytes, SignedPeerEntry]", self._entries)  # an id is its bytes
         wanted = [
             peer_id
             for peer_id, version in theirs.items()
-            if peer_id not in self._entries or version > self._entries[peer_id].version
+            if (signed := known.get(peer_id)) is None or version > signed.version
         ]
         self._state = SyncState.WANTED
         return SyncStep(frames=[*self._entry_frames(lacking), *_want_frames(wanted)])
@@ -218,9 +219,10 @@ class Reconciler:
         wanted = []
         for peer_id in frame.peers:
             if peer_id not in self._offered:
-                raise RemoteError(f"the entry of {peer_id.short} is wanted, it was not offered")
+                short = PeerId(peer_id).short
+                raise RemoteError(f"the entry of {short} is wanted, it was not offered")
             self._offered.discard(peer_id)
-            wanted.append(self._entries[peer_id])
+            wanted.append(self._entries[PeerId(peer_id)])
         step = SyncStep(frames=list(self._entry_frames(wanted)))
         if not frame.more:
             step.frames.append(SyncDone())
@@ -272,14 +274,14 @@ def _is_newer(signed: SignedPeerEntry, version: EntryVersion | None) -> bool:
 
 
 def _version_frames(
-    buckets: tuple[int, ...], versions: list[tuple[PeerId, EntryVersion]]
+    buckets: tuple[int, ...], versions: list[tuple[bytes, EntryVersion]]
 ) -> Iterator[SyncFrame]:
     for group, more in _groups(versions):
         yield SyncVersions(buckets, tuple(group), more)
         buckets = ()
 
 
-def _want_frames(peers: list[PeerId]) -> Iterator[SyncFrame]:
+def _want_frames(peers: list[bytes]) -> Iterator[SyncFrame]:
     for group, more in _groups(peers):
         yield SyncWant(tuple(group), more)
 

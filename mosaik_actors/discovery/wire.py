@@ -28,7 +28,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ..errors import DecodeError
-from ..ids import PeerId
+from ..ids import ID_BYTES, PeerId
 from ..transport.address import DIRECT_COUNT_MAX, PeerAddr, without_loopback
 from ..transport.interface import HEADER_BYTES_MAX
 from ..wire_encoding import BoundedDecoder
@@ -88,6 +88,8 @@ class Contact(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Contacts = Annotated[tuple[Contact, ...], msgspec.Meta(max_length=CONTACT_COUNT_MAX)]
+# An id as its bytes, which it is equal to: a sync has thousands of them, and looks most up only.
+_PeerBytes = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 _Path = Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=WALK_LENGTH_MAX + 1)]
 
 
@@ -229,7 +231,7 @@ class SyncVersions(msgspec.Struct, frozen=True, array_like=True, tag="versions")
         msgspec.Meta(max_length=BUCKET_COUNT_MAX),
     ]
     versions: Annotated[
-        tuple[tuple[PeerId, EntryVersion], ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)
+        tuple[tuple[_PeerBytes, EntryVersion], ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)
     ]
     more: bool
 
@@ -243,7 +245,7 @@ class SyncEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
 class SyncWant(msgspec.Struct, frozen=True, array_like=True, tag="want"):
     """Fourth step: whose entries the acceptor wants."""
 
-    peers: Annotated[tuple[PeerId, ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)]
+    peers: Annotated[tuple[_PeerBytes, ...], msgspec.Meta(max_length=VERSION_COUNT_MAX)]
     more: bool
 
 

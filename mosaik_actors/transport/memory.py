@@ -371,7 +371,7 @@ class _Connection:
             frames = link.take_outbox()
             if (other := link.other) is not None and frames:
                 size = sum(
-                    len(frame) if type(frame) is bytes else _CONTROL_BYTES for frame in frames
+                    [len(frame) if type(frame) is bytes else _CONTROL_BYTES for frame in frames]
                 )
                 self.send(partial(_deliver, other, frames), size)
 
@@ -383,11 +383,11 @@ def _deliver(link: MemoryLink, frames: list[bytes | ControlFrame]) -> None:
         return
     connection.endpoint.network.note(connection.remote_id, connection.endpoint.peer_id, frames)
     remote = [_as_remote(frame) if isinstance(frame, CloseFrame) else frame for frame in frames]
-    taken = sum(len(frame) for frame in frames if type(frame) is bytes)
+    sizes = [len(frame) for frame in frames if type(frame) is bytes]
     if link.other is not None:
-        link.other.on_taken(taken)
+        link.other.on_taken(sum(sizes))
     try:
-        longest = max((len(frame) for frame in frames if type(frame) is bytes), default=0)
+        longest = max(sizes, default=0)
         if longest > link.taken_bytes_max:
             raise DecodeError(f"a frame of {longest} bytes, at most {link.taken_bytes_max}")
         link.receive_frames(remote)

@@ -97,7 +97,7 @@ _NEWS_MAX = 256  # peers with news of which one generation is remembered...
 _ACCUSED_MAX = 4096  # ...and peers that were accused
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _GAPS_MAX = 4
-_MANY = 8  # entries in one gap: so many at once are no answer that somebody waits for
+_MANY = 4  # entries in one gap: so many at once are no answer that somebody waits for
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
 
 
