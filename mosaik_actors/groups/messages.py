@@ -105,12 +105,14 @@ class Submission:
 
     Attributes:
         payloads: The commands, encoded.
+        count: How many commands there are in them.
         future: Gets the first and last position, or an exception.
         timeout_s: Seconds they may wait.
         waits: Whether it is notified when they are applied, or when they have left.
     """
 
     payloads: list[bytes]
+    count: int
     future: Any
     timeout_s: float
     waits: bool

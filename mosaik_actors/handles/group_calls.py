@@ -47,9 +47,15 @@ class GroupCalls:
         self._line = asyncio.Lock()
 
     async def submit(
-        self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
+        self,
+        payloads: list[bytes],
+        count: int,
+        value: Any,
+        timeout: float | timedelta | None,
+        *,
+        waits: bool,
     ) -> SubmissionDone:
-        """Have commands replicated; return when they are applied here, or only handed over.
+        """Have `count` commands replicated; return when they are applied here, or handed over.
 
         Raises:
             GroupOffline, GroupTerminated: As for `Group.execute`.
@@ -59,11 +65,11 @@ class GroupCalls:
         wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
         state = self._state
         byte_count = sum(map(len, payloads))
-        if self._line.locked() or not self._has_room(len(payloads), byte_count):
-            wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
+        if self._line.locked() or not self._has_room(count, byte_count):
+            wait_s = await self._wait_for_room(count, byte_count, value, wait_s)
         future = self._make_future()
-        state.submissions.append(Submission(payloads, future, wait_s, waits))
-        state.queued_count += len(payloads)
+        state.submissions.append(Submission(payloads, count, future, wait_s, waits))
+        state.queued_count += count
         state.queued_bytes += byte_count
         if len(state.submissions) == 1 and not state.take_now():
             self.send(CommandsQueued())

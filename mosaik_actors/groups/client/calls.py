@@ -6,6 +6,7 @@ out of the middle, but swept out when they are more than half of the heap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Final
@@ -19,36 +20,39 @@ class PendingSubmission:
     Attributes:
         token: What its caller knows it by.
         payloads: The commands, until they have numbers.
+        count: How many commands these are.
         byte_count: Their bytes.
         deadline: When its caller gives up, in monotonic seconds; may be infinite.
         waits: Whether its caller waits until it is applied.
-        last: The number of its last command; 0 without numbers.
+        last: The number of its last payload; 0 without numbers.
         positions: The positions of those of its commands that are applied.
         results: What they returned, encoded, by position.
         is_told: Whether its caller knows what became of it, or does not care.
     """
 
     __slots__ = (
-        "byte_count", "deadline", "is_told", "last", "payloads", "positions", "results", "token",
-        "waits",
+        "byte_count", "count", "deadline", "is_told", "last", "payloads", "positions", "results",
+        "token", "waits",
     )  # fmt: skip
 
     def __init__(
         self,
         token: Any,
-        payloads: tuple[bytes, ...],
+        payloads: Sequence[bytes],
+        count: int,
         byte_count: int,
         deadline: float,
         waits: bool,
     ) -> None:
         self.token = token
         self.payloads = payloads
+        self.count = count
         self.byte_count = byte_count
         self.deadline = deadline
         self.waits = waits
         self.last = 0
         self.positions: list[int] = []
-        self.results: dict[int, bytes] = {}
+        self.results: dict[int, bytes | None] = {}
         self.is_told = False
 
 

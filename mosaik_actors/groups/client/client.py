@@ -1,9 +1,9 @@
 """The commands of one member, from its callers to the log and back.
 
-A client numbers its commands from 1 and sends them to the leader in command batches, in
-order. It learns what became of them from the log as it is applied here. What is
-lost, refused or overtaken by a change of leader is sent again; `sessions` makes
-that exactly once (Raft thesis 6.3).
+A client numbers its payloads, of one command or several, from 1 and sends them to the
+leader in command batches, in order. It learns what became of them from the log as it is
+applied here. What is lost, refused or overtaken by a change of leader is sent again;
+`sessions` makes that exactly once (Raft thesis 6.3).
 
     waiting   accepted, without a number: may still be dropped, and then never
               takes effect.
@@ -36,9 +36,9 @@ import msgspec
 
 from ...codec import EncodeError
 from ...errors import Full
-from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
-from ..machine.sessions import CommandAnswer, Refusal
-from ..wire.commands import CommandBatch
+from ..machine.payloads import COMMAND_BYTES_MAX, decode_positions
+from ..machine.sessions import CommandAnswer, Refusal, read_results
+from ..wire.commands import CommandBatch, count_commands
 from ..wire.types import CLIENT_BYTES
 from .calls import CallDeadlines, PendingSubmission
 from .window import ClientWindow
@@ -58,7 +58,7 @@ class SubmissionDone(msgspec.Struct, frozen=True):
 
     token: Any
     positions: Sequence[int] = ()
-    results: Mapping[int, bytes] = msgspec.field(default_factory=dict)
+    results: Mapping[int, bytes | None] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ ClientEvent = SubmissionDone | SubmissionFailed | ClientRenewed
 class CommandClient:
     """The command client of one member in one group.
 
+    Attributes:
+        pending_count: Commands of submissions that are accepted and not answered whole.
+        pending_bytes: The same in bytes.
+
     Call `take_command_batches` once per turn of the loop, whatever happened, and hand
     what it returns to the leader, in order. After that, and after any other
     call, drain `next_event` and re-read `get_timer`. `now` is monotonic seconds.
@@ -128,8 +132,8 @@ class CommandClient:
         # Without numbers, in order; with numbers and not answered, in order; and
         # those of the latter that somebody waits for.
         self._waiting: OrderedDict[Any, PendingSubmission] = OrderedDict()
-        self._waiting_commands = 0
-        self._waiting_bytes = 0
+        self.pending_count = 0
+        self.pending_bytes = 0
         self._numbered: deque[PendingSubmission] = deque()
         self._awaited: dict[Any, PendingSubmission] = {}
         self._has_leader = False
@@ -156,26 +160,14 @@ class CommandClient:
         return self._client_id
 
     @property
-    def pending_count(self) -> int:
-        """Commands that are accepted and not answered."""
-        return self._waiting_commands + self._window.count
-
-    @property
-    def pending_bytes(self) -> int:
-        """The same in bytes."""
-        return self._waiting_bytes + self._window.byte_count
-
-    @property
     def is_idle(self) -> bool:
         """Whether every command is answered."""
         return not self.pending_count
 
     def has_room(self, count: int, byte_count: int) -> bool:
         """Return whether `submit` would accept these; any number, when nothing is pending."""
-        window = self._window
-        pending = self._waiting_commands + window.next_number - window.base
-        return not pending or (
-            pending + count <= self._pending_commands
+        return not self.pending_count or (
+            self.pending_count + count <= self._pending_commands
             and self.pending_bytes + byte_count <= self._pending_bytes
         )
 
@@ -213,12 +205,13 @@ class CommandClient:
         byte_count = sum(map(len, payloads))
         if byte_count > COMMAND_BYTES_MAX:
             _check_sizes(payloads)
-        if not self.has_room(len(payloads), byte_count):
+        count = sum(map(count_commands, payloads))
+        if not self.has_room(count, byte_count):
             raise Full(payloads)
-        submission = PendingSubmission(token, tuple(payloads), byte_count, now + timeout_s, waits)
+        submission = PendingSubmission(token, payloads, count, byte_count, now + timeout_s, waits)
         self._waiting[token] = submission
-        self._waiting_commands += len(payloads)
-        self._waiting_bytes += byte_count
+        self.pending_count += count
+        self.pending_bytes += byte_count
         self._deadlines.add(submission)
 
     def cancel(self, token: Any) -> bool:
@@ -369,8 +362,6 @@ class CommandClient:
         waiting, window = self._waiting, self._window
         while waiting and window.may_number:
             token, submission = waiting.popitem(last=False)
-            self._waiting_commands -= len(submission.payloads)
-            self._waiting_bytes -= submission.byte_count
             submission.last = window.add(submission.payloads, submission.byte_count)
             submission.payloads = ()
             self._numbered.append(submission)
@@ -394,17 +385,19 @@ class CommandClient:
 
     def _receive_position(self, answer: CommandAnswer) -> bool:
         """Take in the answer to the first command that has none; return whether to go on."""
-        position = decode_position(answer.position)
-        if position is None:
+        positions = decode_positions(answer.position)
+        if positions is None:
             self._renew("it was applied, but its position is not known any more")
             return False
         submission = self._numbered[0]
         if not submission.is_told:
-            submission.positions.append(position)
+            submission.positions += positions
             if answer.result is not None:
-                submission.results[position] = answer.result
+                results = read_results(answer.result, len(positions))
+                submission.results.update(zip(positions, results, strict=True))
         if self._window.base == submission.last:
             self._numbered.popleft()
+            self._let_go(submission)
             if not submission.is_told:
                 token = submission.token
                 del self._awaited[token]
@@ -453,13 +446,14 @@ class CommandClient:
 
     def _renew(self, reason: str) -> None:
         """Give up everything that has a number, and go on as another client."""
-        unknown_count, first = self._window.count, self._window.base
+        unknown_count = 0
         for submission in self._numbered:
-            if not submission.is_told:
-                unknown_count -= submission.last + 1 - first
+            self._let_go(submission)
+            if submission.is_told:
+                unknown_count += submission.count
+            else:
                 self._deadlines.note_told(submission)
                 self._note_failed(submission, reason, may_take_effect=True)
-            first = submission.last + 1
         self._begin(self._rng.randbytes(CLIENT_BYTES))
         self._events.append(ClientRenewed(self._client_id, unknown_count))
 
@@ -474,8 +468,12 @@ class CommandClient:
     def _drop(self, submission: PendingSubmission) -> None:
         """Take out a submission that has no numbers."""
         del self._waiting[submission.token]
-        self._waiting_commands -= len(submission.payloads)
-        self._waiting_bytes -= submission.byte_count
+        self._let_go(submission)
+
+    def _let_go(self, submission: PendingSubmission) -> None:
+        """Count a submission no more: it is answered, or never will be."""
+        self.pending_count -= submission.count
+        self.pending_bytes -= submission.byte_count
 
     def _note_failed(
         self, submission: PendingSubmission, reason: str, *, may_take_effect: bool

@@ -35,7 +35,7 @@ from ..wire.system_entries import SystemEntry, TakeSnapshot, decode_system_entry
 from .initial import InitialState
 from .ledger import CommandsTaken, Ledger, LedgerEvent
 from .machine import QueryAnswer, StateMachine
-from .payloads import AppliedOutcome, encode_position
+from .payloads import AppliedOutcome
 from .runner import MachineFailed, Runner
 from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from .snapshot import Header, SnapshotError, checked_parts
@@ -171,7 +171,7 @@ class Host:
     # Commands and queries.
 
     def encode_commands(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return a payload for each command.
+        """Return the payloads of commands: of several in one call, many are in each.
 
         Raises:
             EncodeError: One is not of the machine's `Command`, or too large.
@@ -188,6 +188,7 @@ class Host:
 
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
+        self._runner.codec.check_counts(payloads)
         decoded = self._runner.codec.decode(payloads)
         if decoded.error is not None:
             raise DecodeError(f"a command could not be decoded: {clip(decoded.error)}")
@@ -374,10 +375,8 @@ class Host:
 
     def _keep_results(self) -> None:
         """Keep what the commands of this entry returned."""
-        returned = self._runner.take_results()
-        results, first = self.sessions.results, self.position - len(returned) + 1
-        for position, result in enumerate(returned, first):
-            results.add(encode_position(position), result)
+        for position, returned in self._runner.take_results():
+            self.sessions.results.add(position, returned)
 
     def _with_result(self, answer: CommandAnswer) -> CommandAnswer:
         """Return an answer with what is kept of the command's result."""
@@ -431,7 +430,7 @@ class Host:
         # That they are new here is for the ledger to say, and they were
         # acknowledged once: a session that is full, or was forgotten since its
         # first commands were replayed, must not lose the rest.
-        if self.position - begin < len(command_batch.payloads):
+        if self.position - begin < command_batch.command_count:
             done += self._apply_refused(command_batch, answers)
         if command_batch.client == my_client:
             applied.answers += done

@@ -268,7 +268,7 @@ class Ledger:
         skipped = max(skipped, self._came_from.get(origin, 0) - system_entry.origin_after)
         _count_up(self._came_from, origin, system_entry.origin_after + count)
         command_batches = skip_commands(system_entry.command_batches, skipped)
-        self.taken_count += sum(len(command_batch.payloads) for command_batch in command_batches)
+        self.taken_count += sum(batch.command_count for batch in command_batches)
         return CommandsTaken(system_entry.history, origin, command_batches)
 
     def _finish(self, system_entry: FinishMerge) -> LedgerEvent | None:
@@ -311,20 +311,12 @@ def skip_commands(
     """Return command batches without their first `count` commands."""
     left: list[CommandBatch] = []
     for command_batch in command_batches:
-        skipped = min(count, len(command_batch.payloads))
+        skipped = min(count, command_batch.command_count)
         count -= skipped
         if not skipped:
             left.append(command_batch)
-        elif skipped < len(command_batch.payloads):
-            left.append(
-                CommandBatch(
-                    command_batch.client,
-                    command_batch.born_index,
-                    command_batch.first_sequence + skipped,
-                    command_batch.answered,
-                    command_batch.payloads[skipped:],
-                )
-            )
+        elif skipped < command_batch.command_count:
+            left.append(command_batch.split(skipped)[1])
     return tuple(left)
 
 

@@ -187,10 +187,7 @@ class FollowedHistory:
         waiting = 0
         for entry in raft.tail(raft.applied_index + 1):
             if entry.kind is EntryKind.COMMANDS:
-                waiting += sum(
-                    len(command_batch.payloads)
-                    for command_batch in decode_command_batches(entry.data)
-                )
+                waiting += sum(batch.command_count for batch in decode_command_batches(entry.data))
         return self._context.host.position + waiting
 
     # What the member passes on.

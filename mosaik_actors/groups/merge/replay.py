@@ -15,7 +15,7 @@ What comes out is a row of `Replay` system entries, alike whoever reads the log:
       origin.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
       nobody may refuse it as expired.
-    * A system entry takes at most `CHUNK_BYTES`, or one command if that is larger.
+    * A system entry takes at most `CHUNK_BYTES`, or one payload if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.
 """
@@ -30,7 +30,12 @@ from typing import Final, Protocol
 from ...errors import DecodeError
 from ..machine.ledger import CommandsTaken, Ledger, skip_commands
 from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
-from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, decode_command_batches
+from ..wire.commands import (
+    COMMAND_BATCHES_MAX,
+    CommandBatch,
+    count_commands,
+    decode_command_batches,
+)
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
 from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
@@ -63,13 +68,13 @@ class CommittedLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MergedCommand:
-    """A command of a history that ended.
+    """A payload of a history that ended.
 
     Attributes:
         origin: The history that applied it first.
         client: Whose it is.
         sequence: The client's number for it.
-        payload: The command, encoded.
+        payload: Its commands, encoded.
     """
 
     origin: bytes
@@ -210,7 +215,7 @@ class ReplayStream:
         if isinstance(system_entry, Replay) and isinstance(event, CommandsTaken):
             for command_batch in event.command_batches:
                 self._fresh_of(command_batch, entry.index)
-            taken = sum(len(command_batch.payloads) for command_batch in event.command_batches)
+            taken = sum(batch.command_count for batch in event.command_batches)
             origin_after = system_entry.origin_after + system_entry.command_count - taken
             self._add(
                 event.command_batches, system_entry.origin or system_entry.history, origin_after
@@ -239,17 +244,19 @@ class ReplayStream:
 
     def _add_own(self, command_batch: CommandBatch) -> None:
         """Add commands that were first applied in this log, by whichever history it then was."""
-        command_batches: tuple[CommandBatch, ...] = (command_batch,)
-        end = self._own_count + len(command_batch.payloads)
+        end = self._own_count + command_batch.command_count
         for ancestor in self._ancestors:
             count = min(end, ancestor.own_count) - self._own_count
             if count > 0:
-                self._add(
-                    _first_commands(command_batches, count), ancestor.history, self._own_count
-                )
-                command_batches = skip_commands(command_batches, count)
+                is_last = count == end - self._own_count
+                first, rest = (command_batch, None) if is_last else command_batch.split(count)
+                self._add((first,), ancestor.history, self._own_count)
                 self._own_count += count
-        self._add(command_batches, b"", self._own_count)
+                if rest is None:
+                    break
+                command_batch = rest
+        else:
+            self._add((command_batch,), b"", self._own_count)
         self._own_count = self._ledger.own_count = end
 
     def _add(
@@ -258,7 +265,7 @@ class ReplayStream:
         """Add commands of one origin, in a row, to the chunks."""
         for command_batch in command_batches:
             for piece in _split(command_batch):
-                count = len(piece.payloads)
+                count = piece.command_count
                 self._add_piece(piece, count, origin, origin_after)
                 origin_after += count
 
@@ -273,7 +280,7 @@ class ReplayStream:
                 self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
             self._open.command_batches.append(command_batch)
             self._open.size_bytes += size_bytes
-            self._open.command_count += len(command_batch.payloads)
+            self._open.command_count += command_batch.command_count
         self._position += count
 
     def _flush(self) -> None:
@@ -320,23 +327,6 @@ class _Chunk:
         )
 
 
-def _first_commands(
-    command_batches: tuple[CommandBatch, ...], count: int
-) -> tuple[CommandBatch, ...]:
-    """Return the first commands of a single command batch."""
-    (command_batch,) = command_batches
-    kept = command_batch.payloads[:count]
-    return (
-        CommandBatch(
-            command_batch.client,
-            command_batch.born_index,
-            command_batch.first_sequence,
-            command_batch.answered,
-            kept,
-        ),
-    )
-
-
 def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
     return [None] * len(payloads)
 
@@ -355,17 +345,10 @@ def _size(command_batch: CommandBatch) -> int:
 
 
 def _split(command_batch: CommandBatch) -> list[CommandBatch]:
-    """Return a command batch in pieces that fit a chunk, or have one command."""
-    if len(command_batch.payloads) <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES:
-        return [command_batch]
+    """Return a command batch in pieces that fit a chunk, or have one payload."""
     half = len(command_batch.payloads) // 2
-    if not half:
+    is_small = command_batch.command_count <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES
+    if is_small or not half:
         return [command_batch]
-    first = CommandBatch(
-        command_batch.client,
-        command_batch.born_index,
-        command_batch.first_sequence,
-        command_batch.answered,
-        command_batch.payloads[:half],
-    )
-    return [*_split(first), *_split(skip_commands((command_batch,), half)[0])]
+    first, rest = command_batch.split(sum(map(count_commands, command_batch.payloads[:half])))
+    return [*_split(first), *_split(rest)]

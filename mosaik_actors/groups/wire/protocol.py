@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL: Final = "mosaik/groups/1"
+PROTOCOL: Final = "mosaik/groups/2"

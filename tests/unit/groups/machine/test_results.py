@@ -75,7 +75,7 @@ def entry(index: int, *command_batches: CommandBatch) -> Entry:
 def command_batch(
     host: Host, first: int, *amounts: Any, client: bytes = ME, answered: int = 0
 ) -> CommandBatch:
-    payloads = host.encode_commands([Add(amount) for amount in amounts])
+    payloads = [payload for one in amounts for payload in host.encode_commands([Add(one)])]
     return CommandBatch(client, 0, first, answered, tuple(payloads))
 
 
