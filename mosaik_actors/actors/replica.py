@@ -155,7 +155,7 @@ class ReplicaActor(TypeDispatcher):
         owner = LogOwner(spec.group_id, spec.me)
         self._storage = ReplicaLog(message.storage, owner, partial(node.system.tell, me))
         self._near_miss = _NearMiss(self._label, message.shown_name, spec.group_id)
-        self._calls = ReplicaCalls(message.state)
+        self._calls = ReplicaCalls(message.state, spec.client)
         self._log = TopicLog(node.peer_log, logger, self._label, self._now)
         if message.after is not None:
             await asyncio.wait([message.after])
@@ -447,7 +447,7 @@ class ReplicaActor(TypeDispatcher):
             if step is not None:
                 step(now=self._now())
             now = self._now()
-            self._calls.take(member, now)
+            self._calls.take(now)
             member.pump(now=now)
         except MachineFailed as error:
             self._end(error)

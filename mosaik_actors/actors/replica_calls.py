@@ -11,17 +11,17 @@ from typing import Any
 
 from ..codec import EncodeError
 from ..errors import Full
-from ..groups.client.client import SubmissionDone
+from ..groups.client.client import CommandClient, SubmissionDone
 from ..groups.errors import CallFailed
-from ..groups.member.member import GroupMember
 from ..groups.shared import GroupState
 
 
 class ReplicaCalls:
     """The calls of one replica's handles."""
 
-    def __init__(self, state: GroupState) -> None:
+    def __init__(self, state: GroupState, client: CommandClient) -> None:
         self._state = state
+        self._client = client
         self._taken_count = 0
 
     @property
@@ -29,7 +29,7 @@ class ReplicaCalls:
         """Whether commands come one at a time, as far as the last ones tell."""
         return self._taken_count <= 1
 
-    def take(self, member: GroupMember, now: float) -> None:
+    def take(self, now: float) -> None:
         """Give the core all commands that wait."""
         state = self._state
         waiting = state.submissions
@@ -38,16 +38,14 @@ class ReplicaCalls:
         self._taken_count = len(waiting)
         while waiting:
             one = waiting.popleft()
-            if one.future.done():
+            if one.token.done():
                 continue
             try:
-                member.submit(
-                    one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
-                )
+                self._client.submit(one, now=now)
             except Full:  # handles see to it that this does not happen
-                self.fail(one.future, CallFailed("too many commands wait to be committed"))
+                self.fail(one.token, CallFailed("too many commands wait to be committed"))
             except EncodeError as error:
-                one.future.set_exception(error)
+                one.token.set_exception(error)
         state.queued_count = state.queued_bytes = 0
 
     def resolve(self, resolved: SubmissionDone) -> None:

@@ -99,25 +99,6 @@ class CommandsQueued:
     """There are submissions in the shared state."""
 
 
-@dataclass(slots=True, eq=False)
-class Submission:
-    """Commands in the shared state, and whom to tell what became of them.
-
-    Attributes:
-        payloads: The commands, encoded.
-        count: How many commands there are in them.
-        future: Gets the first and last position, or an exception.
-        timeout_s: Seconds they may wait.
-        waits: Whether it is notified when they are applied, or when they have left.
-    """
-
-    payloads: list[bytes]
-    count: int
-    future: Any
-    timeout_s: float
-    waits: bool
-
-
 @dataclass(frozen=True, slots=True)
 class ReadAsked:
     """A strong read: `future` gets the answer, which the state has, when it may be given."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GroupTerminated
 from ..shared_state import SharedState
 from ..waiters import MakeFuture, Waiters
+from .client.calls import Submission
 from .client.client import SubmissionDone
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class GroupState(SharedState):
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         super().__init__(events_backlog)
         self.member: GroupMember | None = None
-        self.submissions: deque[Any] = deque()
+        self.submissions: deque[Submission] = deque()
         self.queued_count = 0
         self.queued_bytes = 0
         self.reads: dict[Any, Callable[[], Any]] = {}
@@ -60,7 +61,7 @@ class GroupState(SharedState):
     def end_calls(self) -> None:
         """Notify all calls that wait what became of them: the member has ended."""
         while self.submissions:
-            self._fail(self.submissions.popleft().future)
+            self._fail(self.submissions.popleft().token)
         for event in () if self.member is None else self.member.end():
             if not isinstance(event, SubmissionDone):
                 self._fail(event.token)

@@ -14,11 +14,12 @@ from thespian.actors import ActorAddress
 
 from ..config import require_above, seconds
 from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
+from ..groups.client.calls import Submission
 from ..groups.client.client import SubmissionDone
 from ..groups.errors import CallFailed
 from ..groups.machine.machine import Consistency, QueryAnswer
 from ..groups.member.context import MemberSpec
-from ..groups.messages import CallCancelled, CommandsQueued, ReadAsked, Submission
+from ..groups.messages import CallCancelled, CommandsQueued, ReadAsked
 from ..groups.shared import GroupState
 from ..node import Node
 from ..runtime import ActorSystemClosed
@@ -68,7 +69,7 @@ class GroupCalls:
         if self._line.locked() or not self._has_room(count, byte_count):
             wait_s = await self._wait_for_room(count, byte_count, value, wait_s)
         future = self._make_future()
-        state.submissions.append(Submission(payloads, count, future, wait_s, waits))
+        state.submissions.append(Submission(payloads, count, byte_count, future, wait_s, waits))
         state.queued_count += count
         state.queued_bytes += byte_count
         if len(state.submissions) == 1 and not state.take_now():

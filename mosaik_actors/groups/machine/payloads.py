@@ -188,10 +188,15 @@ class CommandCodec:
                 commands = self._codec.decode_batch(payload)
                 if not commands:
                     raise DecodeError("a payload without commands")
+                decoded.commands += commands
             except Exception as exc:
-                decoded.error = exc
-                break
-            decoded.commands += commands
+                rest = Decoded([], exc)
+                if count_commands(payload) > 1 and (cut := _cut_up(payload)):
+                    rest = self._decode_alone(cut)  # which one it is
+                decoded.commands += rest.commands
+                decoded.error = rest.error
+                if decoded.error is not None:
+                    break
         return decoded
 
 
@@ -260,6 +265,14 @@ def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | 
         return [head + bytes(raw) for raw in _split(memoryview(data)[1:])]
     except Exception:
         return None
+
+
+def _cut_up(payload: bytes) -> list[bytes]:
+    """Return a payload for each command in one; none when they cannot be told apart."""
+    try:
+        return [payload[:1] + ONE_COMMAND + bytes(raw) for raw in _split(payload[1:])]
+    except msgspec.MsgspecError:
+        return []
 
 
 def _cut(data: bytes, commands: Sequence[Any]) -> list[bytes]:

@@ -193,12 +193,6 @@ class GroupMember:
 
     # What comes from this node.
 
-    def submit(
-        self, payloads: Sequence[bytes], token: Any, *, now: float, timeout_s: float, waits: bool
-    ) -> None:
-        """Take in commands; the submission's end with `token` follows. Raises `Full`."""
-        self._client.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
-
     def read(self, token: Any, *, now: float, timeout_s: float) -> None:
         """Take in a strong read; `ReadGranted` or `ReadFailed` with `token` follows."""
         self._reads.add(token, now=now, timeout_s=timeout_s)
@@ -477,7 +471,6 @@ class GroupMember:
     # Events.
 
     def _take_client(self) -> None:
-        while (outcome := self._client.next_event()) is not None:
-            self._context.emit(outcome)
+        self._context.events += self._client.take_events()
         while (read := self._reads.next_event()) is not None:
             self._context.emit(read)

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
+from mosaik_actors.groups.client.calls import Submission
 from mosaik_actors.groups.client.client import CommandClient, SubmissionDone, SubmissionFailed
 from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
@@ -369,18 +370,20 @@ class World:
         self._number += 1
         token = token or f"call {self._number}"
         payloads = node.member.host.encode_commands(commands)
-        node.member.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
+        size_bytes = sum(map(len, payloads))
+        call = Submission(payloads, len(commands), size_bytes, token, timeout_s, waits=True)
+        node.client.submit(call, now=node.now)
         node.pump()
         return token
 
     def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> SubmissionDone:
-        """Execute commands; return what came of them, which must be success."""
+        """Execute commands; return what came of them, positions as a list. It must be success."""
         token = self.submit(number, *commands, timeout_s=limit_s)
         node = self.nodes[number]
         self.until(lambda: token in node.outcomes, limit_s + 1)
         outcome = node.outcomes[token]
         assert isinstance(outcome, SubmissionDone), outcome
-        return outcome
+        return SubmissionDone(outcome.token, list(outcome.positions), outcome.results)
 
     def form(self, *numbers: int, voters: int = 3) -> Node:
         """Start members and wait until so many vote; return the leader."""

@@ -10,6 +10,7 @@ import pytest
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import Full
+from mosaik_actors.groups.client.calls import Submission
 from mosaik_actors.groups.client.client import (
     ClientEvent,
     ClientRenewed,
@@ -22,10 +23,21 @@ from mosaik_actors.groups.client.window import (
     SENT_BYTES_MAX,
     SENT_PAYLOADS_MAX,
 )
-from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX, encode_position
+from mosaik_actors.groups.machine.payloads import (
+    COMMAND_BYTES_MAX,
+    PAYLOAD_BYTES,
+    PAYLOAD_COMMANDS,
+    encode_position,
+)
 from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal
-from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    count_commands,
+    encode_command_batches,
+    join_commands,
+)
 from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
+from mosaik_actors.wire_encoding import encode
 
 ID = b"i" * 16
 RESEND_S = 1.0
@@ -53,14 +65,18 @@ def submit(
     timeout_s: float = inf,
     waits: bool = True,
 ) -> None:
-    to.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
+    count, size_bytes = sum(map(count_commands, payloads)), sum(map(len, payloads))
+    to.submit(Submission(payloads, count, size_bytes, token, timeout_s, waits), now=now)
 
 
 def events(of: CommandClient) -> list[ClientEvent]:
-    found = []
-    while (event := of.next_event()) is not None:
-        found.append(event)
-    return found
+    """Return what has happened, the positions as lists."""
+    return [
+        SubmissionDone(event.token, list(event.positions), event.results)
+        if isinstance(event, SubmissionDone)
+        else event
+        for event in of.take_events()
+    ]
 
 
 def sent(command_batches: list[CommandBatch]) -> list[tuple[int, tuple[bytes, ...]]]:
@@ -93,6 +109,65 @@ def test_commands_of_one_turn_travel_in_one_command_batch_and_are_resolved_when_
     assert events(c) == [SubmissionDone(2, [12, 15])]
     assert c.is_idle
     assert c.pending_bytes == 0
+
+
+def single(number: int, form: bytes = b"\x00") -> bytes:
+    """Return the payload of one command, as the codec makes it."""
+    return join_commands(form, [bytes([number])])
+
+
+def test_calls_of_one_command_share_a_payload_and_each_has_its_own_answer() -> None:
+    c = client()
+    for token in range(4):
+        submit(c, single(token), token=token, waits=token != 1)
+    c.cancel(2)
+    submit(c, single(4), token=4)
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert command_batch.payloads == (join_commands(b"\x00", [b"\0", b"\1"]), *shared(3, 4))
+    c.cancel(4)
+    both = encode([b"r0", None]), encode([b"r3", b"r4"])
+    positions = encode_position(11, 2), encode_position(17, 2)
+    answers = [CommandAnswer(n + 1, positions[n], result=both[n]) for n in range(2)]
+    c.receive_answers(answers, 0.0)
+    assert events(c) == [
+        SubmissionDone(1, []),
+        SubmissionDone(0, [11], {11: b"r0"}),
+        SubmissionDone(3, [17], {17: b"r3"}),
+    ]
+    assert c.is_idle
+    assert c.pending_bytes == 0
+
+
+def shared(*numbers: int) -> list[bytes]:
+    return [join_commands(b"\x00", [bytes([number]) for number in numbers])]
+
+
+def test_only_what_is_encoded_alike_shares_a_payload() -> None:
+    c = client(pending_commands=2000, pending_bytes=1 << 30)
+    large = join_commands(b"\x00", [b"\xc6" + PAYLOAD_BYTES.to_bytes(4) + bytes(PAYLOAD_BYTES)])
+    given = [single(1), single(2), single(3, b"\x02"), *shared(4, 5), single(6), large, single(7)]
+    for token, payload in enumerate(given):
+        submit(c, payload, token=token)
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert command_batch.payloads == (*shared(1, 2), *given[2:])
+    for number in range(PAYLOAD_COMMANDS + 1):
+        submit(c, single(8), token=f"more {number}")
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert [count_commands(one) for one in command_batch.payloads] == [PAYLOAD_COMMANDS, 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_answer_that_is_for_more_or_fewer_commands_resolves_nobody_with_it(count: int) -> None:
+    """A leader that lies may have put something else there under our number."""
+    c = client()
+    for token in range(2):
+        submit(c, single(token), token=token)
+    c.take_command_batches(0.0, born_index=0)
+    c.receive_answers([CommandAnswer(1, encode_position(5, count))], 0.0)
+    found = events(c)
+    assert isinstance(found[-1], ClientRenewed)
+    assert all(len(one.positions) == 1 for one in found if isinstance(one, SubmissionDone))
+    assert c.is_idle
 
 
 def test_nothing_is_numbered_before_there_is_a_leader() -> None:
@@ -129,7 +204,7 @@ def test_feeding_is_done_when_a_leader_is_handed_it() -> None:
     submit(c, b"a", waits=False)
     assert events(c) == []
     c.take_command_batches(0.0, born_index=0)
-    assert events(c) == [SubmissionDone("t")]
+    assert events(c) == [SubmissionDone("t", [])]
     assert c.pending_count == 1
     c.set_leader(True, 2, 0.1)
     assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a",))]
@@ -373,7 +448,7 @@ def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
         msgspec.structs.replace(four, result=b"4"),
     ]
     c.receive_answers(answers, 0.2)
-    assert events(c) == [SubmissionDone(2), SubmissionDone("t", [4, 5, 7], {4: b"1", 7: b"3"})]
+    assert events(c) == [SubmissionDone(2, []), SubmissionDone("t", [4, 5, 7], {4: b"1", 7: b"3"})]
 
 
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:

@@ -62,7 +62,7 @@ def test_model_plays_what_it_is_for() -> None:
     done = [call for call in calm.calls.values() if isinstance(call.outcome, SubmissionDone)]
     assert len(done) > 100
     assert {call.waits for call in done} == {True, False}
-    assert {len(call.payloads) for call in done} == {1, 2, 5, 30}
+    assert {len(call.commands) for call in done} == {1, 2, 5, 30}
     bad = played(2, Faults(leader_change=0.05))
     outcomes = [call.outcome for call in bad.calls.values()]
     failures = [outcome for outcome in outcomes if isinstance(outcome, SubmissionFailed)]

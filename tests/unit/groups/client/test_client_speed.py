@@ -17,6 +17,7 @@ from random import Random
 from time import process_time
 from typing import Any
 
+from mosaik_actors.groups.client.calls import Submission
 from mosaik_actors.groups.client.client import CommandClient, SubmissionDone
 from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
@@ -55,7 +56,8 @@ def client_us(in_flight: int) -> float:
     for token in range(0, COMMANDS, in_flight):
         began_s = process_time()
         for number in range(in_flight):
-            client.submit((payload,), token + number, now=0.0, timeout_s=2.0, waits=True)
+            call = Submission((payload,), 1, len(payload), token + number, 2.0, waits=True)
+            client.submit(call, now=0.0)
         command_batches = client.take_command_batches(0.0, 1)
         cost_s += process_time() - began_s
         answers = []
@@ -68,8 +70,7 @@ def client_us(in_flight: int) -> float:
         began_s = process_time()
         client.receive_answers(answers, 0.0)
         client.get_timer()
-        while (event := client.next_event()) is not None:
-            resolved += isinstance(event, SubmissionDone)
+        resolved += sum(isinstance(event, SubmissionDone) for event in client.take_events())
         cost_s += process_time() - began_s
     assert resolved == COMMANDS
     assert client.is_idle

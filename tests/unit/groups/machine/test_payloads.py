@@ -168,6 +168,16 @@ def test_what_records_raise_themselves_makes_no_command() -> None:
     assert "KeyError" in repr(decoded.error) or "-1" in str(decoded.error)
 
 
+def test_commands_before_a_bad_one_in_a_payload_are_decoded() -> None:
+    codec = CommandCodec(Strict)
+    payload = codec.encode([Strict(1), Strict(2), Strict(3)])[0].replace(b"\x02", b"\xff")
+    decoded = codec.decode([payload])
+    assert decoded.commands == [Strict(1)]
+    assert decoded.error is not None
+    for broken in (payload[:-1], payload + b"\x00"):
+        assert codec.decode([broken]).commands == []
+
+
 @pytest.mark.parametrize("wrong", [None, "text", Add("text"), Name("a", object())])  # type: ignore[arg-type]
 def test_wrong_command_is_refused_and_named(wrong: Any) -> None:
     for commands in ([wrong], [Add(1), wrong, Add(2)]):
