@@ -160,7 +160,8 @@ class TypedCodec(Codec[T]):
 
     def decode_batch(self, data: bytes, *, count_max: int | None = None) -> list[T]:
         """Return the items in `data`. Raises `DecodeError`."""
-        _check_count(data, count_max)
+        if count_max is not None:
+            _check_count(data, count_max)
         form, batch = data[:1], memoryview(data)[1:]
         try:
             if form == FAST:
@@ -247,7 +248,8 @@ class UntypedCodec(Codec[Any]):
         """
         if data[:1] not in (UNTYPED, FAST, WIDE):
             raise DecodeError(f"unknown form of untyped batch {bytes(data[:1])!r}")
-        _check_count(data, count_max)
+        if count_max is not None:
+            _check_count(data, count_max)
         batch = memoryview(data)[1:]
         try:
             _untyped_limits.check(batch, _decode_untyped_members)
@@ -345,10 +347,8 @@ def _require_encodable(items: Sequence[Any], batch: bytes, limits: WireLimits) -
         raise EncodeError(items, f"cannot encode: {exc}") from exc
 
 
-def _check_count(data: bytes, count_max: int | None) -> None:
+def _check_count(data: bytes, count_max: int) -> None:
     """Raise `DecodeError` for a batch of too many items, before any of them is made."""
-    if count_max is None:
-        return
     head = data[1:6]
     match head[:1]:
         case b"\xdc":

@@ -184,12 +184,12 @@ class WireLimits:
             decode: Decodes an array of members of a type, or raises anything.
             is_wide: Whether integers may be of any size in it.
         """
+        if len(batch) <= SHORT_BYTES:
+            return
         key_types = [*self._key_types, ANY] if is_wide else self._key_types
         member_types = self._wide_member_types if is_wide else self._member_types
         unchecked = MEMBERS_UNCHECKED if is_wide else self._unchecked
         has_sets = bool(key_types or member_types)
-        if len(batch) <= SHORT_BYTES:
-            return
         items = _Items(batch)
         if has_sets:
             for item in items.with_large(unchecked):

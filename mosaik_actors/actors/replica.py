@@ -40,7 +40,8 @@ from ..discovery.messages import (
 )
 from ..discovery.view import CatalogSnapshot
 from ..errors import GroupTerminated
-from ..groups.client.client import ClientRenewed, SubmissionDone, SubmissionFailed
+from ..groups.client.calls import Submission
+from ..groups.client.client import ClientRenewed, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
 from ..groups.machine.host import MachineFailed
@@ -459,8 +460,9 @@ class ReplicaActor(TypeDispatcher):
         finally:
             self._is_pumping = False
         while (event := member.next_event()) is not None:
-            if type(event) is SubmissionDone:  # by far the most frequent
-                self._calls.resolve(event)
+            if type(event) is Submission:  # by far the most frequent
+                if not event.token.done():
+                    event.token.set_result(event)
             else:
                 self._take(event)
         if self._member is not None:

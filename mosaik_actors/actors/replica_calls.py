@@ -11,7 +11,7 @@ from typing import Any
 
 from ..codec import EncodeError
 from ..errors import Full
-from ..groups.client.client import CommandClient, SubmissionDone
+from ..groups.client.client import CommandClient
 from ..groups.errors import CallFailed
 from ..groups.shared import GroupState
 
@@ -47,11 +47,6 @@ class ReplicaCalls:
             except EncodeError as error:
                 one.token.set_exception(error)
         state.queued_count = state.queued_bytes = 0
-
-    def resolve(self, resolved: SubmissionDone) -> None:
-        """Say what has become of commands."""
-        if not resolved.token.done():
-            resolved.token.set_result(resolved)
 
     def answer(self, future: Future[Any]) -> None:
         """Let a read that was granted see the machine, and say what it saw."""

@@ -10,7 +10,6 @@ from ..errors import GroupTerminated
 from ..shared_state import SharedState
 from ..waiters import MakeFuture, Waiters
 from .client.calls import Submission
-from .client.client import SubmissionDone
 
 if TYPE_CHECKING:
     from .member.member import GroupMember
@@ -63,7 +62,7 @@ class GroupState(SharedState):
         while self.submissions:
             self._fail(self.submissions.popleft().token)
         for event in () if self.member is None else self.member.end():
-            if not isinstance(event, SubmissionDone):
+            if not isinstance(event, Submission):
                 self._fail(event.token)
             elif not event.token.done():
                 event.token.set_result(event)

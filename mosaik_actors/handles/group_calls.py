@@ -15,7 +15,6 @@ from thespian.actors import ActorAddress
 from ..config import require_above, seconds
 from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ..groups.client.calls import Submission
-from ..groups.client.client import SubmissionDone
 from ..groups.errors import CallFailed
 from ..groups.machine.machine import Consistency, QueryAnswer
 from ..groups.member.context import MemberSpec
@@ -55,7 +54,7 @@ class GroupCalls:
         timeout: float | timedelta | None,
         *,
         waits: bool,
-    ) -> SubmissionDone:
+    ) -> Submission:
         """Have `count` commands replicated; return when they are applied here, or handed over.
 
         Raises:
@@ -77,7 +76,7 @@ class GroupCalls:
         try:
             if future.done():  # a lone voter commits at once: others have their turn all the same
                 await asyncio.sleep(0)
-            done: SubmissionDone = await future
+            done: Submission = await future
         except asyncio.CancelledError:
             self._forget_call(future)
             raise
@@ -185,6 +184,8 @@ def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
     """Return how many seconds a call may take. Raises `ConfigError`."""
     if timeout is None:
         return default_s
+    if isinstance(timeout, int | float) and timeout > 0:  # on a hot path
+        return timeout
     try:
         wait_s = seconds(timeout) + 0
     except (TypeError, ValueError) as exc:

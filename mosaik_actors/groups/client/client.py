@@ -26,13 +26,11 @@ numbered commands. They fail as unknown, and a new client begins.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Any, Final
-
-import msgspec
 
 from ...codec import EncodeError
 from ...errors import Full
@@ -50,21 +48,6 @@ from .window import ClientWindow
 
 _BACKOFFS_MAX: Final = 4
 _DROPPED_MIN: Final = 1024
-
-
-class SubmissionDone(msgspec.Struct, frozen=True):
-    """A submission is done.
-
-    Attributes:
-        token: Which one.
-        positions: The positions of its commands, in order; none when they were only
-            to be handed to a leader.
-        results: What they returned, encoded, by position; only what is known.
-    """
-
-    token: Any
-    positions: Sequence[int] = ()
-    results: Mapping[int, bytes | None] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +80,8 @@ class ClientRenewed:
     unknown_count: int
 
 
-ClientEvent = SubmissionDone | SubmissionFailed | ClientRenewed
+ClientEvent = Submission | SubmissionFailed | ClientRenewed
+"""A `Submission` is done: its commands are applied, or handed to a leader."""
 
 
 class CommandClient:
@@ -180,7 +164,7 @@ class CommandClient:
     # Callers.
 
     def submit(self, submission: Submission, *, now: float) -> None:
-        """Accept commands; a `SubmissionDone` or `SubmissionFailed` with the token follows.
+        """Accept commands; the submission, done, or a `SubmissionFailed` for it follows.
 
         Raises:
             Full: There is no room now; nothing was accepted.
@@ -499,10 +483,9 @@ class CommandClient:
 
     def _resolve(self, submission: Submission) -> None:
         """Notify the caller that its commands are applied, or handed over."""
-        token = submission.token
-        del self._awaited[token]
+        del self._awaited[submission.token]
         self._deadlines.note_told(submission)
-        self._events.append(SubmissionDone(token, submission.positions, submission.results))
+        self._events.append(submission)
 
     def _fail(self, submission: Submission, reason: str, *, may_take_effect: bool) -> None:
         token = submission.token

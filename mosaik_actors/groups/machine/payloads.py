@@ -120,7 +120,8 @@ class CommandCodec:
         """
         if len(commands) == 1:
             payload = self._encode_checked(commands[0])
-            _check_size(commands[0], len(payload))
+            if len(payload) > COMMAND_BYTES_MAX:
+                _check_size(commands[0], len(payload))
             return [payload]
         payloads = []
         for at in range(0, len(commands), PAYLOAD_COMMANDS):

@@ -38,7 +38,8 @@ from typing import Any, Final
 from ...errors import ConfigError, RemoteError
 from ...ids import PeerId
 from ...transport.close import CloseCode, CloseReason
-from ..client.client import SubmissionDone, SubmissionFailed
+from ..client.calls import Submission
+from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..machine.host import Host
 from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
@@ -181,12 +182,12 @@ class GroupMember:
             raft.final_configuration[0],
         )
 
-    def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
+    def end(self) -> list[Submission | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait, also of those decided and not handed out."""
         self._client.fail_all("the member has ended")
         self._reads.fail_all()
         self._take_client()
-        outcomes = SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed
+        outcomes = Submission | SubmissionFailed | ReadGranted | ReadFailed
         ended = [event for event in self._context.events if isinstance(event, outcomes)]
         self._context.events.clear()
         return ended

@@ -17,12 +17,7 @@ import msgspec
 
 from mosaik_actors.errors import Full
 from mosaik_actors.groups.client.calls import Submission
-from mosaik_actors.groups.client.client import (
-    ClientRenewed,
-    CommandClient,
-    SubmissionDone,
-    SubmissionFailed,
-)
+from mosaik_actors.groups.client.client import ClientRenewed, CommandClient, SubmissionFailed
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import CommandAnswer, SessionLimits, Sessions
 from mosaik_actors.groups.wire.commands import CommandBatch, join_commands
@@ -56,7 +51,7 @@ class Call:
 
     commands: range
     waits: bool
-    outcome: SubmissionDone | SubmissionFailed | None = None
+    outcome: Submission | SubmissionFailed | None = None
     is_cancelled: bool = False
     never: bool = False
 
@@ -221,7 +216,7 @@ class Model:
             assert not call.is_cancelled, "a caller that left was told"
             assert call.outcome is None, "a caller was told twice"
             call.outcome = event
-            if isinstance(event, SubmissionDone) and call.waits:
+            if isinstance(event, Submission) and call.waits:
                 assert [self.applied[at - 1] for at in event.positions] == list(call.commands)
 
     # The judgement.
@@ -238,7 +233,7 @@ class Model:
                 call.never = True
             if call.never:
                 assert not any(applied), "what never takes effect did"
-            elif isinstance(outcome, SubmissionDone) and call.waits:
+            elif isinstance(outcome, Submission) and call.waits:
                 assert all(applied), "what was resolved is missing"
             elif not self.renewal_count:
                 assert all(applied), "what a leader was handed is missing"

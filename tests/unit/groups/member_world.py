@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from mosaik_actors.groups.client.calls import Submission
-from mosaik_actors.groups.client.client import CommandClient, SubmissionDone, SubmissionFailed
+from mosaik_actors.groups.client.client import CommandClient, SubmissionFailed
 from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
@@ -61,7 +61,7 @@ class Node:
         self.closed: list[tuple[int, CloseReason]] = []
         self.logged: list[str] = []
         self.told: list[Any] = []
-        self.outcomes: dict[Any, SubmissionDone | SubmissionFailed] = {}
+        self.outcomes: dict[Any, Submission | SubmissionFailed] = {}
         self.reads: dict[Any, bool] = {}
         self.holds_saves = False
         self.held: list[SaveBatch] = []
@@ -116,7 +116,7 @@ class Node:
                     self.held.append(batch)
                 else:
                     self._save(batch)
-            case SubmissionDone() | SubmissionFailed():
+            case Submission() | SubmissionFailed():
                 self.outcomes[event.token] = event
             case ReadGranted(token):
                 self.reads[token] = True
@@ -376,14 +376,15 @@ class World:
         node.pump()
         return token
 
-    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> SubmissionDone:
+    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> Submission:
         """Execute commands; return what came of them, positions as a list. It must be success."""
         token = self.submit(number, *commands, timeout_s=limit_s)
         node = self.nodes[number]
         self.until(lambda: token in node.outcomes, limit_s + 1)
         outcome = node.outcomes[token]
-        assert isinstance(outcome, SubmissionDone), outcome
-        return SubmissionDone(outcome.token, list(outcome.positions), outcome.results)
+        assert isinstance(outcome, Submission), outcome
+        outcome.positions = list(outcome.positions)
+        return outcome
 
     def form(self, *numbers: int, voters: int = 3) -> Node:
         """Start members and wait until so many vote; return the leader."""

@@ -18,7 +18,7 @@ from time import process_time
 from typing import Any
 
 from mosaik_actors.groups.client.calls import Submission
-from mosaik_actors.groups.client.client import CommandClient, SubmissionDone
+from mosaik_actors.groups.client.client import CommandClient
 from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import CommandAnswer
@@ -46,7 +46,7 @@ class Tally(StateMachine):
 
 
 def client_us(in_flight: int) -> float:
-    """Return what one command costs from `submit` to `SubmissionDone`, one token for each."""
+    """Return what one command costs from `submit` to `Submission`, one token for each."""
     client = CommandClient(
         CLIENT, pending_commands=65_536, pending_bytes=1 << 26, resend_s=1.0, rng=Random(1)
     )
@@ -70,7 +70,7 @@ def client_us(in_flight: int) -> float:
         began_s = process_time()
         client.receive_answers(answers, 0.0)
         client.get_timer()
-        resolved += sum(isinstance(event, SubmissionDone) for event in client.take_events())
+        resolved += sum(isinstance(event, Submission) for event in client.take_events())
         cost_s += process_time() - began_s
     assert resolved == COMMANDS
     assert client.is_idle
