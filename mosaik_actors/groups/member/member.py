@@ -271,10 +271,12 @@ class GroupMember:
         if all(mesh.is_repeated(link_id, data) for data in received):
             mesh.note_heard(link_id, now=now)
             return False
+        is_pump_needed = False
         for data in received:
             if not data or data[0] == frames.MESH:
                 mesh.receive_frame(link_id, data, now=now)
                 self._take_mesh(now)
+                is_pump_needed = True
                 continue
             peer = mesh.peer_of(link_id)
             if peer is None:
@@ -283,19 +285,21 @@ class GroupMember:
                 self._take_mesh(now)
                 return True
             try:
-                self._receive(peer, data, now)
+                is_pump_needed |= self._receive(peer, data, now)
             except RemoteError as exc:
+                is_pump_needed = True
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
                 self._context.emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)
-        return True
+        return is_pump_needed
 
-    def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
+    def _receive(self, peer: PeerId, data: bytes, now: float) -> bool:
+        """Take in a frame; return whether a `pump` is needed."""
         match data[0]:
             case frames.RAFT | frames.FORWARD | frames.SYNC_ASK | frames.SYNC_ANSWER:
-                self._receive_of_history(peer, data, now)
+                return self._receive_of_history(peer, data, now)
             case frames.MERGE:
                 self._following.merge.receive_message(peer, data[1:], now=now)
             case frames.BOOTSTRAP:
@@ -304,22 +308,24 @@ class GroupMember:
                 self._receive_control(peer, data, now)
             case _:
                 pass  # of a later version
+        return True
 
-    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> None:
+    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> bool:
         """Take in a frame of the history that is followed here; ignore one of another."""
         history, body = frames.split_history(data)
         followed = self.history
         if followed is None or history != followed.id:
-            return
+            return True
         match data[0]:
             case frames.RAFT:
-                followed.receive_raft(peer, body, now=now)
+                return followed.receive_raft(peer, body, now=now)
             case frames.FORWARD:
                 followed.commands.receive_forward(peer, frames.decode_forward(body))
             case frames.SYNC_ASK:
                 followed.sync.receive_ask(peer, bytes(body), now=now)
             case frames.SYNC_ANSWER:
                 followed.sync.receive_answer(peer, bytes(body), now=now)
+        return True
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         message = frames.decode_control(data)

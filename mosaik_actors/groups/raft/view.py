@@ -133,6 +133,14 @@ class RaftView:
             heard_s = max(heard_s, replica.inside(progress.liveness.last_heard_at))
         return replica.now - heard_s
 
+    def has_sent_all(self, peer: PeerId) -> bool:
+        """Whether this replica leads, means to go on, and has sent a follower the whole log."""
+        role = self._replica.role
+        if not isinstance(role, Leader) or role.transfer_to is not None:
+            return False
+        progress = role.progress.get(peer)
+        return progress is not None and progress.next_index > self._replica.log.last_index
+
     @property
     def is_quiesced(self) -> bool:
         """Whether this replica leads, and no follower needs a heartbeat (`quiescence`)."""
